@@ -1,0 +1,99 @@
+"""The oracle teacher: for every embedded family, a step-by-step trace that leads to the reference.
+
+A trace is written from the generator's variables (`Problem.meta`); `distill.replay` confirms it from the question alone.
+Both answers of a pair end in the same `\\boxed{}`, so they agree by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ratiocine.problems import LETTERS, Problem
+from ratiocine.syllogism import counterexample, parse
+
+
+def answer(problem: Problem) -> str:
+    """The direct answer, which also ends the reasoning one."""
+    return f"\\boxed{{{problem.reference}}}"
+
+
+def trace(problem: Problem) -> str:
+    """The reasoning trace of one embedded problem."""
+    return TRACERS[problem.source](problem)
+
+
+def running_sums(expression: str) -> list[str]:
+    """`4 - 1 - 7` → [`4 - 1 = 3`, `3 - 7 = -4`]."""
+    total, *rest = expression.split()
+    steps = []
+    for operator, term in zip(rest[::2], rest[1::2], strict=True):
+        value = int(total) + int(term) if operator == "+" else int(total) - int(term)
+        steps.append(f"{total} {operator} {term} = {value}")
+        total = str(value)
+    return steps
+
+
+def _option(problem: Problem) -> str:
+    letter = problem.reference or ""
+    return f"{letter}. {problem.choices[LETTERS.index(letter)]}"
+
+
+def _chain_sum(problem: Problem) -> str:
+    return "\n".join(running_sums(problem.meta["expression"]))
+
+
+def _chain_sum_mc(problem: Problem) -> str:
+    return f"{_chain_sum(problem)}\n{_option(problem)}"
+
+
+def _leg_counting(problem: Problem) -> str:
+    counts = [(name, n, problem.meta["legs"][name]) for name, n in problem.meta["animals"].items()]
+    lines = [f"{name}: {n} * {legs} = {n * legs}" for name, n, legs in counts]
+    return "\n".join([*lines, *running_sums(" + ".join(str(n * legs) for _, n, legs in counts))])
+
+
+def _gsm_symbolic(problem: Problem) -> str:
+    return str(problem.meta["solution"]).partition("\n####")[0].strip()
+
+
+def _pick_number(problem: Problem) -> str:
+    sign = " < " if "smallest" in problem.question else " > "
+    return f"{sign.join(sorted(problem.choices, key=float, reverse=sign == ' > '))}\n{_option(problem)}"
+
+
+def _spell_backward(problem: Problem) -> str:
+    word = problem.meta["word"]
+    return f"{' '.join(word)}\n{' '.join(reversed(word))}"
+
+
+def _letter_counting(problem: Problem) -> str:
+    counts = [(word, word.lower().count(problem.meta["letter"].lower())) for word in problem.meta["words"]]
+    return "\n".join([*(f"{word}: {n}" for word, n in counts), *running_sums(" + ".join(str(n) for _, n in counts))])
+
+
+def _syllogism(problem: Problem) -> str:
+    *premises, conclusion = parse(problem.question)
+    case = counterexample(premises, conclusion)
+    if case is None:
+        return f"If {conclusion.denial()}, then not both: {', '.join(map(str, premises))}.\n{_option(problem)}"
+    people = "; ".join(" and ".join(sorted(who)) for who in case)
+    return f"These could be all there are: {people}.\n{_option(problem)}"
+
+
+def _needle(problem: Problem) -> str:
+    name = problem.choices[LETTERS.index(problem.reference or "")]
+    sentences = problem.question.split("\n")[0].rstrip(".").split(". ")
+    return f"{next(s for s in sentences if s.startswith(name))}.\n{_option(problem)}"
+
+
+TRACERS: dict[str, Callable[[Problem], str]] = {
+    "chain_sum": _chain_sum,
+    "chain_sum_mc": _chain_sum_mc,
+    "leg_counting": _leg_counting,
+    "gsm_symbolic": _gsm_symbolic,
+    "pick_number": _pick_number,
+    "spell_backward": _spell_backward,
+    "letter_counting": _letter_counting,
+    "syllogism": _syllogism,
+    "needle": _needle,
+}

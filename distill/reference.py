@@ -1,0 +1,25 @@
+"""The reference teacher: the worked solutions that people wrote for a data set, as reasoning traces."""
+
+from __future__ import annotations
+
+import re
+
+from ratiocine.grading import NUMBER_IN_TEXT, read_number
+from ratiocine.problems import Problem
+
+CALCULATOR = re.compile(r"<<[^<>]*>>")  # gsm8k's marks for its calculator, `<<48/2=24>>`
+
+
+def trace(problem: Problem) -> str:
+    """The worked solution without calculator marks."""
+    return CALCULATOR.sub("", str(problem.meta.get("solution") or "")).strip()
+
+
+def fault(problem: Problem, text: str) -> str | None:
+    """Why a worked solution cannot stand as a trace, or None: it must be there and reach the reference."""
+    if not text:
+        return "no_solution"
+    assert problem.reference is not None
+    wanted = read_number(problem.reference)
+    reached = {read_number(found) for found in NUMBER_IN_TEXT.findall(text)}
+    return None if wanted is None or wanted in reached else "solution_misses_reference"

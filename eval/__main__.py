@@ -1,0 +1,14 @@
+"""python -m eval model=runs/train/ab12/model benchmarks=demo"""
+
+from eval.config import Config
+from ratiocine import cli
+
+
+def run(config: Config) -> None:
+    from eval.suite import evaluate
+
+    evaluate(config)
+
+
+if __name__ == "__main__":
+    cli.main("eval", Config, run)

@@ -1,0 +1,60 @@
+"""What `python -m eval` can be told, and what its result depends on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
+
+from ratiocine import cli, models, sources
+from ratiocine.models import Device, ModelConfig
+from ratiocine.sources import DataConfig
+
+
+class Root(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    root: str | None = None
+
+
+class EngineConfig(BaseModel):
+    """`batch`: rows decoded together. `attention`: auto, or any name transformers knows (sdpa, eager, …)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    batch: PositiveInt = 64
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+
+
+class Config(BaseModel):
+    """conf/eval.yaml says what each key means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    model: ModelConfig
+    benchmarks: list[str]
+    data: Root = Root()
+    limit: PositiveInt | None = None
+    budget: PositiveInt = 2048
+    dtype: models.Dtype = "auto"
+    seed: int = 0
+    engine: EngineConfig = EngineConfig()
+    device: Device = "auto"
+    threads: PositiveInt | None = None
+    out: str | None = None
+
+    @field_validator("benchmarks", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list) or not names or len(set(names)) != len(names):
+            raise ValueError("should name one benchmark or more, each once")
+        return names
+
+    def sources(self) -> list[DataConfig]:
+        """The named benchmarks; raises BadInput for an unknown one."""
+        found = [cli.named("data", name, DataConfig, called="benchmark") for name in self.benchmarks]
+        return [data if data.families else data.model_copy(update={"root": self.data.root}) for data in found]
+
+
+def inputs(config: Config) -> dict[str, str]:
+    """Content hashes of what a run reads."""
+    benchmarks = {f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.sources()}
+    return {**benchmarks, "model": models.fingerprint(config.model)}

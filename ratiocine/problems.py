@@ -1,0 +1,55 @@
+"""Problem: the question that travels from a source to a teacher, a student, a grader and a report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+CATEGORIES = ("general-mc", "general-oe", "math-mc", "math-oe")
+LETTERS = "ABCDEFGHIJ"
+
+Kind = Literal["number", "choice", "string"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One gradable question.
+
+    `id` is unique within a source and does not depend on file order. `reference` is what `grading.grade` compares with
+    (for `kind="choice"` the letter of the right option), or None where there is none. `instruction` is the task wording,
+    the same for every format and arm. `source` names the data set, benchmark or family. `meta` holds what a teacher may
+    need (a worked solution, generator variables) and never reaches a prompt.
+    """
+
+    id: str
+    question: str
+    reference: str | None
+    kind: Kind
+    category: str
+    source: str
+    instruction: str = ""
+    choices: tuple[str, ...] = ()
+    context: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def digest(*parts: object) -> str:
+    """Hex sha256 of the parts, in order; the one hash behind ids, subsets and mixtures."""
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
+
+
+def content_key(text: str) -> str:
+    """Hash of a question that ignores case and spacing only: two problems with one key are the same problem."""
+    return digest("".join(text.lower().split()))
+
+
+def smallest(problems: Iterable[Problem], limit: int | None, seed: int) -> list[Problem]:
+    """At most `limit` problems, in their order: those whose sha256(seed, id) is smallest, so that a smaller limit is
+    always a subset of a larger one."""
+    problems = list(problems)
+    if limit is None or limit >= len(problems):
+        return problems
+    kept = set(sorted((p.id for p in problems), key=lambda i: digest(seed, i))[:limit])
+    return [p for p in problems if p.id in kept]

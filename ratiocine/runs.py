@@ -1,0 +1,200 @@
+"""Run directories: content hashes, manifest, atomic files, and the DONE marker that makes a run count.
+
+A run's hash is its configuration without machine keys, its inputs' hashes and a schema version. A directory without DONE
+is unfinished, and no verb reads from it; an artefact that no longer matches the manifest is corrupt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ratiocine.errors import BadInput
+
+SCHEMA_VERSION = 1
+MACHINE_KEYS = {"out", "threads", "device", "engine", "doctor"}  # change where and how fast, never what
+LOCATIONS = {"path", "root", "pairs"}  # named in the hash by content, through `inputs`
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
+
+
+def run_hash(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """16 hex digits that name a run: equal for equal work, wherever and on whatever machine it is done."""
+    config = {key: value for key, value in config.items() if key not in MACHINE_KEYS}
+    return _sha({"verb": verb, "config": _without_locations(config), "inputs": inputs, "schema": SCHEMA_VERSION})[:16]
+
+
+def _without_locations(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_locations(v) for k, v in value.items() if k not in LOCATIONS}
+    return value
+
+
+def _sha(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def hash_path(path: Path) -> str:
+    """sha256 of a file, or of a folder's file names and contents."""
+    if path.is_file():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(f for f in path.rglob("*") if f.is_file())
+    return _sha([(str(f.relative_to(path)), hash_path(f)) for f in files])
+
+
+@dataclass
+class Run:
+    """One run directory. `open_run` makes it; `finish` writes the manifest and, last, DONE."""
+
+    verb: str
+    out: Path
+    hash: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    finished: bool = False
+    outputs: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A temporary path that takes its final name only when the block ends without an error."""
+        final = self.out / name
+        temporary = self.out / f".{name}.partial"
+        _remove(temporary)
+        yield temporary
+        for file in [temporary] if temporary.is_file() else sorted(temporary.rglob("*")):
+            if file.is_file():
+                _sync(file)
+        _remove(final)
+        os.replace(temporary, final)
+        self.outputs[name] = hash_path(final)
+
+    def write_json(self, name: str, value: Any) -> None:
+        with self.writing(name) as path:
+            path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def finish(self, **facts: Any) -> None:
+        """Write `manifest.json` (what went in, what came out, with which versions) and then DONE."""
+        manifest = {
+            "schema_version": SCHEMA_VERSION, "verb": self.verb, "hash": self.hash, "inputs": dict(self.inputs),
+            "outputs": self.outputs, "seed": self.config.get("seed"), "versions": versions(), "revision": revision(),
+            **facts,
+        }  # fmt: skip
+        self.write_json("manifest.json", manifest)
+        with self.writing("DONE") as path:
+            path.write_text(hash_path(self.out / "manifest.json") + "\n")
+
+
+def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Run:
+    """The run directory for this work: `config["out"]`, or `runs/<verb>/<hash>`.
+
+    A finished run of the same work comes back with `finished` set. Raises BadInput where the directory holds other work,
+    or cannot be written to.
+    """
+    name = run_hash(verb, config, inputs)
+    out = Path(config.get("out") or Path("runs") / verb / name)
+    config = {**config, "out": str(out)}
+    other = _hash_of(out)
+    if other is not None and other != name:
+        state = "a finished run" if (out / "DONE").exists() else "an interrupted run"
+        raise BadInput(f"out={out} holds {state} of a different configuration; remove it or choose another out")
+    if other is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadInput(f"out={out} is no empty folder and no run of this tool; choose another out")
+    run = Run(verb, out, name, config, inputs)
+    if other == name and (out / "DONE").exists():
+        check_finished(out)
+        run.finished = True
+        return run
+    check_writable(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with run.writing("config.yaml") as path:
+        path.write_text(f"# {verb} {name}\n" + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    return run
+
+
+def _hash_of(out: Path) -> str | None:
+    """The run hash that a directory's config.yaml carries in its first line."""
+    try:
+        first = (out / "config.yaml").read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError):
+        return None
+    return first.rpartition(" ")[2]
+
+
+def check_writable(out: Path, need_bytes: int = 50_000_000) -> None:
+    """Raise BadInput where `out` cannot be created or written, or its disk has less than `need_bytes` left."""
+    base = next(p for p in (out, *out.absolute().parents) if p.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=base):
+            pass
+    except OSError as error:
+        raise BadInput(f"out={out} cannot be written: {error.strerror}") from None
+    free = shutil.disk_usage(base).free
+    if free < need_bytes:
+        raise BadInput(f"out={out}: {free / 1e9:.1f} GB free on this disk, {need_bytes / 1e9:.1f} GB needed")
+
+
+def check_finished(out: Path) -> dict[str, Any]:
+    """The manifest of a finished run; raises BadInput where the folder is missing, unfinished or corrupt."""
+    if not out.is_dir():
+        raise BadInput(f"{out} does not exist")
+    if not (out / "DONE").exists():
+        raise BadInput(f"{out} holds no finished run (no DONE): run it again to finish it")
+    try:
+        if (out / "DONE").read_text().strip() != hash_path(out / "manifest.json"):
+            raise BadInput(f"{out} is corrupt: manifest.json is not the one that was written")
+        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BadInput(f"{out} is corrupt: manifest.json cannot be read") from None
+    if manifest["schema_version"] > SCHEMA_VERSION:
+        raise BadInput(f"{out} was written by a newer version of this tool")
+    for name, expected in manifest["outputs"].items():
+        if not (out / name).exists() or hash_path(out / name) != expected:
+            raise BadInput(f"{out} is corrupt: {name} is missing or changed")
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def revision() -> str | None:
+    """Commit of the checkout that runs, with `+` where it has uncommitted changes; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _sync(file: Path) -> None:
+    with open(file, "rb") as handle:
+        os.fsync(handle.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()

@@ -1,0 +1,200 @@
+"""Named source → Problems: embedded families, hub data sets at a pinned revision, local JSONL and Parquet files.
+
+A problem that has a reference enters only if `grade` accepts that reference; what is dropped is listed by reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+
+from ratiocine.errors import BadInput
+from ratiocine.families import FAMILIES, Split, generate
+from ratiocine.grading import grade
+from ratiocine.problems import LETTERS, Kind, Problem, content_key, digest, smallest
+from ratiocine.prompts import Parts
+from ratiocine.runs import hash_path
+
+GENERATOR_VERSION = 1  # raise it when a family's problems change
+
+
+class FamilyConfig(BaseModel):
+    """How many problems of a family go to each split, at which difficulty, and what is expected of traces there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    train: NonNegativeInt
+    test: NonNegativeInt
+    difficulty: PositiveInt = 1
+    expect: Literal["gain", "no_gain"] | None = None
+
+
+class HubConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    repo: str
+    config: str | None = None
+    revision: str
+    splits: dict[Split, str]
+
+
+class DataConfig(BaseModel):
+    """conf/data: either `families`, or rows from `path` (a file of the user's), `root`/`files` (local copies) or `hub`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    instruction: str = ""
+    families: dict[str, FamilyConfig] = {}
+    kind: Kind | None = None
+    category: str | None = None
+    hub: HubConfig | None = None
+    files: dict[Split, str] = {}
+    root: str | None = None
+    path: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Problems of one source and split, and the ids of dropped rows by reason."""
+
+    problems: list[Problem]
+    dropped: dict[str, list[str]]
+
+
+def load(data: DataConfig, split: Split, *, seed: int = 0, limit: int | None = None) -> Loaded:
+    """The problems of one split; at most `limit` of each named benchmark in it. `seed` drives generation and `limit`."""
+    problems = list(_families(data, split, seed)) if data.families else list(_rows(data, split))
+    dropped: dict[str, list[str]] = {}
+    kept: dict[str, Problem] = {}
+    for problem in problems:
+        if problem.id in kept:
+            raise BadInput(f"data={data.name}: the id '{problem.id}' occurs twice")
+        if problem.reference is not None and not gradable(problem):
+            dropped.setdefault("reference_not_gradable", []).append(problem.id)
+            continue
+        kept[problem.id] = problem
+    by_source: dict[str, list[Problem]] = {}
+    for problem in kept.values():
+        by_source.setdefault(problem.source, []).append(problem)
+    return Loaded([p for group in by_source.values() for p in smallest(group, limit, seed)], dropped)
+
+
+def gradable(problem: Problem) -> bool:
+    """Whether the grader calls the problem's own reference right."""
+    parts = Parts(think=None, answer="", boxed=problem.reference, closed=True)
+    return grade(problem, parts).verdict == "right"
+
+
+def content(problem: Problem) -> str:
+    """What makes two problems the same problem: the generator's item where there is one, else the question."""
+    return str(problem.meta.get("content") or content_key(f"{problem.context} {problem.question}"))
+
+
+def fingerprint(data: DataConfig, split: Split) -> str:
+    """Content hash of a source: of the generator's settings, of a local file, or of a hub revision."""
+    described = data.model_dump(exclude={"root", "path", "licence"})
+    file = _local_file(data, split)
+    if file is None:
+        return digest("data", GENERATOR_VERSION, split, json.dumps(described, sort_keys=True))
+    return digest("data", split, json.dumps(described, sort_keys=True), hash_path(file))
+
+
+def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
+    if unknown := [name for name in data.families if name not in FAMILIES]:
+        raise BadInput(f"data={data.name}: unknown family '{unknown[0]}'; known: {', '.join(sorted(FAMILIES))}")
+    for name, family in data.families.items():
+        n = family.train if split == "train" else family.test
+        yield from generate(
+            name, n, seed=seed, difficulty=family.difficulty, split=split, instruction=data.instruction
+        )
+
+
+def _local_file(data: DataConfig, split: Split) -> Path | None:
+    if data.path is not None:
+        file = Path(data.path)
+    elif data.root is not None and data.files:
+        if split not in data.files:
+            raise BadInput(f"data={data.name} has no {split} split")
+        file = Path(data.root) / data.files[split]
+    else:
+        return None
+    if not file.is_file():
+        raise BadInput(f"data={data.name}: {file} is not a file")
+    return file
+
+
+def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
+    file = _local_file(data, split)
+    rows = _read(file) if file is not None else _hub(data, split)
+    for index, row in enumerate(rows):
+        try:
+            yield _problem(data, split, index, row)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise BadInput(f"data={data.name}: row {index + 1} has no usable {error}") from None
+
+
+def _read(file: Path) -> Iterator[dict[str, Any]]:
+    if file.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        yield from pq.read_table(file).to_pylist()
+        return
+    with open(file, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    raise BadInput(f"{file}: line {number} is not JSON") from None
+
+
+def _hub(data: DataConfig, split: Split) -> Iterator[dict[str, Any]]:
+    if data.hub is None:
+        raise BadInput(f"data={data.name} names no source: give data.path=FILE")
+    if split not in data.hub.splits:
+        raise BadInput(f"data={data.name} has no {split} split")
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(
+            data.hub.repo, data.hub.config, split=data.hub.splits[split], revision=data.hub.revision
+        )
+    except (OSError, RuntimeError, ValueError):
+        raise BadInput(
+            f"data={data.name} needs {data.hub.repo} from the Hugging Face hub, which cannot be reached from here; "
+            "give a folder with local copies instead: data.root=DIR"
+        ) from None
+    adapt = HUB_ROWS.get(data.name, lambda row: row)
+    for row in rows:
+        yield adapt(row)
+
+
+def _gsm8k_row(row: dict[str, Any]) -> dict[str, Any]:
+    """gsm8k's `answer` is the worked solution, then `#### ` and the number."""
+    solution, _, answer = row["answer"].partition("\n#### ")
+    return {"question": row["question"], "answer": answer, "meta": {"solution": solution}}
+
+
+HUB_ROWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"gsm8k": _gsm8k_row}
+
+
+def _problem(data: DataConfig, split: Split, index: int, row: dict[str, Any]) -> Problem:
+    """A row of the shared schema: `question`, `answer` (for multiple choice the 0-based index of the right option), and
+    optionally `id`, `choices`, `context`, `category`, `kind`, `meta`."""
+    choices = tuple(row.get("choices") or ())
+    kind: Kind = row.get("kind") or data.kind or ("choice" if choices else "string")
+    answer = row.get("answer")
+    if kind == "choice":
+        reference = LETTERS[int(row["answer"])] if not re.fullmatch("[A-J]", str(answer)) else str(answer)
+    else:
+        reference = None if answer is None else str(answer)
+    return Problem(
+        id=str(row.get("id") or f"{data.name}-{split}-{index:06d}"), question=row["question"], reference=reference,
+        kind=kind, category=row.get("category") or data.category or "general-oe", source=data.name,
+        instruction=data.instruction, choices=choices, context=row.get("context") or "", meta=row.get("meta") or {},
+    )  # fmt: skip

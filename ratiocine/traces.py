@@ -1,0 +1,141 @@
+"""Trace and Pair: the records that travel, and the store they live in."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ratiocine.errors import BadInput
+
+Mode = Literal["ift", "reasoning"]
+MODES: tuple[Mode, Mode] = ("ift", "reasoning")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One completion of one problem: what an engine returns and every later step reads.
+
+    `text` is the completion without its end-of-turn token; `stop` says whether the model ended the turn ("stop") or ran
+    out of budget ("length"). Token counts are the model's own; `seconds` is the row's share of its batch's wall-clock.
+    """
+
+    id: str
+    text: str
+    stop: Literal["stop", "length"]
+    token_ids: tuple[int, ...]
+    n_prompt: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt answered twice. `reasoning` holds the whole completion, think block included; `ift` the plain answer."""
+
+    id: str
+    prompt: str
+    reasoning: str
+    ift: str
+    reference: str | None
+    category: str
+    source: str
+    n_tokens_prompt: int
+    n_tokens_reasoning: int
+    n_tokens_ift: int
+
+    def side(self, mode: Mode) -> str:
+        return self.reasoning if mode == "reasoning" else self.ift
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write `pairs.parquet`, in the given order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [asdict(pair) for pair in pairs]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read a pairs file and check it: raises BadInput where it is corrupt, empty, one-sided, incomplete or repeats an id."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{path} is no readable parquet file: {str(error).splitlines()[0]}") from None
+    if not rows:
+        raise BadInput(f"{path} holds no pairs")
+    names = [f.name for f in fields(Pair)]
+    if missing := [name for name in names if name not in rows[0]]:
+        raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+    seen: set[str] = set()
+    for row in rows:
+        if absent := [side for side in ("prompt", *MODES) if not row[side]]:
+            raise BadInput(f"{path}: pair '{row['id']}' has no {absent[0]}")
+        if row["id"] in seen:
+            raise BadInput(f"{path}: the id '{row['id']}' occurs twice")
+        seen.add(row["id"])
+    return [Pair(**{name: row[name] for name in names}) for row in rows]
+
+
+@dataclass
+class TraceStore:
+    """Append-only JSON lines, each with its checksum; what `append` returned from is on disk.
+
+    A line that was torn by a kill is dropped on reading, together with whatever stands after it.
+    """
+
+    path: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            return
+        good = 0
+        with open(self.path, "rb") as file:
+            for line in file:
+                row = _checked(line)
+                if row is None:
+                    break
+                self.rows.append(row)
+                good += len(line)
+        os.truncate(self.path, good)
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows and wait until they are durable (one fsync for the group)."""
+        rows = list(rows)
+        with open(self.path, "ab") as file:
+            file.write(b"".join(_line(row) for row in rows))
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.extend(rows)
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    body = json.dumps(row, ensure_ascii=False, sort_keys=True)
+    return json.dumps({"crc": zlib.crc32(body.encode()), "row": row}, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+        body = json.dumps(record["row"], ensure_ascii=False, sort_keys=True)
+        return record["row"] if zlib.crc32(body.encode()) == record["crc"] and line.endswith(b"\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def read_traces(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a finished traces file; raises BadInput at the first line that does not match its checksum."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            row = _checked(line)
+            if row is None:
+                raise BadInput(f"{path}: line {number} is damaged")
+            yield row

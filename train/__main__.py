@@ -1,0 +1,14 @@
+"""python -m train +ratio=0.5 model=qwen2.5-1.5b pairs=runs/distill/ab12"""
+
+from ratiocine import cli
+from train.config import Config
+
+
+def run(config: Config) -> None:
+    from train.sft import train
+
+    train(config)
+
+
+if __name__ == "__main__":
+    cli.main("train", Config, run)
