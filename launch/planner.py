@@ -1,0 +1,116 @@
+"""The planner: a study's stages in order, finished ones skipped, the rest run as processes of the ordinary verbs.
+
+A stage's folder carries its hash, made from its configuration and the *contents* of its parents' artefacts: change a word
+of the study and exactly what depends on it runs again, beside what was there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import distill.config
+import eval.config
+import launch.config
+import train.config
+from ratiocine import cli
+from ratiocine.errors import BadInput
+from ratiocine.runs import run_hash
+
+VERBS: dict[str, ModuleType] = {"distill": distill.config, "train": train.config, "eval": eval.config}
+PARENT = re.compile(r"\{([\w.-]+)\}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One call of one verb; `overrides` may name parents as `{stage}`."""
+
+    name: str
+    verb: str
+    overrides: tuple[str, ...]
+
+    @property
+    def parents(self) -> list[str]:
+        return sorted({name for override in self.overrides for name in PARENT.findall(override)})
+
+    def resolved(self, folders: Mapping[str, Path]) -> list[str]:
+        return [PARENT.sub(lambda match: str(folders[match[1]]), override) for override in self.overrides]
+
+
+def plan(study: launch.config.StudyConfig) -> list[Stage]:
+    """All stages, in an order in which parents come first; every configuration is checked before anything runs."""
+    stages: list[Stage] = []
+    for config in study.stages:
+        stages += _expand(config)
+    names = [stage.name for stage in stages]
+    for position, stage in enumerate(stages):
+        if stage.name in names[:position]:
+            raise BadInput(f"study={study.name}: the stage '{stage.name}' occurs twice")
+        if missing := [parent for parent in stage.parents if parent not in names[:position]]:
+            raise BadInput(f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage")
+        folders = {name: Path("runs") / name for name in names}
+        cli.compose(stage.verb, VERBS[stage.verb].Config, stage.resolved(folders))
+    if missing := [name for name in study.report if name not in names]:
+        raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
+    return stages
+
+
+def _expand(config: launch.config.StageConfig) -> Iterator[Stage]:
+    for values in itertools.product(*config.each.values()):
+        chosen = dict(zip(config.each, values, strict=True))
+
+        def fill(text: str, chosen: Mapping[str, object] = chosen) -> str:
+            for key, value in chosen.items():
+                text = text.replace(f"${key}", str(value))
+            return text
+
+        yield Stage(fill(config.name), config.verb, tuple(fill(override) for override in config.set))
+
+
+def run_study(config: launch.config.Config) -> int:
+    """Run (or with `dry_run` list) a study; returns the exit code of the first stage that failed, else 0."""
+    stages, root = plan(config.study), Path(config.out or Path("runs") / config.study.name)
+    if config.dry_run:
+        for stage in stages:
+            print(f"{stage.name:12} python -m {stage.verb} {' '.join(stage.overrides)}")
+        return 0
+    started, folders = time.monotonic(), dict[str, Path]()
+    for number, stage in enumerate(stages, 1):
+        overrides = stage.resolved(folders)
+        composed = cli.compose(stage.verb, VERBS[stage.verb].Config, overrides)
+        name = run_hash(stage.verb, composed.model_dump(), VERBS[stage.verb].inputs(composed))
+        folders[stage.name] = root / f"{stage.name}-{name[:8]}"
+        heading = f"[{number}/{len(stages)}] {stage.name}"
+        if (folders[stage.name] / "DONE").exists():
+            print(f"{heading}: finished before", flush=True)
+            continue
+        print(f"\n{heading}: python -m {stage.verb} {' '.join(overrides)}", flush=True)
+        status = _python(stage.verb, *overrides, f"out='{folders[stage.name]}'")
+        if status != 0:
+            print(f"launch: {stage.name} ended with exit code {status}", file=sys.stderr)
+            return status
+    status = _report(config.study.report, folders, root / "report.html")
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    print(f"total time {minutes} min {seconds} s")
+    return status
+
+
+def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:
+    if not names:
+        return 0
+    print()
+    status = _python("eval.report", *(str(folders[name]) for name in names), "--out", str(page))
+    if status == 0:
+        print(f"\nreport: {page}")
+    return status
+
+
+def _python(module: str, *arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode

@@ -1,0 +1,58 @@
+"""What all tests share: the network guard, the checkout as working directory, and small pair and model folders."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+sys.path.insert(0, str(TESTS))
+import sitecustomize  # noqa: E402, F401  (the guard, in this process)
+
+os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["HF_HUB_OFFLINE"] = "0"  # the guard, not this switch, is what keeps the tests at home
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def benchmarks() -> Path:
+    """A folder with local copies of the real benchmarks: $RATIOCINE_DATA, or `shared/benchmarks` beside the checkout."""
+    folder = Path(os.environ.get("RATIOCINE_DATA") or ROOT.parent / "shared" / "benchmarks")
+    if not folder.is_dir():
+        pytest.skip(f"needs local copies of the benchmarks; none in {folder} (set RATIOCINE_DATA)")
+    return folder
+
+
+def command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """`python -m words…` in the checkout, as a user would."""
+    return subprocess.run([sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
+def done(*words: str) -> str:
+    """The same, which must succeed; returns what it printed."""
+    result = command(*words)
+    assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
+    return result.stdout
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty oracle pairs over all demo families, made by the real command."""
+    out = tmp_path_factory.mktemp("pairs") / "run"
+    done("distill", "limit=5", "model=tiny", f"out={out}")
+    return out
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
+    """A tiny student after two steps at ratio 0.5."""
+    out = tmp_path_factory.mktemp("student") / "run"
+    done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", f"out={out}")
+    return out

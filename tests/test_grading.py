@@ -1,0 +1,68 @@
+"""The grader: known answers by kind, and fault decides the verdict."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratiocine.grading import grade, read_number
+from ratiocine.problems import Problem
+from ratiocine.prompts import split
+
+OPTIONS = ("apples", "green pears", "7")
+
+
+def problem(reference: str | None, kind: str = "number", choices: tuple[str, ...] = ()) -> Problem:
+    return Problem("p", "?", reference, kind, "math-oe", "t", choices=choices)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference", "completion", "verdict", "reason"),
+    [
+        ("number", "1200", "\\boxed{1,200}", "right", "boxed"),
+        ("number", "1200", "\\boxed{\\$1{,}200}", "wrong", "boxed_unreadable"),
+        ("number", "0.5", "\\boxed{1/2}", "right", "boxed"),
+        ("number", "18", "\\boxed{18.00}", "right", "boxed"),
+        ("number", "-4", "\\boxed{4}", "wrong", "boxed"),
+        ("number", "4", "<think>\n\\boxed{4}\n</think>\n\n\\boxed{5}", "wrong", "boxed"),
+        ("number", "4", "<think>\nthe answer is 4", "wrong", "unclosed"),
+        ("number", "4", "<think>\n4\n</think>\n\n", "wrong", "no_answer"),
+        ("number", "72", "She sold 48 + 24 = 72 clips.", "right", "last_number"),
+        ("number", "72", "72 clips, in 2 months", "wrong", "last_number"),
+        ("number", "10", "It costs $10.", "right", "last_number"),
+        ("number", "4", "", "wrong", "no_answer"),
+        ("choice", "B", "\\boxed{B}", "right", "boxed"),
+        ("choice", "B", "\\boxed{(b)}", "right", "boxed"),
+        ("choice", "B", "\\boxed{B. green pears}", "right", "boxed"),
+        ("choice", "B", "\\boxed{Green  pears.}", "right", "boxed"),
+        ("choice", "B", "\\boxed{F}", "wrong", "boxed_unreadable"),
+        ("choice", "C", "\\boxed{7}", "right", "boxed"),
+        ("choice", "B", "The answer is B.", "right", "only_letter"),
+        ("choice", "B", "A or B?", "wrong", "no_answer"),
+        ("string", "noen", "\\boxed{Noen}", "right", "boxed"),
+        ("string", "noen", "noen", "right", "whole_answer"),
+        ("string", "noen", "neon", "wrong", "whole_answer"),
+        ("number", None, "\\boxed{4}", "ungradable", "reference"),
+        ("number", "four", "\\boxed{4}", "ungradable", "reference"),
+        ("choice", "Z", "\\boxed{A}", "ungradable", "reference"),
+    ],
+)
+def test_verdicts(kind: str, reference: str | None, completion: str, verdict: str, reason: str) -> None:
+    found = grade(problem(reference, kind, OPTIONS if kind == "choice" else ()), split(completion))
+    assert (found.verdict, found.reason) == (verdict, reason)
+
+
+@given(st.text(max_size=300))
+def test_no_completion_is_ungradable_or_raises(completion: str) -> None:
+    for p in (problem("4"), problem("B", "choice", OPTIONS), problem("x", "string")):
+        assert grade(p, split(completion)).verdict in ("right", "wrong")
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_numbers_are_exact_in_any_spelling(value: int) -> None:
+    spellings = (str(value), f"{value:,}", f"{value}.0", f"{value}.", f" {value} ", f"${value}", f"{value * 3}/3")
+    assert {read_number(text) for text in spellings} == {value}
+
+
+def test_floating_point_is_never_used() -> None:
+    assert read_number("0.1") != read_number("0.10000000000000001")
+    assert grade(problem("9007199254740993"), split("\\boxed{9007199254740992}")).verdict == "wrong"
