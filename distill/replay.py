@@ -16,7 +16,8 @@ from ratiocine.syllogism import counterexample, parse, refutes
 STEP = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
 # Two plain numbers and their result, in a text of people's making; not the tail of a longer sum, nor a percentage.
 EQUATION = re.compile(
-    r"(?<![\d.%*/+-])(?<![*/+x-] )(?<![*/+x-] [$£€])(\d+(?:\.\d+)?) ?([-+*/]) ?[$£€]?(\d+(?:\.\d+)?) ?= ?[$£€]?(\d+(?:\.\d+)?)(?![\d%./])"
+    r"(?<![\d.%*/+-])(?<![*/+x-] )(?<![*/+x-] [$£€])"
+    r"(\d+(?:\.\d+)?) ?([-+*/]) ?[$£€]?(\d+(?:\.\d+)?) ?= ?[$£€]?(\d+(?:\.\d+)?)(?![\d%./])"
 )
 OPERATORS: dict[str, Callable[[int, int], int]] = {
     "+": lambda a, b: a + b,

@@ -100,7 +100,12 @@ def page(arms: Sequence[Arm]) -> str:
 def warnings(arms: Sequence[Arm]) -> list[str]:
     """What makes arms less comparable than they look."""
     found = []
-    for key, what in (("budget", "token budgets"), ("seed", "seeds"), ("dtype", "number formats"), ("attention", "attention")):
+    for key, what in (
+        ("budget", "token budgets"),
+        ("seed", "seeds"),
+        ("dtype", "number formats"),
+        ("attention", "attention"),
+    ):
         values = {str(arm.manifest.get(key)) for arm in arms}
         if len(values) > 1:
             found.append(f"The arms were evaluated with different {what}: {', '.join(sorted(values))}.")

@@ -60,11 +60,7 @@ class Difference:
 
 def shared_keys(arms: Sequence[Arm]) -> list[str]:
     """Problems that every arm answered and none found ungradable, in the first arm's order."""
-    return [
-        key
-        for key in arms[0].rows
-        if all(key in arm.rows and arm.rows[key]["verdict"] != "ungradable" for arm in arms)
-    ]
+    return [key for key in arms[0].rows if all(key in arm.rows and arm.rows[key]["verdict"] != "ungradable" for arm in arms)]
 
 
 def groups(arms: Sequence[Arm], field: str) -> dict[str, list[str]]:

@@ -97,7 +97,9 @@ def named(group: str, name: str, schema: type[C], *, called: str | None = None) 
 
     file = CONF / group / f"{name}.yaml"
     if not file.is_file():
-        raise BadInput(f"unknown {called or group} '{name}'; known: {', '.join(options(group))}{_nearest(name, options(group))}")
+        raise BadInput(
+            f"unknown {called or group} '{name}'; known: {', '.join(options(group))}{_nearest(name, options(group))}"
+        )
     return check(schema, yaml.safe_load(file.read_text(encoding="utf-8")))
 
 

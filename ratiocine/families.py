@@ -7,6 +7,7 @@ training or to the test split by a hash of its content, so the two are disjoint 
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -147,7 +148,9 @@ def generate(name: str, n: int, *, seed: int, difficulty: int, split: Split, ins
     family = FAMILIES[name]
     if not 1 <= difficulty <= len(family.levels):
         raise BadInput(f"family {name} has difficulty 1 to {len(family.levels)}, not {difficulty}")
-    import reasoning_gym
+    with warnings.catch_warnings():  # a package it brings along warns about its own source when it is first compiled
+        warnings.simplefilter("ignore", SyntaxWarning)
+        import reasoning_gym
 
     tries = 20 * n + 1000
     items = reasoning_gym.create_dataset(family.dataset, seed=seed, size=tries, **family.levels[difficulty - 1])

@@ -35,6 +35,7 @@ def grade(problem: Problem, parts: Parts) -> Grade:
         return Grade("ungradable", None, "reference")
     if not parts.closed:
         return Grade("wrong", None, "unclosed")
+    extracted: str | None
     if parts.boxed is not None:
         extracted, reason = parts.boxed, "boxed"
     else:

@@ -152,21 +152,23 @@ def resolve_device(device: Device) -> torch.device:
     """The device asked for; `auto` is CUDA, then MPS, then the CPU. Raises BadInput where it is not there."""
     import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there: dict[Device, bool] = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
-        device = next(name for name, found in there.items() if found)  # type: ignore[assignment]
+        device = next(name for name, found in there.items() if found)
     if not there[device]:
         raise BadInput(f"device={device} is not on this machine; there is: {', '.join(n for n, ok in there.items() if ok)}")
     return torch.device(device)
 
 
 def prepare_process(threads: int | None) -> None:
-    """Settings of this process that change speed and nothing else. Freed activations go back to the heap, not to the
+    """Settings of this process that change speed and noise and nothing else. Freed activations go back to the heap, not to the
     kernel: page faults otherwise cost a fifth of a training step on a CPU (glibc only)."""
     import ctypes
 
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     if threads:
         torch.set_num_threads(threads)
     try:
@@ -203,7 +205,9 @@ def _packaged() -> Path:
         return folder
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     print("converting the packaged SmolLM2-135M-Instruct (once)", flush=True)
     model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     del model.config.quantization_config

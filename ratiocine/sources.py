@@ -109,9 +109,7 @@ def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
         raise BadInput(f"data={data.name}: unknown family '{unknown[0]}'; known: {', '.join(sorted(FAMILIES))}")
     for name, family in data.families.items():
         n = family.train if split == "train" else family.test
-        yield from generate(
-            name, n, seed=seed, difficulty=family.difficulty, split=split, instruction=data.instruction
-        )
+        yield from generate(name, n, seed=seed, difficulty=family.difficulty, split=split, instruction=data.instruction)
 
 
 def _local_file(data: DataConfig, split: Split) -> Path | None:
@@ -161,9 +159,7 @@ def _hub(data: DataConfig, split: Split) -> Iterator[dict[str, Any]]:
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(
-            data.hub.repo, data.hub.config, split=data.hub.splits[split], revision=data.hub.revision
-        )
+        rows = load_dataset(data.hub.repo, data.hub.config, split=data.hub.splits[split], revision=data.hub.revision)  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError, ValueError):
         raise BadInput(
             f"data={data.name} needs {data.hub.repo} from the Hugging Face hub, which cannot be reached from here; "
@@ -189,6 +185,7 @@ def _problem(data: DataConfig, split: Split, index: int, row: dict[str, Any]) ->
     choices = tuple(row.get("choices") or ())
     kind: Kind = row.get("kind") or data.kind or ("choice" if choices else "string")
     answer = row.get("answer")
+    reference: str | None
     if kind == "choice":
         reference = LETTERS[int(row["answer"])] if not re.fullmatch("[A-J]", str(answer)) else str(answer)
     else:

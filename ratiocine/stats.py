@@ -35,7 +35,7 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[fl
     p_second, p_first = (both + only_second) / n, (both + only_first) / n
     (low_2, high_2), (low_1, high_1) = wilson(both + only_second, n), wilson(both + only_first, n)
     margins = (both + only_second) * (only_first + neither) * (both + only_first) * (only_second + neither)
-    association = both * neither - only_second * only_first
+    association = float(both * neither - only_second * only_first)
     if association > 0:
         association = max(association - n / 2, 0.0)
     phi = association / sqrt(margins) if margins else 0.0

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 
 from train.mixture import balanced, mix, n_reasoning
 
-IDS = st.dictionaries(st.text(min_size=1, max_size=8), st.sampled_from(["general-mc", "general-oe", "math-mc", "math-oe", "code"]), min_size=1, max_size=80)
+IDS = st.dictionaries(
+    st.text(min_size=1, max_size=8),
+    st.sampled_from(["general-mc", "general-oe", "math-mc", "math-oe", "code"]),
+    min_size=1,
+    max_size=80,
+)
 RATIO = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.floats(0, 1))
 SEED = st.integers(0, 2**31)
 
@@ -33,7 +38,9 @@ def test_lower_ratios_are_nested_in_higher_ones(categories: dict[str, str], a: f
 
 
 @given(IDS, RATIO, RATIO, SEED, st.integers(1, 9), st.integers(0, 3))
-def test_every_ratio_has_the_same_batches(categories: dict[str, str], a: float, b: float, seed: int, size: int, epoch: int) -> None:
+def test_every_ratio_has_the_same_batches(
+    categories: dict[str, str], a: float, b: float, seed: int, size: int, epoch: int
+) -> None:
     first, second = mix(categories, a, seed), mix(categories, b, seed)
     assert first.order == second.order
     batches = first.batches(size, epoch, seed)

@@ -68,7 +68,10 @@ LLAMA = "{% for m in messages %}<|start|>{{ m['role'] }}\n\n{{ m['content'] }}<|
 GEMMA = "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] }}<end>\n{% endfor %}{% if add_generation_prompt %}<turn>model\n{% endif %}"  # noqa: E501
 
 
-@pytest.mark.parametrize(("template", "special", "stop"), [(LLAMA, ["<|start|>", "<|eot|>"], "<|eot|>"), (GEMMA, ["<turn>", "<end>"], "<end>")])
+@pytest.mark.parametrize(
+    ("template", "special", "stop"),
+    [(LLAMA, ["<|start|>", "<|eot|>"], "<|eot|>"), (GEMMA, ["<turn>", "<end>"], "<end>")],
+)
 def test_a_turn_ends_as_the_template_ends_it(template: str, special: list[str], stop: str) -> None:
     """Not with the tokenizer's eos_token, which in these families is another one."""
     tokenizer = load_tokenizer(ModelConfig(name="tiny", kind="tiny"))

@@ -33,7 +33,12 @@ def test_paired_interval_covers() -> None:
     cells = np.array([0.25, 0.25, 0.08, 0.42])  # both, only second, only first, neither
     hits = 0
     for counts in rng.multinomial(100, cells, size=1000):
-        pairs = [(True, True)] * counts[0] + [(False, True)] * counts[1] + [(True, False)] * counts[2] + [(False, False)] * counts[3]
+        pairs = (
+            [(True, True)] * counts[0]
+            + [(False, True)] * counts[1]
+            + [(True, False)] * counts[2]
+            + [(False, False)] * counts[3]
+        )
         _, low, high = stats.paired_difference(*zip(*pairs, strict=True))
         hits += low <= 0.17 <= high
     assert 930 <= hits <= 975

@@ -124,7 +124,9 @@ def _fit(run: Run, config: Config, rate: float, mixture: Mixture, rows: Mapping[
         path.write_text("".join(json.dumps(row) + "\n" for row in log.rows))
     with run.writing("model") as path:
         models.save_student(trainer.accelerator.unwrap_model(trainer.model), tokenizer, path)
-    seen = [rows[i] for epoch in range(config.epochs) for b in mixture.batches(config.batch_size, epoch, config.seed) for i in b]
+    seen = [
+        rows[i] for epoch in range(config.epochs) for b in mixture.batches(config.batch_size, epoch, config.seed) for i in b
+    ]
     seen = seen[: steps * config.batch_size]
     run.finish(
         lr=rate, steps=steps, tokens=sum(map(len, seen)), train_flops=sum(cost.training(shape, len(row)) for row in seen),

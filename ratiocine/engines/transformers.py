@@ -69,8 +69,7 @@ class TransformersEngine:
     def _trace(self, request: Request, ids: list[int], seconds: float) -> Trace:
         stopped = bool(ids) and ids[-1] == self.stop_id
         text = self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=False)
-        stop = "stop" if stopped else "length"
-        return Trace(request.id, text, stop, tuple(ids), len(request.token_ids), round(seconds, 4))
+        return Trace(request.id, text, "stop" if stopped else "length", tuple(ids), len(request.token_ids), round(seconds, 4))
 
     def _decode(self, requests: Sequence[Request]) -> Iterator[tuple[int, int]]:
         """Yield (row, token) step by step. Rows are left-padded; a row leaves the batch when it has ended and enough
@@ -119,6 +118,8 @@ def growing_cache(config: Any) -> Any:
 
     class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         room: tuple[torch.Tensor, torch.Tensor] | None = None
+        keys: torch.Tensor
+        values: torch.Tensor
 
         def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             if not self.is_initialized:
@@ -180,4 +181,3 @@ def _grouped_attention(
     if attention_mask is not None:
         scores = scores.masked_fill(~attention_mask[:, :, :, : key.shape[2]], float("-inf"))
     return (scores.softmax(-1) @ value).reshape(batch, 1, heads, size), None
-

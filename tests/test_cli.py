@@ -1,0 +1,170 @@
+"""Bad input: one clear line, exit code 2, nothing written, whatever is wrong. And the forms users were promised."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT, command, done
+
+from distill.config import Config as Distill
+from distill.config import TeacherConfig
+from eval.config import Config as Eval
+from launch.config import Config as Launch
+from launch.planner import plan
+from ratiocine import cli
+from ratiocine.families import FAMILIES
+from ratiocine.models import ModelConfig
+from ratiocine.sources import DataConfig
+from train.config import Config as Train
+
+SCHEMAS = {"model": ModelConfig, "data": DataConfig, "teacher": TeacherConfig}
+GROUPED = [(group, name) for group in SCHEMAS for name in cli.options(group)]
+
+
+@pytest.mark.parametrize(("group", "name"), GROUPED)
+def test_every_group_file_is_valid(group: str, name: str) -> None:
+    found = cli.named(group, name, SCHEMAS[group])
+    assert found.name == name
+    if group == "data":
+        assert set(found.families) <= set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", cli.options("model"))
+def test_every_verb_composes_with_every_model(name: str) -> None:
+    assert cli.compose("train", Train, ["+ratio=0.5", f"model={name}"]).model.name == name
+    assert cli.compose("eval", Eval, [f"model={name}"]).model.name == name
+
+
+@pytest.mark.parametrize("name", cli.options("data"))
+def test_every_data_set_composes(name: str) -> None:
+    assert cli.compose("distill", Distill, [f"data={name}"]).data.name == name
+
+
+@pytest.mark.parametrize("name", cli.options("study"))
+def test_every_study_plans(name: str) -> None:
+    stages = plan(cli.compose("launch", Launch, [f"study={name}"]).study)
+    assert len({stage.name for stage in stages}) == len(stages) >= 4
+
+
+def test_both_forms_of_ratio_compose() -> None:
+    for form in ("+ratio=0.5", "ratio=0.5"):
+        shown = done("train", form, "model=qwen2.5-1.5b", "--cfg", "job")
+        assert "ratio: 0.5" in shown
+        assert "Qwen/Qwen2.5-1.5B" in shown
+
+
+@pytest.mark.parametrize("verb", ["distill", "train", "eval", "launch"])
+def test_help_shows_the_keys(verb: str) -> None:
+    shown = done(verb, "--help")
+    assert "out: null" in shown
+
+
+def test_a_path_is_a_model() -> None:
+    assert cli.normalise(["model=a/b c", "data=x.jsonl", "model=tiny"]) == [
+        "model=local", "model.path='a/b c'", "data=x.jsonl", "model=tiny",
+    ]  # fmt: skip
+
+
+BAD = {
+    ("train", "ratio=1.5"): "ratio=1.5: should be a number from 0 to 1",
+    ("train", "ratio=nan"): "ratio=nan",
+    ("train", "ratio=half"): "ratio='half': should be a number from 0 to 1",
+    ("train",): "a number from 0 to 1 is needed",
+    ("train", "+ratoi=0.5"): "unknown key 'ratoi'; did you mean 'ratio'?",
+    ("train", "ratoi=0.5"): "unknown key 'ratoi'; did you mean 'ratio'?",
+    ("train", "+ratio=0.5", "+model.pth=x"): "unknown key 'model.pth'; did you mean 'path'?",
+    ("train", "+ratio=0.5", "batch_size=0"): "batch_size=0",
+    ("train", "+ratio=0.5", "model=qwen2.5-1.5"): "did you mean 'qwen2.5-1.5b'?",
+    ("train", "+ratio=0.5", "model=qwen2.5-1.5b", "pairs=PAIRS"): "give a local folder instead: model=/path/to/folder",
+    ("train", "+ratio=0.5", "model=no/such/folder", "pairs=PAIRS"): "model=no/such/folder is not a folder here",
+    ("train", "+ratio=0.5", "model=qwen3-0.6b", "pairs=PAIRS"): "give lr=",
+    ("train", "+ratio=0.5", "model=tiny"): "pairs= is needed",
+    ("train", "+ratio=0.5", "model=tiny", "pairs=no/such"): "no/such does not exist",
+    ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "max_length=3"): "no pair fits max_length=3",
+    ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "device=cuda"): "device=cuda is not on this machine",
+    ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "out=/dev/null/x"): "cannot be written",
+    ("train", "ratio=0.5", "ratio=="): "ratio",
+    ("distill", "teacher=oracel"): "unknown teacher 'oracel'; known: oracle, reference; did you mean 'oracle'?",
+    ("distill", "data=dem"): "unknown data 'dem'",
+    ("distill", "data=gsm8k", "data.root=no/such"): "no/such/gsm8k_train.jsonl is not a file",
+    ("distill", "data=gsm8k"): "teacher=oracle solves embedded families only",
+    ("distill", "data=gsm8k", "teacher=reference"): "give a folder with local copies instead: data.root=DIR",
+    ("eval", "model=tiny", "benchmarks=gsm9k"): "unknown benchmark 'gsm9k'",
+    ("eval", "model=tiny", "benchmarks=[]"): "should name one benchmark or more",
+    ("eval", "model=qwen2.5-0.5b"): "cannot be reached from here",
+    ("launch", "study=demoo"): "unknown study 'demoo'",
+    ("eval.report", "no/such"): "no/such does not exist",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", BAD, ids=" ".join)
+def test_bad_input_is_one_line_and_exit_2(words: tuple[str, ...], pairs: Path, tmp_path: Path) -> None:
+    arguments = [word.replace("PAIRS", str(pairs)) for word in words]
+    if "eval.report" not in words and not any(word.startswith("out=") for word in words):
+        arguments.append(f"out={tmp_path / 'run'}")
+    result = command(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert BAD[words] in result.stderr
+    assert not (tmp_path / "run" / "DONE").exists()
+
+
+def broken_copy(pairs: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "pairs"
+    shutil.copytree(pairs, copy)
+    return copy
+
+
+def told(copy: Path) -> str:
+    result = command("train", "+ratio=0.5", "model=tiny", f"pairs={copy}", f"out={copy.parent / 'run'}")
+    assert result.returncode == 2
+    assert not (copy.parent / "run").exists()
+    return result.stderr
+
+
+def test_pairs_that_are_unfinished_corrupt_or_repeat_an_id_are_refused(pairs: Path, tmp_path: Path) -> None:
+    copy = broken_copy(pairs, tmp_path)
+    (copy / "DONE").unlink()
+    assert "no finished run" in told(copy)
+    copy = broken_copy(pairs, tmp_path / "b")
+    (copy / "pairs.parquet").write_bytes(b"no")
+    assert "corrupt: pairs.parquet" in told(copy)
+
+
+def test_a_run_of_another_configuration_is_not_overwritten(student: Path, pairs: Path) -> None:
+    before = (student / "manifest.json").read_bytes()
+    result = command("train", "+ratio=0.75", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", f"out={student}")
+    assert (result.returncode, "a finished run of a different configuration" in result.stderr) == (2, True)
+    assert (student / "manifest.json").read_bytes() == before
+
+
+def test_the_same_work_again_does_nothing(student: Path, pairs: Path) -> None:
+    before = (student / "manifest.json").stat().st_mtime_ns
+    shown = done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", f"out={student}")
+    assert "is finished" in shown
+    assert (student / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_a_sweep_runs_each_job_in_a_folder_of_its_own(pairs: Path, tmp_path: Path) -> None:
+    done("train", "-m", "+ratio=0,1", "model=tiny", f"pairs={pairs}", "max_steps=1", f"out={tmp_path / 'sweep'}")
+    found = {json.loads(f.read_text())["ratio"] for f in tmp_path.glob("sweep/*/mixture.json")}
+    assert found == {0, 1}
+    assert not (ROOT / "multirun.yaml").exists()
+
+
+def test_one_row_with_one_side_missing_is_refused(pairs: Path, tmp_path: Path) -> None:
+    from ratiocine.runs import hash_path
+
+    copy = broken_copy(pairs, tmp_path)
+    rows = pq.read_table(copy / "pairs.parquet").to_pylist()
+    rows[3]["ift"] = ""
+    import pyarrow as pa
+
+    pq.write_table(pa.Table.from_pylist(rows), copy / "pairs.parquet")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["outputs"]["pairs.parquet"] = hash_path(copy / "pairs.parquet")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "DONE").write_text(hash_path(copy / "manifest.json") + "\n")
+    assert f"pair '{rows[3]['id']}' has no ift" in told(copy)

@@ -1,0 +1,108 @@
+"""The packaged model: it trains, and what we generate is what stock transformers generates."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import done
+
+from ratiocine import models
+from ratiocine.engines.transformers import Request, TransformersEngine
+from ratiocine.families import FAMILIES, generate
+from ratiocine.models import ModelConfig
+from ratiocine.prompts import end_of_turn, prompt_ids, user_text
+from ratiocine.stats import paired_difference
+from ratiocine.traces import read_traces
+
+SMOL = ModelConfig(name="smollm2-135m", kind="packaged", chat_template="chatml")
+
+
+def generated(engine: TransformersEngine, requests: list[Request]) -> dict[str, tuple[int, ...]]:
+    return {trace.id: trace.token_ids for traces in engine.continue_(requests) for trace in traces}
+
+
+def stock(model, requests: list[Request], stop: int, budget: int) -> dict[str, tuple[int, ...]]:
+    """transformers' own generate over one left-padded batch."""
+    width = max(len(r.token_ids) for r in requests)
+    ids = torch.tensor([[stop] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests])
+    mask = torch.tensor([[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests])
+    found = model.generate(
+        input_ids=ids, attention_mask=mask, max_new_tokens=budget, do_sample=False, eos_token_id=stop, pad_token_id=stop
+    )
+    rows = found[:, width:].tolist()
+    return {r.id: tuple(row[: row.index(stop) + 1] if stop in row else row) for r, row in zip(requests, rows, strict=True)}
+
+
+def problems(n: int):
+    return [
+        p
+        for name in FAMILIES
+        for p in generate(name, n, seed=3, difficulty=1, split="test", instruction="Put only the answer in \\boxed{}.")
+    ]
+
+
+@pytest.mark.model
+@torch.inference_mode()
+def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
+    tokenizer, model = models.load_tokenizer(SMOL), models.load_model(SMOL, "cpu")
+    stop = end_of_turn(tokenizer)
+    requests = [Request(p.id, tuple(prompt_ids(tokenizer, user_text(p))), 24) for p in problems(2)]
+    ours = generated(TransformersEngine(model, tokenizer, stop, batch=len(requests), attention="sdpa"), requests)
+    ordered = sorted(requests, key=lambda r: (-r.budget, -len(r.token_ids), r.id))
+    assert ours == stock(model, ordered, stop, 24)
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
+    """Over 405 problems: the first token in which the fast path differs from stock sdpa is within a hair of the best, and
+    accuracy agrees within the paired interval."""
+    from ratiocine.grading import grade
+    from ratiocine.prompts import split
+
+    tokenizer, model = models.load_tokenizer(SMOL), models.load_model(SMOL, "cpu")
+    stop = end_of_turn(tokenizer)
+    asked = problems(45)
+    requests = [Request(p.id, tuple(prompt_ids(tokenizer, user_text(p))), 32) for p in asked]
+    fast = generated(TransformersEngine(model, tokenizer, stop), requests)
+    slow = generated(TransformersEngine(model, tokenizer, stop, attention="sdpa"), requests)
+    by_id = {r.id: r for r in requests}
+    differing = [i for i in fast if fast[i] != slow[i]]
+    for i in differing:
+        at = next(k for k, (a, b) in enumerate(zip(fast[i], slow[i], strict=False)) if a != b)
+        logits = model(torch.tensor([[*by_id[i].token_ids, *slow[i][:at]]])).logits[0, -1]
+        assert abs(logits[fast[i][at]] - logits[slow[i][at]]) < 1e-2
+
+    def right(tokens: dict[str, tuple[int, ...]]) -> list[bool]:
+        return [grade(p, split(tokenizer.decode([t for t in tokens[p.id] if t != stop]))).verdict == "right" for p in asked]
+
+    difference, low, high = paired_difference(right(slow), right(fast))
+    print(f"{len(differing)} of {len(fast)} differ; accuracy differs by {difference:+.4f} ({low:+.4f} to {high:+.4f})")
+    assert len(asked) >= 400
+    assert low <= 0 <= high
+
+
+@pytest.mark.slow
+def test_two_trainings_give_one_loss_sequence_and_the_student_is_stock(tmp_path: Path) -> None:
+    done("distill", "limit=8", f"out={tmp_path / 'pairs'}")
+    for name in ("a", "b"):
+        done("train", "+ratio=0.5", f"pairs={tmp_path / 'pairs'}", "batch_size=16", f"out={tmp_path / name}")
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()] for n in ("a", "b")
+    ]
+    assert losses[0] == losses[1]
+    assert losses[0][-1] < losses[0][0]
+    out = tmp_path / "scores"
+    done("eval", f"model={tmp_path / 'a' / 'model'}", "limit=2", "budget=24", "engine.attention=sdpa", f"out={out}")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "a" / "model", attn_implementation="sdpa")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a" / "model")
+    rows = list(read_traces(out / "traces.jsonl"))
+    requests = [Request(row["key"], tuple(prompt_ids(tokenizer, row["prompt"])), 24) for row in rows]
+    requests.sort(key=lambda r: (-r.budget, -len(r.token_ids), r.id))
+    with torch.inference_mode():
+        found = stock(model, requests, end_of_turn(tokenizer), 24)
+    for row in rows:
+        assert tokenizer.decode([t for t in found[row["key"]] if t != end_of_turn(tokenizer)]) == row["completion"]

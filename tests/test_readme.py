@@ -1,0 +1,38 @@
+"""The README's commands run as they stand, made short; those that need the hub compose."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, command
+
+from ratiocine import cli
+
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+COMMANDS = [shlex.split(line) for block in BLOCKS for line in block.strip().splitlines()]
+SHORT = {"distill": ["limit=2"], "train": ["max_steps=1"], "eval": ["limit=1", "budget=4"], "eval.report": []}
+NEEDS_HUB = {"data=gsm8k", *(f"model={name}" for name in cli.options("model") if name.startswith("qwen"))}
+
+
+@pytest.mark.model
+def test_the_commands_run(tmp_path: Path) -> None:
+    assert len(COMMANDS) >= 8
+    for words in COMMANDS:
+        assert words[:2] == ["python", "-m"]
+        verb, *rest = [word.replace("runs/", f"{tmp_path}/").replace("0.25,0.5,0.75,1", "1") for word in words[2:]]
+        if NEEDS_HUB & set(rest):
+            result = command(verb, *rest, "--cfg", "job")
+        else:
+            out = [] if "eval.report" in verb or any(w.startswith("out=") for w in rest) else [f"out={tmp_path}/more"]
+            result = command(verb, *rest, *SHORT[verb], *out)
+        assert result.returncode == 0, f"{shlex.join(words)}\n{result.stderr[-3000:]}"
+    assert (tmp_path / "report.html").exists()
+    assert not any(ROOT.glob("outputs")) and not any(ROOT.glob("multirun*"))
+
+
+def test_every_name_in_the_tables_exists() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("demo", "gsm8k", "gsm_symbolic"):
+        assert f"`{name}`" in text
+        assert name in cli.options("data")

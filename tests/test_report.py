@@ -1,0 +1,139 @@
+"""The report through its real command, over small evaluations with known counts."""
+
+from pathlib import Path
+
+import pytest
+from conftest import command, done
+
+from eval import tables
+from ratiocine.evaluate import scores
+from ratiocine.runs import Run, open_run
+from ratiocine.traces import TraceStore
+
+EXPECTED = {"sums": "gain", "names": "no_gain"}
+
+
+def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}") -> dict:
+    return {
+        "key": f"{benchmark}/{number}", "id": str(number), "benchmark": benchmark,
+        "category": {"sums": "math-oe", "names": "general-mc"}[benchmark], "prompt": f"What is {number}?", "reference": "1",
+        "completion": completion, "verdict": verdict, "extracted": "1", "reason": "boxed", "stop": "stop", "thought": False,
+        "n_prompt": 10, "n_completion": 5, "n_think": 0, "n_answer": 5, "seconds": 0.1,
+    }  # fmt: skip
+
+
+def arm(out: Path, ratio: float | None, sums: int, names: int, *, budget: int = 64, rows: list[dict] | None = None) -> Path:
+    """An evaluation of 40 sums and 20 names, of which the first so many are right."""
+    made = rows or [
+        *(row("sums", i, "right" if i < sums else "wrong") for i in range(40)),
+        *(row("names", i, "right" if i < names else "wrong") for i in range(20)),
+    ]
+    run: Run = open_run("eval", {"benchmarks": ["demo"], "ratio": ratio, "budget": budget, "seed": 0, "out": str(out)}, {})
+    with run.writing("traces.jsonl") as path:
+        TraceStore(path).append(made)
+    run.write_json("scores.json", scores(made))
+    student = None if ratio is None else {
+        "ratio": ratio, "base": "m", "lora": False, "steps": 3, "tokens": 1234, "lr": 1e-4, "train_flops": 1e12, "seconds": 2.0,
+    }  # fmt: skip
+    run.finish(
+        model="m",
+        student=student,
+        expected=EXPECTED,
+        budget=budget,
+        seconds=1.0,
+        dtype="torch.float32",
+        attention="sdpa",
+    )
+    return out
+
+
+@pytest.fixture
+def arms(tmp_path: Path) -> list[str]:
+    return [
+        str(arm(tmp_path / "b", None, 0, 9)),
+        str(arm(tmp_path / "0", 0.0, 2, 10)),
+        str(arm(tmp_path / "1", 1.0, 22, 9)),
+    ]
+
+
+def test_the_page_has_the_numbers(arms: list[str], tmp_path: Path) -> None:
+    shown = done("eval.report", *arms, "--out", str(tmp_path / "r.html"))
+    page = (tmp_path / "r.html").read_text()
+    assert "55.0 %" in page  # 22 of 40 sums
+    assert "39.8 % – 69.3 %" in page  # its Wilson interval
+    assert "+50.0" in page  # 55 % − 5 %, paired
+    assert "sums: gain seen (+50 points" in page
+    assert "names: no difference seen (-5 points" in page
+    assert "m (untrained)" in page
+    assert "sums              should gain      ratio 1 − ratio 0: +50 points" in shown
+
+
+def test_the_same_evaluations_give_the_same_page(arms: list[str], tmp_path: Path) -> None:
+    for name in ("a", "b.html"):
+        done("eval.report", *arms, "--out", str(tmp_path / name))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_what_models_write_is_escaped(tmp_path: Path) -> None:
+    rows = [row("sums", 0, "wrong", "<script>alert(1)</script><img src=x onerror=alert(1)>")]
+    done("eval.report", str(arm(tmp_path / "x", 1.0, 0, 0, rows=rows)), "--out", str(tmp_path / "r.html"))
+    page = (tmp_path / "r.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&lt;img" in page
+    assert "<img" not in page
+    assert page.count("<script>") == 1
+
+
+def test_an_ungradable_problem_leaves_every_arm(tmp_path: Path) -> None:
+    rows = [row("sums", i, "right") for i in range(4)]
+    other = [row("sums", i, "ungradable" if i == 0 else "right") for i in range(5)]
+    arm(tmp_path / "a", 0.0, 0, 0, rows=rows)
+    arm(tmp_path / "b", 1.0, 0, 0, rows=other)
+    done("eval.report", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "r.html"))
+    page = (tmp_path / "r.html").read_text()
+    assert "2 arms on 3 problems" in page
+    assert "Only the 3 problems that all arms answered gradably are compared." in page
+
+
+def test_arms_that_are_not_alike_are_said_to_be(tmp_path: Path) -> None:
+    folders = [str(arm(tmp_path / "a", 0.0, 1, 1)), str(arm(tmp_path / "b", 1.0, 1, 1, budget=128))]
+    done("eval.report", *folders, "--out", str(tmp_path / "r.html"))
+    assert "different token budgets: 128, 64" in (tmp_path / "r.html").read_text()
+
+
+def test_bad_folders_are_one_line(arms: list[str], tmp_path: Path, student: Path) -> None:
+    lonely = [{**row("sums", 99, "right"), "key": "sums/none"}]
+    cases = {
+        str(tmp_path / "none"): "does not exist",
+        str(student): "holds a `train` run, not an evaluation",
+        str(arm(tmp_path / "lonely", 0.5, 0, 0, rows=lonely)): "share no problem",
+    }
+    for folder, message in cases.items():
+        result = command("eval.report", *arms, folder, "--out", str(tmp_path / "r.html"))
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert message in result.stderr
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("declared", "low", "high", "said"),
+    [
+        ("gain", 0.01, 0.2, "gain seen"),
+        ("gain", -0.01, 0.2, "not decided by 50 problems"),
+        ("gain", -0.2, -0.01, "the opposite was seen"),
+        ("no_gain", 0.01, 0.2, "a gain was seen after all"),
+        ("no_gain", -0.1, 0.1, "no difference seen"),
+        ("no_gain", -0.2, -0.01, "a loss was seen"),
+    ],
+)
+def test_the_interval_decides(declared: str, low: float, high: float, said: str) -> None:
+    difference = tables.Difference("f", "b", "a", 50, (low + high) / 2, low, high, 0.5, 0.5)
+    assert tables.verdict(declared, difference) == said
+
+
+def test_examples_prefer_problems_on_which_arms_disagree(tmp_path: Path) -> None:
+    from eval.report import load_arms
+
+    first = arm(tmp_path / "a", 0.0, 0, 0, rows=[row("sums", i, "right") for i in range(9)])
+    second = arm(tmp_path / "b", 1.0, 0, 0, rows=[row("sums", i, "wrong" if i == 7 else "right") for i in range(9)])
+    chosen = tables.examples(load_arms([first, second]))
+    assert [rows[0]["id"] for _, rows in chosen] == ["7", "0"]

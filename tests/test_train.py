@@ -1,0 +1,176 @@
+"""Training: rows, losses and what is saved, against plain transformers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import command, done
+
+from ratiocine.errors import BadInput
+from ratiocine.models import ModelConfig, load_model, load_tokenizer
+from ratiocine.traces import Pair, read_pairs
+from train import doctor
+from train.batches import IGNORED, MicroBatches, Row, collate, fitting, tokenize
+from train.config import Config
+from train.mixture import mix
+
+TINY = ModelConfig(name="tiny", kind="tiny")
+
+
+def losses(out: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def fit(pairs: Path, out: Path, *more: str) -> list[float]:
+    done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=16", "max_steps=3", f"out={out}", *more)
+    return losses(out)
+
+
+@pytest.fixture(scope="module")
+def reference_losses(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    return fit(pairs, tmp_path_factory.mktemp("fit") / "run")
+
+
+def test_the_same_seed_gives_the_same_losses(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:
+    assert fit(pairs, tmp_path / "again") == reference_losses
+    assert fit(pairs, tmp_path / "other", "seed=1") != reference_losses
+
+
+@pytest.mark.parametrize("size", [1, 5, 16])
+def test_micro_batches_do_not_change_the_loss(pairs: Path, tmp_path: Path, reference_losses: list[float], size: int) -> None:
+    """Forty rows in batches of 16: the last batch of an epoch is smaller and has fewer micro-batches."""
+    assert fit(pairs, tmp_path / "run", f"micro_batch_size={size}") == pytest.approx(reference_losses, abs=2e-4)
+
+
+def test_the_first_loss_is_that_of_plain_transformers(pairs: Path, reference_losses: list[float]) -> None:
+    """The mean cross-entropy over all completion tokens of the first global batch, by the model's own loss."""
+    by_id = {pair.id: pair for pair in read_pairs(pairs / "pairs.parquet")}
+    mixture = mix({i: p.category for i, p in by_id.items()}, 0.5, 0)
+    tokenizer, model = load_tokenizer(TINY), load_model(TINY, "cpu")
+    rows = [tokenize(tokenizer, by_id[i])[mixture.mode(i)] for i in mixture.order[:16]]
+    with torch.no_grad():
+        assert model(**collate(rows)).loss.item() == pytest.approx(reference_losses[0], abs=1e-4)
+
+
+def test_epochs_see_every_problem_once_each(pairs: Path, tmp_path: Path) -> None:
+    done("train", "ratio=1", "model=tiny", f"pairs={pairs}", "batch_size=16", "epochs=2", f"out={tmp_path / 'run'}")
+    assert len(losses(tmp_path / "run")) == 6
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert manifest["tokens"] == rows[-1]["tokens"] == 2 * rows[2]["tokens"]
+
+
+def test_lora_saves_a_plain_folder(pairs: Path, tmp_path: Path) -> None:
+    fit(pairs, tmp_path / "run", "lora=true", "lora_rank=4")
+    code = (
+        "import sys; sys.modules['ratiocine'] = sys.modules['peft'] = None\n"
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"m = AutoModelForCausalLM.from_pretrained({str(tmp_path / 'run' / 'model')!r})\n"
+        f"t = AutoTokenizer.from_pretrained({str(tmp_path / 'run' / 'model')!r})\n"
+        "ids = t.apply_chat_template([{'role': 'user', 'content': 'Hi'}], add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
+        "print(m.generate(**ids, max_new_tokens=3).shape[1] - ids['input_ids'].shape[1], m.generation_config.eos_token_id)"
+    )  # fmt: skip
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout.split() == ["3", "1"], result.stderr
+
+
+def test_mixture_json_says_what_was_trained(student: Path) -> None:
+    mixture = json.loads((student / "mixture.json").read_text())
+    ids = mixture["ids"]
+    assert len(ids["reasoning"]) == mixture["n_reasoning"] == 20 == len(ids["ift"])
+    assert sorted(ids["ift"] + ids["reasoning"]) == sorted(mixture["order"])
+    assert all(c == {"ift": 5, "reasoning": 5} for c in mixture["categories"].values())
+    share = mixture["supervised_tokens"]
+    assert mixture["reasoning_token_share"] == share["reasoning"] / (share["reasoning"] + share["ift"]) > 0.5
+
+
+def test_a_pair_with_a_long_side_is_dropped_whole() -> None:
+    rows = {
+        "a": {"ift": Row("a", "ift", (1,), (2,)), "reasoning": Row("a", "reasoning", (1,), (2,) * 9)},
+        "b": {"ift": Row("b", "ift", (1,), (2,)), "reasoning": Row("b", "reasoning", (1,), (2,) * 8)},
+    }
+    kept, dropped = fitting(rows, 9)
+    assert list(kept) == ["b"]
+    assert dropped == {"pairs": 1, "ift": 0, "reasoning": 1}
+
+
+def test_micro_batches_partition_each_global_batch() -> None:
+    ids = [str(i) for i in range(21)]
+    mixture = mix(dict.fromkeys(ids, "math-oe"), 0.5, 0)
+    sampler = MicroBatches(ids, [len(i) * 7 % 5 for i in ids], mixture, batch_size=8, micro_batch_size=3, seed=0)
+    micro = list(sampler)
+    assert len(micro) == len(sampler) == 3 + 3 + 2
+    assert {ids[i] for part in micro[:3] for i in part} == set(mixture.batches(8, 0, 0)[0])
+    sampler.set_epoch(1)
+    assert {ids[i] for part in list(sampler)[:3] for i in part} == set(mixture.batches(8, 1, 0)[0])
+
+
+def test_rates_are_interpolated_on_a_log_scale() -> None:
+    model = ModelConfig(name="m", lr={"ift": 1e-5, "reasoning": 4e-5})
+    rates = [Config(model=model, ratio=r, pairs=None).peak_rate() for r in (0, 0.5, 1)]
+    assert rates == pytest.approx([1e-5, 2e-5, 4e-5])
+    assert Config(model=model, ratio=0.5, pairs=None, lr=3e-6).peak_rate() == 3e-6
+
+
+PAIR = Pair("p", "Add 2 and 2.", "<think>\n2 + 2 = 4\n</think>\n\n\\boxed{4}", "\\boxed{4}", "4", "math-oe", "s", 1, 1, 1)
+
+
+def examine(tokenizer, rows: list[Row]) -> None:
+    doctor.examine(tokenizer, rows, {"p": PAIR})
+
+
+def test_the_doctor_passes_what_is_right() -> None:
+    tokenizer = load_tokenizer(TINY)
+    examine(tokenizer, list(tokenize(tokenizer, PAIR).values()))
+
+
+def test_the_doctor_finds_each_fault() -> None:
+    tokenizer = load_tokenizer(TINY)
+    row = tokenize(tokenizer, PAIR)["reasoning"]
+
+    def completion(text: str) -> tuple[int, ...]:
+        return (*tokenizer(text)["input_ids"], 1)
+
+    faults = {
+        "end-of-turn token": row.completion[:-1],
+        "trace is not whole": completion("\\boxed{4}"),
+        "answer is not whole": completion("<think>\n2 + 2 = 4\n</think>"),
+    }
+    for message, broken in faults.items():
+        with pytest.raises(BadInput, match=message):
+            examine(tokenizer, [Row("p", "reasoning", row.prompt, broken)])
+    with pytest.raises(BadInput, match="not the generation prompt"):
+        examine(tokenizer, [Row("p", "reasoning", row.prompt[:-1], row.completion)])
+
+
+def test_the_doctor_refuses_a_template_that_rewrites_the_prompt() -> None:
+    tokenizer = load_tokenizer(TINY)
+    tokenizer.chat_template = tokenizer.chat_template.replace("message['content']", "message['content'] | upper")
+    with pytest.raises(BadInput, match="changes the prompt"):
+        examine(tokenizer, [tokenize(tokenizer, PAIR)["ift"]])
+
+
+def test_doctor_true_shows_a_row_and_trains_nothing(pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shown = done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "doctor=true", f"out={out}")
+    assert "<|im_start|>assistant\n⟦<think>" in shown
+    assert "<|im_end|>⟧" in shown
+    assert not out.exists()
+
+
+def test_labels_are_the_completion_and_padding_is_told_by_length() -> None:
+    batch = collate([Row("a", "ift", (5, 6), (7, 1)), Row("b", "ift", (5,), (1,))])
+    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 7, 1], [IGNORED, 1, IGNORED, IGNORED]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+
+
+def test_a_template_fault_stops_training_before_it_starts(pairs: Path, tmp_path: Path, student: Path) -> None:
+    folder = tmp_path / "model"
+    subprocess.run(["cp", "-r", str(student / "model"), str(folder)], check=True)
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    result = command("train", "ratio=0", f"model={folder}", "lr=1e-4", f"pairs={pairs}", f"out={tmp_path / 'run'}")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("train: ")

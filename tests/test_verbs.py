@@ -1,0 +1,164 @@
+"""The whole pipeline through the real commands on a tiny model, and what happens when it is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, command, done
+
+from ratiocine.traces import read_pairs, read_traces
+
+EVAL = ("benchmarks=demo", "limit=3", "budget=12", "engine.batch=8")
+
+
+@pytest.fixture(scope="module")
+def scored(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scored") / "run"
+    done("eval", f"model={student / 'model'}", *EVAL, f"out={out}")
+    return out
+
+
+def test_distill_keeps_pairs_whole_and_names_what_it_did(pairs: Path) -> None:
+    rows = read_pairs(pairs / "pairs.parquet")
+    manifest = json.loads((pairs / "manifest.json").read_text())
+    assert manifest["n"] == len(rows) == 40
+    assert manifest["disjoint"]["shared"] == 0 < manifest["disjoint"]["test"]
+    assert manifest["sides"] == ["ift", "reasoning"]
+    for row in rows:
+        assert row.reasoning.startswith("<think>\n")
+        assert row.reasoning.endswith(f"\n</think>\n\n{row.ift}")
+        assert row.ift == f"\\boxed{{{row.reference}}}"
+        assert row.n_tokens_reasoning == len(row.reasoning.encode()) + 1
+
+
+def test_eval_writes_scores_that_its_traces_explain(scored: Path) -> None:
+    scores, rows = json.loads((scored / "scores.json").read_text()), list(read_traces(scored / "traces.jsonl"))
+    assert len(rows) == 24 == scores["all"]["n"]
+    assert set(scores["categories"]) == {"general-mc", "general-oe", "math-mc", "math-oe"}
+    for name, score in scores["benchmarks"].items():
+        own = [row for row in rows if row["benchmark"] == name]
+        assert score["n"] == len(own) == 3
+        assert score["accuracy"] == sum(row["verdict"] == "right" for row in own) / 3
+        assert score["ci95"][0] <= score["accuracy"] <= score["ci95"][1]
+        assert score["truncated"] == sum(row["stop"] == "length" for row in own) / 3
+    assert not list(scored.glob("*.partial*"))
+
+
+def test_eval_generates_what_stock_transformers_generates(scored: Path, student: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(student / "model")
+    tokenizer = AutoTokenizer.from_pretrained(student / "model", padding_side="left")
+    rows = list(read_traces(scored / "traces.jsonl"))
+    chats = [[{"role": "user", "content": row["prompt"]}] for row in rows]
+    batch = tokenizer.apply_chat_template(
+        chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+    )
+    with torch.no_grad():
+        found = model.generate(**batch, max_new_tokens=12, do_sample=False)[:, batch["input_ids"].shape[1] :]
+    for row, ids in zip(rows, found, strict=True):
+        assert tokenizer.decode(ids, skip_special_tokens=True) == row["completion"].replace("<|im_start|>", "")
+
+
+def test_a_killed_eval_goes_on_where_it_was(student: Path, scored: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [sys.executable, "-m", "eval", f"model={student / 'model'}", *EVAL, f"out={out}"]
+    partial = out / "traces.partial.jsonl"
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert command("eval.report", str(out)).returncode == 2 or (out / "DONE").exists()
+    done(*words[2:])
+    assert [r["completion"] for r in read_traces(out / "traces.jsonl")] == [
+        r["completion"] for r in read_traces(scored / "traces.jsonl")
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(pairs: Path, tmp_path: Path, number: int) -> None:
+    out = tmp_path / "run"
+    words = ["train", "ratio=1", "model=tiny", f"pairs={pairs}", "epochs=2000", f"out={out}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    while not (out / "metrics.jsonl").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1] == "train: interrupted"
+    assert "Traceback" not in errors
+    assert not (out / "DONE").exists()
+    assert (
+        "no finished run" in command("eval", f"model={out / 'model'}", f"out={tmp_path / 'e'}").stderr
+        or not (out / "model").exists()
+    )
+
+
+STUDY = """
+name: small
+stages:
+  - {name: pairs, verb: distill, set: [data=demo, model=tiny, limit=2]}
+  - {name: train-$ratio, verb: train, each: {ratio: [0, 1]}, set: [ratio=$ratio, model=tiny, 'pairs={pairs}', max_steps=1]}
+  - {name: eval-$ratio, verb: eval, each: {ratio: [0, 1]}, set: ['model={train-$ratio}/model', benchmarks=demo, limit=2, budget=4]}
+report: [eval-0, eval-1]
+"""
+
+
+def test_a_study_runs_its_stages_once_and_again_only_what_changed(tmp_path: Path) -> None:
+    study = ROOT / "conf" / "study" / f"test-{os.getpid()}.yaml"
+    words = ("launch", f"study={study.stem}", f"out={tmp_path / 'study'}")
+    try:
+        study.write_text(STUDY)
+        first = done(*words)
+        assert (tmp_path / "study" / "report.html").read_text().count("<!doctype html>") == 1
+        assert "finished before" not in first
+        assert "ratio 1 − ratio 0" in first
+        assert "total time" in first
+        assert done(*words).count("finished before") == 5
+        study.write_text(STUDY.replace("budget=4", "budget=5"))
+        assert done(*words).count("finished before") == 3
+        assert len(list((tmp_path / "study").glob("eval-*"))) == 4
+        study.write_text(STUDY.replace("{pairs}", "{piars}"))
+        result = command(*words)
+        assert result.returncode == 2
+        assert "train-0 needs 'piars', which is no earlier stage" in result.stderr
+        study.write_text(STUDY.replace("max_steps=1", "max_stpes=1"))
+        assert "did you mean 'max_steps'?" in command(*words).stderr
+    finally:
+        study.unlink()
+
+
+def test_reference_pairs_from_a_file_of_ones_own(tmp_path: Path) -> None:
+    rows = [
+        {"question": "2+2?", "answer": "4", "kind": "number", "meta": {"solution": "2 + 2 = <<2+2=4>>4"}},
+        {"question": "2+3?", "answer": "5", "kind": "number", "meta": {"solution": "2 + 3 = 6"}},
+        {"question": "2+4?", "answer": "6", "kind": "number"},
+        {"question": "2+5?", "answer": "seven", "kind": "number", "meta": {"solution": "7"}},
+    ]
+    file = tmp_path / "own.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    out = tmp_path / "run"
+    done("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={out}")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["n"] == 1
+    assert manifest["dropped"] == {"reference_not_gradable": 1, "solution_misses_reference": 1, "no_solution": 1}
+    assert "<think>\n2 + 2 = 4\n</think>" in read_pairs(out / "pairs.parquet")[0].reasoning
+
+
+def test_gsm8k_keeps_what_its_solutions_reach(benchmarks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done("distill", "teacher=reference", "data=gsm8k", f"data.root={benchmarks}", "model=tiny", f"out={out}")
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["n"] + sum(manifest["dropped"].values()) == 7473
+    assert manifest["n"] >= 0.995 * 7473
+    assert manifest["disjoint"]["shared"] == 0
+    assert not any("<<" in pair.reasoning for pair in read_pairs(out / "pairs.parquet"))
