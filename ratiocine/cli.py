@@ -67,7 +67,9 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
 
     entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
     with tempfile.TemporaryDirectory() as scratch:  # `-m` insists on writing its own record somewhere
-        sys.argv[1:] = [*normalise(sys.argv[1:]), *QUIET, f"hydra.sweep.dir={scratch}"]
+        flags = [word for word in sys.argv[1:] if word.startswith("--") or not re.match(r"~|[^=]+=", word)]
+        overrides = [word for word in sys.argv[1:] if word not in flags]  # argparse wants them in one run
+        sys.argv[1:] = [*flags, *normalise(overrides), *QUIET, f"hydra.sweep.dir={scratch}"]
         try:
             entry()
         except (BadInput, KeyboardInterrupt):
@@ -188,5 +190,6 @@ def top_keys(verb: str) -> list[str]:
 
 def _subprocess(verb: str, overrides: list[str], name: str) -> int:
     """One job of `-m` in its own process, in its own folder below `out` where that was given."""
-    overrides = [f"{o}/{re.sub(r'[^A-Za-z0-9.=_,-]', '_', name)}" if o.startswith("out=") else o for o in overrides]
+    folder = re.sub(r"[^A-Za-z0-9.=,-]", "_", name)
+    overrides = [f"out='{o[4:]}/{folder}'" if o.startswith("out=") else o for o in overrides]
     return subprocess.run([sys.executable, "-m", verb, *overrides], check=False).returncode

@@ -156,6 +156,7 @@ def _hub(data: DataConfig, split: Split) -> Iterator[dict[str, Any]]:
         raise BadInput(f"data={data.name} names no source: give data.path=FILE")
     if split not in data.hub.splits:
         raise BadInput(f"data={data.name} has no {split} split")
+    _hub_or_cache(data.hub)
     from datasets import load_dataset
 
     try:
@@ -167,7 +168,19 @@ def _hub(data: DataConfig, split: Split) -> Iterator[dict[str, Any]]:
         ) from None
     adapt = HUB_ROWS.get(data.name, lambda row: row)
     for row in rows:
-        yield adapt(row)
+        yield adapt(row)  # type: ignore[no-untyped-call]
+
+
+def _hub_or_cache(hub: HubConfig) -> None:
+    """One short look at the hub; where it is out of reach, its libraries are told to use their caches and not to retry."""
+    import huggingface_hub
+
+    try:
+        huggingface_hub.HfApi().dataset_info(hub.repo, revision=hub.revision, timeout=5)
+    except Exception:
+        import datasets
+
+        huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def _gsm8k_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -31,8 +31,8 @@ class Browser:
     def __init__(self, program: str, profile: Path) -> None:
         to_read, self.to = os.pipe()
         self.back, from_write = os.pipe()
-        script = f'exec "$@" 3<&{to_read} 4>&{from_write}'
-        words = ["sh", "-c", script, "sh", program, *FLAGS, f"--user-data-dir={profile}"]
+        script = f'exec "$@" 3<&{to_read} 4>&{from_write}'  # bash, because dash knows no descriptor above 9
+        words = ["bash", "-c", script, "bash", program, *FLAGS, f"--user-data-dir={profile}"]
         self.process = subprocess.Popen(words, pass_fds=(to_read, from_write), stderr=subprocess.DEVNULL)
         os.close(to_read)
         os.close(from_write)

@@ -88,7 +88,7 @@ BAD = {
     ("train", "ratio=0.5", "ratio=="): "ratio",
     ("distill", "teacher=oracel"): "unknown teacher 'oracel'; known: oracle, reference; did you mean 'oracle'?",
     ("distill", "data=dem"): "unknown data 'dem'",
-    ("distill", "data=gsm8k", "data.root=no/such"): "no/such/gsm8k_train.jsonl is not a file",
+    ("distill", "teacher=reference", "data=gsm8k", "data.root=no/such"): "no/such/gsm8k_train.jsonl is not a file",
     ("distill", "data=gsm8k"): "teacher=oracle solves embedded families only",
     ("distill", "data=gsm8k", "teacher=reference"): "give a folder with local copies instead: data.root=DIR",
     ("eval", "model=tiny", "benchmarks=gsm9k"): "unknown benchmark 'gsm9k'",

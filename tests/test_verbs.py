@@ -1,7 +1,6 @@
 """The whole pipeline through the real commands on a tiny model, and what happens when it is killed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -114,27 +113,25 @@ report: [eval-0, eval-1]
 
 
 def test_a_study_runs_its_stages_once_and_again_only_what_changed(tmp_path: Path) -> None:
-    study = ROOT / "conf" / "study" / f"test-{os.getpid()}.yaml"
-    words = ("launch", f"study={study.stem}", f"out={tmp_path / 'study'}")
-    try:
-        study.write_text(STUDY)
-        first = done(*words)
-        assert (tmp_path / "study" / "report.html").read_text().count("<!doctype html>") == 1
-        assert "finished before" not in first
-        assert "ratio 1 − ratio 0" in first
-        assert "total time" in first
-        assert done(*words).count("finished before") == 5
-        study.write_text(STUDY.replace("budget=4", "budget=5"))
-        assert done(*words).count("finished before") == 3
-        assert len(list((tmp_path / "study").glob("eval-*"))) == 4
-        study.write_text(STUDY.replace("{pairs}", "{piars}"))
-        result = command(*words)
-        assert result.returncode == 2
-        assert "train-0 needs 'piars', which is no earlier stage" in result.stderr
-        study.write_text(STUDY.replace("max_steps=1", "max_stpes=1"))
-        assert "did you mean 'max_steps'?" in command(*words).stderr
-    finally:
-        study.unlink()
+    study = tmp_path / "conf" / "study" / "small.yaml"
+    study.parent.mkdir(parents=True)
+    words = ("launch", "--config-dir", str(tmp_path / "conf"), "study=small", f"out={tmp_path / 'study'}")
+    study.write_text(STUDY)
+    first = done(*words)
+    assert (tmp_path / "study" / "report.html").read_text().count("<!doctype html>") == 1
+    assert "finished before" not in first
+    assert "ratio 1 − ratio 0" in first
+    assert "total time" in first
+    assert done(*words).count("finished before") == 5
+    study.write_text(STUDY.replace("budget=4", "budget=5"))
+    assert done(*words).count("finished before") == 3
+    assert len(list((tmp_path / "study").glob("eval-*"))) == 4
+    study.write_text(STUDY.replace("{pairs}", "{piars}"))
+    result = command(*words)
+    assert result.returncode == 2
+    assert "train-0 needs 'piars', which is no earlier stage" in result.stderr
+    study.write_text(STUDY.replace("max_steps=1", "max_stpes=1"))
+    assert "did you mean 'max_steps'?" in command(*words).stderr
 
 
 def test_reference_pairs_from_a_file_of_ones_own(tmp_path: Path) -> None:

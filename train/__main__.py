@@ -1,10 +1,11 @@
 """python -m train +ratio=0.5 model=qwen2.5-1.5b pairs=runs/distill/ab12"""
 
 from ratiocine import cli
-from train.config import Config
+from train.config import Config, inputs
 
 
 def run(config: Config) -> None:
+    inputs(config), config.peak_rate()  # what is wrong is said before torch is imported
     from train.sft import train
 
     train(config)

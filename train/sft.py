@@ -33,7 +33,6 @@ from train.mixture import Mixture, mix
 def train(config: Config) -> Run | None:
     """Train one student; writes `model/`, `mixture.json`, `metrics.jsonl` and the manifest. With `doctor=true` only the
     checks are made, and nothing is written."""
-    rate = config.peak_rate()
     pairs = {pair.id: pair for pair in _limited(read_pairs(pairs_file(config)), config)}
     if config.doctor:
         rows, _ = _rows(config, pairs)
@@ -52,7 +51,7 @@ def train(config: Config) -> Run | None:
     taught = {i: sides[mixture.mode(i)] for i, sides in rows.items()}
     facts = _describe(config, mixture, taught, pairs, dropped)
     run.write_json("mixture.json", facts)
-    _fit(run, config, rate, mixture, taught)
+    _fit(run, config, mixture, taught)
     return run
 
 
@@ -102,8 +101,8 @@ def _describe(
     }  # fmt: skip
 
 
-def _fit(run: Run, config: Config, rate: float, mixture: Mixture, rows: Mapping[str, Row]) -> None:
-    tokenizer = models.load_tokenizer(config.model)
+def _fit(run: Run, config: Config, mixture: Mixture, rows: Mapping[str, Row]) -> None:
+    tokenizer, rate = models.load_tokenizer(config.model), config.peak_rate()
     device = models.resolve_device(config.device)
     # On a CPU eager attention is faster than sdpa at these lengths, forward and backward.
     model = models.load_model(config.model, config.device, attention="eager" if device.type == "cpu" else "sdpa")
