@@ -97,8 +97,8 @@ def _gsm_symbolic(problem: Problem, lines: list[str]) -> str | None:
 
 def _pick_number(problem: Problem, lines: list[str]) -> str | None:
     smallest = "smallest" in problem.question
-    order = lines[0].split(" < " if smallest else " > ")
-    if len(lines) != 1 or sorted(order) != sorted(problem.choices):
+    order = lines[0].split(" < " if smallest else " > ") if len(lines) == 1 else []
+    if sorted(order) != sorted(problem.choices):
         return "candidates"
     if order != sorted(order, key=float, reverse=not smallest):
         return "order"
@@ -131,6 +131,8 @@ def _letter_counting(problem: Problem, lines: list[str]) -> str | None:
 
 def _syllogism(problem: Problem, lines: list[str]) -> str | None:
     *premises, conclusion = parse(problem.question)
+    if len(lines) != 1:
+        return "steps"
     if problem.reference == "A":
         stated = parse(lines[0])
         if stated != [conclusion.denial(), *premises]:
@@ -143,8 +145,9 @@ def _syllogism(problem: Problem, lines: list[str]) -> str | None:
 
 def _needle(problem: Problem, lines: list[str]) -> str | None:
     text, _, question = problem.question.partition("\n")
-    (sentence,) = lines
-    name = _text(problem, problem.reference or "")
+    if len(lines) != 1:
+        return "steps"
+    sentence, name = lines[0], _text(problem, problem.reference or "")
     if sentence.rstrip(".") not in text.rstrip(".").split(". "):
         return "not_in_text"
     return None if f"{name} {question.removeprefix('Who ').removesuffix('?')}." == sentence else "not_asked"

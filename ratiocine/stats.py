@@ -15,7 +15,8 @@ def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
     share, shrink = right / n, 1 + z * z / n
     middle = (share + z * z / (2 * n)) / shrink
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / shrink
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Exact at the ends, where rounding would leave the share a hair outside its own interval.
+    return (0.0 if right == 0 else middle - half), (1.0 if right == n else middle + half)
 
 
 def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[float, float, float]:

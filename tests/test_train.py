@@ -170,7 +170,7 @@ def test_labels_are_the_completion_and_padding_is_told_by_length() -> None:
 def test_a_template_fault_stops_training_before_it_starts(pairs: Path, tmp_path: Path, student: Path) -> None:
     folder = tmp_path / "model"
     subprocess.run(["cp", "-r", str(student / "model"), str(folder)], check=True)
-    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }} ### End{% endfor %}")
     result = command("train", "ratio=0", f"model={folder}", "lr=1e-4", f"pairs={pairs}", f"out={tmp_path / 'run'}")
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("train: ")
