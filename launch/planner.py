@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-import distill.config
-import eval.config
-import launch.config
-import train.config
+from distill import config as distill_config
+from eval import config as eval_config
+from launch.config import Config, StageConfig, StudyConfig
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.runs import run_hash
+from train import config as train_config
 
-VERBS: dict[str, ModuleType] = {"distill": distill.config, "train": train.config, "eval": eval.config}
+VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "eval": eval_config}
 PARENT = re.compile(r"\{([\w.-]+)\}")
 
 
@@ -44,7 +44,7 @@ class Stage:
         return [PARENT.sub(lambda match: str(folders[match[1]]), override) for override in self.overrides]
 
 
-def plan(study: launch.config.StudyConfig) -> list[Stage]:
+def plan(study: StudyConfig) -> list[Stage]:
     """All stages, in an order in which parents come first; every configuration is checked before anything runs."""
     stages: list[Stage] = []
     for config in study.stages:
@@ -62,7 +62,7 @@ def plan(study: launch.config.StudyConfig) -> list[Stage]:
     return stages
 
 
-def _expand(config: launch.config.StageConfig) -> Iterator[Stage]:
+def _expand(config: StageConfig) -> Iterator[Stage]:
     for values in itertools.product(*config.each.values()):
         chosen = dict(zip(config.each, values, strict=True))
 
@@ -74,7 +74,7 @@ def _expand(config: launch.config.StageConfig) -> Iterator[Stage]:
         yield Stage(fill(config.name), config.verb, tuple(fill(override) for override in config.set))
 
 
-def run_study(config: launch.config.Config) -> int:
+def run_study(config: Config) -> int:
     """Run (or with `dry_run` list) a study; returns the exit code of the first stage that failed, else 0."""
     stages, root = plan(config.study), Path(config.out or Path("runs") / config.study.name)
     if config.dry_run:

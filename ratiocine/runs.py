@@ -109,7 +109,7 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
     if other is not None and other != name:
         state = "a finished run" if (out / "DONE").exists() else "an interrupted run"
         raise BadInput(f"out={out} holds {state} of a different configuration; remove it or choose another out")
-    if other is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if other is None and out.exists() and not (out.is_dir() and all(f.name.endswith(".partial") for f in out.iterdir())):
         raise BadInput(f"out={out} is no empty folder and no run of this tool; choose another out")
     run = Run(verb, out, name, config, inputs)
     if other == name and (out / "DONE").exists():

@@ -117,6 +117,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         open_run("train", {**CONFIG, "out": str(tmp_path)}, {})
 
 
+def test_a_folder_left_by_a_kill_before_its_first_file_is_taken(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.partial").write_text("# tr")
+    assert not open_run("train", {**CONFIG, "out": str(tmp_path)}, {}).finished
+
+
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     run = open_run("train", {**CONFIG, "out": str(tmp_path / "run")}, {})
     run.finish(schema_version=99)

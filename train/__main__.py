@@ -5,7 +5,9 @@ from train.config import Config, inputs
 
 
 def run(config: Config) -> None:
-    inputs(config), config.peak_rate()  # what is wrong is said before torch is imported
+    # What is wrong is said before torch is imported.
+    inputs(config)
+    config.peak_rate()
     from train.sft import train
 
     train(config)
