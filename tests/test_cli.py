@@ -78,7 +78,7 @@ BAD = {
     ("train", "+ratio=0.5", "batch_size=0"): "batch_size=0",
     ("train", "+ratio=0.5", "model=qwen2.5-1.5"): "did you mean 'qwen2.5-1.5b'?",
     ("train", "+ratio=0.5", "model=qwen2.5-1.5b", "pairs=PAIRS"): "give a local folder instead: model=/path/to/folder",
-    ("train", "+ratio=0.5", "model=no/such/folder", "pairs=PAIRS"): "model=no/such/folder is not a folder here",
+    ("train", "+ratio=0.5", "model=no/such/folder", "lr=1e-4", "pairs=PAIRS"): "model=no/such/folder is not a folder here",
     ("train", "+ratio=0.5", "model=qwen3-0.6b", "pairs=PAIRS"): "give lr=",
     ("train", "+ratio=0.5", "model=tiny"): "pairs= is needed",
     ("train", "+ratio=0.5", "model=tiny", "pairs=no/such"): "no/such does not exist",

@@ -5,9 +5,9 @@ from train.config import Config, inputs
 
 
 def run(config: Config) -> None:
-    # What is wrong is said before torch is imported.
-    inputs(config)
+    # What is wrong is said before anything is downloaded and before torch is imported.
     config.peak_rate()
+    inputs(config)
     from train.sft import train
 
     train(config)
