@@ -90,13 +90,15 @@ def test_a_quarter_of_all_contents_is_for_testing() -> None:
     assert 0.2 < sum(split_of(str(i)) == "test" for i in range(2000)) / 2000 < 0.3
 
 
-def test_bad_requests_are_told() -> None:
+def test_bad_requests_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match="unknown family 'sums'"):
         some("sums")
     with pytest.raises(BadInput, match="difficulty 1 to 3, not 4"):
         some("chain_sum", 4)
-    with pytest.raises(BadInput, match="distinct train problems, not 20000"):
-        generate("spell_backward", 20000, seed=0, difficulty=1, split="train", instruction="")
+    small = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}  # some 200 problems in all
+    monkeypatch.setitem(FAMILIES, "small", replace(FAMILIES["chain_sum"], levels=(small,)))
+    with pytest.raises(BadInput, match="distinct train problems, not 400"):
+        some("small", n=400)
 
 
 @pytest.mark.parametrize(
