@@ -34,7 +34,8 @@ C = TypeVar("C", bound=BaseModel)
 
 def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn:
     """Compose `conf/<verb>.yaml` with the command line, check it against `schema` and call `run`. Never returns."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the second is ignored by default in a background job
+        signal.signal(number, _interrupt)
     try:
         sys.exit(_main(verb, schema, run))
     except BadInput as error:
