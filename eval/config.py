@@ -17,10 +17,12 @@ class Root(BaseModel):
 
 
 class EngineConfig(BaseModel):
-    """`batch`: rows decoded together. `attention`: auto, or any name transformers knows (sdpa, eager, …)."""
+    """`batch`: rows decoded together; `tokens`: cached tokens that they may come to hold; `attention`: auto, or any name
+    that transformers knows (sdpa, eager, …)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    batch: PositiveInt = 64
+    batch: PositiveInt = 128
+    tokens: PositiveInt = 1 << 16
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
 
 

@@ -35,8 +35,9 @@ def evaluate(config: Config) -> Run:
     tokenizer = models.load_tokenizer(config.model)
     model = models.load_model(config.model, config.device, dtype=config.dtype)
     engine = TransformersEngine(
-        model, tokenizer, end_of_turn(tokenizer), batch=config.engine.batch, attention=config.engine.attention
-    )
+        model, tokenizer, end_of_turn(tokenizer), batch=config.engine.batch, tokens=config.engine.tokens,
+        attention=config.engine.attention,
+    )  # fmt: skip
     started = time.perf_counter()
     with progress(len(problems), "eval", "problems") as bar:
         bar.update(len(done))
