@@ -31,10 +31,10 @@ check: dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(PY) -m pytest -m "not slow and not model" -x
+	@$(PY) -m pytest -m "not slow and not model" -x -n auto --maxprocesses 4 --dist loadfile
 
 test: dev
-	@$(PY) -m pytest -m "not slow"
+	@$(PY) -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: dev
 	@$(PY) -m pytest -m slow

@@ -107,7 +107,7 @@ def make_pair(teacher: str, problem: Problem, tokenizer: PreTrainedTokenizerBase
 def _test_contents(config: Config) -> set[str] | None:
     """Contents of the test split, None where the source has none within reach."""
     has_test = config.data.families or (config.data.root and "test" in config.data.files)
-    if not has_test and not (config.data.hub and "test" in config.data.hub.splits and not config.data.root):
+    if not has_test and not (config.data.hub and "test" in config.data.hub.files and not config.data.root):
         return None
     if config.data.path:
         return None

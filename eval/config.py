@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
@@ -34,7 +35,7 @@ class Config(BaseModel):
     benchmarks: list[str]
     data: Root = Root()
     limit: PositiveInt | None = None
-    budget: PositiveInt = 2048
+    budget: PositiveInt | None = None
     dtype: models.Dtype = "auto"
     seed: int = 0
     engine: EngineConfig = EngineConfig()
@@ -51,9 +52,15 @@ class Config(BaseModel):
         return names
 
     def sources(self) -> list[DataConfig]:
-        """The named benchmarks; raises BadInput for an unknown one."""
-        found = [cli.named("data", name, DataConfig, called="benchmark") for name in self.benchmarks]
-        return [data if data.families else data.model_copy(update={"root": self.data.root}) for data in found]
+        """The benchmarks: names from conf/data, or files in the shared schema. Raises BadInput for an unknown one."""
+        found = []
+        for name in self.benchmarks:
+            if name.endswith((".jsonl", ".parquet")):
+                found.append(DataConfig(name=Path(name).stem, path=name))
+                continue
+            data = cli.named("data", name, DataConfig, called="benchmark")
+            found.append(data if data.families else data.model_copy(update={"root": self.data.root}))
+        return found
 
 
 def inputs(config: Config) -> dict[str, str]:

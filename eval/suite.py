@@ -20,6 +20,8 @@ from ratiocine.prompts import end_of_turn
 from ratiocine.runs import Run, check_finished, open_run
 from ratiocine.traces import TraceStore
 
+BUDGET = 2048  # tokens, where neither the command line nor the benchmark says
+
 
 def evaluate(config: Config) -> Run:
     """Answer and grade every problem of the benchmarks; what a killed run had answered is not asked again."""
@@ -27,7 +29,7 @@ def evaluate(config: Config) -> Run:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    problems, dropped = load(config)
+    problems, budgets, dropped = load(config)
     store = TraceStore(run.out / "traces.partial.jsonl")
     done = {row["key"] for row in store.rows}
     missing = [problem for problem in problems if key(problem) not in done]
@@ -41,7 +43,7 @@ def evaluate(config: Config) -> Run:
     started = time.perf_counter()
     with progress(len(problems), "eval", "problems") as bar:
         bar.update(len(done))
-        for rows in answered(engine, tokenizer, missing, config.budget):
+        for rows in answered(engine, tokenizer, missing, budgets):
             store.append(rows)
             bar.update(len(rows))
     order = {key(problem): position for position, problem in enumerate(problems)}
@@ -52,24 +54,27 @@ def evaluate(config: Config) -> Run:
     run.write_json("scores.json", result)
     store.path.unlink()
     run.finish(
-        model=config.model.name, student=student(config), expected=expected(config), budget=config.budget, dropped=dropped,
+        model=config.model.name, student=student(config), expected=expected(config),
+        budget=config.budget or max(budgets.values()), dropped=dropped,
         seconds=round(time.perf_counter() - started, 1), dtype=str(model.dtype), attention=model.config._attn_implementation,
     )  # fmt: skip
     _print(result)
     return run
 
 
-def load(config: Config) -> tuple[list[Problem], dict[str, dict[str, list[str]]]]:
-    """The test problems of all benchmarks, and the ids of dropped rows by benchmark and reason."""
+def load(config: Config) -> tuple[list[Problem], dict[str, int], dict[str, dict[str, list[str]]]]:
+    """The test problems of all benchmarks, the tokens each may take by key, and the ids of dropped rows by benchmark and
+    reason."""
     problems: list[Problem] = []
-    dropped = {}
+    budgets, dropped = {}, {}
     for data in config.sources():
         loaded = sources.load(data, "test", seed=config.seed, limit=config.limit)
         problems += loaded.problems
+        budgets.update({key(problem): config.budget or data.budget or BUDGET for problem in loaded.problems})
         dropped[data.name] = loaded.dropped
     if not problems:
         raise BadInput(f"benchmarks={','.join(config.benchmarks)} hold no test problem")
-    return problems, dropped
+    return problems, budgets, dropped
 
 
 def student(config: Config) -> dict[str, Any] | None:

@@ -29,13 +29,14 @@ class Engine(Protocol):
 
 
 def answered(
-    engine: Engine, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], budget: int
+    engine: Engine, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], budgets: Mapping[str, int]
 ) -> Iterator[list[Row]]:
-    """Scored rows of all problems, a batch at a time; each completion may take `budget` tokens, think block included."""
+    """Scored rows of all problems, some at a time; a completion may take the tokens that `budgets` names for its problem's
+    key, think block included."""
     from ratiocine.engines.transformers import Request
 
     by_id = {key(p): p for p in problems}
-    requests = [Request(k, tuple(prompt_ids(tokenizer, user_text(p))), budget) for k, p in by_id.items()]
+    requests = [Request(k, tuple(prompt_ids(tokenizer, user_text(p))), budgets[k]) for k, p in by_id.items()]
     for traces in engine.continue_(requests):
         yield [score(by_id[trace.id], trace, tokenizer) for trace in traces]
 
@@ -46,7 +47,7 @@ def key(problem: Problem) -> str:
 
 def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase) -> Row:
     """One completion judged: what is stored in `traces.jsonl`. Thinking tokens include the tags."""
-    parts = split(trace.text)
+    parts = split(trace.text, finished=trace.stop == "stop")
     verdict = grade(problem, parts)
     n_completion = len(trace.token_ids)
     if not parts.closed:
@@ -59,7 +60,8 @@ def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase) ->
     return {
         "key": trace.id, "id": problem.id, "benchmark": problem.source, "category": problem.category,
         "prompt": user_text(problem), "reference": problem.reference, "completion": trace.text,
-        "verdict": verdict.verdict, "extracted": verdict.extracted, "reason": verdict.reason, "stop": trace.stop,
+        "verdict": verdict.verdict, "extracted": verdict.extracted, "reason": verdict.reason, "detail": dict(verdict.detail),
+        "stop": trace.stop,
         "thought": parts.think is not None, "n_prompt": trace.n_prompt, "n_completion": n_completion,
         "n_think": n_think, "n_answer": n_completion - n_think, "seconds": trace.seconds,
     }  # fmt: skip
@@ -96,9 +98,15 @@ def summary(rows: Sequence[Row], shape: cost.Shape | None = None) -> dict[str, A
         "thinking_tokens": {"right": _mean(right, "n_think"), "wrong": _mean(wrong, "n_think")},
         "answer_tokens": {"right": _mean(right, "n_answer"), "wrong": _mean(wrong, "n_answer")},
         "completion_tokens": _mean(rows, "n_completion"), "prompt_tokens": _mean(rows, "n_prompt"),
-        "reasons": dict(Counter(row["reason"] for row in rows).most_common()),
+        "measures": _measures(graded), "reasons": dict(Counter(row["reason"] for row in rows).most_common()),
         "flops": fmean(cost.generation(shape, r["n_prompt"], r["n_completion"]) for r in rows) if shape and rows else None,
     }  # fmt: skip
+
+
+def _measures(rows: Sequence[Row]) -> dict[str, float]:
+    """Means of what else the grader measured, such as `f1`."""
+    names = sorted({name for row in rows for name in row["detail"]})
+    return {name: round(fmean(row["detail"].get(name, 0.0) for row in rows), 4) for name in names}
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], field: str) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 CATEGORIES = ("general-mc", "general-oe", "math-mc", "math-oe")
 LETTERS = "ABCDEFGHIJ"
 
-Kind = Literal["number", "choice", "string"]
+Kind = Literal["number", "expression", "choice", "span", "string", "instructions", "procedural"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Problem:
     """One gradable question.
 
     `id` is unique within a source and does not depend on file order. `reference` is what `grading.grade` compares with
-    (for `kind="choice"` the letter of the right option), or None where there is none. `instruction` is the task wording,
+    (for `kind="choice"` the letter of the right option), or None where there is none; `accepted` holds further references
+    that are as right. `instruction` is the task wording,
     the same for every format and arm. `source` names the data set, benchmark or family. `meta` holds what a teacher may
     need (a worked solution, generator variables) and never reaches a prompt.
     """
@@ -32,6 +33,7 @@ class Problem:
     instruction: str = ""
     choices: tuple[str, ...] = ()
     context: str = ""
+    accepted: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Problem → prompt, text → parts. The one place that knows `<think>` and `\\boxed{}`.
+"""Problem → prompt, text → parts. The one place that knows `<think>`, `<answer>` and `\\boxed{}`.
 
 One rendering, used by training and generation alike: the prompt is the chat template's own generation prompt for one user
 message, the completion follows token for token and ends with the template's end-of-turn token. An IFT completion is the
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 OPEN, CLOSE = "<think>", "</think>"
+ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 
 # For models that bring no chat template, and for the packaged one (whose own adds 20 tokens of system prompt a turn).
 CHATML = (
@@ -27,13 +28,15 @@ CHATML = (
 
 @dataclass(frozen=True)
 class Parts:
-    """A completion taken apart. `think` is None where there was no think block; `answer` is what follows it; `boxed` the
-    content of the last `\\boxed{}` in the answer; `closed` is False where a think block was opened and never closed."""
+    """A completion taken apart. `think` is None where there was no think block; `answer` is what follows it, or stands in its
+    last `<answer>` tag; `boxed` the content of the last `\\boxed{}` in the answer; `closed` is False where a think block was
+    opened and never closed, `finished` where the model ran out of budget."""
 
     think: str | None
     answer: str
     boxed: str | None
     closed: bool
+    finished: bool = True
 
 
 def user_text(problem: Problem) -> str:
@@ -47,15 +50,18 @@ def render(answer: str, think: str | None = None) -> str:
     return answer if think is None else f"{OPEN}\n{think}\n{CLOSE}\n\n{answer}"
 
 
-def split(text: str) -> Parts:
+def split(text: str, *, finished: bool = True) -> Parts:
     """Take a completion apart. The answer is what follows the *last* closing tag, so nothing inside a trace is ever an
     answer; a bare closing tag counts, because some templates put the opening one into the prompt."""
     head, tag, answer = text.rpartition(CLOSE)
     if OPEN in answer:
-        return Parts(think=text.replace(OPEN, "", 1).strip(), answer="", boxed=None, closed=False)
+        return Parts(think=text.replace(OPEN, "", 1).strip(), answer="", boxed=None, closed=False, finished=finished)
     think = head.replace(OPEN, "", 1).strip() if tag else None
+    begin = answer.rfind(ANSWER_OPEN)
+    if begin >= 0:
+        answer = answer[begin + len(ANSWER_OPEN) :].partition(ANSWER_CLOSE)[0]
     answer = answer.strip()
-    return Parts(think, answer, last_boxed(answer), closed=True)
+    return Parts(think, answer, last_boxed(answer), closed=True, finished=finished)
 
 
 def last_boxed(text: str) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from ratiocine.errors import BadInput
 from ratiocine.families import FAMILIES, Split, generate
 from ratiocine.grading import grade
+from ratiocine.hub import HubConfig, adapted, download
 from ratiocine.problems import LETTERS, Kind, Problem, content_key, digest, smallest
 from ratiocine.prompts import Parts
 from ratiocine.runs import hash_path
@@ -34,16 +35,9 @@ class FamilyConfig(BaseModel):
     expect: Literal["gain", "no_gain"] | None = None
 
 
-class HubConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    repo: str
-    config: str | None = None
-    revision: str
-    splits: dict[Split, str]
-
-
 class DataConfig(BaseModel):
-    """conf/data: either `families`, or rows from `path` (a file of the user's), `root`/`files` (local copies) or `hub`."""
+    """conf/data: either `families`, or rows from `path` (a file of the user's), `root`/`files` (local copies) or `hub`.
+    `budget` is the number of tokens a completion of it is given where nothing else is said."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -56,6 +50,7 @@ class DataConfig(BaseModel):
     root: str | None = None
     path: str | None = None
     licence: str | None = None
+    budget: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ def content(problem: Problem) -> str:
 
 def fingerprint(data: DataConfig, split: Split) -> str:
     """Content hash of a source: of the generator's settings, of a local file, or of a hub revision."""
-    described = data.model_dump(exclude={"root", "path", "licence"})
+    described = data.model_dump(exclude={"root", "path", "licence", "budget"})
     file = _local_file(data, split)
     if file is None:
         return digest("data", GENERATOR_VERSION, split, json.dumps(described, sort_keys=True))
@@ -130,10 +125,13 @@ def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
     file = _local_file(data, split)
     rows = _read(file) if file is not None else _hub(data, split)
     for index, row in enumerate(rows):
+        where = f"{file or f'data={data.name}'}, row {index + 1}"
         try:
-            yield _problem(data, split, index, row)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise BadInput(f"data={data.name}: row {index + 1} has no usable {error}") from None
+            yield problem_of(data, split, index, row)
+        except KeyError as error:
+            raise BadInput(f"{where}: there is no field {error}") from None
+        except (AttributeError, TypeError, ValueError) as error:
+            raise BadInput(f"{where}: {error}") from None
 
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:
@@ -154,57 +152,41 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
 def _hub(data: DataConfig, split: Split) -> Iterator[dict[str, Any]]:
     if data.hub is None:
         raise BadInput(f"data={data.name} names no source: give data.path=FILE")
-    if split not in data.hub.splits:
-        raise BadInput(f"data={data.name} has no {split} split")
-    _hub_or_cache(data.hub)
-    from datasets import load_dataset
-
-    try:
-        rows = load_dataset(data.hub.repo, data.hub.config, split=data.hub.splits[split], revision=data.hub.revision)  # type: ignore[no-untyped-call]
-    except (OSError, RuntimeError, ValueError):
-        raise BadInput(
-            f"data={data.name} needs {data.hub.repo} from the Hugging Face hub, which cannot be reached from here; "
-            "give a folder with local copies instead: data.root=DIR"
-        ) from None
-    adapt = HUB_ROWS.get(data.name, lambda row: row)
-    for row in rows:
-        yield adapt(row)  # type: ignore[no-untyped-call]
+    for file in download(data.name, data.hub, split):
+        for row in _read(file):
+            yield from adapted(data.hub, row)
 
 
-def _hub_or_cache(hub: HubConfig) -> None:
-    """One short look at the hub; where it is out of reach, its libraries are told to use their caches and not to retry."""
-    import huggingface_hub
-
-    try:
-        huggingface_hub.HfApi().dataset_info(hub.repo, revision=hub.revision, timeout=5)
-    except Exception:
-        import datasets
-
-        huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-
-
-def _gsm8k_row(row: dict[str, Any]) -> dict[str, Any]:
-    """gsm8k's `answer` is the worked solution, then `#### ` and the number."""
-    solution, _, answer = row["answer"].partition("\n#### ")
-    return {"question": row["question"], "answer": answer, "meta": {"solution": solution}}
-
-
-HUB_ROWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"gsm8k": _gsm8k_row}
-
-
-def _problem(data: DataConfig, split: Split, index: int, row: dict[str, Any]) -> Problem:
+def problem_of(data: DataConfig, split: Split, index: int, row: dict[str, Any]) -> Problem:
     """A row of the shared schema: `question`, `answer` (for multiple choice the 0-based index of the right option), and
     optionally `id`, `choices`, `context`, `category`, `kind`, `meta`."""
-    choices = tuple(row.get("choices") or ())
+    if not isinstance(row["question"], str) or not row["question"].strip():
+        raise ValueError(f"question {row['question']!r} is no text")
+    choices = tuple(str(choice) for choice in row.get("choices") or ())
     kind: Kind = row.get("kind") or data.kind or ("choice" if choices else "string")
     answer = row.get("answer")
+    answers = list(answer) if isinstance(answer, list) else [answer]
     reference: str | None
     if kind == "choice":
-        reference = LETTERS[int(row["answer"])] if not re.fullmatch("[A-J]", str(answer)) else str(answer)
+        reference = str(answer) if re.fullmatch("[A-J]", str(answer)) else LETTERS[_place(answer, choices)]
     else:
-        reference = None if answer is None else str(answer)
+        reference = None if answers[0] is None else str(answers[0])
+    meta = row.get("meta") or {}
     return Problem(
         id=str(row.get("id") or f"{data.name}-{split}-{index:06d}"), question=row["question"], reference=reference,
         kind=kind, category=row.get("category") or data.category or "general-oe", source=data.name,
-        instruction=data.instruction, choices=choices, context=row.get("context") or "", meta=row.get("meta") or {},
+        instruction=data.instruction, choices=choices, context=_context(row.get("context") or "", meta),
+        accepted=tuple(str(a) for a in answers[1:]), meta=meta,
     )  # fmt: skip
+
+
+def _place(answer: Any, choices: Sequence[str]) -> int:
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
+        raise ValueError(f"answer {answer!r} is neither a letter nor an index into {len(choices)} choices")
+    return answer
+
+
+def _context(context: str, meta: Mapping[str, Any]) -> str:
+    """The passage, and the turns of a conversation before this question."""
+    turns = [f"Q: {turn['q']}\nA: {turn['a']}" for turn in meta.get("history") or ()]
+    return "\n".join([context, *turns]) if turns else context

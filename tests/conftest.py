@@ -16,6 +16,8 @@ sys.path.insert(0, str(TESTS))
 import sitecustomize  # noqa: E402, F401  (the guard, in this process)
 
 os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # test processes side by side share the cores
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 os.environ["HF_HUB_OFFLINE"] = "0"  # the guard, not this switch, is what keeps the tests at home
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

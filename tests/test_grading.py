@@ -19,14 +19,14 @@ def problem(reference: str | None, kind: str = "number", choices: tuple[str, ...
     ("kind", "reference", "completion", "verdict", "reason"),
     [
         ("number", "1200", "\\boxed{1,200}", "right", "boxed"),
-        ("number", "1200", "\\boxed{\\$1{,}200}", "wrong", "boxed_unreadable"),
+        ("number", "1200", "\\boxed{\\$1{,}200}", "right", "boxed"),
         ("number", "0.5", "\\boxed{1/2}", "right", "boxed"),
         ("number", "18", "\\boxed{18.00}", "right", "boxed"),
         ("number", "-4", "\\boxed{4}", "wrong", "boxed"),
         ("number", "4", "<think>\n\\boxed{4}\n</think>\n\n\\boxed{5}", "wrong", "boxed"),
         ("number", "4", "<think>\nthe answer is 4", "wrong", "unclosed"),
         ("number", "4", "<think>\n4\n</think>\n\n", "wrong", "no_answer"),
-        ("number", "72", "She sold 48 + 24 = 72 clips.", "right", "last_number"),
+        ("number", "72", "She sold 48 + 24 = 72 clips.", "right", "whole_answer"),
         ("number", "72", "72 clips, in 2 months", "wrong", "last_number"),
         ("number", "10", "It costs $10.", "right", "last_number"),
         ("number", "4", "", "wrong", "no_answer"),
@@ -36,19 +36,43 @@ def problem(reference: str | None, kind: str = "number", choices: tuple[str, ...
         ("choice", "B", "\\boxed{Green  pears.}", "right", "boxed"),
         ("choice", "B", "\\boxed{F}", "wrong", "boxed_unreadable"),
         ("choice", "C", "\\boxed{7}", "right", "boxed"),
-        ("choice", "B", "The answer is B.", "right", "only_letter"),
+        ("choice", "B", "The answer is B.", "right", "stated"),
+        ("choice", "B", "That leaves B here", "right", "only_letter"),
         ("choice", "B", "A or B?", "wrong", "no_answer"),
         ("string", "noen", "\\boxed{Noen}", "right", "boxed"),
         ("string", "noen", "noen", "right", "whole_answer"),
         ("string", "noen", "neon", "wrong", "whole_answer"),
+        ("number", "1/3", "\\boxed{\\frac{1}{3}}", "right", "boxed"),
+        ("number", "8", "\\boxed{2^3}", "right", "boxed"),
+        ("number", "8", "<think>\nx\n</think>\n<answer>8</answer> or 9", "right", "whole_answer"),
+        ("number", "8", "It is 8 and \\boxed{", "wrong", "unclosed_box"),
+        ("expression", "\\frac{\\pi}{6}", "\\boxed{\\dfrac16\\pi}", "right", "boxed"),
+        ("expression", "(x+1)^2", "\\boxed{x^2+2x+1}", "right", "boxed"),
+        ("expression", "(x+1)^2", "\\boxed{x^2+2x}", "wrong", "boxed"),
+        ("expression", "(3,4]", "\\boxed{(3,4)}", "wrong", "boxed"),
+        ("expression", "1,-2", "\\boxed{-2, 1}", "right", "boxed"),
+        ("expression", "x=5", "\\boxed{5}", "right", "boxed"),
+        ("expression", "1 \\pm \\sqrt{2}", "\\boxed{1-\\sqrt2, 1+\\sqrt2}", "right", "boxed"),
+        ("expression", "\\text{east}", "\\boxed{East}", "right", "boxed"),
+        ("expression", "52_8", "\\boxed{52_{8}}", "right", "boxed"),
+        ("expression", "2", "\\boxed{9^{9^{9^{9}}}}", "wrong", "boxed_too_costly"),
+        ("expression", "\\log_2 8", "\\boxed{3}", "right", "boxed"),
+        ("span", "the Normans", "\\boxed{Normans}", "right", "boxed"),
+        ("span", "the Normans", "\\boxed{Norman kings}", "wrong", "boxed"),
         ("number", None, "\\boxed{4}", "ungradable", "reference"),
         ("number", "four", "\\boxed{4}", "ungradable", "reference"),
         ("choice", "Z", "\\boxed{A}", "ungradable", "reference"),
     ],
 )
 def test_verdicts(kind: str, reference: str | None, completion: str, verdict: str, reason: str) -> None:
-    found = grade(problem(reference, kind, OPTIONS if kind == "choice" else ()), split(completion))
+    found = grade(problem(reference, kind, OPTIONS if kind == "choice" else ()), split(completion), limit=1)
     assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def test_a_cut_completion_has_only_what_it_boxed() -> None:
+    assert grade(problem("4"), split("\\boxed{4} and so", finished=False)).verdict == "right"
+    found = grade(problem("4"), split("I think it is 4", finished=False))
+    assert (found.verdict, found.reason) == ("wrong", "truncated")
 
 
 @given(st.text(max_size=300))

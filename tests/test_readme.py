@@ -9,6 +9,7 @@ from conftest import ROOT, command
 
 from ratiocine import cli
 
+EXAMPLE = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 COMMANDS = [shlex.split(line) for block in BLOCKS for line in block.strip().splitlines()]
 SHORT = {"distill": ["limit=2"], "train": ["max_steps=1"], "eval": ["limit=1", "budget=4"], "eval.report": []}
@@ -18,9 +19,14 @@ NEEDS_HUB = {"data=gsm8k", *(f"model={name}" for name in cli.options("model") if
 @pytest.mark.model
 def test_the_commands_run(tmp_path: Path) -> None:
     assert len(COMMANDS) >= 8
+    assert EXAMPLE is not None
+    (tmp_path / "mine.jsonl").write_text(EXAMPLE[1], encoding="utf-8")
     for words in COMMANDS:
         assert words[:2] == ["python", "-m"]
-        verb, *rest = [word.replace("runs/", f"{tmp_path}/").replace("0.25,0.5,0.75,1", "1") for word in words[2:]]
+        verb, *rest = [
+            word.replace("runs/", f"{tmp_path}/").replace("mine.", f"{tmp_path}/mine.").replace("0.25,0.5,0.75,1", "1")
+            for word in words[2:]
+        ]
         if NEEDS_HUB & set(rest):
             result = command(verb, *rest, "--cfg", "job")
         else:
@@ -33,6 +39,5 @@ def test_the_commands_run(tmp_path: Path) -> None:
 
 def test_every_name_in_the_tables_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in ("demo", "gsm8k", "gsm_symbolic"):
-        assert f"`{name}`" in text
-        assert name in cli.options("data")
+    for name in cli.options("data"):
+        assert f"`{name}`" in text or name == "local"

@@ -1,0 +1,141 @@
+"""Hugging Face data sets: pinned files of a repository, and what turns their rows into the shared schema.
+
+The shared schema is that of `sources`: `question`, `answer`, and where they apply `id`, `choices`, `context`, `kind`, `meta`.
+A new benchmark needs a file in conf/data and, where its columns are its own, one function here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ratiocine.errors import BadInput
+
+Row = dict[str, Any]
+
+
+class HubConfig(BaseModel):
+    """`files` of the data set `repo` at `revision`, by split; `rows` names the function of `ROWS` that reads them, `count` says
+    how many problems the test split has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    repo: str
+    revision: str
+    files: dict[str, list[str]]
+    rows: str | None = None
+    count: int | None = None
+
+
+def download(name: str, hub: HubConfig, split: str) -> list[Path]:
+    """The files of a split, from the hub or its cache; raises BadInput where neither has them."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if split not in hub.files:
+        raise BadInput(f"data={name} has no {split} split")
+
+    def fetched(*, cached: bool) -> list[Path]:
+        return [
+            Path(hf_hub_download(hub.repo, file, repo_type="dataset", revision=hub.revision, local_files_only=cached))
+            for file in hub.files[split]
+        ]
+
+    try:
+        return fetched(cached=True)
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        HfApi().dataset_info(hub.repo, revision=hub.revision, timeout=5)  # one short look: the download itself tries for long
+        return fetched(cached=False)
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
+        raise BadInput(f"data={name}: {hub.repo} at {hub.revision}: {type(error).__name__}") from None
+    except Exception:
+        raise BadInput(
+            f"data={name} needs {hub.repo} from the Hugging Face hub, which cannot be reached from here; "
+            "give a folder with local copies instead: data.root=DIR"
+        ) from None
+
+
+def adapted(hub: HubConfig, row: Mapping[str, Any]) -> Iterator[Row]:
+    """The problems that a row of the hub's holds, in the shared schema: mostly one."""
+    return iter([dict(row)]) if hub.rows is None else ROWS[hub.rows](row)
+
+
+def _gsm8k(row: Mapping[str, Any]) -> Iterator[Row]:
+    """`answer` is the worked solution, then `#### ` and the number."""
+    solution, _, answer = row["answer"].partition("\n#### ")
+    yield {"question": row["question"], "answer": answer, "meta": {"solution": solution}}
+
+
+def _mmlu(row: Mapping[str, Any]) -> Iterator[Row]:
+    yield {
+        "question": row["question"], "choices": row["choices"], "answer": row["answer"], "meta": {"subject": row["subject"]},
+    }  # fmt: skip
+
+
+def _mmlu_pro_math(row: Mapping[str, Any]) -> Iterator[Row]:
+    """Options that say `N/A` fill up the places that a question does not use."""
+    if row["category"] != "math":
+        return
+    choices = [option for option in row["options"] if option != "N/A"]
+    answer = choices.index(row["options"][row["answer_index"]])
+    yield {"id": f"mmlu-pro-{row['question_id']}", "question": row["question"], "choices": choices, "answer": answer}
+
+
+def _winogrande(row: Mapping[str, Any]) -> Iterator[Row]:
+    yield {"question": row["sentence"], "choices": [row["option1"], row["option2"]], "answer": int(row["answer"]) - 1}
+
+
+def _openbookqa(row: Mapping[str, Any]) -> Iterator[Row]:
+    choices = row["choices"]
+    answer = list(choices["label"]).index(row["answerKey"])
+    yield {"id": row["id"], "question": row["question_stem"], "choices": choices["text"], "answer": answer}
+
+
+def _aqua_rat(row: Mapping[str, Any]) -> Iterator[Row]:
+    options = [re.sub(r"^[A-E]\)\s*", "", option) for option in row["options"]]
+    meta = {"solution": row["rationale"]}
+    yield {"question": row["question"], "choices": options, "answer": "ABCDE".index(row["correct"]), "meta": meta}
+
+
+def _squad(row: Mapping[str, Any]) -> Iterator[Row]:
+    answers = list(dict.fromkeys(row["answers"]["text"]))
+    yield {"id": row["id"], "question": row["question"], "context": row["context"], "answer": answers}
+
+
+def _coqa(row: Mapping[str, Any]) -> Iterator[Row]:
+    """A story with its questions: one problem a turn, the turns before it in the prompt."""
+    history: list[dict[str, str]] = []
+    for question, answer in zip(row["questions"], row["answers"]["input_text"], strict=True):
+        yield {"question": question, "context": row["story"], "answer": [answer], "meta": {"history": list(history)}}
+        history.append({"q": question, "a": answer})
+
+
+def _ifeval(row: Mapping[str, Any]) -> Iterator[Row]:
+    meta = {"instruction_id_list": list(row["instruction_id_list"]), "kwargs": [dict(k) for k in row["kwargs"]]}
+    yield {"id": f"ifeval-{row['key']}", "question": row["prompt"], "answer": None, "meta": meta}
+
+
+def _math(row: Mapping[str, Any]) -> Iterator[Row]:
+    """MATH and its subsets."""
+    meta = {"solution": row.get("solution"), "level": row.get("level"), "subject": row.get("subject")}
+    yield {"id": row.get("unique_id"), "question": row["problem"], "answer": row["answer"], "meta": meta}
+
+
+def _aime(row: Mapping[str, Any]) -> Iterator[Row]:
+    yield {"id": f"aime-{row['id']}", "question": row["problem"], "answer": str(int(row["answer"]))}
+
+
+ROWS: dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]] = {
+    "aime": _aime, "aqua_rat": _aqua_rat, "coqa": _coqa, "gsm8k": _gsm8k, "ifeval": _ifeval, "math": _math, "mmlu": _mmlu,
+    "mmlu_pro_math": _mmlu_pro_math, "openbookqa": _openbookqa, "squad": _squad, "winogrande": _winogrande,
+}  # fmt: skip

@@ -1,0 +1,69 @@
+"""Rows in the hub's own columns become problems whose own reference is right. The downloads themselves cannot run here."""
+
+from typing import Any
+
+import pytest
+
+from ratiocine import cli
+from ratiocine.grading import grade
+from ratiocine.hub import ROWS, adapted
+from ratiocine.prompts import Parts, split, user_text
+from ratiocine.sources import DataConfig, gradable, problem_of
+
+HAND_WRITTEN: dict[str, dict[str, Any]] = {
+    "gsm8k": {"question": "2 and 3?", "answer": "2+3=<<2+3=5>>5\n#### 5"},
+    "mmlu-misc": {"question": "Which barks?", "subject": "miscellaneous", "choices": ["cat", "dog", "cow", "hen"], "answer": 1},
+    "mmlu-math": {"question": "2+2?", "subject": "abstract_algebra", "choices": ["3", "4", "5", "6"], "answer": 1},
+    "mmlu-pro-math": {"question_id": 7, "question": "3*3?", "options": ["6", "9", "N/A", "12"], "answer": "B", "answer_index": 1, "category": "math"},
+    "winogrande": {"sentence": "Ann was taller than Bea, so _ reached it.", "option1": "Ann", "option2": "Bea", "answer": "1"},
+    "openbookqa": {"id": "7-1", "question_stem": "Ice is", "choices": {"text": ["hot", "cold", "loud", "old"], "label": ["A", "B", "C", "D"]}, "answerKey": "B"},
+    "aqua-rat": {"question": "1+1?", "options": ["A)1", "B)2", "C)3", "D)4", "E)5"], "rationale": "count", "correct": "B"},
+    "squad": {"id": "s1", "title": "T", "context": "Ann met Bea in Rome.", "question": "Where?", "answers": {"text": ["Rome", "in Rome", "Rome"], "answer_start": [15, 12, 15]}},
+    "coqa": {"source": "x", "story": "Ann met Bea in Rome.", "questions": ["Who met Bea?", "Where?"], "answers": {"input_text": ["Ann", "in Rome"], "answer_start": [0, 12], "answer_end": [3, 19]}},
+    "ifeval": {"key": 1, "prompt": "Say hello without commas.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"num_words": None}]},
+    "math-500": {"problem": "Half of $x$?", "solution": "Divide.", "answer": "\\frac{x}{2}", "subject": "Algebra", "level": 1, "unique_id": "test/algebra/1.json"},
+    "aime": {"problem": "What?", "answer": "070", "id": "3"},
+    "aime-2024": {"id": 60, "problem": "What?", "solution": "", "answer": "204", "url": "u", "year": "2024"},
+}  # fmt: skip
+
+
+def with_hub() -> list[str]:
+    return [name for name in cli.options("data") if name != "local" and cli.named("data", name, DataConfig).hub]
+
+
+@pytest.mark.parametrize("name", with_hub())
+def test_a_row_of_the_hub_becomes_a_problem(name: str) -> None:
+    data = cli.named("data", name, DataConfig)
+    assert data.hub is not None
+    assert data.hub.rows in ROWS
+    rows = list(adapted(data.hub, HAND_WRITTEN[name]))
+    problems = [problem_of(data, "test", i, row) for i, row in enumerate(rows)]
+    assert len(problems) == (2 if name == "coqa" else 1)
+    for problem in problems:
+        assert problem.category == data.category
+        assert user_text(problem).startswith(data.instruction)
+        if problem.kind == "instructions":
+            assert grade(problem, split("Hello")).verdict == "right"
+            assert grade(problem, split("Hello, you")).verdict == "wrong"
+        else:
+            assert gradable(problem)
+            assert grade(problem, Parts(None, "", "certainly not", True)).verdict == "wrong"
+
+
+def test_rows_of_other_subjects_are_not_mathematics() -> None:
+    data = cli.named("data", "mmlu-pro-math", DataConfig)
+    assert data.hub is not None
+    assert not list(adapted(data.hub, {**HAND_WRITTEN["mmlu-pro-math"], "category": "law"}))
+
+
+def test_the_turns_before_a_question_are_in_its_prompt() -> None:
+    data = cli.named("data", "coqa", DataConfig)
+    assert data.hub is not None
+    first, second = (problem_of(data, "test", i, row) for i, row in enumerate(adapted(data.hub, HAND_WRITTEN["coqa"])))
+    assert "Q: Who met Bea?\nA: Ann" in user_text(second)
+    assert "Q:" not in user_text(first)
+
+
+def test_every_benchmark_pins_its_revision() -> None:
+    loose = [name for name in with_hub() if len(cli.named("data", name, DataConfig).hub.revision) != 40]
+    assert loose == ["coqa"]  # its revision could not be looked up
