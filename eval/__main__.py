@@ -5,9 +5,14 @@ from ratiocine import cli
 
 
 def run(config: Config) -> None:
+    if config.check:
+        from eval.benchmarks import check
+
+        return check(config)
     from eval.suite import evaluate
 
     evaluate(config)
+    return None
 
 
 if __name__ == "__main__":

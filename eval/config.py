@@ -41,6 +41,7 @@ class Config(BaseModel):
     engine: EngineConfig = EngineConfig()
     device: Device = "auto"
     threads: PositiveInt | None = None
+    check: bool = False
     out: str | None = None
 
     @field_validator("benchmarks", mode="before")

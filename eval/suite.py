@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from eval.benchmarks import load
 from eval.config import Config, inputs
-from ratiocine import cost, models, sources
+from ratiocine import cost, models
 from ratiocine.engines.transformers import TransformersEngine
-from ratiocine.errors import BadInput
 from ratiocine.evaluate import answered, key, scores
-from ratiocine.problems import Problem
 from ratiocine.progress import progress
 from ratiocine.prompts import end_of_turn
 from ratiocine.runs import Run, check_finished, open_run
 from ratiocine.traces import TraceStore
-
-BUDGET = 2048  # tokens, where neither the command line nor the benchmark says
 
 
 def evaluate(config: Config) -> Run:
@@ -48,33 +46,19 @@ def evaluate(config: Config) -> Run:
             bar.update(len(rows))
     order = {key(problem): position for position, problem in enumerate(problems)}
     store.rows.sort(key=lambda row: order[row["key"]])
-    result = scores(store.rows, cost.Shape.of(model.config))
+    shape = cost.Shape.of(model.config)
+    result = scores(store.rows, shape)
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(store.rows)
     run.write_json("scores.json", result)
     store.path.unlink()
     run.finish(
         model=config.model.name, student=student(config), expected=expected(config),
-        budget=config.budget or max(budgets.values()), dropped=dropped,
+        budget=config.budget or max(budgets.values()), dropped=dropped, shape=asdict(shape),
         seconds=round(time.perf_counter() - started, 1), dtype=str(model.dtype), attention=model.config._attn_implementation,
     )  # fmt: skip
     _print(result)
     return run
-
-
-def load(config: Config) -> tuple[list[Problem], dict[str, int], dict[str, dict[str, list[str]]]]:
-    """The test problems of all benchmarks, the tokens each may take by key, and the ids of dropped rows by benchmark and
-    reason."""
-    problems: list[Problem] = []
-    budgets, dropped = {}, {}
-    for data in config.sources():
-        loaded = sources.load(data, "test", seed=config.seed, limit=config.limit)
-        problems += loaded.problems
-        budgets.update({key(problem): config.budget or data.budget or BUDGET for problem in loaded.problems})
-        dropped[data.name] = loaded.dropped
-    if not problems:
-        raise BadInput(f"benchmarks={','.join(config.benchmarks)} hold no test problem")
-    return problems, budgets, dropped
 
 
 def student(config: Config) -> dict[str, Any] | None:

@@ -47,8 +47,7 @@ def key(problem: Problem) -> str:
 
 def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase) -> Row:
     """One completion judged: what is stored in `traces.jsonl`. Thinking tokens include the tags."""
-    parts = split(trace.text, finished=trace.stop == "stop")
-    verdict = grade(problem, parts)
+    parts = split(trace.text)
     n_completion = len(trace.token_ids)
     if not parts.closed:
         n_think = n_completion
@@ -60,11 +59,17 @@ def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase) ->
     return {
         "key": trace.id, "id": problem.id, "benchmark": problem.source, "category": problem.category,
         "prompt": user_text(problem), "reference": problem.reference, "completion": trace.text,
-        "verdict": verdict.verdict, "extracted": verdict.extracted, "reason": verdict.reason, "detail": dict(verdict.detail),
+        **verdict_of(problem, trace.text, trace.stop == "stop"),
         "stop": trace.stop,
         "thought": parts.think is not None, "n_prompt": trace.n_prompt, "n_completion": n_completion,
         "n_think": n_think, "n_answer": n_completion - n_think, "seconds": trace.seconds,
     }  # fmt: skip
+
+
+def verdict_of(problem: Problem, completion: str, finished: bool) -> Row:
+    """The part of a row that the grader decides."""
+    found = grade(problem, split(completion, finished=finished))
+    return {"verdict": found.verdict, "extracted": found.extracted, "reason": found.reason, "detail": dict(found.detail)}
 
 
 def scores(rows: Iterable[Row], shape: cost.Shape | None = None) -> dict[str, Any]:

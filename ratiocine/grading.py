@@ -171,11 +171,19 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
         equal = latex.same(wanted, value)
         if equal is not None:
             return "same" if equal else "different"
-    if isinstance(wanted, latex.Text):
-        return "different"
+    for words, other in ((wanted, answer), (value, reference)):
+        if isinstance(words, latex.Text):
+            return "same" if words.text == latex.as_words(_unwrapped(other)) else "different"
     if not answer or len(answer) > latex.MAX_LENGTH:
         return "unreadable"
     return judges.equivalent(reference, answer, limit)
+
+
+def understood(problem: Problem) -> bool:
+    """Whether answers can be compared with the reference by value, and not by text alone."""
+    if problem.kind != "expression" or problem.reference is None:
+        return True
+    return latex.read(problem.reference) is not None or judges.equivalent(problem.reference, problem.reference) == "same"
 
 
 @lru_cache(maxsize=4096)

@@ -140,11 +140,6 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def warm() -> None:
-    """Start the server, which takes a second or two, before the first question."""
-    _pool()
-
-
 # What follows runs in the server and its workers only.
 
 

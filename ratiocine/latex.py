@@ -77,7 +77,7 @@ def _read(text: str) -> Value | None:
     if not plain:
         return None
     if match := re.fullmatch(r"\\text\{([^{}]*)\}|([A-Za-z]{2,}(?: [A-Za-z]+)*)", plain):
-        words = _words(match[1] if match[1] is not None else match[2])
+        words = as_words(match[1] if match[1] is not None else match[2])
         return Text(words) if words else None
     if match := re.fullmatch(r"([0-9A-Fa-f]+)_\{?(\d+)\}?", plain):
         return Text(f"{match[1].upper()}_{match[2]}")
@@ -90,7 +90,8 @@ def _read(text: str) -> Value | None:
         return None
 
 
-def _words(text: str) -> str:
+def as_words(text: str) -> str:
+    """A text as words are compared: case, spacing, a final stop and brackets around a letter do not matter."""
     text = " ".join(text.casefold().split()).rstrip(".")
     return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
 
@@ -378,7 +379,7 @@ class _Reader:
         if token in CONSTANTS:
             return _number(None, complex(CONSTANTS[token]))
         if token in ("\\infty", "∞"):
-            return Number(None, (complex(INFINITY),) * POINTS)
+            return Number(None, (complex(INFINITY),) * POINTS, frozenset({"\\infty"}))
         if token in ("i", "e"):
             return _number(None, 1j if token == "i" else complex(math.e))
         if kind == "letter" or token in GREEK:
@@ -405,7 +406,7 @@ class _Reader:
             return _root(self._argument(), degree)
         if token in FUNCTIONS:
             raised = self._argument(signed=True) if self.take("^") else None
-            inner = self.power()
+            inner = self._operand()
             value = _number(None, *(FUNCTIONS[token](z) for z in inner.at), variables=inner.variables)
             return value if raised is None else _to_the(value, raised)
         if token in ("(", "{", "["):
@@ -413,6 +414,15 @@ class _Reader:
             self.need({"(": ")", "{": "}", "[": "]"}[token])
             return value
         raise NotUnderstood
+
+    def _operand(self) -> Number:
+        """What a function is applied to: brackets, or factors side by side up to the next function (sin 2x cos x)."""
+        if self.peek() in ("(", "{"):
+            return self.atom()
+        value = self.power()
+        while self._starts_a_factor() and self.peek() not in FUNCTIONS and self.peek() != "(":
+            value = _times(value, self.power())
+        return value
 
     def _deeper(self) -> None:
         self.depth += 1
@@ -430,7 +440,7 @@ def _minus(a: Number, b: Number) -> Number:
     if a.exact is not None and b.exact is not None:
         return _number(a.exact - b.exact)
     if a.exact == 0 and abs(b.at[0]) == INFINITY:
-        return Number(None, tuple(-z for z in b.at))
+        return Number(None, tuple(-z for z in b.at), b.variables)
     return _number(None, *(x - y for x, y in zip(a.at, b.at, strict=True)), variables=a.variables | b.variables)
 
 
@@ -510,6 +520,8 @@ def _same_number(a: Number, b: Number) -> bool | None:
         return _same_number(x, y)
     if a.exact is not None and b.exact is not None:
         return a.exact == b.exact
+    if ("\\infty" in a.variables) != ("\\infty" in b.variables):
+        return False
     distances = [abs(x - y) / max(abs(x), abs(y), 1e-300) for x, y in zip(a.at, b.at, strict=True) if x != y]
     if not distances or max(distances) < NEAR:
         small = max(map(abs, (*a.at, *b.at))) < 1e9 or not distances

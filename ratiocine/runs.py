@@ -24,7 +24,7 @@ import yaml
 from ratiocine.errors import BadInput
 
 SCHEMA_VERSION = 1
-MACHINE_KEYS = {"out", "threads", "device", "engine", "doctor"}  # change where and how fast, never what
+MACHINE_KEYS = {"out", "threads", "device", "engine", "doctor", "check"}  # change where and how fast, never what
 LOCATIONS = {"path", "root", "pairs"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
 

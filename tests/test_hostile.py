@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from ratiocine import judges
 from ratiocine.grading import grade
 from ratiocine.problems import Problem
 from ratiocine.prompts import split
@@ -40,6 +41,11 @@ HOSTILE = [
     "{1,2," * 2000, "\\{" * 1000, "=" * 5000, "1=2=3=" * 500, "1," * 400 + "1", "1/0", "0/0", "\\frac{1}{0}", "\\infty", "-\\infty", "\\infty-\\infty", "i^i", "0^0", "0^{-1}", "\\log(0)",
     "\\begin{pmatrix}" * 50, "\\begin{pmatrix} 1 & 2 \\\\ 3 \\end{pmatrix}", "\\begin{matrix}" + "1&" * 3000 + "1\\end{matrix}", "__import__('os').system('true')", "lambda: 0", "eval('1')", "x" * 999, "\\pm" * 100, "1\\pm" * 100 + "1",
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> None:
+    assert judges.equivalent("x^2", "x x", limit=60) == "same"  # a new process imports sympy first
 
 
 def judged(problem: Problem, text: str) -> float:

@@ -21,7 +21,7 @@ def test_the_commands_run(tmp_path: Path) -> None:
     assert len(COMMANDS) >= 8
     assert EXAMPLE is not None
     (tmp_path / "mine.jsonl").write_text(EXAMPLE[1], encoding="utf-8")
-    for words in COMMANDS:
+    for number, words in enumerate(COMMANDS):
         assert words[:2] == ["python", "-m"]
         verb, *rest = [
             word.replace("runs/", f"{tmp_path}/").replace("mine.", f"{tmp_path}/mine.").replace("0.25,0.5,0.75,1", "1")
@@ -30,7 +30,7 @@ def test_the_commands_run(tmp_path: Path) -> None:
         if NEEDS_HUB & set(rest):
             result = command(verb, *rest, "--cfg", "job")
         else:
-            out = [] if "eval.report" in verb or any(w.startswith("out=") for w in rest) else [f"out={tmp_path}/more"]
+            out = [] if "eval.report" in verb or any(w.startswith("out=") for w in rest) else [f"out={tmp_path}/{number}"]
             result = command(verb, *rest, *SHORT[verb], *out)
         assert result.returncode == 0, f"{shlex.join(words)}\n{result.stderr[-3000:]}"
     assert (tmp_path / "report.html").exists()

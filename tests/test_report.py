@@ -18,7 +18,7 @@ def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}
         "key": f"{benchmark}/{number}", "id": str(number), "benchmark": benchmark,
         "category": {"sums": "math-oe", "names": "general-mc"}[benchmark], "prompt": f"What is {number}?", "reference": "1",
         "completion": completion, "verdict": verdict, "extracted": "1", "reason": "boxed", "stop": "stop", "thought": False,
-        "n_prompt": 10, "n_completion": 5, "n_think": 0, "n_answer": 5, "seconds": 0.1,
+        "detail": {}, "n_prompt": 10, "n_completion": 5, "n_think": 0, "n_answer": 5, "seconds": 0.1,
     }  # fmt: skip
 
 

@@ -81,6 +81,36 @@ def test_a_killed_eval_goes_on_where_it_was(student: Path, scored: Path, tmp_pat
     ]
 
 
+def test_saved_answers_are_regraded_without_a_model(scored: Path, tmp_path: Path) -> None:
+    assert "0 of 24 verdicts changed" in done("eval.regrade", str(scored), "--out", str(tmp_path / "new"))
+    old, new = (json.loads((folder / "scores.json").read_text()) for folder in (scored, tmp_path / "new"))
+    assert old == new
+    done("eval.report", str(tmp_path / "new"), "--out", str(tmp_path / "report.html"))
+    refused = command("eval.regrade", str(tmp_path), "--out", str(tmp_path / "x"))
+    assert refused.returncode == 2
+    assert "no finished run" in refused.stderr
+
+
+def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text(
+        '{"question": "2+2?", "answer": "4", "kind": "number"}\n{"question": "?", "answer": "four", "kind": "number", "id": "bad"}\n'
+    )
+    said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "check=true")
+    assert "mine: 1 problems (1 number), 1 dropped" in said
+    assert "reference_not_gradable: bad" in said
+    for row, wrong in {
+        '{"answer": "4"}': "there is no field 'question'",
+        '{"question": "?", "choices": ["a", "b"], "answer": 2}': "answer 2 is neither a letter nor an index into 2 choices",
+        '{"question": ""}': "question '' is no text",
+        "{": "line 1 is not JSON",
+    }.items():
+        mine.write_text(row + "\n")
+        refused = command("eval", "model=tiny", f"benchmarks=[{mine}]", "check=true")
+        assert (refused.returncode, wrong in refused.stderr) == (2, True), refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(pairs: Path, tmp_path: Path, number: int) -> None:
     out = tmp_path / "run"

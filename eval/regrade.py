@@ -1,0 +1,74 @@
+"""python -m eval.regrade DIR --out NEW: judge the saved completions of a finished evaluation again, without a model.
+
+For when the grader has changed, or a reference was mended: same completions, new verdicts, a new folder with its own manifest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+import yaml
+
+from eval.benchmarks import load
+from eval.config import Config
+from ratiocine import cli
+from ratiocine.cost import Shape
+from ratiocine.errors import BadInput
+from ratiocine.evaluate import key, scores, verdict_of
+from ratiocine.progress import progress
+from ratiocine.runs import check_finished, open_run
+from ratiocine.traces import TraceStore, read_traces
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m eval.regrade", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    options = parser.parse_args()
+    try:
+        regrade(options.folder, options.out)
+    except BadInput as error:
+        print(f"regrade: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def regrade(folder: Path, out: Path) -> None:
+    """Write `out` from the traces of `folder`; says how many verdicts changed, and which way."""
+    manifest = check_finished(folder)
+    if manifest["verb"] != "eval":
+        raise BadInput(f"{folder} holds a `{manifest['verb']}` run, not an evaluation")
+    config = cli.check(Config, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    problems = {key(problem): problem for problem in load(config)[0]}
+    rows = list(read_traces(folder / "traces.jsonl"))
+    if gone := [row["key"] for row in rows if row["key"] not in problems]:
+        raise BadInput(f"{folder} has answers to problems that its benchmarks no longer hold, such as {gone[0]}")
+    run = open_run("eval", {**config.model_dump(), "out": str(out)}, {"traces": manifest["outputs"]["traces.jsonl"]})
+    if run.finished:
+        print(f"{run.out} is finished")
+        return
+    changed: Counter[str] = Counter()
+    judged = []
+    with progress(len(rows), "regrade", "answers") as bar:
+        for row in rows:
+            new = {**row, **verdict_of(problems[row["key"]], row["completion"], row["stop"] == "stop")}
+            changed[f"{row['verdict']} → {new['verdict']}"] += row["verdict"] != new["verdict"]
+            judged.append(new)
+            bar.update()
+    with run.writing("traces.jsonl") as path:
+        TraceStore(path).append(judged)
+    run.write_json("scores.json", scores(judged, Shape(**manifest["shape"])))
+    kept = {
+        name: manifest[name]
+        for name in ("model", "student", "expected", "budget", "dtype", "attention", "shape")
+        if name in manifest
+    }
+    run.finish(**kept, regraded_from=manifest["hash"], changed=dict(+changed))
+    print(f"{sum(changed.values())} of {len(rows)} verdicts changed" + "".join(f"; {n} {way}" for way, n in (+changed).items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
