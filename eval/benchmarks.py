@@ -30,9 +30,9 @@ def load(config: Config) -> tuple[list[Problem], dict[str, int], dict[str, dict[
 
 
 def check(config: Config) -> None:
-    """Load every benchmark and say, for each, how many problems it has, which rows were dropped because `grade` refuses their own
-    reference, and which references only equal text can match. Raises BadInput where rows are malformed, or their number is
-    not the one that the pinned files have."""
+    """Load every benchmark and say, for each, how many problems it has, which rows were dropped because `grade` refuses their
+    own reference, and which references only equal text can match. Raises BadInput where rows are malformed, or their number
+    is not the one that the pinned files have."""
     for data in config.sources():
         loaded = sources.load(data, "test", seed=config.seed)
         n, lost = len(loaded.problems), sum(map(len, loaded.dropped.values()))
