@@ -61,11 +61,8 @@ def regrade(folder: Path, out: Path) -> None:
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(judged)
     run.write_json("scores.json", scores(judged, Shape(**manifest["shape"])))
-    kept = {
-        name: manifest[name]
-        for name in ("model", "student", "expected", "budget", "dtype", "attention", "shape")
-        if name in manifest
-    }
+    own = ("schema_version", "verb", "hash", "inputs", "outputs", "seed", "versions", "revision")
+    kept = {name: value for name, value in manifest.items() if name not in own}
     run.finish(**kept, regraded_from=manifest["hash"], changed=dict(+changed))
     print(f"{sum(changed.values())} of {len(rows)} verdicts changed" + "".join(f"; {n} {way}" for way, n in (+changed).items()))
 

@@ -9,6 +9,7 @@ and no worker imports torch.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +27,7 @@ DEFAULT_LIMIT = 5.0  # seconds of wall-clock for one question
 MEMORY = 1 << 30  # bytes of address space that a worker may have
 START = 60.0  # seconds to wait for the server on a busy machine
 AT_ONCE = 32  # questions of one process that run at the same time
+QUICK = 0.25  # seconds after which a worker has to stand back behind quicker ones
 
 
 def equivalent(reference: str, answer: str, limit: float = DEFAULT_LIMIT) -> Answer:
@@ -49,11 +52,45 @@ def _asked(question: dict[str, Any], limit: float) -> Any:
     found = _pool().ask(question, limit)
     if found is not None:
         return found
-    if time.monotonic() - started >= limit or "reference" not in question:
+    if time.monotonic() - started >= 0.9 * limit or "reference" not in question:
         return "too_costly"
     # The worker died early. Where it can still judge the reference itself, this answer killed it.
     again = _pool().ask({**question, "answer": question["reference"]}, limit)
     return "too_costly" if again == "same" else "broken"
+
+
+@dataclass
+class _Worker:
+    """A connection to one worker. `slow`: it was told to stand back, from which there is no return, so it answers only once."""
+
+    connection: socket.socket
+    pid: int
+    slow: bool = False
+
+    def ask(self, question: bytes, limit: float) -> bytes:
+        """The line it replies; empty where it died. What takes long must not keep the server from forking, nor others from
+        their answer."""
+        reply = b""
+        try:
+            self.connection.settimeout(QUICK)
+            self.connection.sendall(question)
+            while not reply.endswith(b"\n"):
+                try:
+                    received = self.connection.recv(4096)
+                except TimeoutError:
+                    if self.slow:
+                        return b""
+                    self.slow = True
+                    with contextlib.suppress(OSError):
+                        os.setpriority(os.PRIO_PROCESS, self.pid, 10)
+                    self.connection.settimeout(limit + 1)
+                    continue
+                if not received:
+                    return b""
+                reply += received
+        except OSError:
+            return b""
+        return reply
 
 
 class _Pool:
@@ -62,7 +99,7 @@ class _Pool:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.slots = threading.BoundedSemaphore(AT_ONCE)
-        self.idle: list[socket.socket] = []
+        self.idle: list[_Worker] = []
         self.control, theirs = socket.socketpair()
         with theirs:
             words = [sys.executable, "-P", "-m", "ratiocine.judges", str(theirs.fileno())]
@@ -73,8 +110,8 @@ class _Pool:
 
     def close(self) -> None:
         """The server ends when its control socket closes, a worker when its connection does."""
-        for connection in self.idle:
-            connection.close()
+        for worker in self.idle:
+            worker.connection.close()
         self.control.close()
         try:
             self.server.wait(2)
@@ -82,28 +119,20 @@ class _Pool:
             self.server.kill()
 
     def ask(self, question: dict[str, Any], limit: float) -> Any:
-        """The worker's answer; None where it died."""
+        """The worker's answer; None where it died. Waiting for a worker counts, up to half the limit."""
+        started = time.monotonic()
         with self.slots:
-            connection = self._connection()
-            try:
-                connection.settimeout(limit + 1)
-                connection.sendall(json.dumps({**question, "limit": limit}).encode() + b"\n")
-                reply = b""
-                while not reply.endswith(b"\n"):
-                    received = connection.recv(4096)
-                    if not received:
-                        break
-                    reply += received
-            except OSError:
-                reply = b""
-            if not reply.endswith(b"\n"):
-                connection.close()
-                return None
-            with self.lock:
-                self.idle.append(connection)
-            return json.loads(reply)
+            worker = self._worker()
+            limit = max(limit / 2, limit - (time.monotonic() - started))
+            reply = worker.ask(json.dumps({**question, "limit": limit}).encode() + b"\n", limit)
+            if worker.slow or not reply:
+                worker.connection.close()
+            else:
+                with self.lock:
+                    self.idle.append(worker)
+            return json.loads(reply) if reply else None
 
-    def _connection(self) -> socket.socket:
+    def _worker(self) -> _Worker:
         with self.lock:
             if self.idle:
                 return self.idle.pop()
@@ -111,9 +140,10 @@ class _Pool:
         with theirs:
             socket.send_fds(self.control, [b"w"], [theirs.fileno()])
         connection.settimeout(START)
-        if connection.recv(5) != b"ready":
+        pid = connection.recv(16)
+        if not pid:
             raise RuntimeError("the grading server has died")
-        return connection
+        return _Worker(connection, int(pid))
 
 
 _current: _Pool | None = None
@@ -168,7 +198,7 @@ def _work(connection: socket.socket) -> None:
     logging.disable()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    connection.sendall(b"ready")
+    connection.sendall(b"%d\n" % os.getpid())
     for line in connection.makefile("rb"):
         question = json.loads(line)
         signal.setitimer(signal.ITIMER_REAL, question["limit"])  # its default action ends the process

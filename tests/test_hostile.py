@@ -1,5 +1,6 @@
 """Answers made to hang, crash or fool a grader."""
 
+import os
 import random
 import resource
 import threading
@@ -13,6 +14,7 @@ from ratiocine.problems import Problem
 from ratiocine.prompts import split
 
 LIMIT = 1.0
+LATE = LIMIT + (5 if "PYTEST_XDIST_WORKER" in os.environ else 1)  # more where other tests have the processors
 OPTIONS = ("apples", "green pears", "7", "\\frac{1}{2}")
 INSTRUCTIONS = {
     "instruction_id_list": [
@@ -59,7 +61,7 @@ def judged(problem: Problem, text: str) -> float:
 def test_no_hostile_answer_hangs_or_crashes_the_grader(text: str) -> None:
     for problem in PROBLEMS:
         for completion in (f"\\boxed{{{text}}}", text, f"The answer is {text}", f"<answer>{text}</answer>"):
-            assert judged(problem, completion) < LIMIT + 1, (problem.id, completion[:60])
+            assert judged(problem, completion) < LATE, (problem.id, completion[:60])
 
 
 def test_32_threads_at_once_each_get_their_verdict_in_time() -> None:
@@ -75,7 +77,7 @@ def test_32_threads_at_once_each_get_their_verdict_in_time() -> None:
     for thread in threads:
         thread.join()
     assert len(slow) == 96
-    assert max(slow) < LIMIT + 1
+    assert max(slow) < LATE
 
 
 FRAGMENTS = [*"0123456789xyzie+-*/^_=(){}[],;.!%$&|<> \n", "\\frac", "\\sqrt", "\\pi", "\\boxed{", "\\text{", "\\left", "\\right", "\\cdot", "\\infty", "\\cup", "\\pm", "<think>", "</think>", "<answer>", "</answer>", "A", "B", "the answer is ", "####", "\u202e", "\x00", "\ud800", "é", "\\begin{pmatrix}", "\\end{pmatrix}", "\\\\"]  # fmt: skip
@@ -87,7 +89,7 @@ def fuzz(n: int) -> None:
     for _ in range(n):
         text = "".join(draw.choices(FRAGMENTS, k=draw.randrange(1, 40)))
         completion = draw.choice(["\\boxed{%s}", "%s", "<think>a</think>\n\\boxed{%s}", "The answer is %s."]) % text
-        assert judged(draw.choice(PROBLEMS), completion) < LIMIT + 1, completion
+        assert judged(draw.choice(PROBLEMS), completion) < LATE, completion
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # kB
 
 
