@@ -109,7 +109,7 @@ def _extracted(kind: Kind, problem: Problem, parts: Parts) -> tuple[str | None, 
 
 # Numbers and mathematical expressions.
 
-NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?")
+NUMBER = re.compile(r"-?(?=[.\d])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?")
 NUMBER_IN_TEXT = re.compile(r"(?<![\w.])[-−]?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/[1-9]\d*)?")
 MATH_IN_TEXT = re.compile(r"\$\$?([^$]{1,400})\$|\\\(([^\n]{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
 DIGITS = 4000  # more than these are no number (nor does Python convert them)
