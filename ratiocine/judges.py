@@ -52,11 +52,12 @@ def _asked(question: dict[str, Any], limit: float) -> Any:
     found = _pool().ask(question, limit)
     if found is not None:
         return found
-    if time.monotonic() - started >= 0.9 * limit or "reference" not in question:
+    left = limit - (time.monotonic() - started)
+    if left < 0.1 * limit or "reference" not in question:
         return "too_costly"
     # The worker died early. Where it can still judge the reference itself, this answer killed it.
-    again = _pool().ask({**question, "answer": question["reference"]}, limit)
-    return "too_costly" if again == "same" else "broken"
+    again = _pool().ask({**question, "answer": question["reference"]}, left)
+    return "too_costly" if again == "same" or time.monotonic() - started >= limit else "broken"
 
 
 @dataclass
