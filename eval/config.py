@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ratiocine import cli, models, sources
+from ratiocine.errors import BadInput
 from ratiocine.models import Device, ModelConfig
 from ratiocine.sources import DataConfig
 
@@ -18,13 +29,24 @@ class Root(BaseModel):
 
 
 class EngineConfig(BaseModel):
-    """`batch`: rows decoded together; `tokens`: cached tokens that they may come to hold; `attention`: auto, or any name
-    that transformers knows (sdpa, eager, …)."""
+    """conf/engine says what each key means, and which of them an engine has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Literal["transformers", "vllm", "openai"] = "transformers"
     batch: PositiveInt = 128
     tokens: PositiveInt = 1 << 16
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    url: str | list[str] = ""
+    model: str = ""
+    key_env: str = "OPENAI_API_KEY"
+    concurrency: PositiveInt = 64
+    timeout: PositiveFloat = 600
+    patience: PositiveFloat = 600
+    memory: PositiveFloat = 0.9
+
+    @property
+    def urls(self) -> list[str]:
+        return [self.url] if isinstance(self.url, str) else self.url
 
 
 class Config(BaseModel):
@@ -32,17 +54,40 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     model: ModelConfig
+    engine: EngineConfig = EngineConfig()
     benchmarks: list[str]
     data: Root = Root()
     limit: PositiveInt | None = None
+    shots: NonNegativeInt = 0
     budget: PositiveInt | None = None
+    temperature: NonNegativeFloat = 0.0
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    samples: PositiveInt = 1
+    thinking: bool | None = None
+    logprobs: bool = False
     dtype: models.Dtype = "auto"
     seed: int = 0
-    engine: EngineConfig = EngineConfig()
     device: Device = "auto"
     threads: PositiveInt | None = None
     check: bool = False
     out: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _served(cls, values: Any) -> Any:
+        """What a server holds is the model, whatever `model` says."""
+        engine = values.get("engine") if isinstance(values, dict) else None
+        if isinstance(engine, dict) and engine.get("name") == "openai":
+            return {**values, "model": {"name": engine.get("model"), "kind": "served"}}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"samples={self.samples} at temperature=0 would be the same completion {self.samples} times")
+        if self.temperature == 0 and self.top_p < 1:
+            raise ValueError(f"top_p={self.top_p:g} means nothing at temperature=0")
+        return self
 
     @field_validator("benchmarks", mode="before")
     @classmethod
@@ -54,17 +99,24 @@ class Config(BaseModel):
 
     def sources(self) -> list[DataConfig]:
         """The benchmarks: names from conf/data, or files in the shared schema. Raises BadInput for an unknown one."""
-        found = []
+        found: list[DataConfig] = []
         for name in self.benchmarks:
             if name.endswith((".jsonl", ".parquet")):
-                found.append(DataConfig(name=Path(name).stem, path=name))
+                if Path(name).stem in {data.name for data in found}:
+                    raise BadInput(f"benchmarks={name}: another benchmark is called '{Path(name).stem}' too; rename the file")
+                own = cli.named("data", "local", DataConfig)
+                found.append(own.model_copy(update={"name": Path(name).stem, "path": name}))
                 continue
             data = cli.named("data", name, DataConfig, called="benchmark")
             found.append(data if data.families else data.model_copy(update={"root": self.data.root}))
         return found
 
 
+def benchmark_inputs(config: Config) -> dict[str, str]:
+    """Content hashes of the benchmarks."""
+    return {f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.sources()}
+
+
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
-    benchmarks = {f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.sources()}
-    return {**benchmarks, "model": models.fingerprint(config.model)}
+    return {**benchmark_inputs(config), "model": models.fingerprint(config.model)}

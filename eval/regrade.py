@@ -13,11 +13,11 @@ from pathlib import Path
 import yaml
 
 from eval.benchmarks import load
-from eval.config import Config
+from eval.config import Config, benchmark_inputs
 from ratiocine import cli
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from ratiocine.evaluate import key, scores, verdict_of
+from ratiocine.evaluate import scores, verdict_of
 from ratiocine.progress import progress
 from ratiocine.runs import check_finished, open_run
 from ratiocine.traces import TraceStore, read_traces
@@ -42,11 +42,15 @@ def regrade(folder: Path, out: Path) -> None:
     if manifest["verb"] != "eval":
         raise BadInput(f"{folder} holds a `{manifest['verb']}` run, not an evaluation")
     config = cli.check(Config, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    problems = {key(problem): problem for problem in load(config)[0]}
+    problems = load(config).problems
     rows = list(read_traces(folder / "traces.jsonl"))
     if gone := [row["key"] for row in rows if row["key"] not in problems]:
         raise BadInput(f"{folder} has answers to problems that its benchmarks no longer hold, such as {gone[0]}")
-    run = open_run("eval", {**config.model_dump(), "out": str(out)}, {"traces": manifest["outputs"]["traces.jsonl"]})
+    run = open_run(
+        "eval",
+        {**config.model_dump(), "out": str(out)},
+        {**benchmark_inputs(config), "traces": manifest["outputs"]["traces.jsonl"]},
+    )
     if run.finished:
         print(f"{run.out} is finished")
         return
@@ -54,13 +58,15 @@ def regrade(folder: Path, out: Path) -> None:
     judged = []
     with progress(len(rows), "regrade", "answers") as bar:
         for row in rows:
-            new = {**row, **verdict_of(problems[row["key"]], row["completion"], row["stop"] == "stop")}
+            problem = problems[row["key"]]
+            found = verdict_of(problem, row["completion"], row["stop"] == "stop", opened=row["opened"])
+            new = {**row, **found, "reference": problem.reference}
             changed[f"{row['verdict']} → {new['verdict']}"] += row["verdict"] != new["verdict"]
             judged.append(new)
             bar.update()
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(judged)
-    run.write_json("scores.json", scores(judged, Shape(**manifest["shape"])))
+    run.write_json("scores.json", scores(judged, Shape(**manifest["shape"]) if manifest["shape"] else None))
     own = ("schema_version", "verb", "hash", "inputs", "outputs", "seed", "versions", "revision")
     kept = {name: value for name, value in manifest.items() if name not in own}
     run.finish(**kept, regraded_from=manifest["hash"], changed=dict(+changed))

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -46,13 +47,15 @@ def load_arms(folders: Sequence[Path]) -> list[Arm]:
         manifest = check_finished(folder)
         if manifest["verb"] != "eval":
             raise BadInput(f"{folder} holds a `{manifest['verb']}` run, not an evaluation")
-        rows = {row["key"]: row for row in read_traces(folder / "traces.jsonl")}
+        answers: dict[str, list[tables.Row]] = {}
+        for row in read_traces(folder / "traces.jsonl"):
+            answers.setdefault(row["key"], []).append(row)
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         label = _label(manifest)
         if label in {arm.label for arm in arms}:
             label = f"{label} ({manifest['hash'][:6]})"
-        arms.append(Arm(label, manifest, config, scores, rows))
+        arms.append(Arm(label, manifest, config, scores, answers))
     if not tables.shared_keys(arms):
         raise BadInput("these evaluations share no problem that could be compared")
     return arms
@@ -89,11 +92,12 @@ def page(arms: Sequence[Arm]) -> str:
     keys = tables.shared_keys(arms)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         arms=arms, families=by_family, categories=by_category, accuracy=tables.accuracy, n=len(keys),
-        total=max(len(arm.rows) for arm in arms), warnings=warnings(arms), summary=summary(tested),
+        total=max(len(arm.answers) for arm in arms), warnings=warnings(arms), summary=summary(tested),
         by_category_differences=tables.differences(against_first, by_category),
         by_family_differences=tables.differences(against_first, by_family), tested=tested,
         overall={arm.label: tables.accuracy(arm, keys) for arm in arms}, examples=tables.examples(arms),
-        chart=interval_chart(arms, by_family), cost=cost_chart(arms, keys),
+        chart=interval_chart(arms, by_family), cost=cost_chart(arms, keys), macros=tables.macros(arms, by_category),
+        decoding=arms[0].manifest["decoding"], trained=sum(arm.ratio is not None for arm in arms),
     )  # fmt: skip
 
 
@@ -102,6 +106,9 @@ def warnings(arms: Sequence[Arm]) -> list[str]:
     found = []
     for key, what in (
         ("budget", "token budgets"),
+        ("decoding", "decoding"),
+        ("engine", "engines"),
+        ("shown", "numbers of solved examples"),
         ("seed", "seeds"),
         ("dtype", "number formats"),
         ("attention", "attention"),
@@ -109,8 +116,12 @@ def warnings(arms: Sequence[Arm]) -> list[str]:
         values = {str(arm.manifest.get(key)) for arm in arms}
         if len(values) > 1:
             found.append(f"The arms were evaluated with different {what}: {', '.join(sorted(values))}.")
+    rates = {arm.label: arm.manifest["student"]["lr"] for arm in arms if arm.manifest.get("student")}
+    if len(set(rates.values())) > 1:
+        told = ", ".join(f"{label} {rate:.2g}" for label, rate in rates.items())
+        found.append(f"The arms were trained with different peak learning rates ({told}): the format is not all that differs.")
     keys = len(tables.shared_keys(arms))
-    if any(len(arm.rows) != keys for arm in arms):
+    if any(len(arm.answers) != keys for arm in arms):
         found.append(f"Only the {keys} problems that all arms answered gradably are compared.")
     return found
 
@@ -148,9 +159,9 @@ def interval_chart(arms: Sequence[Arm], grouped: dict[str, list[str]]) -> dict[s
 
 def cost_chart(arms: Sequence[Arm], keys: Sequence[str]) -> dict[str, Any]:
     """Accuracy over all problems against mean completion tokens, a point an arm."""
-    points = []
+    points: list[dict[str, Any]] = []
     for index, arm in enumerate(arms):
-        tokens = sum(arm.rows[key]["n_completion"] for key in keys) / len(keys)
+        tokens = fmean(row["n_completion"] for key in keys for row in arm.answers[key])
         points.append({"arm": index, "label": arm.label, "tokens": tokens, "share": tables.accuracy(arm, keys)})
     most = max(point["tokens"] for point in points) * 1.15 or 1.0
     top = min(1.0, max(point["share"].high for point in points) * 1.15)

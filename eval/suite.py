@@ -6,19 +6,25 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from eval.benchmarks import load
 from eval.config import Config, inputs
 from ratiocine import cost, models
-from ratiocine.engines.transformers import TransformersEngine
-from ratiocine.evaluate import answered, key, scores
+from ratiocine.engines import Ability, Engine, Request, require
+from ratiocine.errors import BadInput
+from ratiocine.evaluate import answered, scores
 from ratiocine.progress import progress
-from ratiocine.prompts import end_of_turn
+from ratiocine.prompts import end_of_turn, prompt_text
 from ratiocine.runs import Run, check_finished, open_run
 from ratiocine.traces import TraceStore
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+WARN = 0.05  # share of truncated completions from which a budget is called too small
 
 
 def evaluate(config: Config) -> Run:
@@ -27,26 +33,20 @@ def evaluate(config: Config) -> Run:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    problems, budgets, dropped = load(config)
+    suite = load(config)
     store = TraceStore(run.out / "traces.partial.jsonl")
-    done = {row["key"] for row in store.rows}
-    missing = [problem for problem in problems if key(problem) not in done]
-    models.prepare_process(config.threads)
-    tokenizer = models.load_tokenizer(config.model)
-    model = models.load_model(config.model, config.device, dtype=config.dtype)
-    engine = TransformersEngine(
-        model, tokenizer, end_of_turn(tokenizer), batch=config.engine.batch, tokens=config.engine.tokens,
-        attention=config.engine.attention,
-    )  # fmt: skip
+    done = {(row["key"], row["sample"]) for row in store.rows}
+    requests = suite.requests(config, done)
+    engine, tokenizer, facts = _engine(config, requests)
     started = time.perf_counter()
-    with progress(len(problems), "eval", "problems") as bar:
+    with progress(len(suite.problems) * config.samples, "eval", "answers") as bar:
         bar.update(len(done))
-        for rows in answered(engine, tokenizer, missing, budgets):
+        for rows in answered(engine, requests, suite.problems, tokenizer):
             store.append(rows)
             bar.update(len(rows))
-    order = {key(problem): position for position, problem in enumerate(problems)}
-    store.rows.sort(key=lambda row: order[row["key"]])
-    shape = cost.Shape.of(model.config)
+    order = {name: position for position, name in enumerate(suite.problems)}
+    store.rows.sort(key=lambda row: (order[row["key"]], row["sample"]))
+    shape = cost.Shape(**facts["shape"]) if facts["shape"] else None
     result = scores(store.rows, shape)
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(store.rows)
@@ -54,11 +54,47 @@ def evaluate(config: Config) -> Run:
     store.path.unlink()
     run.finish(
         model=config.model.name, student=student(config), expected=expected(config),
-        budget=config.budget or max(budgets.values()), dropped=dropped, shape=asdict(shape),
-        seconds=round(time.perf_counter() - started, 1), dtype=str(model.dtype), attention=model.config._attn_implementation,
+        budget=max(suite.budgets.values()), dropped=suite.dropped, shown={name: len(m) // 2 for name, m in suite.shots.items()},
+        decoding={"temperature": config.temperature, "top_p": config.top_p, "samples": config.samples},
+        engine=config.engine.name, seconds=round(time.perf_counter() - started, 1), **facts,
     )  # fmt: skip
     _print(result)
+    _warn(result)
     return run
+
+
+def _engine(config: Config, requests: list[Request]) -> tuple[Engine, PreTrainedTokenizerBase | None, dict[str, Any]]:
+    """The engine asked for, its tokenizer where that is here, and what is to be known of the model: dtype, attention, shape."""
+    wanted: set[Ability] = {ability for request in requests for ability in request.needs()}
+    require(config.engine.name, wanted)
+    e = config.engine
+    if e.name == "openai":
+        from ratiocine.engines.openai import OpenAIEngine
+
+        served = OpenAIEngine(
+            e.urls, e.model, key_env=e.key_env, concurrency=e.concurrency, timeout=e.timeout, patience=e.patience
+        )
+        served.check()
+        return served, None, {"dtype": None, "attention": None, "shape": None}
+    models.prepare_process(config.threads)
+    tokenizer = models.load_tokenizer(config.model)
+    stop = end_of_turn(tokenizer)
+    for request in requests[:1]:
+        prompt_text(tokenizer, request.messages, request.thinking)  # a template that cannot do it says so here
+    if e.name == "vllm":
+        from ratiocine.engines.vllm import VLLMEngine
+
+        folder = models.locate(config.model)
+        if folder is None:
+            raise BadInput(f"engine=vllm reads a model folder, which model={config.model.name} has not")
+        fast = VLLMEngine(folder, tokenizer, stop, dtype=config.dtype, memory=e.memory)
+        return fast, tokenizer, {"dtype": config.dtype, "attention": "vllm", "shape": asdict(models.shape(config.model))}
+    from ratiocine.engines.transformers import TransformersEngine
+
+    model = models.load_model(config.model, config.device, dtype=config.dtype)
+    engine = TransformersEngine(model, tokenizer, stop, batch=e.batch, tokens=e.tokens, attention=e.attention)
+    facts = {"dtype": str(model.dtype), "attention": model.config._attn_implementation}
+    return engine, tokenizer, {**facts, "shape": asdict(cost.Shape.of(model.config))}
 
 
 def student(config: Config) -> dict[str, Any] | None:
@@ -89,3 +125,10 @@ def _print(result: dict[str, Any]) -> None:
         accuracy = "–" if s["accuracy"] is None else f"{s['accuracy']:.1%}"
         interval = f"{low:.1%} – {high:.1%}"
         print(f"{name:18}{s['n']:>6}{accuracy:>10}{interval:>16}{s['thought']:>9.0%}{s['completion_tokens']:>8.1f}"[:width])
+
+
+def _warn(result: dict[str, Any]) -> None:
+    """A budget that cuts many completions measures the budget."""
+    for name, s in result["benchmarks"].items():
+        if s["truncated"] >= WARN:
+            print(f"warning: {name}: {s['truncated']:.0%} of the completions were cut by the budget, and count as no answer")

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
 from typing import Any
 
-from ratiocine.stats import holm, mcnemar, paired_difference, wilson
+from ratiocine.evaluate import shares
+from ratiocine.stats import compare, holm, interval, macro_average
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One finished evaluation: its label, manifest and scores, and its rows by problem."""
+    """One finished evaluation: its label, manifest and scores, and its answers to each problem."""
 
     label: str
     manifest: Mapping[str, Any]
     config: Mapping[str, Any]
     scores: Mapping[str, Any]
-    rows: Mapping[str, Row]
+    answers: Mapping[str, Sequence[Row]]
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """The share of right answers of each problem that could be graded."""
+        return shares(row for rows in self.answers.values() for row in rows)
+
+    def first(self, key: str) -> Row:
+        return self.answers[key][0]
 
     @property
     def ratio(self) -> float | None:
@@ -40,7 +51,8 @@ class Share:
 
 @dataclass(frozen=True)
 class Difference:
-    """`arm` minus `base` accuracy over the same n problems, its 95 % interval, exact McNemar p and Holm-adjusted p."""
+    """`arm` minus `base` accuracy over the same n problems, its 95 % interval, p-value (`stats.compare`) and Holm-adjusted
+    p-value."""
 
     group: str
     arm: str
@@ -59,29 +71,38 @@ class Difference:
 
 
 def shared_keys(arms: Sequence[Arm]) -> list[str]:
-    """Problems that every arm answered and none found ungradable, in the first arm's order."""
-    return [key for key in arms[0].rows if all(key in arm.rows and arm.rows[key]["verdict"] != "ungradable" for arm in arms)]
+    """Problems that every arm answered gradably, in the first arm's order."""
+    return [key for key in arms[0].answers if all(key in arm.shares for arm in arms)]
 
 
 def groups(arms: Sequence[Arm], field: str) -> dict[str, list[str]]:
     """Shared problems by `benchmark` or `category`, named in order."""
     found: dict[str, list[str]] = {}
     for key in shared_keys(arms):
-        found.setdefault(arms[0].rows[key][field], []).append(key)
-    return dict(sorted(found.items(), key=lambda item: (_category(arms[0], item[1]), item[0])))
+        found.setdefault(arms[0].first(key)[field], []).append(key)
+    return dict(sorted(found.items(), key=lambda item: (str(arms[0].first(item[1][0])["category"]), item[0])))
 
 
-def _category(arm: Arm, keys: Sequence[str]) -> str:
-    return str(arm.rows[keys[0]]["category"])
-
-
-def right(arm: Arm, keys: Sequence[str]) -> list[bool]:
-    return [arm.rows[key]["verdict"] == "right" for key in keys]
+def right(arm: Arm, keys: Sequence[str]) -> list[float]:
+    """The share of right answers of each problem: 0 or 1 where it was answered once."""
+    return [arm.shares[key] for key in keys]
 
 
 def accuracy(arm: Arm, keys: Sequence[str]) -> Share:
-    hits = sum(right(arm, keys))
-    return Share(len(keys), hits / len(keys), *wilson(hits, len(keys)))
+    values = right(arm, keys)
+    return Share(len(keys), fmean(values), *interval(values))
+
+
+def macros(arms: Sequence[Arm], categories: Mapping[str, Sequence[str]]) -> dict[str, list[Share]]:
+    """The macro-average of each category that has more than one benchmark, and of all, by arm."""
+    found = {}
+    for name, keys in {**categories, "all": shared_keys(arms)}.items():
+        benchmarks: dict[str, list[str]] = {}
+        for key in keys:
+            benchmarks.setdefault(arms[0].first(key)["benchmark"], []).append(key)
+        if len(benchmarks) > 1:
+            found[name] = [Share(len(keys), *macro_average([right(arm, own) for own in benchmarks.values()])) for arm in arms]
+    return found
 
 
 def differences(pairs: Sequence[tuple[Arm, Arm]], grouped: Mapping[str, Sequence[str]]) -> list[Difference]:
@@ -89,8 +110,7 @@ def differences(pairs: Sequence[tuple[Arm, Arm]], grouped: Mapping[str, Sequence
     rows = []
     for group, keys in grouped.items():
         for base, arm in pairs:
-            a, b = right(base, keys), right(arm, keys)
-            rows.append((group, arm.label, base.label, len(keys), *paired_difference(a, b), mcnemar(a, b)))
+            rows.append((group, arm.label, base.label, len(keys), *compare(right(base, keys), right(arm, keys))))
     return [Difference(*row, adjusted) for row, adjusted in zip(rows, holm([row[-1] for row in rows]), strict=True)]
 
 
@@ -119,14 +139,14 @@ def verdict(declared: str, d: Difference) -> str:
     """The interval decides, not the point."""
     if declared == "gain":
         return {1: "gain seen", 0: f"not decided by {d.n} problems", -1: "the opposite was seen"}[d.decided]
-    return {1: "a gain was seen after all", 0: "no difference seen", -1: "a loss was seen"}[d.decided]
+    return {1: "a gain was seen after all", 0: f"no difference decided by {d.n} problems", -1: "a loss was seen"}[d.decided]
 
 
 def examples(arms: Sequence[Arm], per_group: int = 2) -> list[tuple[str, list[Row]]]:
     """A few problems of each benchmark with every arm's row: those on which the arms disagree most come first."""
     chosen = []
     for group, keys in groups(arms, "benchmark").items():
-        spread = {key: len({arm.rows[key]["verdict"] for arm in arms}) for key in keys}
+        spread = {key: len({arm.first(key)["verdict"] for arm in arms}) for key in keys}
         for key in sorted(keys, key=lambda k: (-spread[k], k))[:per_group]:
-            chosen.append((group, [arm.rows[key] for arm in arms]))
+            chosen.append((group, [arm.first(key) for arm in arms]))
     return chosen

@@ -119,6 +119,12 @@ def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:
     return status
 
 
+def _ended(child: int) -> int:
+    """Wait for a process and return its exit code, 1 where a signal ended it."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code if code >= 0 else 1
+
+
 def _python(module: str, *arguments: str) -> int:
     """Run `python -m module arguments` as a process of its own and return its exit code.
 
@@ -132,8 +138,12 @@ def _python(module: str, *arguments: str) -> int:
     child = os.fork()
     if child:
         try:
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            return _ended(child)
         except BaseException:
+            for _ in range(20):  # an interrupt from the keyboard reaches the stage as well, and may be under way there
+                if os.waitpid(child, os.WNOHANG) != (0, 0):
+                    raise
+                time.sleep(0.1)
             os.kill(child, signal.SIGTERM)
             os.waitpid(child, 0)
             raise
@@ -141,8 +151,11 @@ def _python(module: str, *arguments: str) -> int:
     try:
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
+        status = 0
     except SystemExit as end:
         status = end.code
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:

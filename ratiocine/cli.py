@@ -12,13 +12,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, Failure
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that `main` can say it in one line
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -41,6 +41,9 @@ def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn
     except BadInput as error:
         print(f"{verb}: {error}", file=sys.stderr)
         sys.exit(2)
+    except Failure as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"{verb}: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -56,13 +59,12 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
-    status, configs = 0, list[Any]()
+    status, configs, swept = 0, list[Any](), set[str]()
 
     def job(composed: Any) -> None:
         nonlocal status
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            overrides = list(HydraConfig.get().overrides.task)
-            status = max(status, _subprocess(verb, overrides, HydraConfig.get().job.override_dirname))
+            status = max(status, _subprocess(verb, list(HydraConfig.get().overrides.task), swept))
         else:
             configs.append(OmegaConf.to_container(composed, resolve=True))
 
@@ -70,6 +72,7 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     with tempfile.TemporaryDirectory() as scratch:  # `-m` insists on writing its own record somewhere
         flags = [word for word in sys.argv[1:] if word.startswith("--") or not re.match(r"~|[^=]+=", word)]
         overrides = [word for word in sys.argv[1:] if word not in flags]  # argparse wants them in one run
+        swept |= {_key(word) for word in overrides if _sweeps(word)}
         sys.argv[1:] = [*flags, *normalise(overrides), *QUIET, f"hydra.sweep.dir={scratch}"]
         try:
             entry()
@@ -115,6 +118,8 @@ def normalise(arguments: Sequence[str]) -> list[str]:
     found: list[str] = []
     for argument in arguments:
         group, equals, value = argument.partition("=")
+        if not group.strip("+~"):
+            raise BadInput(f"'{argument}' names no key; write key=value")
         if equals and group in BY_PATH and ("/" in value or os.path.exists(value)) and "," not in value:
             quoted = value.replace("\\", "\\\\").replace("'", "\\'")
             found += [f"{group}=local", f"{group}.path='{quoted}'"]
@@ -189,8 +194,20 @@ def top_keys(verb: str) -> list[str]:
     return sorted({*config, *(g for g in groups if not g.startswith("override"))} - {"hydra"})
 
 
-def _subprocess(verb: str, overrides: list[str], name: str) -> int:
-    """One job of `-m` in its own process, in its own folder below `out` where that was given."""
-    folder = re.sub(r"[^A-Za-z0-9.=,-]", "_", name)
-    overrides = [f"out='{o[4:]}/{folder}'" if o.startswith("out=") else o for o in overrides]
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _sweeps(override: str) -> bool:
+    """Whether an override names several values: a comma outside quotes and brackets, or one of Hydra's sweeps."""
+    value = override.partition("=")[2]
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|\{[^}]*\}", "", value)
+    return "," in bare or bare.startswith(("choice(", "range(", "interval(", "glob("))
+
+
+def _subprocess(verb: str, overrides: list[str], swept: Collection[str]) -> int:
+    """One job of `-m` in its own process, in a folder below `out`, where that was given, that is named for what is swept."""
+    name = "_".join(o.lstrip("+") for o in overrides if _key(o) in swept)
+    folder = re.sub(r"[^A-Za-z0-9.=-]", "_", name)
+    overrides = [f"out='{o[4:].strip(chr(39))}/{folder}'" if o.startswith("out=") else o for o in overrides]
     return subprocess.run([sys.executable, "-m", verb, *overrides], check=False).returncode

@@ -1,6 +1,11 @@
-"""What a run costs in floating-point operations, by the form of the published study (arXiv 2509.22193, appendix D, after
-Hoffmann et al. 2022): embeddings counted as a matrix product, full multi-head projections, two feed-forward matrices. It
-overstates grouped-query attention and understates gated feed-forwards, and is used because results compare across papers.
+"""What a run costs in floating-point operations, in two forms.
+
+`forward`, `training`, `prefill`, `decode_step` and `generation` are the published study's (arXiv 2509.22193, appendix D, after
+Hoffmann et al. 2022): embeddings counted as a matrix product, full multi-head projections, two feed-forward matrices. They
+overstate grouped-query attention and understate gated feed-forwards, and are used because results compare across papers.
+
+`exact_*` count the matrix products that the model needs: key-value heads as they are, a gated feed-forward's three matrices, no
+product for an embedding that is looked up, and a query's products with the keys before it only.
 """
 
 from __future__ import annotations
@@ -11,21 +16,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Shape:
-    """Dimensions of a decoder: vocabulary, model width, feed-forward width, attention heads, layers."""
+    """Dimensions of a decoder: vocabulary, model width, feed-forward width, attention heads, layers, key-value heads, the size
+    of a head, and whether the feed-forward is gated (three matrices, not two)."""
 
     vocab: int
     width: int
     ff: int
     heads: int
     layers: int
+    kv_heads: int
+    head: int
+    gated: bool = True
 
     @staticmethod
     def of(config: Any) -> Shape:
-        """From a transformers configuration."""
+        """From a transformers configuration. Feed-forwards are taken as gated, as in every family of conf/model."""
         text = config.get_text_config()
+        heads = text.num_attention_heads
         return Shape(
-            text.vocab_size, text.hidden_size, text.intermediate_size, text.num_attention_heads, text.num_hidden_layers
-        )
+            text.vocab_size, text.hidden_size, text.intermediate_size, heads, text.num_hidden_layers,
+            getattr(text, "num_key_value_heads", None) or heads, getattr(text, "head_dim", None) or text.hidden_size // heads,
+        )  # fmt: skip
 
 
 def forward(s: Shape, length: int) -> int:
@@ -52,6 +63,26 @@ def decode_step(s: Shape, context: int) -> int:
 def generation(s: Shape, prompt: int, generated: int) -> int:
     """FLOPs of a prompt and its completion (eq. 6: the prefill and then one cached step for each generated token)."""
     return prefill(s, prompt) + sum(decode_step(s, prompt + i) for i in range(1, generated + 1))
+
+
+def exact_forward(s: Shape, start: int, end: int, logits: int) -> int:
+    """FLOPs of the matrix products for the tokens at positions `start` … `end` − 1 behind a cache of `start` tokens, with
+    logits at `logits` of them."""
+    n = end - start
+    attended = (start + 1 + end) * n // 2  # keys that the queries see, summed
+    projections = 2 * s.width * s.head * (2 * s.heads + 2 * s.kv_heads)
+    feed_forward = (3 if s.gated else 2) * 2 * s.width * s.ff
+    return s.layers * (n * (projections + feed_forward) + 4 * s.heads * s.head * attended) + logits * 2 * s.width * s.vocab
+
+
+def exact_generation(s: Shape, prompt: int, generated: int) -> int:
+    """FLOPs of reading a prompt and writing `generated` tokens; the last token written is not read."""
+    return exact_forward(s, 0, prompt + max(0, generated - 1), max(1, generated))
+
+
+def exact_training(s: Shape, length: int, supervised: int) -> int:
+    """FLOPs of forward and backward (twice the forward) over one sequence with logits where there are labels."""
+    return 3 * exact_forward(s, 0, length, supervised)
 
 
 def _layers(s: Shape, length: int) -> int:

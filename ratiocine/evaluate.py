@@ -5,107 +5,164 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from ratiocine import cost
-from ratiocine.grading import grade
+from ratiocine import cost, stats
+from ratiocine.engines import Engine, Request
+from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
-from ratiocine.prompts import CLOSE, prompt_ids, split, user_text
-from ratiocine.stats import wilson
+from ratiocine.prompts import CLOSE, OPEN, prompt_text, split, user_text
 from ratiocine.traces import Trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ratiocine.engines.transformers import Request
-
 Row = dict[str, Any]
 
 
-class Engine(Protocol):
-    """Whatever can continue prompts, a batch of traces at a time."""
-
-    def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]: ...
-
-
 def answered(
-    engine: Engine, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], budgets: Mapping[str, int]
+    engine: Engine, requests: Sequence[Request], problems: Mapping[str, Problem], tokenizer: PreTrainedTokenizerBase | None
 ) -> Iterator[list[Row]]:
-    """Scored rows of all problems, some at a time; a completion may take the tokens that `budgets` names for its problem's
-    key, think block included."""
-    from ratiocine.engines.transformers import Request
-
-    by_id = {key(p): p for p in problems}
-    requests = [Request(k, tuple(prompt_ids(tokenizer, user_text(p))), budgets[k]) for k, p in by_id.items()]
+    """Scored rows of all requests, some at a time; a request's id is the key of its problem."""
+    opened = False
+    if tokenizer is not None and requests:  # some templates open the think block in the prompt
+        opened = prompt_text(tokenizer, requests[0].messages, requests[0].thinking).rstrip().endswith(OPEN)
     for traces in engine.continue_(requests):
-        yield [score(by_id[trace.id], trace, tokenizer) for trace in traces]
+        yield [score(problems[trace.id], trace, tokenizer, opened=opened) for trace in traces]
 
 
 def key(problem: Problem) -> str:
     return f"{problem.source}/{problem.id}"
 
 
-def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase) -> Row:
-    """One completion judged: what is stored in `traces.jsonl`. Thinking tokens include the tags."""
-    parts = split(trace.text)
-    n_completion = len(trace.token_ids)
+def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | None, *, opened: bool = False) -> Row:
+    """One completion judged: what is stored in `traces.jsonl`. Thinking tokens include the tags; without a tokenizer they are
+    the completion's tokens by share of characters. `opened`: the prompt ends inside the think block."""
+    parts, n_completion = split(trace.text, opened=opened), trace.n_completion
     if not parts.closed:
         n_think = n_completion
     elif parts.think is None:
         n_think = 0
     else:
         head = trace.text[: trace.text.rindex(CLOSE) + len(CLOSE)]
-        n_think = min(n_completion, len(tokenizer(head, add_special_tokens=False)["input_ids"]))
+        if tokenizer is None:
+            n_think = round(n_completion * len(head) / len(trace.text))
+        else:
+            n_think = min(n_completion, len(tokenizer(head, add_special_tokens=False)["input_ids"]))
     return {
-        "key": trace.id, "id": problem.id, "benchmark": problem.source, "category": problem.category,
+        "key": trace.id, "sample": trace.sample, "id": problem.id, "benchmark": problem.source, "category": problem.category,
+        "level": None if (level := problem.meta.get("level")) is None else str(level),
         "prompt": user_text(problem), "reference": problem.reference, "completion": trace.text,
-        **verdict_of(problem, trace.text, trace.stop == "stop"),
-        "stop": trace.stop,
+        **verdict_of(problem, trace.text, trace.stop == "stop", opened=opened),
+        "stop": trace.stop, "opened": opened,
         "thought": parts.think is not None, "n_prompt": trace.n_prompt, "n_completion": n_completion,
         "n_think": n_think, "n_answer": n_completion - n_think, "seconds": trace.seconds,
+        "token_ids": None if trace.token_ids is None else list(trace.token_ids),
+        "logprobs": None if trace.logprobs is None else list(trace.logprobs),
     }  # fmt: skip
 
 
-def verdict_of(problem: Problem, completion: str, finished: bool) -> Row:
+def verdict_of(problem: Problem, completion: str, finished: bool, *, opened: bool = False) -> Row:
     """The part of a row that the grader decides."""
-    found = grade(problem, split(completion, finished=finished))
+    found = grade(problem, split(completion, finished=finished, opened=opened))
     return {"verdict": found.verdict, "extracted": found.extracted, "reason": found.reason, "detail": dict(found.detail)}
 
 
 def scores(rows: Iterable[Row], shape: cost.Shape | None = None) -> dict[str, Any]:
-    """`scores.json`: the summary of every benchmark and category, and of all rows."""
+    """`scores.json`: the summary of every benchmark and category, and of all rows; for the latter two also the macro-average,
+    in which each benchmark counts alike."""
     rows = list(rows)
 
-    def by(field: str) -> dict[str, Any]:
-        names = sorted({row[field] for row in rows})
-        return {name: summary([row for row in rows if row[field] == name], shape) for name in names}
+    def by(field: str) -> dict[str, list[Row]]:
+        return {name: [row for row in rows if row[field] == name] for name in sorted({row[field] for row in rows})}
+
+    def macro(rows: Sequence[Row]) -> dict[str, Any]:
+        groups = [[*shares([row for row in rows if row["benchmark"] == name]).values()] for name in by("benchmark")]
+        mean, low, high = stats.macro_average([group for group in groups if group])
+        return {**summary(rows, shape), "macro": {"accuracy": mean, "ci95": [low, high]}}
 
     return {
-        "schema_version": 1, "benchmarks": by("benchmark"), "categories": by("category"), "all": summary(rows, shape),
+        "schema_version": 1, "benchmarks": {name: summary(own, shape) for name, own in by("benchmark").items()},
+        "categories": {name: macro(own) for name, own in by("category").items()}, "all": macro(rows),
     }  # fmt: skip
 
 
-def summary(rows: Sequence[Row], shape: cost.Shape | None = None) -> dict[str, Any]:
-    """Accuracy = right / (all − ungradable) with its 95 % interval (Wilson), and how the model got there.
+def shares(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The share of right completions of each problem, those aside that could not be graded."""
+    verdicts: dict[str, list[bool]] = {}
+    for row in rows:
+        if row["verdict"] != "ungradable":
+            verdicts.setdefault(row["key"], []).append(row["verdict"] == "right")
+    return {name: fmean(rights) for name, rights in verdicts.items()}
 
-    `bounds` counts the ungradable rows as wrong and as right; token counts are means; `thought` and `truncated` are
-    shares of all rows; `flops` the mean inference cost of a problem.
+
+def summary(rows: Sequence[Row], shape: cost.Shape | None = None) -> dict[str, Any]:
+    """Accuracy and how the model got there.
+
+    Accuracy is the mean over problems of the share of right completions, ungradable ones aside (avg@k where k were sampled),
+    with its 95 % interval (`stats.interval`); `n` counts problems. `bounds` counts the ungradable rows as wrong and as right;
+    token counts are means; `thought`, `truncated` and `not_extracted` (no answer found) are shares of all rows; `flops` and
+    `exact_flops` the mean inference cost of a completion.
     """
     graded = [row for row in rows if row["verdict"] != "ungradable"]
     right = [row for row in graded if row["verdict"] == "right"]
     wrong = [row for row in graded if row["verdict"] == "wrong"]
-    lost = len(rows) - len(graded)
+    lost, values = len(rows) - len(graded), [*shares(rows).values()]
     return {
-        "n": len(graded), "right": len(right), "accuracy": len(right) / len(graded) if graded else None,
-        "ci95": list(wilson(len(right), len(graded))), "ungradable": lost / len(rows) if rows else 0.0,
+        "n": len(values),
+        "right": len(right),
+        "accuracy": fmean(values) if values else None,
+        "ci95": list(stats.interval(values)),
+        "ungradable": lost / len(rows) if rows else 0.0,
         "bounds": [len(right) / len(rows), (len(right) + lost) / len(rows)] if rows else None,
-        "truncated": _share(rows, lambda row: row["stop"] == "length"), "thought": _share(rows, lambda row: row["thought"]),
-        "thinking_tokens": {"right": _mean(right, "n_think"), "wrong": _mean(wrong, "n_think")},
+        **_sampled(graded),
+        "truncated": _share(rows, lambda row: row["stop"] == "length"),
+        "thought": _share(rows, lambda row: row["thought"]),
+        "not_extracted": _share(rows, lambda row: row["extracted"] is None),
+        "thinking_tokens": {"right": _mean(right, "n_think"), "wrong": _mean(wrong, "n_think"), "by_level": _by_level(graded)},
         "answer_tokens": {"right": _mean(right, "n_answer"), "wrong": _mean(wrong, "n_answer")},
-        "completion_tokens": _mean(rows, "n_completion"), "prompt_tokens": _mean(rows, "n_prompt"),
-        "measures": _measures(graded), "reasons": dict(Counter(row["reason"] for row in rows).most_common()),
+        "completion_tokens": _mean(rows, "n_completion"),
+        "prompt_tokens": _mean(rows, "n_prompt"),
+        "measures": _measures(graded),
+        "reasons": dict(Counter(row["reason"] for row in rows).most_common()),
         "flops": fmean(cost.generation(shape, r["n_prompt"], r["n_completion"]) for r in rows) if shape and rows else None,
+        "exact_flops": fmean(cost.exact_generation(shape, r["n_prompt"], r["n_completion"]) for r in rows)
+        if shape and rows
+        else None,
+    }
+
+
+def _sampled(rows: Sequence[Row]) -> dict[str, Any]:
+    """pass@k for the powers of two up to the fewest samples of a problem, and the majority vote over all; empty for single
+    completions. A completion in which no answer was found has no vote."""
+    by_key: dict[str, list[Row]] = {}
+    for row in rows:
+        by_key.setdefault(row["key"], []).append(row)
+    most = min(map(len, by_key.values()), default=0)
+    if most < 2:
+        return {}
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if k <= most]
+    tally = [(len(own), sum(row["verdict"] == "right" for row in own)) for own in by_key.values()]
+    votes = [
+        [(canonical(row["extracted"]), row["verdict"] == "right") for row in own if row["extracted"] is not None]
+        for own in by_key.values()
+    ]
+    majorities = [stats.majority(cast) for cast in votes]
+    return {
+        "samples": most, "pass_at": {str(k): fmean(stats.pass_at_k(n, c, k) for n, c in tally) for k in ks},
+        "majority": {"accuracy": fmean(majorities), "ci95": list(stats.interval(majorities))},
     }  # fmt: skip
+
+
+def _by_level(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
+    """Mean thinking tokens, right and wrong, by difficulty where that is known: wrong answers are often to harder problems."""
+    found = {}
+    for level in sorted({row["level"] for row in rows if row.get("level") is not None}):
+        own = [row for row in rows if row.get("level") == level]
+        found[level] = {
+            verdict: _mean([row for row in own if row["verdict"] == verdict], "n_think") for verdict in ("right", "wrong")
+        }
+    return found
 
 
 def _measures(rows: Sequence[Row]) -> dict[str, float]:

@@ -46,13 +46,15 @@ Judgement = Literal["same", "different", "unreadable", "too_costly", "broken"]
 @dataclass(frozen=True)
 class Kind:
     """How one kind of answer is told usable as a reference, found in free text, and judged. `read` says whether a text *is*
-    an answer of this kind; `find` lists what else in a text could be meant, as (text, reason)."""
+    an answer of this kind; `lead` what answer a statement begins with; `find` what else in a text could be meant, as (text,
+    reason)."""
 
     usable: Callable[[Problem], bool]
     judge: Callable[[Problem, str, float], Judgement]
     read: Callable[[Problem, str], bool]
     find: Callable[[Problem, str], tuple[str, str] | None]
     detail: Callable[[Problem, str], Mapping[str, float]] = lambda problem, answer: {}
+    lead: Callable[[Problem, str], str | None] = lambda problem, text: None
 
 
 def grade(problem: Problem, parts: Parts, *, limit: float = LIMIT) -> Grade:
@@ -77,15 +79,20 @@ def grade(problem: Problem, parts: Parts, *, limit: float = LIMIT) -> Grade:
 
 
 STATED = re.compile(
-    r"(?:####|\b(?:final\s+)?answer(?:\s+is)?\s*(?::|\bis\b)|\banswer\s+is\b)[ \t]*:?[ \t]*(?:\*\*)?\s*([^\n]{1,400})",
+    r"(?:####|\b(?:final\s+)?answer(?:\s+is)?\s*(?::|\bis\b)|\banswer\s+is\b)[ \t]*:?[ \t]*(?:\*\*)?\s*(?=([^\n]{1,400}))",
     re.IGNORECASE,
 )
 
 
+DENIED = re.compile(r"(?:\w+n't|not|never|neither|incorrect|wrong)\b", re.IGNORECASE)
+
+
 def _extracted(kind: Kind, problem: Problem, parts: Parts) -> tuple[str | None, str]:
     """The answer to judge, and how it was found or why none was."""
-    if parts.boxed is not None:
+    if parts.boxed:
         return parts.boxed, "boxed"
+    if parts.boxed == "":
+        return None, "empty_box"
     if "\\boxed" in parts.answer:
         return None, "unclosed_box"
     if not parts.finished:
@@ -95,23 +102,51 @@ def _extracted(kind: Kind, problem: Problem, parts: Parts) -> tuple[str | None, 
         return None, "no_answer"
     if kind.read(problem, answer):
         return answer, "whole_answer"
-    stated = None
-    for match in STATED.finditer(answer[-20_000:]):
-        stated = match[1]
-    if stated is not None:
-        for candidate in (stated, re.split(r"[.!;]?\*\*|[.!;](?:\s|$)|,\s", stated, maxsplit=1)[0]):
+    stated = [match[1] for match in STATED.finditer(answer[-20_000:])]
+    if problem.kind not in ("span", "string"):
+        stated = [text for text in stated if not DENIED.match(text)]
+    for text in reversed(stated[-20:]):
+        for candidate in (text, re.split(r"[.!;]?\*\*|[.!;](?:\s|$)|,\s", text, maxsplit=1)[0]):
             if kind.read(problem, candidate.strip(" *")):
                 return candidate.strip(" *"), "stated"
-        if found := kind.find(problem, stated):
-            return found[0], "stated"
+        if (first := kind.lead(problem, text.strip(" *$:"))) is not None:
+            return first, "stated"
+    if stated and (found := kind.find(problem, stated[-1])):
+        return found[0], "stated"
+    if STATED.search(answer[-20_000:]) and not stated:
+        return None, "no_answer"
     return kind.find(problem, answer[-20_000:]) or (None, "no_answer")
+
+
+def canonical(answer: str) -> str:
+    """One text for answers that say the same, for counting votes: the exact value of a number, else words without case,
+    spacing or wrapping."""
+    value = read_number(answer)
+    return str(value) if value is not None else _plain(_unwrapped(answer))
 
 
 # Numbers and mathematical expressions.
 
 NUMBER = re.compile(r"-?(?=[.\d])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?")
-NUMBER_IN_TEXT = re.compile(r"(?<![\w.])[-−]?\$?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/[1-9]\d*)?")
+NUMBER_IN_TEXT = re.compile(
+    r"(?<![\w.^_{/:\\])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:\s?/\s?[1-9]\d*)?(?!\d|\s*\^|[,:/]\d)"
+)
 MATH_IN_TEXT = re.compile(r"\$\$?([^$]{1,400})\$|\\\(([^\n]{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
+DIGITS_OF = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
+LITERAL = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥]|USD|US)?\s*(?P<inner>-?)(?:(?P<whole>\d+)?\s*\\frac\s*\{{?(?P<top>-?\d+)\}}?\s*\{{?(?P<bottom>\d+)\}}?"
+    rf"|(?P<mixed>\d+)\s+(?P<above>\d+)/(?P<below>\d+)|(?P<over>{DIGITS_OF}(?:\.\d+)?)\s*/\s*(?P<under>\d+)"
+    rf"|(?P<plain>{DIGITS_OF}(?:\.\d+)?|\.\d+)(?:\s*[*x]\s*10\s*\^\s*\{{?(?P<tens>[-+]?\d{{1,3}})\}}?|[eE](?P<e>[-+]?\d{{1,3}}))?)(?P<tail>.*)",
+    re.DOTALL,
+)
+TIMES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+UNITS = re.compile(r"(?:\s*(?:[%°'’\"]|[A-Za-z²³-][A-Za-z²³'’-]*(?:\s*\^\s*\{?-?\d\}?)?|[/.·*](?=\s*[A-Za-z])))*\s*\.?")
+NO_UNIT = re.compile(
+    r"\b(?:or|and|minus|plus|times|half|halves|thirds?|quarters?|fourths?|fifths?|squared|cubed|to|not|if|because|since|over|divided"
+    r"|percent of)\b",
+    re.IGNORECASE,
+)
+RELATION = re.compile(r"[<>≤≥≠]|!=|\\n?eq?(?![A-Za-z])|\\[lg]eq?(?![A-Za-z])|\\(?:not|in|approx)(?![A-Za-z])")
 DIGITS = 4000  # more than these are no number (nor does Python convert them)
 
 
@@ -129,12 +164,52 @@ def read_number(text: str) -> Fraction | None:
 
 @lru_cache(maxsize=4096)
 def _read_number(text: str) -> Fraction | None:
-    value = latex.read(text.lstrip("+ "))
-    if value is None and "=" in text:
-        value = latex.read(text.rpartition("=")[2])
-    if isinstance(value, latex.Equation):
-        value = value.right
-    return value.exact if isinstance(value, latex.Number) else None
+    if len(text) > latex.MAX_LENGTH:
+        return None
+    text = re.sub(r"^(?:\\approx|≈|about|approximately|exactly|only)\s*", "", _unwrapped(text))
+    return _literal(text) if "=" not in text else None if (right := _right_side(text)) is None else _literal(right)
+
+
+def _literal(text: str) -> Fraction | None:
+    """A number as it is written, with what may stand around it: no arithmetic is done for the writer."""
+    plain = latex.DEGREES.sub("", latex.normal(text)).replace("\\%", "%").replace("\\ ", " ")
+    match = LITERAL.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", plain).strip())
+    if match is None or (match["sign"] and match["inner"]):
+        return None
+    part = match.groupdict()
+    if part["bottom"] or part["below"] or part["under"]:
+        bottom = int(part["bottom"] or part["below"] or part["under"])
+        top = part["top"] or part["above"] or part["over"]
+        if not bottom:
+            return None
+        value = Fraction(re.sub("[, ]", "", top)) / bottom + int(part["whole"] or part["mixed"] or 0)
+    else:
+        value = Fraction(re.sub("[, ]", "", part["plain"])) * Fraction(10) ** int(part["tens"] or part["e"] or 0)
+    tail = match["tail"].strip()
+    for word, times in TIMES.items():
+        if re.match(rf"{word}s?\b", tail, re.IGNORECASE):
+            value, tail = value * times, tail[len(word) :].removeprefix("s").strip()
+            break
+    if not UNITS.fullmatch(tail) or NO_UNIT.search(tail) or any(re.search(rf"\b{word}", tail, re.I) for word in TIMES):
+        return None
+    return -value if "-" in (match["sign"], match["inner"]) else value
+
+
+def _right_side(text: str) -> str | None:
+    """What an equation says a name is, or a calculation comes to; None where it is neither, or comes to something else."""
+    if RELATION.search(text) or re.search(r"[,;]\s|\b(?:or|and)\b|\\text", text):
+        return None
+    *left, right = text.split("=")
+    for side in left:
+        if re.search(r"[\d^+*/]", side):
+            value, result = latex.read(side), latex.read(right)
+            if not isinstance(value, latex.Number) or not isinstance(result, latex.Number) or value.exact is None:
+                return None
+            if value.exact != result.exact:
+                return None
+        elif len(side) > 60:
+            return None
+    return right
 
 
 def _judge_number(problem: Problem, answer: str, limit: float) -> Judgement:
@@ -148,8 +223,20 @@ def _references(problem: Problem) -> list[Fraction | None]:
 
 
 def _last_number(problem: Problem, text: str) -> tuple[str, str] | None:
-    found = NUMBER_IN_TEXT.findall(text)
-    return (found[-1], "last_number") if found else None
+    formulas, numbers = list(MATH_IN_TEXT.finditer(text)), list(NUMBER_IN_TEXT.finditer(text))
+    if formulas and (not numbers or formulas[-1].end() >= numbers[-1].end()):
+        formula = next(part for part in formulas[-1].groups() if part)
+        return (formula, "last_formula") if read_number(formula) is not None else None
+    return (numbers[-1][0], "last_number") if numbers else None
+
+
+def _first_number(problem: Problem, text: str) -> str | None:
+    """The number that a statement begins with, where no calculation follows."""
+    match = NUMBER_IN_TEXT.match(text)
+    if match is None or re.match(r"\s*(?:[-+*/=^×<>!]|\\)", text[match.end() :]):
+        return None
+    words = re.match(r"\s*([A-Za-z]+)", text[match.end() :])
+    return None if words and (words[1].lower() in TIMES or NO_UNIT.fullmatch(words[1])) else match[0]
 
 
 def _judge_expression(problem: Problem, answer: str, limit: float) -> Judgement:
@@ -166,6 +253,13 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
     """Equal text, then equal value as `latex` reads it, then sympy in a process of its own."""
     if _compact(reference) == _compact(answer):
         return "same"
+    if "=" in answer and "=" not in reference and not re.search(r"[,;]|" + RELATION.pattern, answer):
+        right = _right_side(answer)
+        if right is None:
+            return "different"
+        answer = right
+    if len(MAGNITUDE.findall(answer[:1000])) != len(MAGNITUDE.findall(reference)):
+        return "different"
     wanted, value = latex.read(reference), latex.read(answer)
     if wanted is not None and value is not None:
         equal = latex.same(wanted, value)
@@ -179,6 +273,11 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
     return judges.equivalent(reference, answer, limit)
 
 
+MAGNITUDE = re.compile(
+    r"(?<=\d)\s*(?:\\text\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed|halves|minus|plus)\b"
+)
+
+
 def understood(problem: Problem) -> bool:
     """Whether answers can be compared with the reference by value, and not by text alone."""
     if problem.kind != "expression" or problem.reference is None:
@@ -188,11 +287,13 @@ def understood(problem: Problem) -> bool:
 
 @lru_cache(maxsize=4096)
 def _compact(text: str) -> str:
-    return re.sub(r"\s+", "", latex.normal(text)) if len(text) <= latex.MAX_LENGTH else text
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", latex.normal(text)) if len(text) <= latex.MAX_LENGTH else text
 
 
 def _last_formula(problem: Problem, text: str) -> tuple[str, str] | None:
     found = MATH_IN_TEXT.findall(text)
+    if re.search(r"\$\s*or\s*\$", text[-400:]):
+        return None  # a hedge
     if found:
         last = next(part for part in found[-1] if part)
         return last.rpartition("=")[2].strip() or last, "last_formula"
@@ -201,33 +302,40 @@ def _last_formula(problem: Problem, text: str) -> tuple[str, str] | None:
 
 # Multiple choice.
 
-WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
-WRAPPER = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{")
-LETTER = re.compile(r"\(?([A-Ja-j])\)?[.:]?")
-LETTER_AND_TEXT = re.compile(r"\(?([A-J])(?:\)[.:]?|[.:])\s*(\S.*)", re.DOTALL)
-LETTER_IN_TEXT = re.compile(r"(?<![\w'’])\(?([A-J])\)?(?![\w'’])")
+STYLES = r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mathit|mathsf|boldsymbol|mbox)"
+WRAPPED = re.compile(STYLES + r"\s*\{([^{}]*)\}")
+WRAPPER = re.compile(STYLES + r"\s*\{")
+LETTER = re.compile(r"[(\[\"'“]?([A-Ja-j])[)\]\"'”]?[.:]?")
+LETTER_AND_TEXT = re.compile(r"[(\[]?([A-J])(?:[)\]][.:,]?|[.:,]|\s+[-–—])\s*(\S.*)", re.DOTALL)
+LETTER_IN_TEXT = re.compile(r"(?<![\w'’])(\(?)([A-J])(?![\w'’])(\)?)(?=([.,:;*]|\s*$)?(?:\s+([a-z]+))?)", re.MULTILINE)
+AFTER_A_LETTER = ("or", "and", "is", "because", "since", "as", "but", "for")
+NAMED = re.compile(r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s+(?=\W?[A-J]\b)", re.IGNORECASE)
 
 
 def _chosen(problem: Problem, text: str) -> str | None:
     """The letter of the option meant: `B`, `(B)`, `B.`, `B. its text`, or the option's text or value."""
     if len(text) > 4000:
         return None
-    text = _unwrapped(text)
+    text = NAMED.sub("", _unwrapped(text).replace("\\ ", " ").strip())
     letters = LETTERS[: len(problem.choices)]
     if match := LETTER.fullmatch(text):
         return match[1].upper() if match[1].upper() in letters else None
-    options = [_option(choice) for choice in problem.choices]
-    if _option(text) in options:
-        return letters[options.index(_option(text))]
+    for form in (str.strip, _option):  # as it stands, then without case and wrapping
+        named = [letter for letter, choice in zip(letters, problem.choices, strict=False) if form(choice) == form(text)]
+        if named and (
+            form is str.strip or len({problem.choices[letters.index(x)].casefold() for x in named}) == len(named) == 1
+        ):
+            return named[0]
     if (match := LETTER_AND_TEXT.fullmatch(text)) and match[1] in letters:
-        return match[1] if _matches(problem, letters.index(match[1]), match[2]) else None
+        others = [i for i in range(len(letters)) if letters[i] != match[1] and _matches(problem, i, match[2])]
+        return match[1] if _matches(problem, letters.index(match[1]), match[2]) or not others else None
     value = latex.read(text)
     if value is None:
         return None
     meant = [
         letter for letter, choice in zip(letters, map(latex.read, problem.choices)) if choice and latex.same(choice, value)
     ]
-    return meant[0] if meant else None
+    return meant[0] if len(meant) == 1 else None
 
 
 def _matches(problem: Problem, index: int, text: str) -> bool:
@@ -261,12 +369,28 @@ def _judge_choice(problem: Problem, answer: str, limit: float) -> Judgement:
         return "unreadable"
     assert problem.reference is not None
     chosen, wanted = (problem.choices[LETTERS.index(x)] for x in (letter, problem.reference))
-    return "same" if letter == problem.reference or _plain(chosen) == _plain(wanted) else "different"
+    return "same" if letter == problem.reference or chosen.split() == wanted.split() else "different"
 
 
 def _only_letter(problem: Problem, text: str) -> tuple[str, str] | None:
-    stated = {letter for letter in LETTER_IN_TEXT.findall(text) if letter in LETTERS[: len(problem.choices)]}
+    first = text.strip().partition("\n")[0].strip(" *")
+    if first and "\n" in text.strip() and _chosen(problem, first) is not None:
+        return first, "first_line"
+    stated = set()
+    for left, letter, right, after, following in LETTER_IN_TEXT.findall(text):
+        word = letter in "AI" and not (left and right) and not after and following not in ("", *AFTER_A_LETTER)  # "A stone"
+        if letter in LETTERS[: len(problem.choices)] and not word:
+            stated.add(letter)
     return (stated.pop(), "only_letter") if len(stated) == 1 else None
+
+
+def _first_letter(problem: Problem, text: str) -> str | None:
+    """The letter that a statement begins with; `A` and `I` may be words."""
+    match = re.match(r"(?:option\s+|choice\s+)?(\(?)([A-J])(\)?)(?=[\s.,:;*]|$)\s*(\w*)", text)
+    if match is None or match[2] not in LETTERS[: len(problem.choices)]:
+        return None
+    word = match[2] in "AI" and not match[1] and match[4] and match[4] not in AFTER_A_LETTER
+    return None if word and text[match.end(2)] == " " else match[2]
 
 
 # Spans of a passage, and exact strings.
@@ -291,7 +415,10 @@ def span_f1(answer: Sequence[str], reference: Sequence[str]) -> float:
 def _judge_span(problem: Problem, answer: str, limit: float) -> Judgement:
     assert problem.reference is not None
     words = span_words(_unwrapped(answer))
-    return "same" if any(words == span_words(r) for r in (problem.reference, *problem.accepted)) else "different"
+    accepted = (problem.reference, *problem.accepted)
+    if not words:
+        return "same" if answer.strip() in accepted else "unreadable"
+    return "same" if any(words == span_words(r) for r in accepted) else "different"
 
 
 def _span_detail(problem: Problem, answer: str) -> Mapping[str, float]:
@@ -358,12 +485,12 @@ def _short(problem: Problem, text: str) -> bool:
 KINDS: dict[str, Kind] = {
     "number": Kind(
         usable=lambda p: p.reference is not None and None not in _references(p),
-        judge=_judge_number, read=lambda p, text: read_number(text) is not None, find=_last_number,
+        judge=_judge_number, read=lambda p, text: read_number(text) is not None, find=_last_number, lead=_first_number,
     ),
     "expression": Kind(usable=_has_reference, judge=_judge_expression, read=_short, find=_last_formula),
     "choice": Kind(
         usable=lambda p: p.reference is not None and len(p.reference) == 1 and p.reference in LETTERS[: len(p.choices)],
-        judge=_judge_choice, read=lambda p, text: _chosen(p, text) is not None, find=_only_letter,
+        judge=_judge_choice, read=lambda p, text: _chosen(p, text) is not None, find=_only_letter, lead=_first_letter,
     ),
     "span": Kind(usable=_has_reference, judge=_judge_span, read=_bare, find=_nothing, detail=_span_detail),
     "string": Kind(usable=_has_reference, judge=_judge_string, read=_bare, find=_nothing),

@@ -479,6 +479,13 @@ def _root(value: Number, degree: int) -> Number:
 
 def same(a: Value, b: Value) -> bool | None:
     """Whether two values are the same answer; None where that is not decided here. `a` is the reference."""
+    try:
+        return _same(a, b)
+    except (NotUnderstood, ArithmeticError):  # values too large or too small to compare
+        return None
+
+
+def _same(a: Value, b: Value) -> bool | None:
     if isinstance(a, Equation) or isinstance(b, Equation):
         return _same_equation(a, b)
     if isinstance(a, Number) and isinstance(b, Number):
@@ -534,7 +541,7 @@ def _same_group(a: Group, b: Group) -> bool | None:
     if kinds == {"list", "set"} or kinds == {"list"} or kinds == {"set"}:
         return _same_unordered(a.items, b.items)
     if a.kind != b.kind:
-        return None
+        return False if kinds == {"tuple", "set"} else None
     if a.kind == "union":
         return _same_unordered(a.items, b.items)
     if len(a.items) != len(b.items) or a.rows != b.rows:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
+from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from ratiocine.prompts import CHATML, end_of_turn
+from ratiocine.prompts import CHATML, TEMPLATES, end_of_turn
 from ratiocine.runs import check_finished, hash_path
 
 if TYPE_CHECKING:
@@ -35,14 +36,15 @@ class PeakRates(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """conf/model: `path` is a hub id or a folder; `chat_template` the model's own or the plain ChatML one of `prompts`."""
+    """conf/model: `path` is a hub id or a folder; `chat_template` the model's own or one of `prompts`. A `served` model is
+    known by the name that its server gives it, and is not here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
-    kind: Literal["hub", "packaged", "tiny"] = "hub"
+    kind: Literal["hub", "packaged", "tiny", "served"] = "hub"
     path: str | None = None
     revision: str | None = None
-    chat_template: Literal["own", "chatml"] = "own"
+    chat_template: Literal["own", "chatml", "plain"] = "own"
     lr: PeakRates | None = None
 
 
@@ -62,7 +64,8 @@ def locate(model: ModelConfig) -> Path | None:
         if (folder.parent / "manifest.json").exists() or (folder.parent / "config.yaml").exists():
             check_finished(folder.parent)
         if not (folder / "config.json").exists() or not any(f for w in WEIGHTS for f in folder.glob(w)):
-            raise BadInput(f"model={folder} is no model folder: it lacks config.json or weights")
+            hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / "config.json").exists() else ""
+            raise BadInput(f"model={folder} is no model folder: it lacks config.json or weights{hint}")
         return folder
     if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
         raise BadInput(f"model={model.path} is not a folder here")
@@ -92,21 +95,33 @@ def fingerprint(model: ModelConfig) -> str:
         return "tiny-1"
     if model.kind == "packaged":
         return _gguf()[1]
+    if model.kind == "served":
+        return f"served:{model.name}"
     folder = locate(model)
     assert folder is not None
     return hash_path(folder)
 
 
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
-    folder = locate(model)
-    if folder is None:
-        return _tiny_tokenizer()
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if model.chat_template == "chatml" or not tokenizer.chat_template:
-        tokenizer.chat_template = CHATML
+    folder = locate(model)
+    tokenizer = _tiny_tokenizer() if folder is None else AutoTokenizer.from_pretrained(folder)
+    if model.chat_template != "own":
+        tokenizer.chat_template = TEMPLATES[model.chat_template]
+    if not tokenizer.chat_template:
+        raise BadInput(
+            f"model={model.name} has no chat template; give model.chat_template=plain (question and answer as plain text, "
+            "for base models) or model.chat_template=chatml (where <|im_end|> is a token of its own)"
+        )
     return tokenizer
+
+
+def shape(model: ModelConfig) -> Shape:
+    """A model's dimensions, without its weights."""
+    from transformers import AutoConfig
+
+    return Shape.of(AutoConfig.from_pretrained(locate(model)))
 
 
 def load_model(

@@ -7,6 +7,8 @@ plain answer with no think block; a reasoning completion is `<think>\\n…\\n</t
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,12 +20,20 @@ if TYPE_CHECKING:
 
 OPEN, CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+SWITCH = "enable_thinking"  # what chat templates call it
 
-# For models that bring no chat template, and for the packaged one (whose own adds 20 tokens of system prompt a turn).
+# For models that know its markers, and for the packaged one (whose own adds 20 tokens of system prompt a turn).
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# For base models: text with no marker of any kind; a turn ends with the tokenizer's own end token.
+PLAIN = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %} {{ message['content'] }}\n\n"
+    "{% else %}Question: {{ message['content'] }}\nAnswer:{% endif %}{% endfor %}"
+)
+PLAIN_STOP = ("\nQuestion:",)  # a base model goes on with the next question
+TEMPLATES = {"chatml": CHATML, "plain": PLAIN}
 
 
 @dataclass(frozen=True)
@@ -50,11 +60,11 @@ def render(answer: str, think: str | None = None) -> str:
     return answer if think is None else f"{OPEN}\n{think}\n{CLOSE}\n\n{answer}"
 
 
-def split(text: str, *, finished: bool = True) -> Parts:
+def split(text: str, *, finished: bool = True, opened: bool = False) -> Parts:
     """Take a completion apart. The answer is what follows the *last* closing tag, so nothing inside a trace is ever an
-    answer; a bare closing tag counts, because some templates put the opening one into the prompt."""
+    answer; a bare closing tag counts, because some templates put the opening one into the prompt (`opened`)."""
     head, tag, answer = text.rpartition(CLOSE)
-    if OPEN in answer:
+    if OPEN in answer or (opened and not tag):
         return Parts(think=text.replace(OPEN, "", 1).strip(), answer="", boxed=None, closed=False, finished=finished)
     think = head.replace(OPEN, "", 1).strip() if tag else None
     begin = answer.rfind(ANSWER_OPEN)
@@ -64,24 +74,56 @@ def split(text: str, *, finished: bool = True) -> Parts:
     return Parts(think, answer, last_boxed(answer), closed=True, finished=finished)
 
 
-def last_boxed(text: str) -> str | None:
-    """Content of the last `\\boxed{…}` with balanced braces, or None."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
+def after_thinking(text: str, words: Sequence[str]) -> int | None:
+    """Where the first of these stop strings stands after the thinking; None where none does, or it has not ended."""
+    start = max(0, text.rfind(CLOSE))
+    if OPEN in text[start:]:
         return None
-    depth, begin = 0, start + len("\\boxed")
-    for position in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[begin + 1 : position].strip()
-    return None
+    return min((at for word in words if (at := text.find(word, start)) >= 0), default=None)
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, user: str) -> list[int]:
-    """Token ids of the generation prompt for one user message."""
-    messages = [{"role": "user", "content": user}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+BOXED = re.compile(r"\\boxed\s*\{")
+
+
+def last_boxed(text: str) -> str | None:
+    """Content of the last `\\boxed{…}` with balanced braces that is not empty, or None; the empty text where all are."""
+    content = None
+    for match in reversed(list(BOXED.finditer(text))):
+        depth = 1
+        for position in range(match.end(), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[position], 0)
+            if depth == 0:
+                break
+        else:
+            return None
+        content = text[match.end() : position].strip()
+        if content:
+            break
+    return content
+
+
+def prompt_text(
+    tokenizer: PreTrainedTokenizerBase, messages: str | Sequence[Mapping[str, str]], thinking: bool | None = None
+) -> str:
+    """The generation prompt for a conversation, or for one user message; `thinking` sets the template's own switch, None
+    leaves it. Raises BadInput where the template has none."""
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    switch = {} if thinking is None else {SWITCH: thinking}
+    if switch and SWITCH not in str(tokenizer.chat_template):
+        raise BadInput(f"thinking={str(thinking).lower()}: this model's chat template has no switch ({SWITCH})")
+    return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **switch)
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: str | Sequence[Mapping[str, str]],
+    prefix: str = "",
+    thinking: bool | None = None,
+) -> list[int]:
+    """Token ids of `prompt_text` and of what the assistant's turn already begins with."""
+    ids = tokenizer(prompt_text(tokenizer, messages, thinking), add_special_tokens=False)["input_ids"]
+    return [*ids, *tokenizer(prefix, add_special_tokens=False)["input_ids"]] if prefix else ids
 
 
 def completion_ids(tokenizer: PreTrainedTokenizerBase, completion: str) -> list[int]:

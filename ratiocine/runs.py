@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ import yaml
 from ratiocine.errors import BadInput
 
 SCHEMA_VERSION = 1
+CONFIG = "config.yaml"
 MACHINE_KEYS = {"out", "threads", "device", "engine", "doctor", "check"}  # change where and how fast, never what
 LOCATIONS = {"path", "root", "pairs"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
@@ -106,10 +108,11 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
     out = Path(config.get("out") or Path("runs") / verb / name)
     config = {**config, "out": str(out)}
     other = _hash_of(out)
-    if other is not None and other != name:
+    held = [f.name for f in out.iterdir() if not f.name.endswith(".partial")] if out.is_dir() else []
+    if other not in (None, name) and held != [CONFIG]:  # a run that was refused before it did anything holds no more
         state = "a finished run" if (out / "DONE").exists() else "an interrupted run"
         raise BadInput(f"out={out} holds {state} of a different configuration; remove it or choose another out")
-    if other is None and out.exists() and not (out.is_dir() and all(f.name.endswith(".partial") for f in out.iterdir())):
+    if other is None and out.exists() and (held or not out.is_dir()):
         raise BadInput(f"out={out} is no empty folder and no run of this tool; choose another out")
     run = Run(verb, out, name, config, inputs)
     if other == name and (out / "DONE").exists():
@@ -118,7 +121,7 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
         return run
     check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
-    with run.writing("config.yaml") as path:
+    with run.writing(CONFIG) as path:
         path.write_text(f"# {verb} {name}\n" + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     return run
 
@@ -126,10 +129,11 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
 def _hash_of(out: Path) -> str | None:
     """The run hash that a directory's config.yaml carries in its first line."""
     try:
-        first = (out / "config.yaml").read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError):
+        first = (out / CONFIG).read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError, ValueError):
         return None
-    return first.rpartition(" ")[2]
+    match = re.fullmatch(r"# \w+ ([0-9a-f]{16})", first)
+    return match[1] if match else None
 
 
 def check_writable(out: Path, need_bytes: int = 50_000_000) -> None:

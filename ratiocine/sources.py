@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
@@ -69,14 +70,26 @@ def load(data: DataConfig, split: Split, *, seed: int = 0, limit: int | None = N
     for problem in problems:
         if problem.id in kept:
             raise BadInput(f"data={data.name}: the id '{problem.id}' occurs twice")
-        if problem.reference is not None and not gradable(problem):
+        if problem.reference is not None and not _gradable(problem, data):
             dropped.setdefault("reference_not_gradable", []).append(problem.id)
             continue
         kept[problem.id] = problem
+    return Loaded(limited(list(kept.values()), limit, seed), dropped)
+
+
+def limited(problems: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
+    """At most `limit` problems of each named benchmark."""
     by_source: dict[str, list[Problem]] = {}
-    for problem in kept.values():
+    for problem in problems:
         by_source.setdefault(problem.source, []).append(problem)
-    return Loaded([p for group in by_source.values() for p in smallest(group, limit, seed)], dropped)
+    return [p for group in by_source.values() for p in smallest(group, limit, seed)]
+
+
+def _gradable(problem: Problem, data: DataConfig) -> bool:
+    try:
+        return gradable(problem)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"data={data.name}: the problem '{problem.id}' cannot be judged: {error!r}") from None
 
 
 def gradable(problem: Problem) -> bool:
@@ -124,48 +137,72 @@ def _local_file(data: DataConfig, split: Split) -> Path | None:
 def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
     file = _local_file(data, split)
     rows = _read(file) if file is not None else _hub(data, split)
+    seen: Counter[str] = Counter()
     for index, row in enumerate(rows):
         where = f"{file or f'data={data.name}'}, row {index + 1}"
         try:
-            yield problem_of(data, split, index, row)
+            name = digest(row["question"], row.get("context"), row.get("choices"))[:12]  # does not depend on the file's order
+            seen[name] += 1
+            yield problem_of(data, row, f"{data.name}-{split}-{name}" + (f"-{seen[name]}" if seen[name] > 1 else ""))
         except KeyError as error:
             raise BadInput(f"{where}: there is no field {error}") from None
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise BadInput(f"{where}: {error}") from None
 
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".parquet":
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        yield from pq.read_table(file).to_pylist()
+        try:
+            yield from pq.read_table(file).to_pylist()
+        except pa.ArrowException as error:
+            raise BadInput(f"{file} is no readable parquet file: {str(error).splitlines()[0]}") from None
         return
-    with open(file, encoding="utf-8") as lines:
+    with open(file, "rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
-                    yield json.loads(line)
-                except ValueError:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
                     raise BadInput(f"{file}: line {number} is not JSON") from None
+                if not isinstance(row, dict):
+                    raise BadInput(f"{file}: line {number} is no JSON object")
+                yield row
 
 
 def _hub(data: DataConfig, split: Split) -> Iterator[dict[str, Any]]:
     if data.hub is None:
         raise BadInput(f"data={data.name} names no source: give data.path=FILE")
     for file in download(data.name, data.hub, split):
-        for row in _read(file):
-            yield from adapted(data.hub, row)
+        for number, row in enumerate(_read(file), 1):
+            try:
+                yield from adapted(data.hub, row)
+            except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+                raise BadInput(f"{file}: row {number} is not as {data.hub.repo} has them: {error!r}") from None
 
 
-def problem_of(data: DataConfig, split: Split, index: int, row: dict[str, Any]) -> Problem:
-    """A row of the shared schema: `question`, `answer` (for multiple choice the 0-based index of the right option), and
-    optionally `id`, `choices`, `context`, `category`, `kind`, `meta`."""
+def problem_of(data: DataConfig, row: dict[str, Any], name: str) -> Problem:
+    """A row of the shared schema: `question`, `answer` (for multiple choice the 0-based index of the right option, or its
+    letter; None where there is none), and optionally `id` (else `name`), `choices`, `context`, `category`, `kind`, `meta`.
+    Raises KeyError, ValueError or TypeError where it is malformed."""
     if not isinstance(row["question"], str) or not row["question"].strip():
         raise ValueError(f"question {row['question']!r} is no text")
-    choices = tuple(str(choice) for choice in row.get("choices") or ())
+    options = row.get("choices") or ()
+    if isinstance(options, (str, Mapping)) or len(options) > len(LETTERS):
+        raise ValueError(f"choices {str(options)[:40]!r} are no list of at most {len(LETTERS)} options")
+    choices = tuple(str(choice) for choice in options)
     kind: Kind = row.get("kind") or data.kind or ("choice" if choices else "string")
-    answer = row.get("answer")
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind {kind!r} is not one of {', '.join(get_args(Kind))}")
+    category = row.get("category") or data.category or ("general-mc" if choices else "general-oe")
+    if not isinstance(category, str):
+        raise ValueError(f"category {category!r} is no text")
+    answer = row.get("answer") if kind in ("instructions", "procedural") else row["answer"]
     answers = list(answer) if isinstance(answer, list) else [answer]
+    if not answers:
+        raise ValueError("answer [] names no answer")
     reference: str | None
     if kind == "choice":
         reference = str(answer) if re.fullmatch("[A-J]", str(answer)) else LETTERS[_place(answer, choices)]
@@ -173,8 +210,8 @@ def problem_of(data: DataConfig, split: Split, index: int, row: dict[str, Any]) 
         reference = None if answers[0] is None else str(answers[0])
     meta = row.get("meta") or {}
     return Problem(
-        id=str(row.get("id") or f"{data.name}-{split}-{index:06d}"), question=row["question"], reference=reference,
-        kind=kind, category=row.get("category") or data.category or "general-oe", source=data.name,
+        id=str(row.get("id") or name), question=row["question"], reference=reference,
+        kind=kind, category=category, source=data.name,
         instruction=data.instruction, choices=choices, context=_context(row.get("context") or "", meta),
         accepted=tuple(str(a) for a in answers[1:]), meta=meta,
     )  # fmt: skip

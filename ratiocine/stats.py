@@ -1,11 +1,16 @@
-"""Intervals and paired tests for scored problems. Pure functions over right/wrong lists; scipy does the distributions."""
+"""Intervals, paired tests and repeated sampling for scored problems. Pure functions; scipy does the distributions.
+
+A problem's value is 1 or 0 where it was answered once, and its share of right answers where it was sampled. The first kind
+gets exact and score-based intervals, the second a seeded bootstrap over problems: samples of one problem are not independent.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import comb, sqrt
 
 Z95 = 1.959963984540054
+RESAMPLES = 10_000
 
 
 def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
@@ -67,3 +72,70 @@ def holm(p_values: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = worst
     return adjusted
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """95 % interval of a mean over problems: Wilson's where every value is 0 or 1, else by bootstrap."""
+    return wilson(round(sum(values)), len(values)) if is_binary(values) else macro_average([values], seed)[1:]
+
+
+def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> tuple[float, float, float, float]:
+    """Mean of `second` − `first` over the same problems: (difference, low, high, two-sided p).
+
+    Newcombe's interval and the exact McNemar test where every value is 0 or 1; else the bootstrap interval of the mean
+    difference, and the p-value of a sign-flip test: where neither arm is better, a problem's difference could as well have
+    had the other sign.
+    """
+    import numpy as np
+
+    if is_binary(first) and is_binary(second):
+        a, b = [value == 1 for value in first], [value == 1 for value in second]
+        return (*paired_difference(a, b), mcnemar(a, b))
+    change = np.subtract(second, first)
+    difference, low, high = macro_average([change.tolist()], seed)
+    signs = np.random.default_rng([seed, 1]).choice(np.array([-1.0, 1.0]), size=(RESAMPLES, len(change)))
+    extreme = np.abs(signs @ change) >= abs(change.sum()) - 1e-9
+    return difference, low, high, float((extreme.sum() + 1) / (RESAMPLES + 1))
+
+
+def is_binary(values: Sequence[float]) -> bool:
+    return all(value in (0, 1) for value in values)
+
+
+def macro_average(groups: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float, float]:
+    """The mean of the groups' means, each group (a benchmark) counted alike: (mean, low, high).
+
+    The 95 % interval is the percentile bootstrap, problems drawn again within each group (Efron and Tibshirani 1993, ch. 13).
+    A group that holds one value alone contributes no width; the interval is then too narrow, as for any bootstrap.
+    """
+    import numpy as np
+
+    if not groups or not all(map(len, groups)):
+        return 0.0, 0.0, 1.0
+    random = np.random.default_rng(seed)
+    total = np.zeros(RESAMPLES)
+    for group in groups:
+        values, counts = np.unique(np.asarray(group, dtype=float), return_counts=True)
+        drawn = random.multinomial(len(group), counts / len(group), size=RESAMPLES)
+        total += drawn @ values / len(group) / len(groups)
+    low, high = np.quantile(total, [0.025, 0.975])
+    return float(np.mean([np.mean(group) for group in groups])), float(low), float(high)
+
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """Unbiased estimate, from n samples of which `right` are right, of the chance that at least one of k is right (Chen et
+    al. 2021, arXiv 2107.03374, eq. 1)."""
+    assert 0 <= right <= n
+    assert 1 <= k <= n
+    return 1.0 - comb(n - right, k) / comb(n, k)
+
+
+def majority(votes: Sequence[tuple[str, bool]]) -> float:
+    """maj@k: whether the most frequent of the answers is right, each vote an answer and whether it is right. Answers that tie
+    for the first place are drawn from by lot: the value is the share of right ones among them."""
+    counts: dict[str, list[bool]] = {}
+    for answer, right in votes:
+        counts.setdefault(answer, []).append(right)
+    most = max(map(len, counts.values()), default=0)
+    first = [sum(rights) / len(rights) for rights in counts.values() if len(rights) == most]
+    return sum(first) / len(first) if first else 0.0

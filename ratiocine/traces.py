@@ -18,18 +18,23 @@ MODES: tuple[Mode, Mode] = ("ift", "reasoning")
 
 @dataclass(frozen=True)
 class Trace:
-    """One completion of one problem: what an engine returns and every later step reads.
+    """One completion of one request: what an engine returns and every later step reads.
 
     `text` is the completion without its end-of-turn token; `stop` says whether the model ended the turn ("stop") or ran
-    out of budget ("length"). Token counts are the model's own; `seconds` is the row's share of its batch's wall-clock.
+    out of budget ("length"). `token_ids` (end-of-turn token included) and `logprobs` (natural, one a token, of the model's own
+    distribution at temperature 1) are None where the engine does not give them. Token counts are the model's own; `seconds`
+    is the row's share of its batch's wall-clock.
     """
 
     id: str
     text: str
     stop: Literal["stop", "length"]
-    token_ids: tuple[int, ...]
     n_prompt: int
+    n_completion: int
     seconds: float
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+    sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,14 +123,14 @@ class TraceStore:
 
 
 def _line(row: dict[str, Any]) -> bytes:
-    body = json.dumps(row, ensure_ascii=False, sort_keys=True)
-    return json.dumps({"crc": zlib.crc32(body.encode()), "row": row}, ensure_ascii=False, sort_keys=True).encode() + b"\n"
+    body = json.dumps(row, sort_keys=True)  # in ASCII: a server may send half a surrogate pair, which UTF-8 cannot hold
+    return json.dumps({"crc": zlib.crc32(body.encode()), "row": row}, sort_keys=True).encode() + b"\n"
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-        body = json.dumps(record["row"], ensure_ascii=False, sort_keys=True)
+        body = json.dumps(record["row"], sort_keys=True)
         return record["row"] if zlib.crc32(body.encode()) == record["crc"] and line.endswith(b"\n") else None
     except (ValueError, KeyError, TypeError):
         return None

@@ -20,6 +20,13 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # test pro
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 os.environ["HF_HUB_OFFLINE"] = "0"  # the guard, not this switch, is what keeps the tests at home
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with the longest tests first, so that none of them is left alone at the end."""
+    long = {item.path for item in items if item.get_closest_marker("model")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -119,6 +119,31 @@ def test_spans_are_scored_as_squad_scores_them(benchmarks: Path) -> None:
     assert n > 4000
 
 
+def test_math_is_judged_as_math_verify_judges_it(benchmarks: Path) -> None:
+    """Wherever math-verify reads both sides the verdicts are the same, but for rewrites, right by construction, that it refuses."""
+    from math_verify import parse, verify
+    from test_golds import problems, rewritten_expression
+
+    rows, draw, differing, refused, n = problems("math-500", benchmarks), random.Random(0), [], [], 0
+    for problem in draw.sample(rows, 120):
+        gold = parse(f"${problem.reference}$")
+        rewrites = draw.sample(sorted(set(rewritten_expression(problem.reference or ""))), 4)
+        others = [f"\\boxed{{{draw.choice(rows).reference}}}" for _ in range(3)]
+        for answer in (*rewrites, *others):
+            read = parse(answer.rpartition("</think>")[2])
+            if not gold or not read:
+                continue
+            n += 1
+            theirs, ours = verify(gold, read), grade(problem, split(answer)).verdict == "right"
+            if theirs != ours:
+                (refused if ours and answer in rewrites else differing).append((problem.reference, answer, ours))
+    print(f"{n} cases; math-verify refuses {len(refused)} rewrites; {len(differing)} others differ")
+    for case in refused + differing:
+        print("   ", case)
+    assert n > 700
+    assert not differing
+
+
 @given(st.text(max_size=40), st.text(max_size=40))
 @settings(max_examples=300)
 def test_f1_is_symmetric_and_one_only_for_equal_bags(a: str, b: str) -> None:

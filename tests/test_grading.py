@@ -26,7 +26,7 @@ def problem(reference: str | None, kind: str = "number", choices: tuple[str, ...
         ("number", "4", "<think>\n\\boxed{4}\n</think>\n\n\\boxed{5}", "wrong", "boxed"),
         ("number", "4", "<think>\nthe answer is 4", "wrong", "unclosed"),
         ("number", "4", "<think>\n4\n</think>\n\n", "wrong", "no_answer"),
-        ("number", "72", "She sold 48 + 24 = 72 clips.", "right", "whole_answer"),
+        ("number", "72", "She sold 48 + 24 = 72 clips.", "right", "last_number"),
         ("number", "72", "72 clips, in 2 months", "wrong", "last_number"),
         ("number", "10", "It costs $10.", "right", "last_number"),
         ("number", "4", "", "wrong", "no_answer"),
@@ -43,7 +43,7 @@ def problem(reference: str | None, kind: str = "number", choices: tuple[str, ...
         ("string", "noen", "noen", "right", "whole_answer"),
         ("string", "noen", "neon", "wrong", "whole_answer"),
         ("number", "1/3", "\\boxed{\\frac{1}{3}}", "right", "boxed"),
-        ("number", "8", "\\boxed{2^3}", "right", "boxed"),
+        ("number", "8", "\\boxed{2^3}", "wrong", "boxed_unreadable"),
         ("number", "8", "<think>\nx\n</think>\n<answer>8</answer> or 9", "right", "whole_answer"),
         ("number", "8", "It is 8 and \\boxed{", "wrong", "unclosed_box"),
         ("expression", "\\frac{\\pi}{6}", "\\boxed{\\dfrac16\\pi}", "right", "boxed"),
@@ -98,3 +98,71 @@ def test_numbers_are_exact_in_any_spelling(value: int) -> None:
 def test_floating_point_is_never_used() -> None:
     assert read_number("0.1") != read_number("0.10000000000000001")
     assert grade(problem("9007199254740993"), split("\\boxed{9007199254740992}")).verdict == "wrong"
+
+
+FRUIT = ("a stone", "an apple", "a car", "x")
+
+
+def verdict(kind: str, reference: str, text: str, choices: tuple[str, ...] = (), **cut: bool) -> str:
+    problem = Problem("p", "?", reference, kind, "math-oe", "t", choices=choices)
+    return grade(problem, split(text, **cut)).verdict
+
+
+@pytest.mark.parametrize("text", [
+    "25 km", "25cm", "25 L", "25 USD", "25 Dollars", "25 T-shirts", "25 cm^2", "25\\ \\text{cm}", "25°C", "£25", "€25", "\\text{25}",
+    "\\text{25 cm}", "\\textbf{25}", "\\approx 25", "**25**", "16+9=25", "25 miles per hour", "25 km/h", "\\$25.00", "2.5 \\times 10^1",
+    "+25", "x = 25", "50/2", "24 2/2", "\\frac{50}{2}",
+])  # fmt: skip
+def test_a_number_may_be_dressed(text: str) -> None:
+    assert verdict("number", "25", f"\\boxed{{{text}}}") == "right"
+
+
+@pytest.mark.parametrize("text", [
+    "0 - 4 - 8 - 7 + 6", "-13 + 0", "\\sqrt{169}", "x=-13, y=5", "x = -13 or x = 5", "x \\ne -13", "x >= -13", "6-2=-13", "-13 million",
+    "-13 squared", "-13 minus two", "-13 halves", "5=-13", "-13 to 5", "-13^1", "not -13",
+])  # fmt: skip
+def test_no_sum_is_done_for_the_writer_and_no_hedge_is_an_answer(text: str) -> None:
+    assert verdict("number", "-13", f"\\boxed{{{text}}}") == "wrong"
+
+
+@pytest.mark.parametrize(("reference", "text", "expected"), [
+    ("18", "The answer is 18. Check: 3*3 = 9", "right"), ("9", "The answer is 18. Check: 3*3 = 9", "wrong"),
+    ("18", "The answer is 18 eggs every day for 7 days.", "right"), ("72", "The answer is not 72.", "wrong"), ("9", "**Answer:** $9 (3 eggs)", "right"),
+    ("18", "The answer is 18.\nLet me verify: the answer is correct since 9*2=18 with 3 checks.", "right"), ("8", "The answer is 5 + 3 = 8", "right"),
+    ("2", "The probability is $\\frac{1}{2}$.", "wrong"), ("0.5", "The probability is $\\frac{1}{2}$.", "right"), (".5", "the probability is .5", "right"),
+    ("2", "The area is 30 cm^2.", "wrong"), ("30", "The area is 30 cm^2.", "right"), ("5", "2^5 in the end", "wrong"), ("30", "At 5:30 pm", "wrong"),
+    ("18", "\\boxed {18}", "right"), ("18", "\\boxed{18} Note: I used \\boxed{} as asked.", "right"), ("3000000", "\\boxed{3 million}", "right"),
+])  # fmt: skip
+def test_a_number_in_prose(reference: str, text: str, expected: str) -> None:
+    assert verdict("number", reference, text) == expected
+
+
+@pytest.mark.parametrize("text", [
+    "B\n\nExplanation: A stone is not a fruit.", "B. an apple\n\nA stone, a car…", "The answer is B because A is a stone.", "\\boxed{Option B}",
+    "\\boxed{\\textbf{(B)}\\ \\text{an apple}}", "\\boxed{B - an apple}", "\\boxed{B, an apple}", "\\boxed{B) apple}", "\\boxed{[B]}", "\\boxed{\\boldsymbol{B}}",
+    "The answer is A. No wait… The correct answer is B.", "Option B is right.", "**B**", "The answer is (B) an apple.",
+])  # fmt: skip
+def test_a_choice_may_be_dressed(text: str) -> None:
+    assert verdict("choice", "B", text, FRUIT) == "right"
+
+
+@pytest.mark.parametrize(("reference", "text", "choices"), [
+    ("C", "\\boxed{A}", ("Aa", "aa", "AA", "ab")), ("A", "\\boxed{B}", ("P", "p")), ("B", "AA", ("Aa", "aa", "AA", "ab")),
+    ("A", "A fruit grows on trees, and only one of these does.", FRUIT), ("I", "I am not sure.", tuple("abcdefghij")),
+    ("B", "The answer is not B.", FRUIT), ("A", "\\boxed{5}", ("5 hours", "5 minutes")), ("A", "The answer is A. No wait… The answer is B.", FRUIT),
+])  # fmt: skip
+def test_what_is_no_choice_of_the_right_option(reference: str, text: str, choices: tuple[str, ...]) -> None:
+    assert verdict("choice", reference, text, choices) == "wrong"
+
+
+def test_a_trace_that_the_prompt_opened_and_nothing_closed_is_no_answer() -> None:
+    assert verdict("number", "5", "maybe \\boxed{5}, wait", finished=False) == "right"
+    assert verdict("number", "5", "maybe \\boxed{5}, wait", finished=False, opened=True) == "wrong"
+
+
+@pytest.mark.parametrize(("reference", "text"), [
+    ("6", "5=6"), ("6", "x=5=6"), ("2", "x^2 = 2"), ("4", "2x=4"), ("12", "1 2"), ("(1,2)", "\\{1,2\\}"), ("5", "5 million"),
+    ("5", "e^{709.5}(1+i)"), ("5", "(10^{-1000}\\cdot 10^{-232})\\%"),
+])  # fmt: skip
+def test_expressions_that_are_not_the_reference(reference: str, text: str) -> None:
+    assert verdict("expression", reference, f"\\boxed{{{text}}}") == "wrong"

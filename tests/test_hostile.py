@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from hostile import HOSTILE
 
 from ratiocine import judges
 from ratiocine.grading import grade
@@ -34,15 +35,7 @@ PROBLEMS = [
     Problem("w", "?", "olleh", "string", "general-oe", "t"),
     Problem("i", "?", None, "instructions", "general-oe", "t", meta=INSTRUCTIONS),
 ]
-HOSTILE = [
-    "9^{9^{9^{9}}}", "9**9**9**9", "\\sum_{n=1}^{10^{10}} n", "(((" * 300, "\\frac{" * 400, "{" * 100_000, "\\boxed{" * 140_000, "\\boxed{" * 500 + "42" + "}" * 500,
-    "1" * 1_000_000, "0." + "0" * 5000 + "1", "1e999999999", "10^{1000000}", "(1+x)^{100000}", "\\sqrt{" * 200 + "2" + "}" * 200, "!" * 300, "5" + "!" * 40, "((10!)!)!",
-    "\\int_0^\\infty e^{-x^{x^x}} dx", "\\prod_{k=1}^{1000000} k", "x^{x^{x^{x^{x^{x}}}}}", "\\sin(" * 100 + "x" + ")" * 100, "\\binom{10^9}{5\\cdot10^8}", "\\gcd(10^{400}+1, 7)",
-    "\x00", "42\x00", "\u202e24", "\ud800", "4\u200b2", "٤٢", "４２", "<b>42</b>", "<script>alert(1)</script>", "<think>", "</think>" * 1000, "<answer>" * 1000, "</answer>42",
-    "\\text{" * 1000, "$" * 10_000, "\\[" * 5000, "[" * 100_000, "<<" * 50_000, "\n" * 100_000 + "-", "*" * 100_000, " " * 100_000 + "p.s.", "p. s" * 20_000, "A" * 100_000, "A B C D " * 10_000,
-    "{1,2," * 2000, "\\{" * 1000, "=" * 5000, "1=2=3=" * 500, "1," * 400 + "1", "1/0", "0/0", "/8", "-/86", "\\frac{1}{0}", "\\infty", "-\\infty", "\\infty-\\infty", "i^i", "0^0", "0^{-1}", "\\log(0)",
-    "\\begin{pmatrix}" * 50, "\\begin{pmatrix} 1 & 2 \\\\ 3 \\end{pmatrix}", "\\begin{matrix}" + "1&" * 3000 + "1\\end{matrix}", "__import__('os').system('true')", "lambda: 0", "eval('1')", "x" * 999, "\\pm" * 100, "1\\pm" * 100 + "1",
-]  # fmt: skip
+WRAPPERS = ("\\boxed{%s}", "%s", "The answer is %s", "<answer>%s</answer>")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,11 +50,24 @@ def judged(problem: Problem, text: str) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda t: repr(t[:24]))
+@pytest.mark.parametrize("text", HOSTILE[::3], ids=lambda t: repr(t[:24]))
 def test_no_hostile_answer_hangs_or_crashes_the_grader(text: str) -> None:
     for problem in PROBLEMS:
-        for completion in (f"\\boxed{{{text}}}", text, f"The answer is {text}", f"<answer>{text}</answer>"):
-            assert judged(problem, completion) < LATE, (problem.id, completion[:60])
+        assert judged(problem, WRAPPERS[0].replace("%s", text)) < LATE, problem.id
+
+
+@pytest.mark.slow
+def test_every_hostile_answer_in_every_place_is_judged_in_time() -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for text in HOSTILE:
+        for problem in PROBLEMS:
+            for wrapper in WRAPPERS:
+                assert judged(problem, wrapper.replace("%s", text)) < LATE, (problem.id, wrapper, text[:60])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 400_000  # kB
+
+
+def test_there_are_two_hundred_different_cases() -> None:
+    assert len(HOSTILE) == len(set(HOSTILE)) >= 200
 
 
 def test_32_threads_at_once_each_get_their_verdict_in_time() -> None:

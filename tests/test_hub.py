@@ -37,7 +37,7 @@ def test_a_row_of_the_hub_becomes_a_problem(name: str) -> None:
     assert data.hub is not None
     assert data.hub.rows in ROWS
     rows = list(adapted(data.hub, HAND_WRITTEN[name]))
-    problems = [problem_of(data, "test", i, row) for i, row in enumerate(rows)]
+    problems = [problem_of(data, row, str(i)) for i, row in enumerate(rows)]
     assert len(problems) == (2 if name == "coqa" else 1)
     for problem in problems:
         assert problem.category == data.category
@@ -59,7 +59,7 @@ def test_rows_of_other_subjects_are_not_mathematics() -> None:
 def test_the_turns_before_a_question_are_in_its_prompt() -> None:
     data = cli.named("data", "coqa", DataConfig)
     assert data.hub is not None
-    first, second = (problem_of(data, "test", i, row) for i, row in enumerate(adapted(data.hub, HAND_WRITTEN["coqa"])))
+    first, second = (problem_of(data, row, str(i)) for i, row in enumerate(adapted(data.hub, HAND_WRITTEN["coqa"])))
     assert "Q: Who met Bea?\nA: Ann" in user_text(second)
     assert "Q:" not in user_text(first)
 

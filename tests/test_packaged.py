@@ -8,7 +8,8 @@ import torch
 from conftest import done
 
 from ratiocine import models
-from ratiocine.engines.transformers import Request, TransformersEngine
+from ratiocine.engines import Request
+from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.families import FAMILIES, generate
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import end_of_turn, prompt_ids, user_text
@@ -22,16 +23,23 @@ def generated(engine: TransformersEngine, requests: list[Request]) -> dict[str, 
     return {trace.id: trace.token_ids for traces in engine.continue_(requests) for trace in traces}
 
 
-def stock(model, requests: list[Request], stop: int, budget: int) -> dict[str, tuple[int, ...]]:
-    """transformers' own generate over one left-padded batch."""
-    width = max(len(r.token_ids) for r in requests)
-    ids = torch.tensor([[stop] * (width - len(r.token_ids)) + list(r.token_ids) for r in requests])
-    mask = torch.tensor([[0] * (width - len(r.token_ids)) + [1] * len(r.token_ids) for r in requests])
+def stock(model, prompts: dict[str, list[int]], stop: int, budget: int) -> dict[str, tuple[int, ...]]:
+    """transformers' own generate over one left-padded batch, longest prompt first."""
+    ordered = sorted(prompts, key=lambda name: (-len(prompts[name]), name))
+    width = len(prompts[ordered[0]])
+    ids = torch.tensor([[stop] * (width - len(prompts[name])) + prompts[name] for name in ordered])
+    mask = torch.tensor([[0] * (width - len(prompts[name])) + [1] * len(prompts[name]) for name in ordered])
     found = model.generate(
         input_ids=ids, attention_mask=mask, max_new_tokens=budget, do_sample=False, eos_token_id=stop, pad_token_id=stop
     )
     rows = found[:, width:].tolist()
-    return {r.id: tuple(row[: row.index(stop) + 1] if stop in row else row) for r, row in zip(requests, rows, strict=True)}
+    return {name: tuple(row[: row.index(stop) + 1] if stop in row else row) for name, row in zip(ordered, rows, strict=True)}
+
+
+def asking(tokenizer, texts: dict[str, str], budget: int) -> tuple[list[Request], dict[str, list[int]]]:
+    """Requests, and the same prompts in tokens."""
+    requests = [Request(name, ({"role": "user", "content": text},), budget) for name, text in texts.items()]
+    return requests, {name: prompt_ids(tokenizer, text) for name, text in texts.items()}
 
 
 def problems(n: int):
@@ -47,10 +55,9 @@ def problems(n: int):
 def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
     tokenizer, model = models.load_tokenizer(SMOL), models.load_model(SMOL, "cpu")
     stop = end_of_turn(tokenizer)
-    requests = [Request(p.id, tuple(prompt_ids(tokenizer, user_text(p))), 24) for p in problems(2)]
+    requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in problems(2)}, 24)
     ours = generated(TransformersEngine(model, tokenizer, stop, batch=len(requests), attention="sdpa"), requests)
-    ordered = sorted(requests, key=lambda r: (-r.budget, -len(r.token_ids), r.id))
-    assert ours == stock(model, ordered, stop, 24)
+    assert ours == stock(model, prompts, stop, 24)
 
 
 @pytest.mark.slow
@@ -64,14 +71,13 @@ def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
     tokenizer, model = models.load_tokenizer(SMOL), models.load_model(SMOL, "cpu")
     stop = end_of_turn(tokenizer)
     asked = problems(45)
-    requests = [Request(p.id, tuple(prompt_ids(tokenizer, user_text(p))), 32) for p in asked]
+    requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in asked}, 32)
     fast = generated(TransformersEngine(model, tokenizer, stop), requests)
     slow = generated(TransformersEngine(model, tokenizer, stop, attention="sdpa"), requests)
-    by_id = {r.id: r for r in requests}
     differing = [i for i in fast if fast[i] != slow[i]]
     for i in differing:
         at = next(k for k, (a, b) in enumerate(zip(fast[i], slow[i], strict=False)) if a != b)
-        logits = model(torch.tensor([[*by_id[i].token_ids, *slow[i][:at]]])).logits[0, -1]
+        logits = model(torch.tensor([[*prompts[i], *slow[i][:at]]])).logits[0, -1]
         assert abs(logits[fast[i][at]] - logits[slow[i][at]]) < 1e-2
 
     def right(tokens: dict[str, tuple[int, ...]]) -> list[bool]:
@@ -100,9 +106,8 @@ def test_two_trainings_give_one_loss_sequence_and_the_student_is_stock(tmp_path:
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "a" / "model", attn_implementation="sdpa")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a" / "model")
     rows = list(read_traces(out / "traces.jsonl"))
-    requests = [Request(row["key"], tuple(prompt_ids(tokenizer, row["prompt"])), 24) for row in rows]
-    requests.sort(key=lambda r: (-r.budget, -len(r.token_ids), r.id))
+    prompts = asking(tokenizer, {row["key"]: row["prompt"] for row in rows}, 24)[1]
     with torch.inference_mode():
-        found = stock(model, requests, end_of_turn(tokenizer), 24)
+        found = stock(model, prompts, end_of_turn(tokenizer), 24)
     for row in rows:
         assert tokenizer.decode([t for t in found[row["key"]] if t != end_of_turn(tokenizer)]) == row["completion"]

@@ -12,7 +12,7 @@ from ratiocine import cli
 EXAMPLE = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 COMMANDS = [shlex.split(line) for block in BLOCKS for line in block.strip().splitlines()]
-SHORT = {"distill": ["limit=2"], "train": ["max_steps=1"], "eval": ["limit=1", "budget=4"], "eval.report": []}
+SHORT = {"distill": ["limit=2"], "train": ["max_steps=1"], "eval": ["limit=1", "budget=4"]}
 NEEDS_HUB = {"data=gsm8k", *(f"model={name}" for name in cli.options("model") if name.startswith("qwen"))}
 
 
@@ -30,8 +30,8 @@ def test_the_commands_run(tmp_path: Path) -> None:
         if NEEDS_HUB & set(rest):
             result = command(verb, *rest, "--cfg", "job")
         else:
-            out = [] if "eval.report" in verb or any(w.startswith("out=") for w in rest) else [f"out={tmp_path}/{number}"]
-            result = command(verb, *rest, *SHORT[verb], *out)
+            out = [] if verb not in SHORT or any(w.startswith("out=") for w in rest) else [f"out={tmp_path}/{number}"]
+            result = command(verb, *rest, *SHORT.get(verb, []), *out)
         assert result.returncode == 0, f"{shlex.join(words)}\n{result.stderr[-3000:]}"
     assert (tmp_path / "report.html").exists()
     assert not any(ROOT.glob("outputs")) and not any(ROOT.glob("multirun*"))

@@ -19,6 +19,7 @@ def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}
         "category": {"sums": "math-oe", "names": "general-mc"}[benchmark], "prompt": f"What is {number}?", "reference": "1",
         "completion": completion, "verdict": verdict, "extracted": "1", "reason": "boxed", "stop": "stop", "thought": False,
         "detail": {}, "n_prompt": 10, "n_completion": 5, "n_think": 0, "n_answer": 5, "seconds": 0.1,
+        "sample": 0, "level": None,
     }  # fmt: skip
 
 
@@ -43,6 +44,7 @@ def arm(out: Path, ratio: float | None, sums: int, names: int, *, budget: int = 
         seconds=1.0,
         dtype="torch.float32",
         attention="sdpa",
+        decoding={"temperature": 0.0, "top_p": 1.0, "samples": 1},
     )
     return out
 
@@ -63,7 +65,7 @@ def test_the_page_has_the_numbers(arms: list[str], tmp_path: Path) -> None:
     assert "39.8 % – 69.3 %" in page  # its Wilson interval
     assert "+50.0" in page  # 55 % − 5 %, paired
     assert "sums: gain seen (+50 points" in page
-    assert "names: no difference seen (-5 points" in page
+    assert "names: no difference decided by 20 problems (-5 points" in page
     assert "m (untrained)" in page
     assert "sums              should gain      ratio 1 − ratio 0: +50 points" in shown
 
@@ -121,7 +123,7 @@ def test_bad_folders_are_one_line(arms: list[str], tmp_path: Path, student: Path
         ("gain", -0.01, 0.2, "not decided by 50 problems"),
         ("gain", -0.2, -0.01, "the opposite was seen"),
         ("no_gain", 0.01, 0.2, "a gain was seen after all"),
-        ("no_gain", -0.1, 0.1, "no difference seen"),
+        ("no_gain", -0.1, 0.1, "no difference decided by 50 problems"),
         ("no_gain", -0.2, -0.01, "a loss was seen"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratiocine import cost, stats
@@ -66,7 +66,7 @@ def test_holm_known_answers() -> None:
     assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-SMALL = cost.Shape(vocab=10, width=4, ff=8, heads=2, layers=1)
+SMALL = cost.Shape(vocab=10, width=4, ff=8, heads=2, layers=1, kv_heads=1, head=2)
 
 
 def test_forward_flops_counted_by_hand() -> None:
@@ -82,3 +82,91 @@ def test_forward_flops_counted_by_hand() -> None:
 def test_generation_is_its_prefill_and_its_steps(prompt: int, generated: int) -> None:
     steps = [cost.decode_step(SMALL, prompt + i) for i in range(1, generated + 1)]
     assert cost.generation(SMALL, prompt, generated) == cost.prefill(SMALL, prompt) + sum(steps)
+
+
+@given(st.integers(0, 60), st.integers(1, 60))
+@settings(deadline=None, max_examples=25)
+def test_wilson_mcnemar_and_holm_are_statsmodels(right: int, more: int) -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+    from statsmodels.stats.multitest import multipletests
+    from statsmodels.stats.proportion import proportion_confint
+
+    n = right + more
+    assert stats.wilson(right, n) == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-12)
+    first, second = [False] * right + [True] * more, [True] * right + [False] * more
+    assert stats.mcnemar(first, second) == pytest.approx(mcnemar([[0, more], [right, 0]], exact=True).pvalue)
+    values = [stats.mcnemar(first[i:], second[i:]) for i in range(0, n, 7)]
+    assert stats.holm(values) == pytest.approx(multipletests(values, method="holm")[1])
+
+
+def test_the_bootstrap_is_scipys() -> None:
+    from scipy.stats import bootstrap, permutation_test
+
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 5, 80) / 4, rng.integers(1, 5, 80) / 4
+    mean, low, high = stats.macro_average([first.tolist()])
+    theirs = bootstrap((first,), np.mean, method="percentile", n_resamples=20_000, rng=2).confidence_interval
+    assert (mean, low, high) == pytest.approx((first.mean(), *theirs), abs=0.006)
+    difference, low, high, _ = stats.compare(first.tolist(), second.tolist())
+    theirs = bootstrap((second - first,), np.mean, method="percentile", n_resamples=20_000, rng=2).confidence_interval
+    assert (difference, low, high) == pytest.approx(((second - first).mean(), *theirs), abs=0.008)
+    weak = first.copy()
+    weak[:20] = second[:20]
+    theirs = permutation_test(
+        (weak, first), lambda a, b, axis: np.mean(a - b, axis), permutation_type="samples", vectorized=True, rng=3
+    )
+    assert stats.compare(first.tolist(), weak.tolist())[3] == pytest.approx(theirs.pvalue, abs=0.02)
+
+
+def test_single_answers_get_the_exact_tests() -> None:
+    first, second = [0.0, 1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0, 0.0]
+    a, b = [v == 1 for v in first], [v == 1 for v in second]
+    assert stats.compare(first, second) == (*stats.paired_difference(a, b), stats.mcnemar(a, b))
+    assert stats.interval(first) == stats.wilson(2, 5)
+
+
+def test_a_macro_average_counts_each_benchmark_alike() -> None:
+    mean, low, high = stats.macro_average([[1.0] * 1000, [0.0, 1.0, 0.0, 0.0]])
+    assert mean == pytest.approx(0.625)
+    assert 0.5 <= low < 0.625 < high <= 1.0
+    assert stats.macro_average([[1.0] * 9]) == (1.0, 1.0, 1.0)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9), st.data())
+def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_one(rights: list[bool], data: st.DataObject) -> None:
+    from itertools import combinations
+
+    k = data.draw(st.integers(1, len(rights)))
+    subsets = list(combinations(rights, k))
+    assert stats.pass_at_k(len(rights), sum(rights), k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+def test_majority_known_answers() -> None:
+    assert stats.majority([("4", True), ("5", False), ("4", True)]) == 1.0
+    assert stats.majority([("4", True), ("5", False)]) == 0.5
+    assert stats.majority([("5", False), ("6", False), ("5", False), ("4", True)]) == 0.0
+    assert stats.majority([]) == 0.0
+
+
+def test_exact_flops_are_what_torch_counts() -> None:
+    """torch counts every product of a query and a key; the exact form only those that the causal mask leaves."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from ratiocine import models
+
+    model = models.load_model(models.ModelConfig(name="tiny", kind="tiny"), "cpu", attention="eager")
+    model.set_attn_implementation("eager")
+    shape, n = cost.Shape.of(model.config), 23
+    assert (shape.kv_heads, shape.heads, shape.head, shape.gated) == (2, 4, 16, True)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        cache = model(input_ids=torch.arange(n)[None], logits_to_keep=1).past_key_values
+    masked = 4 * shape.layers * shape.heads * shape.head * (n * n - n * (n + 1) // 2)
+    rotary = 2 * n * shape.head // 2
+    assert counter.get_total_flops() == pytest.approx(cost.exact_forward(shape, 0, n, 1) + masked, abs=rotary)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=torch.tensor([[5]]), past_key_values=cache)
+    assert counter.get_total_flops() == pytest.approx(cost.exact_forward(shape, n, n + 1, 1), abs=shape.head)
+    whole = cost.exact_generation(shape, n, 3)
+    assert whole == cost.exact_forward(shape, 0, n, 1) + sum(cost.exact_forward(shape, n + i, n + i + 1, 1) for i in range(2))
+    assert cost.exact_training(shape, n, 4) == 3 * cost.exact_forward(shape, 0, n, 4)

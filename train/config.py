@@ -59,7 +59,8 @@ class Config(BaseModel):
         if self.lr is not None:
             return self.lr
         if self.model.lr is None:
-            raise BadInput(f"model={self.model.name} has no learning rates of its own; give lr=, such as lr=1e-5")
+            named = self.model.path or self.model.name
+            raise BadInput(f"conf/model holds no learning rates for model={named}; give lr=, such as lr=1e-5")
         return float(self.model.lr.ift ** (1 - self.share) * self.model.lr.reasoning**self.share)
 
 

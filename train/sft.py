@@ -42,6 +42,7 @@ def train(config: Config) -> Run | None:
     if run.finished:
         print(f"{run.out} is finished")
         return run
+    models.resolve_device(config.device)  # a device that is not there is said before anything is done
     folder = models.locate(config.model)
     check_writable(run.out, 2 * sum(f.stat().st_size for f in folder.rglob("*")) if folder else 10_000_000)
     models.prepare_process(config.threads)

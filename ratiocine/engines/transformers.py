@@ -1,18 +1,21 @@
-"""The transformers engine: greedy continuation in batches, on any device transformers runs on.
+"""The transformers engine: continuation in batches, on any device transformers runs on.
 
-Four things make it faster than `generate` and leave the distribution alone: rows that have ended leave the batch and waiting
-ones join it, prompts of like length are read together, the cache grows in place, and a decode step on a CPU attends with two
-batched matmuls over the grouped heads instead of scaled_dot_product_attention with one query row.
+Five things make it faster than `generate` and leave the distribution alone: rows that have ended leave the batch and waiting
+ones join it, prompts of like length are read together and once for all samples, the cache grows in place, and a decode step
+on a CPU attends with two batched matmuls over the grouped heads instead of scaled_dot_product_attention with one query row.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
+from ratiocine.engines import Request
+from ratiocine.prompts import after_thinking, prompt_ids
 from ratiocine.traces import Trace
 
 if TYPE_CHECKING:
@@ -24,17 +27,20 @@ LEFT = 0.8  # share of a batch still going at which its ended rows are taken out
 
 
 @dataclass(frozen=True)
-class Request:
-    """Continue `token_ids` (prompt and any prefix) by at most `budget` tokens."""
+class _Asked:
+    """A request and its prompt."""
 
-    id: str
-    token_ids: tuple[int, ...]
-    budget: int
+    request: Request
+    prompt: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        return len(self.request.samples)
 
     @property
     def reach(self) -> int:
-        """The most tokens it can come to hold."""
-        return len(self.token_ids) + self.budget
+        """The most tokens that its rows can come to hold."""
+        return self.rows * (len(self.prompt) + self.request.budget)
 
 
 class TransformersEngine:
@@ -51,6 +57,7 @@ class TransformersEngine:
         tokens: int = 1 << 16,
         attention: str = "auto",
     ) -> None:
+        self.name = "transformers"
         self.model, self.tokenizer, self.stop_id = model, tokenizer, stop_id
         self.batch, self.tokens = batch, tokens
         if attention == "auto":
@@ -63,7 +70,8 @@ class TransformersEngine:
         memory fails at once."""
         import torch
 
-        waiting = deque(sorted(requests, key=lambda r: (-r.budget, -len(r.token_ids), r.id)))
+        asked = [part for request in requests for part in self._asked(request)]
+        waiting = deque(sorted(asked, key=lambda a: (-a.request.budget, -len(a.prompt), a.request.id)))
         batch: _Batch | None = None
         while waiting or batch is not None:
             with torch.inference_mode():
@@ -73,39 +81,53 @@ class TransformersEngine:
                 else:
                     assert batch is not None
                     self._step(batch)
-                ended = batch.take_ended(self.stop_id)
+                ended = batch.take_ended()
             if ended:
                 yield [self._trace(row) for row in ended]
             if not batch.rows:
                 batch = None
 
-    def _joining(self, waiting: deque[Request], batch: _Batch | None) -> list[Request]:
+    def _asked(self, request: Request) -> Iterator[_Asked]:
+        """The request, in parts where it has more samples than a batch has rows."""
+        prompt = prompt_ids(self.tokenizer, request.messages, request.prefix, request.thinking)
+        for at in range(0, len(request.samples), self.batch):
+            yield _Asked(replace(request, samples=request.samples[at : at + self.batch]), tuple(prompt))
+
+    def _joining(self, waiting: deque[_Asked], batch: _Batch | None) -> list[_Asked]:
         """The next waiting requests for which there is room."""
         if batch is not None and not batch.may_join:
             return []
         rows = [] if batch is None else batch.rows
-        free, taken = self.batch - len(rows), sum(row.request.reach for row in rows)
-        joining: list[Request] = []
-        while waiting and len(joining) < free and (taken + waiting[0].reach <= self.tokens or not (rows or joining)):
+        free, taken = self.batch - len(rows), sum(row.reach for row in rows)
+        joining: list[_Asked] = []
+        while waiting and waiting[0].rows <= free and (taken + waiting[0].reach <= self.tokens or not (rows or joining)):
             joining.append(waiting.popleft())
-            taken += joining[-1].reach
+            free, taken = free - joining[-1].rows, taken + joining[-1].reach
         return joining
 
-    def _read(self, requests: Sequence[Request], batch: _Batch | None) -> _Batch:
-        """Prefill: one forward pass over left-padded prompts, the first token of each, and the rows as part of `batch`."""
+    def _read(self, asked: Sequence[_Asked], batch: _Batch | None) -> _Batch:
+        """Prefill: one forward pass over left-padded prompts, the first token of each row, and the rows as part of `batch`."""
         import torch
 
         started = time.perf_counter()
-        device, width = self.model.device, max(len(r.token_ids) for r in requests)
-        ids = torch.full((len(requests), width), self.stop_id)
-        mask = torch.zeros((len(requests), width), dtype=torch.long)
-        for row, request in enumerate(requests):
-            ids[row, width - len(request.token_ids) :] = torch.tensor(request.token_ids)
-            mask[row, width - len(request.token_ids) :] = 1
+        device, width = self.model.device, max(len(a.prompt) for a in asked)
+        ids = torch.full((len(asked), width), self.stop_id)
+        mask = torch.zeros((len(asked), width), dtype=torch.long)
+        for row, a in enumerate(asked):
+            ids[row, width - len(a.prompt) :] = torch.tensor(a.prompt)
+            mask[row, width - len(a.prompt) :] = 1
         mask = mask.to(device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        new = _Batch([_Row(request) for request in requests], mask, positions, growing_cache(self.model.config))
-        new.append(self._forward(new, ids.to(device)), started)
+        new = _Batch([], mask, positions, growing_cache(self.model.config))
+        logits = self._forward(new, ids.to(device))
+        new.rows = [_Row(a.request, sample, len(a.prompt)) for a in asked for sample in a.request.samples]
+        if len(new.rows) > len(asked):
+            copies = torch.tensor([a.rows for a in asked], device=device)
+            which = torch.repeat_interleave(torch.arange(len(asked), device=device), copies)
+            new.token = which  # any: `append` sets it
+            new.keep(which)
+            logits = logits[which]
+        self._append(new, logits, started)
         return new if batch is None else batch.joined_by(new)
 
     def _step(self, batch: _Batch) -> None:
@@ -114,31 +136,103 @@ class TransformersEngine:
         started = time.perf_counter()
         batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(batch.mask), 1)], dim=-1)
         batch.positions = batch.positions[:, -1:] + 1
-        batch.append(self._forward(batch, batch.token[:, None]), started)
+        self._append(batch, self._forward(batch, batch.token[:, None]), started)
 
     def _forward(self, batch: _Batch, ids: torch.Tensor) -> torch.Tensor:
-        """The most likely next token of every row."""
+        """The logits of every row's next token."""
         return self.model(
             input_ids=ids, attention_mask=batch.mask, position_ids=batch.positions, past_key_values=batch.cache,
             logits_to_keep=1,
-        ).logits[:, -1].argmax(-1)  # fmt: skip
+        ).logits[:, -1]  # fmt: skip
+
+    def _append(self, batch: _Batch, logits: torch.Tensor, started: float) -> None:
+        """Choose the next token of every row and write it down."""
+        batch.token = _chosen(logits, batch.rows)
+        logprobs: list[float] | None = None
+        if any(row.request.logprobs for row in batch.rows):
+            logits = logits.float()
+            logprobs = (logits.gather(-1, batch.token[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
+        seconds = (time.perf_counter() - started) / len(batch.rows)
+        for index, (row, token) in enumerate(zip(batch.rows, batch.token.tolist(), strict=True)):
+            if row.stop is None:
+                row.output.append(token)
+                row.seconds += seconds
+                if logprobs is not None:
+                    row.logprobs.append(round(logprobs[index], 5))
+                self._end(row)
+
+    def _end(self, row: _Row) -> None:
+        """Say of a row whether and how it has ended."""
+        if row.output[-1] == self.stop_id or (row.request.stop and self._stopped_at(row) is not None):
+            row.stop = "stop"
+        elif len(row.output) >= row.request.budget:
+            row.stop = "length"
+
+    def _text(self, row: _Row) -> str:
+        ids = row.output[:-1] if row.output[-1] == self.stop_id else row.output
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def _stopped_at(self, row: _Row) -> int | None:
+        """Where in its text the first stop string after the thinking stands."""
+        prefix = row.request.prefix
+        at = after_thinking(prefix + self._text(row), row.request.stop)
+        return None if at is None else max(0, at - len(prefix))
 
     def _trace(self, row: _Row) -> Trace:
-        ids = row.output
-        stopped = ids[-1] == self.stop_id
-        text = self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=False)
-        n_prompt = len(row.request.token_ids)
-        return Trace(row.request.id, text, "stop" if stopped else "length", tuple(ids), n_prompt, round(row.seconds, 4))
+        assert row.stop is not None
+        text = self._text(row)[: self._stopped_at(row) if row.request.stop else None]
+        return Trace(
+            row.request.id, text, row.stop, row.n_prompt, len(row.output), round(row.seconds, 4),
+            token_ids=tuple(row.output), logprobs=tuple(row.logprobs) if row.request.logprobs else None, sample=row.sample,
+        )  # fmt: skip
+
+
+def _chosen(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+    """The next token of every row: the likeliest, or by inverse transform of the row's own next random number, so that a
+    sample does not depend on what it shares a batch with."""
+    import torch
+
+    chosen = logits.argmax(-1)
+    sampled = [i for i, row in enumerate(rows) if row.request.temperature > 0]
+    if not sampled:
+        return chosen
+    here = torch.tensor(sampled, device=logits.device)
+
+    def column(values: list[float]) -> torch.Tensor:
+        return torch.tensor(values, device=logits.device, dtype=torch.float32)[:, None]
+
+    scaled = logits[here].float() / column([rows[i].request.temperature for i in sampled])
+    probabilities, tokens = scaled.softmax(-1), None
+    if any(rows[i].request.top_p < 1 for i in sampled):
+        probabilities, tokens = probabilities.sort(-1, descending=True)
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities = probabilities.masked_fill(before >= column([rows[i].request.top_p for i in sampled]), 0.0)
+    total = probabilities.cumsum(-1)
+    at = torch.searchsorted(total, column([rows[i].random.random() for i in sampled]) * total[:, -1:], right=True)
+    at = at.clamp(max=logits.shape[-1] - 1)
+    chosen[here] = (at if tokens is None else tokens.gather(-1, at))[:, 0]
+    return chosen
 
 
 @dataclass
 class _Row:
-    """A request under way; `seconds` is its share of the time of the steps it took part in."""
+    """A sample under way; `seconds` is its share of the time of the steps it took part in."""
 
     request: Request
+    sample: int
+    n_prompt: int
     output: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    ended: bool = False
+    stop: Literal["stop", "length"] | None = None
+    random: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = self.request.stream(self.sample)
+
+    @property
+    def reach(self) -> int:
+        return self.n_prompt + self.request.budget
 
 
 @dataclass
@@ -152,43 +246,39 @@ class _Batch:
     token: Any = None
     room: bool = False  # its ended rows have just been taken out
 
-    def append(self, token: torch.Tensor, started: float) -> None:
-        self.token = token
-        seconds = (time.perf_counter() - started) / len(self.rows)
-        for row, value in zip(self.rows, token.tolist(), strict=True):
-            if not row.ended:
-                row.output.append(value)
-                row.seconds += seconds
-
     @property
     def may_join(self) -> bool:
-        """Whether rows have just left, and its cache can be put beside another (one with sliding windows cannot)."""
-        return self.room and all(hasattr(layer, "move") for layer in self.cache.layers)
+        """Whether rows have just left, and its cache can be put beside another."""
+        return self.room and self.movable
 
-    def take_ended(self, stop_id: int) -> list[_Row]:
+    @property
+    def movable(self) -> bool:
+        """A cache with sliding windows is not."""
+        return all(hasattr(layer, "move") for layer in self.cache.layers)
+
+    def take_ended(self) -> list[_Row]:
         """Take out the rows that have ended, once they are enough to be worth it."""
         import torch
 
-        for row in self.rows:
-            row.ended = row.output[-1] == stop_id or len(row.output) >= row.request.budget
-        going = [i for i, row in enumerate(self.rows) if not row.ended]
+        going = [i for i, row in enumerate(self.rows) if row.stop is None]
         self.room = False
         if len(going) > LEFT * len(self.rows):
             return []
-        ended = [row for row in self.rows if row.ended]
+        ended = [row for row in self.rows if row.stop is not None]
         self.rows = [self.rows[i] for i in going]
         self.room = True
         if self.rows:
-            self._keep(torch.tensor(going, device=self.mask.device))
+            self.keep(torch.tensor(going, device=self.mask.device))
         return ended
 
-    def _keep(self, rows: torch.Tensor) -> None:
+    def keep(self, rows: torch.Tensor) -> None:
+        """Keep these rows of mask, cache and positions; a row may be named more than once."""
         self.mask, self.positions, self.token = self.mask[rows], self.positions[rows], self.token[rows]
-        if not self.may_join:
+        if not self.movable:
             self.cache.batch_select_indices(rows)
             return
         start = int(self.mask.any(0).nonzero()[0])
-        self.mask = self.mask[:, start:]
+        self.mask, self.positions = self.mask[:, start:], self.positions[:, -1:]
         for layer in self.cache.layers:
             layer.move(rows, start)
 

@@ -1,0 +1,68 @@
+"""The vLLM engine: offline generation on a GPU, in portions, so that what is done is durable while the rest goes on.
+
+Needs the package vllm (extra `vllm`). Not yet tried on a GPU.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratiocine.engines import Request
+from ratiocine.errors import BadInput
+from ratiocine.prompts import after_thinking, prompt_ids
+from ratiocine.traces import Trace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class VLLMEngine:
+    """`continue_` over a model folder; `portion` requests are handed over at a time."""
+
+    name = "vllm"
+
+    def __init__(
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase, stop_id: int, *, dtype: str = "auto", memory: float = 0.9,
+        portion: int = 1024,
+    ) -> None:  # fmt: skip
+        try:
+            import vllm
+        except ImportError:
+            raise BadInput("engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'") from None
+        self.vllm: Any = vllm
+        self.llm = vllm.LLM(model=str(folder), dtype=dtype, gpu_memory_utilization=memory, trust_remote_code=False)
+        self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
+
+    def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]:
+        jobs = sorted(((r, s) for r in requests for s in r.samples), key=lambda job: -job[0].budget)
+        for at in range(0, len(jobs), self.portion):
+            portion = jobs[at : at + self.portion]
+            started = time.perf_counter()
+            prompts = [{"prompt_token_ids": prompt_ids(self.tokenizer, r.messages, r.prefix, r.thinking)} for r, _ in portion]
+            found = self.llm.generate(prompts, [self._sampling(*job) for job in portion], use_tqdm=False)
+            seconds = round((time.perf_counter() - started) / len(portion), 4)
+            yield [
+                self._trace(request, sample, len(prompt["prompt_token_ids"]), output.outputs[0], seconds)
+                for (request, sample), prompt, output in zip(portion, prompts, found, strict=True)
+            ]
+
+    def _sampling(self, request: Request, sample: int) -> Any:
+        return self.vllm.SamplingParams(
+            temperature=request.temperature, top_p=request.top_p, max_tokens=request.budget, stop_token_ids=[self.stop_id],
+            seed=request.stream(sample).getrandbits(31), logprobs=0 if request.logprobs else None, skip_special_tokens=False,
+        )  # fmt: skip
+
+    def _trace(self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float) -> Trace:
+        ids = tuple(output.token_ids)
+        text = self.tokenizer.decode(ids[:-1] if ids and ids[-1] == self.stop_id else ids, skip_special_tokens=False)
+        at = after_thinking(request.prefix + text, request.stop)
+        if at is not None:
+            text = text[: max(0, at - len(request.prefix))]
+        logprobs = None
+        if request.logprobs:
+            logprobs = tuple(round(of[token].logprob, 5) for of, token in zip(output.logprobs, ids, strict=True))
+        stop = "length" if output.finish_reason == "length" and at is None else "stop"
+        return Trace(request.id, text, stop, n_prompt, len(ids), seconds, ids, logprobs, sample)  # type: ignore[arg-type]

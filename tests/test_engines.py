@@ -1,0 +1,220 @@
+"""Engines: what is sampled, what is counted, and what a server may do to us."""
+
+import http.server
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+import torch
+from conftest import command, done
+
+from ratiocine import engines, models
+from ratiocine.engines import Request
+from ratiocine.engines.openai import OpenAIEngine
+from ratiocine.engines.transformers import TransformersEngine
+from ratiocine.errors import BadInput, Failure
+from ratiocine.models import ModelConfig
+from ratiocine.prompts import PLAIN, after_thinking, prompt_ids
+from ratiocine.traces import Trace, read_traces
+
+TINY = ModelConfig(name="tiny", kind="tiny")
+TOKENIZER, MODEL = models.load_tokenizer(TINY), models.load_model(TINY, "cpu")
+
+
+def asked(name: str, text: str = "Hello", budget: int = 12, **more) -> Request:
+    return Request(name, ({"role": "user", "content": text},), budget, **more)
+
+
+def traces(requests: list[Request], **options) -> dict[tuple[str, int], Trace]:
+    engine = TransformersEngine(MODEL, TOKENIZER, 1, **options)
+    return {(trace.id, trace.sample): trace for found in engine.continue_(requests) for trace in found}
+
+
+def test_a_sample_does_not_depend_on_its_batch() -> None:
+    requests = [asked(str(i), "x" * i, temperature=1.0, samples=(0, 1, 2), seed=3) for i in range(1, 9)]
+    whole = traces(requests)
+    assert len(whole) == 24
+    assert len({trace.token_ids for trace in whole.values()}) > 20
+    for options in ({"batch": 1}, {"batch": 5}, {"tokens": 100}):
+        assert {k: t.token_ids for k, t in traces(requests, **options).items()} == {k: t.token_ids for k, t in whole.items()}
+    alone = traces([asked("4", "x" * 4, temperature=1.0, samples=(2,), seed=3)])
+    assert alone["4", 2].token_ids == whole["4", 2].token_ids
+    other = traces([asked("4", "x" * 4, temperature=1.0, samples=(2,), seed=4)])
+    assert other["4", 2].token_ids != whole["4", 2].token_ids
+
+
+def test_samples_follow_the_models_distribution() -> None:
+    """First tokens of 4,000 samples against the softmax of the logits, by the chi-squared test; with top_p only the fewest
+    tokens that reach it."""
+    with torch.no_grad():
+        logits = MODEL(torch.tensor([prompt_ids(TOKENIZER, "Hello")])).logits[0, -1]
+    from scipy.stats import chisquare
+
+    for temperature, top_p in ((1.0, 1.0), (0.5, 1.0), (0.3, 0.5)):
+        p = (logits / temperature).softmax(-1)
+        kept, order = p.sort(descending=True)
+        allowed = order[(kept.cumsum(-1) - kept) < top_p]
+        found = traces([asked("a", budget=1, temperature=temperature, top_p=top_p, samples=tuple(range(4000)))], batch=500)
+        counts = Counter(trace.token_ids[0] for trace in found.values())
+        assert set(counts) <= set(allowed.tolist())
+        wanted = p[allowed] / p[allowed].sum() * 4000
+        seen = torch.tensor([counts[t] for t in allowed.tolist()])
+        few = wanted < 5
+        pairs = [(s, w) for s, w in zip(seen[~few].tolist(), wanted[~few].tolist(), strict=True)]
+        pairs += [(int(seen[few].sum()), float(wanted[few].sum()))] if few.any() else []
+        observed, expected = zip(*pairs, strict=True)
+        scale = sum(observed) / sum(expected)
+        assert chisquare(observed, [e * scale for e in expected]).pvalue > 1e-4
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    for temperature in (0.0, 0.7):
+        trace = traces([asked("a", temperature=temperature, logprobs=True)])["a", 0]
+        prompt = prompt_ids(TOKENIZER, "Hello")
+        with torch.no_grad():
+            logits = MODEL(torch.tensor([[*prompt, *trace.token_ids]])).logits[0].log_softmax(-1)
+        wanted = [logits[len(prompt) - 1 + i, t].item() for i, t in enumerate(trace.token_ids)]
+        assert trace.logprobs == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_prefix_is_gone_on_from() -> None:
+    whole = traces([asked("a", budget=12)])["a", 0]
+    head = TOKENIZER.decode(whole.token_ids[:5])
+    if TOKENIZER(head, add_special_tokens=False)["input_ids"] == list(whole.token_ids[:5]):
+        assert traces([asked("a", budget=7, prefix=head)])["a", 0].token_ids == whole.token_ids[5:]
+    assert traces([asked("a", budget=3, prefix="<think>")])["a", 0].n_prompt == len(prompt_ids(TOKENIZER, "Hello")) + 7
+
+
+def test_stop_strings_wait_for_the_end_of_thinking() -> None:
+    for text, at in {
+        "a STOP b": 2, "<think>a STOP": None, "<think>STOP</think>b": None, "<think>STOP</think>b STOP c": 21, "STOP</think>x STOP": 14,
+    }.items():  # fmt: skip
+        assert after_thinking(text, ("STOP",)) == at
+    trace = traces([asked("a", budget=40)])["a", 0]
+    cut = traces([asked("a", budget=40, stop=(trace.text[3:5],))])["a", 0]
+    assert trace.text.startswith(cut.text)
+    assert trace.text[3:5] not in cut.text
+    assert (cut.stop, cut.n_completion < 40) == ("stop", True)
+
+
+def test_the_plain_template_is_text_that_ends_with_the_end_token() -> None:
+    tokenizer = models.load_tokenizer(ModelConfig(name="tiny", kind="tiny", chat_template="plain"))
+    messages = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "2+2?"}]
+    assert tokenizer.chat_template == PLAIN
+    assert TOKENIZER.decode(prompt_ids(tokenizer, messages)) == "Question: 1+1?\nAnswer: 2\n\nQuestion: 2+2?\nAnswer:"
+
+
+def test_a_switch_that_is_not_there_is_refused() -> None:
+    with pytest.raises(BadInput, match="has no switch"):
+        traces([asked("a", thinking=True)])
+    with pytest.raises(BadInput, match="engine=openai has no logprobs; engines that have: transformers, vllm"):
+        engines.require("openai", asked("a", logprobs=True).needs())
+
+
+# A server of ours that misbehaves as told, and then answers.
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    faults: list[str] = []  # noqa: RUF012
+    seen: list[dict] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.seen.append({**body, "key": self.headers.get("Authorization")})
+        fault = self.faults.pop(0) if self.faults else ""
+        if fault.isdigit():
+            return self.reply(int(fault), f'{{"error": "told {self.headers.get("Authorization")}"}}')
+        if fault == "slow":
+            time.sleep(1.5)
+        if fault == "gone":
+            return self.connection.close()
+        judging = "Reference:" in body["messages"][0]["content"]
+        message = {"content": "\\boxed{yes}" if judging else "\\boxed{4}"}
+        if fault == "reasoning":
+            message["reasoning_content"] = "2 + 2 is 4"
+        answer = {
+            "choices": [{"message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 5},
+        }
+        if fault == "fields":
+            answer["choices"] = []
+        text = json.dumps(answer)
+        return self.reply(200, text[:-9] if fault == "cut" else text)
+
+    def reply(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    Handler.faults, Handler.seen = [], []
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{served.server_port}/v1"
+    served.shutdown()
+
+
+def over_http(url: str, requests: list[Request], **options) -> list[Trace]:
+    engine = OpenAIEngine([url], "m", **options)
+    return [trace for found in engine.continue_(requests) for trace in found]
+
+
+def test_a_server_that_fails_is_asked_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    Handler.faults = ["503", "429", "cut", "gone", "fields", "slow", "reasoning"]
+    (trace,) = over_http(server, [asked("a", temperature=0.5, seed=7, samples=(2,))], timeout=1)
+    assert trace.text == "<think>\n2 + 2 is 4\n</think>\n\n\\boxed{4}"
+    assert (trace.id, trace.sample, trace.n_prompt, trace.n_completion, trace.token_ids) == ("a", 2, 9, 5, None)
+    assert len(Handler.seen) == 7
+    assert {(s["seed"], s["temperature"], s["max_tokens"], s["key"]) for s in Handler.seen} == {
+        (Handler.seen[0]["seed"], 0.5, 12, "Bearer sk-secret")
+    }
+
+
+def test_a_refusal_ends_the_run_in_one_line_without_the_key(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    Handler.faults = ["400"] * 9
+    with pytest.raises(BadInput, match="refuses with HTTP 400") as refused:
+        over_http(server, [asked(str(i)) for i in range(9)])
+    assert "sk-secret" not in str(refused.value)
+    Handler.faults = ["500"] * 99
+    with pytest.raises(Failure, match="of no use for") as failed:
+        over_http(server, [asked("a")], patience=0.5)
+    assert "sk-secret" not in str(failed.value)
+
+
+def test_evaluation_over_http_by_the_command_line(server: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text(
+        '{"question": "2+2?", "answer": "4", "kind": "number"}\n{"question": "3+2?", "answer": "5", "kind": "number"}\n'
+    )
+    words = (f"benchmarks=[{mine}]", "engine=openai", f"engine.url={server}", "engine.model=org/m", f"out={tmp_path / 'run'}")
+    said = done("eval", *words)
+    assert "50.0%" in said
+    rows = list(read_traces(tmp_path / "run" / "traces.jsonl"))
+    assert [row["verdict"] for row in rows] == ["right", "wrong"]
+    assert {row["model"] for row in Handler.seen} == {"org/m"}
+    assert not any(b"sk-secret" in file.read_bytes() for file in (tmp_path / "run").iterdir())
+    done("eval.report", str(tmp_path / "run"), "--out", str(tmp_path / "r.html"))
+    jury = ("--judge", server, "a", "--judge", server, "b", "--judge", server, "c")
+    said = done("eval.judge", str(tmp_path / "run"), *jury, "--out", str(tmp_path / "jury.json"))
+    assert "rule 50.0%  jury 100.0%  agree 50.0%" in said
+    found = json.loads((tmp_path / "jury.json").read_text())
+    assert (found["judges"], found["unclear"], len(found["differing"])) == (["a", "b", "c"], 0, 1)
+    for more, wrong in {
+        "engine.url=http://127.0.0.1:1/v1": "does not answer", "engine.url=nowhere": "is no address", "logprobs=true": "has no logprobs",
+    }.items():  # fmt: skip
+        refused = command("eval", *words[:-1], more, f"out={tmp_path / 'other'}")
+        assert (refused.returncode, wrong in refused.stderr, len(refused.stderr.strip().splitlines())) == (2, True, 1), (
+            refused.stderr
+        )
