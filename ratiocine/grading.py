@@ -328,7 +328,8 @@ def _chosen(problem: Problem, text: str) -> str | None:
             return named[0]
     if (match := LETTER_AND_TEXT.fullmatch(text)) and match[1] in letters:
         others = [i for i in range(len(letters)) if letters[i] != match[1] and _matches(problem, i, match[2])]
-        return match[1] if _matches(problem, letters.index(match[1]), match[2]) or not others else None
+        explained = not others and "\n" not in match[2] and STATED.search(match[2]) is None
+        return match[1] if explained or _matches(problem, letters.index(match[1]), match[2]) else None
     value = latex.read(text)
     if value is None:
         return None
@@ -374,7 +375,8 @@ def _judge_choice(problem: Problem, answer: str, limit: float) -> Judgement:
 
 def _only_letter(problem: Problem, text: str) -> tuple[str, str] | None:
     first = text.strip().partition("\n")[0].strip(" *")
-    if first and "\n" in text.strip() and _chosen(problem, first) is not None:
+    listed = re.search(r"^\W{0,3}[A-J][.):]", text.strip().partition("\n")[2], re.MULTILINE)  # the options once more
+    if first and "\n" in text.strip() and not listed and _chosen(problem, first) is not None:
         return first, "first_line"
     stated = set()
     for left, letter, right, after, following in LETTER_IN_TEXT.findall(text):

@@ -1,4 +1,4 @@
-"""Answers made to hang, crash or fool a grader. `python tests/hostile.py` tries them on public graders (an hour) and writes hostile.json."""
+"""Answers made to hang, crash or fool a grader. `python tests/hostile.py` tries them on public graders and writes hostile.json."""
 
 from __future__ import annotations
 
@@ -66,16 +66,7 @@ def _hendrycks(text: str) -> object:
     return utils.process_results({"solution": "\\boxed{42}"}, [f"$\\boxed{{{text}}}$"])
 
 
-def _minerva(text: str) -> object:
-    from lm_eval.tasks.minerva_math import utils
-
-    answer = utils.normalize_final_answer(
-        utils.get_unnormalized_answer(f"Final Answer: The final answer is {text}. I hope it is correct.")
-    )
-    return utils.is_equiv(answer, "42")
-
-
-PEERS = {"math-verify": _math_verify, "trl": _trl, "lm-eval hendrycks_math": _hendrycks, "lm-eval minerva_math": _minerva}
+PEERS = {"math-verify": _math_verify, "trl": _trl, "lm-eval hendrycks_math": _hendrycks}
 PATIENCE = 4.0  # seconds after which a grader counts as stalled
 
 

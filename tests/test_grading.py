@@ -149,7 +149,8 @@ def test_a_choice_may_be_dressed(text: str) -> None:
 @pytest.mark.parametrize(("reference", "text", "choices"), [
     ("C", "\\boxed{A}", ("Aa", "aa", "AA", "ab")), ("A", "\\boxed{B}", ("P", "p")), ("B", "AA", ("Aa", "aa", "AA", "ab")),
     ("A", "A fruit grows on trees, and only one of these does.", FRUIT), ("I", "I am not sure.", tuple("abcdefghij")),
-    ("B", "The answer is not B.", FRUIT), ("A", "\\boxed{5}", ("5 hours", "5 minutes")), ("A", "The answer is A. No wait… The answer is B.", FRUIT),
+    ("B", "The answer is not B.", FRUIT), ("A", "A. a lemon\n\nThe answer is D.", FRUIT), ("A", "A. a stone\nB. an apple\nC. a car", FRUIT),
+    ("A", "\\boxed{5}", ("5 hours", "5 minutes")), ("A", "The answer is A. No wait… The answer is B.", FRUIT),
 ])  # fmt: skip
 def test_what_is_no_choice_of_the_right_option(reference: str, text: str, choices: tuple[str, ...]) -> None:
     assert verdict("choice", reference, text, choices) == "wrong"
