@@ -101,6 +101,7 @@ class _Pool:
         self.lock = threading.Lock()
         self.slots = threading.BoundedSemaphore(AT_ONCE)
         self.idle: list[_Worker] = []
+        self.up = False
         self.control, theirs = socket.socketpair()
         with theirs:
             words = [sys.executable, "-P", "-m", "ratiocine.judges", str(theirs.fileno())]
@@ -120,11 +121,13 @@ class _Pool:
             self.server.kill()
 
     def ask(self, question: dict[str, Any], limit: float) -> Any:
-        """The worker's answer; None where it died. Waiting for a worker counts, up to half the limit."""
+        """The worker's answer; None where it died. The wait for a worker counts, up to half the limit."""
         started = time.monotonic()
         with self.slots:
             worker = self._worker()
-            limit = max(limit / 2, limit - (time.monotonic() - started))
+            if self.up:
+                limit = max(limit / 2, limit - (time.monotonic() - started))
+            self.up = True
             reply = worker.ask(json.dumps({**question, "limit": limit}).encode() + b"\n", limit)
             if worker.slow or not reply:
                 worker.connection.close()

@@ -547,7 +547,8 @@ def _same_group(a: Group, b: Group) -> bool | None:
     if len(a.items) != len(b.items) or a.rows != b.rows:
         return False
     if (a.open, a.close) != (b.open, b.close):
-        return None
+        half_open = {("(", "]"), ("[", ")")} & {(a.open, a.close), (b.open, b.close)}
+        return False if half_open else None
     return _all(same(x, y) for x, y in zip(a.items, b.items, strict=True))
 
 
