@@ -1,7 +1,8 @@
 """python -m eval.judge DIR --judge URL MODEL [--judge URL MODEL …] --out FILE: what language models say of the saved answers.
 
-For answers that rules judge badly. Every judge sees the question, the end of the answer and the reference, and says yes or no
-(arXiv 2509.22193, section 2.4); the majority is reported beside the rule's verdicts, with their agreement. It replaces none.
+For answers that rules judge badly. Every judge sees the question, the end of the answer and the reference, and says yes or no,
+as in table 6 of arXiv 2509.22193 but in words of our own; the majority is reported beside the rule's verdicts, with their
+agreement. It replaces none.
 """
 
 from __future__ import annotations

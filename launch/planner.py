@@ -7,6 +7,7 @@ of the study and exactly what depends on it runs again, beside what was there.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import itertools
 import os
@@ -148,6 +149,7 @@ def _python(module: str, *arguments: str) -> int:
             os.waitpid(child, 0)
             raise
     status: object = 1
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a stage does not outlive its planner
     try:
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
