@@ -152,7 +152,8 @@ DIGITS = 4000  # more than these are no number (nor does Python convert them)
 
 def read_number(text: str) -> Fraction | None:
     """The exact value of a number: sign, thousands commas, decimals, a fraction, plain or in LaTeX; currency, per cent, a unit
-    and a final stop do not count, nor does what stands before a last `=`. None for anything else."""
+    and a final stop do not count, nor does the name, or the right calculation, before a `=`. None for anything else: no sum
+    is done for the writer."""
     plain = text.strip().rstrip(".")
     if len(plain) <= DIGITS and plain and plain[-1].isdecimal() and plain.isascii() and NUMBER.fullmatch(plain):
         top, _, bottom = plain.replace(",", "").partition("/")
