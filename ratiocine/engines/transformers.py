@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ratiocine.engines import Request
+from ratiocine.engines.decoding import growing_cache, register_grouped_attention
 from ratiocine.prompts import after_thinking, prompt_ids
 from ratiocine.traces import Trace
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-GROUPED = "ratiocine_grouped"
 LEFT = 0.8  # share of a batch still going at which its ended rows are taken out: moving the cache costs about one step
 
 
@@ -292,91 +292,3 @@ class _Batch:
             layer.join(other, width)
         positions = torch.cat([self.positions[:, -1:], new.positions[:, -1:]])
         return _Batch(self.rows + new.rows, torch.cat(masks), positions, self.cache, torch.cat([self.token, new.token]))
-
-
-def growing_cache(config: Any) -> Any:
-    """transformers' dynamic cache, its full-attention layers with room to spare: a decode step writes its one key and value
-    in place, where concatenation would copy all of them (a fifth to a third of a step on a CPU)."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
-
-    class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-        room: tuple[torch.Tensor, torch.Tensor] | None = None
-        keys: torch.Tensor
-        values: torch.Tensor
-
-        def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-            start, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
-            if self.room is None or self.room[0].shape[-2] < end:
-                held = [(self.keys, self.values)] if start else []
-                self._hold([*held, (key_states, value_states)][:1], start or end, end + 64)
-            assert self.room is not None
-            for buffer, new in zip(self.room, (key_states, value_states), strict=True):
-                buffer[:, :, start:end] = new
-            self.keys, self.values = (buffer[:, :, :end] for buffer in self.room)
-            return self.keys, self.values
-
-        def _hold(self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]], width: int, capacity: int) -> None:
-            """Hold these rows below each other in new buffers of `capacity` columns, the first `width` of them filled: on
-            the right by a part's columns, on the left by zeros."""
-            rows, (_, heads, _, _) = sum(len(keys) for keys, _ in parts), parts[0][0].shape
-            buffers = []
-            for which in (0, 1):
-                buffer = parts[0][which].new_empty((rows, heads, capacity, parts[0][which].shape[-1]))
-                top = 0
-                for part in parts:
-                    old = part[which]
-                    empty = width - old.shape[-2]
-                    buffer[top : top + len(old), :, :empty] = 0
-                    buffer[top : top + len(old), :, empty:width] = old
-                    top += len(old)
-                buffers.append(buffer)
-            self.room = buffers[0], buffers[1]
-            self.keys, self.values = (buffer[:, :, :width] for buffer in buffers)
-
-        def move(self, rows: torch.Tensor, start: int) -> None:
-            """Keep these rows, and the columns from `start` on."""
-            kept = self.keys[rows, :, start:], self.values[rows, :, start:]
-            self._hold([kept], kept[0].shape[-2], kept[0].shape[-2] + 64)
-
-        def join(self, other: GrowingLayer, width: int) -> None:
-            """Put the rows of another cache below, the last columns aligned."""
-            self._hold([(self.keys, self.values), (other.keys, other.values)], width, width + 64)
-
-    cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
-
-
-def register_grouped_attention() -> str:
-    """Make the grouped decode attention known to transformers and return its name."""
-    from transformers import AttentionInterface
-    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
-
-    AttentionInterface.register(GROUPED, _grouped_attention)
-    AttentionMaskInterface.register(GROUPED, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
-    return GROUPED
-
-
-def _grouped_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,  # batch, heads, queries, head size
-    key: torch.Tensor,  # batch, key-value heads, keys, head size
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention with one query row as two batched matmuls over the key-value heads; more rows go to sdpa."""
-    if query.shape[2] > 1:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    batch, heads, _, size = query.shape
-    grouped = query.view(batch, key.shape[1], heads // key.shape[1], size)
-    scores = grouped @ key.transpose(-1, -2) * scaling
-    if attention_mask is not None:
-        scores = scores.masked_fill(~attention_mask[:, :, :, : key.shape[2]], float("-inf"))
-    return (scores.softmax(-1) @ value).reshape(batch, 1, heads, size), None
