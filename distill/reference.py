@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ratiocine.grading import NUMBER_IN_TEXT, read_number
+from ratiocine.numbers import NUMBER_IN_TEXT, read_number
 from ratiocine.problems import Problem
 
 CALCULATOR = re.compile(r"<<[^<>]*>>")  # gsm8k's marks for its calculator, `<<48/2=24>>`

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from ratiocine.grading import NUMBER_IN_TEXT, read_number
+from ratiocine.numbers import NUMBER_IN_TEXT, read_number
 from ratiocine.problems import LETTERS, Problem
 from ratiocine.syllogism import counterexample, parse, refutes
 

@@ -82,10 +82,10 @@ def page(arms: Sequence[Arm]) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f} %"
+    environment.filters["percent"] = tables.percent
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
     environment.filters["p"] = lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}"
-    environment.filters["short"] = lambda value: "–" if value is None else f"{value:.3g}"
+    environment.filters["short"] = tables.short
     by_family, by_category = tables.groups(arms, "benchmark"), tables.groups(arms, "category")
     against_first = [(arms[0], arm) for arm in arms[1:]]
     tested = tables.expectations(arms)
@@ -97,6 +97,7 @@ def page(arms: Sequence[Arm]) -> str:
         by_family_differences=tables.differences(against_first, by_family), tested=tested,
         overall={arm.label: tables.accuracy(arm, keys) for arm in arms}, examples=tables.examples(arms),
         chart=interval_chart(arms, by_family), cost=cost_chart(arms, keys), macros=tables.macros(arms, by_category),
+        thinking=tables.thinking(arms), costs=tables.costs(arms),
         decoding=arms[0].manifest["decoding"], trained=sum(arm.ratio is not None for arm in arms),
     )  # fmt: skip
 

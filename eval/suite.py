@@ -41,7 +41,7 @@ def evaluate(config: Config) -> Run:
     started = time.perf_counter()
     with progress(len(suite.problems) * config.samples, "eval", "answers") as bar:
         bar.update(len(done))
-        for rows in answered(engine, requests, suite.problems, tokenizer):
+        for rows in answered(engine, requests, suite.problems, tokenizer, expected=should_think(config)):
             store.append(rows)
             bar.update(len(rows))
     order = {name: position for position, name in enumerate(suite.problems)}
@@ -109,6 +109,14 @@ def student(config: Config) -> dict[str, Any] | None:
         "ratio": trained.get("ratio"), "base": trained["model"]["name"], "lora": trained.get("lora"),
         **{key: manifest.get(key) for key in keys},
     }  # fmt: skip
+
+
+def should_think(config: Config) -> bool | None:
+    """Whether the model is asked to think, or was taught nothing else; None where both are as they should be."""
+    if config.thinking is not None:
+        return config.thinking
+    ratio = (student(config) or {}).get("ratio")
+    return bool(ratio) if ratio in (0, 1) else None
 
 
 def expected(config: Config) -> dict[str, str]:

@@ -12,6 +12,7 @@ from ratiocine.evaluate import shares
 from ratiocine.stats import compare, holm, interval, macro_average
 
 Row = Mapping[str, Any]
+Line = tuple[str, list[str]]  # what a line of a table shows: its name, and a text for every arm
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,46 @@ def verdict(declared: str, d: Difference) -> str:
     if declared == "gain":
         return {1: "gain seen", 0: f"not decided by {d.n} problems", -1: "the opposite was seen"}[d.decided]
     return {1: "a gain was seen after all", 0: f"no difference decided by {d.n} problems", -1: "a loss was seen"}[d.decided]
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def thinking(arms: Sequence[Arm]) -> list[Line]:
+    """How the arms think: each measure with its value in every arm."""
+    scores = [arm.scores["all"] for arm in arms]
+    shown: list[Line] = [
+        ("Thought", [percent(s["thought"]) for s in scores]),
+        ("In the other mode", [percent(s.get("mode_flip")) for s in scores]),
+    ]
+    for name, tokens in (("Thinking tokens", "thinking_tokens"), ("Answer tokens", "answer_tokens")):
+        shown += [(f"{name}, {verdict}", [short(s[tokens][verdict]) for s in scores]) for verdict in ("right", "wrong")]
+    for name, share in (
+        ("Cut off at the budget", "truncated"),
+        ("No answer found", "not_extracted"),
+        ("Ungradable", "ungradable"),
+    ):
+        shown.append((name, [percent(s[share]) for s in scores]))
+    for kind in ("outcome", "process"):
+        shown.append((f"{kind.capitalize()} efficiency", [percent((s.get("efficiency") or {}).get(kind)) for s in scores]))
+    return shown
+
+
+def costs(arms: Sequence[Arm]) -> list[Line]:
+    """What training and evaluation cost, by arm."""
+    students = [arm.manifest.get("student") or {} for arm in arms]
+    return [
+        ("Training FLOPs", [short(s.get("train_flops")) for s in students]),
+        ("Training seconds", [str(s.get("seconds", "–")) for s in students]),
+        ("Evaluation seconds", [str(arm.manifest["seconds"]) for arm in arms]),
+        ("FLOPs per problem", [short(arm.scores["all"]["flops"]) for arm in arms]),
+        ("Completion tokens per problem", [short(arm.scores["all"]["completion_tokens"]) for arm in arms]),
+    ]
 
 
 def examples(arms: Sequence[Arm], per_group: int = 2) -> list[tuple[str, list[Row]]]:

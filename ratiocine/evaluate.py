@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import cost, stats
+from ratiocine import cost, overthinking, stats
 from ratiocine.engines import Engine, Request
 from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
@@ -21,14 +21,20 @@ Row = dict[str, Any]
 
 
 def answered(
-    engine: Engine, requests: Sequence[Request], problems: Mapping[str, Problem], tokenizer: PreTrainedTokenizerBase | None
+    engine: Engine,
+    requests: Sequence[Request],
+    problems: Mapping[str, Problem],
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    expected: bool | None = None,
 ) -> Iterator[list[Row]]:
-    """Scored rows of all requests, some at a time; a request's id is the key of its problem."""
+    """Scored rows of all requests, some at a time; a request's id is the key of its problem. `expected` says whether the model
+    should think, where that is known."""
     opened = False
     if tokenizer is not None and requests:  # some templates open the think block in the prompt
         opened = prompt_text(tokenizer, requests[0].messages, requests[0].thinking).rstrip().endswith(OPEN)
     for traces in engine.continue_(requests):
-        yield [score(problems[trace.id], trace, tokenizer, opened=opened) for trace in traces]
+        yield [{**score(problems[trace.id], trace, tokenizer, opened=opened), "expected": expected} for trace in traces]
 
 
 def key(problem: Problem) -> str:
@@ -55,7 +61,7 @@ def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | N
         "prompt": user_text(problem), "reference": problem.reference, "completion": trace.text,
         **verdict_of(problem, trace.text, trace.stop == "stop", opened=opened),
         "stop": trace.stop, "opened": opened,
-        "thought": parts.think is not None, "n_prompt": trace.n_prompt, "n_completion": n_completion,
+        "thought": bool(parts.think), "n_prompt": trace.n_prompt, "n_completion": n_completion,
         "n_think": n_think, "n_answer": n_completion - n_think, "seconds": trace.seconds,
         "token_ids": None if trace.token_ids is None else list(trace.token_ids),
         "logprobs": None if trace.logprobs is None else list(trace.logprobs),
@@ -65,7 +71,24 @@ def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | N
 def verdict_of(problem: Problem, completion: str, finished: bool, *, opened: bool = False) -> Row:
     """The part of a row that the grader decides."""
     found = grade(problem, split(completion, finished=finished, opened=opened))
-    return {"verdict": found.verdict, "extracted": found.extracted, "reason": found.reason, "detail": dict(found.detail)}
+    return {
+        "verdict": found.verdict, "extracted": found.extracted, "reason": found.reason, "detail": dict(found.detail),
+        "efficiency": efficiency(problem, completion) if CLOSE in completion else None,
+    }  # fmt: skip
+
+
+def efficiency(problem: Problem, completion: str) -> list[float] | None:
+    """Outcome and process efficiency of a completion that thought (`overthinking`); None for problems whose answer a trace
+    does not state."""
+    if problem.kind not in ("number", "expression", "choice"):
+        return None
+
+    def judge(piece: str) -> bool | None:
+        found = grade(problem, split(piece), limit=1.0)
+        return None if found.extracted is None else found.verdict == "right"
+
+    found = overthinking.solutions(completion.replace(OPEN, "").replace(CLOSE, ""), user_text(problem), judge)
+    return [overthinking.outcome_efficiency(found), overthinking.process_efficiency(found)]
 
 
 def scores(rows: Iterable[Row], shape: cost.Shape | None = None) -> dict[str, Any]:
@@ -101,12 +124,15 @@ def summary(rows: Sequence[Row], shape: cost.Shape | None = None) -> dict[str, A
 
     Accuracy is the mean over problems of the share of right completions, ungradable ones aside (avg@k where k were sampled),
     with its 95 % interval (`stats.interval`); `n` counts problems. `bounds` counts the ungradable rows as wrong and as right;
-    token counts are means; `thought`, `truncated` and `not_extracted` (no answer found) are shares of all rows; `flops` and
-    `exact_flops` the mean inference cost of a completion.
+    token counts are means; `thought`, `truncated` and `not_extracted` (no answer found) are shares of all rows, `mode_flip` the
+    share that thought although they should not or the reverse, None where nothing was expected; `efficiency` holds the means
+    of `overthinking` over completions that thought; `flops` and `exact_flops` the mean inference cost of a completion.
     """
     graded = [row for row in rows if row["verdict"] != "ungradable"]
     right = [row for row in graded if row["verdict"] == "right"]
     wrong = [row for row in graded if row["verdict"] == "wrong"]
+    expected = [row for row in rows if row.get("expected") is not None]
+    efficient = [row["efficiency"] for row in rows if row.get("efficiency") is not None]
     lost, values = len(rows) - len(graded), [*shares(rows).values()]
     return {
         "n": len(values),
@@ -118,6 +144,10 @@ def summary(rows: Sequence[Row], shape: cost.Shape | None = None) -> dict[str, A
         **_sampled(graded),
         "truncated": _share(rows, lambda row: row["stop"] == "length"),
         "thought": _share(rows, lambda row: row["thought"]),
+        "mode_flip": _share(expected, lambda row: row["thought"] != row["expected"]) if expected else None,
+        "efficiency": {"outcome": fmean(e[0] for e in efficient), "process": fmean(e[1] for e in efficient)}
+        if efficient
+        else None,
         "not_extracted": _share(rows, lambda row: row["extracted"] is None),
         "thinking_tokens": {"right": _mean(right, "n_think"), "wrong": _mean(wrong, "n_think"), "by_level": _by_level(graded)},
         "answer_tokens": {"right": _mean(right, "n_answer"), "wrong": _mean(wrong, "n_answer")},

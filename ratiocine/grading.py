@@ -20,9 +20,11 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal
 
-from ratiocine import judges, latex
+from ratiocine import choices, judges, latex, numbers, values
+from ratiocine.numbers import RELATION, read_number, right_side
 from ratiocine.problems import LETTERS, Problem
 from ratiocine.prompts import Parts
+from ratiocine.wording import DENIED, STATED, folded, unwrapped
 
 QUICK = 4000  # characters of a response for which no pattern takes long
 LIMIT = judges.DEFAULT_LIMIT  # seconds for one symbolic judgement
@@ -78,15 +80,6 @@ def grade(problem: Problem, parts: Parts, *, limit: float = LIMIT) -> Grade:
     return Grade("wrong", extracted, f"{reason}_{judgement}", detail)
 
 
-STATED = re.compile(
-    r"(?:####|\b(?:final\s+)?answer(?:\s+is)?\s*(?::|\bis\b)|\banswer\s+is\b)[ \t]*:?[ \t]*(?:\*\*)?\s*(?=([^\n]{1,400}))",
-    re.IGNORECASE,
-)
-
-
-DENIED = re.compile(r"(?:\w+n't|not|never|neither|incorrect|wrong)\b", re.IGNORECASE)
-
-
 def _extracted(kind: Kind, problem: Problem, parts: Parts) -> tuple[str | None, str]:
     """The answer to judge, and how it was found or why none was."""
     if parts.boxed:
@@ -122,95 +115,14 @@ def canonical(answer: str) -> str:
     """One text for answers that say the same, for counting votes: the exact value of a number, else words without case,
     spacing or wrapping."""
     value = read_number(answer)
-    return str(value) if value is not None else _plain(_unwrapped(answer))
+    return str(value) if value is not None else folded(unwrapped(answer))
 
 
 # Numbers and mathematical expressions.
 
-NUMBER = re.compile(r"-?(?=[.\d])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?")
-NUMBER_IN_TEXT = re.compile(
-    r"(?<![\w.^_{/:\\])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:\s?/\s?[1-9]\d*)?(?!\d|\s*\^|[,:/]\d)"
+MAGNITUDE = re.compile(
+    r"(?<=\d)\s*(?:\\text\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed|halves|minus|plus)\b"
 )
-MATH_IN_TEXT = re.compile(r"\$\$?([^$]{1,400})\$|\\\(([^\n]{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL)
-DIGITS_OF = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
-LITERAL = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥]|USD|US)?\s*(?P<inner>-?)(?:(?P<whole>\d+)?\s*\\frac\s*\{{?(?P<top>-?\d+)\}}?\s*\{{?(?P<bottom>\d+)\}}?"
-    rf"|(?P<mixed>\d+)\s+(?P<above>\d+)/(?P<below>\d+)|(?P<over>{DIGITS_OF}(?:\.\d+)?)\s*/\s*(?P<under>\d+)"
-    rf"|(?P<plain>{DIGITS_OF}(?:\.\d+)?|\.\d+)(?:\s*[*x]\s*10\s*\^\s*\{{?(?P<tens>[-+]?\d{{1,3}})\}}?|[eE](?P<e>[-+]?\d{{1,3}}))?)(?P<tail>.*)",
-    re.DOTALL,
-)
-TIMES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-UNITS = re.compile(r"(?:\s*(?:[%°'’\"]|[A-Za-z²³-][A-Za-z²³'’-]*(?:\s*\^\s*\{?-?\d\}?)?|[/.·*](?=\s*[A-Za-z])))*\s*\.?")
-NO_UNIT = re.compile(
-    r"\b(?:or|and|minus|plus|times|half|halves|thirds?|quarters?|fourths?|fifths?|squared|cubed|to|not|if|because|since|over|divided"
-    r"|percent of)\b",
-    re.IGNORECASE,
-)
-RELATION = re.compile(r"[<>≤≥≠]|!=|\\n?eq?(?![A-Za-z])|\\[lg]eq?(?![A-Za-z])|\\(?:not|in|approx)(?![A-Za-z])")
-DIGITS = 4000  # more than these are no number (nor does Python convert them)
-
-
-def read_number(text: str) -> Fraction | None:
-    """The exact value of a number: sign, thousands commas, decimals, a fraction, plain or in LaTeX; currency, per cent, a unit
-    and a final stop do not count, nor does the name, or the right calculation, before a `=`. None for anything else: no sum
-    is done for the writer."""
-    plain = text.strip().rstrip(".")
-    if len(plain) <= DIGITS and plain and plain[-1].isdecimal() and plain.isascii() and NUMBER.fullmatch(plain):
-        top, _, bottom = plain.replace(",", "").partition("/")
-        if not bottom:
-            return Fraction(top)
-        return Fraction(top) / int(bottom) if int(bottom) else None
-    return _read_number(text)
-
-
-@lru_cache(maxsize=4096)
-def _read_number(text: str) -> Fraction | None:
-    if len(text) > latex.MAX_LENGTH:
-        return None
-    text = re.sub(r"^(?:\\approx|≈|about|approximately|exactly|only)\s*", "", _unwrapped(text))
-    return _literal(text) if "=" not in text else None if (right := _right_side(text)) is None else _literal(right)
-
-
-def _literal(text: str) -> Fraction | None:
-    """A number as it is written, with what may stand around it: no arithmetic is done for the writer."""
-    plain = latex.DEGREES.sub("", latex.normal(text)).replace("\\%", "%").replace("\\ ", " ")
-    match = LITERAL.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", plain).strip())
-    if match is None or (match["sign"] and match["inner"]):
-        return None
-    part = match.groupdict()
-    if part["bottom"] or part["below"] or part["under"]:
-        bottom = int(part["bottom"] or part["below"] or part["under"])
-        top = part["top"] or part["above"] or part["over"]
-        if not bottom:
-            return None
-        value = Fraction(re.sub("[, ]", "", top)) / bottom + int(part["whole"] or part["mixed"] or 0)
-    else:
-        value = Fraction(re.sub("[, ]", "", part["plain"])) * Fraction(10) ** int(part["tens"] or part["e"] or 0)
-    tail = match["tail"].strip()
-    for word, times in TIMES.items():
-        if re.match(rf"{word}s?\b", tail, re.IGNORECASE):
-            value, tail = value * times, tail[len(word) :].removeprefix("s").strip()
-            break
-    if not UNITS.fullmatch(tail) or NO_UNIT.search(tail) or any(re.search(rf"\b{word}", tail, re.I) for word in TIMES):
-        return None
-    return -value if "-" in (match["sign"], match["inner"]) else value
-
-
-def _right_side(text: str) -> str | None:
-    """What an equation says a name is, or a calculation comes to; None where it is neither, or comes to something else."""
-    if RELATION.search(text) or re.search(r"[,;]\s|\b(?:or|and)\b|\\text", text):
-        return None
-    *left, right = text.split("=")
-    for side in left:
-        if re.search(r"[\d^+*/]", side):
-            value, result = latex.read(side), latex.read(right)
-            if not isinstance(value, latex.Number) or not isinstance(result, latex.Number) or value.exact is None:
-                return None
-            if value.exact != result.exact:
-                return None
-        elif len(side) > 60:
-            return None
-    return right
 
 
 def _judge_number(problem: Problem, answer: str, limit: float) -> Judgement:
@@ -221,23 +133,6 @@ def _judge_number(problem: Problem, answer: str, limit: float) -> Judgement:
 def _references(problem: Problem) -> list[Fraction | None]:
     assert problem.reference is not None
     return [read_number(text) for text in (problem.reference, *problem.accepted)]
-
-
-def _last_number(problem: Problem, text: str) -> tuple[str, str] | None:
-    formulas, numbers = list(MATH_IN_TEXT.finditer(text)), list(NUMBER_IN_TEXT.finditer(text))
-    if formulas and (not numbers or formulas[-1].end() >= numbers[-1].end()):
-        formula = next(part for part in formulas[-1].groups() if part)
-        return (formula, "last_formula") if read_number(formula) is not None else None
-    return (numbers[-1][0], "last_number") if numbers else None
-
-
-def _first_number(problem: Problem, text: str) -> str | None:
-    """The number that a statement begins with, where no calculation follows."""
-    match = NUMBER_IN_TEXT.match(text)
-    if match is None or re.match(r"\s*(?:[-+*/=^×<>!]|\\)", text[match.end() :]):
-        return None
-    words = re.match(r"\s*([A-Za-z]+)", text[match.end() :])
-    return None if words and (words[1].lower() in TIMES or NO_UNIT.fullmatch(words[1])) else match[0]
 
 
 def _judge_expression(problem: Problem, answer: str, limit: float) -> Judgement:
@@ -255,7 +150,7 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
     if _compact(reference) == _compact(answer):
         return "same"
     if "=" in answer and "=" not in reference and not re.search(r"[,;]|" + RELATION.pattern, answer):
-        right = _right_side(answer)
+        right = right_side(answer)
         if right is None:
             return "different"
         answer = right
@@ -263,20 +158,15 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
         return "different"
     wanted, value = latex.read(reference), latex.read(answer)
     if wanted is not None and value is not None:
-        equal = latex.same(wanted, value)
+        equal = values.same(wanted, value)
         if equal is not None:
             return "same" if equal else "different"
     for words, other in ((wanted, answer), (value, reference)):
-        if isinstance(words, latex.Text):
-            return "same" if words.text == latex.as_words(_unwrapped(other)) else "different"
+        if isinstance(words, values.Text):
+            return "same" if words.text == latex.as_words(unwrapped(other)) else "different"
     if not answer or len(answer) > latex.MAX_LENGTH:
         return "unreadable"
     return judges.equivalent(reference, answer, limit)
-
-
-MAGNITUDE = re.compile(
-    r"(?<=\d)\s*(?:\\text\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed|halves|minus|plus)\b"
-)
 
 
 def understood(problem: Problem) -> bool:
@@ -292,108 +182,26 @@ def _compact(text: str) -> str:
 
 
 def _last_formula(problem: Problem, text: str) -> tuple[str, str] | None:
-    found = MATH_IN_TEXT.findall(text)
+    found = numbers.MATH_IN_TEXT.findall(text)
     if re.search(r"\$\s*or\s*\$", text[-400:]):
         return None  # a hedge
     if found:
         last = next(part for part in found[-1] if part)
         return last.rpartition("=")[2].strip() or last, "last_formula"
-    return _last_number(problem, text)
+    return numbers.last_number(text)
 
 
 # Multiple choice.
 
-STYLES = r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mathit|mathsf|boldsymbol|mbox)"
-WRAPPED = re.compile(STYLES + r"\s*\{([^{}]*)\}")
-WRAPPER = re.compile(STYLES + r"\s*\{")
-LETTER = re.compile(r"[(\[\"'“]?([A-Ja-j])[)\]\"'”]?[.:]?")
-LETTER_AND_TEXT = re.compile(r"[(\[]?([A-J])(?:[)\]][.:,]?|[.:,]|\s+[-–—])\s*(\S.*)", re.DOTALL)
-LETTER_IN_TEXT = re.compile(r"(?<![\w'’])(\(?)([A-J])(?![\w'’])(\)?)(?=([.,:;*]|\s*$)?(?:\s+([a-z]+))?)", re.MULTILINE)
-AFTER_A_LETTER = ("or", "and", "is", "because", "since", "as", "but", "for")
-NAMED = re.compile(r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s+(?=\W?[A-J]\b)", re.IGNORECASE)
-
-
-def _chosen(problem: Problem, text: str) -> str | None:
-    """The letter of the option meant: `B`, `(B)`, `B.`, `B. its text`, or the option's text or value."""
-    if len(text) > 4000:
-        return None
-    text = NAMED.sub("", _unwrapped(text).replace("\\ ", " ").strip())
-    letters = LETTERS[: len(problem.choices)]
-    if match := LETTER.fullmatch(text):
-        return match[1].upper() if match[1].upper() in letters else None
-    for form in (str.strip, _option):  # as it stands, then without case and wrapping
-        named = [letter for letter, choice in zip(letters, problem.choices, strict=False) if form(choice) == form(text)]
-        if named and (
-            form is str.strip or len({problem.choices[letters.index(x)].casefold() for x in named}) == len(named) == 1
-        ):
-            return named[0]
-    if (match := LETTER_AND_TEXT.fullmatch(text)) and match[1] in letters:
-        others = [i for i in range(len(letters)) if letters[i] != match[1] and _matches(problem, i, match[2])]
-        explained = not others and "\n" not in match[2] and STATED.search(match[2]) is None
-        return match[1] if explained or _matches(problem, letters.index(match[1]), match[2]) else None
-    value = latex.read(text)
-    if value is None:
-        return None
-    meant = [
-        letter for letter, choice in zip(letters, map(latex.read, problem.choices)) if choice and latex.same(choice, value)
-    ]
-    return meant[0] if len(meant) == 1 else None
-
-
-def _matches(problem: Problem, index: int, text: str) -> bool:
-    """Whether `text` after a letter is that option's text, in words or in value."""
-    choice = problem.choices[index]
-    a, b = latex.read(choice), latex.read(text)
-    return _option(choice) == _option(text) or (a is not None and b is not None and latex.same(a, b) is True)
-
-
-def _option(text: str) -> str:
-    return _plain(_unwrapped(text).replace("$", ""))
-
-
-def _unwrapped(text: str) -> str:
-    """The text without `\\text{…}` and the like, emphasis and math delimiters around it."""
-    text = WRAPPED.sub(r"\1", text.strip().strip("*$").strip())
-    if (match := WRAPPER.match(text)) and text.endswith("}"):
-        text = text[match.end() : -1]
-    return text.strip().strip("*$").strip()
-
-
-def _plain(text: str) -> str:
-    """Case, spacing and a final stop do not matter."""
-    return " ".join(text.casefold().split()).rstrip(".")
-
 
 def _judge_choice(problem: Problem, answer: str, limit: float) -> Judgement:
     """By text, because some benchmarks repeat an option."""
-    letter = _chosen(problem, answer)
+    letter = choices.chosen(problem, answer)
     if letter is None:
         return "unreadable"
     assert problem.reference is not None
     chosen, wanted = (problem.choices[LETTERS.index(x)] for x in (letter, problem.reference))
     return "same" if letter == problem.reference or chosen.split() == wanted.split() else "different"
-
-
-def _only_letter(problem: Problem, text: str) -> tuple[str, str] | None:
-    first = text.strip().partition("\n")[0].strip(" *")
-    listed = re.search(r"^\W{0,3}[A-J][.):]", text.strip().partition("\n")[2], re.MULTILINE)  # the options once more
-    if first and "\n" in text.strip() and not listed and _chosen(problem, first) is not None:
-        return first, "first_line"
-    stated = set()
-    for left, letter, right, after, following in LETTER_IN_TEXT.findall(text):
-        word = letter in "AI" and not (left and right) and not after and following not in ("", *AFTER_A_LETTER)  # "A stone"
-        if letter in LETTERS[: len(problem.choices)] and not word:
-            stated.add(letter)
-    return (stated.pop(), "only_letter") if len(stated) == 1 else None
-
-
-def _first_letter(problem: Problem, text: str) -> str | None:
-    """The letter that a statement begins with; `A` and `I` may be words."""
-    match = re.match(r"(?:option\s+|choice\s+)?(\(?)([A-J])(\)?)(?=[\s.,:;*]|$)\s*(\w*)", text)
-    if match is None or match[2] not in LETTERS[: len(problem.choices)]:
-        return None
-    word = match[2] in "AI" and not match[1] and match[4] and match[4] not in AFTER_A_LETTER
-    return None if word and text[match.end(2)] == " " else match[2]
 
 
 # Spans of a passage, and exact strings.
@@ -417,7 +225,7 @@ def span_f1(answer: Sequence[str], reference: Sequence[str]) -> float:
 
 def _judge_span(problem: Problem, answer: str, limit: float) -> Judgement:
     assert problem.reference is not None
-    words = span_words(_unwrapped(answer))
+    words = span_words(unwrapped(answer))
     accepted = (problem.reference, *problem.accepted)
     if not words:
         return "same" if answer.strip() in accepted else "unreadable"
@@ -426,16 +234,16 @@ def _judge_span(problem: Problem, answer: str, limit: float) -> Judgement:
 
 def _span_detail(problem: Problem, answer: str) -> Mapping[str, float]:
     assert problem.reference is not None
-    words = span_words(_unwrapped(answer))
+    words = span_words(unwrapped(answer))
     return {"f1": max(span_f1(words, span_words(r)) for r in (problem.reference, *problem.accepted))}
 
 
 def _judge_string(problem: Problem, answer: str, limit: float) -> Judgement:
     assert problem.reference is not None
-    plain = _plain(_unwrapped(answer))
-    if not plain:
+    text = folded(unwrapped(answer))
+    if not text:
         return "unreadable"
-    return "same" if plain in {_plain(r) for r in (problem.reference, *problem.accepted)} else "different"
+    return "same" if text in {folded(r) for r in (problem.reference, *problem.accepted)} else "different"
 
 
 # Instructions and procedural checkers.
@@ -488,12 +296,14 @@ def _short(problem: Problem, text: str) -> bool:
 KINDS: dict[str, Kind] = {
     "number": Kind(
         usable=lambda p: p.reference is not None and None not in _references(p),
-        judge=_judge_number, read=lambda p, text: read_number(text) is not None, find=_last_number, lead=_first_number,
+        judge=_judge_number, read=lambda p, text: read_number(text) is not None,
+        find=lambda p, text: numbers.last_number(text), lead=lambda p, text: numbers.first_number(text),
     ),
     "expression": Kind(usable=_has_reference, judge=_judge_expression, read=_short, find=_last_formula),
     "choice": Kind(
         usable=lambda p: p.reference is not None and len(p.reference) == 1 and p.reference in LETTERS[: len(p.choices)],
-        judge=_judge_choice, read=lambda p, text: _chosen(p, text) is not None, find=_only_letter, lead=_first_letter,
+        judge=_judge_choice, read=lambda p, text: choices.chosen(p, text) is not None,
+        find=choices.only_letter, lead=choices.first_letter,
     ),
     "span": Kind(usable=_has_reference, judge=_judge_span, read=_bare, find=_nothing, detail=_span_detail),
     "string": Kind(usable=_has_reference, judge=_judge_string, read=_bare, find=_nothing),

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratiocine.grading import grade, read_number
+from ratiocine.grading import grade
+from ratiocine.numbers import read_number
 from ratiocine.problems import Problem
 from ratiocine.prompts import split
 

@@ -1,0 +1,60 @@
+"""Outcome and process efficiency against the example of the paper, and the cutting of responses."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratiocine.evaluate import efficiency
+from ratiocine.overthinking import Solution, outcome_efficiency, process_efficiency, solutions
+from ratiocine.problems import Problem
+
+# The example of arXiv 2412.21187: 13 solutions of "2 + 3", 901 tokens in all; the first is right, seven take a way of their own.
+NEW = [39, 109, 39, 29, 29, 19, 59]
+EXAMPLE = [Solution(n, True, True) for n in NEW] + [Solution((901 - sum(NEW)) / 6, True, False)] * 6
+
+
+def test_the_example_of_the_paper() -> None:
+    assert outcome_efficiency(EXAMPLE) == pytest.approx(39 / 901)
+    assert process_efficiency(EXAMPLE) == pytest.approx(323 / 901)
+
+
+def test_nothing_right_is_no_outcome_efficiency() -> None:
+    assert outcome_efficiency([Solution(5, False, True), Solution(5, False, False)]) == 0
+    assert outcome_efficiency([Solution(5, False, True), Solution(5, True, False)]) == 1
+
+
+EGGS = Problem("p", "Janet has 16 eggs and eats 7. How many are left?", "9", "number", "math-oe", "t")
+
+
+def test_what_comes_after_the_answer_counts_against_a_response() -> None:
+    first = "She starts with sixteen and eats seven, so 16 - 7 = 9. "
+    check = "Wait, she starts with sixteen and eats seven, so that is 9 again. "
+    other = "Alternatively count down one by one: 15 14 13 12 11 10 9. "
+    text = f"<think>{first}{check}{other}</think>9"
+    body = first + check + other + "9"
+    outcome, process = efficiency(EGGS, text) or []
+    assert outcome == pytest.approx(len(first) / len(body))
+    assert process == pytest.approx((len(first) + len(other) + 1) / len(body))
+    assert efficiency(EGGS, f"<think>{first}</think>") == [1.0, 1.0]
+    wrong = efficiency(EGGS, "<think>16 - 7 = 8. Wait, 16 - 7 = 10.</think>\\boxed{10}") or []
+    assert wrong[0] == 0
+
+
+def test_a_turn_without_an_answer_begins_the_next_solution() -> None:
+    found = solutions("Hmm. Wait. Let me check: 9. Wait, what?", "", lambda piece: True if "9" in piece else None)
+    assert [solution.length for solution in found] == [len("Hmm. Wait. Let me check: 9. Wait, what?")]
+
+
+@given(st.text(st.sampled_from("9 .\n:wait,WaitHmbuto"), max_size=300))
+def test_the_pieces_are_the_response(text: str) -> None:
+    found = solutions(text, "", lambda piece: "9" in piece or None)
+    assert sum(solution.length for solution in found) == len(text)
+    if found:
+        assert found[0].new
+        assert 0 <= outcome_efficiency(found) <= 1
+        assert 0 < process_efficiency(found) <= 1
+
+
+@pytest.mark.parametrize("text", ["\n" * 200_000, "but\n" * 50_000, "Wait. " * 40_000, ". but hmm " * 20_000])
+def test_long_texts_are_cut_in_linear_time(text: str) -> None:
+    assert [solution.length for solution in solutions(text, "", lambda piece: None)] == [len(text)]
