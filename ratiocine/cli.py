@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -36,6 +37,9 @@ def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn
     """Compose `conf/<verb>.yaml` with the command line, check it against `schema` and call `run`. Never returns."""
     for number in (signal.SIGTERM, signal.SIGINT):  # the second is ignored by default in a background job
         signal.signal(number, _interrupt)
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(help_text(verb))
+        sys.exit(0)
     try:
         sys.exit(_main(verb, schema, run))
     except BadInput as error:
@@ -82,6 +86,29 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
             raise _said_plainly(verb, error) or error from None
     # Outside Hydra, which would print about any exception in a voice of its own.
     return max([status, *(run(check(schema, values)) or 0 for values in configs)])
+
+
+def help_text(verb: str) -> str:
+    """The verb's primary config, which says what each key means, and what its groups hold."""
+    import yaml
+
+    text = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
+    groups = {g: v for d in yaml.safe_load(text).get("defaults", []) if isinstance(d, dict) for g, v in d.items()}
+    about, _, keys = text.partition("\n\n")
+    lines = [
+        about.splitlines()[0].removeprefix("# "),
+        "",
+        "Keys and their defaults; change one with key=value:",
+        "",
+        keys.rstrip(),
+    ]
+    for group, chosen in groups.items():
+        lines.append(textwrap.fill(
+            f"{group}={chosen}, or one of {', '.join(options(group))}" + ("; or a path" if group in BY_PATH else ""),
+            100, subsequent_indent="    ", break_on_hyphens=False,
+        ))  # fmt: skip
+    lines += ["", "-m sweeps values with commas, one process a job; --cfg job shows the composed configuration."]
+    return "\n".join(lines)
 
 
 def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:

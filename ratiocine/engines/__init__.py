@@ -11,12 +11,12 @@ from ratiocine.errors import BadInput
 from ratiocine.traces import Trace
 
 Message = Mapping[str, str]  # role, content
-Ability = Literal["logprobs", "prefix", "seed", "thinking", "token_ids"]
+Ability = Literal["logprobs", "prefix", "thinking"]
 
-# `seed`: the same request gives the same samples again. `thinking`: the template's own switch can be set.
+# `thinking`: the template's own switch can be set.
 ABILITIES: Mapping[str, frozenset[Ability]] = {
-    "transformers": frozenset({"logprobs", "prefix", "seed", "thinking", "token_ids"}),
-    "vllm": frozenset({"logprobs", "prefix", "seed", "thinking", "token_ids"}),
+    "transformers": frozenset({"logprobs", "prefix", "thinking"}),
+    "vllm": frozenset({"logprobs", "prefix", "thinking"}),
     "openai": frozenset({"thinking"}),
 }
 
