@@ -236,9 +236,11 @@ def _judge_math(question: dict[str, Any]) -> Answer:
 
 
 def _parse(text: str) -> Any:
+    """What math-verify makes of a text; nothing where it read a part (`\\lambda_{` of `\\lambda_{\\text{red}}`)."""
     from math_verify import parse
 
-    return parse(f"${text}$", parsing_timeout=None)
+    found = parse(f"${text}$", parsing_timeout=None)
+    return [] if any(isinstance(part, str) and part.count("{") != part.count("}") for part in found) else found
 
 
 def _judge_procedural(question: dict[str, Any]) -> Answer:

@@ -32,7 +32,9 @@ def _read(text: str) -> Value | None:
         return Text(words) if words else None
     if match := re.fullmatch(r"([0-9A-Fa-f]+)_\{?(\d+)\}?", plain):
         return Text(f"{match[1].upper()}_{match[2]}")
-    plain = _unitless(plain)
+    if SCIENTIFIC.fullmatch(plain):
+        return rational(Fraction(plain))
+    plain = SUBSCRIPT.sub(lambda match: f"_«{match[1] or match[2] or match[3]}»", _unitless(plain))
     if WORD.search(plain):
         return None
     try:
@@ -72,31 +74,47 @@ def normal(text: str) -> str:
     return " ".join(text.split()).rstrip(".").strip()
 
 
-WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{4,}")  # letters side by side are a product, but a word is none
+SCIENTIFIC = re.compile(r"[-+]?\d{1,40}(?:\.\d{1,40})?[eE][-+]?\d{1,3}")
+INDEX = r"\s*(\w{1,20}|\\odot|\\oplus|\\infty)\s*"
+SUBSCRIPT = re.compile(rf"_\s*(?:\{{\s*\\text\s*\{{{INDEX}\}}\s*\}}|\{{{INDEX}\}}|(\\odot|\\oplus)(?![A-Za-z]))")
+WORD = re.compile(r"(?<![A-Za-z\\«])[A-Za-z]{4,}")  # letters side by side are a product, but a word is none
 DEGREES = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\s*(?:\\degree|°)")
-UNIT = re.compile(r"(?<=[\d})])\s*(?:\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?\d\}?)?|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*)$")
+ORDINAL = re.compile(r"(?<=\d)\s*\^\s*\{?\s*\\text\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?")
+UNIT = re.compile(
+    r"(?<=[\d})])(?:(?:\s*[/*]?\s*\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?-?\d\}?)?){1,6}|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*)$"
+)
+CONDITION = re.compile(
+    r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when|provided)[^{}]*\}[^,=]*(?:\\neq?(?![A-Za-z])|[≠<>≤≥])[^,=]*$"
+)
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in\s*")
 
 
 def _unitless(text: str) -> str:
-    """A unit after a value does not count; nor does the name in `x \\in [0, 1]`."""
-    text = ELEMENT.sub("", DEGREES.sub("", text))
+    """A unit after a value does not count, nor a condition; nor does the name in `x \\in [0, 1]`."""
+    text = ELEMENT.sub("", DEGREES.sub("", ORDINAL.sub("", CONDITION.sub("", text))))
     words = re.sub(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<=[\s\d}),])(?:and|or)(?=[\s\d\\(-])", ",", text)
     return UNIT.sub("", re.sub(r",\s*,", ",", words))
 
 
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"|(?P<command>\\[A-Za-z]+|\\[{}%\\])|(?P<letter>[A-Za-zπθ∞√])|(?P<sign>[-+*/^_(){}\[\],;=&|!%∪±]))"
+    r"|(?P<command>\\[A-Za-z]+|\\[{}%\\])|(?P<letter>[A-Za-zπθ∞√])|(?P<index>_«[^»]*»)|(?P<sign>[-+*/^_(){}\[\],;=&|!%∪±]))"
 )
 CONSTANTS = {"\\pi": math.pi, "π": math.pi}
-GREEK = {f"\\{n}": n for n in ("alpha", "beta", "gamma", "delta", "theta", "lambda", "mu", "phi", "omega", "sigma", "rho")}
+NAMES = (
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega"
+    " Gamma Delta Theta Lambda Phi Psi Omega hbar ell"
+)
+GREEK = {f"\\{name}": name for name in NAMES.split()}
+ACCENTS = ("\\dot", "\\ddot", "\\vec", "\\hat", "\\bar", "\\tilde", "\\mathcal")
 FUNCTIONS = {
     "\\sin": cmath.sin, "\\cos": cmath.cos, "\\tan": cmath.tan, "\\ln": cmath.log,
     "\\log": lambda z: cmath.log(z) / math.log(10),
-    "\\exp": cmath.exp, "\\cot": lambda z: 1 / cmath.tan(z), "\\sec": lambda z: 1 / cmath.cos(z),
+    "\\exp": cmath.exp, "\\sinh": cmath.sinh, "\\cosh": cmath.cosh, "\\tanh": cmath.tanh,
+    "\\cot": lambda z: 1 / cmath.tan(z), "\\sec": lambda z: 1 / cmath.cos(z),
     "\\csc": lambda z: 1 / cmath.sin(z), "\\arctan": cmath.atan, "\\arcsin": cmath.asin, "\\arccos": cmath.acos,
 }  # fmt: skip
+FACTORS = {"\\frac", "\\sqrt", *CONSTANTS, *GREEK, *FUNCTIONS, *ACCENTS}
 ENVIRONMENT = re.compile(r"\\begin\s*\{([pbvBV]?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
 
 
@@ -269,8 +287,7 @@ class _Reader:
         if self.at >= len(self.tokens):
             return False
         kind, token = self.tokens[self.at]
-        commands = {"\\frac", "\\sqrt", *CONSTANTS, *GREEK, *FUNCTIONS}
-        return kind in ("number", "letter") or token in commands or token in ("(", "{")
+        return kind in ("number", "letter") or token in FACTORS or token in ("(", "{")
 
     def power(self) -> Number:
         value = self.atom()
@@ -317,13 +334,12 @@ class _Reader:
             name = GREEK.get(token, token)
             if name == "√":
                 return self.atom().root(2)
-            if self.take("_"):
-                kind, index = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
-                if kind not in ("number", "letter"):
-                    raise NotUnderstood
-                self.at += 1
-                name = f"{name}_{index}"
-            return variable(name)
+            return variable(name + self._index())
+        if token in ACCENTS:
+            inner = self._argument()
+            if len(inner.variables) != 1 or inner != variable(name := next(iter(inner.variables))):
+                raise NotUnderstood
+            return variable(f"{token} {name}{self._index()}")
         if token == "\\frac":
             return self._argument() / self._argument()
         if token == "\\sqrt":
@@ -345,6 +361,20 @@ class _Reader:
             self.need({"(": ")", "{": "}", "[": "]"}[token])
             return value
         raise NotUnderstood
+
+    def _index(self) -> str:
+        """The index that follows a name, as part of it; empty where there is none."""
+        kind, token = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
+        if kind == "index":
+            self.at += 1
+            return f"_{token[2:-1]}"
+        if token != "_":
+            return ""
+        kind, token = self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else ("", "")
+        if kind not in ("number", "letter"):
+            raise NotUnderstood
+        self.at += 2
+        return f"_{token}"
 
     def _operand(self) -> Number:
         """What a function is applied to: brackets, or factors side by side up to the next function (sin 2x cos x)."""
