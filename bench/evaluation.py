@@ -22,7 +22,7 @@ from ratiocine import cli, cost, models
 from ratiocine.engines import Request
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.models import ModelConfig
-from ratiocine.prompts import end_of_turn, prompt_text, user_text
+from ratiocine.prompts import end_of_turn, prompt_ids, prompt_text, user_text
 from ratiocine.sources import DataConfig, load
 
 CHUNKS = 4
@@ -57,6 +57,29 @@ def peer(lm: Any, requests: Sequence[Request], batch: int) -> dict[str, str]:
         for r in requests
     ]  # fmt: skip
     return dict(zip([r.id for r in requests], lm.generate_until(asked, disable_tqdm=True), strict=True))
+
+
+def continuous(model: Any, tokenizer: Any, requests: Sequence[Request]) -> dict[str, int]:
+    """transformers' own continuous batching; tokens written for each item. RuntimeError where it stops before the end."""
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    config = GenerationConfig(eos_token_id=end_of_turn(tokenizer), pad_token_id=end_of_turn(tokenizer), do_sample=False)
+    sizes = ContinuousBatchingConfig(num_blocks=256, max_batch_tokens=2048)
+    written: dict[str, int] = {}
+    with model.continuous_batching_context_manager(
+        generation_config=config, continuous_batching_config=sizes, timeout=5, warmup=False
+    ) as manager:
+        for r in requests:
+            manager.add_request(prompt_ids(tokenizer, r.messages), request_id=r.id, max_new_tokens=r.budget)
+        while len(written) < len(requests):
+            found = manager.get_result(timeout=1)
+            if found is not None and found.error is not None:
+                raise RuntimeError(found.error)
+            if found is not None and found.is_finished():
+                written[found.request_id] = len(found.generated_tokens)
+            elif found is None and not manager.is_running():
+                raise RuntimeError("continuous batching stopped before the end")
+    return written
 
 
 def seconds(work: Any, *arguments: Any) -> tuple[float, Any]:
@@ -128,6 +151,13 @@ def main() -> None:
     part = asked[:: max(1, len(asked) // 20)]
     mine, _ = seconds(ours, engine, part)
     default, _ = seconds(peer, lm, part, 1)
+    try:
+        stock.set_attn_implementation("sdpa")
+        batched, _ = seconds(continuous, stock, tokenizer, asked[:size])
+        against_continuous = round(batched / rows[0][0], 2)
+    except Exception as error:
+        print(f"transformers' continuous batching failed: {type(error).__name__} {error}", flush=True)
+        against_continuous = None
     total = sum(mine for mine, _ in rows)
     one_by_one = default / len(part) * len(asked)
     roof = roofline(engine.model, dtype, 64, 160)
@@ -138,7 +168,8 @@ def main() -> None:
         "ours": round(total, 1), "peer": round(sum(theirs for _, theirs in rows), 1), "peer_batch": best,
         "ratio": round(statistics.median(ratios), 2), "spread": [round(min(ratios), 2), round(max(ratios), 2)],
         "peer_default_extrapolated": round(one_by_one, 1), "ratio_to_default": round(one_by_one / total, 2),
-        "tokens_per_second": round(tokens / total), "roofline": {k: float(f"{v:.4g}") for k, v in roof.items()},
+        "ratio_to_continuous_batching": against_continuous, "tokens_per_second": round(tokens / total),
+        "roofline": {k: float(f"{v:.4g}") for k, v in roof.items()},
     }))  # fmt: skip
 
 

@@ -1,13 +1,15 @@
 """Answers made to hang, crash or fool a grader."""
 
+import json
 import os
 import random
 import resource
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from hostile import HOSTILE
+from hostile import HOSTILE, PEERS, digest
 
 from ratiocine import judges
 from ratiocine.grading import grade
@@ -68,6 +70,15 @@ def test_every_hostile_answer_in_every_place_is_judged_in_time() -> None:
 
 def test_there_are_two_hundred_different_cases() -> None:
     assert len(HOSTILE) == len(set(HOSTILE)) >= 200
+
+
+def test_each_case_is_known_to_break_a_public_grader_or_not_to() -> None:
+    """`python tests/hostile.py` tries every case on them; an empty entry is a case not known to break any."""
+    found = json.loads(Path(__file__).with_name("hostile.json").read_text(encoding="utf-8"))
+    assert found["cases"] == digest(), "the cases have changed: run python tests/hostile.py"
+    assert len(found["breaks"]) == len(HOSTILE)
+    assert all(broken.keys() <= PEERS.keys() for broken in found["breaks"])
+    assert sum(map(bool, found["breaks"])) >= 50
 
 
 def test_32_threads_at_once_each_get_their_verdict_in_time() -> None:
