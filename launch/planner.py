@@ -18,10 +18,11 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from distill import config as distill_config
 from eval import config as eval_config
@@ -32,7 +33,7 @@ from ratiocine.runs import run_hash
 from train import config as train_config
 
 VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "eval": eval_config}
-HEAVY = ("torch", "transformers.trainer", "peft", "datasets", "hydra")  # none of them starts a thread when it is imported
+HEAVY = ("torch", "transformers.trainer", "peft", "datasets", "hydra", "reasoning_gym")  # safe to fork after
 PARENT = re.compile(r"\{([\w.-]+)\}")
 
 
@@ -148,8 +149,13 @@ def _python(module: str, *arguments: str) -> int:
             os.kill(child, signal.SIGTERM)
             os.waitpid(child, 0)
             raise
-    status: object = 1
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a stage does not outlive its planner
+    become(module, arguments)
+
+
+def become(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Run as `python -m module arguments` does, and end this process as that would end."""
+    status: object = 1
     try:
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ import sitecustomize  # noqa: E402, F401  (the guard, in this process)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # test processes side by side share the cores
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+from forks import Forks  # noqa: E402
+
 os.environ["HF_HUB_OFFLINE"] = "0"  # the guard, not this switch, is what keeps the tests at home
 
 
@@ -39,9 +42,17 @@ def benchmarks() -> Path:
     return folder
 
 
-def command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+@lru_cache
+def forks() -> Forks:
+    """One for each test process, started when it is first needed."""
+    return Forks()
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
     """`python -m words…` in the checkout, as a user would."""
-    return subprocess.run([sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, timeout=600)
+    if sys.platform == "linux":
+        return forks().run(words)
+    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def done(*words: str) -> str:
