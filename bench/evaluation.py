@@ -1,8 +1,8 @@
 """python -m bench.evaluation [--dtype float32]: our engine beside lm-evaluation-harness's `hf` model, same items and budgets.
 
-SmolLM2-135M, greedy, over a mixed suite: short answers to the embedded families and long ones to grade-school word problems.
-The items are dealt into chunks that ours and the peer (at the batch size that is best for it) answer in turn; the peer's
-default (one row at a time) answers a part. A roofline says what a decode step could cost at best: the bytes that it must read
+SmolLM2-135M, greedy, over a mixed suite under one budget: short answers to the embedded families and long ones to grade-school
+word problems. The items are dealt into parts that ours and the peer (at the batch size that is best for it) answer in turn;
+the peer's default (one row at a time) answers a few. A roofline says what a decode step could cost at best: the bytes that it must read
 and the products that it must compute, at the rates that this process reaches.
 """
 
@@ -25,18 +25,19 @@ from ratiocine.models import ModelConfig
 from ratiocine.prompts import end_of_turn, prompt_ids, prompt_text, user_text
 from ratiocine.sources import DataConfig, load
 
-CHUNKS = 4
-SIZES = (8, 16, 32, 64)
+CHUNKS = 2
+BUDGET = 256
+SIZES = (16, 32, 64)
 
 
 def items(n_short: int, n_long: int) -> list[Request]:
-    """Short answers (budget 64) and long ones (budget 256), shuffled by id."""
+    """Problems with short and with long answers, shuffled by id."""
     found = []
-    for name, n, budget in (("demo", n_short, 64), ("gsm_symbolic", n_long, 256)):
+    for name, n in (("demo", n_short), ("gsm_symbolic", n_long)):
         data = cli.named("data", name, DataConfig)
         each = {family: f.model_copy(update={"test": n // len(data.families)}) for family, f in data.families.items()}
         problems = load(data.model_copy(update={"families": each}), "test").problems
-        found += [Request(f"{p.source}/{p.id}", ({"role": "user", "content": user_text(p)},), budget) for p in problems]
+        found += [Request(f"{p.source}/{p.id}", ({"role": "user", "content": user_text(p)},), BUDGET) for p in problems]
     return sorted(found, key=lambda request: request.stream(0).random())
 
 
@@ -132,7 +133,7 @@ def main() -> None:
     lm = HFLM(pretrained=stock, tokenizer=tokenizer, device=str(stock.device), batch_size=1)
     asked = items(options.short, options.long)
     size = -(-len(asked) // CHUNKS)
-    probe = asked[: size // 2]
+    probe = asked[: size // 3]
     ours(engine, probe[:4])
     peer(lm, probe[:4], 4)
     best = min(SIZES, key=lambda batch: seconds(peer, lm, probe, batch)[0])
@@ -148,7 +149,7 @@ def main() -> None:
         tokens += sum(written.values())
         rows.append((mine, theirs))
         print(f"chunk of {len(chunk)}: ours {mine:.1f} s, peer at batch {best} {theirs:.1f} s", flush=True)
-    part = asked[:: max(1, len(asked) // 20)]
+    part = asked[:: max(1, len(asked) // 12)]
     mine, _ = seconds(ours, engine, part)
     default, _ = seconds(peer, lm, part, 1)
     try:

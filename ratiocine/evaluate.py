@@ -87,7 +87,10 @@ def efficiency(problem: Problem, completion: str) -> list[float] | None:
         found = grade(problem, split(piece), limit=1.0)
         return None if found.extracted is None else found.verdict == "right"
 
-    found = overthinking.solutions(completion.replace(OPEN, "").replace(CLOSE, ""), user_text(problem), judge)
+    text = completion.replace(OPEN, "").replace(CLOSE, "")
+    if not text.strip():
+        return None
+    found = overthinking.solutions(text, user_text(problem), judge)
     return [overthinking.outcome_efficiency(found), overthinking.process_efficiency(found)]
 
 

@@ -24,7 +24,7 @@ from ratiocine import choices, judges, latex, numbers, values
 from ratiocine.numbers import RELATION, read_number, right_side
 from ratiocine.problems import LETTERS, Problem
 from ratiocine.prompts import Parts
-from ratiocine.wording import DENIED, STATED, folded, unwrapped
+from ratiocine.wording import BEFORE_DENIED, DENIED, STATED, folded, unwrapped
 
 QUICK = 4000  # characters of a response for which no pattern takes long
 LIMIT = judges.DEFAULT_LIMIT  # seconds for one symbolic judgement
@@ -48,8 +48,8 @@ Judgement = Literal["same", "different", "unreadable", "too_costly", "broken"]
 @dataclass(frozen=True)
 class Kind:
     """How one kind of answer is told usable as a reference, found in free text, and judged. `read` says whether a text *is*
-    an answer of this kind; `lead` what answer a statement begins with; `find` what else in a text could be meant, as (text,
-    reason)."""
+    an answer of this kind; `lead` what answer a statement begins with, the empty text where it takes that back; `find` what
+    else in a text could be meant, as (text, reason)."""
 
     usable: Callable[[Problem], bool]
     judge: Callable[[Problem, str, float], Judgement]
@@ -99,10 +99,11 @@ def _extracted(kind: Kind, problem: Problem, parts: Parts) -> tuple[str | None, 
     if problem.kind not in ("span", "string"):
         stated = [text for text in stated if not DENIED.match(text)]
     for text in reversed(stated[-20:]):
-        for candidate in (text, re.split(r"[.!;]?\*\*|[.!;](?:\s|$)|,\s", text, maxsplit=1)[0]):
-            if kind.read(problem, candidate.strip(" *")):
-                return candidate.strip(" *"), "stated"
+        if kind.read(problem, text.strip(" *")):
+            return text.strip(" *"), "stated"
         if (first := kind.lead(problem, text.strip(" *$:"))) is not None:
+            return (first, "stated") if first else (None, "no_answer")
+        if kind.read(problem, first := re.split(r"[.!;]?\*\*|[.!;](?:\s|$)|,\s", text, maxsplit=1)[0].strip(" *")):
             return first, "stated"
     if stated and (found := kind.find(problem, stated[-1])):
         return found[0], "stated"
@@ -149,12 +150,18 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
     """Equal text, then equal value as `latex` reads it, then sympy in a process of its own."""
     if _compact(reference) == _compact(answer):
         return "same"
-    if "=" in answer and "=" not in reference and not re.search(r"[,;]|" + RELATION.pattern, answer):
-        right = right_side(answer)
-        if right is None:
-            return "different"
-        answer = right
+    if "=" in answer and "=" not in reference:
+        if (solutions := _solutions(answer, ordered=reference.startswith("("))) is not None:
+            answer = solutions
+        elif not re.search(r"[,;]|" + RELATION.pattern, answer.rpartition("=")[2]):
+            right = right_side(answer)
+            if right is None:
+                return "different"
+            answer = right
     if len(MAGNITUDE.findall(answer[:1000])) != len(MAGNITUDE.findall(reference)):
+        return "different"
+    sides = [set(CONTRARY.findall(latex.as_words(text[:1000]))) for text in (reference, answer)]
+    if all(sides) and sides[0] != sides[1]:
         return "different"
     wanted, value = latex.read(reference), latex.read(answer)
     if wanted is not None and value is not None:
@@ -166,7 +173,36 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
             return "same" if words.text == latex.as_words(unwrapped(other)) else "different"
     if not answer or len(answer) > latex.MAX_LENGTH:
         return "unreadable"
+    if _several(answer) and not _several(reference):
+        return "different"  # sympy's reader takes one part and drops the others
     return judges.equivalent(reference, answer, limit)
+
+
+SOLUTIONS = re.compile(r"\s*(?:,?\s*\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:or|and)\s*\}|,?\s*\b(?:or|and)\b|[,;])\s*")
+SOLUTION = re.compile(r"([A-Za-z])(?:_\w)?\s*=\s*([^=]+)")
+CONTRARY = re.compile(
+    r"(?<![a-z])(?:a\.?m|p\.?m|increase|decrease|profit|loss|north|south|east|west|even|odd|true|false)(?![a-z])"
+)
+PARTS = re.compile(
+    r"\\(?:to|rightarrow|Rightarrow|implies|iff|mid|neg|n(?:eq?|less|gtr|ot\w*)|not)(?![A-Za-z])|≠|\\\\|\.\.\.|\\[lc]?dots"
+    r"|\\text\s*\{[^{}]*\}(?!\s*\^)[^A-Za-z^]*\d"
+)
+
+
+def _solutions(answer: str, *, ordered: bool) -> str | None:
+    """`x = 2 or x = 3` as `2, 3`, and, where a point is asked for, `x = 2, y = 3` as `(2, 3)`; None for anything else."""
+    found = [match for part in SOLUTIONS.split(answer.strip().strip("$")) if (match := SOLUTION.fullmatch(part))]
+    names, given = [match[1] for match in found], ", ".join(match[2] for match in found)
+    if len(found) < 2 or len(found) != len(SOLUTIONS.split(answer.strip().strip("$"))):
+        return None
+    if len(set(names)) == 1:
+        return given
+    return f"({given})" if ordered and names == sorted(set(names)) else None
+
+
+def _several(text: str) -> bool:
+    """Whether a text says more than one value: parts, a relation, an omission, words that make another of it."""
+    return PARTS.search(text) is not None or latex.hedged(latex.normal(text)) or "," in re.sub(r"\([^()]*\)|\d,\d{3}", "", text)
 
 
 def understood(problem: Problem) -> bool:
@@ -182,11 +218,13 @@ def _compact(text: str) -> str:
 
 
 def _last_formula(problem: Problem, text: str) -> tuple[str, str] | None:
-    found = numbers.MATH_IN_TEXT.findall(text)
-    if re.search(r"\$\s*or\s*\$", text[-400:]):
+    found = list(numbers.MATH_IN_TEXT.finditer(text))
+    if re.search(r"\$\s*or\s+(?:\w+\s+)?\$|\bbetween \$[^$]*\$ and \$", text[-400:]):
         return None  # a hedge
+    if found and BEFORE_DENIED.search(text[max(0, found[-1].start() - 60) : found[-1].start()]):
+        return None
     if found:
-        last = next(part for part in found[-1] if part)
+        last = next(part for part in found[-1].groups() if part)
         return last.rpartition("=")[2].strip() or last, "last_formula"
     return numbers.last_number(text)
 
@@ -302,7 +340,7 @@ KINDS: dict[str, Kind] = {
     "expression": Kind(usable=_has_reference, judge=_judge_expression, read=_short, find=_last_formula),
     "choice": Kind(
         usable=lambda p: p.reference is not None and len(p.reference) == 1 and p.reference in LETTERS[: len(p.choices)],
-        judge=_judge_choice, read=lambda p, text: choices.chosen(p, text) is not None,
+        judge=_judge_choice, read=lambda p, text: STATED.search(text[:4000]) is None and choices.chosen(p, text) is not None,
         find=choices.only_letter, lead=choices.first_letter,
     ),
     "span": Kind(usable=_has_reference, judge=_judge_span, read=_bare, find=_nothing, detail=_span_detail),

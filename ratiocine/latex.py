@@ -12,7 +12,20 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from ratiocine.values import Equation, Group, NotUnderstood, Number, Text, Value, constant, infinity, rational, valued, variable
+from ratiocine.values import (
+    INFINITE,
+    Equation,
+    Group,
+    NotUnderstood,
+    Number,
+    Text,
+    Value,
+    constant,
+    infinity,
+    rational,
+    valued,
+    variable,
+)
 
 MAX_LENGTH = 1000  # characters; a longer final answer is not read
 
@@ -28,13 +41,25 @@ def _read(text: str) -> Value | None:
     if not plain:
         return None
     if match := re.fullmatch(r"\\text\{([^{}]*)\}|([A-Za-z]{2,}(?: [A-Za-z]+)*)", plain):
+        if match[1] is not None and re.match(r"\s*\d", match[1]):
+            return _read(match[1])
         words = as_words(match[1] if match[1] is not None else match[2])
-        return Text(words) if words else None
+        if match[2] is None or len(words) > 3 or words in SMALL_WORDS:  # else letters side by side: a product
+            return Text(words) if words else None
     if match := re.fullmatch(r"([0-9A-Fa-f]+)_\{?(\d+)\}?", plain):
         return Text(f"{match[1].upper()}_{match[2]}")
+    if SPACED.fullmatch(plain):
+        return rational(Fraction(plain.replace(" ", "")))
     if SCIENTIFIC.fullmatch(plain):
         return rational(Fraction(plain))
-    plain = SUBSCRIPT.sub(lambda match: f"_«{match[1] or match[2] or match[3]}»", _unitless(plain))
+    if match := MIXED.fullmatch(plain):
+        whole, part = Fraction(match[2]), Fraction(int(match[3]), int(match[4]))
+        return rational(-whole - part if match[1] else whole + part)
+    if match := REPEATING.fullmatch(plain):
+        return _repeating(*match.groups())
+    if (interval := _inequality(plain)) is not None:
+        return interval
+    plain = indexed(_unitless(plain))
     if WORD.search(plain):
         return None
     try:
@@ -43,9 +68,48 @@ def _read(text: str) -> Value | None:
         return None
 
 
+def _repeating(sign: str, whole: str, fixed: str, period: str) -> Number:
+    nines = (10 ** len(period) - 1) * 10 ** len(fixed)
+    value = Fraction(f"{whole}.{fixed or 0}") + Fraction(int(period), nines)
+    return rational(-value if sign else value)
+
+
+def _inequality(text: str) -> Value | None:
+    """`x > 3` and `1 ≤ x < 2` as intervals, and several with `or` as their union; None for anything else."""
+    parts = re.split(r"\s*(?:\\text\s*\{\s*or\s*\}|\bor\b)\s*", text)
+    found = [_interval(part) for part in parts]
+    if None in found or len(found) > 6:
+        return None
+    return found[0] if len(found) == 1 else Group("union", tuple(value for value in found if value is not None))
+
+
+def _interval(text: str) -> Value | None:
+    text = text.replace("\\lt", "<").replace("\\gt", ">")
+    if match := re.fullmatch(r"([^<>≤≥=,]+)([<≤])\s*[A-Za-z]\s*([<≤])([^<>≤≥=,]+)", text):
+        low, high, ends = match[1], match[4], (match[2], match[3])
+    elif match := re.fullmatch(r"([^<>≤≥=,]+)([>≥])\s*[A-Za-z]\s*([>≥])([^<>≤≥=,]+)", text):
+        low, high, ends = match[4], match[1], (match[3], match[2])
+    elif match := re.fullmatch(r"[A-Za-z]\s*([<>≤≥])([^<>≤≥=,]+)", text):
+        low, high, ends = (
+            (match[2], "\\infty", (match[1], "<")) if match[1] in ">≥" else ("-\\infty", match[2], ("<", match[1]))
+        )
+    else:
+        return None
+    values = tuple(read(side) for side in (low, high))
+    if not all(isinstance(value, Number) and not value.variables - INFINITE for value in values):
+        return None
+    opening, closing = ("(" if ends[0] in "<>" else "["), (")" if ends[1] in "<>" else "]")
+    return Group("tuple", values, opening, closing)  # type: ignore[arg-type]
+
+
+def indexed(text: str) -> str:
+    """The text with each index as one mark: `x_{12}` and `\\lambda_{\\text{red}}` are names."""
+    return SUBSCRIPT.sub(lambda match: f"_«{match[1] or match[2] or match[3]}»", text)
+
+
 def as_words(text: str) -> str:
-    """A text as words are compared: case, spacing, a final stop and brackets around a letter do not matter."""
-    text = " ".join(text.casefold().split()).rstrip(".")
+    """A text as words are compared: case, spacing, an article, a final stop and brackets around a letter do not matter."""
+    text = re.sub(r"^(?:an?|the) (?=\w{3})", "", " ".join(text.casefold().split()).rstrip("."))
     return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
 
 
@@ -60,6 +124,13 @@ REWRITES = [
     (re.compile(r"\\(?:lbrace|\{)"), "\\\\{"),
     (re.compile(r"\\(?:rbrace|\})"), "\\\\}"),
     (re.compile(r"[−–]"), "-"),
+    (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
+    (re.compile(r"\\text\s*\{\s*percent\s*\}|(?<=\d)\s*percent\b"), r"\\%"),
+    (re.compile(r"÷"), "/"),
+    (re.compile(r"\*\*"), "^"),
+    (re.compile(r"²"), "^2"),
+    (re.compile(r"³"), "^3"),
+    (re.compile(r"(?<![A-Za-z\\])sqrt(?=\s*[({])"), r"\\sqrt"),
     (re.compile(r"\s*\{,\}\s*"), ","),
 ]
 
@@ -71,34 +142,78 @@ def normal(text: str) -> str:
     for pattern, new in REWRITES:
         text = pattern.sub(new, text)
     text = text.replace("\\$", "").replace("$", "").replace("\\(", "").replace("\\)", "").replace("\\[", "").replace("\\]", "")
-    return " ".join(text.split()).rstrip(".").strip()
+    text = " ".join(text.split())
+    return text if text.endswith("..") else text.removesuffix(".").strip()
 
 
-SCIENTIFIC = re.compile(r"[-+]?\d{1,40}(?:\.\d{1,40})?[eE][-+]?\d{1,3}")
+SMALL_WORDS = {
+    "yes",
+    "no",
+    "all",
+    "odd",
+    "one",
+    "two",
+    "six",
+    "ten",
+    "am",
+    "pm",
+    "is",
+    "it",
+    "on",
+    "in",
+    "or",
+    "and",
+    "sin",
+    "cos",
+    "tan",
+}
+# 2e-1 and 3e+2 may speak of Euler's number.
+SCIENTIFIC = re.compile(r"[-+]?\d{1,40}(?:\.\d{1,40})?[eE](?:\d{1,3}|[-+]\d{2,3}|-[3-9])|[-+]?\d{1,40}\.\d{1,40}[eE][-+]\d")
+MIXED = re.compile(r"(-?)\s*(\d{1,9}) (\d{1,9})/([1-9]\d{0,8})")
+REPEATING = re.compile(r"(-?)(\d{1,9})\.(\d{0,20})\s*\\(?:overline|bar)\s*\{(\d{1,20})\}")
 INDEX = r"\s*(\w{1,20}|\\odot|\\oplus|\\infty)\s*"
 SUBSCRIPT = re.compile(rf"_\s*(?:\{{\s*\\text\s*\{{{INDEX}\}}\s*\}}|\{{{INDEX}\}}|(\\odot|\\oplus)(?![A-Za-z]))")
 WORD = re.compile(r"(?<![A-Za-z\\«])[A-Za-z]{4,}")  # letters side by side are a product, but a word is none
 DEGREES = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\s*(?:\\degree|°)")
-ORDINAL = re.compile(r"(?<=\d)\s*\^\s*\{?\s*\\text\s*\{\s*(?:st|nd|rd|th)\s*\}\s*\}?")
+ORDINAL = re.compile(r"(?<=\d)(?:\s*\^\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?|(?:st|nd|rd|th)\b)")
+LABEL = re.compile(r"^\\text\s*\{[^{}]*\}\s*(?=[-\d\\(])")
+SPACED = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+HEDGE = re.compile(
+    r"\b(?:or|and|to|not|no|if|else|otherwise|because|minus|plus|times|half|halves|thirds?|fourths?|quarters?|squared|cubed|more|less"
+    r"|fewer|least|most|out|higher|lower|above|below|wrong|incorrect|negative|pi|i|k|invalid|impossible|maybe|perhaps|possibly)\b|\d",
+    re.IGNORECASE,
+)
+SHORT_UNIT = r"(?:[kcm]m|km/h|m/s|ft|mi|yd|k?g|mg|lbs?|oz|hrs?|mins?|secs?|mph|kph|m?[lL]|sq|Å)(?:\s*\^\s*\{?\d\}?|[²³])?"
 UNIT = re.compile(
-    r"(?<=[\d})])(?:(?:\s*[/*]?\s*\\text\s*\{[^{}]*\}(?:\s*\^\s*\{?-?\d\}?)?){1,6}|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*)$"
+    rf"(?:(?<=[\d}})])|(?<=\\pi))(?:\s*\\frac\s*\{{\s*\\text\s*\{{[^{{}}]*\}}\s*\}}\s*\{{\s*\\text\s*\{{[^{{}}]*\}}\s*\}}|(?:\s*[/*]?\s*\\text\s*\{{[^{{}}]*\}}(?:\s*\^\s*\{{?-?\d\}}?)?){{1,6}}|(?<=\d)\s*{SHORT_UNIT}|\s*\(?\\pmod\s*\{{?\s*\w+\s*\}}?\)?"
+    r"|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*)$"
 )
 CONDITION = re.compile(
-    r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when|provided)[^{}]*\}[^,=]*(?:\\neq?(?![A-Za-z])|[≠<>≤≥])[^,=]*$"
+    r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when|provided)[^{}]*\}(?:(?!\\text)[^,=])*(?:\\neq?(?![A-Za-z])|[≠<>≤≥])"
+    r"(?:(?!\\text)[^,=])*$|\s*,?\s*\(?[A-Za-z]\s*(?:\\neq?(?![A-Za-z])|≠)\s*-?[\w\\{}/]{1,20}\)?$"
 )
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in\s*")
 
 
 def _unitless(text: str) -> str:
     """A unit after a value does not count, nor a condition; nor does the name in `x \\in [0, 1]`."""
-    text = ELEMENT.sub("", DEGREES.sub("", ORDINAL.sub("", CONDITION.sub("", text))))
+    text = ELEMENT.sub("", DEGREES.sub("°", ORDINAL.sub("", CONDITION.sub("", text))))
+    if (label := LABEL.match(text)) and not hedged(label[0]):
+        text = text[label.end() :]
     words = re.sub(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<=[\s\d}),])(?:and|or)(?=[\s\d\\(-])", ",", text)
-    return UNIT.sub("", re.sub(r",\s*,", ",", words))
+    words = re.sub(r",\s*,", ",", words)
+    unit = UNIT.search(words)
+    return words if unit is None or hedged(unit[0]) else words[: unit.start()]
+
+
+def hedged(text: str) -> bool:
+    """Whether the words in a formula change what it says: another value, a multiple, a denial."""
+    return any(HEDGE.search(words) for words in re.findall(r"\\text\s*\{([^{}]*)\}", text))
 
 
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"|(?P<command>\\[A-Za-z]+|\\[{}%\\])|(?P<letter>[A-Za-zπθ∞√])|(?P<index>_«[^»]*»)|(?P<sign>[-+*/^_(){}\[\],;=&|!%∪±]))"
+    r"|(?P<command>\\[A-Za-z]+|\\[{}%\\])|(?P<letter>[A-Za-zπθ∞√])|(?P<index>_«[^»]*»)|(?P<sign>[-+*/^_(){}\[\],;=&|!%∪±°]))"
 )
 CONSTANTS = {"\\pi": math.pi, "π": math.pi}
 NAMES = (
@@ -114,6 +229,8 @@ FUNCTIONS = {
     "\\cot": lambda z: 1 / cmath.tan(z), "\\sec": lambda z: 1 / cmath.cos(z),
     "\\csc": lambda z: 1 / cmath.sin(z), "\\arctan": cmath.atan, "\\arcsin": cmath.asin, "\\arccos": cmath.acos,
 }  # fmt: skip
+INVERSE = {"\\sin": cmath.asin, "\\cos": cmath.acos, "\\tan": cmath.atan}
+CALLED = ("f", "g")  # letters that stand for functions where brackets follow
 FACTORS = {"\\frac", "\\sqrt", *CONSTANTS, *GREEK, *FUNCTIONS, *ACCENTS}
 ENVIRONMENT = re.compile(r"\\begin\s*\{([pbvBV]?matrix)\}(.*)\\end\s*\{\1\}", re.DOTALL)
 
@@ -124,7 +241,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.matrix = ENVIRONMENT.fullmatch(text)
         self.tokens: list[tuple[str, str]] = []
-        self.at = self.depth = 0
+        self.at = self.depth = self.angles = 0
         if self.matrix:
             return
         position = brackets = 0
@@ -297,6 +414,8 @@ class _Reader:
             value = rational(math.factorial(int(value.exact)))
         if self.take("^"):
             value = value ** self._argument(signed=True)
+        if self.take("°") and self.angles:  # a unit, but for what is applied to it
+            value = value * constant(math.pi / 180)
         if self.take("\\%", "%"):
             value = Number(value.exact, value.at, value.variables, percent=True)
         return value
@@ -334,6 +453,8 @@ class _Reader:
             name = GREEK.get(token, token)
             if name == "√":
                 return self.atom().root(2)
+            if name in CALLED and self.peek() == "(":
+                return self._call(name)
             return variable(name + self._index())
         if token in ACCENTS:
             inner = self._argument()
@@ -354,13 +475,22 @@ class _Reader:
         if token in FUNCTIONS:
             raised = self._argument(signed=True) if self.take("^") else None
             inner = self._operand()
-            value = valued((FUNCTIONS[token](z) for z in inner.at), inner.variables)
-            return value if raised is None else value**raised
+            inverse = raised is not None and raised.exact == -1 and token in INVERSE
+            apply = INVERSE[token] if inverse else FUNCTIONS[token]
+            value = valued(map(apply, inner.at), inner.variables)
+            return value if raised is None or inverse else value**raised
         if token in ("(", "{", "["):
             value = self.sum()
             self.need({"(": ")", "{": "}", "[": "]"}[token])
             return value
         raise NotUnderstood
+
+    def _call(self, name: str) -> Number:
+        """A function of which nothing is known but what it is applied to."""
+        inner, own = self.atom(), variable(name)
+        return valued(
+            (cmath.sin(z * a + a) + z * z / 7 for z, a in zip(inner.at, own.at, strict=True)), inner.variables | own.variables
+        )
 
     def _index(self) -> str:
         """The index that follows a name, as part of it; empty where there is none."""
@@ -378,11 +508,14 @@ class _Reader:
 
     def _operand(self) -> Number:
         """What a function is applied to: brackets, or factors side by side up to the next function (sin 2x cos x)."""
+        self.angles += 1
         if self.peek() in ("(", "{"):
-            return self.atom()
-        value = self.power()
-        while self._starts_a_factor() and self.peek() not in FUNCTIONS and self.peek() != "(":
-            value = value * self.power()
+            value = self.atom()
+        else:
+            value = self.power()
+            while self._starts_a_factor() and self.peek() not in FUNCTIONS and self.peek() != "(":
+                value = value * self.power()
+        self.angles -= 1
         return value
 
     def _deeper(self) -> None:

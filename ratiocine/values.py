@@ -7,11 +7,12 @@ that equal forms agree to rounding. `same` says None where that does not decide;
 from __future__ import annotations
 
 import cmath
-import math
+import hashlib
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Literal
 
 MAX_BITS = 4096  # of an exact integer
@@ -130,11 +131,12 @@ def constant(value: complex) -> Number:
     return valued((complex(value),) * POINTS)
 
 
+@lru_cache(maxsize=4096)
 def variable(name: str) -> Number:
-    """Positive values that have nothing to do with each other, so that roots and logarithms have their usual branch."""
-    seed = 1 + sum((i + 1) * ord(c) for i, c in enumerate(name))
-    golden = (5**0.5 - 1) / 2  # multiples of it, modulo 1, lie far apart
-    values = (0.6 + 1.9 * math.modf(seed * (k + 2) * golden)[0] for k in range(POINTS))
+    """Positive values that have nothing to do with those of another name, so that only equal forms agree, and roots and
+    logarithms have their usual branch."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    values = (0.6 + 1.9 * int.from_bytes(digest[7 * k : 7 * k + 7]) / (1 << 56) for k in range(POINTS))
     return Number(None, tuple(complex(value) for value in values), frozenset({name}))
 
 

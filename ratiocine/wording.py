@@ -9,17 +9,30 @@ STATED = re.compile(
     re.IGNORECASE,
 )
 DENIED = re.compile(r"(?:\w+n't|not|never|neither|incorrect|wrong)\b", re.IGNORECASE)
-STYLES = r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mathit|mathsf|boldsymbol|mbox)"
+STYLES = r"\\(?:text(?:bf|rm|it|sf|tt)?|math(?:rm|bf|it|sf|tt|cal)|boldsymbol|mbox|fbox|underline|emph)"
+# Just before an answer: it is denied, or only a bound.
+BEFORE_DENIED = re.compile(
+    r"(?:\b(?:not|never|neither|cannot|can't|no longer|maybe|but|except|eliminate|exclude|at least|at most)|n['’]t"
+    r"|\b(?:greater|more|less|fewer|larger|smaller) than)\s+(?:[\w'’]+\s+){0,2}[$(]*$",
+    re.IGNORECASE,
+)
 WRAPPED = re.compile(STYLES + r"\s*\{([^{}]*)\}")
 WRAPPER = re.compile(STYLES + r"\s*\{")
 
 
 def unwrapped(text: str) -> str:
     """The text without `\\text{…}` and the like, emphasis and math delimiters around it."""
-    text = WRAPPED.sub(r"\1", text.strip().strip("*$").strip())
+    text = WRAPPED.sub(r"\1", _undelimited(text))
     if (match := WRAPPER.match(text)) and text.endswith("}"):
         text = text[match.end() : -1]
-    return text.strip().strip("*$").strip()
+    return _undelimited(text)
+
+
+def _undelimited(text: str) -> str:
+    text = text.strip().lstrip("*$").strip()
+    while text.endswith(("*", "$")) and not text.endswith("\\$"):
+        text = text[:-1].rstrip()
+    return text
 
 
 def folded(text: str) -> str:

@@ -168,3 +168,77 @@ def test_a_trace_that_the_prompt_opened_and_nothing_closed_is_no_answer() -> Non
 ])  # fmt: skip
 def test_expressions_that_are_not_the_reference(reference: str, text: str) -> None:
     assert verdict("expression", reference, f"\\boxed{{{text}}}") == "wrong"
+
+
+@pytest.mark.parametrize(("reference", "text"), [
+    ("12", "V = 12\\text{ cm}^3"), ("12", "\\text{Area} = 12"), ("12", "x_{\\text{max}} = 12"), ("12", "m+n = 12"), ("12", "f(2)=12"),
+    ("12", "a_5 = 12"), ("12", "\\theta = 12^\\circ"), ("12", "m\\angle A = 12^\\circ"), ("12", "|AB| = 12"), ("12", "12^{\\text{th}}"),
+    ("12", "12 cm^2"), ("12", "\\text{12 ways}"), ("12", "\\text{about } 12"), ("12", "12 = x"), ("2,3", "x=2 \\text{ or } x=3"),
+    ("\\pm 3", "x = 3 \\text{ or } x = -3"), ("2,3", "x_1=2 \\text{ and } x_2=3"), ("(2,3)", "x=2, y=3"), ("10\\pi", "10\\pi \\text{ cm}^2"),
+    ("15000", "15,000 \\, \\text{kcal m}^{-2} \\text{ yr}^{-1}"), ("xy", "yx"), ("ab", "a \\times b"), ("\\arctan 2", "\\tan^{-1}(2)"),
+    ("\\frac12", "\\sin 30^\\circ"), ("90", "90^\\circ"), ("3.5", "3 1/2"), ("\\frac13", "0.\\overline{3}"), ("1e-5", "10^{-5}"),
+    ("3.83e35", "3.83 \\times 10^{35} \\text{ ergs/s}"), ("(3,\\infty)", "x>3"), ("[-2,5]", "-2\\le x\\le5"),
+    ("(-\\infty,-1)\\cup(2,\\infty)", "x<-1 \\text{ or } x>2"), ("\\frac{1}{2a}(\\exp{a*t}-\\exp{-a*t})", "\\frac{1}{a} \\sinh(at)"),
+    ("E_{1},E_{2}", "E_1, E_2"), ("\\lambda_{\\text{red}}/2", "\\frac12\\lambda_{red}"), ("x_{0}\\dot{x}_{0}", "\\dot{x}_0 x_0"),
+    ("\\frac{10^{5}L_{\\odot}}{M_{\\odot}^{6}}", "10^5 L_\\odot M_\\odot^{-6}"), ("\\frac{1}{4-a^2}", "A = \\frac{1}{4 - a^2}, \\quad \\text{for } a^2 \\neq 4"),
+    ("x+2", "x+2, x \\neq 2"), ("\\text{ellipse}", "\\text{an ellipse}"), ("-\\tau\\ln\\Delta", "\\tau \\ln(\\frac{1}{\\Delta})"),
+])  # fmt: skip
+def test_an_expression_may_be_written_otherwise(reference: str, text: str) -> None:
+    assert verdict("expression", reference, f"\\boxed{{{text}}}") == "right"
+
+
+@pytest.mark.parametrize(("reference", "text"), [
+    ("a+d", "b+c"), ("a-b", "c-d"), ("x_1", "u_2"), ("\\frac{a-b}{c-d}", "1"), ("s_n", "\\phi"), ("5", "5\\text{ (or 6)}"),
+    ("5", "5 \\text{ or more}"), ("5", "5\\text{ to 6 hours}"), ("5", "5 \\text{ out of 6}"), ("5", "5 \\text{ dollars and 50 cents}"),
+    ("6", "6\\text{ thirds}"), ("6", "6 \\text{ is wrong}"), ("10:30 \\text{ a.m.}", "10:30 \\text{ p.m.}"), ("5", "5\\text{ cm}, 6\\text{ cm}"),
+    ("3", "3 \\text{ ft } 4 \\text{ in}"), ("6", "\\neq 6"), ("6", "5 \\to 6"), ("3", "3 \\text{ if } x>0 \\text{ else } 4"), ("0.333", "0.333\\ldots"),
+    ("2f(x)", "f(2x)"), ("f(x)+f(y)", "f(x+y)"), ("\\lambda_{\\text{red}}/\\sqrt{2}", "\\lambda_{\\text{red}} \\sqrt{3 - 2\\sqrt{2}}"),
+    ("2", "e=2"), ("3", "-x=3"), ("3", "\\sqrt{x}=3"), ("2x+3", "x=2x+3"), ("300", "3e+2"), ("[2,\\infty)", "x>2"),
+])  # fmt: skip
+def test_what_a_reader_of_parts_would_take_for_the_reference(reference: str, text: str) -> None:
+    assert verdict("expression", reference, f"\\boxed{{{text}}}") == "wrong"
+
+
+@pytest.mark.parametrize("text", [
+    "(12)", "{12}", "12\\$", "Rs. 12", "₹12", "Total: 12", "12 (rounded)", "12 more", "12 times", "m+n=012", "10 ÷ 5 + 10 = 12", "12€",
+])  # fmt: skip
+def test_a_number_in_less_usual_dress(text: str) -> None:
+    assert verdict("number", "12", f"\\boxed{{{text}}}") == "right"
+
+
+@pytest.mark.parametrize("text", [
+    "The answer is 12\\sqrt{2}.", "The answer is 12π", "The answer is 12 and a half.", "The answer is 5 or 12.", "The answer is 12, or possibly 6.",
+    "It is between 5 and 12.", "The answer is 12 feet 7 inches.", "The answer is 12 minus 4.", "It is not 12.", "I don't think it's 12.",
+    "She earns $12 thousand.", "The answer is definitely not 12.", "x = 4 or x = 12", "The answer is 12, 13.", "from 3-12 pages", "It is 12π.",
+    "\\boxed{12K}", "\\boxed{12 maybe}", "\\boxed{12x}", "\\boxed{0.5, 12}",
+])  # fmt: skip
+def test_what_is_not_said_to_be_twelve(text: str) -> None:
+    assert verdict("number", "12", text) == "wrong"
+
+
+COLOURS = ("red", "green", "blue", "black")
+
+
+@pytest.mark.parametrize("text", [
+    "\\boxed{B, C}", "\\boxed{B,C}", "\\boxed{(B) or (C)}", "\\boxed{B. or C}", "\\boxed{B) no, C}", "\\boxed{B. Actually C}", "\\boxed{B. is wrong}",
+    "\\boxed{B. green or C. blue}", "\\boxed{(B) blue or black}", "The answer is B or C.", "The answer is B & C.", "Answer: B, C", "B is wrong.",
+    "It cannot be B.", "Anything but B.", "\\boxed{B. 17}",
+])  # fmt: skip
+def test_two_letters_are_no_choice(text: str) -> None:
+    assert verdict("choice", "B", text, COLOURS) == "wrong"
+
+
+@pytest.mark.parametrize(("reference", "text", "choices"), [
+    ("B", "B green", COLOURS), ("B", "B (green)", COLOURS), ("B", "Answer: B", COLOURS), ("B", "The answer is B", COLOURS), ("B", "{B}", COLOURS),
+    ("B", "\\bf B", COLOURS), ("B", "\\text{B}\\text{ green}", COLOURS), ("A", "12", ("12 km", "15 km")), ("A", "12", ("12 m/s", "15 m/s")),
+    ("A", "12", ("Rs. 12", "Rs. 15")), ("C", "2 : 3", ("1:2", "1:3", "2:3")), ("A", "3\\frac12", ("3 1/2", "2 1/2")), ("A", "\\sqrt{2}", ("sqrt(2)", "2")),
+    ("C", "0.05", ("5%", "20", "0.05")), ("D", "e", ("a", "b", "c", "e")), ("A", "x^2", ("x²", "x³")), ("B", "True,False", ("True, True", "True, False")),
+])  # fmt: skip
+def test_a_choice_in_less_usual_dress(reference: str, text: str, choices: tuple[str, ...]) -> None:
+    assert verdict("choice", reference, f"\\boxed{{{text}}}", choices) == "right"
+
+
+def test_a_long_text_that_is_no_unit_is_refused_at_once() -> None:
+    for tail in ("dollars every day at the farmers market, since 9 eggs", "a" * 900 + "!", "-" * 900 + "\n10"):
+        assert verdict("number", "5", f"The answer is 5 {tail}.") in ("right", "wrong")
+        assert read_number(f"5 {tail}") is None

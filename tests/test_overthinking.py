@@ -36,6 +36,7 @@ def test_what_comes_after_the_answer_counts_against_a_response() -> None:
     assert outcome == pytest.approx(len(first) / len(body))
     assert process == pytest.approx((len(first) + len(other) + 1) / len(body))
     assert efficiency(EGGS, f"<think>{first}</think>") == [1.0, 1.0]
+    assert efficiency(EGGS, "<think></think>") is None
     wrong = efficiency(EGGS, "<think>16 - 7 = 8. Wait, 16 - 7 = 10.</think>\\boxed{10}") or []
     assert wrong[0] == 0
 
