@@ -1,9 +1,10 @@
 """python -m bench.evaluation [--dtype float32]: our engine beside lm-evaluation-harness's `hf` model, same items and budgets.
 
 SmolLM2-135M, greedy, over a mixed suite under one budget: short answers to the embedded families and long ones to grade-school
-word problems. The items are dealt into parts that ours and the peer (at the batch size that is best for it) answer in turn;
-the peer's default (one row at a time) answers a few. A roofline says what a decode step could cost at best: the bytes that it must read
-and the products that it must compute, at the rates that this process reaches.
+word problems. The items are dealt into parts that ours and the peer answer in turn: the first part at every batch size of the
+peer's, of which the fastest counts and goes on. Its default (one row at a time) and transformers' continuous batching answer
+a few. A roofline says what a decode step could cost at best: the bytes that it must read and the products that it must
+compute, at the rates that this process reaches.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ratiocine.sources import DataConfig, load
 
 CHUNKS = 2
 BUDGET = 256
-SIZES = (16, 32, 64)
+SIZES = (64, 128, 32)
 
 
 def items(n_short: int, n_long: int) -> list[Request]:
@@ -133,34 +134,32 @@ def main() -> None:
     lm = HFLM(pretrained=stock, tokenizer=tokenizer, device=str(stock.device), batch_size=1)
     asked = items(options.short, options.long)
     size = -(-len(asked) // CHUNKS)
-    probe = asked[: size // 3]
-    ours(engine, probe[:4])
-    peer(lm, probe[:4], 4)
-    best = min(SIZES, key=lambda batch: seconds(peer, lm, probe, batch)[0])
-    rows, tokens = [], 0
-    for at in range(0, len(asked), size):
+    ours(engine, asked[:4])
+    peer(lm, asked[:4], 4)
+    rows, tokens, best = [], 0, 0
+    for number, at in enumerate(range(0, len(asked), size)):
         chunk = asked[at : at + size]
-        if (at // size) % 2:
-            theirs, _ = seconds(peer, lm, chunk, best)
-            mine, written = seconds(ours, engine, chunk)
-        else:
-            mine, written = seconds(ours, engine, chunk)
-            theirs, _ = seconds(peer, lm, chunk, best)
+        mine, written = seconds(ours, engine, chunk)
+        by_size = {batch: seconds(peer, lm, chunk, batch)[0] for batch in ([best] if best else SIZES)}
+        best = min(by_size, key=lambda batch: by_size[batch])
         tokens += sum(written.values())
-        rows.append((mine, theirs))
-        print(f"chunk of {len(chunk)}: ours {mine:.1f} s, peer at batch {best} {theirs:.1f} s", flush=True)
-    part = asked[:: max(1, len(asked) // 12)]
-    mine, _ = seconds(ours, engine, part)
-    default, _ = seconds(peer, lm, part, 1)
+        rows.append((mine, by_size[best]))
+        told = ", ".join(f"{spent:.1f} s at batch {batch}" for batch, spent in by_size.items())
+        print(f"part {number + 1} of {CHUNKS}, {len(chunk)} items: ours {mine:.1f} s, peer {told}", flush=True)
+    few = asked[:: max(1, len(asked) // 12)]
+    alone, _ = seconds(ours, engine, few)
+    default, _ = seconds(peer, lm, few, 1)
+    print(f"{len(few)} items: ours {alone:.1f} s, peer one by one {default:.1f} s", flush=True)
+    some = asked[:: max(1, len(asked) // 48)]
+    against_continuous = None
     try:
         stock.set_attn_implementation("sdpa")
-        batched, _ = seconds(continuous, stock, tokenizer, asked[:size])
-        against_continuous = round(batched / rows[0][0], 2)
+        batched, _ = seconds(continuous, stock, tokenizer, some)
+        against_continuous = round(batched / seconds(ours, engine, some)[0], 2)
     except Exception as error:
         print(f"transformers' continuous batching failed: {type(error).__name__} {error}", flush=True)
-        against_continuous = None
     total = sum(mine for mine, _ in rows)
-    one_by_one = default / len(part) * len(asked)
+    one_by_one = default / len(few) * len(asked)
     roof = roofline(engine.model, dtype, 64, 160)
     roof["step_seconds"] = step_seconds(engine, 64, 150)
     ratios = [theirs / mine for mine, theirs in rows]
