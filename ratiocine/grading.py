@@ -20,7 +20,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal
 
-from ratiocine import choices, judges, latex, numbers, values
+from ratiocine import choices, cleaning, judges, latex, numbers, values
 from ratiocine.numbers import RELATION, read_number, right_side
 from ratiocine.problems import LETTERS, Problem
 from ratiocine.prompts import Parts
@@ -160,7 +160,7 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
             answer = right
     if len(MAGNITUDE.findall(answer[:1000])) != len(MAGNITUDE.findall(reference)):
         return "different"
-    sides = [set(CONTRARY.findall(latex.as_words(text[:1000]))) for text in (reference, answer)]
+    sides = [set(CONTRARY.findall(cleaning.as_words(text[:1000]))) for text in (reference, answer)]
     if all(sides) and sides[0] != sides[1]:
         return "different"
     wanted, value = latex.read(reference), latex.read(answer)
@@ -170,7 +170,7 @@ def _compare(reference: str, answer: str, limit: float) -> Judgement:
             return "same" if equal else "different"
     for words, other in ((wanted, answer), (value, reference)):
         if isinstance(words, values.Text):
-            return "same" if words.text == latex.as_words(unwrapped(other)) else "different"
+            return "same" if words.text == cleaning.as_words(unwrapped(other)) else "different"
     if not answer or len(answer) > latex.MAX_LENGTH:
         return "unreadable"
     if _several(answer) and not _several(reference):
@@ -202,7 +202,11 @@ def _solutions(answer: str, *, ordered: bool) -> str | None:
 
 def _several(text: str) -> bool:
     """Whether a text says more than one value: parts, a relation, an omission, words that make another of it."""
-    return PARTS.search(text) is not None or latex.hedged(latex.normal(text)) or "," in re.sub(r"\([^()]*\)|\d,\d{3}", "", text)
+    return (
+        PARTS.search(text) is not None
+        or cleaning.hedged(cleaning.normal(text))
+        or "," in re.sub(r"\([^()]*\)|\d,\d{3}", "", text)
+    )
 
 
 def understood(problem: Problem) -> bool:
@@ -214,7 +218,7 @@ def understood(problem: Problem) -> bool:
 
 @lru_cache(maxsize=4096)
 def _compact(text: str) -> str:
-    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", latex.normal(text)) if len(text) <= latex.MAX_LENGTH else text
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", cleaning.normal(text)) if len(text) <= latex.MAX_LENGTH else text
 
 
 def _last_formula(problem: Problem, text: str) -> tuple[str, str] | None:

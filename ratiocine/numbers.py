@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from ratiocine import latex
+from ratiocine import cleaning, latex
 from ratiocine.values import Number, same
 from ratiocine.wording import BEFORE_DENIED, unwrapped
 
@@ -65,7 +65,7 @@ def _read_number(text: str) -> Fraction | None:
 
 def _literal(text: str) -> Fraction | None:
     """A number as it is written, with what may stand around it: no arithmetic is done for the writer."""
-    plain = latex.ORDINAL.sub("", latex.DEGREES.sub("", latex.normal(text))).replace("\\%", "%").replace("\\ ", " ")
+    plain = cleaning.ORDINAL.sub("", cleaning.DEGREES.sub("", cleaning.normal(text))).replace("\\%", "%").replace("\\ ", " ")
     plain = re.sub(r"^[({]+([^(){}]*)[)}]+$", r"\1", plain)
     plain = re.sub(r"\s*\((?!or\b|not\b)[A-Za-z ]*\)$", "", plain)
     match = LITERAL.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", plain).strip())
@@ -113,7 +113,9 @@ def right_side(text: str) -> str | None:
 
 def _names(side: str, right: str) -> bool:
     """Whether `side = right` says that what was asked for is `right`."""
-    plain = re.sub(r"\\(?!pi)([a-zA-Z]+)", lambda m: "θ" if m[0] in latex.GREEK else m[0], latex.indexed(latex.normal(side)))
+    plain = re.sub(
+        r"\\(?!pi)([a-zA-Z]+)", lambda m: "θ" if m[0] in latex.GREEK else m[0], cleaning.indexed(cleaning.normal(side))
+    )
     if len(side) <= 60 and (NAME.fullmatch(plain) or NAMED.fullmatch(plain)):
         letter = re.fullmatch(r"[a-df-zA-Z]", plain)
         return plain not in ("e", "i", "π", "\\pi") and not (
