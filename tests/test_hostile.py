@@ -78,7 +78,7 @@ def test_each_case_is_known_to_break_a_public_grader_or_not_to() -> None:
     assert found["cases"] == digest(), "the cases have changed: run python tests/hostile.py"
     assert len(found["breaks"]) == len(HOSTILE)
     assert all(broken.keys() <= PEERS.keys() for broken in found["breaks"])
-    assert sum(map(bool, found["breaks"])) >= 50
+    assert sum(map(bool, found["breaks"])) >= 40
 
 
 def test_32_threads_at_once_each_get_their_verdict_in_time() -> None:

@@ -225,6 +225,7 @@ class _Row:
     logprobs: list[float] = field(default_factory=list)
     seconds: float = 0.0
     stop: Literal["stop", "length"] | None = None
+    told: bool = False  # its trace has been given away
     random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -257,18 +258,18 @@ class _Batch:
         return all(hasattr(layer, "move") for layer in self.cache.layers)
 
     def take_ended(self) -> list[_Row]:
-        """Take out the rows that have ended, once they are enough to be worth it."""
+        """The rows that have ended since the last call. They leave the batch once they are enough to be worth it."""
         import torch
 
+        ended = [row for row in self.rows if row.stop is not None and not row.told]
+        for row in ended:
+            row.told = True
         going = [i for i, row in enumerate(self.rows) if row.stop is None]
-        self.room = False
-        if len(going) > LEFT * len(self.rows):
-            return []
-        ended = [row for row in self.rows if row.stop is not None]
-        self.rows = [self.rows[i] for i in going]
-        self.room = True
-        if self.rows:
-            self.keep(torch.tensor(going, device=self.mask.device))
+        self.room = len(going) <= LEFT * len(self.rows)
+        if self.room:
+            self.rows = [self.rows[i] for i in going]
+            if self.rows:
+                self.keep(torch.tensor(going, device=self.mask.device))
         return ended
 
     def keep(self, rows: torch.Tensor) -> None:
