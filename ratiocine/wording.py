@@ -12,7 +12,7 @@ DENIED = re.compile(r"(?:\w+n't|not|never|neither|incorrect|wrong)\b", re.IGNORE
 STYLES = r"\\(?:text(?:bf|rm|it|sf|tt)?|math(?:rm|bf|it|sf|tt|cal)|boldsymbol|mbox|fbox|underline|emph)"
 # Just before an answer: it is denied, or only a bound.
 BEFORE_DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|cannot|can't|no longer|maybe|but|except|eliminate|exclude|at least|at most)|n['’]t"
+    r"(?:\b(?:not|never|neither|cannot|can't|no longer|maybe|but|except|eliminate|exclude)|n['’]t"
     r"|\b(?:greater|more|less|fewer|larger|smaller) than)\s+(?:[\w'’]+\s+){0,2}[$(]*$",
     re.IGNORECASE,
 )
