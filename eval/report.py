@@ -80,9 +80,12 @@ def write(out: Path, text: str) -> None:
 def page(arms: Sequence[Arm]) -> str:
     """The HTML page. Everything that models wrote is escaped."""
     import jinja2
+    import markupsafe
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = tables.percent
+    environment.filters["bare"] = lambda value: f"{100 * value:.1f}"
+    environment.filters["broken"] = lambda name: markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>"))
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
     environment.filters["p"] = lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}"
     environment.filters["short"] = tables.short

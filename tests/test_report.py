@@ -62,7 +62,7 @@ def test_the_page_has_the_numbers(arms: list[str], tmp_path: Path) -> None:
     shown = done("eval.report", *arms, "--out", str(tmp_path / "r.html"))
     page = (tmp_path / "r.html").read_text()
     assert "55.0 %" in page  # 22 of 40 sums
-    assert "39.8 % – 69.3 %" in page  # its Wilson interval
+    assert "39.8 – 69.3" in page  # its Wilson interval
     assert "+50.0" in page  # 55 % − 5 %, paired
     assert "sums: gain seen (+50 points" in page
     assert "names: no difference decided by 20 problems (-5 points" in page
