@@ -57,7 +57,7 @@ ORDINAL = re.compile(r"(?<=\d)(?:\s*\^\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th
 LABEL = re.compile(r"^\\text\s*\{[^{}]*\}\s*(?=[-\d\\(])")
 HEDGE = re.compile(
     r"\b(?:or|and|to|not|no|if|else|otherwise|because|minus|plus|times|half|halves|thirds?|fourths?|quarters?|squared|cubed|more|less"
-    r"|fewer|least|most|out|higher|lower|above|below|wrong|incorrect|negative|pi|i|k|invalid|impossible|maybe|perhaps|possibly)\b|(?<![A-Za-z])\d",
+    r"|fewer|least|most|out|higher|lower|above|below|wrong|incorrect|negative|pi|i|k|invalid|impossible|maybe|perhaps|possibly)\b|(?<![A-Za-z^{-])\d",
     re.IGNORECASE,
 )
 SHORT_UNIT = r"(?:[kcm]m|km/h|m/s|ft|mi|yd|k?g|mg|lbs?|oz|hrs?|mins?|secs?|mph|kph|m?[lL]|sq|Å)(?:\s*\^\s*\{?\d\}?|[²³])?"

@@ -119,7 +119,7 @@ def _names(side: str, right: str) -> bool:
     if len(side) <= 60 and (NAME.fullmatch(plain) or NAMED.fullmatch(plain)):
         letter = re.fullmatch(r"[a-df-zA-Z]", plain)
         return plain not in ("e", "i", "π", "\\pi") and not (
-            letter and re.search(rf"(?<![A-Za-z\\]){plain}(?![A-Za-z])", right)
+            letter and re.search(rf"(?<![A-Za-z\\]){plain}(?![A-Za-z_])", right)
         )
     value = latex.read(side)
     if not isinstance(value, Number):

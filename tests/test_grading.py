@@ -173,7 +173,7 @@ def test_expressions_that_are_not_the_reference(reference: str, text: str) -> No
 @pytest.mark.parametrize(("reference", "text"), [
     ("12", "V = 12\\text{ cm}^3"), ("12", "\\text{Area} = 12"), ("12", "x_{\\text{max}} = 12"), ("12", "m+n = 12"), ("12", "f(2)=12"),
     ("12", "a_5 = 12"), ("12", "\\theta = 12^\\circ"), ("12", "m\\angle A = 12^\\circ"), ("12", "|AB| = 12"), ("12", "12^{\\text{th}}"),
-    ("12", "12 cm^2"), ("12", "\\text{12 ways}"), ("12", "\\text{about } 12"), ("12", "12 = x"), ("2,3", "x=2 \\text{ or } x=3"),
+    ("12", "12 cm^2"), ("12", "\\text{12 ways}"), ("12", "\\text{about } 12"), ("12", "12 = x"), ("0.006", "6 \\times 10^{-3} \\text{ m/s²}"), ("P_0+2", "P = 2 + P_0"), ("2,3", "x=2 \\text{ or } x=3"),
     ("\\pm 3", "x = 3 \\text{ or } x = -3"), ("2,3", "x_1=2 \\text{ and } x_2=3"), ("(2,3)", "x=2, y=3"), ("10\\pi", "10\\pi \\text{ cm}^2"),
     ("15000", "15,000 \\, \\text{kcal m}^{-2} \\text{ yr}^{-1}"), ("xy", "yx"), ("ab", "a \\times b"), ("\\arctan 2", "\\tan^{-1}(2)"),
     ("\\frac12", "\\sin 30^\\circ"), ("90", "90^\\circ"), ("3.5", "3 1/2"), ("\\frac13", "0.\\overline{3}"), ("1e-5", "10^{-5}"),
