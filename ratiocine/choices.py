@@ -67,8 +67,9 @@ def _explains(problem: Problem, index: int, text: str, *, bare: bool) -> bool:
 
 def _matches(problem: Problem, index: int, text: str) -> bool:
     """Whether `text` after a letter is that option's text, in words or in value."""
-    choice, inner = problem.choices[index], re.sub(r"^\((.*)\)$", r"\1", text.strip())
-    return _option(choice) == _option(inner) or _equal(choice, inner)
+    choice = problem.choices[index]
+    forms = (text, re.sub(r"^\((.*)\)$", r"\1", text.strip()))
+    return any(_option(choice) == _option(form) or _equal(choice, form) for form in forms)
 
 
 def _equal_number(choice: str, text: str) -> bool:

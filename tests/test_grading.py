@@ -230,7 +230,7 @@ def test_two_letters_are_no_choice(text: str) -> None:
 
 @pytest.mark.parametrize(("reference", "text", "choices"), [
     ("B", "B green", COLOURS), ("B", "B (green)", COLOURS), ("B", "Answer: B", COLOURS), ("B", "The answer is B", COLOURS), ("B", "{B}", COLOURS),
-    ("B", "\\bf B", COLOURS), ("B", "\\text{B}\\text{ green}", COLOURS), ("A", "12", ("12 km", "15 km")), ("A", "12", ("12 m/s", "15 m/s")),
+    ("B", "B. (I) and (IV )", ("(I) only", "(I) and (IV )")), ("B", "\\bf B", COLOURS), ("B", "\\text{B}\\text{ green}", COLOURS), ("A", "12", ("12 km", "15 km")), ("A", "12", ("12 m/s", "15 m/s")),
     ("A", "12", ("Rs. 12", "Rs. 15")), ("C", "2 : 3", ("1:2", "1:3", "2:3")), ("A", "3\\frac12", ("3 1/2", "2 1/2")), ("A", "\\sqrt{2}", ("sqrt(2)", "2")),
     ("C", "0.05", ("5%", "20", "0.05")), ("D", "e", ("a", "b", "c", "e")), ("A", "x^2", ("x²", "x³")), ("B", "True,False", ("True, True", "True, False")),
 ])  # fmt: skip
