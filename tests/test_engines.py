@@ -46,6 +46,13 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
     assert other["4", 2].token_ids != whole["4", 2].token_ids
 
 
+def test_a_trace_is_given_away_when_its_row_ends() -> None:
+    """What is stored is safe from a kill, though the row itself stays until moving the cache is worth it."""
+    engine = TransformersEngine(MODEL, TOKENIZER, 1)
+    first = next(engine.continue_([asked("short", budget=1), *(asked(f"long {i}", budget=20) for i in range(9))]))
+    assert [trace.id for trace in first] == ["short"]
+
+
 def test_samples_follow_the_models_distribution() -> None:
     """First tokens of 4,000 samples against the softmax of the logits, by the chi-squared test; with top_p only the fewest
     tokens that reach it."""

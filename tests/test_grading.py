@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratiocine import judges
 from ratiocine.grading import grade
 from ratiocine.numbers import read_number
 from ratiocine.problems import Problem
@@ -242,3 +243,8 @@ def test_a_long_text_that_is_no_unit_is_refused_at_once() -> None:
     for tail in ("dollars every day at the farmers market, since 9 eggs", "a" * 900 + "!", "-" * 900 + "\n10"):
         assert verdict("number", "5", f"The answer is 5 {tail}.") in ("right", "wrong")
         assert read_number(f"5 {tail}") is None
+
+
+def test_what_sympys_reader_takes_a_part_of_is_not_read() -> None:
+    red = "\\lambda_{\\text{red}}"
+    assert judges.equivalent(f"{red}/\\sqrt{{2}}", f"{red} \\sqrt{{3 - 2\\sqrt{{2}}}}", limit=60) != "same"

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratiocine.evaluate import efficiency
+from ratiocine.evaluate import efficiency, score, summary
 from ratiocine.overthinking import Solution, outcome_efficiency, process_efficiency, solutions
 from ratiocine.problems import Problem
+from ratiocine.traces import Trace
 
 # The example of arXiv 2412.21187: 13 solutions of "2 + 3", 901 tokens in all; the first is right, seven take a way of their own.
 NEW = [39, 109, 39, 29, 29, 19, 59]
@@ -59,3 +60,11 @@ def test_the_pieces_are_the_response(text: str) -> None:
 @pytest.mark.parametrize("text", ["\n" * 200_000, "but\n" * 50_000, "Wait. " * 40_000, ". but hmm " * 20_000])
 def test_long_texts_are_cut_in_linear_time(text: str) -> None:
     assert [solution.length for solution in solutions(text, "", lambda piece: None)] == [len(text)]
+
+
+def test_mode_flips_are_counted_where_a_mode_was_expected() -> None:
+    texts = ("<think>\n16 - 7 = 9\n</think>\n\n\\boxed{9}", "\\boxed{9}", "\\boxed{8}", "<think>\n\n</think>\n\n\\boxed{9}")
+    rows = [score(EGGS, Trace("t/p", text, "stop", 5, 5, 0.1), None) for text in texts]
+    assert [row["thought"] for row in rows] == [True, False, False, False]  # an empty block is no thought
+    for expected, share in ((False, 0.25), (True, 0.75), (None, None)):
+        assert summary([{**row, "expected": expected} for row in rows])["mode_flip"] == share
