@@ -34,15 +34,15 @@ def traces(requests: list[Request], **options) -> dict[tuple[str, int], Trace]:
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
-    requests = [asked(str(i), "x" * i, temperature=1.0, samples=(0, 1, 2), seed=3) for i in range(1, 9)]
+    requests = [asked(str(i), "x" * (i * i), temperature=1.0, samples=(0, 1, 2), seed=3) for i in range(1, 9)]
     whole = traces(requests)
     assert len(whole) == 24
     assert len({trace.token_ids for trace in whole.values()}) > 20
     for options in ({"batch": 1}, {"batch": 5}, {"tokens": 100}):
         assert {k: t.token_ids for k, t in traces(requests, **options).items()} == {k: t.token_ids for k, t in whole.items()}
-    alone = traces([asked("4", "x" * 4, temperature=1.0, samples=(2,), seed=3)])
+    alone = traces([asked("4", "x" * 16, temperature=1.0, samples=(2,), seed=3)])
     assert alone["4", 2].token_ids == whole["4", 2].token_ids
-    other = traces([asked("4", "x" * 4, temperature=1.0, samples=(2,), seed=4)])
+    other = traces([asked("4", "x" * 16, temperature=1.0, samples=(2,), seed=4)])
     assert other["4", 2].token_ids != whole["4", 2].token_ids
 
 

@@ -58,9 +58,9 @@ def growing_cache(config: Any) -> Any:
             kept = self.keys[rows, :, start:], self.values[rows, :, start:]
             self._hold([kept], kept[0].shape[-2], kept[0].shape[-2] + 64)
 
-        def join(self, other: GrowingLayer, width: int) -> None:
-            """Put the rows of another cache below, the last columns aligned."""
-            self._hold([(self.keys, self.values), (other.keys, other.values)], width, width + 64)
+        def join(self, others: Sequence[GrowingLayer], width: int) -> None:
+            """Put the rows of other caches below, the last columns aligned."""
+            self._hold([(layer.keys, layer.values) for layer in (self, *others)], width, width + 64)
 
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]

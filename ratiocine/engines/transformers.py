@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+ALIKE = 7 / 8  # a prompt shorter than this share of the longest is not read beside it: padding costs as much as words
 LEFT = 0.8  # share of a batch still going at which its ended rows are taken out: moving the cache costs about one step
 
 
@@ -60,6 +61,7 @@ class TransformersEngine:
         self.name = "transformers"
         self.model, self.tokenizer, self.stop_id = model, tokenizer, stop_id
         self.batch, self.tokens = batch, tokens
+        self.movable = _movable(growing_cache(model.config))
         if attention == "auto":
             attention = register_grouped_attention() if model.device.type == "cpu" else "sdpa"
         model.set_attn_implementation(attention)
@@ -106,7 +108,19 @@ class TransformersEngine:
         return joining
 
     def _read(self, asked: Sequence[_Asked], batch: _Batch | None) -> _Batch:
-        """Prefill: one forward pass over left-padded prompts, the first token of each row, and the rows as part of `batch`."""
+        """Prefill, prompts of like length together; their rows join `batch`."""
+        pieces: list[list[_Asked]] = []
+        for a in sorted(asked, key=lambda a: -len(a.prompt)):
+            if pieces and (len(a.prompt) >= ALIKE * len(pieces[-1][0].prompt) or not self.movable):
+                pieces[-1].append(a)
+            else:
+                pieces.append([a])
+        batches = [] if batch is None else [batch]
+        batches += [self._prefill(piece) for piece in pieces]
+        return batches[0].joined_by(batches[1:]) if len(batches) > 1 else batches[0]
+
+    def _prefill(self, asked: Sequence[_Asked]) -> _Batch:
+        """One forward pass over left-padded prompts, and the first token of each row."""
         import torch
 
         started = time.perf_counter()
@@ -128,7 +142,7 @@ class TransformersEngine:
             new.keep(which)
             logits = logits[which]
         self._append(new, logits, started)
-        return new if batch is None else batch.joined_by(new)
+        return new
 
     def _step(self, batch: _Batch) -> None:
         import torch
@@ -236,6 +250,11 @@ class _Row:
         return self.n_prompt + self.request.budget
 
 
+def _movable(cache: Any) -> bool:
+    """Whether its rows can be put beside another's: not with sliding windows."""
+    return all(hasattr(layer, "move") for layer in cache.layers)
+
+
 @dataclass
 class _Batch:
     """Rows decoded together: the mask over all columns of the cache, positions of the last forward pass, and the last token."""
@@ -250,12 +269,7 @@ class _Batch:
     @property
     def may_join(self) -> bool:
         """Whether rows have just left, and its cache can be put beside another."""
-        return self.room and self.movable
-
-    @property
-    def movable(self) -> bool:
-        """A cache with sliding windows is not."""
-        return all(hasattr(layer, "move") for layer in self.cache.layers)
+        return self.room and _movable(self.cache)
 
     def take_ended(self) -> list[_Row]:
         """The rows that have ended since the last call. They leave the batch once they are enough to be worth it."""
@@ -275,7 +289,7 @@ class _Batch:
     def keep(self, rows: torch.Tensor) -> None:
         """Keep these rows of mask, cache and positions; a row may be named more than once."""
         self.mask, self.positions, self.token = self.mask[rows], self.positions[rows], self.token[rows]
-        if not self.movable:
+        if not _movable(self.cache):
             self.cache.batch_select_indices(rows)
             return
         start = int(self.mask.any(0).nonzero()[0])
@@ -283,13 +297,18 @@ class _Batch:
         for layer in self.cache.layers:
             layer.move(rows, start)
 
-    def joined_by(self, new: _Batch) -> _Batch:
-        """Both batches as one, their last columns aligned."""
+    def joined_by(self, others: Sequence[_Batch]) -> _Batch:
+        """All batches as one, their last columns aligned. The others' caches are used up layer by layer, so that only one
+        layer is held twice."""
         import torch
 
-        width = max(self.mask.shape[1], new.mask.shape[1])
-        masks = [torch.nn.functional.pad(m, (width - m.shape[1], 0)) for m in (self.mask, new.mask)]
-        for layer, other in zip(self.cache.layers, new.cache.layers, strict=True):
-            layer.join(other, width)
-        positions = torch.cat([self.positions[:, -1:], new.positions[:, -1:]])
-        return _Batch(self.rows + new.rows, torch.cat(masks), positions, self.cache, torch.cat([self.token, new.token]))
+        batches = [self, *others]
+        width = max(batch.mask.shape[1] for batch in batches)
+        masks = [torch.nn.functional.pad(batch.mask, (width - batch.mask.shape[1], 0)) for batch in batches]
+        for index, layer in enumerate(self.cache.layers):
+            layer.join([batch.cache.layers[index] for batch in others], width)
+            for batch in others:
+                batch.cache.layers[index] = None
+        rows = [row for batch in batches for row in batch.rows]
+        positions = torch.cat([batch.positions[:, -1:] for batch in batches])
+        return _Batch(rows, torch.cat(masks), positions, self.cache, torch.cat([batch.token for batch in batches]))
