@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -31,7 +30,7 @@ PERCENTILES = (0, 25, 50, 75, 100)
 Point = dict[str, Any]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.budgets", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
     which = parser.add_mutually_exclusive_group()
@@ -40,19 +39,14 @@ def main() -> int:
     which.add_argument("--percentiles", nargs="+", type=float, metavar="P", help=f"of completion length; default {PERCENTILES}")
     parser.add_argument("--out", type=Path, default=Path("budgets.html"), help="the page; its numbers go beside it as .json")
     options = parser.parse_args()
-    try:
-        arms = load_arms(options.folders)
-        curves = {arm.label: curve(arm, options) for arm in arms}
-        write(options.out.with_suffix(".json"), json.dumps({"schema_version": 1, "curves": curves}, indent=2) + "\n")
-        write(options.out, page(curves, thinking=bool(options.max_thinking_tokens)))
-    except BadInput as error:
-        print(f"budgets: {error}", file=sys.stderr)
-        return 2
+    arms = load_arms(options.folders)
+    curves = {arm.label: curve(arm, options) for arm in arms}
+    write(options.out.with_suffix(".json"), json.dumps({"schema_version": 1, "curves": curves}, indent=2) + "\n")
+    write(options.out, page(curves, thinking=bool(options.max_thinking_tokens)))
     for label, points in curves.items():
         print(f"{label}\n{'cap':>10}{'tokens':>9}{'cut':>8}{'accuracy':>10}{'95 %':>18}")
         for p in points:
             print(f"{p['cap']:>10}{p['tokens']:>9.1f}{p['cut']:>8.0%}{p['accuracy']:>10.1%}{p['low']:>10.1%} – {p['high']:.1%}")
-    return 0
 
 
 def curve(arm: Arm, options: argparse.Namespace) -> list[Point]:
@@ -130,4 +124,4 @@ def page(curves: Mapping[str, Sequence[Point]], *, thinking: bool) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave("budgets", main)

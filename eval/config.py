@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import (
     BaseModel,
@@ -11,13 +11,13 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     field_validator,
     model_validator,
 )
 
 from ratiocine import cli, models, sources
+from ratiocine.engines.config import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import Device, ModelConfig
 from ratiocine.sources import DataConfig
@@ -28,33 +28,12 @@ class Root(BaseModel):
     root: str | None = None
 
 
-class EngineConfig(BaseModel):
-    """conf/engine says what each key means, and which of them an engine has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["transformers", "vllm", "openai"] = "transformers"
-    batch: PositiveInt = 128
-    tokens: PositiveInt = 1 << 16
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
-    url: str | list[str] = ""
-    model: str = ""
-    key_env: str = "OPENAI_API_KEY"
-    concurrency: PositiveInt = 64
-    timeout: PositiveFloat = 600
-    patience: PositiveFloat = 600
-    memory: PositiveFloat = 0.9
-
-    @property
-    def urls(self) -> list[str]:
-        return [self.url] if isinstance(self.url, str) else self.url
-
-
 class Config(BaseModel):
     """conf/eval.yaml says what each key means."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     model: ModelConfig
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = TransformersConfig()
     benchmarks: list[str]
     data: Root = Root()
     limit: PositiveInt | None = None

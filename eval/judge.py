@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ratiocine import cli
 from ratiocine.engines import Request
 from ratiocine.engines.openai import OpenAIEngine
-from ratiocine.errors import BadInput, Failure
+from ratiocine.errors import BadInput
 from ratiocine.progress import progress
 from ratiocine.prompts import split
 from ratiocine.runs import check_finished
@@ -36,7 +36,7 @@ INSTRUCTIONS = (
 )
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.judge", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
     parser.add_argument(
@@ -46,18 +46,13 @@ def main() -> int:
     parser.add_argument("--budget", type=int, default=1024, help="tokens that a judge may take (default: 1024)")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     options = parser.parse_args()
-    try:
-        found = judged(options)
-    except (BadInput, Failure) as error:
-        print(f"judge: {error}", file=sys.stderr)
-        return 2 if isinstance(error, BadInput) else 1
+    found = judged(options)
     for name, row in found["benchmarks"].items():
         low, high = row["ci95"]
         print(
             f"{name:18}{row['n']:>6}  rule {row['rule']:.1%}  jury {row['jury']:.1%}  agree {row['agreement']:.1%} "
             f"({low:.1%} – {high:.1%})  kappa {row['kappa']:.2f}"
         )
-    return 0
 
 
 def judged(options: argparse.Namespace) -> dict[str, Any]:
@@ -124,4 +119,4 @@ def compared(rows: Mapping[str, Mapping[str, Any]], jury: Mapping[str, bool]) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave("judge", main)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -27,17 +26,13 @@ from ratiocine.stats import interval
 from ratiocine.traces import read_pairs, read_traces
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.overlap", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
     parser.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="a finished `python -m distill` folder")
     parser.add_argument("--out", type=Path, help="a JSON file for the flagged problems and the scores")
     options = parser.parse_args()
-    try:
-        found = compare(options.folder, options.pairs)
-    except BadInput as error:
-        print(f"overlap: {error}", file=sys.stderr)
-        return 2
+    found = compare(options.folder, options.pairs)
     print(f"{'':18}{'n':>6}{'flagged':>9}{'exact':>7}{'13-gram':>9}{'fuzzy':>7}{'all':>9}{'without flagged':>26}")
     for name, row in found["benchmarks"].items():
         how, rest = row["flagged"], row["without"]
@@ -46,7 +41,6 @@ def main() -> int:
         print(f"{name:18}{row['all']['n']:>6}{counts}{row['all']['accuracy']:>9.1%}{without:>26}")
     if options.out is not None:
         options.out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
 
 
 def compare(folder: Path, pairs: Path) -> dict[str, Any]:
@@ -78,4 +72,4 @@ def _score(values: list[float]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave("overlap", main)

@@ -6,7 +6,6 @@ For when the grader has changed, or a reference was mended: same completions, ne
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -23,17 +22,12 @@ from ratiocine.runs import check_finished, open_run
 from ratiocine.traces import TraceStore, read_traces
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.regrade", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     options = parser.parse_args()
-    try:
-        regrade(options.folder, options.out)
-    except BadInput as error:
-        print(f"regrade: {error}", file=sys.stderr)
-        return 2
-    return 0
+    regrade(options.folder, options.out)
 
 
 def regrade(folder: Path, out: Path) -> None:
@@ -74,4 +68,4 @@ def regrade(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave("regrade", main)

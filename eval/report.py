@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +17,7 @@ import yaml
 
 from eval import tables
 from eval.tables import Arm, Difference, Expectation
+from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.runs import check_finished
 from ratiocine.traces import read_traces
@@ -25,19 +25,14 @@ from ratiocine.traces import read_traces
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.report", description="Compare finished evaluations in one page.")
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: report.html)")
     options = parser.parse_args()
-    try:
-        arms = load_arms(options.folders)
-        write(options.out, page(arms))
-    except BadInput as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
+    arms = load_arms(options.folders)
+    write(options.out, page(arms))
     print(terminal_table(arms))
-    return 0
 
 
 def load_arms(folders: Sequence[Path]) -> list[Arm]:
@@ -189,4 +184,4 @@ def terminal_table(arms: Sequence[Arm]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave("report", main)

@@ -1,6 +1,7 @@
 """The one entry of all verbs: argv → composed config → checked config → run, with one-line errors and exit codes.
 
-Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted. `-m` runs each job as a process of its own.
+Exit codes: 0 done, 2 bad input, 1 failure, 130 interrupted, 141 where nobody reads on. `-m` runs each job as a process of its
+own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -35,22 +36,31 @@ C = TypeVar("C", bound=BaseModel)
 
 def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn:
     """Compose `conf/<verb>.yaml` with the command line, check it against `schema` and call `run`. Never returns."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        leave(verb, lambda: print(help_text(verb)))
+    leave(verb, lambda: _main(verb, schema, run))
+
+
+def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
+    """Do `work` and exit with its status; what goes wrong is said in one line that begins with `name`."""
     for number in (signal.SIGTERM, signal.SIGINT):  # the second is ignored by default in a background job
         signal.signal(number, _interrupt)
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text(verb))
-        sys.exit(0)
     try:
-        sys.exit(_main(verb, schema, run))
+        status = work() or 0
+        sys.stdout.flush()
     except BadInput as error:
-        print(f"{verb}: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{name}: {error}", file=sys.stderr)
+        status = 2
     except Failure as error:
-        print(f"{verb}: {error}", file=sys.stderr)
-        sys.exit(1)
+        print(f"{name}: {error}", file=sys.stderr)
+        status = 1
     except KeyboardInterrupt:
-        print(f"{verb}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        print(f"{name}: interrupted", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:
@@ -166,27 +176,34 @@ def check(schema: type[C], values: Any) -> C:
 def _first_problem(schema: type[BaseModel], error: ValidationError) -> str:
     problems = error.errors()
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    key = ".".join(str(part) for part in problem["loc"])
+    key, known = _place(schema, problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = _keys(schema, problem["loc"][:-1])
         near = _nearest(str(problem["loc"][-1]), known) or f"; known: {', '.join(known)}"
         return f"unknown key '{key}'{near}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{key}={problem['input']!r}: {message}" if key else message
 
 
-def _keys(schema: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+def _place(schema: type[BaseModel], path: Sequence[int | str]) -> tuple[str, list[str]]:
+    """The key at which an error stands, and the keys known beside it. Where one of several schemas is told by its name, the
+    path holds that name, but the key does not."""
+    key: list[str] = []
+    known, below = sorted(schema.model_fields), [schema]
     for part in path:
-        field = schema.model_fields.get(str(part))
-        found = [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)] if field else []
-        if not found:
-            return []
-        schema = found[0]
-    return sorted(schema.model_fields)
+        if len(below) > 1:
+            below = [one for one in below if part in get_args(one.model_fields["name"].annotation)]
+            continue
+        key.append(str(part))
+        fields = below[0].model_fields if below else {}
+        known = sorted(fields)
+        if str(part) in fields:  # not a key of a mapping
+            types = _types(fields[str(part)].annotation)
+            below = [t for t in types if isinstance(t, type) and issubclass(t, BaseModel)]
+    return ".".join(key), known
 
 
 def _types(annotation: Any) -> list[Any]:
-    return list(getattr(annotation, "__args__", ())) or [annotation]
+    return list(get_args(annotation)) or [annotation]
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from ratiocine import cost, overthinking, stats
 from ratiocine.engines import Engine, Request
 from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
-from ratiocine.prompts import CLOSE, OPEN, prompt_text, split, user_text
+from ratiocine.prompts import CLOSE, OPEN, opens_thinking, prompt_text, split, user_text
 from ratiocine.traces import Trace
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def answered(
     """Scored rows of all requests, some at a time; a request's id is the key of its problem. `expected` says whether the model
     should think, where that is known."""
     opened = False
-    if tokenizer is not None and requests:  # some templates open the think block in the prompt
-        opened = prompt_text(tokenizer, requests[0].messages, requests[0].thinking).rstrip().endswith(OPEN)
+    if tokenizer is not None and requests:
+        opened = opens_thinking(prompt_text(tokenizer, requests[0].messages, requests[0].thinking))
     for traces in engine.continue_(requests):
         yield [{**score(problems[trace.id], trace, tokenizer, opened=opened), "expected": expected} for trace in traces]
 

@@ -17,14 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Literal
 
-from ratiocine import choices, cleaning, judges, latex, numbers, values
-from ratiocine.numbers import RELATION, read_number, right_side
+from ratiocine import choices, expressions, judges, latex, numbers
+from ratiocine.judges import Judgement
+from ratiocine.numbers import read_number
 from ratiocine.problems import LETTERS, Problem
 from ratiocine.prompts import Parts
-from ratiocine.wording import BEFORE_DENIED, DENIED, STATED, folded, unwrapped
+from ratiocine.wording import DENIED, STATED, folded, unwrapped
 
 QUICK = 4000  # characters of a response for which no pattern takes long
 LIMIT = judges.DEFAULT_LIMIT  # seconds for one symbolic judgement
@@ -39,10 +39,6 @@ class Grade:
     extracted: str | None
     reason: str
     detail: Mapping[str, float] = field(default_factory=dict)
-
-
-# What a judge can say of an extracted answer.
-Judgement = Literal["same", "different", "unreadable", "too_costly", "broken"]
 
 
 @dataclass(frozen=True)
@@ -121,10 +117,6 @@ def canonical(answer: str) -> str:
 
 # Numbers and mathematical expressions.
 
-MAGNITUDE = re.compile(
-    r"(?<=\d)\s*(?:\\text\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed|halves|minus|plus)\b"
-)
-
 
 def _judge_number(problem: Problem, answer: str, limit: float) -> Judgement:
     value = read_number(answer)
@@ -140,73 +132,10 @@ def _judge_expression(problem: Problem, answer: str, limit: float) -> Judgement:
     found: list[Judgement] = []
     assert problem.reference is not None
     for reference in (problem.reference, *problem.accepted):
-        found.append(_compare(reference, answer, limit))
+        found.append(expressions.compare(reference, answer, limit))
         if found[-1] == "same":
             return "same"
     return next((f for f in found if f != "different"), "different")
-
-
-def _compare(reference: str, answer: str, limit: float) -> Judgement:
-    """Equal text, then equal value as `latex` reads it, then sympy in a process of its own."""
-    if _compact(reference) == _compact(answer):
-        return "same"
-    if "=" in answer and "=" not in reference:
-        if (solutions := _solutions(answer, ordered=reference.startswith("("))) is not None:
-            answer = solutions
-        elif not re.search(r"[,;]|" + RELATION.pattern, answer.rpartition("=")[2]):
-            right = right_side(answer)
-            if right is None:
-                return "different"
-            answer = right
-    if len(MAGNITUDE.findall(answer[:1000])) != len(MAGNITUDE.findall(reference)):
-        return "different"
-    sides = [set(CONTRARY.findall(cleaning.as_words(text[:1000]))) for text in (reference, answer)]
-    if all(sides) and sides[0] != sides[1]:
-        return "different"
-    wanted, value = latex.read(reference), latex.read(answer)
-    if wanted is not None and value is not None:
-        equal = values.same(wanted, value)
-        if equal is not None:
-            return "same" if equal else "different"
-    for words, other in ((wanted, answer), (value, reference)):
-        if isinstance(words, values.Text):
-            return "same" if words.text == cleaning.as_words(unwrapped(other)) else "different"
-    if not answer or len(answer) > latex.MAX_LENGTH:
-        return "unreadable"
-    if _several(answer) and not _several(reference):
-        return "different"  # sympy's reader takes one part and drops the others
-    return judges.equivalent(reference, answer, limit)
-
-
-SOLUTIONS = re.compile(r"\s*(?:,?\s*\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:or|and)\s*\}|,?\s*\b(?:or|and)\b|[,;])\s*")
-SOLUTION = re.compile(r"([A-Za-z])(?:_\w)?\s*=\s*([^=]+)")
-CONTRARY = re.compile(
-    r"(?<![a-z])(?:a\.?m|p\.?m|increase|decrease|profit|loss|north|south|east|west|even|odd|true|false)(?![a-z])"
-)
-PARTS = re.compile(
-    r"\\(?:to|rightarrow|Rightarrow|implies|iff|mid|neg|n(?:eq?|less|gtr|ot\w*)|not)(?![A-Za-z])|≠|\\\\|\.\.\.|\\[lc]?dots"
-    r"|\\text\s*\{[^{}]*\}(?!\s*\^)[^A-Za-z^]*\d"
-)
-
-
-def _solutions(answer: str, *, ordered: bool) -> str | None:
-    """`x = 2 or x = 3` as `2, 3`, and, where a point is asked for, `x = 2, y = 3` as `(2, 3)`; None for anything else."""
-    found = [match for part in SOLUTIONS.split(answer.strip().strip("$")) if (match := SOLUTION.fullmatch(part))]
-    names, given = [match[1] for match in found], ", ".join(match[2] for match in found)
-    if len(found) < 2 or len(found) != len(SOLUTIONS.split(answer.strip().strip("$"))):
-        return None
-    if len(set(names)) == 1:
-        return given
-    return f"({given})" if ordered and names == sorted(set(names)) else None
-
-
-def _several(text: str) -> bool:
-    """Whether a text says more than one value: parts, a relation, an omission, words that make another of it."""
-    return (
-        PARTS.search(text) is not None
-        or cleaning.hedged(cleaning.normal(text))
-        or "," in re.sub(r"\([^()]*\)|\d,\d{3}", "", text)
-    )
 
 
 def understood(problem: Problem) -> bool:
@@ -214,23 +143,6 @@ def understood(problem: Problem) -> bool:
     if problem.kind != "expression" or problem.reference is None:
         return True
     return latex.read(problem.reference) is not None or judges.equivalent(problem.reference, problem.reference) == "same"
-
-
-@lru_cache(maxsize=4096)
-def _compact(text: str) -> str:
-    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", cleaning.normal(text)) if len(text) <= latex.MAX_LENGTH else text
-
-
-def _last_formula(problem: Problem, text: str) -> tuple[str, str] | None:
-    found = list(numbers.MATH_IN_TEXT.finditer(text))
-    if re.search(r"\$\s*or\s+(?:\w+\s+)?\$|\bbetween \$[^$]*\$ and \$", text[-400:]):
-        return None  # a hedge
-    if found and BEFORE_DENIED.search(text[max(0, found[-1].start() - 60) : found[-1].start()]):
-        return None
-    if found:
-        last = next(part for part in found[-1].groups() if part)
-        return last.rpartition("=")[2].strip() or last, "last_formula"
-    return numbers.last_number(text)
 
 
 # Multiple choice.
@@ -341,7 +253,9 @@ KINDS: dict[str, Kind] = {
         judge=_judge_number, read=lambda p, text: read_number(text) is not None,
         find=lambda p, text: numbers.last_number(text), lead=lambda p, text: numbers.first_number(text),
     ),
-    "expression": Kind(usable=_has_reference, judge=_judge_expression, read=_short, find=_last_formula),
+    "expression": Kind(
+        usable=_has_reference, judge=_judge_expression, read=_short, find=lambda p, text: expressions.last_formula(text),
+    ),
     "choice": Kind(
         usable=lambda p: p.reference is not None and len(p.reference) == 1 and p.reference in LETTERS[: len(p.choices)],
         judge=_judge_choice, read=lambda p, text: STATED.search(text[:4000]) is None and choices.chosen(p, text) is not None,

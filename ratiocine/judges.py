@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Answer = Literal["same", "different", "unreadable", "too_costly", "broken"]
+# What a judge can say of an answer.
+Judgement = Literal["same", "different", "unreadable", "too_costly", "broken"]
 DEFAULT_LIMIT = 5.0  # seconds of wall-clock for one question
 MEMORY = 1 << 30  # bytes of address space that a worker may have
 START = 60.0  # seconds to wait for the server on a busy machine
@@ -30,13 +31,13 @@ AT_ONCE = 32  # questions of one process that run at the same time
 QUICK = 0.25  # seconds after which a worker has to stand back behind quicker ones
 
 
-def equivalent(reference: str, answer: str, limit: float = DEFAULT_LIMIT) -> Answer:
+def equivalent(reference: str, answer: str, limit: float = DEFAULT_LIMIT) -> Judgement:
     """Whether two mathematical expressions are equal. `unreadable`: the answer does not parse; `too_costly`: no verdict within
     `limit` seconds; `broken`: the worker cannot judge even the reference against itself."""
     return _asked({"kind": "math", "reference": reference, "answer": answer}, limit)
 
 
-def procedural(dataset: str, entry: dict[str, Any], answer: str, limit: float = DEFAULT_LIMIT) -> Answer:
+def procedural(dataset: str, entry: dict[str, Any], answer: str, limit: float = DEFAULT_LIMIT) -> Judgement:
     """Whether reasoning-gym's own checker gives `answer` its full score for an item of `dataset`."""
     question = {"kind": "procedural", "reference": str(entry.get("answer")), "dataset": dataset, "entry": entry}
     return _asked({**question, "answer": answer}, limit)
@@ -219,7 +220,7 @@ def _work(connection: socket.socket) -> None:
 _parsed: dict[str, Any] = {}
 
 
-def _judge_math(question: dict[str, Any]) -> Answer:
+def _judge_math(question: dict[str, Any]) -> Judgement:
     from math_verify import verify
 
     reference = _parsed.get(question["reference"])
@@ -243,7 +244,7 @@ def _parse(text: str) -> Any:
     return [] if any(isinstance(part, str) and part.count("{") != part.count("}") for part in found) else found
 
 
-def _judge_procedural(question: dict[str, Any]) -> Answer:
+def _judge_procedural(question: dict[str, Any]) -> Judgement:
     from reasoning_gym.factory import get_score_answer_fn
 
     score = get_score_answer_fn(question["dataset"])

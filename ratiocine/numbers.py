@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from ratiocine import cleaning, latex
+from ratiocine import arithmetic, cleaning, latex
 from ratiocine.values import Number, same
 from ratiocine.wording import BEFORE_DENIED, unwrapped
 
@@ -114,7 +114,7 @@ def right_side(text: str) -> str | None:
 def _names(side: str, right: str) -> bool:
     """Whether `side = right` says that what was asked for is `right`."""
     plain = re.sub(
-        r"\\(?!pi)([a-zA-Z]+)", lambda m: "θ" if m[0] in latex.GREEK else m[0], cleaning.indexed(cleaning.normal(side))
+        r"\\(?!pi)([a-zA-Z]+)", lambda m: "θ" if m[0] in arithmetic.GREEK else m[0], cleaning.indexed(cleaning.normal(side))
     )
     if len(side) <= 60 and (NAME.fullmatch(plain) or NAMED.fullmatch(plain)):
         letter = re.fullmatch(r"[a-df-zA-Z]", plain)

@@ -115,6 +115,11 @@ def prompt_text(
     return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **switch)
 
 
+def opens_thinking(prompt: str) -> bool:
+    """Whether a prompt ends inside a think block: some templates open it themselves."""
+    return prompt.rstrip().endswith(OPEN)
+
+
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase,
     messages: str | Sequence[Mapping[str, str]],

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from conftest import ROOT, command, done
+from pydantic import BaseModel
 
 from distill.config import Config as Distill
 from distill.config import TeacherConfig
@@ -14,6 +16,7 @@ from eval.config import Config as Eval
 from launch.config import Config as Launch
 from launch.planner import plan
 from ratiocine import cli
+from ratiocine.engines.config import OpenAIConfig, TransformersConfig, VLLMConfig
 from ratiocine.families import FAMILIES
 from ratiocine.models import ModelConfig
 from ratiocine.sources import DataConfig
@@ -29,6 +32,19 @@ def test_every_group_file_is_valid(group: str, name: str) -> None:
     assert found.name == name
     if group == "data":
         assert set(found.families) <= set(FAMILIES)
+
+
+VERBS = {"distill": Distill, "train": Train, "eval": Eval, "launch": Launch}
+ENGINES = {"transformers": TransformersConfig, "vllm": VLLMConfig, "openai": OpenAIConfig}
+
+
+@pytest.mark.parametrize(("file", "schema"), [*VERBS.items(), *((f"engine/{name}", e) for name, e in ENGINES.items())])
+def test_conf_says_every_key_and_the_defaults_of_the_code(file: str, schema: type[BaseModel]) -> None:
+    said = yaml.safe_load((cli.CONF / f"{file}.yaml").read_text(encoding="utf-8"))
+    groups = {name for entry in said.pop("defaults", []) if isinstance(entry, dict) for name in entry}
+    assert set(schema.model_fields) == set(said) | groups
+    coded = {key: field.default for key, field in schema.model_fields.items() if not field.is_required() and key in said}
+    assert {key: d.model_dump() if isinstance(d, BaseModel) else d for key, d in coded.items()} == {k: said[k] for k in coded}
 
 
 @pytest.mark.parametrize("name", cli.options("model"))
@@ -93,6 +109,8 @@ BAD = {
     ("distill", "data=gsm8k", "teacher=reference"): "give a folder with local copies instead: data.root=DIR",
     ("eval", "model=tiny", "benchmarks=gsm9k"): "unknown benchmark 'gsm9k'",
     ("eval", "model=tiny", "benchmarks=[]"): "should name one benchmark or more",
+    ("eval", "model=tiny", "engine.batch=0"): "engine.batch=0: should be greater than 0",
+    ("eval", "model=tiny", "engine=openai", "engine.url=x", "engine.model=y", "+engine.batch=1"): "unknown key 'engine.batch'",
     ("eval", "model=qwen2.5-0.5b"): "cannot be reached from here",
     ("launch", "study=demoo"): "unknown study 'demoo'",
     ("eval.report", "no/such"): "no/such does not exist",

@@ -17,7 +17,7 @@ from ratiocine.engines.openai import OpenAIEngine
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
-from ratiocine.prompts import PLAIN, after_thinking, prompt_ids
+from ratiocine.prompts import PLAIN, after_thinking, opens_thinking, prompt_ids, prompt_text
 from ratiocine.traces import Trace, read_traces
 
 TINY = ModelConfig(name="tiny", kind="tiny")
@@ -105,6 +105,16 @@ def test_stop_strings_wait_for_the_end_of_thinking() -> None:
     assert trace.text.startswith(cut.text)
     assert trace.text[3:5] not in cut.text
     assert (cut.stop, cut.n_completion < 40) == ("stop", True)
+
+
+def test_stop_strings_wait_where_the_prompt_itself_opens_the_thinking() -> None:
+    tokenizer = models.load_tokenizer(TINY)
+    tokenizer.chat_template = str(tokenizer.chat_template).replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+    engine = TransformersEngine(MODEL, tokenizer, 1)
+    [[trace]] = engine.continue_([asked("a", budget=40)])
+    [[same]] = engine.continue_([asked("a", budget=40, stop=(trace.text[3:5],))])
+    assert opens_thinking(prompt_text(tokenizer, "Hello"))
+    assert same.text == trace.text
 
 
 def test_the_plain_template_is_text_that_ends_with_the_end_token() -> None:

@@ -1,9 +1,12 @@
 """The report through its real command, over small evaluations with known counts."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import command, done
+from conftest import ROOT, command, done
 
 from eval import tables
 from ratiocine.evaluate import scores
@@ -47,6 +50,16 @@ def arm(out: Path, ratio: float | None, sums: int, names: int, *, budget: int = 
         decoding={"temperature": 0.0, "top_p": 1.0, "samples": 1},
     )
     return out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(arms: list[str], tmp_path: Path) -> None:
+    ends = os.pipe()
+    os.close(ends[0])
+    words = [sys.executable, "-m", "eval.report", *arms, "--out", str(tmp_path / "report.html")]
+    left = subprocess.run(words, cwd=ROOT, stdout=ends[1], stderr=subprocess.PIPE, text=True)
+    os.close(ends[1])
+    assert (left.returncode, left.stderr) == (141, "")
+    assert (tmp_path / "report.html").exists()
 
 
 @pytest.fixture

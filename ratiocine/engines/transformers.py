@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ratiocine.engines import Request
 from ratiocine.engines.decoding import growing_cache, register_grouped_attention
-from ratiocine.prompts import after_thinking, prompt_ids
+from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
 from ratiocine.traces import Trace
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ALIKE = 7 / 8  # a prompt shorter than this share of the longest is not read beside it: padding costs as much as words
-LEFT = 0.8  # share of a batch still going at which its ended rows are taken out: moving the cache costs about one step
+LEFT = 0.9  # share of a batch still going at which its ended rows are taken out: moving the cache costs less than one step
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class _Asked:
 
     request: Request
     prompt: tuple[int, ...]
+    opened: bool  # it ends inside a think block
 
     @property
     def rows(self) -> int:
@@ -92,8 +93,9 @@ class TransformersEngine:
     def _asked(self, request: Request) -> Iterator[_Asked]:
         """The request, in parts where it has more samples than a batch has rows."""
         prompt = prompt_ids(self.tokenizer, request.messages, request.prefix, request.thinking)
+        opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
         for at in range(0, len(request.samples), self.batch):
-            yield _Asked(replace(request, samples=request.samples[at : at + self.batch]), tuple(prompt))
+            yield _Asked(replace(request, samples=request.samples[at : at + self.batch]), tuple(prompt), opened)
 
     def _joining(self, waiting: deque[_Asked], batch: _Batch | None) -> list[_Asked]:
         """The next waiting requests for which there is room."""
@@ -134,7 +136,7 @@ class TransformersEngine:
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         new = _Batch([], mask, positions, growing_cache(self.model.config))
         logits = self._forward(new, ids.to(device))
-        new.rows = [_Row(a.request, sample, len(a.prompt)) for a in asked for sample in a.request.samples]
+        new.rows = [_Row(a.request, sample, len(a.prompt), a.opened) for a in asked for sample in a.request.samples]
         if len(new.rows) > len(asked):
             copies = torch.tensor([a.rows for a in asked], device=device)
             which = torch.repeat_interleave(torch.arange(len(asked), device=device), copies)
@@ -188,7 +190,7 @@ class TransformersEngine:
 
     def _stopped_at(self, row: _Row) -> int | None:
         """Where in its text the first stop string after the thinking stands."""
-        prefix = row.request.prefix
+        prefix = OPEN * row.opened + row.request.prefix
         at = after_thinking(prefix + self._text(row), row.request.stop)
         return None if at is None else max(0, at - len(prefix))
 
@@ -235,6 +237,7 @@ class _Row:
     request: Request
     sample: int
     n_prompt: int
+    opened: bool
     output: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     seconds: float = 0.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratiocine.engines import Request
 from ratiocine.errors import BadInput
-from ratiocine.prompts import after_thinking, prompt_ids
+from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
 from ratiocine.traces import Trace
 
 if TYPE_CHECKING:
@@ -58,9 +58,12 @@ class VLLMEngine:
     def _trace(self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float) -> Trace:
         ids = tuple(output.token_ids)
         text = self.tokenizer.decode(ids[:-1] if ids and ids[-1] == self.stop_id else ids, skip_special_tokens=False)
-        at = after_thinking(request.prefix + text, request.stop)
-        if at is not None:
-            text = text[: max(0, at - len(request.prefix))]
+        at = None
+        if request.stop:
+            opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
+            before = OPEN * opened + request.prefix
+            at = after_thinking(before + text, request.stop)
+            text = text if at is None else text[: max(0, at - len(before))]
         logprobs = None
         if request.logprobs:
             logprobs = tuple(round(of[token].logprob, 5) for of, token in zip(output.logprobs, ids, strict=True))
