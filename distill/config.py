@@ -2,32 +2,134 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 
-from ratiocine import models, sources
-from ratiocine.models import ModelConfig
+from ratiocine import cli, models, sources
+from ratiocine.engines.config import EngineConfig
+from ratiocine.models import Device, ModelConfig
 from ratiocine.sources import DataConfig
+from ratiocine.traces import MODES, Mode
+
+TopP = Annotated[float, Field(gt=0, le=1)]
+Verify = Literal["both", "reasoning", "either", "none"]
+Pick = Literal["first", "shortest", "majority"]
 
 
 class TeacherConfig(BaseModel):
-    """conf/teacher: `oracle` solves the embedded families; `reference` gives a data set's own worked solutions."""
+    """conf/teacher: `oracle` solves the embedded families, `reference` gives a data set's own worked solutions; the others are
+    models behind an `engine`, and `model` is what a local engine loads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["oracle", "reference"]
+    name: Literal["oracle", "reference", "openai", "transformers", "vllm"]
+    engine: EngineConfig | None = None
+    model: str | None = None
+
+
+class AskConfig(BaseModel):
+    """What is different in one mode: the chat template's switch, the messages, the name of the served model, or the decoding.
+    `trace` says where a reasoning answer has its trace: in think tags, or in the steps before its last paragraph."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    thinking: bool | None = None
+    system: str = ""
+    user: str = "{prompt}"
+    model: str | None = None
+    temperature: NonNegativeFloat | None = None
+    top_p: TopP | None = None
+    trace: Literal["tags", "steps"] = "tags"
+
+    @field_validator("user")
+    @classmethod
+    def _holds_the_prompt(cls, value: str) -> str:
+        try:
+            if value.format(prompt="\x1f").count("\x1f") == 1:
+                return value
+        except (LookupError, ValueError):
+            pass
+        raise ValueError("should hold {prompt} once, and other braces doubled")
+
+
+class SwitchConfig(BaseModel):
+    """conf/switch: how a teacher is told to answer directly and how to reason."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    ift: AskConfig = AskConfig()
+    reasoning: AskConfig = AskConfig()
+
+    @model_validator(mode="after")
+    def _tells_the_modes_apart(self) -> SwitchConfig:
+        if self.ift == self.reasoning:
+            raise ValueError("should ask differently in the two modes")
+        return self
+
+    def mode(self, mode: Mode) -> AskConfig:
+        return self.ift if mode == "ift" else self.reasoning
 
 
 class Config(BaseModel):
+    """conf/distill.yaml says what each key means."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
     teacher: TeacherConfig
+    switch: SwitchConfig
     data: DataConfig
     model: ModelConfig
     limit: PositiveInt | None = None
+    samples: PositiveInt = 1
+    pick: Pick = "first"
+    verify: Verify = "both"
+    budget: PositiveInt = 8192
+    temperature: NonNegativeFloat = 0.6
+    top_p: TopP = 0.95
+    answers: str = "runs/answers.sqlite"
+    dtype: models.Dtype = "auto"
+    device: Device = "auto"
+    threads: PositiveInt | None = None
     seed: int = 0
     out: str | None = None
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        for mode in (self.switch.ift, self.switch.reasoning):
+            greedy = (self.temperature if mode.temperature is None else mode.temperature) == 0
+            if self.samples > 1 and greedy:
+                raise ValueError(f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times")
+            if mode.model is not None and self.teacher.name != "openai":
+                raise ValueError(f"switch.ift.model and switch.reasoning.model are for teacher=openai, not {self.teacher.name}")
+        return self
+
+    def confounds(self) -> list[str]:
+        """What differs between the modes beside thinking: reasons other than the trace for one side to be better."""
+        a, b = self.switch.ift, self.switch.reasoning
+        return [key for key in ("model", "temperature", "top_p") if getattr(a, key) != getattr(b, key)]
+
+
+def teacher_model(config: Config) -> ModelConfig | None:
+    """What a local engine loads: a name from conf/model, a folder or a hub id."""
+    name = config.teacher.model
+    if name is None:
+        return None
+    if "/" in name:
+        return ModelConfig(name="local", path=name)
+    return cli.named("model", name, ModelConfig)
+
+
+def teacher_name(config: Config, mode: Mode) -> str:
+    """The model that answers in this mode, by content where it is here, else by the name that its server gives it."""
+    model = teacher_model(config)
+    if model is not None:
+        return models.fingerprint(model)
+    assert config.teacher.engine is not None
+    assert config.teacher.engine.name == "openai"
+    return config.switch.mode(mode).model or config.teacher.engine.model
+
 
 def inputs(config: Config) -> dict[str, str]:
-    """Content hashes of what a run reads."""
-    return {"data": sources.fingerprint(config.data, "train"), "tokenizer": models.fingerprint(config.model)}
+    """Content hashes of what a run reads, and the names of the models that answer."""
+    found = {"data": sources.fingerprint(config.data, "train"), "tokenizer": models.fingerprint(config.model)}
+    if config.teacher.engine is not None:
+        found |= {f"teacher:{mode}": teacher_name(config, mode) for mode in MODES}
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +11,15 @@ import yaml
 
 from eval.benchmarks import load
 from eval.config import Config, inputs
-from ratiocine import cost, models
-from ratiocine.engines import Ability, Engine, Request, require
-from ratiocine.errors import BadInput
+from ratiocine import cost
+from ratiocine.engines.start import start
 from ratiocine.evaluate import answered, scores
 from ratiocine.progress import progress
-from ratiocine.prompts import end_of_turn, prompt_text
 from ratiocine.runs import Run, check_finished, open_run
 from ratiocine.traces import TraceStore
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 WARN = 0.05  # share of truncated completions from which a budget is called too small
 
@@ -37,7 +34,11 @@ def evaluate(config: Config) -> Run:
     store = TraceStore(run.out / "traces.partial.jsonl")
     done = {(row["key"], row["sample"]) for row in store.rows}
     requests = suite.requests(config, done)
-    engine, tokenizer, facts = _engine(config, requests)
+    started_with = start(
+        config.engine, config.model, needed={ability for request in requests for ability in request.needs()},
+        dtype=config.dtype, device=config.device, threads=config.threads,
+    )  # fmt: skip
+    engine, tokenizer, facts = started_with.engine, started_with.tokenizer, started_with.facts
     started = time.perf_counter()
     with progress(len(suite.problems) * config.samples, "eval", "answers") as bar:
         bar.update(len(done))
@@ -61,40 +62,6 @@ def evaluate(config: Config) -> Run:
     _print(result)
     _warn(result)
     return run
-
-
-def _engine(config: Config, requests: list[Request]) -> tuple[Engine, PreTrainedTokenizerBase | None, dict[str, Any]]:
-    """The engine asked for, its tokenizer where that is here, and what is to be known of the model: dtype, attention, shape."""
-    wanted: set[Ability] = {ability for request in requests for ability in request.needs()}
-    require(config.engine.name, wanted)
-    e = config.engine
-    if e.name == "openai":
-        from ratiocine.engines.openai import OpenAIEngine
-
-        served = OpenAIEngine(
-            e.urls, e.model, key_env=e.key_env, concurrency=e.concurrency, timeout=e.timeout, patience=e.patience
-        )
-        served.check()
-        return served, None, {"dtype": None, "attention": None, "shape": None}
-    models.prepare_process(config.threads)
-    tokenizer = models.load_tokenizer(config.model)
-    stop = end_of_turn(tokenizer)
-    for request in requests[:1]:
-        prompt_text(tokenizer, request.messages, request.thinking)  # a template that cannot do it says so here
-    if e.name == "vllm":
-        from ratiocine.engines.vllm import VLLMEngine
-
-        folder = models.locate(config.model)
-        if folder is None:
-            raise BadInput(f"engine=vllm reads a model folder, which model={config.model.name} has not")
-        fast = VLLMEngine(folder, tokenizer, stop, dtype=config.dtype, memory=e.memory)
-        return fast, tokenizer, {"dtype": config.dtype, "attention": "vllm", "shape": asdict(models.shape(config.model))}
-    from ratiocine.engines.transformers import TransformersEngine
-
-    model = models.load_model(config.model, config.device, dtype=config.dtype)
-    engine = TransformersEngine(model, tokenizer, stop, batch=e.batch, tokens=e.tokens, attention=e.attention)
-    facts = {"dtype": str(model.dtype), "attention": model.config._attn_implementation}
-    return engine, tokenizer, {**facts, "shape": asdict(cost.Shape.of(model.config))}
 
 
 def student(config: Config) -> dict[str, Any] | None:

@@ -110,9 +110,15 @@ def prompt_text(
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     switch = {} if thinking is None else {SWITCH: thinking}
-    if switch and SWITCH not in str(tokenizer.chat_template):
-        raise BadInput(f"thinking={str(thinking).lower()}: this model's chat template has no switch ({SWITCH})")
+    if switch:
+        check_switch(tokenizer)
     return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **switch)
+
+
+def check_switch(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise BadInput where the chat template has no switch for thinking."""
+    if SWITCH not in str(tokenizer.chat_template):
+        raise BadInput(f"thinking cannot be set: this model's chat template has no switch ({SWITCH})")
 
 
 def opens_thinking(prompt: str) -> bool:

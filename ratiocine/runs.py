@@ -26,8 +26,8 @@ from ratiocine.errors import BadInput
 
 SCHEMA_VERSION = 1
 CONFIG = "config.yaml"
-MACHINE_KEYS = {"out", "threads", "device", "engine", "doctor", "check"}  # change where and how fast, never what
-LOCATIONS = {"path", "root", "pairs"}  # named in the hash by content, through `inputs`
+MACHINE_KEYS = {"out", "threads", "device", "doctor", "check"}  # change where and how fast, never what
+LOCATIONS = {"path", "root", "pairs", "answers", "engine"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
 
 

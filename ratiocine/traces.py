@@ -20,15 +20,16 @@ MODES: tuple[Mode, Mode] = ("ift", "reasoning")
 class Trace:
     """One completion of one request: what an engine returns and every later step reads.
 
-    `text` is the completion without its end-of-turn token; `stop` says whether the model ended the turn ("stop") or ran
-    out of budget ("length"). `token_ids` (end-of-turn token included) and `logprobs` (natural, one a token, of the model's own
-    distribution at temperature 1) are None where the engine does not give them. Token counts are the model's own; `seconds`
-    is the row's share of its batch's wall-clock.
+    `text` is the completion without its end-of-turn token. `stop` says whether the model ended the turn ("stop"), ran out of
+    budget ("length"), or was never asked because its server refused ("refused": `text` holds the server's words). `token_ids`
+    (end-of-turn token included) and `logprobs` (natural, one a token, of the model's own distribution at temperature 1) are
+    None where the engine does not give them. Token counts are the model's own; `seconds` is the row's share of its batch's
+    wall-clock.
     """
 
     id: str
     text: str
-    stop: Literal["stop", "length"]
+    stop: Literal["stop", "length", "refused"]
     n_prompt: int
     n_completion: int
     seconds: float

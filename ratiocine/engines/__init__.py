@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -59,7 +59,7 @@ class Engine(Protocol):
 
     name: str
 
-    def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]:
+    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
         """Traces of all samples of all requests, some at a time, in the order in which they end."""
         ...
 

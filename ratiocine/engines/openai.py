@@ -1,8 +1,9 @@
 """The HTTP engine: any server that speaks OpenAI's chat completions, such as vLLM, SGLang, llama.cpp or `transformers serve`.
 
 Each sample is one call. A call that meets a busy or broken server (5xx, 408, 429, no connection, no answer in time, an answer
-that is no whole JSON) is made again, further apart each time, until the server has been of no use for `patience` seconds: a
-server may be restarted under a run. Any other refusal ends the run with the server's own words.
+that is no whole JSON) is made again, further apart each time or when the server says (Retry-After), until the server has been
+of no use for `patience` seconds: a server may be restarted under a run. A busy one is asked fewer things at once, until it
+keeps up. Any other refusal ends the run with the server's own words, or is kept as a trace where that is wanted.
 
 Token counts are the server's; where it gives none, four characters count as a token. Stop strings are applied here, after the
 thinking: a server would also apply them inside it.
@@ -11,16 +12,19 @@ thinking: a server would also apply them inside it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import queue
-import random
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from ratiocine.engines import Request
 from ratiocine.errors import BadInput, Failure
@@ -30,12 +34,49 @@ from ratiocine.traces import Trace
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
-BUSY = (408, 409, 425, 429)
+BUSY = (408, 409, 425, 429, 503)
+NOT_HERE = (401, 403, 404)  # a refusal of the caller or the model, not of what is asked
+LATER = wait_random_exponential(multiplier=0.5, max=20)
+LONGEST = 120.0  # seconds that a server's Retry-After is believed
 Job = tuple[Request, int]
 
 
 class _Again(Exception):
-    """This call may succeed later."""
+    """This call may succeed later, and not before `after` seconds where the server has said so."""
+
+    def __init__(self, kind: str, words: str = "", *, busy: bool = False, after: float = 0.0) -> None:
+        super().__init__(f"{kind} {words}".strip())
+        self.kind, self.busy, self.after = kind, busy, after
+
+
+class _Gate:
+    """How many calls may be open: halved, at most once a second, when the server is busy, and one more for each round of calls
+    that it answers."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.allowed, self.open, self.changed = most, float(most), 0, 0.0
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        while self.open >= self.allowed:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.waiting.append(turn)
+            await turn
+        self.open += 1
+
+    async def __aexit__(self, *error: object) -> None:
+        self.open -= 1
+        for _ in range(min(len(self.waiting), max(0, int(self.allowed) - self.open))):
+            turn = self.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+
+    def answered(self) -> None:
+        self.allowed = min(self.most, self.allowed + 1 / self.allowed)
+
+    def busy(self) -> None:
+        if time.monotonic() - self.changed >= 1:
+            self.allowed, self.changed = max(1.0, self.allowed / 2), time.monotonic()
 
 
 class OpenAIEngine:
@@ -43,33 +84,39 @@ class OpenAIEngine:
 
     `urls` are bases such as `http://localhost:8000/v1`; `model` is the name they know it by; the key is read from the
     environment variable `key_env` and is never written anywhere. At most `concurrency` calls are open at once, each for
-    `timeout` seconds.
+    `timeout` seconds. With `keep_refused`, what a server will not do (a prompt over its context, say) comes back as a trace
+    that has stopped with "refused" and holds the server's words.
     """
 
     name = "openai"
 
     def __init__(
         self, urls: Sequence[str], model: str, *, key_env: str = "OPENAI_API_KEY", concurrency: int = 64, timeout: float = 600,
-        patience: float = 600,
+        patience: float = 600, keep_refused: bool = False,
     ) -> None:  # fmt: skip
-        self.urls, self.model = [url.rstrip("/") for url in urls], model
+        self.urls, self.model, self.key_env = [url.rstrip("/") for url in urls], model, key_env
         self.key, self.concurrency, self.timeout, self.patience = os.environ.get(key_env), concurrency, timeout, patience
-        self.repeated = 0  # calls that were made again
+        self.keep_refused = keep_refused
+        self.errors: Counter[str] = Counter()  # calls that were made again, by what was wrong
 
-    def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]:
-        """Traces of all samples, as the servers answer. Raises BadInput where a server refuses a request for good, Failure
-        where none has been of use for `patience` seconds."""
-        jobs = sorted(((r, s) for r in requests for s in r.samples), key=lambda job: -job[0].budget)
+    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
+        """Traces of all samples, as the servers answer; all that have come since the last ones together. Requests are drawn one
+        by one, in their order. Raises BadInput where a server refuses a request for good, Failure where none has been of use
+        for `patience` seconds."""
         found: queue.Queue[Trace | BaseException | None] = queue.Queue()
         loop = asyncio.new_event_loop()
-        task = loop.create_task(self._all(jobs, found))
+        task = loop.create_task(self._all(((r, s) for r in requests for s in r.samples), found))
         thread = threading.Thread(target=_run, args=(loop, task, found), daemon=True)
         thread.start()
         try:
-            while (trace := found.get()) is not None:
-                if isinstance(trace, BaseException):
-                    raise trace
-                yield [trace]
+            while True:
+                group = [found.get(), *(found.get_nowait() for _ in range(found.qsize()))]
+                if traces := [item for item in group if isinstance(item, Trace)]:
+                    yield traces
+                if isinstance(group[-1], BaseException):
+                    raise group[-1]
+                if group[-1] is None:
+                    return
         finally:
             loop.call_soon_threadsafe(task.cancel)
             thread.join()
@@ -87,13 +134,13 @@ class OpenAIEngine:
             except OSError as error:
                 raise BadInput(f"engine.url={url} does not answer: {error.strerror or error}") from None
 
-    async def _all(self, jobs: Sequence[Job], found: queue.Queue[Any]) -> None:
+    async def _all(self, jobs: Iterator[Job], found: queue.Queue[Any]) -> None:
         import aiohttp
 
-        waiting = iter(enumerate(jobs))
+        waiting = enumerate(jobs)
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         timeout, connector = aiohttp.ClientTimeout(total=self.timeout), aiohttp.TCPConnector(limit=0)
-        self.useful = time.monotonic()
+        self.useful, self.gate = time.monotonic(), _Gate(self.concurrency)
         async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as session:
 
             async def work() -> None:
@@ -101,45 +148,82 @@ class OpenAIEngine:
                     found.put(await self._one(session, index, job))
 
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.concurrency, len(jobs))):
+                for _ in range(self.concurrency):
                     group.create_task(work())
 
     async def _one(self, session: ClientSession, index: int, job: Job) -> Trace:
-        wait = 0.25
-        for attempt in range(1 << 30):
-            url = self.urls[(index + attempt) % len(self.urls)]
-            started = time.perf_counter()
-            try:
-                trace = self._trace(job, await self._call(session, url, self._body(job)), time.perf_counter() - started)
-                self.useful = time.monotonic()
-                return trace
-            except _Again as error:
-                if time.monotonic() - self.useful > self.patience:
-                    raise Failure(f"{url} has been of no use for {self.patience:.0f} s: {self._redacted(str(error))}") from None
-                self.repeated += 1
-                await asyncio.sleep(wait * (0.5 + random.random()))
-                wait = min(2 * wait, 15.0)
-        raise AssertionError
+        """The answer to one call, however often it must be made; the servers take turns."""
+        turns = itertools.count(index)
 
-    async def _call(self, session: ClientSession, url: str, body: Any) -> Any:
+        async def once() -> Trace:
+            async with self.gate:
+                return await self._once(session, self.urls[next(turns) % len(self.urls)], job)
+
+        again = AsyncRetrying(
+            retry=retry_if_exception_type(_Again), wait=_pause, stop=self._of_no_use, before_sleep=self._note, reraise=True
+        )
+        try:
+            return await again(once)
+        except _Again as error:
+            said = self._redacted(str(error))
+            raise Failure(f"{' and '.join(self.urls)}: of no use for {self.patience:.0f} s: {said}") from None
+
+    async def _once(self, session: ClientSession, url: str, job: Job) -> Trace:
+        started = time.perf_counter()
+        status, words = await self._call(session, url, self._body(job))
+        if status != 200:
+            said = self._redacted(" ".join(words[:300].split()))
+            if self.keep_refused and status not in NOT_HERE:
+                return Trace(job[0].id, said, "refused", 0, 0, 0.0, sample=job[1])
+            raise BadInput(f"{url} refuses with HTTP {status}: {said}{await self._hint(session, url, status)}")
+        try:
+            trace = self._trace(job, json.loads(words), time.perf_counter() - started)
+        except ValueError:
+            raise _Again("no whole JSON", repr(words[-80:])) from None
+        self.useful = time.monotonic()
+        self.gate.answered()
+        return trace
+
+    async def _call(self, session: ClientSession, url: str, body: Any) -> tuple[int, str]:
+        """Status and text of one answer."""
         import aiohttp
 
         try:
             async with session.post(f"{url}/chat/completions", json=body) as response:
                 text = await response.text(errors="replace")
-        except (TimeoutError, aiohttp.InvalidURL, aiohttp.ClientError, OSError) as error:
-            if isinstance(error, aiohttp.InvalidURL):
-                raise BadInput(f"engine.url={url} is no address") from None
-            raise _Again(f"{type(error).__name__} {error}".strip()) from None
+        except aiohttp.InvalidURL:
+            raise BadInput(f"engine.url={url} is no address") from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise _Again(type(error).__name__, str(error)) from None
         if response.status >= 500 or response.status in BUSY:
-            raise _Again(f"HTTP {response.status} {text[:200]}")
-        if response.status != 200:
-            said = " ".join(text[:300].split())
-            raise BadInput(f"{url} refuses with HTTP {response.status}: {self._redacted(said)}")
+            busy = response.status in BUSY
+            if busy:
+                self.gate.busy()
+            after = response.headers.get("Retry-After", "")
+            raise _Again(f"HTTP {response.status}", text[:200], busy=busy, after=float(after) if after.isdigit() else 0.0)
+        return response.status, text
+
+    async def _hint(self, session: ClientSession, url: str, status: int) -> str:
+        """What to do about a refusal: the variable that holds the key, or the models that are served."""
+        import aiohttp
+
+        if status in (401, 403):
+            return f" (the key is read from {self.key_env}, which is {'set' if self.key else 'not set'})"
         try:
-            return json.loads(text)
-        except ValueError:
-            raise _Again(f"no whole JSON: {text[-80:]!r}") from None
+            async with session.get(f"{url}/models") as response:
+                names = [str(model["id"]) for model in json.loads(await response.text())["data"]]
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, LookupError, TypeError):
+            return ""
+        return f" (it serves: {', '.join(names[:20]) or 'nothing'})" if self.model not in names else ""
+
+    def _of_no_use(self, state: RetryCallState) -> bool:
+        return time.monotonic() - self.useful > self.patience
+
+    def _note(self, state: RetryCallState) -> None:
+        assert state.outcome is not None
+        error = state.outcome.exception()
+        assert isinstance(error, _Again)
+        self.errors[error.kind] += 1
 
     def _body(self, job: Job) -> dict[str, Any]:
         request, sample = job
@@ -163,7 +247,7 @@ class OpenAIEngine:
             usage = answer.get("usage") or {}
             cut = choice.get("finish_reason") == "length"
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _Again(f"an answer without its fields: {type(error).__name__} {error}") from None
+            raise _Again("an answer without its fields", f"{type(error).__name__} {error}") from None
         if reasoning:
             text = render(text, reasoning.strip()) if text or not cut else f"{OPEN}\n{reasoning.strip()}"
         n_completion = int(usage.get("completion_tokens") or max(1, len(text) // 4))
@@ -174,6 +258,14 @@ class OpenAIEngine:
 
     def _redacted(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key else text
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds before the next try: what the server has asked for, or longer each time, with jitter."""
+    assert state.outcome is not None
+    error = state.outcome.exception()
+    assert isinstance(error, _Again)
+    return max(min(error.after, LONGEST), LATER(state))
 
 
 def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], found: queue.Queue[Any]) -> None:

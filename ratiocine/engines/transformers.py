@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,7 +68,7 @@ class TransformersEngine:
         model.set_attn_implementation(attention)
         model.eval()
 
-    def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]:
+    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
         """Traces of all requests, some at a time as they end. The longest come first, so that a batch that does not fit in
         memory fails at once."""
         import torch

@@ -6,7 +6,7 @@ Needs the package vllm (extra `vllm`). Not yet tried on a GPU.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ class VLLMEngine:
         self.llm = vllm.LLM(model=str(folder), dtype=dtype, gpu_memory_utilization=memory, trust_remote_code=False)
         self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
 
-    def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]:
+    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
         jobs = sorted(((r, s) for r in requests for s in r.samples), key=lambda job: -job[0].budget)
         for at in range(0, len(jobs), self.portion):
             portion = jobs[at : at + self.portion]

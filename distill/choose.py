@@ -1,0 +1,98 @@
+"""A teacher's answers to one problem → one answer of each mode, or the reason why no pair comes of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from distill.answers import Answer
+from distill.config import Config, Pick, Verify
+from distill.rules import fault, taken_apart
+from ratiocine.grading import canonical, grade
+from ratiocine.problems import Problem
+from ratiocine.prompts import Parts, user_text
+from ratiocine.traces import MODES, Mode
+
+
+@dataclass
+class Tally:
+    """What became of all answers of one mode: how many there were, their faults, and how those without one were judged."""
+
+    answers: int = 0
+    tokens: int = 0
+    closed: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+
+    def told(self) -> dict[str, float | dict[str, int]]:
+        n = max(1, self.answers)
+        return {
+            "answers": self.answers, "mean_tokens": round(self.tokens / n, 1), "closed_trace": round(self.closed / n, 4),
+            "fates": dict(self.fates.most_common()),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A usable answer. `right` is None where there is no reference; `says` is one text for answers that say the same."""
+
+    parts: Parts
+    tokens: int
+    right: bool | None
+    says: str | None
+
+
+def usable(config: Config, problem: Problem, mode: Mode, answers: Sequence[Answer], tally: Tally) -> list[Candidate]:
+    """The answers that could be one side of a pair, by sample; what is wrong with the others goes to the tally."""
+    found = []
+    for answer in answers:
+        parts = taken_apart(answer["text"], mode, config.switch.mode(mode).trace)
+        tally.answers += 1
+        tally.tokens += answer["n_completion"]
+        tally.closed += parts.closed and bool(parts.think)
+        if wrong := fault(answer["text"], answer["stop"], parts, mode, user_text(problem)):
+            tally.fates[wrong] += 1
+            continue
+        verdict = grade(problem, parts) if problem.reference is not None else None
+        tally.fates[verdict.verdict if verdict else "not_judged"] += 1
+        says = verdict.extracted if verdict else parts.boxed
+        found.append(Candidate(
+            parts, answer["n_completion"], None if verdict is None else verdict.verdict == "right",
+            canonical(says) if says else None,
+        ))  # fmt: skip
+    return found
+
+
+def pick(candidates: Sequence[Candidate], how: Pick) -> Candidate:
+    """One of the candidates. Right ones come before others, but a majority is formed without a look at the reference."""
+    if how == "majority":
+        votes = Counter(c.says for c in candidates if c.says is not None)
+        winner = votes.most_common(1)[0][0] if votes else None
+        return next(c for c in candidates if c.says == winner or winner is None)
+    pool = [c for c in candidates if c.right] or list(candidates)
+    return min(pool, key=lambda c: c.tokens) if how == "shortest" else pool[0]
+
+
+def chosen(
+    config: Config, problem: Problem, answers: Mapping[Mode, Sequence[Answer]], tallies: Mapping[Mode, Tally]
+) -> tuple[dict[Mode, Candidate] | None, str | None]:
+    """One answer of each mode, or None and why: a pair is kept only whole."""
+    candidates = {mode: usable(config, problem, mode, answers[mode], tallies[mode]) for mode in MODES}
+    if lacking := [mode for mode in MODES if not candidates[mode]]:
+        return None, f"no_usable_{'_'.join(lacking)}"
+    picked = {mode: pick(candidates[mode], config.pick) for mode in MODES}
+    if problem.reference is None:
+        said = {candidate.says for candidate in picked.values()}
+        if config.verify != "none" and None not in said and len(said) > 1:
+            return None, "modes_disagree"
+        return picked, None
+    reason = _unverified({mode: bool(candidate.right) for mode, candidate in picked.items()}, config.verify)
+    return (None, reason) if reason else (picked, None)
+
+
+def _unverified(right: Mapping[Mode, bool], verify: Verify) -> str | None:
+    """Which of the sides that `verify` needs right are not."""
+    wrong = [mode for mode in MODES if not right[mode]]
+    if verify == "none" or (verify == "either" and len(wrong) < len(MODES)) or (verify == "reasoning" and right["reasoning"]):
+        return None
+    return f"wrong_{'_'.join(wrong)}" if wrong else None

@@ -1,0 +1,62 @@
+"""A configured engine, ready to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ratiocine import cost, models
+from ratiocine.engines import Ability, Engine, require
+from ratiocine.engines.config import EngineConfig
+from ratiocine.errors import BadInput
+from ratiocine.models import Device, Dtype, ModelConfig
+from ratiocine.prompts import check_switch, end_of_turn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Started:
+    """An engine, its tokenizer where that is here, and what is to be known of the model: dtype, attention, shape."""
+
+    engine: Engine
+    tokenizer: PreTrainedTokenizerBase | None = None
+    facts: dict[str, Any] = field(default_factory=lambda: {"dtype": None, "attention": None, "shape": None})
+
+
+def start(
+    engine: EngineConfig, model: ModelConfig, *, needed: set[Ability], dtype: Dtype = "auto", device: Device = "auto",
+    threads: int | None = None, keep_refused: bool = False,
+) -> Started:  # fmt: skip
+    """Load the model, or reach the server. `model` is what a local engine loads. Raises BadInput where the engine or the model
+    cannot do what is `needed`, before any weights are loaded."""
+    require(engine.name, needed)
+    if engine.name == "openai":
+        from ratiocine.engines.openai import OpenAIEngine
+
+        served = OpenAIEngine(
+            engine.urls, engine.model, key_env=engine.key_env, concurrency=engine.concurrency, timeout=engine.timeout,
+            patience=engine.patience, keep_refused=keep_refused,
+        )  # fmt: skip
+        served.check()
+        return Started(served)
+    models.prepare_process(threads)
+    tokenizer = models.load_tokenizer(model)
+    stop = end_of_turn(tokenizer)
+    if "thinking" in needed:
+        check_switch(tokenizer)
+    if engine.name == "vllm":
+        from ratiocine.engines.vllm import VLLMEngine
+
+        folder = models.locate(model)
+        if folder is None:
+            raise BadInput(f"engine=vllm reads a model folder, which model={model.name} has not")
+        fast = VLLMEngine(folder, tokenizer, stop, dtype=dtype, memory=engine.memory)
+        return Started(fast, tokenizer, {"dtype": dtype, "attention": "vllm", "shape": asdict(models.shape(model))})
+    from ratiocine.engines.transformers import TransformersEngine
+
+    loaded = models.load_model(model, device, dtype=dtype)
+    local = TransformersEngine(loaded, tokenizer, stop, batch=engine.batch, tokens=engine.tokens, attention=engine.attention)
+    facts = {"dtype": str(loaded.dtype), "attention": loaded.config._attn_implementation}
+    return Started(local, tokenizer, {**facts, "shape": asdict(cost.Shape.of(loaded.config))})

@@ -1,0 +1,89 @@
+"""A scripted teacher over HTTP: it adds two numbers, thinks when it is told to, errs as often as asked, and counts its calls."""
+
+import asyncio
+import json
+import random
+import re
+import threading
+from collections import Counter
+from hashlib import sha256
+
+from aiohttp import web
+
+FAULTS = ("500", "429", "slow", "half", "json", "empty", "gone")
+
+
+class Teacher:
+    """`faults`: share of calls that go wrong, in all the ways there are. `wrong`: share of prompts it cannot do directly.
+    `answered` counts whole answers by what was asked; `open` the calls under way now."""
+
+    def __init__(self, *, faults: float = 0.0, wrong: float = 0.0, inline: bool = False, delay: float = 0.0) -> None:
+        self.faults, self.wrong, self.inline, self.delay = faults, wrong, inline, delay
+        self.random, self.answered, self.calls, self.open = random.Random(0), Counter[str](), Counter[str](), 0
+        self.bodies: list[dict] = []
+
+    def __enter__(self) -> "Teacher":
+        ready = threading.Event()
+        threading.Thread(target=self._serve, args=(ready,), daemon=True).start()
+        ready.wait()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def _serve(self, ready: threading.Event) -> None:
+        self.loop = asyncio.new_event_loop()
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.complete)
+        app.router.add_get("/v1/models", self.models)
+        runner = web.AppRunner(app, shutdown_timeout=0)
+        self.loop.run_until_complete(runner.setup())
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        self.loop.run_until_complete(site.start())
+        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1"
+        ready.set()
+        self.loop.run_forever()
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "adder"}]})
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        self.open += 1
+        try:
+            return await self._complete(request)
+        finally:
+            self.open -= 1
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.bodies.append(body)
+        if body["model"] != "adder":
+            return web.json_response({"error": "no such model"}, status=404)
+        prompt, thinks = body["messages"][-1]["content"], (body.get("chat_template_kwargs") or {}).get("enable_thinking")
+        name = f"{prompt}|{thinks}|{body['seed']}"
+        self.calls[name] += 1
+        if "too long" in prompt:
+            return web.json_response({"error": "over the context"}, status=400)
+        fault = self.random.choice(FAULTS) if self.random.random() < self.faults else ""
+        await asyncio.sleep(self.delay + (3 if fault == "slow" else 0))
+        if fault.isdigit():
+            return web.Response(status=int(fault), headers={"Retry-After": "1"} if fault == "429" else {})
+        if fault == "gone":
+            request.transport.close()
+        text = json.dumps(self.answer(prompt, thinks))
+        text = {"half": text[:-20], "json": "<html>", "empty": '{"choices": []}'}.get(fault, text)
+        if not fault:
+            self.answered[name] += 1
+        return web.Response(text=text, content_type="application/json")
+
+    def answer(self, prompt: str, thinks: bool | None) -> dict:
+        a, b = map(int, re.findall(r"\d+", prompt)[:2])
+        known = int(sha256(prompt.encode()).hexdigest(), 16) % 1000 >= 1000 * self.wrong
+        direct = f"\\boxed{{{a + b if known or thinks else a + b + 1}}}"
+        message = {"content": direct}
+        if thinks and self.inline:
+            message["content"] = f"<think>\n{a} plus {b} is {a + b}\n</think>\n\n{direct}"
+        elif thinks:
+            message["reasoning_content"] = f"{a} plus {b} is {a + b}"
+        usage = {"prompt_tokens": 9, "completion_tokens": 20 if thinks else 5}
+        return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
