@@ -11,7 +11,7 @@ from conftest import ROOT, command, done
 from pydantic import BaseModel
 
 from distill.config import Config as Distill
-from distill.config import TeacherConfig
+from distill.config import SwitchConfig
 from eval.config import Config as Eval
 from launch.config import Config as Launch
 from launch.planner import plan
@@ -22,7 +22,7 @@ from ratiocine.models import ModelConfig
 from ratiocine.sources import DataConfig
 from train.config import Config as Train
 
-SCHEMAS = {"model": ModelConfig, "data": DataConfig, "teacher": TeacherConfig}
+SCHEMAS = {"model": ModelConfig, "data": DataConfig, "switch": SwitchConfig}
 GROUPED = [(group, name) for group in SCHEMAS for name in cli.options(group)]
 
 
@@ -56,6 +56,14 @@ def test_every_verb_composes_with_every_model(name: str) -> None:
 @pytest.mark.parametrize("name", cli.options("data"))
 def test_every_data_set_composes(name: str) -> None:
     assert cli.compose("distill", Distill, [f"data={name}"]).data.name == name
+
+
+@pytest.mark.parametrize("name", cli.options("teacher"))
+def test_every_teacher_composes(name: str) -> None:
+    needed = {"openai": ["teacher.engine.url=http://x/v1", "teacher.engine.model=y"], "oracle": [], "reference": []}
+    found = cli.compose("distill", Distill, [f"teacher={name}", *needed.get(name, ["teacher.model=tiny"])]).teacher
+    assert found.name == name
+    assert (found.engine.name if found.engine else name) == name
 
 
 @pytest.mark.parametrize("name", cli.options("study"))
