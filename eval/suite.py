@@ -89,9 +89,11 @@ def _engine(config: Config, requests: list[Request]) -> tuple[Engine, PreTrained
             raise BadInput(f"engine=vllm reads a model folder, which model={config.model.name} has not")
         fast = VLLMEngine(folder, tokenizer, stop, dtype=config.dtype, memory=e.memory)
         return fast, tokenizer, {"dtype": config.dtype, "attention": "vllm", "shape": asdict(models.shape(config.model))}
+    from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 
     model = models.load_model(config.model, config.device, dtype=config.dtype)
+    pack_linears(model)
     engine = TransformersEngine(model, tokenizer, stop, batch=e.batch, tokens=e.tokens, attention=e.attention)
     facts = {"dtype": str(model.dtype), "attention": model.config._attn_implementation}
     return engine, tokenizer, {**facts, "shape": asdict(cost.Shape.of(model.config))}
