@@ -85,7 +85,7 @@ def test_packed_weights_compute_the_same() -> None:
         for part in (ids, ids[:1, :1], ids[:2, :9]):
             torch.testing.assert_close(packed(part).logits, MODEL(part).logits, atol=1e-5, rtol=1e-5)
     assert sum(p.numel() for p in packed.parameters()) < sum(p.numel() for p in MODEL.parameters()), "and are held once"
-    half = models.load_model(TINY, "cpu", dtype="bfloat16")
+    half = models.load_model(TINY, "cpu").to(torch.bfloat16)
     assert not pack_linears(half)
     assert half(ids[:1]).logits.dtype == torch.bfloat16
 

@@ -89,7 +89,7 @@ def pack_linears(model: Any) -> bool:
     shared = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
     for layer in model.modules():
         if type(layer) is torch.nn.Linear:
-            layer.forward = packed(layer)
+            layer.forward = packed(layer)  # type: ignore[method-assign]
             if id(layer.weight) not in shared:  # else it is still needed as the embedding
                 layer.weight = torch.nn.Parameter(layer.weight.new_empty(0), requires_grad=False)
     return True
