@@ -21,6 +21,7 @@ import torch
 
 from ratiocine import cli, cost, models
 from ratiocine.engines import Request
+from ratiocine.engines.decoding import pack_linears
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import end_of_turn, prompt_ids, prompt_text, user_text
@@ -128,7 +129,9 @@ def main() -> None:
     tokenizer = models.load_tokenizer(config)
     models.prepare_process(None)
     dtype = getattr(torch, options.dtype)
-    engine = TransformersEngine(models.load_model(config, "auto", dtype=options.dtype), tokenizer, end_of_turn(tokenizer))
+    own = models.load_model(config, "auto", dtype=options.dtype)
+    pack_linears(own)
+    engine = TransformersEngine(own, tokenizer, end_of_turn(tokenizer))
     stock = models.load_model(config, "auto", dtype=options.dtype)
     stock.generation_config.eos_token_id = stock.generation_config.pad_token_id = end_of_turn(tokenizer)
     lm = HFLM(pretrained=stock, tokenizer=tokenizer, device=str(stock.device), batch_size=1)
@@ -160,7 +163,7 @@ def main() -> None:
         print(f"transformers' continuous batching failed: {type(error).__name__} {error}", flush=True)
     total = sum(mine for mine, _ in rows)
     one_by_one = default / len(few) * len(asked)
-    roof = roofline(engine.model, dtype, 64, 160)
+    roof = roofline(stock, dtype, 64, 160)
     roof["step_seconds"] = step_seconds(engine, 64, 150)
     ratios = [theirs / mine for mine, theirs in rows]
     print(json.dumps({

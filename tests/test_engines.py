@@ -13,6 +13,7 @@ from conftest import command, done
 
 from ratiocine import engines, models
 from ratiocine.engines import Request
+from ratiocine.engines.decoding import pack_linears
 from ratiocine.engines.openai import OpenAIEngine
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.errors import BadInput, Failure
@@ -75,6 +76,18 @@ def test_samples_follow_the_models_distribution() -> None:
         observed, expected = zip(*pairs, strict=True)
         scale = sum(observed) / sum(expected)
         assert chisquare(observed, [e * scale for e in expected]).pvalue > 1e-4
+
+
+def test_packed_weights_compute_the_same() -> None:
+    packed, ids = models.load_model(TINY, "cpu"), torch.arange(210).view(3, 70)
+    assert pack_linears(packed)
+    with torch.inference_mode():
+        for part in (ids, ids[:1, :1], ids[:2, :9]):
+            torch.testing.assert_close(packed(part).logits, MODEL(part).logits, atol=1e-5, rtol=1e-5)
+    assert sum(p.numel() for p in packed.parameters()) < sum(p.numel() for p in MODEL.parameters()), "and are held once"
+    half = models.load_model(TINY, "cpu").to(torch.bfloat16)
+    assert not pack_linears(half)
+    assert half(ids[:1]).logits.dtype == torch.bfloat16
 
 
 def test_log_probabilities_are_the_models_own() -> None:

@@ -1,4 +1,5 @@
-"""What makes a decode step quick under transformers: a cache that grows in place, and attention for one query row on a CPU."""
+"""What makes a decode step quick under transformers: a cache that grows in place, and, on a CPU, attention for one query row
+and weights laid out for few rows."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 GROUPED = "ratiocine_grouped"
+ROWS = 64  # rows for which packed weights are laid out
 
 
 def growing_cache(config: Any) -> Any:
@@ -65,6 +67,32 @@ def growing_cache(config: Any) -> Any:
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def pack_linears(model: Any) -> bool:
+    """Lay the weights of a float32 model on a CPU out as oneDNN wants them, once and not at every product: products of a few
+    dozen rows take a third less. The model's linear layers can only be applied from then on. False where nothing was done.
+
+    The operators are those that torch's own compiler packs with; a torch without them computes as ever.
+    """
+    import torch
+
+    pack = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
+    apply = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if pack is None or apply is None or model.device.type != "cpu" or model.dtype != torch.float32:
+        return False
+
+    def packed(layer: torch.nn.Linear) -> Any:
+        weight = pack(layer.weight.detach(), ROWS)
+        return lambda rows: apply(rows, weight, layer.bias, "none", [], "")
+
+    shared = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
+    for layer in model.modules():
+        if type(layer) is torch.nn.Linear:
+            layer.forward = packed(layer)  # type: ignore[method-assign]
+            if id(layer.weight) not in shared:  # else it is still needed as the embedding
+                layer.weight = torch.nn.Parameter(layer.weight.new_empty(0), requires_grad=False)
+    return True
 
 
 def register_grouped_attention() -> str:

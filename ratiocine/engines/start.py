@@ -54,9 +54,11 @@ def start(
             raise BadInput(f"engine=vllm reads a model folder, which model={model.name} has not")
         fast = VLLMEngine(folder, tokenizer, stop, dtype=dtype, memory=engine.memory)
         return Started(fast, tokenizer, {"dtype": dtype, "attention": "vllm", "shape": asdict(models.shape(model))})
+    from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 
     loaded = models.load_model(model, device, dtype=dtype)
+    pack_linears(loaded)
     local = TransformersEngine(loaded, tokenizer, stop, batch=engine.batch, tokens=engine.tokens, attention=engine.attention)
     facts = {"dtype": str(loaded.dtype), "attention": loaded.config._attn_implementation}
     return Started(local, tokenizer, {**facts, "shape": asdict(cost.Shape.of(loaded.config))})
