@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill import card, oracle, reference, replay
 from distill.answers import AnswerStore
@@ -50,7 +50,8 @@ def distill(config: Config) -> Run:
             dropped.setdefault("in_test_split", []).append(problem.id)
         else:
             problems.append(problem)
-    make, facts = _written(config), {}
+    make = _written(config)
+    facts: dict[str, Any] = {}
     tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}
     if config.teacher.name not in WRITERS:
         store = AnswerStore(Path(config.answers))
