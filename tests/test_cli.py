@@ -110,7 +110,7 @@ BAD = {
     ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "device=cuda"): "device=cuda is not on this machine",
     ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "out=/dev/null/x"): "cannot be written",
     ("train", "ratio=0.5", "ratio=="): "ratio",
-    ("distill", "teacher=oracel"): "unknown teacher 'oracel'; known: oracle, reference; did you mean 'oracle'?",
+    ("distill", "teacher=oracel"): "unknown teacher 'oracel'; known: openai, oracle, reference, transformers, vllm; did you mean 'oracle'?",
     ("distill", "data=dem"): "unknown data 'dem'",
     ("distill", "teacher=reference", "data=gsm8k", "data.root=no/such"): "no/such/gsm8k_train.jsonl is not a file",
     ("distill", "data=gsm8k"): "teacher=oracle solves embedded families only",
