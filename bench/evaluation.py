@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--short", type=int, default=240)
     parser.add_argument("--long", type=int, default=64)
+    parser.add_argument("--batches", type=int, nargs="+", default=SIZES, help="sizes that the peer tries on the first part")
     options = parser.parse_args()
     logging.disable()
     from lm_eval.models.huggingface import HFLM
@@ -143,7 +144,7 @@ def main() -> None:
     for number, at in enumerate(range(0, len(asked), size)):
         chunk = asked[at : at + size]
         mine, written = seconds(ours, engine, chunk)
-        by_size = {batch: seconds(peer, lm, chunk, batch)[0] for batch in ([best] if best else SIZES)}
+        by_size = {batch: seconds(peer, lm, chunk, batch)[0] for batch in ([best] if best else options.batches)}
         best = min(by_size, key=lambda batch: by_size[batch])
         tokens += sum(written.values())
         rows.append((mine, by_size[best]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from distill.answers import Answer, AnswerStore, answer_key
@@ -12,7 +13,7 @@ from ratiocine.engines.start import Started, start
 from ratiocine.models import ModelConfig
 from ratiocine.problems import Problem
 from ratiocine.progress import progress
-from ratiocine.prompts import OPEN, opens_thinking, prompt_text, user_text
+from ratiocine.prompts import OPEN, user_text
 from ratiocine.traces import MODES, Mode, Trace
 
 
@@ -21,8 +22,7 @@ def request(config: Config, problem: Problem, mode: Mode) -> Request:
     how = config.switch.mode(mode)
     return Request(
         f"{mode}/{problem.source}/{problem.id}", _messages(how, problem), config.budget, thinking=how.thinking,
-        temperature=config.temperature if how.temperature is None else how.temperature,
-        top_p=config.top_p if how.top_p is None else how.top_p, seed=config.seed, samples=tuple(range(config.samples)),
+        seed=config.seed, samples=tuple(range(config.samples)), **config.decoding(mode),
     )  # fmt: skip
 
 
@@ -51,10 +51,10 @@ def ask(config: Config, problems: Sequence[Problem], store: AnswerStore) -> dict
             bar.update(len(problems) * len(modes) * config.samples - sum(len(r.samples) for r in lacking))
             if not lacking:
                 continue
-            started = _started(config, modes[0], {ability for r in lacking[:2] for ability in r.needs()})
+            started = _started(config, modes[0], {ability for r in lacking for ability in r.needs()})
             by_id = {r.id: r for r in lacking}
             for traces in started.engine.continue_(lacking):
-                store.add((answer_key(name, by_id[t.id], t.sample), _answer(started, by_id[t.id], t)) for t in traces)
+                store.add((answer_key(name, by_id[t.id], t.sample), _answer(by_id[t.id], t)) for t in traces)
                 bar.update(len(traces))
             facts[name] = started.facts
     return facts
@@ -65,7 +65,7 @@ def _lacking(config: Config, problems: Iterable[Problem], modes: Sequence[Mode],
         for mode in modes:
             asked, name = request(config, problem, mode), teacher_name(config, mode)
             if samples := tuple(s for s in asked.samples if answer_key(name, asked, s) not in store):
-                yield Request(**{**asked.__dict__, "samples": samples})
+                yield replace(asked, samples=samples)
 
 
 def _started(config: Config, mode: Mode, needed: set[Any]) -> Started:
@@ -79,11 +79,9 @@ def _started(config: Config, mode: Mode, needed: set[Any]) -> Started:
     )  # fmt: skip
 
 
-def _answer(started: Started, asked: Request, trace: Trace) -> Answer:
+def _answer(asked: Request, trace: Trace) -> Answer:
     """What is kept of one answer: its text with the tag that the prompt itself may have opened, and how it was decoded."""
-    text = trace.text
-    if started.tokenizer is not None and opens_thinking(prompt_text(started.tokenizer, asked.messages, asked.thinking)):
-        text = f"{OPEN}\n{text}"
+    text = f"{OPEN}\n{trace.text}" if trace.opened else trace.text
     return {
         "id": asked.id, "sample": trace.sample, "text": text, "stop": trace.stop, "n_prompt": trace.n_prompt,
         "n_completion": trace.n_completion, "seconds": trace.seconds, "temperature": asked.temperature, "top_p": asked.top_p,

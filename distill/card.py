@@ -98,7 +98,6 @@ def lengths(pairs: Sequence[Pair]) -> str:
     ratio = (most + 1) ** (1 / BINS)
     edges = [ratio**i for i in range(BINS + 1)]
     bars = []
-    tallest = 1
     found = {mode: [sum(edges[i] <= n < edges[i + 1] for n in values) for i in range(BINS)] for mode, values in counts.items()}
     tallest = max(max(heights) for heights in found.values()) or 1
     for row, (mode, heights) in enumerate(found.items()):

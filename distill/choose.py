@@ -46,7 +46,7 @@ def usable(config: Config, problem: Problem, mode: Mode, answers: Sequence[Answe
     """The answers that could be one side of a pair, by sample; what is wrong with the others goes to the tally."""
     found = []
     for answer in answers:
-        parts = taken_apart(answer["text"], mode, config.switch.mode(mode).trace)
+        parts = taken_apart(answer["text"], mode, config.switch.trace)
         tally.answers += 1
         tally.tokens += answer["n_completion"]
         tally.closed += parts.closed and bool(parts.think)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 
@@ -15,6 +15,13 @@ from ratiocine.traces import MODES, Mode
 TopP = Annotated[float, Field(gt=0, le=1)]
 Verify = Literal["both", "reasoning", "either", "none"]
 Pick = Literal["first", "shortest", "majority"]
+# keys that teachers which are no models have no use for
+FOR_MODELS = ("samples", "pick", "verify", "budget", "temperature", "top_p", "dtype")
+
+
+class Decoding(TypedDict):
+    temperature: float
+    top_p: float
 
 
 class TeacherConfig(BaseModel):
@@ -28,8 +35,7 @@ class TeacherConfig(BaseModel):
 
 
 class AskConfig(BaseModel):
-    """What is different in one mode: the chat template's switch, the messages, the name of the served model, or the decoding.
-    `trace` says where a reasoning answer has its trace: in think tags, or in the steps before its last paragraph."""
+    """What is different in one mode: the chat template's switch, the messages, the served model, or the decoding."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     thinking: bool | None = None
@@ -38,7 +44,6 @@ class AskConfig(BaseModel):
     model: str | None = None
     temperature: NonNegativeFloat | None = None
     top_p: TopP | None = None
-    trace: Literal["tags", "steps"] = "tags"
 
     @field_validator("user")
     @classmethod
@@ -52,12 +57,14 @@ class AskConfig(BaseModel):
 
 
 class SwitchConfig(BaseModel):
-    """conf/switch: how a teacher is told to answer directly and how to reason."""
+    """conf/switch: how a teacher is told to answer directly and how to reason. `trace` says where a reasoning answer has its
+    trace: in think tags, or in the steps before its last paragraph."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     ift: AskConfig = AskConfig()
     reasoning: AskConfig = AskConfig()
+    trace: Literal["tags", "steps"] = "tags"
 
     @model_validator(mode="after")
     def _tells_the_modes_apart(self) -> SwitchConfig:
@@ -93,18 +100,29 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for mode in (self.switch.ift, self.switch.reasoning):
-            greedy = (self.temperature if mode.temperature is None else mode.temperature) == 0
-            if self.samples > 1 and greedy:
+        if self.teacher.engine is None:
+            for key in FOR_MODELS:
+                if (value := getattr(self, key)) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key}={value} means nothing with teacher={self.teacher.name}, which is no model")
+        for mode in MODES:
+            if self.samples > 1 and self.decoding(mode)["temperature"] == 0:
                 raise ValueError(f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times")
-            if mode.model is not None and self.teacher.name != "openai":
-                raise ValueError(f"switch.ift.model and switch.reasoning.model are for teacher=openai, not {self.teacher.name}")
+            if self.switch.mode(mode).model is not None and self.teacher.name != "openai":
+                raise ValueError(f"switch.{mode}.model is for teacher=openai, not {self.teacher.name}")
         return self
+
+    def decoding(self, mode: Mode) -> Decoding:
+        """The decoding of one mode: what the switch says, else what holds for both."""
+        how = self.switch.mode(mode)
+        return {
+            "temperature": self.temperature if how.temperature is None else how.temperature,
+            "top_p": self.top_p if how.top_p is None else how.top_p,
+        }  # fmt: skip
 
     def confounds(self) -> list[str]:
         """What differs between the modes beside thinking: reasons other than the trace for one side to be better."""
-        a, b = self.switch.ift, self.switch.reasoning
-        return [key for key in ("model", "temperature", "top_p") if getattr(a, key) != getattr(b, key)]
+        ift, reasoning = ({"model": teacher_name(self, mode), **self.decoding(mode)} for mode in MODES)
+        return [key for key in ift if ift[key] != reasoning[key]]
 
 
 def teacher_model(config: Config) -> ModelConfig | None:
@@ -118,10 +136,11 @@ def teacher_model(config: Config) -> ModelConfig | None:
 
 
 def teacher_name(config: Config, mode: Mode) -> str:
-    """The model that answers in this mode, by content where it is here, else by the name that its server gives it."""
+    """The model that answers in this mode: by content, template and dtype where it is here, else by the name that its server
+    gives it."""
     model = teacher_model(config)
     if model is not None:
-        return models.fingerprint(model)
+        return f"{models.fingerprint(model)} {model.chat_template} {config.dtype}"
     assert config.teacher.engine is not None
     assert config.teacher.engine.name == "openai"
     return config.switch.mode(mode).model or config.teacher.engine.model

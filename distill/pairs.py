@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from distill import card, oracle, reference, replay
@@ -50,46 +51,39 @@ def distill(config: Config) -> Run:
             dropped.setdefault("in_test_split", []).append(problem.id)
         else:
             problems.append(problem)
-    make = _written(config)
-    facts: dict[str, Any] = {}
     tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}
-    if config.teacher.name not in WRITERS:
+    asked: dict[str, Any] = {}
+    if config.teacher.name in WRITERS:
+        make = _written(config)
+    else:
         store = AnswerStore(Path(config.answers))
-        facts = {"engine": ask(config, problems, store)}
+        asked = {"engine": ask(config, problems, store), "verify": config.verify, "confounds": config.confounds()}
         make = _answered(config, store, tallies)
-    tokenizer = models.load_tokenizer(config.model)
-    pairs = list(_pairs(make, tokenizer, problems, dropped))
+    pairs = list(_pairs(make, models.load_tokenizer(config.model), problems, dropped))
     if not pairs:
         raise BadInput(f"data={config.data.name} gave no pair; dropped: {_counts(dropped)}")
-    with run.writing("pairs.parquet") as path:
-        write_pairs(path, pairs)
-    contents = {sources.content(p): p.id for p in train.problems}
+    if asked:
+        asked["answers"] = {mode: tally.told() for mode, tally in tallies.items()}
     kept = {pair.id for pair in pairs}
-    facts |= {
+    shared = sum(p.id in kept and sources.content(p) in held_out for p in train.problems) if held_out is not None else None
+    facts = {
         "sides": list(MODES), "teacher": config.teacher.name, "data": config.data.name, "n": len(pairs),
         "n_by_source": dict(Counter(pair.source for pair in pairs)), "dropped": _counts(dropped), "dropped_ids": dropped,
         "without_reference": sum(pair.reference is None for pair in pairs),
-        "disjoint": {
-            "train": len(pairs), "test": None if held_out is None else len(held_out),
-            "shared": None if held_out is None else sum(i in kept and c in held_out for c, i in contents.items()),
-        },
+        "disjoint": {"train": len(pairs), "test": None if held_out is None else len(held_out), "shared": shared},
         "mean_tokens": {
-            key: round(sum(getattr(p, f"n_tokens_{key}") for p in pairs) / len(pairs), 1)
-            for key in ("prompt", "ift", "reasoning")
+            key: round(fmean(getattr(pair, f"n_tokens_{key}") for pair in pairs), 1) for key in ("prompt", "ift", "reasoning")
         },
-        "by_level": _by_level(problems, kept), "licence": config.data.licence,
+        "by_level": _by_level(problems, kept), "licence": config.data.licence, **asked,
     }  # fmt: skip
-    if config.teacher.name not in WRITERS:
-        facts |= {
-            "answers": {mode: tally.told() for mode, tally in tallies.items()}, "verify": config.verify,
-            "confounds": config.confounds(),
-        }  # fmt: skip
+    with run.writing("pairs.parquet") as path:
+        write_pairs(path, pairs)
     with run.writing("lengths.svg") as path:
         path.write_text(card.lengths(pairs), encoding="utf-8")
     with run.writing("README.md") as path:
         path.write_text(card.text(config, facts), encoding="utf-8")
     run.finish(**facts)
-    for mode, told in facts.get("answers", {}).items():
+    for mode, told in asked.get("answers", {}).items():
         print(f"{mode}: {told['answers']} answers of {told['mean_tokens']} tokens on average; {told['fates']}")
     print(f"{len(pairs)} pairs in {run.out}; dropped {_counts(dropped) or 'none'}")
     return run

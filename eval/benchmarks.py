@@ -31,7 +31,7 @@ class Suite:
     shots: dict[str, tuple[Message, ...]] = field(default_factory=dict)
 
     def requests(self, config: Config, done: Collection[tuple[str, int]] = ()) -> list[Request]:
-        """What an engine is asked; `done` holds the keys and samples that are already there."""
+        """What an engine is asked, the longest first; `done` holds the keys and samples that are already there."""
         found = []
         for name, problem in self.problems.items():
             samples = tuple(s for s in range(config.samples) if (name, s) not in done)
@@ -42,7 +42,7 @@ class Suite:
                     stop=PLAIN_STOP if config.model.chat_template == "plain" else (), top_p=config.top_p, seed=config.seed,
                     samples=samples, logprobs=config.logprobs,
                 ))  # fmt: skip
-        return found
+        return sorted(found, key=lambda request: -request.budget)
 
 
 def load(config: Config) -> Suite:

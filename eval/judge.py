@@ -16,6 +16,7 @@ from typing import Any
 
 from ratiocine import cli
 from ratiocine.engines import Request
+from ratiocine.engines.config import OpenAIConfig
 from ratiocine.engines.openai import OpenAIEngine
 from ratiocine.errors import BadInput
 from ratiocine.progress import progress
@@ -67,7 +68,7 @@ def judged(options: argparse.Namespace) -> dict[str, Any]:
         bar.update(len(store.rows))
         for number, (url, model) in enumerate(options.judge):
             done = {row["answer"] for row in store.rows if row["judge"] == number}
-            engine = OpenAIEngine([url], model, key_env=options.key_env)
+            engine = OpenAIEngine(OpenAIConfig(name="openai", url=url, model=model, key_env=options.key_env))
             engine.check()
             requests = [Request(name, message(row), options.budget) for name, row in rows.items() if name not in done]
             for traces in engine.continue_(requests):

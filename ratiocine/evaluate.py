@@ -11,7 +11,7 @@ from ratiocine import cost, overthinking, stats
 from ratiocine.engines import Engine, Request
 from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
-from ratiocine.prompts import CLOSE, OPEN, opens_thinking, prompt_text, split, user_text
+from ratiocine.prompts import CLOSE, OPEN, split, user_text
 from ratiocine.traces import Trace
 
 if TYPE_CHECKING:
@@ -30,21 +30,18 @@ def answered(
 ) -> Iterator[list[Row]]:
     """Scored rows of all requests, some at a time; a request's id is the key of its problem. `expected` says whether the model
     should think, where that is known."""
-    opened = False
-    if tokenizer is not None and requests:
-        opened = opens_thinking(prompt_text(tokenizer, requests[0].messages, requests[0].thinking))
     for traces in engine.continue_(requests):
-        yield [{**score(problems[trace.id], trace, tokenizer, opened=opened), "expected": expected} for trace in traces]
+        yield [{**score(problems[trace.id], trace, tokenizer), "expected": expected} for trace in traces]
 
 
 def key(problem: Problem) -> str:
     return f"{problem.source}/{problem.id}"
 
 
-def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | None, *, opened: bool = False) -> Row:
+def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | None) -> Row:
     """One completion judged: what is stored in `traces.jsonl`. Thinking tokens include the tags; without a tokenizer they are
-    the completion's tokens by share of characters. `opened`: the prompt ends inside the think block."""
-    parts, n_completion = split(trace.text, opened=opened), trace.n_completion
+    the completion's tokens by share of characters."""
+    parts, n_completion = split(trace.text, opened=trace.opened), trace.n_completion
     if not parts.closed:
         n_think = n_completion
     elif parts.think is None:
@@ -59,8 +56,8 @@ def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | N
         "key": trace.id, "sample": trace.sample, "id": problem.id, "benchmark": problem.source, "category": problem.category,
         "level": None if (level := problem.meta.get("level")) is None else str(level),
         "prompt": user_text(problem), "reference": problem.reference, "completion": trace.text,
-        **verdict_of(problem, trace.text, trace.stop == "stop", opened=opened),
-        "stop": trace.stop, "opened": opened,
+        **verdict_of(problem, trace.text, trace.stop == "stop", opened=trace.opened),
+        "stop": trace.stop, "opened": trace.opened,
         "thought": bool(parts.think), "n_prompt": trace.n_prompt, "n_completion": n_completion,
         "n_think": n_think, "n_answer": n_completion - n_think, "seconds": trace.seconds,
         "token_ids": None if trace.token_ids is None else list(trace.token_ids),

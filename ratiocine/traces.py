@@ -23,8 +23,8 @@ class Trace:
     `text` is the completion without its end-of-turn token. `stop` says whether the model ended the turn ("stop"), ran out of
     budget ("length"), or was never asked because its server refused ("refused": `text` holds the server's words). `token_ids`
     (end-of-turn token included) and `logprobs` (natural, one a token, of the model's own distribution at temperature 1) are
-    None where the engine does not give them. Token counts are the model's own; `seconds` is the row's share of its batch's
-    wall-clock.
+    None where the engine does not give them. `opened` says that the prompt itself ends inside a think block. Token counts are
+    the model's own; `seconds` is the row's share of its batch's wall-clock.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Trace:
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     sample: int = 0
+    opened: bool = False
 
 
 @dataclass(frozen=True)

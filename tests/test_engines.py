@@ -13,6 +13,7 @@ from conftest import command, done
 
 from ratiocine import engines, models
 from ratiocine.engines import Request
+from ratiocine.engines.config import OpenAIConfig, TransformersConfig
 from ratiocine.engines.decoding import pack_linears
 from ratiocine.engines.openai import OpenAIEngine
 from ratiocine.engines.transformers import TransformersEngine
@@ -30,7 +31,7 @@ def asked(name: str, text: str = "Hello", budget: int = 12, **more) -> Request:
 
 
 def traces(requests: list[Request], **options) -> dict[tuple[str, int], Trace]:
-    engine = TransformersEngine(MODEL, TOKENIZER, 1, **options)
+    engine = TransformersEngine(MODEL, TOKENIZER, 1, TransformersConfig(**options))
     return {(trace.id, trace.sample): trace for found in engine.continue_(requests) for trace in found}
 
 
@@ -194,7 +195,7 @@ def server() -> Iterator[str]:
 
 
 def over_http(url: str, requests: list[Request], **options) -> list[Trace]:
-    engine = OpenAIEngine([url], "m", **options)
+    engine = OpenAIEngine(OpenAIConfig(name="openai", url=url, model="m", **options))
     return [trace for found in engine.continue_(requests) for trace in found]
 
 

@@ -9,6 +9,7 @@ from conftest import done
 
 from ratiocine import models
 from ratiocine.engines import Request
+from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.families import FAMILIES, generate
 from ratiocine.models import ModelConfig
@@ -56,7 +57,9 @@ def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
     tokenizer, model = models.load_tokenizer(SMOL), models.load_model(SMOL, "cpu")
     stop = end_of_turn(tokenizer)
     requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in problems(2)}, 24)
-    ours = generated(TransformersEngine(model, tokenizer, stop, batch=len(requests), attention="sdpa"), requests)
+    ours = generated(
+        TransformersEngine(model, tokenizer, stop, TransformersConfig(batch=len(requests), attention="sdpa")), requests
+    )
     assert ours == stock(model, prompts, stop, 24)
 
 
@@ -73,7 +76,7 @@ def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
     asked = problems(45)
     requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in asked}, 32)
     fast = generated(TransformersEngine(model, tokenizer, stop), requests)
-    slow = generated(TransformersEngine(model, tokenizer, stop, attention="sdpa"), requests)
+    slow = generated(TransformersEngine(model, tokenizer, stop, TransformersConfig(attention="sdpa")), requests)
     differing = [i for i in fast if fast[i] != slow[i]]
     for i in differing:
         at = next(k for k, (a, b) in enumerate(zip(fast[i], slow[i], strict=False)) if a != b)

@@ -20,13 +20,14 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from ratiocine.engines import Request
+from ratiocine.engines.config import OpenAIConfig
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import OPEN, after_thinking, render
 from ratiocine.traces import Trace
@@ -44,9 +45,9 @@ Job = tuple[Request, int]
 class _Again(Exception):
     """This call may succeed later, and not before `after` seconds where the server has said so."""
 
-    def __init__(self, kind: str, words: str = "", *, busy: bool = False, after: float = 0.0) -> None:
+    def __init__(self, kind: str, words: str = "", *, after: float = 0.0) -> None:
         super().__init__(f"{kind} {words}".strip())
-        self.kind, self.busy, self.after = kind, busy, after
+        self.kind, self.after = kind, after
 
 
 class _Gate:
@@ -82,7 +83,7 @@ class _Gate:
 class OpenAIEngine:
     """`continue_` over one or more servers that hold the same model.
 
-    `urls` are bases such as `http://localhost:8000/v1`; `model` is the name they know it by; the key is read from the
+    `settings.urls` are bases such as `http://localhost:8000/v1`; `model` is the name they know it by; the key is read from the
     environment variable `key_env` and is never written anywhere. At most `concurrency` calls are open at once, each for
     `timeout` seconds. With `keep_refused`, what a server will not do (a prompt over its context, say) comes back as a trace
     that has stopped with "refused" and holds the server's words.
@@ -90,13 +91,10 @@ class OpenAIEngine:
 
     name = "openai"
 
-    def __init__(
-        self, urls: Sequence[str], model: str, *, key_env: str = "OPENAI_API_KEY", concurrency: int = 64, timeout: float = 600,
-        patience: float = 600, keep_refused: bool = False,
-    ) -> None:  # fmt: skip
-        self.urls, self.model, self.key_env = [url.rstrip("/") for url in urls], model, key_env
-        self.key, self.concurrency, self.timeout, self.patience = os.environ.get(key_env), concurrency, timeout, patience
-        self.keep_refused = keep_refused
+    def __init__(self, settings: OpenAIConfig, *, keep_refused: bool = False) -> None:
+        self.urls, self.model, self.key_env = [url.rstrip("/") for url in settings.urls], settings.model, settings.key_env
+        self.key, self.concurrency = os.environ.get(settings.key_env), settings.concurrency
+        self.timeout, self.patience, self.keep_refused = settings.timeout, settings.patience, keep_refused
         self.errors: Counter[str] = Counter()  # calls that were made again, by what was wrong
 
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
@@ -196,11 +194,10 @@ class OpenAIEngine:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _Again(type(error).__name__, str(error)) from None
         if response.status >= 500 or response.status in BUSY:
-            busy = response.status in BUSY
-            if busy:
+            if response.status in BUSY:
                 self.gate.busy()
             after = response.headers.get("Retry-After", "")
-            raise _Again(f"HTTP {response.status}", text[:200], busy=busy, after=float(after) if after.isdigit() else 0.0)
+            raise _Again(f"HTTP {response.status}", text[:200], after=float(after) if after.isdigit() else 0.0)
         return response.status, text
 
     async def _hint(self, session: ClientSession, url: str, status: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ratiocine import cost, models
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Started:
-    """An engine, its tokenizer where that is here, and what is to be known of the model: dtype, attention, shape."""
+    """An engine, its tokenizer where that is here, and what is to be known of the run: dtype, attention and
+    shape of the model, and what made a server be asked again."""
 
     engine: Engine
-    tokenizer: PreTrainedTokenizerBase | None = None
-    facts: dict[str, Any] = field(default_factory=lambda: {"dtype": None, "attention": None, "shape": None})
+    tokenizer: PreTrainedTokenizerBase | None
+    facts: dict[str, Any]
 
 
 def start(
@@ -35,12 +36,9 @@ def start(
     if engine.name == "openai":
         from ratiocine.engines.openai import OpenAIEngine
 
-        served = OpenAIEngine(
-            engine.urls, engine.model, key_env=engine.key_env, concurrency=engine.concurrency, timeout=engine.timeout,
-            patience=engine.patience, keep_refused=keep_refused,
-        )  # fmt: skip
+        served = OpenAIEngine(engine, keep_refused=keep_refused)
         served.check()
-        return Started(served)
+        return Started(served, None, {"dtype": None, "attention": None, "shape": None, "calls_made_again": served.errors})
     models.prepare_process(threads)
     tokenizer = models.load_tokenizer(model)
     stop = end_of_turn(tokenizer)
@@ -52,13 +50,13 @@ def start(
         folder = models.locate(model)
         if folder is None:
             raise BadInput(f"engine=vllm reads a model folder, which model={model.name} has not")
-        fast = VLLMEngine(folder, tokenizer, stop, dtype=dtype, memory=engine.memory)
+        fast = VLLMEngine(folder, tokenizer, stop, engine, dtype=dtype)
         return Started(fast, tokenizer, {"dtype": dtype, "attention": "vllm", "shape": asdict(models.shape(model))})
     from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 
     loaded = models.load_model(model, device, dtype=dtype)
     pack_linears(loaded)
-    local = TransformersEngine(loaded, tokenizer, stop, batch=engine.batch, tokens=engine.tokens, attention=engine.attention)
+    local = TransformersEngine(loaded, tokenizer, stop, engine)
     facts = {"dtype": str(loaded.dtype), "attention": loaded.config._attn_implementation}
     return Started(local, tokenizer, {**facts, "shape": asdict(cost.Shape.of(loaded.config))})

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ratiocine.engines import Request
+from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decoding import growing_cache, register_grouped_attention
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
 from ratiocine.traces import Trace
@@ -46,23 +47,21 @@ class _Asked:
 
 
 class TransformersEngine:
-    """`continue_` over a loaded model. At most `batch` rows are decoded together, and as many as can grow to their full
-    budgets within `tokens` cached tokens (but always one)."""
+    """`continue_` over a loaded model. At most `batch` rows of the settings are decoded together, and as many as can grow to
+    their full budgets within `tokens` cached tokens (but always one)."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         stop_id: int,
-        *,
-        batch: int = 128,
-        tokens: int = 1 << 16,
-        attention: str = "auto",
+        settings: TransformersConfig = TransformersConfig(),  # noqa: B008  (frozen)
     ) -> None:
         self.name = "transformers"
         self.model, self.tokenizer, self.stop_id = model, tokenizer, stop_id
-        self.batch, self.tokens = batch, tokens
+        self.batch, self.tokens = settings.batch, settings.tokens
         self.movable = _movable(growing_cache(model.config))
+        attention: str = settings.attention
         if attention == "auto":
             attention = register_grouped_attention() if model.device.type == "cpu" else "sdpa"
         model.set_attn_implementation(attention)
@@ -200,6 +199,7 @@ class TransformersEngine:
         return Trace(
             row.request.id, text, row.stop, row.n_prompt, len(row.output), round(row.seconds, 4),
             token_ids=tuple(row.output), logprobs=tuple(row.logprobs) if row.request.logprobs else None, sample=row.sample,
+            opened=row.opened,
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratiocine.engines import Request
+from ratiocine.engines.config import VLLMConfig
 from ratiocine.errors import BadInput
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
 from ratiocine.traces import Trace
@@ -25,7 +26,7 @@ class VLLMEngine:
     name = "vllm"
 
     def __init__(
-        self, folder: Path, tokenizer: PreTrainedTokenizerBase, stop_id: int, *, dtype: str = "auto", memory: float = 0.9,
+        self, folder: Path, tokenizer: PreTrainedTokenizerBase, stop_id: int, settings: VLLMConfig, *, dtype: str = "auto",
         portion: int = 1024,
     ) -> None:  # fmt: skip
         try:
@@ -33,7 +34,7 @@ class VLLMEngine:
         except ImportError:
             raise BadInput("engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'") from None
         self.vllm: Any = vllm
-        self.llm = vllm.LLM(model=str(folder), dtype=dtype, gpu_memory_utilization=memory, trust_remote_code=False)
+        self.llm = vllm.LLM(model=str(folder), dtype=dtype, gpu_memory_utilization=settings.memory, trust_remote_code=False)
         self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
 
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
@@ -58,14 +59,12 @@ class VLLMEngine:
     def _trace(self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float) -> Trace:
         ids = tuple(output.token_ids)
         text = self.tokenizer.decode(ids[:-1] if ids and ids[-1] == self.stop_id else ids, skip_special_tokens=False)
-        at = None
-        if request.stop:
-            opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
-            before = OPEN * opened + request.prefix
-            at = after_thinking(before + text, request.stop)
-            text = text if at is None else text[: max(0, at - len(before))]
+        opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
+        before = OPEN * opened + request.prefix
+        at = after_thinking(before + text, request.stop)
+        text = text if at is None else text[: max(0, at - len(before))]
         logprobs = None
         if request.logprobs:
             logprobs = tuple(round(of[token].logprob, 5) for of, token in zip(output.logprobs, ids, strict=True))
         stop = "length" if output.finish_reason == "length" and at is None else "stop"
-        return Trace(request.id, text, stop, n_prompt, len(ids), seconds, ids, logprobs, sample)  # type: ignore[arg-type]
+        return Trace(request.id, text, stop, n_prompt, len(ids), seconds, ids, logprobs, sample, opened)  # type: ignore[arg-type]
