@@ -5,9 +5,14 @@ from ratiocine import cli
 
 
 def run(config: Config) -> None:
+    from distill import hub
     from distill.pairs import distill
 
-    distill(config)
+    if config.push_to_hub is not None:
+        hub.check(config.push_to_hub)
+    made = distill(config)
+    if config.push_to_hub is not None:
+        hub.push(made, config.push_to_hub)
 
 
 if __name__ == "__main__":

@@ -43,11 +43,12 @@ class AnswerStore:
             self.database.execute("pragma journal_mode=wal")
             self.database.execute("pragma synchronous=full")  # an answer that is said to be there survives a power cut
             self.database.execute(TABLE)
+            self.reading = sqlite3.connect(path, timeout=60, check_same_thread=False)  # does not wait for what is being written
         except sqlite3.DatabaseError as error:
             raise BadInput(f"answers={path} is no file of answers: {error}") from None
 
     def get(self, key: bytes) -> Answer | None:
-        row = self.database.execute("select crc, answer from answers where key = ?", (key,)).fetchone()
+        row = self.reading.execute("select crc, answer from answers where key = ?", (key,)).fetchone()
         return json.loads(row[1]) if row is not None and zlib.crc32(row[1].encode()) == row[0] else None
 
     def __contains__(self, key: bytes) -> bool:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from distill.answers import Answer, AnswerStore, answer_key
-from distill.config import AskConfig, Config, teacher_model, teacher_name
-from ratiocine.engines import Message, Request
+from distill.config import AskConfig, Config, Price, Spend, teacher_model, teacher_name
+from ratiocine.engines import Ability, Message, Request
+from ratiocine.engines.config import EngineConfig
 from ratiocine.engines.start import Started, start
+from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
 from ratiocine.problems import Problem
 from ratiocine.progress import progress
-from ratiocine.prompts import OPEN, user_text
-from ratiocine.traces import MODES, Mode, Trace
+from ratiocine.prompts import OPEN, NoSwitch, user_text
+from ratiocine.traces import MODES, Mode, Trace, batched
+
+if TYPE_CHECKING:
+    from distill.select import Prompts
+
+PORTION = 8192  # requests that a local engine is given at a time; it wants to see many, to read like ones together
 
 
 def request(config: Config, problem: Problem, mode: Mode) -> Request:
@@ -31,51 +40,154 @@ def _messages(how: AskConfig, problem: Problem) -> tuple[Message, ...]:
     return (*system, {"role": "user", "content": how.user.format(prompt=user_text(problem))})
 
 
-def answers(config: Config, problem: Problem, mode: Mode, store: AnswerStore) -> list[Answer]:
-    """The teacher's answers to one problem that are there, by sample."""
-    asked, name = request(config, problem, mode), teacher_name(config, mode)
+def answers(config: Config, name: str, problem: Problem, mode: Mode, store: AnswerStore) -> list[Answer]:
+    """The answers to one problem, of the teacher that is called `name`, that are there, by sample."""
+    asked = request(config, problem, mode)
     found = (store.get(answer_key(name, asked, sample)) for sample in asked.samples)
     return [answer for answer in found if answer is not None]
 
 
-def ask(config: Config, problems: Sequence[Problem], store: AnswerStore) -> dict[str, Any]:
-    """Ask for all answers that the store lacks. Returns what is to be known of the teacher's side of the run."""
-    wanted = len(problems) * len(MODES) * config.samples
+@dataclass
+class Spent:
+    """What the answers of a run have cost, those of earlier runs that it uses among them."""
+
+    price: Price
+    most: Spend
+    prompt: int = 0
+    completion: int = 0
+
+    def add(self, answer: Answer) -> None:
+        self.prompt += answer["n_prompt"]
+        self.completion += answer["n_completion"]
+
+    @property
+    def money(self) -> float:
+        return (self.prompt * self.price.prompt + self.completion * self.price.completion) / 1e6
+
+    @property
+    def over(self) -> str | None:
+        """The limit that is reached."""
+        if self.most.tokens is not None and self.prompt + self.completion >= self.most.tokens:
+            return f"spend.tokens={self.most.tokens}"
+        if self.most.money is not None and self.money >= self.most.money:
+            return f"spend.money={self.most.money:g}"
+        return None
+
+
+class _Lacking:
+    """The requests of one teacher for which the store has no answer, drawn one by one, and what they were asked under until the
+    answer is there."""
+
+    def __init__(
+        self, config: Config, name: str, modes: Sequence[Mode], prompts: Iterable[Problem], store: AnswerStore, spent: Spent
+    ) -> None:  # fmt: skip
+        self.config, self.name, self.modes, self.prompts, self.store, self.spent = config, name, modes, prompts, store, spent
+        self.open: dict[tuple[str, int], tuple[bytes, Request]] = {}
+        self.found = 0
+
+    def __iter__(self) -> Iterator[Request]:
+        for problem in self.prompts:
+            for mode in self.modes:
+                asked = request(self.config, problem, mode)
+                lacking = tuple(s for s in asked.samples if self._lacks(asked, s))
+                if self.spent.over:
+                    return
+                if lacking:
+                    yield replace(asked, samples=lacking)
+
+    def _lacks(self, asked: Request, sample: int) -> bool:
+        name = answer_key(self.name, asked, sample)
+        answer = self.store.get(name)
+        if answer is None or (self.config.retry_refused and answer["stop"] == "refused"):
+            self.open[asked.id, sample] = name, asked
+            return True
+        self.found += 1
+        self.spent.add(answer)
+        return False
+
+    def answered(self, trace: Trace) -> tuple[bytes, Answer]:
+        name, asked = self.open.pop((trace.id, trace.sample))
+        answer = _answer(asked, trace)
+        self.spent.add(answer)
+        return name, answer
+
+
+def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
+    """Ask for all answers that the store lacks. Returns what is to be known of the teacher's side of the run. Raises Failure
+    where the answers would cost more than they may."""
+    wanted = prompts.n * len(MODES) * config.samples
     facts: dict[str, Any] = {}
     together: dict[str, list[Mode]] = {}
     for mode in MODES:
         together.setdefault(teacher_name(config, mode), []).append(mode)
-    with progress(wanted, "distill", "answers") as bar:
-        for name, modes in together.items():
-            lacking = list(_lacking(config, problems, modes, store))
-            bar.update(len(problems) * len(modes) * config.samples - sum(len(r.samples) for r in lacking))
-            if not lacking:
-                continue
-            started = _started(config, modes[0], {ability for r in lacking for ability in r.needs()})
-            by_id = {r.id: r for r in lacking}
-            for traces in started.engine.continue_(lacking):
-                store.add((answer_key(name, by_id[t.id], t.sample), _answer(by_id[t.id], t)) for t in traces)
-                bar.update(len(traces))
+    spent, began, there = Spent(config.price, config.spend), time.monotonic(), 0
+    rounds = []
+    for name, modes in together.items():
+        lacking = _Lacking(config, name, modes, prompts, store, spent)
+        rest = iter(lacking)
+        first = next(rest, None)
+        if first is not None:
+            started = _started(config, modes[0], _needed(config, modes))
             facts[name] = started.facts
-    return facts
+            rounds.append((lacking, started, chain([first], rest)))
+        else:
+            there += lacking.found
+    old = spent.prompt + spent.completion
+    with progress(wanted, "distill", "answers") as bar:
+        for lacking, started, requests in rounds:
+            for traces in _asked(started, requests):
+                store.add(lacking.answered(trace) for trace in traces)
+                there += len(traces)
+                bar.n = there + lacking.found
+                rate = (spent.prompt + spent.completion - old) / (time.monotonic() - began)
+                bar.set_postfix_str(_told(rate, spent, started.facts), refresh=False)
+                bar.update(0)
+            there += lacking.found
+        bar.update(there - bar.n)
+    if there < wanted:
+        raise Failure(
+            f"{spent.over} is used up: {there} of {wanted} answers are there, of {spent.prompt + spent.completion} tokens"
+            f"{_money(spent)}; they are safe: run this again with more"
+        )
+    return {"asked": facts, "spent": {"prompt": spent.prompt, "completion": spent.completion, "money": round(spent.money, 4)}}
 
 
-def _lacking(config: Config, problems: Iterable[Problem], modes: Sequence[Mode], store: AnswerStore) -> Iterator[Request]:
-    for problem in problems:
-        for mode in modes:
-            asked, name = request(config, problem, mode), teacher_name(config, mode)
-            if samples := tuple(s for s in asked.samples if answer_key(name, asked, s) not in store):
-                yield replace(asked, samples=samples)
+def _asked(started: Started, requests: Iterator[Request]) -> Iterator[list[Trace]]:
+    if started.engine.name in ("openai", "ray"):
+        yield from started.engine.continue_(requests)
+        return
+    for portion in batched(requests, PORTION):
+        yield from started.engine.continue_(portion)
 
 
-def _started(config: Config, mode: Mode, needed: set[Any]) -> Started:
+def _told(rate: float, spent: Spent, facts: dict[str, Any]) -> str:
+    again = ", ".join(f"{count} {kind}" for kind, count in (facts.get("calls_made_again") or {}).items())
+    return f"{rate:.0f} tokens/s{_money(spent)}" + (f", again: {again}" if again else "")
+
+
+def _money(spent: Spent) -> str:
+    return f", cost {spent.money:.2f}" if spent.money else ""
+
+
+def _needed(config: Config, modes: Sequence[Mode]) -> set[Ability]:
+    return {"thinking"} if any(config.switch.mode(mode).thinking is not None for mode in modes) else set()
+
+
+def _started(config: Config, mode: Mode, needed: set[Ability]) -> Started:
     engine = config.teacher.engine
     assert engine is not None
     if engine.name == "openai" and (other := config.switch.mode(mode).model):
         engine = engine.model_copy(update={"model": other})
+    try:
+        return _start(config, engine, needed)
+    except NoSwitch as error:
+        raise BadInput(f"{error}; another way to tell it: switch=suffix, system or template") from None
+
+
+def _start(config: Config, engine: EngineConfig, needed: set[Ability]) -> Started:
     return start(
         engine, teacher_model(config) or ModelConfig(name="served", kind="served"), needed=needed, dtype=config.dtype,
-        device=config.device, threads=config.threads, keep_refused=True,
+        device=config.device, threads=config.threads, keep_refused=True, workers=config.workers if config.on == "ray" else 0,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from distill.config import Config
-from ratiocine.traces import MODES, Pair
+from ratiocine.traces import MODES, Mode
 
 BINS = 24
 COLOURS = {"ift": "#8a8f98", "reasoning": "#2a6fdb"}
@@ -31,6 +32,8 @@ def text(config: Config, facts: Mapping[str, Any]) -> str:
         f"- Tokens on average, by the tokenizer of {config.model.name}: prompt {means['prompt']}, direct {means['ift']}, "
         f"reasoning {means['reasoning']}.",
         f"- Shared with the test split of the same data: {_shared(facts)}.",
+        f"- Benchmarks that none of the prompts shares {config.select.ngram} words in a row with: "
+        f"{', '.join(facts['decontaminated']) or 'none was looked at'}.",
     ]  # fmt: skip
     if "answers" in facts:
         lines += ["", *_asked(config, facts)]
@@ -53,7 +56,7 @@ def _where(config: Config) -> str:
     hub = config.data.hub
     if config.data.path or config.data.root or hub is None:
         return " (local)" if config.data.path or config.data.root else " (generated)"
-    return f" ({hub.repo} at {hub.revision[:12]})"
+    return f" ({hub.repo} at {hub.revision[:12] if hub.revision else 'its newest revision of that day'})"
 
 
 def _shared(facts: Mapping[str, Any]) -> str:
@@ -91,14 +94,16 @@ def _table(head: Sequence[str], rows: Any) -> list[str]:
     ]  # fmt: skip
 
 
-def lengths(pairs: Sequence[Pair]) -> str:
+def lengths(tokens: Mapping[Mode, Sequence[int]]) -> str:
     """Histograms of the tokens of both answers as SVG, on one logarithmic axis."""
-    counts = {"ift": [p.n_tokens_ift for p in pairs], "reasoning": [p.n_tokens_reasoning for p in pairs]}
-    most = max(max(values) for values in counts.values())
+    most = max(max(values) for values in tokens.values())
     ratio = (most + 1) ** (1 / BINS)
     edges = [ratio**i for i in range(BINS + 1)]
     bars = []
-    found = {mode: [sum(edges[i] <= n < edges[i + 1] for n in values) for i in range(BINS)] for mode, values in counts.items()}
+    found = {mode: [0] * BINS for mode in MODES}
+    for mode, values in tokens.items():
+        for n in values:
+            found[mode][bisect_right(edges, n) - 1] += 1
     tallest = max(max(heights) for heights in found.values()) or 1
     for row, (mode, heights) in enumerate(found.items()):
         base = 110 * (row + 1)

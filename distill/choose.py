@@ -73,21 +73,34 @@ def pick(candidates: Sequence[Candidate], how: Pick) -> Candidate:
     return min(pool, key=lambda c: c.tokens) if how == "shortest" else pool[0]
 
 
-def chosen(
-    config: Config, problem: Problem, answers: Mapping[Mode, Sequence[Answer]], tallies: Mapping[Mode, Tally]
-) -> tuple[dict[Mode, Candidate] | None, str | None]:
-    """One answer of each mode, or None and why: a pair is kept only whole."""
+@dataclass(frozen=True)
+class Choice:
+    """One answer of each mode, or why there is none; and how many of each mode's answers were right, where that is known."""
+
+    picked: dict[Mode, Candidate] | None
+    reason: str | None
+    rates: dict[Mode, tuple[int, int]] | None = None
+
+
+def choose(config: Config, problem: Problem, answers: Mapping[Mode, Sequence[Answer]], tallies: Mapping[Mode, Tally]) -> Choice:
+    """A pair is kept only whole: one answer of each mode, or None and why."""
     candidates = {mode: usable(config, problem, mode, answers[mode], tallies[mode]) for mode in MODES}
-    if lacking := [mode for mode in MODES if not candidates[mode]]:
-        return None, f"no_usable_{'_'.join(lacking)}"
-    picked = {mode: pick(candidates[mode], config.pick) for mode in MODES}
     if problem.reference is None:
+        rates = None
+    else:
+        rates = {mode: (sum(c.right is True for c in candidates[mode]), len(answers[mode])) for mode in MODES}
+    if lacking := [mode for mode in MODES if not candidates[mode]]:
+        return Choice(None, f"no_usable_{'_'.join(lacking)}", rates)
+    picked = {mode: pick(candidates[mode], config.pick) for mode in MODES}
+    if rates is None:
         said = {candidate.says for candidate in picked.values()}
         if config.verify != "none" and None not in said and len(said) > 1:
-            return None, "modes_disagree"
-        return picked, None
+            return Choice(None, "modes_disagree")
+        return Choice(picked, None)
+    if any(rule.run is None and not rule.holds(*rates[rule.mode]) for rule in config.select.pass_rates):
+        return Choice(None, "pass_rate", rates)
     reason = _unverified({mode: bool(candidate.right) for mode, candidate in picked.items()}, config.verify)
-    return (None, reason) if reason else (picked, None)
+    return Choice(None if reason else picked, reason, rates)
 
 
 def _unverified(right: Mapping[Mode, bool], verify: Verify) -> str | None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
+from distill.select import SelectConfig
 from ratiocine import cli, models, sources
 from ratiocine.engines.config import EngineConfig
 from ratiocine.models import Device, ModelConfig
+from ratiocine.runs import check_finished
 from ratiocine.sources import DataConfig
 from ratiocine.traces import MODES, Mode
 
@@ -16,7 +28,7 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 Verify = Literal["both", "reasoning", "either", "none"]
 Pick = Literal["first", "shortest", "majority"]
 # keys that teachers which are no models have no use for
-FOR_MODELS = ("samples", "pick", "verify", "budget", "temperature", "top_p", "dtype")
+FOR_MODELS = ("samples", "pick", "budget", "temperature", "top_p", "dtype", "on", "retry_refused", "spend")
 
 
 class Decoding(TypedDict):
@@ -25,11 +37,11 @@ class Decoding(TypedDict):
 
 
 class TeacherConfig(BaseModel):
-    """conf/teacher: `oracle` solves the embedded families, `reference` gives a data set's own worked solutions; the others are
-    models behind an `engine`, and `model` is what a local engine loads."""
+    """conf/teacher: `oracle` solves the embedded families, `reference` gives a data set's own worked solutions, `published`
+    takes both answers from the data set; the others are models behind an `engine`, and `model` is what a local engine loads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["oracle", "reference", "openai", "transformers", "vllm"]
+    name: Literal["oracle", "reference", "published", "openai", "transformers", "vllm"]
     engine: EngineConfig | None = None
     model: str | None = None
 
@@ -76,6 +88,22 @@ class SwitchConfig(BaseModel):
         return self.ift if mode == "ift" else self.reasoning
 
 
+class Price(BaseModel):
+    """Of a million tokens, in any one currency."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    prompt: NonNegativeFloat = 0.0
+    completion: NonNegativeFloat = 0.0
+
+
+class Spend(BaseModel):
+    """What the answers of one run may cost in all; None is no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    tokens: PositiveInt | None = None
+    money: PositiveFloat | None = None
+
+
 class Config(BaseModel):
     """conf/distill.yaml says what each key means."""
 
@@ -83,6 +111,7 @@ class Config(BaseModel):
     teacher: TeacherConfig
     switch: SwitchConfig
     data: DataConfig
+    select: SelectConfig
     model: ModelConfig
     limit: PositiveInt | None = None
     samples: PositiveInt = 1
@@ -91,12 +120,18 @@ class Config(BaseModel):
     budget: PositiveInt = 8192
     temperature: NonNegativeFloat = 0.6
     top_p: TopP = 0.95
+    price: Price = Price()
+    spend: Spend = Spend()
+    retry_refused: bool = False
+    on: Literal["local", "ray"] = "local"
+    workers: PositiveInt = 2
     answers: str = "runs/answers.sqlite"
     dtype: models.Dtype = "auto"
     device: Device = "auto"
     threads: PositiveInt | None = None
     seed: int = 0
     out: str | None = None
+    push_to_hub: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -104,6 +139,12 @@ class Config(BaseModel):
             for key in FOR_MODELS:
                 if (value := getattr(self, key)) != type(self).model_fields[key].default:
                     raise ValueError(f"{key}={value} means nothing with teacher={self.teacher.name}, which is no model")
+        if self.teacher.name in ("oracle", "reference") and self.verify != "both":
+            raise ValueError(
+                f"verify={self.verify} means nothing with teacher={self.teacher.name}, both of whose answers are right"
+            )
+        if self.spend.money is not None and not self.price.prompt + self.price.completion:
+            raise ValueError(f"spend.money={self.spend.money:g} needs price.prompt and price.completion")
         for mode in MODES:
             if self.samples > 1 and self.decoding(mode)["temperature"] == 0:
                 raise ValueError(f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times")
@@ -151,4 +192,8 @@ def inputs(config: Config) -> dict[str, str]:
     found = {"data": sources.fingerprint(config.data, "train"), "tokenizer": models.fingerprint(config.model)}
     if config.teacher.engine is not None:
         found |= {f"teacher:{mode}": teacher_name(config, mode) for mode in MODES}
+    found |= {f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.select.benchmarks()}
+    for at, rule in enumerate(config.select.pass_rates):
+        if rule.run is not None:
+            found[f"pass_rates:{at}"] = check_finished(Path(rule.run))["hash"]
     return found

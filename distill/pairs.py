@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from distill import card, oracle, reference, replay
-from distill.answers import AnswerStore
+from distill.answers import Answer, AnswerStore
 from distill.ask import answers, ask
-from distill.choose import Tally, chosen
-from distill.config import Config, inputs
+from distill.choose import Choice, Tally, choose
+from distill.config import Config, inputs, teacher_name
+from distill.select import Place, Prompts, domain, drawn, outside
 from ratiocine import models, sources
 from ratiocine.errors import BadInput
+from ratiocine.evaluate import key
 from ratiocine.grading import grade
 from ratiocine.problems import Problem
 from ratiocine.progress import tracked
 from ratiocine.prompts import completion_ids, prompt_ids, render, split, user_text
 from ratiocine.runs import Run, open_run
-from ratiocine.traces import MODES, Mode, Pair, write_pairs
+from ratiocine.traces import MODES, Mode, Pair, stream_pairs, write_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,133 +35,200 @@ WRITERS: dict[str, Teach] = {
     "oracle": (oracle.trace, replay.fault),
     "reference": (reference.trace, reference.fault),
 }
-Sides = tuple[str, str]  # the direct and the reasoning completion
-Maker = Callable[[Problem], tuple[Sides | None, str | None]]
+SIDES = ("prompt", *MODES)
+Rates = dict[Mode, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Both sides of a problem's pair, or why there is none; and how many of each mode's answers were right, if known."""
+
+    sides: tuple[str, str] | None
+    reason: str | None = None
+    rates: Rates | None = None
+
+
+Maker = Callable[[Problem], Made]
+
+
+@dataclass
+class LeftOut:
+    """The problems that gave no pair, a line each with the reason, and their number by reason in the order of the steps."""
+
+    file: IO[str]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, name: str, reason: str) -> None:
+        self.counts[reason] += 1
+        self.file.write(json.dumps({"key": name, "reason": reason}) + "\n")
+
+
+@dataclass
+class Totals:
+    """What is to be known of the pairs that are kept, and of the problems that they come from."""
+
+    n: int = 0
+    shared: int = 0
+    without_reference: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    tokens: dict[str, array[int]] = field(default_factory=lambda: {side: array("I") for side in SIDES})
+    levels: dict[str, list[int]] = field(default_factory=dict)  # pairs and problems
+
+    def keep(self, pair: Pair, place: Place) -> Pair:
+        self.n += 1
+        self.shared += place.shared
+        self.without_reference += pair.reference is None
+        self.sources[pair.source] += 1
+        for side in SIDES:
+            self.tokens[side].append(getattr(pair, f"n_tokens_{side}"))
+        if place.level is not None:
+            self.levels[place.level][0] += 1
+        return pair
 
 
 def distill(config: Config) -> Run:
-    """Write `pairs.parquet`, its data card and its manifest. Pairs are kept whole or dropped with a counted reason."""
+    """Write `pairs.parquet`, its data card and its manifest. Pairs are kept whole or left out with a counted reason."""
     if config.teacher.name == "oracle" and not config.data.families:
         raise BadInput(f"teacher=oracle solves embedded families only, not data={config.data.name}; try teacher=reference")
     run = open_run("distill", config.model_dump(), inputs(config))
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    train = sources.load(config.data, "train", seed=config.seed, limit=config.limit)
-    held_out = _test_contents(config)
-    dropped = {reason: list(ids) for reason, ids in train.dropped.items()}
-    problems = []
-    for problem in train.problems:
-        if held_out and sources.content(problem) in held_out:
-            dropped.setdefault("in_test_split", []).append(problem.id)
-        else:
-            problems.append(problem)
     tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}
-    asked: dict[str, Any] = {}
-    if config.teacher.name in WRITERS:
-        make = _written(config)
-    else:
-        store = AnswerStore(Path(config.answers))
-        asked = {"engine": ask(config, problems, store), "verify": config.verify, "confounds": config.confounds()}
-        make = _answered(config, store, tallies)
-    pairs = list(_pairs(make, models.load_tokenizer(config.model), problems, dropped))
-    if not pairs:
-        raise BadInput(f"data={config.data.name} gave no pair; dropped: {_counts(dropped)}")
+    totals = Totals()
+    with run.writing("left_out.jsonl") as path, open(path, "w", encoding="utf-8") as file:
+        left_out = LeftOut(file)
+        prompts = Prompts(
+            config.data, config.select, seed=config.seed, limit=config.limit, drop=lambda p, why: left_out.add(key(p), why)
+        )
+        make, asked = _maker(config, prompts, tallies)
+        with run.writing("rates.jsonl") as path, open(path, "w", encoding="utf-8") as rates:
+            made = _made(config, make, prompts, totals, left_out, rates)
+            with run.writing("pairs.parquet") as path:
+                _write(path, made, config, totals, left_out)
+                if not totals.n:
+                    raise BadInput(f"data={config.data.name} gave no pair; left out: {dict(left_out.counts)}")
     if asked:
         asked["answers"] = {mode: tally.told() for mode, tally in tallies.items()}
-    kept = {pair.id for pair in pairs}
-    shared = sum(p.id in kept and sources.content(p) in held_out for p in train.problems) if held_out is not None else None
     facts = {
-        "sides": list(MODES), "teacher": config.teacher.name, "data": config.data.name, "n": len(pairs),
-        "n_by_source": dict(Counter(pair.source for pair in pairs)), "dropped": _counts(dropped), "dropped_ids": dropped,
-        "without_reference": sum(pair.reference is None for pair in pairs),
-        "disjoint": {"train": len(pairs), "test": None if held_out is None else len(held_out), "shared": shared},
-        "mean_tokens": {
-            key: round(fmean(getattr(pair, f"n_tokens_{key}") for pair in pairs), 1) for key in ("prompt", "ift", "reasoning")
+        "sides": list(MODES), "teacher": config.teacher.name, "data": config.data.name, "n": totals.n,
+        "n_by_source": dict(totals.sources), "dropped": dict(left_out.counts), "without_reference": totals.without_reference,
+        "disjoint": {
+            "train": totals.n, "test": None if prompts.held_out is None else len(prompts.held_out),
+            "shared": None if prompts.held_out is None else totals.shared,
         },
-        "by_level": _by_level(problems, kept), "licence": config.data.licence, **asked,
+        "decontaminated": config.select.decontaminate,
+        "mean_tokens": {side: round(fmean(totals.tokens[side]), 1) for side in SIDES},
+        "by_level": dict(sorted(totals.levels.items())), "licence": config.data.licence, **asked,
     }  # fmt: skip
-    with run.writing("pairs.parquet") as path:
-        write_pairs(path, pairs)
     with run.writing("lengths.svg") as path:
-        path.write_text(card.lengths(pairs), encoding="utf-8")
+        path.write_text(card.lengths({mode: totals.tokens[mode] for mode in MODES}), encoding="utf-8")
     with run.writing("README.md") as path:
         path.write_text(card.text(config, facts), encoding="utf-8")
     run.finish(**facts)
     for mode, told in asked.get("answers", {}).items():
         print(f"{mode}: {told['answers']} answers of {told['mean_tokens']} tokens on average; {told['fates']}")
-    print(f"{len(pairs)} pairs in {run.out}; dropped {_counts(dropped) or 'none'}")
+    print(f"{totals.n} pairs in {run.out}; dropped {dict(left_out.counts) or 'none'}")
     return run
 
 
-def _counts(dropped: dict[str, list[str]]) -> dict[str, int]:
-    return {reason: len(ids) for reason, ids in dropped.items()}
+def _maker(config: Config, prompts: Prompts, tallies: dict[Mode, Tally]) -> tuple[Maker, dict[str, Any]]:
+    """What makes a pair of a problem, once the teacher has been asked, and what is to be known of how it was asked."""
+    if config.teacher.name in WRITERS:
+        return lambda problem: _solved(config, problem), {}
+    told: dict[str, Any] = {"verify": config.verify, "confounds": []}
+    if config.teacher.name == "published":
+        tokenizer = models.load_tokenizer(config.model)
+        return lambda problem: _chosen(choose(config, problem, _given(problem, tokenizer), tallies)), told
+    store = AnswerStore(Path(config.answers))
+    told |= {"confounds": config.confounds(), **ask(config, prompts, store)}
+    names = {mode: teacher_name(config, mode) for mode in MODES}
+
+    def make(problem: Problem) -> Made:
+        return _chosen(choose(config, problem, {m: answers(config, names[m], problem, m, store) for m in MODES}, tallies))
+
+    return make, told
 
 
-def _by_level(problems: list[Problem], kept: set[str]) -> dict[str, list[int]]:
-    """Pairs and problems by difficulty, where it is known: what verification leaves out is not left out evenly."""
-    found: dict[str, list[int]] = {}
-    for problem in problems:
-        if (level := problem.meta.get("level")) is not None:
-            counts = found.setdefault(str(level), [0, 0])
-            counts[0] += problem.id in kept
-            counts[1] += 1
-    return dict(sorted(found.items()))
+def _chosen(choice: Choice) -> Made:
+    if choice.picked is None:
+        return Made(None, choice.reason, choice.rates)
+    ift, reasoning = (choice.picked[mode].parts for mode in MODES)
+    return Made((render(ift.answer), render(reasoning.answer, reasoning.think)), None, choice.rates)
 
 
-def _written(config: Config) -> Maker:
+def _solved(config: Config, problem: Problem) -> Made:
     """Sides from a worked solution; both end in the reference."""
-
-    def make(problem: Problem) -> tuple[Sides | None, str | None]:
-        trace, fault = WRITERS[config.teacher.name]
-        if problem.reference is None:
-            return None, "no_reference"
-        think, answer = trace(problem), oracle.answer(problem)
-        if reason := fault(problem, think):
-            return None, reason
-        sides = render(answer), render(answer, think)
-        for side in sides:
-            if (verdict := grade(problem, split(side))).verdict != "right":
-                return None, f"graded_{verdict.verdict}"
-        return sides, None
-
-    return make
+    trace, fault = WRITERS[config.teacher.name]
+    if problem.reference is None:
+        return Made(None, "no_reference")
+    think, answer = trace(problem), oracle.answer(problem)
+    if reason := fault(problem, think):
+        return Made(None, reason)
+    sides = render(answer), render(answer, think)
+    for side in sides:
+        if (verdict := grade(problem, split(side))).verdict != "right":
+            return Made(None, f"graded_{verdict.verdict}")
+    return Made(sides)
 
 
-def _answered(config: Config, store: AnswerStore, tallies: dict[Mode, Tally]) -> Maker:
-    """Sides from a model's answers."""
+def _given(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> dict[Mode, list[Answer]]:
+    """Both answers as the data set has them."""
+    found: dict[Mode, list[Answer]] = {}
+    for mode in MODES:
+        text = problem.meta.get(mode)
+        if not isinstance(text, str):
+            raise BadInput(
+                f"data={problem.source}: the problem '{problem.id}' has no {mode} answer; say which columns hold both: "
+                "data.columns='{question: …, meta.ift: …, meta.reasoning: …}'"
+            )
+        found[mode] = [{"text": text, "stop": "stop", "n_completion": len(completion_ids(tokenizer, text))}]
+    return found
 
-    def make(problem: Problem) -> tuple[Sides | None, str | None]:
-        picked, reason = chosen(config, problem, {mode: answers(config, problem, mode, store) for mode in MODES}, tallies)
-        if picked is None:
-            return None, reason
-        ift, reasoning = (picked[mode].parts for mode in MODES)
-        return (render(ift.answer), render(reasoning.answer, reasoning.think)), None
 
-    return make
-
-
-def _pairs(
-    make: Maker, tokenizer: PreTrainedTokenizerBase, problems: list[Problem], dropped: dict[str, list[str]]
-) -> Iterator[Pair]:
-    for problem in tracked(problems, len(problems), "distill", "problems"):
-        sides, reason = make(problem)
-        if sides is None:
-            assert reason is not None
-            dropped.setdefault(reason, []).append(problem.id)
+def _made(
+    config: Config, make: Maker, prompts: Prompts, totals: Totals, left_out: LeftOut, rates: IO[str]
+) -> Iterator[tuple[Pair, Place]]:
+    """The pairs, in the order of the problems."""
+    tokenizer = models.load_tokenizer(config.model)
+    for problem in tracked(prompts, prompts.n, "distill", "problems"):
+        made = make(problem)
+        level = None if problem.meta.get("level") is None else str(problem.meta["level"])
+        if level is not None:
+            totals.levels.setdefault(level, [0, 0])[1] += 1
+        if made.rates is not None:
+            rates.write(json.dumps({"key": key(problem), **made.rates}) + "\n")
+        if made.sides is None:
+            assert made.reason is not None
+            left_out.add(key(problem), made.reason)
             continue
-        prompt, (ift, reasoning) = user_text(problem), sides
-        yield Pair(
+        prompt, (ift, reasoning) = user_text(problem), made.sides
+        pair = Pair(
             problem.id, prompt, reasoning, ift, problem.reference, problem.category, problem.source,
             len(prompt_ids(tokenizer, prompt)), len(completion_ids(tokenizer, reasoning)), len(completion_ids(tokenizer, ift)),
         )  # fmt: skip
+        if reason := outside(pair, config.select):
+            left_out.add(key(problem), reason)
+            continue
+        shared = prompts.held_out is not None and sources.content(problem) in prompts.held_out
+        yield pair, Place(problem.id, problem.source, domain(problem), pair.n_tokens_reasoning, level, shared)
 
 
-def _test_contents(config: Config) -> set[str] | None:
-    """Contents of the test split, None where the source has none within reach."""
-    has_test = config.data.families or (config.data.root and "test" in config.data.files)
-    if not has_test and not (config.data.hub and "test" in config.data.hub.files and not config.data.root):
-        return None
-    if config.data.path:
-        return None
-    return {sources.content(p) for p in sources.load(config.data, "test", seed=config.seed).problems}
+def _write(path: Path, made: Iterator[tuple[Pair, Place]], config: Config, totals: Totals, left_out: LeftOut) -> None:
+    """Write the pairs that are kept. A draw among all of them first writes all, for it must have seen them."""
+    if not config.select.draws:
+        write_pairs(path, (totals.keep(pair, place) for pair, place in made))
+        return
+    everything, places = path.with_name(".all.partial"), list[Place]()
+    write_pairs(everything, (places.append(place) or pair for pair, place in made))  # type: ignore[func-returns-value]
+    kept = drawn(places, config.select, config.seed)
+
+    def pairs() -> Iterator[Pair]:
+        for at, pair in enumerate(stream_pairs(everything)):
+            if at in kept:
+                yield totals.keep(pair, places[at])
+            else:
+                left_out.add(f"{pair.source}/{pair.id}", "not_drawn")
+
+    write_pairs(path, pairs())
+    everything.unlink()

@@ -76,8 +76,7 @@ def load(config: Config) -> Suite:
 def _shown(data: DataConfig, test: list[Problem], config: Config) -> list[Problem]:
     """`shots` solved problems of each source: of the training split where there is one, else of the test split, and then they
     are not scored. None where the answers of a benchmark are not given (IFEval)."""
-    has_train = data.families or "train" in (data.files if data.root else data.hub.files if data.hub else {})
-    pool = sources.load(data, "train", seed=config.seed).problems if has_train else test
+    pool = sources.load(data, "train", seed=config.seed).problems if sources.has(data, "train") else test
     chosen: list[Problem] = []
     for source in sorted({problem.source for problem in pool}):
         of_source = [p for p in pool if p.source == source and p.reference is not None]

@@ -14,24 +14,32 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ratiocine.errors import BadInput
+from ratiocine.prompts import last_boxed
 
 Row = dict[str, Any]
+NO_ANSWER = ("", "proof", "notfound")  # what NuminaMath and OpenR1-Math write where there is none
 
 
 class HubConfig(BaseModel):
-    """`files` of the data set `repo` at `revision`, by split; `rows` names the function of `ROWS` that reads them, `count` says
-    how many problems the test split has."""
+    """A data set `repo` at `revision` (its newest where None): either its `files`, by split, or its `splits` by their names
+    there, in the subset `subset`, read as they come. `rows` names the function of `ROWS` that reads them, `count` says how many
+    problems the test split has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     repo: str
-    revision: str
-    files: dict[str, list[str]]
+    revision: str | None = None
+    files: dict[str, list[str]] = {}
+    splits: dict[str, str] = {}
+    subset: str | None = None
     rows: str | None = None
     count: int | None = None
 
+    def has(self, split: str) -> bool:
+        return split in self.files or split in self.splits
+
 
 def download(name: str, hub: HubConfig, split: str) -> list[Path]:
-    """The files of a split, from the hub or its cache; raises BadInput where neither has them."""
+    """The files of a split that lists them, from the hub or its cache; raises BadInput where neither has them."""
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -39,9 +47,6 @@ def download(name: str, hub: HubConfig, split: str) -> list[Path]:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
-
-    if split not in hub.files:
-        raise BadInput(f"data={name} has no {split} split")
 
     def fetched(*, cached: bool) -> list[Path]:
         return [
@@ -62,6 +67,38 @@ def download(name: str, hub: HubConfig, split: str) -> list[Path]:
         raise BadInput(
             f"data={name} needs {hub.repo} from the Hugging Face hub, which cannot be reached from here; "
             "give a folder with local copies instead: data.root=DIR"
+        ) from None
+
+
+def streamed(name: str, hub: HubConfig, split: str) -> Iterator[Row]:
+    """The rows of a split, as they come from the hub; raises BadInput where it cannot be reached or has no such split."""
+    from datasets import load_dataset
+
+    try:
+        yield from load_dataset(hub.repo, hub.subset, split=hub.splits[split], revision=hub.revision, streaming=True)
+    except ValueError as error:
+        raise BadInput(f"data={name}: {hub.repo}: {str(error).splitlines()[0]}") from None
+    except Exception as error:
+        raise BadInput(
+            f"data={name} needs {hub.repo} from the Hugging Face hub, which does not give it ({type(error).__name__}); "
+            "give a local copy instead: data.path=FILE"
+        ) from None
+
+
+def revision(name: str, hub: HubConfig) -> str:
+    """The pinned revision, or the newest one there is."""
+    from huggingface_hub import HfApi
+
+    if hub.revision is not None:
+        return hub.revision
+    if Path(hub.repo).is_dir():
+        return "local"
+    try:
+        return str(HfApi().dataset_info(hub.repo, timeout=5).sha)
+    except Exception:
+        raise BadInput(
+            f"data={name} needs {hub.repo} from the Hugging Face hub, which cannot be reached from here; "
+            "give a local copy instead: data.path=FILE"
         ) from None
 
 
@@ -126,9 +163,25 @@ def _ifeval(row: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _math(row: Mapping[str, Any]) -> Iterator[Row]:
-    """MATH and its subsets."""
-    meta = {"solution": row.get("solution"), "level": row.get("level"), "subject": row.get("subject")}
-    yield {"id": row.get("unique_id"), "question": row["problem"], "answer": row["answer"], "meta": meta}
+    """MATH, its subsets and sets like it; where no column holds the answer, the box in the solution does."""
+    domain = row.get("subject") or row.get("type") or row.get("problem_type")
+    meta = {"solution": row.get("solution"), "level": row.get("level"), "domain": domain}
+    answer = row["answer"] if "answer" in row else last_boxed(row["solution"])
+    answer = None if answer in NO_ANSWER else answer
+    yield {"id": row.get("unique_id"), "question": row["problem"], "answer": answer, "meta": meta}
+
+
+def _conversations(row: Mapping[str, Any]) -> Iterator[Row]:
+    """Infinity-Instruct: the first human turn is the prompt; nothing says what is right."""
+    question = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
+    yield {"question": question, "answer": None, "meta": {"domain": row.get("source")}}
+
+
+def _nemotron(row: Mapping[str, Any]) -> Iterator[Row]:
+    """Llama-Nemotron's post-training prompts: a text or its messages; nothing says what is right."""
+    asked = row["input"]
+    question = asked if isinstance(asked, str) else next(turn["content"] for turn in asked if turn["role"] == "user")
+    yield {"question": question, "answer": None, "meta": {"domain": row.get("category")}}
 
 
 def _aime(row: Mapping[str, Any]) -> Iterator[Row]:
@@ -136,6 +189,7 @@ def _aime(row: Mapping[str, Any]) -> Iterator[Row]:
 
 
 ROWS: dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]] = {
-    "aime": _aime, "aqua_rat": _aqua_rat, "coqa": _coqa, "gsm8k": _gsm8k, "ifeval": _ifeval, "math": _math, "mmlu": _mmlu,
-    "mmlu_pro_math": _mmlu_pro_math, "openbookqa": _openbookqa, "squad": _squad, "winogrande": _winogrande,
+    "aime": _aime, "aqua_rat": _aqua_rat, "conversations": _conversations, "coqa": _coqa, "gsm8k": _gsm8k, "ifeval": _ifeval,
+    "math": _math, "mmlu": _mmlu, "mmlu_pro_math": _mmlu_pro_math, "nemotron": _nemotron, "openbookqa": _openbookqa,
+    "squad": _squad, "winogrande": _winogrande,
 }  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,11 +48,6 @@ def content_key(text: str) -> str:
     return digest("".join(text.lower().split()))
 
 
-def smallest(problems: Iterable[Problem], limit: int | None, seed: int) -> list[Problem]:
-    """At most `limit` problems, in their order: those whose sha256(seed, id) is smallest, so that a smaller limit is
-    always a subset of a larger one."""
-    problems = list(problems)
-    if limit is None or limit >= len(problems):
-        return problems
-    kept = set(sorted((p.id for p in problems), key=lambda i: digest(seed, i))[:limit])
-    return [p for p in problems if p.id in kept]
+def smallest(ids: Sequence[str], limit: int, seed: int) -> list[str]:
+    """The `limit` ids whose sha256(seed, id) is smallest: a smaller limit is always a subset of a larger one."""
+    return heapq.nsmallest(limit, ids, key=lambda name: digest(seed, name))

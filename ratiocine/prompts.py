@@ -115,10 +115,14 @@ def prompt_text(
     return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **switch)
 
 
+class NoSwitch(BadInput):
+    """A chat template cannot be told to think or not."""
+
+
 def check_switch(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise BadInput where the chat template has no switch for thinking."""
+    """Raise NoSwitch where the chat template has no switch for thinking."""
     if SWITCH not in str(tokenizer.chat_template):
-        raise BadInput(f"thinking cannot be set: this model's chat template has no switch ({SWITCH})")
+        raise NoSwitch(f"thinking cannot be set: this model's chat template has no switch ({SWITCH})")
 
 
 def opens_thinking(prompt: str) -> bool:

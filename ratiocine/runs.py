@@ -26,8 +26,9 @@ from ratiocine.errors import BadInput
 
 SCHEMA_VERSION = 1
 CONFIG = "config.yaml"
-MACHINE_KEYS = {"out", "threads", "device", "doctor", "check"}  # change where and how fast, never what
-LOCATIONS = {"path", "root", "pairs", "answers", "engine"}  # named in the hash by content, through `inputs`
+# change where, how fast and at what price, never what
+MACHINE_KEYS = {"out", "threads", "device", "doctor", "check", "on", "workers", "price", "spend", "push_to_hub"}
+LOCATIONS = {"path", "root", "pairs", "answers", "engine", "run"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
 
 

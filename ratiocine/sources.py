@@ -1,6 +1,7 @@
-"""Named source → Problems: embedded families, hub data sets at a pinned revision, local JSONL and Parquet files.
+"""Named source → Problems: embedded families, hub data sets, local JSONL and Parquet files, and mixtures of these.
 
-A problem that has a reference enters only if `grade` accepts that reference; what is dropped is listed by reason.
+A problem that has a reference enters only if `grade` accepts that reference; what is dropped is told with its reason. Sources
+are read as they come: a file or a data set may be larger than memory.
 """
 
 from __future__ import annotations
@@ -8,21 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
+from ratiocine.cli import named
 from ratiocine.errors import BadInput
 from ratiocine.families import FAMILIES, Split, generate
 from ratiocine.grading import grade
-from ratiocine.hub import HubConfig, adapted, download
+from ratiocine.hub import HubConfig, adapted, download, revision, streamed
 from ratiocine.problems import LETTERS, Kind, Problem, content_key, digest, smallest
 from ratiocine.prompts import Parts
 from ratiocine.runs import hash_path
 
+OPTION = re.compile(r"^\s*\(?([A-J])[.):]", re.MULTILINE)
 GENERATOR_VERSION = 1  # raise it when a family's problems change
 
 
@@ -37,15 +40,21 @@ class FamilyConfig(BaseModel):
 
 
 class DataConfig(BaseModel):
-    """conf/data: either `families`, or rows from `path` (a file of the user's), `root`/`files` (local copies) or `hub`.
-    `budget` is the number of tokens a completion of it is given where nothing else is said."""
+    """conf/data: `families`, or rows from `path` (a file of the user's), `root`/`files` (local copies) or `hub`, or a mixture
+    of `n` problems in which each named source has its share (`mix`). `columns` says which column holds a field of the shared
+    schema (`question`, `answer`, `meta.level`, …); dots reach inside one. `budget` is the number of tokens a completion is
+    given where nothing else is said."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     instruction: str = ""
     families: dict[str, FamilyConfig] = {}
+    mix: dict[str, PositiveFloat] | None = None
+    n: PositiveInt | None = None
+    columns: dict[str, str] | None = None
     kind: Kind | None = None
     category: str | None = None
+    domain: Literal["general", "math"] = "general"
     hub: HubConfig | None = None
     files: dict[Split, str] = {}
     root: str | None = None
@@ -64,17 +73,73 @@ class Loaded:
 
 def load(data: DataConfig, split: Split, *, seed: int = 0, limit: int | None = None) -> Loaded:
     """The problems of one split; at most `limit` of each named benchmark in it. `seed` drives generation and `limit`."""
-    problems = list(_families(data, split, seed)) if data.families else list(_rows(data, split))
     dropped: dict[str, list[str]] = {}
-    kept: dict[str, Problem] = {}
-    for problem in problems:
-        if problem.id in kept:
+
+    def drop(problem: Problem, reason: str) -> None:
+        dropped.setdefault(reason, []).append(problem.id)
+
+    return Loaded(list(stream(data, split, seed=seed, limit=limit, drop=drop)), dropped)
+
+
+def stream(
+    data: DataConfig, split: Split, *, seed: int = 0, limit: int | None = None,
+    drop: Callable[[Problem, str], None] = lambda problem, reason: None,
+) -> Iterator[Problem]:  # fmt: skip
+    """The problems that `load` gives, one by one; `drop` is told of each that is left out, and why."""
+    if data.mix:
+        for part, share in _parts(data):
+            names = [f"{p.source}/{p.id}" for p in stream(part, split, seed=seed, limit=limit)]
+            chosen = set(smallest(names, share, seed))
+            for problem in stream(part, split, seed=seed, limit=limit, drop=drop):
+                if f"{problem.source}/{problem.id}" in chosen:
+                    yield problem
+        return
+    kept = None
+    if limit is not None:
+        ids: dict[str, list[str]] = {}
+        for problem in _checked(data, split, seed, lambda problem, reason: None):
+            ids.setdefault(problem.source, []).append(problem.id)
+        kept = {(source, name) for source, names in ids.items() for name in smallest(names, limit, seed)}
+    for problem in _checked(data, split, seed, drop):
+        if kept is None or (problem.source, problem.id) in kept:
+            yield problem
+
+
+def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
+    """All problems as they stand in the source, whatever they are worth. Raises BadInput where two have one id."""
+    if data.mix:
+        for part, _ in _parts(data):
+            yield from read(part, split, seed)
+        return
+    seen: set[str] = set()
+    for problem in _families(data, split, seed) if data.families else _rows(data, split):
+        if problem.id in seen:
             raise BadInput(f"data={data.name}: the id '{problem.id}' occurs twice")
+        seen.add(problem.id)
+        yield problem
+
+
+def _checked(data: DataConfig, split: Split, seed: int, drop: Callable[[Problem, str], None]) -> Iterator[Problem]:
+    """All problems of a split whose own reference can be judged."""
+    for problem in read(data, split, seed):
         if problem.reference is not None and not _gradable(problem, data):
-            dropped.setdefault("reference_not_gradable", []).append(problem.id)
-            continue
-        kept[problem.id] = problem
-    return Loaded(limited(list(kept.values()), limit, seed), dropped)
+            drop(problem, "reference_not_gradable")
+        else:
+            yield problem
+
+
+def _parts(data: DataConfig) -> list[tuple[DataConfig, int]]:
+    """The sources of a mixture and how many problems each gives; what rounding leaves goes to the largest remainders."""
+    assert data.mix
+    if data.n is None:
+        raise BadInput(f"data={data.name}: a mixture needs its size: data.n=10000")
+    total = sum(data.mix.values())
+    exact = {name: data.n * weight / total for name, weight in data.mix.items()}
+    counts = {name: int(share) for name, share in exact.items()}
+    for name in sorted(exact, key=lambda name: counts[name] - exact[name])[: data.n - sum(counts.values())]:
+        counts[name] += 1
+    parts = {name: named("data", name, DataConfig).model_copy(update={"root": data.root}) for name in data.mix}
+    return [(parts[name], count) for name, count in counts.items() if count]
 
 
 def limited(problems: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
@@ -82,7 +147,13 @@ def limited(problems: Sequence[Problem], limit: int | None, seed: int) -> list[P
     by_source: dict[str, list[Problem]] = {}
     for problem in problems:
         by_source.setdefault(problem.source, []).append(problem)
-    return [p for group in by_source.values() for p in smallest(group, limit, seed)]
+    found = []
+    if limit is None:
+        return list(problems)
+    for group in by_source.values():
+        kept = set(smallest([problem.id for problem in group], limit, seed))
+        found += [problem for problem in group if problem.id in kept]
+    return found
 
 
 def _gradable(problem: Problem, data: DataConfig) -> bool:
@@ -104,12 +175,25 @@ def content(problem: Problem) -> str:
 
 
 def fingerprint(data: DataConfig, split: Split) -> str:
-    """Content hash of a source: of the generator's settings, of a local file, or of a hub revision."""
+    """Content hash of a source: of the generator's settings, of a local file, of a hub revision, or of a mixture's parts."""
     described = data.model_dump(exclude={"root", "path", "licence", "budget"})
+    if data.mix:
+        return digest("data", json.dumps(described, sort_keys=True), *(fingerprint(part, split) for part, _ in _parts(data)))
     file = _local_file(data, split)
-    if file is None:
-        return digest("data", GENERATOR_VERSION, split, json.dumps(described, sort_keys=True))
-    return digest("data", split, json.dumps(described, sort_keys=True), hash_path(file))
+    if file is not None:
+        return digest("data", split, json.dumps(described, sort_keys=True), hash_path(file))
+    if data.hub is not None:
+        described["hub"]["revision"] = revision(data.name, data.hub)
+    return digest("data", GENERATOR_VERSION, split, json.dumps(described, sort_keys=True))
+
+
+def has(data: DataConfig, split: Split) -> bool:
+    """Whether a split of the source is within reach, as far as its configuration says."""
+    if data.mix:
+        return all(has(part, split) for part, _ in _parts(data))
+    if data.path or data.families:
+        return bool(data.families)
+    return split in data.files if data.root else data.hub is not None and data.hub.has(split)
 
 
 def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
@@ -136,18 +220,37 @@ def _local_file(data: DataConfig, split: Split) -> Path | None:
 
 def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
     file = _local_file(data, split)
-    rows = _read(file) if file is not None else _hub(data, split)
+    own = file is not None and (data.path is None or data.hub is None)  # in the shared schema, or with `columns`
+    rows = _read(file) if own and file is not None else _hub(data, split, file)
     seen: Counter[str] = Counter()
     for index, row in enumerate(rows):
         where = f"{file or f'data={data.name}'}, row {index + 1}"
         try:
+            row = _mapped(row, data.columns)
             name = digest(row["question"], row.get("context"), row.get("choices"))[:12]  # does not depend on the file's order
             seen[name] += 1
             yield problem_of(data, row, f"{data.name}-{split}-{name}" + (f"-{seen[name]}" if seen[name] > 1 else ""))
         except KeyError as error:
-            raise BadInput(f"{where}: there is no field {error}") from None
+            raise BadInput(f"{where}: there is no column {error}; there are {', '.join(row)}") from None
         except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise BadInput(f"{where}: {error}") from None
+
+
+def _mapped(row: dict[str, Any], columns: Mapping[str, str] | None) -> dict[str, Any]:
+    """The row in the shared schema. KeyError with the name of a column that is not there."""
+    if not columns:
+        return row
+    found: dict[str, Any] = {"answer": None, "meta": {}}
+    for name, path in columns.items():
+        value: Any = row
+        for step in path.split("."):
+            try:
+                value = value[int(step)] if isinstance(value, list) else value[step]
+            except (LookupError, TypeError, ValueError):
+                raise KeyError(path) from None
+        into, inner = (found["meta"], name.removeprefix("meta.")) if name.startswith("meta.") else (found, name)
+        into[inner] = value
+    return found
 
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:
@@ -156,7 +259,8 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
         import pyarrow.parquet as pq
 
         try:
-            yield from pq.read_table(file).to_pylist()
+            for batch in pq.ParquetFile(file).iter_batches(1024):
+                yield from batch.to_pylist()
         except pa.ArrowException as error:
             raise BadInput(f"{file} is no readable parquet file: {str(error).splitlines()[0]}") from None
         return
@@ -172,15 +276,23 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def _hub(data: DataConfig, split: Split) -> Iterator[dict[str, Any]]:
+def _hub(data: DataConfig, split: Split, copy: Path | None) -> Iterator[dict[str, Any]]:
+    """The rows of a data set as the hub has them, from there or from a local copy of its file."""
     if data.hub is None:
         raise BadInput(f"data={data.name} names no source: give data.path=FILE")
-    for file in download(data.name, data.hub, split):
-        for number, row in enumerate(_read(file), 1):
-            try:
-                yield from adapted(data.hub, row)
-            except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
-                raise BadInput(f"{file}: row {number} is not as {data.hub.repo} has them: {error!r}") from None
+    if not data.hub.has(split):
+        raise BadInput(f"data={data.name} has no {split} split")
+    if copy is not None:
+        found = ((str(copy), row) for row in enumerate(_read(copy), 1))
+    elif split in data.hub.files:
+        found = ((str(file), row) for file in download(data.name, data.hub, split) for row in enumerate(_read(file), 1))
+    else:
+        found = ((f"data={data.name}", row) for row in enumerate(streamed(data.name, data.hub, split), 1))
+    for file, (number, row) in found:
+        try:
+            yield from adapted(data.hub, row)
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+            raise BadInput(f"{file}: row {number} is not as {data.hub.repo} has them: {error!r}") from None
 
 
 def problem_of(data: DataConfig, row: dict[str, Any], name: str) -> Problem:
@@ -196,7 +308,9 @@ def problem_of(data: DataConfig, row: dict[str, Any], name: str) -> Problem:
     kind: Kind = row.get("kind") or data.kind or ("choice" if choices else "string")
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r} is not one of {', '.join(get_args(Kind))}")
-    category = row.get("category") or data.category or ("general-mc" if choices else "general-oe")
+    category = (
+        row.get("category") or data.category or f"{data.domain}-{'mc' if choices or _lettered(row['question']) else 'oe'}"
+    )
     if not isinstance(category, str):
         raise ValueError(f"category {category!r} is no text")
     answer = row.get("answer") if kind in ("instructions", "procedural") else row["answer"]
@@ -215,6 +329,11 @@ def problem_of(data: DataConfig, row: dict[str, Any], name: str) -> Problem:
         instruction=data.instruction, choices=choices, context=_context(row.get("context") or "", meta),
         accepted=tuple(str(a) for a in answers[1:]), meta=meta,
     )  # fmt: skip
+
+
+def _lettered(question: str) -> bool:
+    """Whether a question brings its own options: three lines or more that begin with the letters A, B, C."""
+    return OPTION.findall(question)[:3] == ["A", "B", "C"]
 
 
 def _place(answer: Any, choices: Sequence[str]) -> int:

@@ -6,14 +6,17 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ratiocine.errors import BadInput
 
 Mode = Literal["ift", "reasoning"]
 MODES: tuple[Mode, Mode] = ("ift", "reasoning")
+ROW_GROUP = 1024  # pairs held at a time
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,37 +61,57 @@ class Pair:
         return self.reasoning if mode == "reasoning" else self.ift
 
 
-def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
-    """Write `pairs.parquet`, in the given order."""
+def batched(items: Iterable[T], n: int) -> Iterator[list[T]]:
+    """The items in lists of `n`; the last may be shorter."""
+    rest = iter(items)
+    while group := list(islice(rest, n)):
+        yield group
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
+    """Write `pairs.parquet`, in the given order, as they come; how many there were."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [asdict(pair) for pair in pairs]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    types = {"int": pa.int64(), "str": pa.string(), "str | None": pa.string()}
+    schema = pa.schema([(f.name, types[str(f.type)]) for f in fields(Pair)])
+    written = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for group in batched(pairs, ROW_GROUP):
+            writer.write_table(pa.Table.from_pylist([vars(pair) for pair in group], schema))
+            written += len(group)
+    return written
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """Read a pairs file and check it: raises BadInput where it is corrupt, empty, one-sided, incomplete or repeats an id."""
+    pairs = list(stream_pairs(path))
+    if not pairs:
+        raise BadInput(f"{path} holds no pairs")
+    return pairs
+
+
+def stream_pairs(path: Path) -> Iterator[Pair]:
+    """The pairs of a file that may be larger than memory, each of them checked."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    names = [f.name for f in fields(Pair)]
+    seen: set[str] = set()
     try:
-        rows = pq.read_table(path).to_pylist()
+        file = pq.ParquetFile(path)
+        if missing := [name for name in names if name not in file.schema_arrow.names]:
+            raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+        for batch in file.iter_batches(ROW_GROUP, columns=names):
+            for row in batch.to_pylist():
+                if absent := [side for side in ("prompt", *MODES) if not row[side]]:
+                    raise BadInput(f"{path}: pair '{row['id']}' has no {absent[0]}")
+                if row["id"] in seen:
+                    raise BadInput(f"{path}: the id '{row['id']}' occurs twice")
+                seen.add(row["id"])
+                yield Pair(**row)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{path} is no readable parquet file: {str(error).splitlines()[0]}") from None
-    if not rows:
-        raise BadInput(f"{path} holds no pairs")
-    names = [f.name for f in fields(Pair)]
-    if missing := [name for name in names if name not in rows[0]]:
-        raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
-    seen: set[str] = set()
-    for row in rows:
-        if absent := [side for side in ("prompt", *MODES) if not row[side]]:
-            raise BadInput(f"{path}: pair '{row['id']}' has no {absent[0]}")
-        if row["id"] in seen:
-            raise BadInput(f"{path}: the id '{row['id']}' occurs twice")
-        seen.add(row["id"])
-    return [Pair(**{name: row[name] for name in names}) for row in rows]
 
 
 @dataclass

@@ -14,11 +14,15 @@ FAULTS = ("500", "429", "slow", "half", "json", "empty", "gone")
 
 
 class Teacher:
-    """`faults`: share of calls that go wrong, in all the ways there are. `wrong`: share of prompts it cannot do directly.
-    `answered` counts whole answers by what was asked; `open` the calls under way now."""
+    """`faults`: share of calls that go wrong, in all the ways there are. `wrong`, `wrong_thinking`: shares of prompts it cannot
+    do directly, or in thought. `context`: it refuses what is "too long". `busy`: so many of the first calls it is too busy for.
+    `answered` counts whole answers by what was asked; `most` is the number of calls that were under way at once at most."""
 
-    def __init__(self, *, faults: float = 0.0, wrong: float = 0.0, inline: bool = False, delay: float = 0.0) -> None:
-        self.faults, self.wrong, self.inline, self.delay = faults, wrong, inline, delay
+    def __init__(
+        self, *, faults: float = 0.0, wrong: float = 0.0, wrong_thinking: float = 0.0, inline: bool = False, delay: float = 0.0
+    ) -> None:
+        self.faults, self.wrong, self.wrong_thinking, self.inline, self.delay = faults, wrong, wrong_thinking, inline, delay
+        self.context, self.busy, self.most = True, 0, 0
         self.random, self.answered, self.calls, self.open = random.Random(0), Counter[str](), Counter[str](), 0
         self.bodies: list[dict] = []
 
@@ -49,6 +53,7 @@ class Teacher:
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         self.open += 1
+        self.most = max(self.most, self.open)
         try:
             return await self._complete(request)
         finally:
@@ -62,8 +67,11 @@ class Teacher:
         prompt, thinks = body["messages"][-1]["content"], (body.get("chat_template_kwargs") or {}).get("enable_thinking")
         name = f"{prompt}|{thinks}|{body['seed']}"
         self.calls[name] += 1
-        if "too long" in prompt:
+        if "too long" in prompt and self.context:
             return web.json_response({"error": "over the context"}, status=400)
+        if self.busy > 0:
+            self.busy -= 1
+            return web.Response(status=503, headers={"Retry-After": "1"})
         fault = self.random.choice(FAULTS) if self.random.random() < self.faults else ""
         await asyncio.sleep(self.delay + (3 if fault == "slow" else 0))
         if fault.isdigit():
@@ -78,8 +86,9 @@ class Teacher:
 
     def answer(self, prompt: str, thinks: bool | None) -> dict:
         a, b = map(int, re.findall(r"\d+", prompt)[:2])
-        known = int(sha256(prompt.encode()).hexdigest(), 16) % 1000 >= 1000 * self.wrong
-        direct = f"\\boxed{{{a + b if known or thinks else a + b + 1}}}"
+        luck = int(sha256(f"{prompt}{bool(thinks)}".encode()).hexdigest(), 16) % 1000
+        wrong = luck < 1000 * (self.wrong_thinking if thinks else self.wrong)
+        direct = f"\\boxed{{{a + b + wrong}}}"
         message = {"content": direct}
         if thinks and self.inline:
             message["content"] = f"<think>\n{a} plus {b} is {a + b}\n</think>\n\n{direct}"

@@ -60,7 +60,12 @@ def test_every_data_set_composes(name: str) -> None:
 
 @pytest.mark.parametrize("name", cli.options("teacher"))
 def test_every_teacher_composes(name: str) -> None:
-    needed = {"openai": ["teacher.engine.url=http://x/v1", "teacher.engine.model=y"], "oracle": [], "reference": []}
+    needed = {
+        "openai": ["teacher.engine.url=http://x/v1", "teacher.engine.model=y"],
+        "oracle": [],
+        "reference": [],
+        "published": [],
+    }
     found = cli.compose("distill", Distill, [f"teacher={name}", *needed.get(name, ["teacher.model=tiny"])]).teacher
     assert found.name == name
     assert (found.engine.name if found.engine else name) == name
@@ -110,8 +115,20 @@ BAD = {
     ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "device=cuda"): "device=cuda is not on this machine",
     ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "out=/dev/null/x"): "cannot be written",
     ("train", "ratio=0.5", "ratio=="): "ratio",
-    ("distill", "teacher=oracel"): "unknown teacher 'oracel'; known: openai, oracle, reference, transformers, vllm; did you mean 'oracle'?",
+    ("distill", "teacher=oracel"): "unknown teacher 'oracel'; known: openai, oracle, published, reference, transformers, vllm; did you mean 'oracle'?",
     ("distill", "data=dem"): "unknown data 'dem'",
+    ("distill", "samples=4"): "samples=4 means nothing with teacher=oracle, which is no model",
+    ("distill", "verify=none"): "verify=none means nothing with teacher=oracle",
+    ("distill", "data=mix", "teacher=published", "data.mix={gsm8k: 1}"): "a mixture needs its size: data.n=10000",
+    ("distill", "data=mix", "teacher=published"): "data=mix names no source: give data.path=FILE",
+    ("distill", "select=s1", "select.per_domain=3"): "leave per_domain out",
+    ("distill", "select.decontaminate=[gsm9k]"): "unknown benchmark 'gsm9k'",
+    ("distill", "select.pass_rates=[{run: no/such}]"): "no/such does not exist",
+    ("distill", "push_to_hub=me/pairs"): "HF_TOKEN",
+    ("distill", "teacher=transformers", "teacher.model=tiny"): "has no switch (enable_thinking); another way to tell it: switch=suffix, system or template",
+    ("distill", "teacher=transformers", "teacher.model=tiny", "samples=2", "temperature=0"): "would be the same answer 2 times",
+    ("distill", "teacher=openai", "teacher.engine.url=http://127.0.0.1:9/v1", "teacher.engine.model=m"): "does not answer",
+    ("distill", "teacher=openai", "teacher.engine.url=http://x/v1", "teacher.engine.model=m", "spend.money=3"): "needs price.prompt",
     ("distill", "teacher=reference", "data=gsm8k", "data.root=no/such"): "no/such/gsm8k_train.jsonl is not a file",
     ("distill", "data=gsm8k"): "teacher=oracle solves embedded families only",
     ("distill", "data=gsm8k", "teacher=reference"): "give a folder with local copies instead: data.root=DIR",

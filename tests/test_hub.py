@@ -1,14 +1,17 @@
 """Rows in the hub's own columns become problems whose own reference is right. The downloads themselves cannot run here."""
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ratiocine import cli
 from ratiocine.grading import grade
 from ratiocine.hub import ROWS, adapted
 from ratiocine.prompts import Parts, split, user_text
-from ratiocine.sources import DataConfig, gradable, problem_of
+from ratiocine.sources import DataConfig, gradable, load, problem_of
 
 HAND_WRITTEN: dict[str, dict[str, Any]] = {
     "gsm8k": {"question": "2 and 3?", "answer": "2+3=<<2+3=5>>5\n#### 5"},
@@ -27,8 +30,38 @@ HAND_WRITTEN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+# Sets of training prompts, with what becomes of the row: question, reference, category.
+PROMPTS: dict[str, tuple[dict[str, Any], tuple[str, str | None, str]]] = {
+    "math": ({"problem": "2+2?", "level": "Level 1", "type": "Algebra", "solution": "So $\\boxed{4}$."}, ("2+2?", "4", "math-oe")),
+    "openr1-math": ({"problem": "Prove it.", "answer": "proof", "solution": "", "problem_type": "Algebra", "generations": None}, ("Prove it.", None, "math-oe")),
+    "numina": ({"problem": "3+3?", "answer": "6", "solution": "", "problem_type": "Algebra", "synthetic": False}, ("3+3?", "6", "math-oe")),
+    "infinity-instruct": ({"id": 1, "conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Ho."}], "source": "x"}, ("Hi?", None, "general-oe")),
+    "llama-nemotron": ({"input": [{"role": "user", "content": "Which?\nA) 1\nB) 2\nC) 3"}], "output": "A", "category": "math"}, ("Which?\nA) 1\nB) 2\nC) 3", None, "math-mc")),
+    "general-reasoning-ift-pairs": ({"prompt": "Hi?", "reasoning": "<think>Ho</think>Ho.", "ift": "Ho."}, ("Hi?", None, "general-oe")),
+    "math-reasoning-ift-pairs": ({"prompt": "1+1?", "reasoning": "<think>2</think>2", "ift": "2"}, ("1+1?", None, "math-oe")),
+}  # fmt: skip
+
+
 def with_hub() -> list[str]:
-    return [name for name in cli.options("data") if name != "local" and cli.named("data", name, DataConfig).hub]
+    """The benchmarks: what has a test split there."""
+    configs = {name: cli.named("data", name, DataConfig) for name in cli.options("data")}
+    return [name for name, data in configs.items() if data.hub and data.hub.has("test")]
+
+
+def test_every_set_on_the_hub_has_a_row_here() -> None:
+    on_hub = {name for name in cli.options("data") if cli.named("data", name, DataConfig).hub}
+    assert on_hub == {*HAND_WRITTEN, *PROMPTS}
+    assert set(with_hub()) == set(HAND_WRITTEN)
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_a_local_copy_of_a_hub_file_becomes_prompts(name: str, tmp_path: Path) -> None:
+    row, expected = PROMPTS[name]
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "copy.parquet")
+    data = cli.named("data", name, DataConfig).model_copy(update={"path": str(tmp_path / "copy.parquet")})
+    (problem,) = load(data, "train").problems
+    assert (problem.question, problem.reference, problem.category) == expected
+    assert "pairs" not in name or (problem.meta["ift"], problem.meta["reasoning"]) == (row["ift"], row["reasoning"])
 
 
 @pytest.mark.parametrize("name", with_hub())
@@ -65,5 +98,5 @@ def test_the_turns_before_a_question_are_in_its_prompt() -> None:
 
 
 def test_every_benchmark_pins_its_revision() -> None:
-    loose = [name for name in with_hub() if len(cli.named("data", name, DataConfig).hub.revision) != 40]
+    loose = [name for name in with_hub() if len(cli.named("data", name, DataConfig).hub.revision or "") != 40]
     assert loose == ["coqa"]  # its revision could not be looked up

@@ -13,7 +13,11 @@ EXAMPLE = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(encodin
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 COMMANDS = [shlex.split(line) for block in BLOCKS for line in block.strip().splitlines()]
 SHORT = {"distill": ["limit=2"], "train": ["max_steps=1"], "eval": ["limit=1", "budget=4"]}
-NEEDS_HUB = {"data=gsm8k", *(f"model={name}" for name in cli.options("model") if name.startswith("qwen"))}
+NEEDS_HUB = {
+    "data=gsm8k",
+    "data=math-reasoning-ift-pairs",
+    *(f"model={name}" for name in cli.options("model") if name.startswith("qwen")),
+}
 
 
 @pytest.mark.model
@@ -27,7 +31,7 @@ def test_the_commands_run(tmp_path: Path) -> None:
             word.replace("runs/", f"{tmp_path}/").replace("mine.", f"{tmp_path}/mine.").replace("0.25,0.5,0.75,1", "1")
             for word in words[2:]
         ]
-        if NEEDS_HUB & set(rest):
+        if NEEDS_HUB & set(rest) or any(word.startswith("data.columns") for word in rest):
             result = command(verb, *rest, "--cfg", "job")
         else:
             out = [] if verb not in SHORT or any(w.startswith("out=") for w in rest) else [f"out={tmp_path}/{number}"]

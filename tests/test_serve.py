@@ -1,5 +1,6 @@
 """The HTTP engine against a real server: `transformers serve` on loopback, killed for real."""
 
+import json
 import os
 import signal
 import socket
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, done
 
-from ratiocine import models
+from ratiocine import cli, models
 from ratiocine.models import ModelConfig
-from ratiocine.traces import TraceStore, read_traces
+from ratiocine.prompts import completion_ids, prompt_ids, user_text
+from ratiocine.sources import DataConfig, problem_of
+from ratiocine.traces import TraceStore, read_pairs, read_traces
 
 Start = Callable[[Path, int], subprocess.Popen[bytes]]
 
@@ -111,3 +114,88 @@ def test_the_packaged_model_served_answers_as_in_process(start: Start, tmp_path:
             logits = model(torch.tensor([prefix])).logits[0, -1]
         assert abs(logits[ids[at]] - logits[other[at]]) < 1e-2
     assert os.path.getsize(tmp_path / "served" / "scores.json")
+
+
+# As Qwen3 has it: thinking is on unless it is switched off, and then the prompt ends in an empty think block.
+QWEN3 = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def qwen3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny Qwen3 that knows twenty sums by heart, with its thoughts where its flag is on, and the file of the sums."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    folder = tmp_path_factory.mktemp("qwen3")
+    tokenizer = models.load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
+    tokenizer.chat_template = QWEN3
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=32, max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id, bos_token_id=None, tie_word_embeddings=False,
+    ))  # fmt: skip
+    rows = [{"id": str(i), "question": f"{i} + {i}?", "answer": str(2 * i), "kind": "number"} for i in range(1, 21)]
+    file = folder / "sums.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ids, labels = [], []
+    for row in rows:
+        prompt = user_text(problem_of(cli.named("data", "local", DataConfig), row, row["id"]))
+        for thinking, thought in ((True, f"<think>\nTwice {row['id']} is {row['answer']}\n</think>\n\n"), (False, "")):
+            before = prompt_ids(tokenizer, ({"role": "user", "content": prompt},), thinking=thinking)
+            after = completion_ids(tokenizer, f"{thought}\\boxed{{{row['answer']}}}")
+            ids.append([*before, *after])
+            labels.append([*[-100] * len(before), *after])
+    width = max(map(len, ids))
+    x = torch.tensor([[*row, *[tokenizer.eos_token_id] * (width - len(row))] for row in ids])
+    y = torch.tensor([[*row, *[-100] * (width - len(row))] for row in labels])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
+    for step in range(1500):
+        loss = model(x, labels=y).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 25 == 0 and loss.item() < 0.003:
+            break
+    assert loss.item() < 0.01, loss.item()
+    models.save_student(model.eval(), tokenizer, folder / "model")
+    return folder / "model", file
+
+
+def check_thinking_pairs(out: Path) -> None:
+    pairs = read_pairs(out / "pairs.parquet")
+    assert [pair.id for pair in pairs] == [str(i) for i in range(1, 21)]
+    for pair in pairs:
+        assert pair.ift == f"\\boxed{{{pair.reference}}}"
+        assert pair.reasoning == f"<think>\nTwice {pair.id} is {pair.reference}\n</think>\n\n{pair.ift}"
+
+
+@pytest.mark.slow
+def test_a_models_own_flag_over_http_gives_reasoning_content(qwen3: tuple[Path, Path], start: Start, tmp_path: Path) -> None:
+    (folder, file), port = qwen3, free_port()
+    start(folder, port)
+    ask = json.dumps({"model": str(folder), "messages": [{"role": "user", "content": "1 + 1?"}], "max_tokens": 64}).encode()
+    call = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", ask, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(call, timeout=60) as answer:
+        assert "reasoning_content" in json.loads(answer.read())["choices"][0]["message"]
+    done(
+        "distill", "teacher=openai", f"teacher.engine.url=http://127.0.0.1:{port}/v1", f"teacher.engine.model='{folder}'",
+        f"data={file}", "temperature=0", "budget=80", "model=tiny", f"answers={tmp_path / 'a.sqlite'}", f"out={tmp_path / 'run'}",
+    )  # fmt: skip
+    check_thinking_pairs(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_models_own_flag_in_process_gives_its_thoughts_inline(qwen3: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, file = qwen3
+    done(
+        "distill", "teacher=transformers", f"teacher.model={folder}", f"data={file}", "temperature=0", "budget=80", "model=tiny",
+        f"answers={tmp_path / 'a.sqlite'}", f"out={tmp_path / 'run'}",
+    )  # fmt: skip
+    check_thinking_pairs(tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "manifest.json").read_text())["answers"]
+    assert (told["ift"]["closed_trace"], told["reasoning"]["closed_trace"]) == (0, 1)

@@ -1,13 +1,18 @@
 """Pairs from a teacher that is a model: asked in two modes, over a server that fails, killed and resumed."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, command, done
 from hypothesis import given
@@ -18,6 +23,8 @@ from distill.answers import AnswerStore, answer_key
 from distill.choose import Candidate, pick
 from distill.rules import fault, taken_apart
 from ratiocine.engines import Request
+from ratiocine.engines.config import OpenAIConfig
+from ratiocine.engines.openai import OpenAIEngine
 from ratiocine.prompts import Parts, split
 from ratiocine.traces import read_pairs
 
@@ -80,13 +87,159 @@ def test_both_modes_of_one_teacher_become_whole_pairs(inline: bool, sums: Path, 
 
 
 def test_verify_promises_what_it_says(sums: Path, tmp_path: Path) -> None:
-    with Teacher(wrong=0.2) as teacher:
+    """Each side is right exactly where the promise says, and the sets that it allows are complete."""
+    with Teacher(wrong=0.4, wrong_thinking=0.4) as teacher:
         kept = {}
         for verify in ("both", "reasoning", "either", "none"):
             done(*words(teacher, sums, tmp_path / verify, f"verify={verify}"))
-            kept[verify] = {pair.id for pair in read_pairs(tmp_path / verify / "pairs.parquet")}
+            kept[verify] = read_pairs(tmp_path / verify / "pairs.parquet")
         assert sum(teacher.calls.values()) == 2 * N, "answers are shared by all runs"
-    assert kept["both"] < kept["reasoning"] == kept["either"] == kept["none"]
+    right = {
+        pair.id: tuple(split(side).boxed == pair.reference for side in (pair.ift, pair.reasoning)) for pair in kept["none"]
+    }
+    assert set(right.values()) == {(True, True), (True, False), (False, True), (False, False)}
+    promised = {"both": lambda ift, reasoning: ift and reasoning, "reasoning": lambda ift, reasoning: reasoning,
+                "either": lambda ift, reasoning: ift or reasoning, "none": lambda ift, reasoning: True}  # fmt: skip
+    for verify, holds in promised.items():
+        assert {pair.id for pair in kept[verify]} == {name for name, sides in right.items() if holds(*sides)}
+    questions = {f"{i}": f"What is {i} + {i * i}?" for i in range(N)}
+    assert all(pair.prompt.splitlines()[-1] == questions[pair.id] for pair in kept["none"])
+
+
+def test_rates_and_what_is_left_out_account_for_every_problem(sums: Path, tmp_path: Path) -> None:
+    with Teacher(wrong=0.4, wrong_thinking=0.4) as teacher:
+        done(*words(teacher, sums, tmp_path / "first", "samples=2"))
+        done(*words(teacher, sums, tmp_path / "guessed", "verify=reasoning",
+                    f"select.pass_rates=[{{run: '{tmp_path / 'first'}', mode: ift, most: 0}}]"))  # fmt: skip
+        done(*words(teacher, sums, tmp_path / "own", "verify=reasoning", "select.pass_rates=[{mode: ift, most: 0}]"))
+    first, left = (lines(tmp_path / "first" / name) for name in ("rates.jsonl", "left_out.jsonl"))
+    assert len(first) == N
+    assert len(left) + manifest(tmp_path / "first")["n"] == N
+    guessed = {row["key"] for row in first if row["ift"][0]}
+    assert 0 < len(guessed) < N
+    for how in ("guessed", "own"):
+        told = manifest(tmp_path / how)
+        assert told["dropped"]["pass_rate"] == len(guessed)
+        assert not guessed & {f"{pair.source}/{pair.id}" for pair in read_pairs(tmp_path / how / "pairs.parquet")}
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("switch", "message"), [("suffix", "user"), ("system", "system")])
+def test_switches_reach_the_server(switch: str, message: str, sums: Path, tmp_path: Path) -> None:
+    """The scripted teacher knows no such switch: it always answers directly, and the reasoning side has no trace."""
+    with Teacher() as teacher:
+        refused = command(*words(teacher, sums, tmp_path / "run", f"switch={switch}", "limit=3"))
+        assert (refused.returncode, "no_usable_reasoning" in refused.stderr) == (2, True)
+        said = {next(m["content"] for m in body["messages"] if m["role"] == message) for body in teacher.bodies}
+    ends = {"suffix": ("/think", "/no_think"), "system": ("thinking on", "thinking off")}[switch]
+    assert all(text.endswith(ends) for text in said)
+    assert all(any(text.endswith(end) for text in said) for end in ends)
+    assert all("chat_template_kwargs" not in body for body in teacher.bodies)
+
+
+def test_a_budget_stops_cleanly_and_goes_on(sums: Path, tmp_path: Path) -> None:
+    with Teacher() as teacher:
+        more = ("price.completion=1000000", "price.prompt=1", "teacher.engine.concurrency=4")
+        stopped = command(*words(teacher, sums, tmp_path / "run", *more, "spend.money=300"))
+        assert stopped.returncode == 1
+        assert "spend.money=300 is used up" in stopped.stderr.splitlines()[-1]
+        asked = sum(teacher.calls.values())
+        assert 300 / 12.5 <= asked <= 300 / 12.5 + 8
+        done(*words(teacher, sums, tmp_path / "run", *more))
+        assert sum(teacher.calls.values()) == 2 * N
+    spent = manifest(tmp_path / "run")["spent"]
+    assert spent == {"prompt": 18 * N, "completion": 25 * N, "money": pytest.approx(25 * N + 18 * N / 1e6, abs=1e-3)}
+
+
+def test_what_was_refused_can_be_asked_again_alone(tmp_path: Path) -> None:
+    file = tmp_path / "some.jsonl"
+    file.write_text("".join(
+        json.dumps({"id": str(i), "question": f"What is {i} + 2{', but too long' * (i == 1)}?", "answer": str(i + 2), "kind": "number"})
+        + "\n" for i in range(3)
+    ))  # fmt: skip
+    with Teacher() as teacher:
+        done(*words(teacher, file, tmp_path / "first"))
+        teacher.context = False
+        done(*words(teacher, file, tmp_path / "same"))
+        assert manifest(tmp_path / "same")["n"] == 2
+        before = sum(teacher.calls.values())
+        done(*words(teacher, file, tmp_path / "again", "retry_refused=true"))
+        assert sum(teacher.calls.values()) == before + 2
+    assert manifest(tmp_path / "again")["n"] == 3
+
+
+def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "What is 1 + 1?", "reasoning": "<think>\nOne more.\n</think>\n\n2", "ift": "2"},
+        {"prompt": "What is 2 + 1?", "reasoning": "<think>\nOne more", "ift": "3"},
+        {"prompt": "What is 1 + 1? ", "reasoning": "<think>\nAgain.\n</think>\n\n2", "ift": "2"},
+        {"prompt": "Which?\nA. one\nB. two\nC. three", "reasoning": "<think>\nB.\n</think>\n\n\\boxed{B}", "ift": "\\boxed{B}"},
+        {"prompt": "Which one?", "reasoning": "<think>\nB.\n</think>\n\n\\boxed{B}", "ift": "\\boxed{A}"},
+    ]
+    repository = tmp_path / "hub"
+    repository.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), repository / "reasoning_ift_pairs-0.parquet")
+    (repository / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: reasoning_ift_pairs\n    path: reasoning_ift_pairs-*\n---\n"
+    )
+    out = tmp_path / "run"
+    done(
+        "distill",
+        "teacher=published",
+        "data=general-reasoning-ift-pairs",
+        f"data.hub.repo={repository}",
+        "model=tiny",
+        f"out={out}",
+    )
+    first, second = read_pairs(out / "pairs.parquet")
+    assert (first.prompt, first.ift, first.reasoning) == (rows[0]["prompt"], rows[0]["ift"], rows[0]["reasoning"])
+    assert (first.category, second.category) == ("general-oe", "general-mc")
+    assert manifest(out)["dropped"] == {"repeated": 1, "no_usable_reasoning": 1, "modes_disagree": 1}
+    assert manifest(out)["answers"]["reasoning"]["fates"]["unclosed_trace"] == 1
+    copy = tmp_path / "copy.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), copy)
+    done(
+        "distill",
+        "teacher=published",
+        "data=general-reasoning-ift-pairs",
+        f"data.path={copy}",
+        "model=tiny",
+        f"out={tmp_path / 'b'}",
+    )
+    assert [p.prompt for p in read_pairs(tmp_path / "b" / "pairs.parquet")] == [first.prompt, second.prompt]
+    refused = command("distill", "teacher=published", f"data={copy}", "data.columns={question: promt}", f"out={tmp_path / 'c'}")
+    assert (refused.returncode, "no column 'promt'; there are prompt, reasoning, ift" in refused.stderr) == (2, True)
+    refused = command(
+        "distill", "teacher=published", f"data={copy}", "data.columns={question: prompt}", f"out={tmp_path / 'c'}"
+    )
+    assert (refused.returncode, "say which columns hold both" in refused.stderr) == (2, True)
+
+
+def test_a_local_model_is_a_teacher(tmp_path: Path) -> None:
+    """It is tiny and untrained: no answer of it can be kept, and the command says so once all have been given."""
+    refused = command(
+        "distill", "teacher=transformers", "teacher.model=tiny", "switch=template", "data=demo", "limit=1", "budget=6",
+        "model=tiny", f"answers={tmp_path / 'answers.sqlite'}", f"out={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "gave no pair; left out: {'no_usable_ift_reasoning': 8}" in refused.stderr.splitlines()[-1]
+    count = sqlite3.connect(tmp_path / "answers.sqlite").execute("select count(*) from answers").fetchone()
+    assert count == (16,)
+
+
+def test_a_busy_server_is_asked_fewer_things_at_once() -> None:
+    with Teacher(delay=0.05) as teacher:
+        teacher.busy = 30
+        engine = OpenAIEngine(OpenAIConfig(name="openai", url=teacher.url, model="adder", concurrency=32))
+        requests = [Request(str(i), ({"role": "user", "content": f"{i} + 1?"},), 9) for i in range(40)]
+        started = time.monotonic()
+        assert len([trace for traces in engine.continue_(requests) for trace in traces]) == 40
+        assert time.monotonic() - started >= 1, "Retry-After is not kept to"
+        assert engine.gate.allowed < 32
+        assert engine.errors["HTTP 503"] == 30
 
 
 def test_more_samples_ask_only_for_what_is_new(sums: Path, tmp_path: Path) -> None:
@@ -131,10 +284,7 @@ def test_a_confound_is_named(sums: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_kills_and_a_server_that_fails_lose_nothing_and_repeat_little(tmp_path: Path) -> None:
     """2,000 prompts × 2 modes × 2 samples over a server of which 30 % of the calls go wrong, killed ten times."""
-    file, n, calls = tmp_path / "many.jsonl", 2000, 48
-    file.write_text("".join(
-        json.dumps({"id": str(i), "question": f"What is {i} + {3 * i}?", "answer": str(4 * i), "kind": "number"}) + "\n" for i in range(n)
-    ))  # fmt: skip
+    file, n, calls = many(tmp_path, 2000), 2000, 48
     more = ("samples=2", f"teacher.engine.concurrency={calls}", "teacher.engine.timeout=2")
     with Teacher(faults=0.3, delay=0.02) as teacher:
         start, out = time.monotonic(), tmp_path / "killed"
@@ -166,6 +316,77 @@ def test_kills_and_a_server_that_fails_lose_nothing_and_repeat_little(tmp_path: 
     assert (whole / "pairs.parquet").read_bytes() == (out / "pairs.parquet").read_bytes()
     assert len(read_pairs(out / "pairs.parquet")) == n
     print(f"{kills} kills, {repeats} repeats of {4 * n} answers, {time.monotonic() - start:.0f} s")
+
+
+def many(folder: Path, n: int) -> Path:
+    file = folder / "many.jsonl"
+    file.write_text("".join(
+        json.dumps({"id": str(i), "question": f"What is {i} + {3 * i}?", "answer": str(4 * i), "kind": "number"}) + "\n" for i in range(n)
+    ))  # fmt: skip
+    return file
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        file, n = many(tmp_path, 1000), 1000
+        with Teacher(delay=0.05) as teacher:
+            more = (f"answers={small / 'answers.sqlite'}", "teacher.engine.concurrency=16")
+            child = subprocess.Popen(
+                [sys.executable, "-m", *words(teacher, file, tmp_path / "run", *more)], cwd=ROOT, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            while sum(teacher.calls.values()) < 300:
+                assert child.poll() is None, child.stderr.read()
+                time.sleep(0.02)
+            with open(small / "ballast", "wb") as ballast, contextlib.suppress(OSError):
+                while True:
+                    ballast.write(b"0" * 4096)
+                    ballast.flush()
+            _, said = child.communicate(timeout=120)
+            assert child.returncode == 1
+            assert "what was there is safe: make room and run this again" in said.splitlines()[-1]
+            assert "Traceback" not in said
+            (small / "ballast").unlink()
+            there = sqlite3.connect(small / "answers.sqlite").execute("select count(*) from answers").fetchone()[0]
+            before = sum(teacher.answered.values())
+            assert there >= 200
+            done(*words(teacher, file, tmp_path / "run", *more))
+            assert sum(teacher.answered.values()) - before == 2 * n - there, "what was durable was asked for again"
+        assert len(read_pairs(tmp_path / "run" / "pairs.parquet")) == n
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path: Path) -> None:
+    """2,000 prompts on two worker processes, one of which is killed midway."""
+    file, n = many(tmp_path, 2000), 2000
+    with Teacher(delay=0.05) as teacher:
+        done(*words(teacher, file, tmp_path / "one" / "run", "teacher.engine.concurrency=16"))
+        teacher.calls.clear()
+        child = subprocess.Popen(
+            [sys.executable, "-m", *words(teacher, file, tmp_path / "two" / "run", "on=ray", "teacher.engine.concurrency=8")],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while sum(teacher.calls.values()) < 1000:
+            assert child.poll() is None, child.stderr.read()
+            time.sleep(0.05)
+        workers = [p for p in psutil.Process(child.pid).children(recursive=True) if "MapWorker" in " ".join(p.cmdline())]
+        assert len(workers) == 2
+        workers[0].kill()
+        _, said = child.communicate(timeout=600)
+        assert child.returncode == 0, said[-2000:]
+        assert len(teacher.calls) == 2 * n
+        repeats = sum(teacher.calls.values()) - 2 * n
+    assert 0 < repeats <= 2 * 128, "what was lost with a worker is asked again, and nothing else"
+    assert (tmp_path / "two" / "run" / "pairs.parquet").read_bytes() == (
+        tmp_path / "one" / "run" / "pairs.parquet"
+    ).read_bytes()
 
 
 REQUEST = Request("ift/a/1", ({"role": "user", "content": "1 + 1?"},), 64, temperature=0.6)

@@ -100,7 +100,7 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
     assert "mine: 1 problems (1 number), 1 dropped" in said
     assert "reference_not_gradable: bad" in said
     for row, wrong in {
-        '{"answer": "4"}': "there is no field 'question'",
+        '{"answer": "4"}': "there is no column 'question'",
         '{"question": "?", "choices": ["a", "b"], "answer": 2}': "answer 2 is neither a letter nor an index into 2 choices",
         '{"question": ""}': "question '' is no text",
         "{": "line 1 is not JSON",

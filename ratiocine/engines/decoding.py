@@ -15,9 +15,12 @@ ROWS = 64  # rows for which packed weights are laid out
 
 def growing_cache(config: Any) -> Any:
     """transformers' dynamic cache, its full-attention layers with room to spare: a decode step writes its one key and value
-    in place, where concatenation would copy all of them (a fifth to a third of a step on a CPU)."""
+    in place, where concatenation would copy all of them (a fifth to a third of a step on a CPU). Our attention computes
+    bfloat16 in float32 where a CPU has no units for it, and finds its keys and values so."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
+
+    ours = config._attn_implementation == GROUPED
 
     class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         room: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -25,6 +28,8 @@ def growing_cache(config: Any) -> Any:
         values: torch.Tensor
 
         def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if ours and _emulated(key_states):
+                key_states, value_states = key_states.float(), value_states.float()
             if not self.is_initialized:
                 self.lazy_initialization(key_states, value_states)
             start, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
@@ -126,13 +131,13 @@ def _grouped_attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention with one query row as two batched matmuls over the key-value heads; more rows go to sdpa."""
+    dtype = query.dtype
+    query = query.to(key.dtype)
     if query.shape[2] > 1:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    dtype = query.dtype
-    if _emulated(query):
-        query, key, value = query.float(), key.float(), value.float()
+        out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return out.to(dtype), None
     batch, heads, _, size = query.shape
     grouped = query.view(batch, key.shape[1], heads // key.shape[1], size)
     scores = grouped @ key.transpose(-1, -2) * scaling

@@ -157,11 +157,23 @@ class OpenAIEngine:
             async with self.gate:
                 return await self._once(session, self.urls[next(turns) % len(self.urls)], job)
 
-        again = AsyncRetrying(
+        try:
+            return await once()
+        except _Again as error:
+            failed: _Again | None = error
+
+        async def again() -> Trace:
+            nonlocal failed
+            if failed is not None:  # the first call, made without the machinery: nearly all need no other
+                error, failed = failed, None
+                raise error
+            return await once()
+
+        retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Again), wait=_pause, stop=self._of_no_use, before_sleep=self._note, reraise=True
         )
         try:
-            return await again(once)
+            return await retrying(again)
         except _Again as error:
             said = self._redacted(str(error))
             raise Failure(f"{' and '.join(self.urls)}: of no use for {self.patience:.0f} s: {said}") from None

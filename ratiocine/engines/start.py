@@ -28,11 +28,21 @@ class Started:
 
 def start(
     engine: EngineConfig, model: ModelConfig, *, needed: set[Ability], dtype: Dtype = "auto", device: Device = "auto",
-    threads: int | None = None, keep_refused: bool = False,
+    threads: int | None = None, keep_refused: bool = False, workers: int = 0,
 ) -> Started:  # fmt: skip
-    """Load the model, or reach the server. `model` is what a local engine loads. Raises BadInput where the engine or the model
-    cannot do what is `needed`, before any weights are loaded."""
+    """Load the model, or reach the server; with `workers`, in so many processes of a Ray cluster. `model` is what a local
+    engine loads. Raises BadInput where the engine or the model cannot do what is `needed`, before any weights are loaded."""
     require(engine.name, needed)
+    if workers:
+        from ratiocine.engines.ray import RayEngine
+
+        def make() -> Engine:
+            again = start(engine, model, needed=needed, dtype=dtype, device=device, threads=threads, keep_refused=keep_refused)
+            return again.engine
+
+        if engine.name == "openai":
+            make()  # is there a server? This is the place to say so
+        return Started(RayEngine(make, workers), None, {"dtype": None, "attention": None, "shape": None})
     if engine.name == "openai":
         from ratiocine.engines.openai import OpenAIEngine
 

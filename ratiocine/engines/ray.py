@@ -1,0 +1,75 @@
+"""Any engine on several processes of a Ray cluster: Ray Data hands out the requests, starts workers anew that were lost, and
+gives their requests out again.
+
+The cluster is the one that RAY_ADDRESS names, else one on this machine. Its nodes see this checkout at the same place, and
+have the keys of servers in their own environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ratiocine.engines import Engine, Request
+from ratiocine.errors import BadInput, Failure
+from ratiocine.traces import Trace, batched
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+PORTION = 16384  # requests that are handed to the cluster at a time
+BLOCK = 128  # requests that a worker has at a time; what is lost with it is asked again
+
+
+class _Worker:
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        self.engine = make()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return {"trace": [trace for traces in self.engine.continue_(list(batch["request"])) for trace in traces]}
+
+
+class RayEngine:
+    """`continue_` by `workers` processes, each with the engine that `make` makes there. Raises BadInput without Ray."""
+
+    name = "ray"
+
+    def __init__(self, make: Callable[[], Engine], workers: int) -> None:
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+            import ray.data
+        except ImportError:
+            raise BadInput("on=ray needs the package ray: pip install 'ratiocine[ray]'") from None
+        self.ray, self.make, self.workers = ray, make, workers
+        if not ray.is_initialized():
+            ray.init(
+                log_to_driver=False, include_dashboard=False, logging_level="error",
+                runtime_env={"env_vars": {"PYTHONPATH": str(CHECKOUT)}},
+            )  # fmt: skip
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.actor_task_retry_on_errors = False  # what a server refuses for good is no lost worker
+
+    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
+        """Traces of all samples, a worker's block at a time. Raises what the workers' engines raise."""
+        data = self.ray.data
+        for portion in batched(requests, PORTION):
+            asked = data.from_items(
+                [{"request": request} for request in portion], override_num_blocks=-(-len(portion) // BLOCK)
+            )
+            found = asked.map_batches(
+                _Worker, fn_constructor_args=(self.make,), batch_size=None, compute=data.ActorPoolStrategy(size=self.workers)
+            )
+            try:
+                for batch in found.iter_batches(batch_size=None, prefetch_batches=0):
+                    yield list(batch["trace"])
+            except self.ray.exceptions.RayError as error:
+                raise _own(error) or Failure(f"on=ray: {str(error).strip().splitlines()[-1]}") from None
+
+
+def _own(error: BaseException | None) -> BadInput | Failure | None:
+    """The error of ours that Ray has wrapped."""
+    while error is not None and not isinstance(error, (BadInput, Failure)):
+        error = getattr(error, "cause", None) or error.__cause__
+    return error

@@ -1,0 +1,188 @@
+"""What enters a set of pairs: repeats, benchmarks' problems, mixtures, domains, and the draw of s1."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from conftest import command, done
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from distill.select import PassRate, Place, Preferred, S1Config, SelectConfig, drawn, s1
+from ratiocine.overlap import repeats
+from ratiocine.traces import read_pairs
+
+WORDS = [
+    "".join(letters) for letters in zip(*(random.Random(i).choices("abcdefghijklmnop", k=400) for i in range(6)), strict=True)
+]
+
+
+def prose(seed: int, n: int = 50) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=n))
+
+
+def replaced(text: str, at: int, word: str) -> str:
+    words = text.split()
+    return " ".join([*words[:at], word, *words[at + 1 :]])
+
+
+def test_one_word_replaced_is_a_repeat_and_other_texts_are_none() -> None:
+    texts = [prose(i) for i in range(2000)]
+    planted = [replaced(texts[i], i % 50, "replaced") for i in range(0, 2000, 4)]
+    assert repeats([*texts, *planted]) == {2000 + i: 4 * i for i in range(len(planted))}
+
+
+def test_another_number_is_another_problem() -> None:
+    text = "A train leaves at 9 and meets the other one after 2 hours of slow travel through the hills"
+    assert repeats([text, text.replace("9", "8"), text.replace("slow", "slaw")]) == {2: 0}
+
+
+def test_a_repeat_of_a_repeat_only_counts_against_what_is_kept() -> None:
+    """The third is like the second, but not like the first, which is the one that stays."""
+    first = prose(1, 60)
+    second = replaced(replaced(first, 3, "xxxxxx"), 20, "yyyyyy")
+    third = replaced(replaced(second, 40, "zzzzzz"), 50, "wwwwww")
+    assert repeats([first, second, third]) == {1: 0}
+    assert repeats([second, third]) == {1: 0}
+
+
+@given(st.lists(st.sampled_from([prose(1), prose(2), "", "short", "1 + 1", "1 + 2"]), max_size=8))
+def test_equal_texts_are_repeats_of_the_first(texts: list[str]) -> None:
+    assert repeats(texts) == {at: texts.index(text) for at, text in enumerate(texts) if texts.index(text) != at}
+
+
+def test_the_law_of_ranks() -> None:
+    """s1: inside a domain, a pair is drawn with probability proportional to 2^-rank, rank 0 being the longest trace."""
+    places = [Place(str(i), "math", "algebra", 100 * (i + 1)) for i in range(6)]
+    counts = Counter(s1(places, S1Config(n=1), seed)[0] for seed in range(10_000))
+    law = [2.0**-rank / sum(2.0**-r for r in range(6)) for rank in range(6)]
+    observed = [counts[5 - rank] for rank in range(6)]
+    assert chisquare(observed, [10_000 * p for p in law]).pvalue > 0.001
+    assert chisquare(observed, [10_000 / 6] * 6).pvalue < 1e-9
+
+
+def test_the_steps_of_s1() -> None:
+    """Thirty pairs: what is preferred comes first, then domains in equal shares, then by their weights, none of them twice."""
+    places = [
+        *(Place(f"aime-{i}", "aime", "contest", 50) for i in range(3)),
+        *(Place(f"math-{i}", "math", "algebra", 1000 * i) for i in range(9)),
+        *(Place(f"other-{i}", "other", ("algebra", "geometry", "logic")[i % 3], 10 + i) for i in range(18)),
+    ]  # fmt: skip
+    config = S1Config(
+        n=20, uniform=12, preferred=[Preferred(source="aime"), Preferred(source="math", longer=5600)], weights={"logic": 1.0}
+    )
+    chosen = s1(places, config, 0)
+    assert [places[at].id for at in chosen[:6]] == ["aime-0", "aime-1", "aime-2", "math-6", "math-7", "math-8"]
+    assert len(set(chosen)) == len(chosen) == 20
+    assert chosen == s1(places, config, 0) != s1(places, config, 1)
+    weighted = [places[at].domain for at in chosen[12:]]
+    assert weighted[: weighted.count("logic")] == ["logic"] * weighted.count("logic")
+    left = 6 - sum(places[at].domain == "logic" for at in chosen[:12])
+    assert weighted.count("logic") == left
+    assert sorted(s1(places, S1Config(n=99), 0)) == list(range(30))
+    others = places[12:]
+    shares = Counter(others[at].domain for seed in range(600) for at in s1(others, S1Config(n=1), seed))
+    assert chisquare(list(shares.values())).pvalue > 0.001
+
+
+def test_a_number_of_each_domain_is_nested() -> None:
+    places = [Place(str(i), "s", "ab"[i % 2], i) for i in range(20)]
+    few, more = (drawn(places, SelectConfig(name="x", per_domain=n), 3) for n in (2, 5))
+    assert few < more
+    assert Counter(places[at].domain for at in few) == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(("right", "n", "holds"), [(0, 4, True), (1, 4, True), (2, 4, False), (0, 0, False)])
+def test_pass_rates(right: int, n: int, *, holds: bool) -> None:
+    assert PassRate(most=0.25).holds(right, n) is holds
+
+
+def write(file: Path, rows: list[dict]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def solved(i: int, question: str, **more: object) -> dict:
+    return {
+        "id": str(i),
+        "question": question,
+        "answer": "4",
+        "kind": "number",
+        "meta": {"solution": f"It is 4. \\boxed{{4}} {i}"},
+        **more,
+    }
+
+
+def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
+    """Over the real command: a repeat, a near-repeat, a problem of a benchmark, an answer that nothing can be graded by."""
+    root = tmp_path / "root"
+    root.mkdir()
+    write(root / "gsm8k_test.jsonl", [{"id": "t", "question": prose(9), "answer": "4"}])
+    texts = [
+        prose(1),
+        prose(2),
+        f"  {prose(1).upper()}",
+        replaced(prose(2), 5, "replaced"),
+        f"So: {' '.join(prose(9).split()[5:40])}.",
+        prose(3),
+    ]
+    file = write(tmp_path / "mine.jsonl", [solved(i, text) for i, text in enumerate(texts)])
+    select = ("select.near=95", "select.decontaminate=[gsm8k]", f"select.root={root}")
+    done("distill", "teacher=reference", f"data={file}", "model=tiny", *select, f"out={tmp_path / 'run'}")
+    told = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert told["dropped"] == {"repeated": 1, "in_gsm8k": 1, "nearly_repeated": 1}
+    assert [pair.id for pair in read_pairs(tmp_path / "run" / "pairs.parquet")] == ["0", "1", "5"]
+    left = [json.loads(line) for line in (tmp_path / "run" / "left_out.jsonl").read_text().splitlines()]
+    assert {row["key"]: row["reason"] for row in left} == {
+        "local/2": "repeated",
+        "local/4": "in_gsm8k",
+        "local/3": "nearly_repeated",
+    }
+    assert "gsm8k" in (tmp_path / "run" / "README.md").read_text()
+    again = tmp_path / "again"
+    done("distill", "teacher=reference", f"data={file}", "model=tiny", *select, f"out={again}")
+    assert (again / "pairs.parquet").read_bytes() == (tmp_path / "run" / "pairs.parquet").read_bytes()
+
+
+def test_a_draw_and_lengths(tmp_path: Path) -> None:
+    rows = [solved(i, prose(i), meta={"solution": f"It is {'so ' * i}4.", "domain": "ab"[i % 2]}) for i in range(1, 13)]
+    file = write(tmp_path / "mine.jsonl", rows)
+    more = ("teacher=reference", f"data={file}", "model=tiny")
+    done("distill", *more, "select.per_domain=2", f"out={tmp_path / 'two'}")
+    two = read_pairs(tmp_path / "two" / "pairs.parquet")
+    assert sorted(int(pair.id) % 2 for pair in two) == [0, 0, 1, 1]
+    assert json.loads((tmp_path / "two" / "manifest.json").read_text())["dropped"] == {"not_drawn": 8}
+    assert not list((tmp_path / "two").glob(".*"))
+    done("distill", *more, f"out={tmp_path / 'all'}")
+    lengths = sorted(pair.n_tokens_reasoning for pair in read_pairs(tmp_path / "all" / "pairs.parquet"))
+    done("distill", *more, f"select.tokens={{reasoning: [{lengths[3]}, {lengths[8]}]}}", f"out={tmp_path / 'some'}")
+    some = [pair.n_tokens_reasoning for pair in read_pairs(tmp_path / "some" / "pairs.parquet")]
+    assert sorted(some) == [n for n in lengths if lengths[3] <= n <= lengths[8]]
+
+
+def test_a_mixture_gives_each_source_its_share(benchmarks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done(
+        "distill",
+        "teacher=reference",
+        "data=mix",
+        "data.mix={gsm8k: 3, demo: 1}",
+        "data.n=80",
+        f"data.root={benchmarks}",
+        "model=tiny",
+        f"out={out}",
+    )
+    told = json.loads((out / "manifest.json").read_text())
+    assert told["n_by_source"].get("gsm8k", 0) + told["dropped"].get("graded_wrong", 0) <= 60
+    assert told["n_by_source"]["gsm8k"] > 50
+    file = write(tmp_path / "deep.jsonl", [{"turns": [{"say": "What is 2 + 2?"}], "gold": {"n": 4}, "how": "2 + 2 = 4"}])
+    columns = "data.columns={question: turns.0.say, answer: gold.n, meta.solution: how}"
+    done("distill", "teacher=reference", f"data={file}", columns, "+data.kind=number", "model=tiny", f"out={tmp_path / 'deep'}")
+    assert "2 + 2 = 4" in read_pairs(tmp_path / "deep" / "pairs.parquet")[0].reasoning
+    refused = command(
+        "distill", "teacher=reference", f"data={file}", "data.columns={question: turns.1.say}", f"out={tmp_path / 'x'}"
+    )
+    assert (refused.returncode, "no column 'turns.1.say'; there are turns, gold, how" in refused.stderr) == (2, True)
