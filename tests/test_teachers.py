@@ -343,10 +343,9 @@ def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path) -> No
             while sum(teacher.calls.values()) < 300:
                 assert child.poll() is None, child.stderr.read()
                 time.sleep(0.02)
-            with open(small / "ballast", "wb") as ballast, contextlib.suppress(OSError):
-                while True:
-                    ballast.write(b"0" * 4096)
-                    ballast.flush()
+            with open(small / "ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
+                while ballast.write(b"0" * 4096):
+                    pass
             _, said = child.communicate(timeout=120)
             assert child.returncode == 1
             assert "what was there is safe: make room and run this again" in said.splitlines()[-1]

@@ -7,6 +7,7 @@ have the keys of servers in their own environment.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -36,16 +37,21 @@ class RayEngine:
 
     def __init__(self, make: Callable[[], Engine], workers: int) -> None:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if "RAY_ADDRESS" not in os.environ:  # a cluster on this machine alone listens on loopback alone
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         try:
             import ray
             import ray.data
         except ImportError:
             raise BadInput("on=ray needs the package ray: pip install 'ratiocine[ray]'") from None
         self.ray, self.make, self.workers = ray, make, workers
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         if not ray.is_initialized():
+            path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
             ray.init(
-                log_to_driver=False, include_dashboard=False, logging_level="error",
-                runtime_env={"env_vars": {"PYTHONPATH": str(CHECKOUT)}},
+                log_to_driver=False, logging_level="error", include_dashboard=False,
+                runtime_env={"env_vars": {"PYTHONPATH": path}},
             )  # fmt: skip
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
