@@ -105,7 +105,7 @@ def calls() -> dict[str, Any]:
     from distill.select import Prompts
     from ratiocine import cli
 
-    n = 6000
+    n = 12000
     rates, used = [], []
     with served() as url, tempfile.TemporaryDirectory() as folder:
         store = AnswerStore(Path(folder) / "answers.sqlite")

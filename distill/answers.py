@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,17 @@ from ratiocine.errors import BadInput, Failure
 from ratiocine.problems import digest
 from ratiocine.runs import check_writable
 
-TABLE = "create table if not exists answers (key blob primary key, crc integer not null, answer text not null) without rowid"
+# With row numbers, so that answers are appended and only the keys are inserted among others
+TABLE = "create table if not exists answers (key blob primary key, crc integer not null, answer text not null)"
+ENCODER = json.JSONEncoder(sort_keys=True, default=dict)
 Answer = dict[str, Any]
 
 
 def answer_key(teacher: str, request: Request, sample: int) -> bytes:
-    """What an answer depends on, as 32 bytes. The random stream of a sample is drawn from seed, id and sample."""
+    """What an answer depends on, as 16 bytes. The random stream of a sample is drawn from seed, id and sample."""
     asked = (request.messages, request.prefix, request.thinking, request.budget, request.stop)
     drawn = (request.temperature, request.top_p, request.seed, request.id) if request.temperature else ()
-    return bytes.fromhex(digest(teacher, json.dumps([asked, drawn, sample], sort_keys=True, default=dict)))
+    return bytes.fromhex(digest(teacher, ENCODER.encode([asked, drawn, sample]))[:32])
 
 
 class AnswerStore:
@@ -41,18 +43,19 @@ class AnswerStore:
         try:
             self.database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
             self.database.execute("pragma journal_mode=wal")
+            self.database.execute("pragma wal_autocheckpoint=8000")  # pages: each copy into the file rewrites many of them
             self.database.execute("pragma synchronous=full")  # an answer that is said to be there survives a power cut
             self.database.execute(TABLE)
             self.reading = sqlite3.connect(path, timeout=60, check_same_thread=False)  # does not wait for what is being written
         except sqlite3.DatabaseError as error:
             raise BadInput(f"answers={path} is no file of answers: {error}") from None
 
-    def get(self, key: bytes) -> Answer | None:
-        row = self.reading.execute("select crc, answer from answers where key = ?", (key,)).fetchone()
-        return json.loads(row[1]) if row is not None and zlib.crc32(row[1].encode()) == row[0] else None
-
-    def __contains__(self, key: bytes) -> bool:
-        return self.get(key) is not None
+    def get(self, keys: Sequence[bytes]) -> list[Answer | None]:
+        """The answers under these keys, None where there is none."""
+        marks = ",".join("?" * len(keys))
+        rows = self.reading.execute(f"select key, crc, answer from answers where key in ({marks})", keys).fetchall()
+        found = {key: json.loads(text) for key, crc, text in rows if zlib.crc32(text.encode()) == crc}
+        return [found.get(key) for key in keys]
 
     def add(self, answers: Iterable[tuple[bytes, Answer]]) -> None:
         """Store these, durably, as one group."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from ratiocine.traces import MODES, Mode, Trace, batched
 if TYPE_CHECKING:
     from distill.select import Prompts
 
+LOOKED_UP = 64  # requests for which answers are looked for at once
 PORTION = 8192  # requests that a local engine is given at a time; it wants to see many, to read like ones together
 
 
@@ -43,7 +45,7 @@ def _messages(how: AskConfig, problem: Problem) -> tuple[Message, ...]:
 def answers(config: Config, name: str, problem: Problem, mode: Mode, store: AnswerStore) -> list[Answer]:
     """The answers to one problem, of the teacher that is called `name`, that are there, by sample."""
     asked = request(config, problem, mode)
-    found = (store.get(answer_key(name, asked, sample)) for sample in asked.samples)
+    found = store.get([answer_key(name, asked, sample) for sample in asked.samples])
     return [answer for answer in found if answer is not None]
 
 
@@ -86,24 +88,22 @@ class _Lacking:
         self.found = 0
 
     def __iter__(self) -> Iterator[Request]:
-        for problem in self.prompts:
-            for mode in self.modes:
-                asked = request(self.config, problem, mode)
-                lacking = tuple(s for s in asked.samples if self._lacks(asked, s))
+        wanted = (request(self.config, problem, mode) for problem in self.prompts for mode in self.modes)
+        for group in batched(wanted, LOOKED_UP):
+            keys = [(r, s, answer_key(self.name, r, s)) for r in group for s in r.samples]
+            lacking: dict[str, list[int]] = {}
+            for (asked, sample, name), answer in zip(keys, self.store.get([name for *_, name in keys]), strict=True):
+                if answer is None or (self.config.retry_refused and answer["stop"] == "refused"):
+                    self.open[asked.id, sample] = name, asked
+                    lacking.setdefault(asked.id, []).append(sample)
+                else:
+                    self.found += 1
+                    self.spent.add(answer)
+            for asked in group:
                 if self.spent.over:
                     return
-                if lacking:
-                    yield replace(asked, samples=lacking)
-
-    def _lacks(self, asked: Request, sample: int) -> bool:
-        name = answer_key(self.name, asked, sample)
-        answer = self.store.get(name)
-        if answer is None or (self.config.retry_refused and answer["stop"] == "refused"):
-            self.open[asked.id, sample] = name, asked
-            return True
-        self.found += 1
-        self.spent.add(answer)
-        return False
+                if samples := lacking.get(asked.id):
+                    yield asked if len(samples) == len(asked.samples) else replace(asked, samples=tuple(samples))
 
     def answered(self, trace: Trace) -> tuple[bytes, Answer]:
         name, asked = self.open.pop((trace.id, trace.sample))
@@ -133,6 +133,7 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
         else:
             there += lacking.found
     old = spent.prompt + spent.completion
+    gc.freeze()  # what is there now stays: the collector need not go through it again and again
     with progress(wanted, "distill", "answers") as bar:
         for lacking, started, requests in rounds:
             for traces in _asked(started, requests):

@@ -397,7 +397,7 @@ def test_a_damaged_answer_is_no_answer(tmp_path: Path) -> None:
     store.add((key, {"text": str(i)}) for i, key in enumerate(keys))
     store.database.execute("update answers set answer = replace(answer, '1', '2') where key = ?", (keys[1],))
     again = AnswerStore(tmp_path / "answers.sqlite")
-    assert [again.get(key) for key in keys] == [{"text": "0"}, None, {"text": "2"}]
+    assert again.get(keys) == [{"text": "0"}, None, {"text": "2"}]
 
 
 def test_an_answer_depends_on_all_that_it_is_drawn_from() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ratiocine.errors import BadInput
+from ratiocine.problems import digest
 from ratiocine.traces import Trace
 
 Message = Mapping[str, str]  # role, content
@@ -45,6 +46,10 @@ class Request:
     def stream(self, sample: int) -> random.Random:
         """The random numbers of one sample."""
         return random.Random(f"{self.seed}\x1f{self.id}\x1f{sample}")
+
+    def seed_of(self, sample: int) -> int:
+        """31 bits that seed one sample where the random numbers are drawn elsewhere."""
+        return int(digest(self.seed, self.id, sample)[:8], 16) >> 1
 
     def needs(self) -> set[Ability]:
         """What an engine must be able to do for this request."""

@@ -53,7 +53,7 @@ class VLLMEngine:
     def _sampling(self, request: Request, sample: int) -> Any:
         return self.vllm.SamplingParams(
             temperature=request.temperature, top_p=request.top_p, max_tokens=request.budget, stop_token_ids=[self.stop_id],
-            seed=request.stream(sample).getrandbits(31), logprobs=0 if request.logprobs else None, skip_special_tokens=False,
+            seed=request.seed_of(sample), logprobs=0 if request.logprobs else None, skip_special_tokens=False,
         )  # fmt: skip
 
     def _trace(self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float) -> Trace:
