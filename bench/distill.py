@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 CALLS, DELAY, CHUNKS = 256, 0.1, 5
-ANSWER = "The sum is \\boxed{7}."
+ANSWER = "Add the two.\n\nThe sum is \\boxed{7}."
 WORDS = 20000
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -48,6 +48,8 @@ class Config(BaseModel):
     seed: int = 0
     device: Device = "auto"
     threads: PositiveInt | None = None
+    on: Literal["local", "ray"] = "local"
+    workers: PositiveInt = 2
     check: bool = False
     out: str | None = None
 

@@ -138,3 +138,20 @@ def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) ->
     assert {key: killed[key] for key in kept} == kept
     assert {key: row["completion"] for key, row in killed.items()} == {key: row["completion"] for key, row in whole.items()}
     print(f"{len(kept)} of {len(whole)} answers were there after the third kill")
+
+
+@pytest.mark.slow
+def test_two_processes_of_a_ray_cluster_give_the_same_answers(student: Path, tmp_path: Path) -> None:
+    words = ("eval", f"model={student / 'model'}", "benchmarks=demo", "limit=20", "budget=8", "threads=1")
+    done(*words, f"out={tmp_path / 'one'}")
+    done(*words, "on=ray", f"out={tmp_path / 'two'}")
+    one, two = (
+        {
+            row["key"]: (row["completion"], row["verdict"], row["n_completion"])
+            for row in read_traces(tmp_path / name / "traces.jsonl")
+        }
+        for name in ("one", "two")
+    )
+    assert len(one) == 160
+    assert one == two
+    assert {"dtype", "shape"} <= json.loads((tmp_path / "two" / "manifest.json").read_text()).keys()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,34 +45,42 @@ class RayEngine:
             import ray.data
         except ImportError:
             raise BadInput("on=ray needs the package ray: pip install 'ratiocine[ray]'") from None
-        self.ray, self.make, self.workers = ray, make, workers
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        if not ray.is_initialized():
-            path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
-            ray.init(
-                log_to_driver=False, logging_level="error", include_dashboard=False,
-                runtime_env={"env_vars": {"PYTHONPATH": path}},
-            )  # fmt: skip
-        context = ray.data.DataContext.get_current()
+        self.ray, self.make, self.workers = ray, make, workers
+
+    @contextmanager
+    def _cluster(self) -> Iterator[None]:
+        """Ours for as long as it is needed: no process of it outlives the work."""
+        path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.ray.init(
+            log_to_driver=False, logging_level="error", include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}}
+        )
+        context = self.ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.actor_task_retry_on_errors = False  # what a server refuses for good is no lost worker
+        try:
+            yield
+        finally:
+            self.ray.shutdown()
 
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
         """Traces of all samples, a worker's block at a time. Raises what the workers' engines raise."""
+        with self._cluster():
+            for portion in batched(requests, PORTION):
+                yield from self._portion(portion)
+
+    def _portion(self, portion: list[Request]) -> Iterator[list[Trace]]:
         data = self.ray.data
-        for portion in batched(requests, PORTION):
-            asked = data.from_items(
-                [{"request": request} for request in portion], override_num_blocks=-(-len(portion) // BLOCK)
-            )
-            found = asked.map_batches(
-                _Worker, fn_constructor_args=(self.make,), batch_size=None, compute=data.ActorPoolStrategy(size=self.workers)
-            )
-            try:
-                for batch in found.iter_batches(batch_size=None, prefetch_batches=0):
-                    yield list(batch["trace"])
-            except self.ray.exceptions.RayError as error:
-                raise _own(error) or Failure(f"on=ray: {str(error).strip().splitlines()[-1]}") from None
+        blocks = -(-len(portion) // BLOCK)
+        found = data.from_items([{"request": request} for request in portion], override_num_blocks=blocks).map_batches(
+            _Worker, fn_constructor_args=(self.make,), batch_size=None, compute=data.ActorPoolStrategy(size=self.workers)
+        )
+        try:
+            for batch in found.iter_batches(batch_size=None, prefetch_batches=0):
+                yield list(batch["trace"])
+        except self.ray.exceptions.RayError as error:
+            raise _own(error) or Failure(f"on=ray: {str(error).strip().splitlines()[-1]}") from None
 
 
 def _own(error: BaseException | None) -> BadInput | Failure | None:

@@ -42,7 +42,12 @@ def start(
 
         if engine.name == "openai":
             make()  # is there a server? This is the place to say so
-        return Started(RayEngine(make, workers), None, {"dtype": None, "attention": None, "shape": None})
+            return Started(RayEngine(make, workers), None, {"dtype": None, "attention": None, "shape": None})
+        tokenizer = models.load_tokenizer(model)
+        if "thinking" in needed:
+            check_switch(tokenizer)
+        told = {"dtype": dtype, "attention": None, "shape": asdict(models.shape(model))}
+        return Started(RayEngine(make, workers), tokenizer, told)
     if engine.name == "openai":
         from ratiocine.engines.openai import OpenAIEngine
 
