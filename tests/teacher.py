@@ -15,14 +15,15 @@ FAULTS = ("500", "429", "slow", "half", "json", "empty", "gone")
 
 class Teacher:
     """`faults`: share of calls that go wrong, in all the ways there are. `wrong`, `wrong_thinking`: shares of prompts it cannot
-    do directly, or in thought. `context`: it refuses what is "too long". `busy`: so many of the first calls it is too busy for.
+    do directly, or in thought. `context`: it refuses what is "too long". `busy`: so many of the first calls it is too busy for. `key`: it wants this
+    one, and tells the one it got.
     `answered` counts whole answers by what was asked; `most` is the number of calls that were under way at once at most."""
 
     def __init__(
         self, *, faults: float = 0.0, wrong: float = 0.0, wrong_thinking: float = 0.0, inline: bool = False, delay: float = 0.0
     ) -> None:
         self.faults, self.wrong, self.wrong_thinking, self.inline, self.delay = faults, wrong, wrong_thinking, inline, delay
-        self.context, self.busy, self.most = True, 0, 0
+        self.context, self.busy, self.most, self.key = True, 0, 0, ""
         self.random, self.answered, self.calls, self.open = random.Random(0), Counter[str](), Counter[str](), 0
         self.bodies: list[dict] = []
 
@@ -61,6 +62,9 @@ class Teacher:
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        given = request.headers.get("Authorization", "")
+        if self.key and given != f"Bearer {self.key}":
+            return web.json_response({"error": f"no such key: {given}"}, status=401)
         self.bodies.append(body)
         if body["model"] != "adder":
             return web.json_response({"error": "no such model"}, status=404)

@@ -1,11 +1,19 @@
 """Rows in the hub's own columns become problems whose own reference is right. The downloads themselves cannot run here."""
 
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 
 from ratiocine import cli
 from ratiocine.grading import grade
@@ -100,3 +108,50 @@ def test_the_turns_before_a_question_are_in_its_prompt() -> None:
 def test_every_benchmark_pins_its_revision() -> None:
     loose = [name for name in with_hub() if len(cli.named("data", name, DataConfig).hub.revision or "") != 40]
     assert loose == ["coqa"]  # its revision could not be looked up
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as an upload needs; it keeps what it is sent."""
+
+    got: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        self._say({"name": "me", "type": "user", "orgs": [], "auth": {}})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        Hub.got[self.path] = body
+        if "preupload" in self.path:
+            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]]
+            self._say({"files": files})
+        else:
+            url = f"http://{self.headers['Host']}/datasets/me/pairs"
+            said = {"errors": [], "warnings": [], "success": True, "hookOutput": ""}
+            self._say({"url": url, "commitUrl": f"{url}/commit/0", "commitOid": "0" * 40, **said})
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *words: Any) -> None: ...
+
+
+def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1"}
+    words = ["distill", "limit=1", "model=tiny", "push_to_hub=me/pairs", f"out={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **hub}, capture_output=True, text=True, check=False
+    )
+    server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert "pushed to me/pairs" in done.stdout
+    assert json.loads(Hub.got["/api/repos/create"]).items() >= {"name": "pairs", "type": "dataset", "visibility": "private"}.items()
+    lines = [json.loads(line) for line in Hub.got["/api/datasets/me/pairs/commit/main"].splitlines()]
+    sent = {line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"}
+    assert set(sent) == {"README.md", "pairs.parquet", "lengths.svg", "manifest.json"}
+    assert sent["pairs.parquet"] == (tmp_path / "run" / "pairs.parquet").read_bytes()
+    assert not any(b"hf_secret" in file.read_bytes() for file in (tmp_path / "run").iterdir())

@@ -264,12 +264,32 @@ def test_what_the_server_refuses_is_dropped_as_a_pair(tmp_path: Path) -> None:
     assert told["answers"]["ift"]["fates"] == {"right": 2, "refused_by_server": 1}
 
 
-def test_a_model_that_is_not_there_and_a_key_that_is_wrong(sums: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_not_there(sums: Path, tmp_path: Path) -> None:
     with Teacher() as teacher:
         refused = command(*words(teacher, sums, tmp_path / "run"), "teacher.engine.model=other")
         assert refused.returncode == 2
         assert "it serves: adder" in refused.stderr.strip().splitlines()[-1]
         assert "Traceback" not in refused.stderr
+
+
+def test_a_wrong_key_is_named_by_its_variable_and_never_shown(sums: Path, tmp_path: Path) -> None:
+    with Teacher() as teacher:
+        teacher.key = "the-right-one"
+        told = [sys.executable, "-m", *words(teacher, sums, tmp_path / "run", "teacher.engine.key_env=TEACHER_KEY")]
+
+        def run(key: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                told, cwd=ROOT, env={**os.environ, "TEACHER_KEY": key}, capture_output=True, text=True, check=False
+            )
+
+        refused = run("a-secret-of-mine")
+        assert refused.returncode == 2
+        assert "TEACHER_KEY, which is set" in refused.stderr.splitlines()[-1]
+        assert "[key]" in refused.stderr
+        assert run("the-right-one").returncode == 0
+        assert "a-secret-of-mine" not in refused.stdout + refused.stderr
+    for file in [*(tmp_path / "run").iterdir(), *tmp_path.glob("answers.sqlite*")]:
+        assert b"the-right-one" not in file.read_bytes()
 
 
 def test_a_confound_is_named(sums: Path, tmp_path: Path) -> None:
