@@ -134,20 +134,20 @@ class Prompts:
         """The problems that every step but the search for near-repeats lets through."""
         index = Index(benchmark_texts(select), select.ngram) if select.decontaminate else None
         rates = [(rule, _rates(Path(rule.run), rule.mode)) for rule in select.pass_rates if rule.run is not None]
-        seen: set[str] = set()
+        seen: set[int] = set()  # 64 bits each: two of a million contents are taken for one once in 10^7 runs
         for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=out):
             content = sources.content(problem)
             found = index.held_by(_text(problem)) if index else {}
             if self.held_out and content in self.held_out:
                 out(problem, "in_test_split")
-            elif select.exact and content in seen:
+            elif select.exact and hash(content) in seen:
                 out(problem, "repeated")
             elif found:
                 out(problem, f"in_{next(iter(found)).partition('/')[0]}")
             elif any(not rule.holds(*of.get(key(problem), (0, 0))) for rule, of in rates):
                 out(problem, "pass_rate")
             else:
-                seen.add(content)
+                seen.add(hash(content))
                 yield problem
 
     def __iter__(self) -> Iterator[Problem]:

@@ -149,7 +149,10 @@ def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
     server.shutdown()
     assert done.returncode == 0, done.stderr
     assert "pushed to me/pairs" in done.stdout
-    assert json.loads(Hub.got["/api/repos/create"]).items() >= {"name": "pairs", "type": "dataset", "visibility": "private"}.items()
+    assert (
+        json.loads(Hub.got["/api/repos/create"]).items()
+        >= {"name": "pairs", "type": "dataset", "visibility": "private"}.items()
+    )
     lines = [json.loads(line) for line in Hub.got["/api/datasets/me/pairs/commit/main"].splitlines()]
     sent = {line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"}
     assert set(sent) == {"README.md", "pairs.parquet", "lengths.svg", "manifest.json"}
