@@ -19,9 +19,11 @@ from ratiocine.engines import Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.problems import digest
 from ratiocine.runs import check_writable
+from ratiocine.traces import batched
 
 # With row numbers, so that answers are appended and only the keys are inserted among others
 TABLE = "create table if not exists answers (key blob primary key, crc integer not null, answer text not null)"
+AT_ONCE = 512  # keys in one query; SQLite takes 999 or more
 ENCODER = json.JSONEncoder(sort_keys=True, default=dict)
 Answer = dict[str, Any]
 
@@ -52,9 +54,11 @@ class AnswerStore:
 
     def get(self, keys: Sequence[bytes]) -> list[Answer | None]:
         """The answers under these keys, None where there is none."""
-        marks = ",".join("?" * len(keys))
-        rows = self.reading.execute(f"select key, crc, answer from answers where key in ({marks})", keys).fetchall()
-        found = {key: json.loads(text) for key, crc, text in rows if zlib.crc32(text.encode()) == crc}
+        found: dict[bytes, Answer] = {}
+        for some in batched(keys, AT_ONCE):
+            marks = ",".join("?" * len(some))
+            rows = self.reading.execute(f"select key, crc, answer from answers where key in ({marks})", some)
+            found |= {key: json.loads(text) for key, crc, text in rows if zlib.crc32(text.encode()) == crc}
         return [found.get(key) for key in keys]
 
     def add(self, answers: Iterable[tuple[bytes, Answer]]) -> None:

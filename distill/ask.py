@@ -146,6 +146,7 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
             there += lacking.found
         bar.update(there - bar.n)
     if there < wanted:
+        assert spent.over
         raise Failure(
             f"{spent.over} is used up: {there} of {wanted} answers are there, of {spent.prompt + spent.completion} tokens"
             f"{_money(spent)}; they are safe: run this again with more"
