@@ -136,7 +136,7 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
     gc.freeze()  # what is there now stays: the collector need not go through it again and again
     with progress(wanted, "distill", "answers") as bar:
         for lacking, started, requests in rounds:
-            for traces in _asked(started, requests):
+            for traces in _asked(started, requests, spent):
                 store.add(lacking.answered(trace) for trace in traces)
                 there += len(traces)
                 bar.n = there + lacking.found
@@ -154,12 +154,15 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
     return {"asked": facts, "spent": {"prompt": spent.prompt, "completion": spent.completion, "money": round(spent.money, 4)}}
 
 
-def _asked(started: Started, requests: Iterator[Request]) -> Iterator[list[Trace]]:
-    if started.engine.name in ("openai", "ray"):
-        yield from started.engine.continue_(requests)
-        return
-    for portion in batched(requests, PORTION):
-        yield from started.engine.continue_(portion)
+def _asked(started: Started, requests: Iterator[Request], spent: Spent) -> Iterator[list[Trace]]:
+    """Answers, until enough is spent: a server is then asked nothing new, and the calls under way are waited for; other engines
+    have all requests of a portion by then, and are stopped."""
+    engine = started.engine
+    for portion in [requests] if engine.name in ("openai", "ray") else batched(requests, PORTION):
+        for traces in engine.continue_(portion):
+            yield traces
+            if spent.over and engine.name != "openai":
+                return
 
 
 def _told(rate: float, spent: Spent, facts: dict[str, Any]) -> str:
@@ -189,7 +192,7 @@ def _started(config: Config, mode: Mode, needed: set[Ability]) -> Started:
 def _start(config: Config, engine: EngineConfig, needed: set[Ability]) -> Started:
     return start(
         engine, teacher_model(config) or ModelConfig(name="served", kind="served"), needed=needed, dtype=config.dtype,
-        device=config.device, threads=config.threads, keep_refused=True, workers=config.workers if config.on == "ray" else 0,
+        device=config.device, threads=config.threads, keep_refused=True, workers=config.processes,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from distill.config import Config, Pick, Verify
 from distill.rules import fault, taken_apart
 from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
-from ratiocine.prompts import Parts, user_text
+from ratiocine.prompts import Parts, render, user_text
 from ratiocine.traces import MODES, Mode
 
 
@@ -74,33 +74,39 @@ def pick(candidates: Sequence[Candidate], how: Pick) -> Candidate:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One answer of each mode, or why there is none; and how many of each mode's answers were right, where that is known."""
+class Made:
+    """Both sides of a problem's pair (direct, reasoning), or why there is none; and how many of each mode's answers were right,
+    of how many, where that is known."""
 
-    picked: dict[Mode, Candidate] | None
-    reason: str | None
+    sides: tuple[str, str] | None
+    reason: str | None = None
     rates: dict[Mode, tuple[int, int]] | None = None
 
 
-def choose(config: Config, problem: Problem, answers: Mapping[Mode, Sequence[Answer]], tallies: Mapping[Mode, Tally]) -> Choice:
-    """A pair is kept only whole: one answer of each mode, or None and why."""
+def choose(config: Config, problem: Problem, answers: Mapping[Mode, Sequence[Answer]], tallies: Mapping[Mode, Tally]) -> Made:
+    """A pair is kept only whole: one answer of each mode, or why there is none."""
     candidates = {mode: usable(config, problem, mode, answers[mode], tallies[mode]) for mode in MODES}
     if problem.reference is None:
         rates = None
     else:
         rates = {mode: (sum(c.right is True for c in candidates[mode]), len(answers[mode])) for mode in MODES}
     if lacking := [mode for mode in MODES if not candidates[mode]]:
-        return Choice(None, f"no_usable_{'_'.join(lacking)}", rates)
+        return Made(None, f"no_usable_{'_'.join(lacking)}", rates)
     picked = {mode: pick(candidates[mode], config.pick) for mode in MODES}
     if rates is None:
         said = {candidate.says for candidate in picked.values()}
         if config.verify != "none" and None not in said and len(said) > 1:
-            return Choice(None, "modes_disagree")
-        return Choice(picked, None)
+            return Made(None, "modes_disagree")
+        return Made(_sides(picked))
     if any(rule.run is None and not rule.holds(*rates[rule.mode]) for rule in config.select.pass_rates):
-        return Choice(None, "pass_rate", rates)
+        return Made(None, "pass_rate", rates)
     reason = _unverified({mode: bool(candidate.right) for mode, candidate in picked.items()}, config.verify)
-    return Choice(None if reason else picked, reason, rates)
+    return Made(None if reason else _sides(picked), reason, rates)
+
+
+def _sides(picked: Mapping[Mode, Candidate]) -> tuple[str, str]:
+    ift, reasoning = (picked[mode].parts for mode in MODES)
+    return render(ift.answer), render(reasoning.answer, reasoning.think)
 
 
 def _unverified(right: Mapping[Mode, bool], verify: Verify) -> str | None:

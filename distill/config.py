@@ -18,7 +18,7 @@ from pydantic import (
 
 from distill.select import SelectConfig
 from ratiocine import cli, models, sources
-from ratiocine.engines.config import EngineConfig
+from ratiocine.engines.config import EngineConfig, Where
 from ratiocine.models import Device, ModelConfig
 from ratiocine.runs import check_finished
 from ratiocine.sources import DataConfig
@@ -104,10 +104,9 @@ class Spend(BaseModel):
     money: PositiveFloat | None = None
 
 
-class Config(BaseModel):
+class Config(Where):
     """conf/distill.yaml says what each key means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     teacher: TeacherConfig
     switch: SwitchConfig
     data: DataConfig
@@ -123,8 +122,6 @@ class Config(BaseModel):
     price: Price = Price()
     spend: Spend = Spend()
     retry_refused: bool = False
-    on: Literal["local", "ray"] = "local"
-    workers: PositiveInt = 2
     answers: str = "runs/answers.sqlite"
     dtype: models.Dtype = "auto"
     device: Device = "auto"

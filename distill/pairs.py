@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from distill import card, oracle, reference, replay
 from distill.answers import Answer, AnswerStore
 from distill.ask import answers, ask
-from distill.choose import Choice, Tally, choose
+from distill.choose import Made, Tally, choose
 from distill.config import Config, inputs, teacher_name
 from distill.select import Place, Prompts, domain, drawn, outside
 from ratiocine import models, sources
@@ -36,18 +36,6 @@ WRITERS: dict[str, Teach] = {
     "reference": (reference.trace, reference.fault),
 }
 SIDES = ("prompt", *MODES)
-Rates = dict[Mode, tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class Made:
-    """Both sides of a problem's pair, or why there is none; and how many of each mode's answers were right, if known."""
-
-    sides: tuple[str, str] | None
-    reason: str | None = None
-    rates: Rates | None = None
-
-
 Maker = Callable[[Problem], Made]
 
 
@@ -139,22 +127,15 @@ def _maker(config: Config, prompts: Prompts, tallies: dict[Mode, Tally]) -> tupl
     told: dict[str, Any] = {"verify": config.verify, "confounds": []}
     if config.teacher.name == "published":
         tokenizer = models.load_tokenizer(config.model)
-        return lambda problem: _chosen(choose(config, problem, _given(problem, tokenizer), tallies)), told
+        return lambda problem: choose(config, problem, _given(problem, tokenizer), tallies), told
     store = AnswerStore(Path(config.answers))
     told |= {"confounds": config.confounds(), **ask(config, prompts, store)}
     names = {mode: teacher_name(config, mode) for mode in MODES}
 
     def make(problem: Problem) -> Made:
-        return _chosen(choose(config, problem, {m: answers(config, names[m], problem, m, store) for m in MODES}, tallies))
+        return choose(config, problem, {m: answers(config, names[m], problem, m, store) for m in MODES}, tallies)
 
     return make, told
-
-
-def _chosen(choice: Choice) -> Made:
-    if choice.picked is None:
-        return Made(None, choice.reason, choice.rates)
-    ift, reasoning = (choice.picked[mode].parts for mode in MODES)
-    return Made((render(ift.answer), render(reasoning.answer, reasoning.think)), None, choice.rates)
 
 
 def _solved(config: Config, problem: Problem) -> Made:

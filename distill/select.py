@@ -175,10 +175,13 @@ def benchmark_texts(select: SelectConfig) -> dict[str, str]:
 
 def _rates(run: Path, mode: Mode) -> dict[str, tuple[int, int]]:
     """Right answers and answers of each problem in a finished `distill` run."""
-    if check_finished(run)["verb"] != "distill" or not (run / "rates.jsonl").is_file():
-        raise BadInput(f"{run} holds no `distill` run of a model, so no pass rates")
-    with open(run / "rates.jsonl", encoding="utf-8") as lines:
-        return {row["key"]: tuple(row[mode]) for row in map(json.loads, lines)}
+    found: dict[str, tuple[int, int]] = {}
+    if check_finished(run)["verb"] == "distill":
+        with open(run / "rates.jsonl", encoding="utf-8") as lines:
+            found = {row["key"]: tuple(row[mode]) for row in map(json.loads, lines)}
+    if not found:
+        raise BadInput(f"select.pass_rates: {run} holds no `distill` run of a model over problems with references")
+    return found
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import (
     BaseModel,
@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ratiocine import cli, models, sources
-from ratiocine.engines.config import EngineConfig, TransformersConfig
+from ratiocine.engines.config import EngineConfig, TransformersConfig, Where
 from ratiocine.errors import BadInput
 from ratiocine.models import Device, ModelConfig
 from ratiocine.sources import DataConfig
@@ -28,10 +28,9 @@ class Root(BaseModel):
     root: str | None = None
 
 
-class Config(BaseModel):
+class Config(Where):
     """conf/eval.yaml says what each key means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     model: ModelConfig
     engine: EngineConfig = TransformersConfig()
     benchmarks: list[str]
@@ -48,8 +47,6 @@ class Config(BaseModel):
     seed: int = 0
     device: Device = "auto"
     threads: PositiveInt | None = None
-    on: Literal["local", "ray"] = "local"
-    workers: PositiveInt = 2
     check: bool = False
     out: str | None = None
 

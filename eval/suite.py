@@ -36,7 +36,7 @@ def evaluate(config: Config) -> Run:
     requests = suite.requests(config, done)
     started_with = start(
         config.engine, config.model, needed={ability for request in requests for ability in request.needs()},
-        dtype=config.dtype, device=config.device, threads=config.threads, workers=config.workers if config.on == "ray" else 0,
+        dtype=config.dtype, device=config.device, threads=config.threads, workers=config.processes,
     )  # fmt: skip
     engine, tokenizer, facts = started_with.engine, started_with.tokenizer, started_with.facts
     started = time.perf_counter()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ratiocine.errors import BadInput
 from ratiocine.prompts import last_boxed
+from ratiocine.runs import hash_path
 
 Row = dict[str, Any]
 NO_ANSWER = ("", "proof", "notfound")  # what NuminaMath and OpenR1-Math write where there is none
@@ -86,13 +87,13 @@ def streamed(name: str, hub: HubConfig, split: str) -> Iterator[Row]:
 
 
 def revision(name: str, hub: HubConfig) -> str:
-    """The pinned revision, or the newest one there is."""
+    """The pinned revision, the newest one there is, or the content of a folder."""
     from huggingface_hub import HfApi
 
     if hub.revision is not None:
         return hub.revision
     if Path(hub.repo).is_dir():
-        return "local"
+        return hash_path(Path(hub.repo))
     try:
         return str(HfApi().dataset_info(hub.repo, timeout=5).sha)
     except Exception:

@@ -121,7 +121,8 @@ def shape(model: ModelConfig) -> Shape:
     """A model's dimensions, without its weights."""
     from transformers import AutoConfig
 
-    return Shape.of(AutoConfig.from_pretrained(locate(model)))
+    folder = locate(model)
+    return Shape.of(_tiny_model().config if folder is None else AutoConfig.from_pretrained(folder))
 
 
 def load_model(

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -107,16 +108,18 @@ def stream(
 
 def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     """All problems as they stand in the source, whatever they are worth. Raises BadInput where two have one id."""
-    if data.mix:
-        for part, _ in _parts(data):
-            yield from read(part, split, seed)
-        return
     seen: set[str] = set()
-    for problem in _families(data, split, seed) if data.families else _rows(data, split):
+    for problem in _all(data, split, seed):
         if problem.id in seen:
             raise BadInput(f"data={data.name}: the id '{problem.id}' occurs twice")
         seen.add(problem.id)
         yield problem
+
+
+def _all(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
+    if data.mix:
+        return chain.from_iterable(_all(part, split, seed) for part, _ in _parts(data))
+    return _families(data, split, seed) if data.families else _rows(data, split)
 
 
 def _checked(data: DataConfig, split: Split, seed: int, drop: Callable[[Problem, str], None]) -> Iterator[Problem]:
@@ -147,9 +150,9 @@ def limited(problems: Sequence[Problem], limit: int | None, seed: int) -> list[P
     by_source: dict[str, list[Problem]] = {}
     for problem in problems:
         by_source.setdefault(problem.source, []).append(problem)
-    found = []
     if limit is None:
         return list(problems)
+    found = []
     for group in by_source.values():
         kept = set(smallest([problem.id for problem in group], limit, seed))
         found += [problem for problem in group if problem.id in kept]

@@ -68,19 +68,16 @@ def batched(items: Iterable[T], n: int) -> Iterator[list[T]]:
         yield group
 
 
-def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
-    """Write `pairs.parquet`, in the given order, as they come; how many there were."""
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write `pairs.parquet`, in the given order, as they come."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     types = {"int": pa.int64(), "str": pa.string(), "str | None": pa.string()}
     schema = pa.schema([(f.name, types[str(f.type)]) for f in fields(Pair)])
-    written = 0
     with pq.ParquetWriter(path, schema) as writer:
         for group in batched(pairs, ROW_GROUP):
             writer.write_table(pa.Table.from_pylist([vars(pair) for pair in group], schema))
-            written += len(group)
-    return written
 
 
 def read_pairs(path: Path) -> list[Pair]:

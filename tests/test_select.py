@@ -186,3 +186,18 @@ def test_a_mixture_gives_each_source_its_share(benchmarks: Path, tmp_path: Path)
         "distill", "teacher=reference", f"data={file}", "data.columns={question: turns.1.say}", f"out={tmp_path / 'x'}"
     )
     assert (refused.returncode, "no column 'turns.1.say'; there are turns, gold, how" in refused.stderr) == (2, True)
+
+
+def test_an_id_that_two_sources_of_a_mixture_share_is_refused(tmp_path: Path) -> None:
+    for name in ("gsm8k_train", "math_train"):
+        write(tmp_path / f"{name}.jsonl", [solved(1, prose(1))])
+    refused = command(
+        "distill",
+        "teacher=reference",
+        "data=mix",
+        "data.mix={gsm8k: 1, math: 1}",
+        "data.n=2",
+        f"data.root={tmp_path}",
+        f"out={tmp_path / 'x'}",
+    )
+    assert (refused.returncode, "the id '1' occurs twice" in refused.stderr) == (2, True)

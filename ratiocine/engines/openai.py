@@ -282,7 +282,7 @@ def _pause(state: RetryCallState) -> float:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where there is one (there is none for Windows): a third less work for each call."""
+    """uvloop where there is one (there is none for Windows): less work for each call."""
     try:
         import uvloop
     except ImportError:

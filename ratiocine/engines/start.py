@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ratiocine import cost, models
@@ -33,32 +35,27 @@ def start(
     """Load the model, or reach the server; with `workers`, in so many processes of a Ray cluster. `model` is what a local
     engine loads. Raises BadInput where the engine or the model cannot do what is `needed`, before any weights are loaded."""
     require(engine.name, needed)
-    if workers:
-        from ratiocine.engines.ray import RayEngine
-
-        def make() -> Engine:
-            again = start(engine, model, needed=needed, dtype=dtype, device=device, threads=threads, keep_refused=keep_refused)
-            return again.engine
-
-        if engine.name == "openai":
-            make()  # is there a server? This is the place to say so
-            return Started(RayEngine(make, workers), None, {"dtype": None, "attention": None, "shape": None})
-        tokenizer = models.load_tokenizer(model)
-        if "thinking" in needed:
-            check_switch(tokenizer)
-        told = {"dtype": dtype, "attention": None, "shape": asdict(models.shape(model))}
-        return Started(RayEngine(make, workers), tokenizer, told)
     if engine.name == "openai":
         from ratiocine.engines.openai import OpenAIEngine
 
         served = OpenAIEngine(engine, keep_refused=keep_refused)
         served.check()
-        return Started(served, None, {"dtype": None, "attention": None, "shape": None, "calls_made_again": served.errors})
+        facts: dict[str, Any] = {"dtype": None, "attention": None, "shape": None}
+        if workers:
+            return Started(_spread(partial(OpenAIEngine, engine, keep_refused=keep_refused), workers), None, facts)
+        return Started(served, None, {**facts, "calls_made_again": served.errors})
     models.prepare_process(threads)
     tokenizer = models.load_tokenizer(model)
     stop = end_of_turn(tokenizer)
     if "thinking" in needed:
         check_switch(tokenizer)
+    if workers:
+
+        def make() -> Engine:
+            return start(engine, model, needed=needed, dtype=dtype, device=device, threads=threads).engine
+
+        facts = {"dtype": dtype, "attention": None, "shape": asdict(models.shape(model))}
+        return Started(_spread(make, workers), tokenizer, facts)
     if engine.name == "vllm":
         from ratiocine.engines.vllm import VLLMEngine
 
@@ -75,3 +72,9 @@ def start(
     local = TransformersEngine(loaded, tokenizer, stop, engine)
     facts = {"dtype": str(loaded.dtype), "attention": loaded.config._attn_implementation}
     return Started(local, tokenizer, {**facts, "shape": asdict(cost.Shape.of(loaded.config))})
+
+
+def _spread(make: Callable[[], Engine], workers: int) -> Engine:
+    from ratiocine.engines.ray import RayEngine
+
+    return RayEngine(make, workers)
