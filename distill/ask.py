@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from ratiocine.traces import MODES, Mode, Trace, batched
 if TYPE_CHECKING:
     from distill.select import Prompts
 
+ALIKE = 16  # problems of which all samples must be equal for the teacher to be told that it does not draw
 LOOKED_UP = 64  # requests for which answers are looked for at once
 PORTION = 8192  # requests that a local engine is given at a time; it wants to see many, to read like ones together
 
@@ -76,6 +78,30 @@ class Spent:
         return None
 
 
+class _Drawn:
+    """Whether a teacher draws its answers at all: a server may well ignore the temperature it is asked for."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples, self.alike, self.told = samples, 0, samples == 1
+        self.open: dict[str, list[str]] = {}
+
+    def answered(self, traces: Iterable[Trace]) -> str | None:
+        """What to say, once, when the answers to so many problems, all there are, were word for word the same."""
+        for trace in () if self.told else traces:
+            texts = self.open.setdefault(trace.id, [])
+            texts.append(trace.text)
+            if len(texts) == self.samples:
+                self.alike += 1
+                self.told = len(set(self.open.pop(trace.id))) > 1
+            if self.alike == ALIKE and not self.told:
+                self.told = True
+                return (
+                    f"distill: warning: the {self.samples} answers to each of {ALIKE} prompts are word for word the same: does "
+                    "the teacher sample? (`transformers serve` does so only where generation_config.json says do_sample)"
+                )
+        return None
+
+
 class _Lacking:
     """The requests of one teacher for which the store has no answer, drawn one by one, and what they were asked under until the
     answer is there."""
@@ -120,7 +146,7 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
     together: dict[str, list[Mode]] = {}
     for mode in MODES:
         together.setdefault(teacher_name(config, mode), []).append(mode)
-    spent, began, there = Spent(config.price, config.spend), time.monotonic(), 0
+    spent, began, there, new = Spent(config.price, config.spend), time.monotonic(), 0, 0
     rounds = []
     for name, modes in together.items():
         lacking = _Lacking(config, name, modes, prompts, store, spent)
@@ -133,15 +159,20 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
         else:
             there += lacking.found
     old = spent.prompt + spent.completion
+    drawn = _Drawn(config.samples)
     gc.freeze()  # what is there now stays: the collector need not go through it again and again
     with progress(wanted, "distill", "answers") as bar:
         for lacking, started, requests in rounds:
             for traces in _asked(started, requests, spent):
                 store.add(lacking.answered(trace) for trace in traces)
-                there += len(traces)
+                new, there = new + len(traces), there + len(traces)
                 bar.n = there + lacking.found
-                rate = (spent.prompt + spent.completion - old) / (time.monotonic() - began)
-                bar.set_postfix_str(_told(rate, spent, started.facts), refresh=False)
+                if warning := drawn.answered(traces):
+                    bar.write(warning, file=sys.stderr)
+                seconds = time.monotonic() - began
+                pairs, tokens = new / (wanted / prompts.n) / seconds, (spent.prompt + spent.completion - old) / seconds
+                cost = f", cost {spent.money:.2f} of about {spent.money * wanted / bar.n:.2f}" if spent.money else ""
+                bar.set_postfix_str(f"{pairs:.3g} pairs/s, {tokens:.0f} tokens/s{cost}{_again(started.facts)}", refresh=False)
                 bar.update(0)
             there += lacking.found
         bar.update(there - bar.n)
@@ -165,9 +196,9 @@ def _asked(started: Started, requests: Iterator[Request], spent: Spent) -> Itera
                 return
 
 
-def _told(rate: float, spent: Spent, facts: dict[str, Any]) -> str:
+def _again(facts: dict[str, Any]) -> str:
     again = ", ".join(f"{count} {kind}" for kind, count in (facts.get("calls_made_again") or {}).items())
-    return f"{rate:.0f} tokens/s{_money(spent)}" + (f", again: {again}" if again else "")
+    return f", again: {again}" if again else ""
 
 
 def _money(spent: Spent) -> str:

@@ -81,7 +81,7 @@ def _asked(config: Config, facts: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     rows = []
     fates = sorted({fate for mode in MODES for fate in facts["answers"][mode]["fates"]})
-    for name in ("answers", "mean_tokens", "closed_trace"):
+    for name in ("answers", "mean_tokens", "closed_trace", "problems_with_equal_answers"):
         rows.append((name.replace("_", " "), *(facts["answers"][mode][name] for mode in MODES)))
     rows += [(fate.replace("_", " "), *(facts["answers"][mode]["fates"].get(fate, 0) for mode in MODES)) for fate in fates]
     return [*lines, "", *_table(["answers", "direct", "reasoning"], rows)]

@@ -22,12 +22,14 @@ class Tally:
     answers: int = 0
     tokens: int = 0
     closed: int = 0
+    alike: int = 0  # problems of which all answers, and more than one, are word for word the same
     fates: Counter[str] = field(default_factory=Counter)
 
     def told(self) -> dict[str, float | dict[str, int]]:
         n = max(1, self.answers)
         return {
             "answers": self.answers, "mean_tokens": round(self.tokens / n, 1), "closed_trace": round(self.closed / n, 4),
+            "problems_with_equal_answers": self.alike,
             "fates": dict(self.fates.most_common()),
         }  # fmt: skip
 
@@ -45,6 +47,7 @@ class Candidate:
 def usable(config: Config, problem: Problem, mode: Mode, answers: Sequence[Answer], tally: Tally) -> list[Candidate]:
     """The answers that could be one side of a pair, by sample; what is wrong with the others goes to the tally."""
     found = []
+    tally.alike += len(answers) > 1 and len({answer["text"] for answer in answers}) == 1
     for answer in answers:
         parts = taken_apart(answer["text"], mode, config.switch.trace)
         tally.answers += 1

@@ -112,6 +112,7 @@ class Config(Where):
     data: DataConfig
     select: SelectConfig
     model: ModelConfig
+    tokenizers: list[str] = Field(default=[])
     limit: PositiveInt | None = None
     samples: PositiveInt = 1
     pick: Pick = "first"
@@ -165,12 +166,12 @@ class Config(Where):
 
 def teacher_model(config: Config) -> ModelConfig | None:
     """What a local engine loads: a name from conf/model, a folder or a hub id."""
-    name = config.teacher.model
-    if name is None:
-        return None
-    if "/" in name:
-        return ModelConfig(name="local", path=name)
-    return cli.named("model", name, ModelConfig)
+    return None if config.teacher.model is None else model_named(config.teacher.model)
+
+
+def model_named(name: str) -> ModelConfig:
+    """A model by its name in conf/model, its folder or its hub id."""
+    return ModelConfig(name=name, path=name) if "/" in name else cli.named("model", name, ModelConfig)
 
 
 def teacher_name(config: Config, mode: Mode) -> str:
@@ -187,6 +188,7 @@ def teacher_name(config: Config, mode: Mode) -> str:
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads, and the names of the models that answer."""
     found = {"data": sources.fingerprint(config.data, "train"), "tokenizer": models.fingerprint(config.model)}
+    found |= {f"tokenizer:{name}": models.fingerprint(model_named(name)) for name in config.tokenizers}
     if config.teacher.engine is not None:
         found |= {f"teacher:{mode}": teacher_name(config, mode) for mode in MODES}
     found |= {f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.select.benchmarks()}

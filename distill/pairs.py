@@ -15,12 +15,13 @@ from distill import card, oracle, reference, replay
 from distill.answers import Answer, AnswerStore
 from distill.ask import answers, ask
 from distill.choose import Made, Tally, choose
-from distill.config import Config, inputs, teacher_name
+from distill.config import Config, inputs, model_named, teacher_name
 from distill.select import Place, Prompts, domain, drawn, outside
 from ratiocine import models, sources
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.grading import grade
+from ratiocine.lengths import SIDES, tokenizer_hash, write_lengths
 from ratiocine.problems import Problem
 from ratiocine.progress import tracked
 from ratiocine.prompts import completion_ids, prompt_ids, render, split, user_text
@@ -35,7 +36,6 @@ WRITERS: dict[str, Teach] = {
     "oracle": (oracle.trace, replay.fault),
     "reference": (reference.trace, reference.fault),
 }
-SIDES = ("prompt", *MODES)
 Maker = Callable[[Problem], Made]
 
 
@@ -82,6 +82,7 @@ def distill(config: Config) -> Run:
     if run.finished:
         print(f"{run.out} is finished")
         return run
+    others = {name: models.load_tokenizer(model_named(name)) for name in config.tokenizers}
     tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}
     totals = Totals()
     with run.writing("left_out.jsonl") as path, open(path, "w", encoding="utf-8") as file:
@@ -96,6 +97,9 @@ def distill(config: Config) -> Run:
                 _write(path, made, config, totals, left_out)
                 if not totals.n:
                     raise BadInput(f"data={config.data.name} gave no pair; left out: {dict(left_out.counts)}")
+    if others:
+        with run.writing("lengths.parquet") as path:
+            write_lengths(path, run.out / "pairs.parquet", totals.n, others)
     if asked:
         asked["answers"] = {mode: tally.told() for mode, tally in tallies.items()}
     facts = {
@@ -105,7 +109,9 @@ def distill(config: Config) -> Run:
             "train": totals.n, "test": None if prompts.held_out is None else len(prompts.held_out),
             "shared": None if prompts.held_out is None else totals.shared,
         },
-        "decontaminated": config.select.decontaminate,
+        "decontaminated": config.select.decontaminate, "revisions": sources.revisions(config.data),
+        "tokenizer": tokenizer_hash(models.load_tokenizer(config.model)),
+        "other_tokenizers": {name: tokenizer_hash(tokenizer) for name, tokenizer in others.items()},
         "mean_tokens": {side: round(fmean(totals.tokens[side]), 1) for side in SIDES},
         "by_level": dict(sorted(totals.levels.items())), "licence": config.data.licence, **asked,
     }  # fmt: skip

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ratiocine import cli, sources
 from ratiocine.errors import BadInput
@@ -24,8 +25,18 @@ from ratiocine.runs import check_finished
 from ratiocine.sources import DataConfig
 from ratiocine.traces import Mode, Pair
 
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
+    return pattern
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Literal["prompt", "ift", "reasoning"]
+Pattern = Annotated[str, AfterValidator(_compiles)]
 Drop = Callable[[Problem, str], None]
 RANKS = 64  # 2^-64 of the first one's chance: none further down is ever drawn
 
@@ -70,6 +81,7 @@ class SelectConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     exact: bool = True
+    lacks: list[Pattern] = []
     near: Annotated[float, Field(gt=0, le=100)] | None = None
     decontaminate: list[str] = []
     ngram: PositiveInt = 13
@@ -140,6 +152,8 @@ class Prompts:
             found = index.held_by(_text(problem)) if index else {}
             if self.held_out and content in self.held_out:
                 out(problem, "in_test_split")
+            elif any(re.search(pattern, _text(problem)) for pattern in select.lacks):
+                out(problem, "pattern")
             elif select.exact and hash(content) in seen:
                 out(problem, "repeated")
             elif found:

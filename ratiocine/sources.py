@@ -190,6 +190,15 @@ def fingerprint(data: DataConfig, split: Split) -> str:
     return digest("data", GENERATOR_VERSION, split, json.dumps(described, sort_keys=True))
 
 
+def revisions(data: DataConfig) -> dict[str, str]:
+    """The revision at which each data set of the hub is read."""
+    if data.mix:
+        return {name: found for part, _ in _parts(data) for name, found in revisions(part).items()}
+    if data.hub is None or data.families or data.path or (data.root and data.files):
+        return {}
+    return {data.hub.repo: revision(data.name, data.hub)}
+
+
 def has(data: DataConfig, split: Split) -> bool:
     """Whether a split of the source is within reach, as far as its configuration says."""
     if data.mix:

@@ -15,7 +15,7 @@ FAULTS = ("500", "429", "slow", "half", "json", "empty", "gone")
 
 class Teacher:
     """`faults`: share of calls that go wrong, in all the ways there are. `wrong`, `wrong_thinking`: shares of prompts it cannot
-    do directly, or in thought. `context`: it refuses what is "too long". `busy`: so many of the first calls it is too busy for. `key`: it wants this
+    do directly, or in thought. `context`: it refuses what is "too long". `draws`: its samples differ. `busy`: so many of the first calls it is too busy for. `key`: it wants this
     one, and tells the one it got.
     `answered` counts whole answers by what was asked; `most` is the number of calls that were under way at once at most."""
 
@@ -23,7 +23,7 @@ class Teacher:
         self, *, faults: float = 0.0, wrong: float = 0.0, wrong_thinking: float = 0.0, inline: bool = False, delay: float = 0.0
     ) -> None:
         self.faults, self.wrong, self.wrong_thinking, self.inline, self.delay = faults, wrong, wrong_thinking, inline, delay
-        self.context, self.busy, self.most, self.key = True, 0, 0, ""
+        self.context, self.busy, self.most, self.key, self.draws = True, 0, 0, "", False
         self.random, self.answered, self.calls, self.open = random.Random(0), Counter[str](), Counter[str](), 0
         self.bodies: list[dict] = []
 
@@ -82,7 +82,10 @@ class Teacher:
             return web.Response(status=int(fault), headers={"Retry-After": "1"} if fault == "429" else {})
         if fault == "gone":
             request.transport.close()
-        text = json.dumps(self.answer(prompt, thinks))
+        answer = self.answer(prompt, thinks)
+        if self.draws:
+            answer["choices"][0]["message"]["content"] = f"Draw {body['seed']}: {answer['choices'][0]['message']['content']}"
+        text = json.dumps(answer)
         text = {"half": text[:-20], "json": "<html>", "empty": '{"choices": []}'}.get(fault, text)
         if not fault:
             self.answered[name] += 1

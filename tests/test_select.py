@@ -9,10 +9,14 @@ import pytest
 from conftest import command, done
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 from scipy.stats import chisquare
 
 from distill.select import PassRate, Place, Preferred, S1Config, SelectConfig, drawn, s1
+from ratiocine import cli
+from ratiocine.models import ModelConfig, load_tokenizer
 from ratiocine.overlap import repeats
+from ratiocine.prompts import completion_ids, prompt_ids
 from ratiocine.traces import read_pairs
 
 WORDS = [
@@ -128,20 +132,24 @@ def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
         replaced(prose(2), 5, "replaced"),
         f"So: {' '.join(prose(9).split()[5:40])}.",
         prose(3),
+        f"{prose(4)} [asy] draw((0,0)--(1,1)); [/asy]",
     ]
     file = write(tmp_path / "mine.jsonl", [solved(i, text) for i, text in enumerate(texts)])
-    select = ("select.near=95", "select.decontaminate=[gsm8k]", f"select.root={root}")
+    select = ("select.near=95", r"select.lacks=['\[asy\]']", "select.decontaminate=[gsm8k]", f"select.root={root}")
     done("distill", "teacher=reference", f"data={file}", "model=tiny", *select, f"out={tmp_path / 'run'}")
     told = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert told["dropped"] == {"repeated": 1, "in_gsm8k": 1, "nearly_repeated": 1}
+    assert told["dropped"] == {"repeated": 1, "in_gsm8k": 1, "pattern": 1, "nearly_repeated": 1}
     assert [pair.id for pair in read_pairs(tmp_path / "run" / "pairs.parquet")] == ["0", "1", "5"]
     left = [json.loads(line) for line in (tmp_path / "run" / "left_out.jsonl").read_text().splitlines()]
     assert {row["key"]: row["reason"] for row in left} == {
         "local/2": "repeated",
         "local/4": "in_gsm8k",
         "local/3": "nearly_repeated",
+        "local/6": "pattern",
     }
     assert "gsm8k" in (tmp_path / "run" / "README.md").read_text()
+    refused = command("distill", "teacher=reference", f"data={file}", "select.lacks=['(']", f"out={tmp_path / 'x'}")
+    assert (refused.returncode, "'(' is no regular expression" in refused.stderr) == (2, True)
     again = tmp_path / "again"
     done("distill", "teacher=reference", f"data={file}", "model=tiny", *select, f"out={again}")
     assert (again / "pairs.parquet").read_bytes() == (tmp_path / "run" / "pairs.parquet").read_bytes()
@@ -161,6 +169,25 @@ def test_a_draw_and_lengths(tmp_path: Path) -> None:
     done("distill", *more, f"select.tokens={{reasoning: [{lengths[3]}, {lengths[8]}]}}", f"out={tmp_path / 'some'}")
     some = [pair.n_tokens_reasoning for pair in read_pairs(tmp_path / "some" / "pairs.parquet")]
     assert sorted(some) == [n for n in lengths if lengths[3] <= n <= lengths[8]]
+
+
+def test_lengths_by_further_tokenizers(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.jsonl", [solved(i, prose(i)) for i in range(9)])
+    words = ("teacher=reference", f"data={file}", "model=tiny")
+    done("distill", *words, "tokenizers=[smollm2-135m,tiny]", f"out={tmp_path / 'run'}")
+    told = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    found = parquet.read_table(tmp_path / "run" / "lengths.parquet").to_pydict()
+    assert told["other_tokenizers"]["tiny"] == told["tokenizer"]
+    tokenizer = load_tokenizer(cli.named("model", "smollm2-135m", ModelConfig))
+    pairs = read_pairs(tmp_path / "run" / "pairs.parquet")
+    assert found["id"] == [pair.id for pair in pairs]
+    for side in ("prompt", "ift", "reasoning"):
+        assert found[f"{told['tokenizer']}.{side}"] == [getattr(pair, f"n_tokens_{side}") for pair in pairs]
+    other = told["other_tokenizers"]["smollm2-135m"]
+    assert found[f"{other}.reasoning"] == [len(completion_ids(tokenizer, pair.reasoning)) for pair in pairs]
+    assert found[f"{other}.prompt"] == [len(prompt_ids(tokenizer, pair.prompt)) for pair in pairs]
+    refused = command("distill", *words, "tokenizers=[gpt5]", f"out={tmp_path / 'x'}")
+    assert (refused.returncode, "unknown model 'gpt5'; known: " in refused.stderr) == (2, True)
 
 
 def test_a_mixture_gives_each_source_its_share(benchmarks: Path, tmp_path: Path) -> None:

@@ -261,6 +261,16 @@ def test_more_samples_ask_only_for_what_is_new(sums: Path, tmp_path: Path) -> No
         assert sorted(teacher.calls.values()) == [1] * 6 * N
 
 
+@pytest.mark.parametrize("draws", [False, True])
+def test_a_teacher_that_does_not_sample_is_noticed(draws: bool, sums: Path, tmp_path: Path) -> None:
+    with Teacher() as teacher:
+        teacher.draws = draws
+        said = command(*words(teacher, sums, tmp_path / "run", "samples=2")).stderr
+    assert said.count("word for word the same: does the teacher sample?") == (not draws)
+    for told in manifest(tmp_path / "run")["answers"].values():
+        assert told["problems_with_equal_answers"] == (0 if draws else N)
+
+
 def test_what_the_server_refuses_is_dropped_as_a_pair(tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
     questions = ["What is 1 + 2?", "What is 2 + 2, but too long?", "What is 3 + 2?"]

@@ -1,0 +1,49 @@
+"""How many tokens pairs have by a tokenizer: counted once, stored beside them, and read without the pairs."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ratiocine.problems import digest
+from ratiocine.progress import tracked
+from ratiocine.prompts import prompt_text
+from ratiocine.traces import MODES, ROW_GROUP, Pair, batched, stream_pairs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SIDES = ("prompt", *MODES)
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What token counts depend on: the tokenizer and its chat template, not the weights that they come with."""
+    return digest(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)[:16]
+
+
+def count(pairs: Iterable[Pair], tokenizer: PreTrainedTokenizerBase) -> Iterator[dict[str, int]]:
+    """Tokens of each pair's prompt, as it is rendered, and of both completions, their end of turn included."""
+    for some in batched(pairs, ROW_GROUP):  # a fast tokenizer reads a list of texts on all cores
+        texts = [prompt_text(tokenizer, p.prompt) for p in some], [p.ift for p in some], [p.reasoning for p in some]
+        prompt, ift, reasoning = (tokenizer(side, add_special_tokens=False)["input_ids"] for side in texts)
+        for ids in zip(prompt, ift, reasoning, strict=True):
+            yield {"prompt": len(ids[0]), "ift": len(ids[1]) + 1, "reasoning": len(ids[2]) + 1}
+
+
+def write_lengths(path: Path, pairs: Path, n: int, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> None:
+    """One row a pair, in the order of the `pairs` file: its id, and for each tokenizer, known by its hash, three columns
+    `hash.side`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"id": pa.array([pair.id for pair in stream_pairs(pairs)])}
+    for name, tokenizer in tokenizers.items():
+        counts = {side: array("i") for side in SIDES}
+        for row in tracked(count(stream_pairs(pairs), tokenizer), n, f"tokens of {name}", "pairs"):
+            for side in SIDES:
+                counts[side].append(row[side])
+        key = tokenizer_hash(tokenizer)
+        columns |= {f"{key}.{side}": pa.array(counts[side], pa.int32()) for side in SIDES}
+    pq.write_table(pa.table(columns), path)
