@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,14 @@ def count(pairs: Iterable[Pair], tokenizer: PreTrainedTokenizerBase) -> Iterator
             yield {"prompt": len(ids[0]), "ift": len(ids[1]) + 1, "reasoning": len(ids[2]) + 1}
 
 
+def columns(file: Path, names: Mapping[str, str]) -> dict[str, array[int]]:
+    """Some columns of whole numbers of a parquet file, by what they are called here."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(file, columns=list(names.values()))
+    return {name: array("i", table[column].to_numpy().astype("int32").tobytes()) for name, column in names.items()}
+
+
 def write_lengths(path: Path, pairs: Path, n: int, tokenizers: Mapping[str, PreTrainedTokenizerBase]) -> None:
     """One row a pair, in the order of the `pairs` file: its id, and for each tokenizer, known by its hash, three columns
     `hash.side`."""
@@ -46,4 +55,7 @@ def write_lengths(path: Path, pairs: Path, n: int, tokenizers: Mapping[str, PreT
                 counts[side].append(row[side])
         key = tokenizer_hash(tokenizer)
         columns |= {f"{key}.{side}": pa.array(counts[side], pa.int32()) for side in SIDES}
-    pq.write_table(pa.table(columns), path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    pq.write_table(pa.table(columns), temporary)
+    os.replace(temporary, path)

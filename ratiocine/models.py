@@ -176,6 +176,33 @@ def resolve_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
+def computes_in(precision: Dtype, device: torch.device) -> torch.dtype:
+    """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 where this device is faster in
+    it, by a measurement of some 50 ms: few CPUs have units for it, and others emulate it."""
+    import time
+
+    import torch
+
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type != "cpu":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        a @ b
+        started = time.perf_counter()
+        for _ in range(8):
+            a @ b
+        seconds[dtype] = time.perf_counter() - started
+    return torch.bfloat16 if 1.5 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
+
+
+def head(model: Any) -> Any:
+    """The module that makes logits of hidden states."""
+    return model.get_base_model().get_output_embeddings() if hasattr(model, "get_base_model") else model.get_output_embeddings()
+
+
 def prepare_process(threads: int | None) -> None:
     """Settings of this process that change speed and noise and nothing else. Freed activations go back to the heap, not to the
     kernel: page faults otherwise cost a fifth of a training step on a CPU (glibc only)."""

@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,10 @@ from ratiocine.errors import BadInput
 SCHEMA_VERSION = 1
 CONFIG = "config.yaml"
 # change where, how fast and at what price, never what
-MACHINE_KEYS = {"out", "threads", "device", "doctor", "check", "on", "workers", "price", "spend", "push_to_hub"}
+MACHINE_KEYS = {
+    "out", "threads", "device", "doctor", "check", "on", "workers", "price", "spend", "push_to_hub", "save_steps", "keep",
+    "allow_change",
+}  # fmt: skip
 LOCATIONS = {"path", "root", "pairs", "answers", "engine", "run"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
 
@@ -99,11 +102,11 @@ class Run:
             path.write_text(hash_path(self.out / "manifest.json") + "\n")
 
 
-def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Run:
+def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], allow_change: Sequence[str] = ()) -> Run:
     """The run directory for this work: `config["out"]`, or `runs/<verb>/<hash>`.
 
     A finished run of the same work comes back with `finished` set. Raises BadInput where the directory holds other work,
-    or cannot be written to.
+    or cannot be written to; an interrupted run may differ in the keys of `allow_change`.
     """
     name = run_hash(verb, config, inputs)
     out = Path(config.get("out") or Path("runs") / verb / name)
@@ -111,8 +114,13 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
     other = _hash_of(out)
     held = [f.name for f in out.iterdir() if not f.name.endswith(".partial")] if out.is_dir() else []
     if other not in (None, name) and held != [CONFIG]:  # a run that was refused before it did anything holds no more
-        state = "a finished run" if (out / "DONE").exists() else "an interrupted run"
-        raise BadInput(f"out={out} holds {state} of a different configuration; remove it or choose another out")
+        state, differ = "a finished run" if (out / "DONE").exists() else "an interrupted run", _differing(out, config)
+        if (out / "DONE").exists() or not differ or not set(differ) <= set(allow_change):
+            raise BadInput(
+                f"out={out} holds {state} of a different configuration ({', '.join(differ) or 'other inputs'}); remove it or "
+                "choose another out"
+            )
+        other = name
     if other is None and out.exists() and (held or not out.is_dir()):
         raise BadInput(f"out={out} is no empty folder and no run of this tool; choose another out")
     run = Run(verb, out, name, config, inputs)
@@ -125,6 +133,22 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
     with run.writing(CONFIG) as path:
         path.write_text(f"# {verb} {name}\n" + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     return run
+
+
+def _differing(out: Path, config: Mapping[str, Any]) -> list[str]:
+    """The keys in which a directory's configuration is another one than this, dots before what is inside a key."""
+    there = _flat(yaml.safe_load((out / CONFIG).read_text(encoding="utf-8")))
+    here = _flat(yaml.safe_load(yaml.safe_dump(dict(config))))
+    return sorted(
+        key for key in {*here, *there}
+        if key.split(".")[0] not in MACHINE_KEYS and here.get(key) != there.get(key)
+    )  # fmt: skip
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix[:-1]: value}
+    return {key: found for name, inner in value.items() for key, found in _flat(inner, f"{prefix}{name}.").items()}
 
 
 def _hash_of(out: Path) -> str | None:

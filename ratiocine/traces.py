@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -80,6 +80,36 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
             writer.write_table(pa.Table.from_pylist([vars(pair) for pair in group], schema))
 
 
+def check_pairs(path: Path) -> dict[str, list[str]]:
+    """What `stream_pairs` checks, by columns alone; returns ids, categories and sources."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    sides = ("prompt", *MODES)
+    try:
+        file = pq.ParquetFile(path)
+        _check_columns(path, file.schema_arrow.names)
+        held = file.read(["id", "category", "source"])
+        for batch in file.iter_batches(ROW_GROUP, columns=["id", *sides]):
+            for side in sides:
+                if pc.any(pc.equal(pc.fill_null(pc.binary_length(batch[side]), 0), 0)).as_py():
+                    name = next(row["id"] for row in batch.to_pylist() if not row[side])
+                    raise BadInput(f"{path}: pair '{name}' has no {side}")
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{path} is no readable parquet file: {str(error).splitlines()[0]}") from None
+    if not held.num_rows:
+        raise BadInput(f"{path} holds no pairs")
+    if repeated := [row for row in pc.value_counts(held["id"]).to_pylist() if row["counts"] > 1]:
+        raise BadInput(f"{path}: the id '{repeated[0]['values']}' occurs twice")
+    return {name: held[name].to_pylist() for name in held.column_names}
+
+
+def _check_columns(path: Path, there: Sequence[str]) -> None:
+    if missing := [f.name for f in fields(Pair) if f.name not in there]:
+        raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+
+
 def read_pairs(path: Path) -> list[Pair]:
     """Read a pairs file and check it: raises BadInput where it is corrupt, empty, one-sided, incomplete or repeats an id."""
     pairs = list(stream_pairs(path))
@@ -97,8 +127,7 @@ def stream_pairs(path: Path) -> Iterator[Pair]:
     seen: set[str] = set()
     try:
         file = pq.ParquetFile(path)
-        if missing := [name for name in names if name not in file.schema_arrow.names]:
-            raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+        _check_columns(path, file.schema_arrow.names)
         for batch in file.iter_batches(ROW_GROUP, columns=names):
             for row in batch.to_pylist():
                 if absent := [side for side in ("prompt", *MODES) if not row[side]]:

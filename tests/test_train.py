@@ -13,11 +13,14 @@ from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.traces import Pair, read_pairs
 from train import doctor
-from train.batches import IGNORED, MicroBatches, Row, collate, fitting, tokenize
+from train.batches import IGNORED, MicroBatches, Row, collate, tokenize
 from train.config import Config
 from train.mixture import mix
+from train.pool import Pool, fitting
+from train.scenario import ScenarioConfig, StageConfig
 
 TINY = ModelConfig(name="tiny", kind="tiny")
+MIXED = ScenarioConfig(name="mixed", stages=[StageConfig()])
 
 
 def losses(out: Path) -> list[float]:
@@ -87,32 +90,47 @@ def test_mixture_json_says_what_was_trained(student: Path) -> None:
     assert mixture["reasoning_token_share"] == share["reasoning"] / (share["reasoning"] + share["ift"]) > 0.5
 
 
+def pool_of(tokens: dict[str, tuple[int, int, int]]) -> Pool:
+    names = list(tokens)
+    same = dict.fromkeys(names, "math-oe")
+    return Pool(names, same, dict.fromkeys(names, "s"), tokens, {name: (0, i) for i, name in enumerate(names)}, ["x"], [])
+
+
 def test_a_pair_with_a_long_side_is_dropped_whole() -> None:
-    rows = {
-        "a": {"ift": Row("a", "ift", (1,), (2,)), "reasoning": Row("a", "reasoning", (1,), (2,) * 9)},
-        "b": {"ift": Row("b", "ift", (1,), (2,)), "reasoning": Row("b", "reasoning", (1,), (2,) * 8)},
-    }
-    kept, dropped = fitting(rows, 9)
-    assert list(kept) == ["b"]
+    kept, dropped = fitting(pool_of({"a": (1, 1, 9), "b": (1, 1, 8)}), 9)
+    assert kept == ["b"]
     assert dropped == {"pairs": 1, "ift": 0, "reasoning": 1}
 
 
-def test_micro_batches_partition_each_global_batch() -> None:
-    ids = [str(i) for i in range(21)]
-    mixture = mix(dict.fromkeys(ids, "math-oe"), 0.5, 0)
-    sampler = MicroBatches(ids, [len(i) * 7 % 5 for i in ids], mixture, batch_size=8, micro_batch_size=3, seed=0)
+@pytest.mark.parametrize("weight", ["token", "example"])
+def test_micro_batches_partition_each_global_batch(weight: str) -> None:
+    pool = pool_of({str(i): (3, 1 + i % 4, 5 + i * 7 % 5) for i in range(21)})
+    examples = [(name, ("ift", "reasoning")[i % 2]) for i, name in enumerate(pool.ids)]
+    batches = [examples[:8], examples[8:16], examples[16:]]
+    sampler = MicroBatches(batches, pool, batch_size=8, micro_batch_size=3, weight=weight)
     micro = list(sampler)
-    assert len(micro) == len(sampler) == 3 + 3 + 2
-    assert {ids[i] for part in micro[:3] for i in part} == set(mixture.batches(8, 0, 0)[0])
-    sampler.set_epoch(1)
-    assert {ids[i] for part in list(sampler)[:3] for i in part} == set(mixture.batches(8, 1, 0)[0])
+    assert len(micro) == len(sampler) == 9
+    for number, batch in enumerate(batches):
+        rows = [row for part in micro[3 * number : 3 * number + 3] for row in part]
+        counted = [row for row in rows if row[2]]
+        assert sorted(row[:2] for row in counted) == sorted(batch)
+        assert sum(row[2] * pool.supervised(*row[:2]) for row in rows) == pytest.approx(1)
+        if weight == "token":
+            assert len({row[2] for row in counted}) == 1
+        else:
+            assert all(row[2] * pool.supervised(*row[:2]) == pytest.approx(1 / len(batch)) for row in counted)
+        lengths = [pool.length(*row[:2]) for row in counted]
+        assert lengths == sorted(lengths, reverse=True)
+    most = max(len(part) * max(pool.length(*row[:2]) for row in part) for part in micro)
+    assert len(sampler.longest()) * pool.length(*sampler.longest()[0][:2]) == most
 
 
 def test_rates_are_interpolated_on_a_log_scale() -> None:
     model = ModelConfig(name="m", lr={"ift": 1e-5, "reasoning": 4e-5})
-    rates = [Config(model=model, ratio=r, pairs=None).peak_rate() for r in (0, 0.5, 1)]
-    assert rates == pytest.approx([1e-5, 2e-5, 4e-5])
-    assert Config(model=model, ratio=0.5, pairs=None, lr=3e-6).peak_rate() == 3e-6
+    config = Config(model=model, scenario=MIXED, ratio=0.5, pairs=None)
+    assert [config.peak_rate(r) for r in (0, 0.5, 1)] == pytest.approx([1e-5, 2e-5, 4e-5])
+    assert config.model_copy(update={"lr": 3e-6}).peak_rate(0.5) == 3e-6
+    assert config.model_copy(update={"lr_policy": "matched"}).peak_rate(0) == pytest.approx(2e-5)
 
 
 PAIR = Pair("p", "Add 2 and 2.", "<think>\n2 + 2 = 4\n</think>\n\n\\boxed{4}", "\\boxed{4}", "4", "math-oe", "s", 1, 1, 1)

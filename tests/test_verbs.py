@@ -136,7 +136,7 @@ STUDY = """
 name: small
 stages:
   - {name: pairs, verb: distill, set: [data=demo, model=tiny, limit=2]}
-  - {name: train-$ratio, verb: train, each: {ratio: [0, 1]}, set: [ratio=$ratio, model=tiny, 'pairs={pairs}', max_steps=1]}
+  - {name: train-$ratio, verb: train, each: {ratio: [0, 1]}, set: [ratio=$ratio, model=tiny, 'pairs={pairs}', batch_size=8, max_steps=1]}
   - {name: eval-$ratio, verb: eval, each: {ratio: [0, 1]}, set: ['model={train-$ratio}/model', benchmarks=demo, limit=2, budget=4]}
 report: [eval-0, eval-1]
 """

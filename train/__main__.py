@@ -6,7 +6,7 @@ from train.config import Config, inputs
 
 def run(config: Config) -> None:
     # What is wrong is said before anything is downloaded and before torch is imported.
-    config.peak_rate()
+    config.peak_rate(config.ratio or 0)
     inputs(config)
     from train.sft import train
 

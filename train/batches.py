@@ -1,21 +1,23 @@
-"""Pairs → token rows → padded micro-batches. Every row goes through here, in training and in the doctor's check."""
+"""Global batches → token rows → padded micro-batches. Every row goes through here, in training and in the doctor's check."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from ratiocine.errors import BadInput
 from ratiocine.prompts import completion_ids, prompt_ids
 from ratiocine.traces import MODES, Mode, Pair
-from train.mixture import Mixture
+from train.pool import Pool
+from train.scenario import Example
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label that cross-entropy skips
+Weighted = tuple[str, Mode, float]  # an example, and what each of its supervised tokens counts for in the loss of its step
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Row:
     mode: Mode
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
+    weight: float = 1.0
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
@@ -37,42 +40,74 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> dict[Mode, Row]:
     return {mode: Row(pair.id, mode, prompt, tuple(completion_ids(tokenizer, pair.side(mode)))) for mode in MODES}
 
 
-def fitting(rows: dict[str, dict[Mode, Row]], max_length: int) -> tuple[dict[str, dict[Mode, Row]], dict[str, int]]:
-    """The pairs of which *both* sides fit, so that every ratio has the same problems, and how many sides did not, by
-    format. Nothing is ever cut short."""
-    too_long = Counter(mode for sides in rows.values() for mode in MODES if len(sides[mode]) > max_length)
-    kept = {i: sides for i, sides in rows.items() if all(len(sides[mode]) <= max_length for mode in MODES)}
-    return kept, {"pairs": len(rows) - len(kept), **{mode: too_long[mode] for mode in MODES}}
+@dataclass(frozen=True)
+class Rows:
+    """The data set that a data loader asks for weighted examples; texts are read and tokenized when they are wanted."""
 
-
-@dataclass
-class MicroBatches:
-    """A batch sampler: for every global batch, its micro-batches as lists of indices into `ids`.
-
-    The ids of a global batch are fixed by the mixture; inside it rows of like length go together, longest first. Each
-    global batch but an epoch's last has ceil(batch_size / micro_batch_size) of them.
-    """
-
-    ids: Sequence[str]
-    lengths: Sequence[int]
-    mixture: Mixture
-    batch_size: int
-    micro_batch_size: int
-    seed: int
-    epoch: int = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    pool: Pool
+    tokenizer: PreTrainedTokenizerBase
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.ids), self.batch_size)
-        return full * -(-self.batch_size // self.micro_batch_size) + -(-rest // self.micro_batch_size)
+        return len(self.pool.ids)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        index = {problem_id: i for i, problem_id in enumerate(self.ids)}
-        for batch in self.mixture.batches(self.batch_size, self.epoch, self.seed):
-            rows = sorted((index[i] for i in batch), key=lambda i: (-self.lengths[i], self.ids[i]))
-            yield from (rows[s : s + self.micro_batch_size] for s in range(0, len(rows), self.micro_batch_size))
+    def __getitem__(self, wanted: Weighted) -> Row:
+        name, mode, weight = wanted
+        pair = self.pool.pair(name)
+        prompt, completion = prompt_ids(self.tokenizer, pair.prompt), completion_ids(self.tokenizer, pair.side(mode))
+        row = Row(name, mode, tuple(prompt), tuple(completion), weight)
+        if len(row) != self.pool.length(name, mode):
+            raise BadInput(
+                f"pairs={self.pool.folder(name)}: pair '{name}' has {len(row)} tokens as {mode}, and is stored as of "
+                f"{self.pool.length(name, mode)}: the stored lengths are another tokenizer's"
+            )
+        return row
+
+
+@dataclass(frozen=True)
+class MicroBatches:
+    """A batch sampler: for every global batch its micro-batches, as weighted examples.
+
+    Inside a global batch examples of like length go together, longest first. Every global batch gives the same number of
+    micro-batches; a smaller one is filled up with examples that weigh nothing. A token's weight is 1/(supervised tokens of the
+    global batch), or for `example` 1/(examples · tokens of its own), so that the losses of micro-batches add up to the loss of
+    the step, however it is cut.
+    """
+
+    batches: Sequence[Sequence[Example]]
+    pool: Pool
+    batch_size: int
+    micro_batch_size: int
+    weight: Literal["token", "example"] = "token"
+
+    @property
+    def per_batch(self) -> int:
+        return -(-self.batch_size // self.micro_batch_size)
+
+    def __len__(self) -> int:
+        return len(self.batches) * self.per_batch
+
+    def __iter__(self) -> Iterator[list[Weighted]]:
+        for batch in self.batches:
+            yield from self.cut(batch)
+
+    def cut(self, batch: Sequence[Example]) -> list[list[Weighted]]:
+        rows = sorted(batch, key=lambda example: (-self.pool.length(*example), example))
+        total = sum(self.pool.supervised(*example) for example in rows)
+        weighted: list[Weighted] = [
+            (*example, 1 / total if self.weight == "token" else 1 / (len(rows) * self.pool.supervised(*example)))
+            for example in rows
+        ]
+        parts = [weighted[start : start + self.micro_batch_size] for start in range(0, len(rows), self.micro_batch_size)]
+        nothing: Weighted = (*rows[-1], 0.0)
+        return parts + [[nothing]] * (self.per_batch - len(parts))
+
+    def longest(self) -> list[Weighted]:
+        """The micro-batch that needs most memory: that of the most tokens with its padding."""
+
+        def padded(part: Sequence[Weighted]) -> int:
+            return len(part) * self.pool.length(part[0][0], part[0][1])
+
+        return max((part for batch in self.batches for part in self.cut(batch)), key=padded)
 
 
 def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
@@ -88,3 +123,11 @@ def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         mask[i, : len(row)] = 1
         labels[i, len(row.prompt) : len(row)] = torch.tensor(row.completion)
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def collate_weighted(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+    """The same with `weights` and `reasoning`, one a row: what a token counts for, and whether the row has its trace."""
+    import torch
+
+    weights = torch.tensor([row.weight for row in rows])
+    return {**collate(rows), "weights": weights, "reasoning": torch.tensor([row.mode == "reasoning" for row in rows])}

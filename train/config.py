@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ratiocine import models
 from ratiocine.errors import BadInput
-from ratiocine.models import Device, ModelConfig
-from ratiocine.runs import check_finished, hash_path
+from ratiocine.models import Device, Dtype, ModelConfig
+from ratiocine.runs import hash_path
+from train.pool import pairs_file
+from train.scenario import Match, ScenarioConfig
 
 
 class Config(BaseModel):
@@ -18,13 +28,17 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     model: ModelConfig
+    scenario: ScenarioConfig
     ratio: Annotated[float, Field(allow_inf_nan=False)] | None
-    pairs: str | None
+    pairs: list[str] | None
+    match: Match = "examples"
+    loss_weight: Literal["token", "example"] = "token"
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 32
     micro_batch_size: PositiveInt = 8
     max_length: PositiveInt = 4096
     lr: PositiveFloat | None = None
+    lr_policy: Literal["per_format", "matched"] = "per_format"
     warmup: NonNegativeFloat = 0.1
     decay: NonNegativeFloat = 0.3
     weight_decay: NonNegativeFloat = 0.0
@@ -34,7 +48,11 @@ class Config(BaseModel):
     max_steps: PositiveInt | None = None
     limit: PositiveInt | None = None
     seed: int = 0
+    save_steps: PositiveInt = 500
+    keep: PositiveInt = 1
+    allow_change: list[str] = []
     doctor: bool = False
+    precision: Dtype = "auto"
     device: Device = "auto"
     threads: PositiveInt | None = None
     out: str | None = None
@@ -43,38 +61,44 @@ class Config(BaseModel):
     @classmethod
     def _ratio_is_a_share(cls, value: object) -> object:
         if value is None:
-            raise ValueError("a number from 0 to 1 is needed, such as ratio=0.5")
+            return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ValueError("should be a number from 0 to 1")
         return value
 
-    @property
-    def share(self) -> float:
-        assert self.ratio is not None
-        return self.ratio
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
-    def peak_rate(self) -> float:
-        """The peak learning rate: as given, else the model's rates by format, interpolated on a log scale between ratio
-        0 and 1 (the published study tuned the two ends only)."""
+    @model_validator(mode="after")
+    def _a_ratio_where_one_is_needed(self) -> Self:
+        if self.ratio is None and not self.scenario.fixes_ratio:
+            raise ValueError("ratio=None: a number from 0 to 1 is needed, such as ratio=0.5")
+        if self.ratio is not None and self.scenario.fixes_ratio:
+            raise ValueError(f"ratio={self.ratio}: scenario={self.scenario.name} says every ratio itself; leave it out")
+        return self
+
+    def folders(self) -> list[str]:
+        """Every set of pairs of the run; raises BadInput where there is none."""
+        named = [*(self.pairs or []), *(stage.pairs for stage in self.scenario.stages if stage.pairs)]
+        if not named:
+            raise BadInput("pairs= is needed: a finished folder of `python -m distill`, such as pairs=runs/distill/ab12")
+        return list(dict.fromkeys(named))
+
+    def peak_rate(self, share: float) -> float:
+        """The peak learning rate for a share of reasoning: as given, else the model's rates by format, interpolated on a log
+        scale between ratio 0 and 1 (the published study tuned the two ends only), or for `matched` the rate at 0.5 always."""
         if self.lr is not None:
             return self.lr
         if self.model.lr is None:
             named = self.model.path or self.model.name
             raise BadInput(f"conf/model holds no learning rates for model={named}; give lr=, such as lr=1e-5")
-        return float(self.model.lr.ift ** (1 - self.share) * self.model.lr.reasoning**self.share)
-
-
-def pairs_file(config: Config) -> Path:
-    """The pairs to train on; raises BadInput where the folder is missing, unfinished or corrupt."""
-    if config.pairs is None:
-        raise BadInput("pairs= is needed: a finished folder of `python -m distill`, such as pairs=runs/distill/ab12")
-    check_finished(Path(config.pairs))
-    file = Path(config.pairs) / "pairs.parquet"
-    if not file.exists():
-        raise BadInput(f"pairs={config.pairs} holds no pairs.parquet")
-    return file
+        share = 0.5 if self.lr_policy == "matched" else share
+        return float(self.model.lr.ift ** (1 - share) * self.model.lr.reasoning**share)
 
 
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
-    return {"pairs": hash_path(pairs_file(config)), "model": models.fingerprint(config.model)}
+    sets = [hash_path(pairs_file(folder)) for folder in config.folders()]
+    return {"pairs": sets[0] if len(sets) == 1 else " ".join(sets), "model": models.fingerprint(config.model)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 
 from ratiocine.problems import digest
 from ratiocine.traces import Mode
@@ -58,14 +59,21 @@ def balanced(categories: Mapping[str, str], seed: int) -> list[str]:
     for problem_id in sorted(categories, key=lambda i: digest("reasoning", seed, i), reverse=True):
         waiting.setdefault(categories[problem_id], []).append(problem_id)
     n, names = len(categories), sorted(waiting)
-    share = {name: Fraction(len(waiting[name]), n) for name in names}
-    slack = Fraction(1, 2 * (len(names) - 1)) if len(names) > 1 else Fraction(0)
-    taken = dict.fromkeys(names, 0)
-    sequence = []
-    for k in range(1, n + 1):
-        behind = {name: share[name] * k - taken[name] for name in names}
-        ready = [name for name in names if behind[name] >= slack and waiting[name]]
-        due = min(ready, key=lambda name: ((1 - slack - behind[name]) / share[name], name))
-        taken[due] += 1
-        sequence.append(waiting[due].pop())
+    if len(names) == 1:
+        return waiting[names[0]][::-1]
+    # In whole numbers: times n, times the inverse of the rule's slack, and due dates over a common multiple of the sizes.
+    sizes, slack = [len(waiting[name]) for name in names], 2 * (len(names) - 1)
+    common = lcm(*sizes)
+    rank = [common // size for size in sizes]
+    behind, sequence = [0] * len(names), []
+    for _ in range(n):
+        due, first = -1, 0
+        for c, size in enumerate(sizes):
+            behind[c] += slack * size
+            if behind[c] >= n and waiting[names[c]]:
+                when = ((slack - 1) * n - behind[c]) * rank[c]
+                if due < 0 or when < first:
+                    due, first = c, when
+        behind[due] -= slack * n
+        sequence.append(waiting[names[due]].pop())
     return sequence

@@ -1,0 +1,244 @@
+"""Scenarios: stages, what is held equal between ratios, schedules, and runs that are interrupted and go on."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import command, done
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ratiocine import cli
+from ratiocine.errors import BadInput
+from ratiocine.traces import read_pairs
+from train.scenario import ScenarioConfig, StageConfig, examples_hash, formats, plan
+from train.schedule import wsd
+
+IDS = [f"p{i}" for i in range(60)]
+CATEGORIES = {name: ("general-mc", "general-oe", "math-mc", "math-oe")[i % 4] for i, name in enumerate(IDS)}
+NAMED = [
+    "mixed", "sequential", "general_ift+math_ift", "general_ift+math_reasoning", "general_reasoning+math_ift",
+    "general_reasoning+math_reasoning",
+]  # fmt: skip
+
+
+def scenario(name: str) -> ScenarioConfig:
+    return cli.named("scenario", name, ScenarioConfig)
+
+
+def cost(name: str, mode: str) -> int:
+    return 10 + int(name[1:]) % 7 + (50 if mode == "reasoning" else 0)
+
+
+def planned(config: ScenarioConfig, **more: object) -> list:
+    settings = {"ratio": None if config.fixes_ratio else 0.5, "match": "examples", "epochs": 1, "batch_size": 8, "seed": 0}
+    return plan(config, IDS, CATEGORIES, lambda name: "x", cost, **{**settings, **more})
+
+
+def examples(stages: list) -> list[tuple[str, str]]:
+    return [example for stage in stages for batch in stage.batches for example in batch]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_scenario_teaches_every_problem_once(name: str) -> None:
+    stages = planned(scenario(name))
+    assert sorted(problem for problem, _ in examples(stages)) == sorted(IDS)
+    assert all(len(batch) == 8 for stage in stages for batch in stage.batches[:-1])
+
+
+@given(st.floats(0, 1), st.integers(0, 99), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_sequential_and_mixed_hold_the_same_examples(ratio: float, seed: int, epochs: int) -> None:
+    mixed, sequential = (planned(scenario(n), ratio=ratio, seed=seed, epochs=epochs) for n in ("mixed", "sequential"))
+    assert sorted(examples(mixed)) == sorted(examples(sequential))
+    assert examples_hash(mixed) == examples_hash(sequential)
+    modes = [mode for _, mode in examples(sequential)]
+    assert modes == sorted(modes)  # ift before reasoning
+    assert {m: sorted(ids) for m, ids in formats(mixed).items()} == {m: sorted(ids) for m, ids in formats(sequential).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "general", "math"), [(n, n.split("_")[1].split("+")[0], n.rpartition("_")[2]) for n in NAMED[2:]]
+)
+def test_domain_scenarios_teach_one_domain_after_the_other(name: str, general: str, math: str) -> None:
+    taught = examples(planned(scenario(name)))
+    domains = [CATEGORIES[problem].split("-")[0] for problem, _ in taught]
+    assert domains == sorted(domains)
+    assert {(domain, mode) for domain, (_, mode) in zip(domains, taught, strict=True)} == {("general", general), ("math", math)}
+
+
+@given(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(0, 9), st.integers(1, 2))
+@settings(max_examples=40, deadline=None)
+def test_arms_of_equal_cost(ratio: float, seed: int, epochs: int) -> None:
+    """To the nearest global batch, every ratio costs what the same problems cost in reasoning format."""
+    stages = planned(scenario("mixed"), ratio=ratio, seed=seed, epochs=epochs, match="tokens")
+    spent, budget = (sum(cost(*example) for example in found) for found in (
+        examples(stages), [(name, "reasoning") for name in IDS] * epochs
+    ))  # fmt: skip
+    largest = max(sum(cost(*example) for example in batch) for stage in stages for batch in stage.batches)
+    assert abs(spent - budget) <= largest / 2
+    if ratio == 1:
+        assert examples(stages) == examples(planned(scenario("mixed"), ratio=1, seed=seed, epochs=epochs))
+    assert {mode for name, mode in examples(stages) if name in stages[0].mixture.reasoning} <= {"reasoning"}
+
+
+def test_stages_of_ones_own() -> None:
+    own = ScenarioConfig(name="own", schedule="each", stages=[
+        StageConfig(domain="general", ratio=0.25, epochs=2, lr=1e-4), StageConfig(ratio=1.0, warmup=0),
+    ])  # fmt: skip
+    first, second = planned(own, ratio=None)
+    assert len(examples([first])) == 60
+    assert sum(mode == "reasoning" for _, mode in examples([first])) == 2 * 8  # of 30, a half rounded up
+    assert len(examples([second])) == 60
+
+
+@pytest.mark.parametrize(("stage", "more", "message"), [
+    ({"domain": "math"}, {"batch_size": 31}, "batch_size=31: 30 examples do not fill one global batch; at most 30"),
+    ({"pairs": "elsewhere"}, {}, "stage 1: none of the pairs is of domain=None, pairs=elsewhere"),
+    ({"format": "ift"}, {"match": "flops"}, "stage 1: match=flops means nothing for one format"),
+])  # fmt: skip
+def test_a_plan_that_cannot_be(stage: dict, more: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        planned(ScenarioConfig(name="own", stages=[StageConfig(**stage)]), **more)
+
+
+def test_the_schedule_of_the_published_study() -> None:
+    """150 steps up, 300 steps down to a tenth."""
+    rates = wsd(1000, 2e-5, 150, 300)
+    assert rates[0] == pytest.approx(2e-5 / 150)
+    assert rates[149] == rates[150] == rates[700] == 2e-5
+    assert rates[850] == pytest.approx(2e-5 * (0.1 + 0.9 * 150 / 300))
+    assert rates[-1] == pytest.approx(2e-5 * (0.1 + 0.9 / 300))
+    assert wsd(10, 1.0, 0.2, 0.5) == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.82, 0.64, 0.46, 0.28])
+    assert wsd(3, 1.0, 0, 0) == [1.0, 1.0, 1.0]
+
+
+def metrics(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(out: Path) -> str:
+    return hashlib.sha256((out / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_rates_and_losses_by_format_are_logged(pairs: Path, tmp_path: Path) -> None:
+    words = ("model=tiny", f"pairs={pairs}", "batch_size=8", "lr=1e-3", "decay=0")
+    done("train", "ratio=0.5", "scenario=sequential", *words, f"out={tmp_path / 'sequential'}")
+    rows = metrics(tmp_path / "sequential")
+    assert [row["loss_reasoning"] is None for row in rows] == [True] * 3 + [False] * 3
+    assert [row["loss_ift"] is None for row in rows] == [False] * 3 + [True] * 3
+    assert all(row["loss"] == pytest.approx(row["loss_ift"] or row["loss_reasoning"], rel=1e-4) for row in rows)
+    assert [row["lr"] for row in rows] == pytest.approx([1e-3] * 6)  # warm-up of one step
+    done("train", "ratio=0.5", *words, f"out={tmp_path / 'mixed'}")
+    hashes = {json.loads((tmp_path / n / "mixture.json").read_text())["examples_hash"] for n in ("mixed", "sequential")}
+    assert len(hashes) == 1
+
+
+def test_the_loss_of_an_example_may_count_once(pairs: Path, tmp_path: Path) -> None:
+    """The first loss is then the mean over examples of their mean token loss, as plain transformers has it."""
+    import torch
+
+    from ratiocine.models import ModelConfig, load_model, load_tokenizer
+    from train.batches import collate, tokenize
+    from train.mixture import mix
+
+    tiny = ModelConfig(name="tiny", kind="tiny")
+    by_id = {pair.id: pair for pair in read_pairs(pairs / "pairs.parquet")}
+    mixture, tokenizer, model = (
+        mix({i: p.category for i, p in by_id.items()}, 0.5, 0),
+        load_tokenizer(tiny),
+        load_model(tiny, "cpu"),
+    )
+    with torch.no_grad():
+        each = [model(**collate([tokenize(tokenizer, by_id[i])[mixture.mode(i)]])).loss.item() for i in mixture.order[:16]]
+    words = ("ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=16", "max_steps=1", "loss_weight=example")
+    done("train", *words, "micro_batch_size=3", f"out={tmp_path / 'run'}")
+    assert metrics(tmp_path / "run")[0]["loss"] == pytest.approx(sum(each) / 16, abs=1e-4)
+
+
+def test_domains_of_two_sets(pairs: Path, tmp_path: Path) -> None:
+    """Two sets of pairs; a stage may name one of them."""
+    refused = command("train", "scenario=general_ift+math_ift", "ratio=0.5", "model=tiny", f"pairs={pairs}")
+    assert (refused.returncode, "says every ratio itself; leave it out" in refused.stderr) == (2, True)
+    missing = "scenario.stages=[{pairs: nowhere}]"
+    refused = command("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", missing, f"out={tmp_path / 'x'}")
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (2, "train: nowhere does not exist")
+    refused = command("train", "ratio=0.5", "model=tiny", f"pairs=[{pairs},{pairs}/../pairs]", f"out={tmp_path / 'x'}")
+    assert refused.returncode == 2
+
+
+RESUMED = ("ratio=0.5", "model=tiny", "batch_size=8", "micro_batch_size=3", "epochs=6", "save_steps=4", "seed=3")
+
+
+@pytest.fixture(scope="module")
+def whole(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done("train", *RESUMED, f"pairs={pairs}", f"out={out}")
+    return out
+
+
+def same(a: Path, b: Path) -> None:
+    kept = [[{k: v for k, v in row.items() if k != "seconds"} for row in metrics(out)] for out in (a, b)]
+    assert kept[0] == kept[1]
+    assert weights(a) == weights(b)
+
+
+@pytest.mark.parametrize("step", [5, 13, 26])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(step: int, whole: Path, pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    stopped(out, pairs, step, signal.SIGKILL)
+    done_steps = len(metrics(out))
+    assert step <= done_steps < 30
+    saved = [int(f.name) for f in (out / "checkpoints").glob("[0-9]*")]
+    assert saved and max(saved) in (done_steps - done_steps % 4, done_steps - done_steps % 4 - 4)
+    half = out / "checkpoints" / ".partial" / "checkpoint-28"
+    half.mkdir(parents=True, exist_ok=True)
+    (half / "trainer_state.json").write_text("{")
+    done("train", *RESUMED, f"pairs={pairs}", f"out={out}")
+    same(out, whole)
+    assert not (out / "checkpoints").exists()
+
+
+def test_sigterm_saves_and_ends(whole: Path, pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert stopped(out, pairs, 6, signal.SIGTERM) == 130
+    step = len(metrics(out))
+    assert [f.name for f in (out / "checkpoints").glob("[0-9]*")] == [str(step)]
+    refused = command("train", *RESUMED, f"pairs={pairs}", "lr=0.5", f"out={out}")
+    assert (refused.returncode, "of a different configuration (lr)" in refused.stderr) == (2, True)
+    done("train", *RESUMED, f"pairs={pairs}", f"out={out}")
+    same(out, whole)
+
+
+def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    stopped(out, pairs, 6, signal.SIGTERM)
+    done("train", *RESUMED, f"pairs={pairs}", "lr=1e-5", "allow_change=[lr]", f"out={out}")
+    rates = [row["lr"] for row in metrics(out)]
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates[-9] == pytest.approx(1e-5)
+
+
+def stopped(out: Path, pairs: Path, step: int, number: int) -> int:
+    """Run until a step is in the log, then send a signal; returns the exit code."""
+    words = [sys.executable, "-m", "train", *RESUMED, f"pairs={pairs}", f"out={out}"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    log = out / "metrics.jsonl"
+    while process.poll() is None and (not log.exists() or log.read_text().count("\n") < step):
+        time.sleep(0.01)
+    process.send_signal(number)
+    return process.wait(60)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = command("train", *RESUMED, f"pairs={pairs}", "lr=1e30", "save_steps=1", "max_grad_norm=1e30", f"out={out}")
+    assert result.returncode == 1
+    assert "the loss of step" in result.stderr.splitlines()[-1]
+    assert not (out / "DONE").exists()

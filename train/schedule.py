@@ -1,0 +1,34 @@
+"""The learning rate of every step: warm-up, stable, decay, over a whole run or over each of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from train.config import Config
+from train.scenario import Stage
+
+
+def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
+    """Linear warm-up to `peak`, and linear decay to a tenth of it over the last steps (arXiv 2509.22193, appendix C). Both are
+    numbers of steps, or below 1 shares of them."""
+    up, down = (round(size * steps if size < 1 else size) for size in (warmup, decay))
+    return [
+        peak * min((step + 1) / up if step < up else 1.0, 0.1 + 0.9 * (steps - step) / down if steps - step < down else 1.0)
+        for step in range(steps)
+    ]  # fmt: skip
+
+
+def schedule(config: Config, stages: Sequence[Stage]) -> list[float]:
+    """The rate of every step of a run."""
+    if config.scenario.schedule == "whole":
+        n = sum(len(stage.batches) for stage in stages)
+        share = stages[0].ratio if config.ratio is None else config.ratio
+        return wsd(min(n, config.max_steps or n), config.peak_rate(share), config.warmup, config.decay)
+    rates = []
+    for stage in stages:
+        own = stage.config
+        warmup, decay = (
+            getattr(config, key) if getattr(own, key) is None else getattr(own, key) for key in ("warmup", "decay")
+        )
+        rates += wsd(len(stage.batches), own.lr or config.peak_rate(stage.ratio), warmup, decay)
+    return rates

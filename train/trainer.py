@@ -1,0 +1,93 @@
+"""transformers' Trainer over fixed global batches, with rates by step and a loss in which every token has its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from ratiocine import models
+from ratiocine.errors import BadInput
+from train.batches import IGNORED, MicroBatches, collate_weighted
+from train.callbacks import StepLog
+
+
+class RatioTrainer(Trainer):
+    """`sampler` gives the micro-batches, `rate` the learning rate of a step (from 0), `log_rows` is told each micro-batch's
+    losses."""
+
+    def __init__(self, *args: Any, sampler: MicroBatches, rate: Callable[[int], float], log: StepLog, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sampler, self.rate, self.log_rows = sampler, rate, log
+        self.model_accepts_loss_kwargs = True  # the loss of a micro-batch is its share of the step's, and is not divided again
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        loader = DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=collate_weighted)  # type: ignore[arg-type]
+        return self.accelerator.prepare(loader)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        optimizer = optimizer or self.optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = 1.0
+        self.lr_scheduler, self._created_lr_scheduler = LambdaLR(optimizer, self.rate), True
+        return self.lr_scheduler
+
+    def try_longest(self) -> None:
+        """Forward and backward over the micro-batch that needs most memory, so that a run which will not fit ends at once."""
+        longest = self.sampler.longest()
+        model = self.model
+        assert model is not None
+        try:
+            inputs = self._prepare_inputs(collate_weighted([self.train_dataset[wanted] for wanted in longest]))  # type: ignore[index]
+            model.train()
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(model, inputs)
+            loss.backward()
+        except torch.OutOfMemoryError:
+            raise BadInput(
+                f"micro_batch_size={self.args.per_device_train_batch_size}: {len(longest)} rows of "
+                f"{inputs['input_ids'].shape[1]} tokens do not fit into memory; take a smaller one, or a smaller max_length"
+            ) from None
+        model.zero_grad(set_to_none=True)
+        self.log_rows.parts.clear()
+        self.log_rows.tokens = 0
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Cross-entropy of each label times its row's weight, summed. Logits are made where there are labels only: the head is
+        a fifth of a small model's work."""
+        labels = inputs["labels"][:, 1:]
+        there = labels != IGNORED
+        with only_at(model, there):
+            logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
+        losses = torch.nn.functional.cross_entropy(logits.float(), labels[there], reduction="none")
+        rows = there.nonzero()[:, 0]
+        loss = (losses * inputs["weights"][rows]).sum()
+        reasons, counted = inputs["reasoning"][rows], inputs["weights"][rows] > 0
+        by_format = [(counted & ~reasons), (counted & reasons)]
+        sums = [(losses.detach() * those).sum() for those in by_format] + [those.sum() for those in by_format]
+        self.log_rows.parts.append(torch.stack([loss.detach(), *(value.float() for value in sums)]))
+        self.log_rows.tokens += int((inputs["attention_mask"].sum(1) * (inputs["weights"] > 0)).sum())
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self.log_rows.norm = float(norm) if norm is not None else 0.0
+        return norm
+
+
+@contextmanager
+def only_at(model: Any, there: torch.Tensor) -> Iterator[None]:
+    """While this lasts, the model's head sees hidden states at these positions only: (rows, length − 1) → (labels, width)."""
+    head = models.head(model)
+    handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :-1][there],))
+    try:
+        yield
+    finally:
+        handle.remove()
