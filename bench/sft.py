@@ -22,7 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-BATCH, MICRO = 32, 8
+BATCH, MICRO = 32, 4
 
 
 def planned(folder: Path) -> tuple[Any, Any, list[Any]]:

@@ -20,7 +20,7 @@ from ratiocine import cli, sources
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.overlap import Index, repeats
-from ratiocine.problems import Problem, digest, smallest
+from ratiocine.problems import Problem, Seen, digest, smallest
 from ratiocine.runs import check_finished
 from ratiocine.sources import DataConfig
 from ratiocine.traces import Mode, Pair
@@ -146,7 +146,7 @@ class Prompts:
         """The problems that every step but the search for near-repeats lets through."""
         index = Index(benchmark_texts(select), select.ngram) if select.decontaminate else None
         rates = [(rule, _rates(Path(rule.run), rule.mode)) for rule in select.pass_rates if rule.run is not None]
-        seen: set[int] = set()  # 64 bits each: two of a million contents are taken for one once in 10^7 runs
+        seen = Seen()
         for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=out):
             content = sources.content(problem)
             found = index.held_by(_text(problem)) if index else {}
@@ -154,14 +154,14 @@ class Prompts:
                 out(problem, "in_test_split")
             elif any(re.search(pattern, _text(problem)) for pattern in select.lacks):
                 out(problem, "pattern")
-            elif select.exact and hash(content) in seen:
+            elif select.exact and seen.has(content):
                 out(problem, "repeated")
             elif found:
                 out(problem, f"in_{next(iter(found)).partition('/')[0]}")
             elif any(not rule.holds(*of.get(key(problem), (0, 0))) for rule, of in rates):
                 out(problem, "pass_rate")
             else:
-                seen.add(hash(content))
+                seen.add(content)
                 yield problem
 
     def __iter__(self) -> Iterator[Problem]:

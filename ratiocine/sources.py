@@ -22,7 +22,7 @@ from ratiocine.errors import BadInput
 from ratiocine.families import FAMILIES, Split, generate
 from ratiocine.grading import grade
 from ratiocine.hub import HubConfig, adapted, download, revision, streamed
-from ratiocine.problems import LETTERS, Kind, Problem, content_key, digest, smallest
+from ratiocine.problems import LETTERS, Kind, Problem, Seen, content_key, digest, smallest
 from ratiocine.prompts import Parts
 from ratiocine.runs import hash_path
 
@@ -108,11 +108,10 @@ def stream(
 
 def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     """All problems as they stand in the source, whatever they are worth. Raises BadInput where two have one id."""
-    seen: set[str] = set()
+    seen = Seen()
     for problem in _all(data, split, seed):
-        if problem.id in seen:
+        if not seen.add(problem.id):
             raise BadInput(f"data={data.name}: the id '{problem.id}' occurs twice")
-        seen.add(problem.id)
         yield problem
 
 
@@ -234,14 +233,18 @@ def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
     file = _local_file(data, split)
     own = file is not None and (data.path is None or data.hub is None)  # in the shared schema, or with `columns`
     rows = _read(file) if own and file is not None else _hub(data, split, file)
-    seen: Counter[str] = Counter()
+    seen, again = Seen(), Counter[str]()
     for index, row in enumerate(rows):
         where = f"{file or f'data={data.name}'}, row {index + 1}"
         try:
             row = _mapped(row, data.columns)
-            name = digest(row["question"], row.get("context"), row.get("choices"))[:12]  # does not depend on the file's order
-            seen[name] += 1
-            yield problem_of(data, row, f"{data.name}-{split}-{name}" + (f"-{seen[name]}" if seen[name] > 1 else ""))
+            name = ""
+            if not row.get("id"):  # a name that does not depend on the file's order
+                name = f"{data.name}-{split}-{digest(row['question'], row.get('context'), row.get('choices'))[:12]}"
+                if not seen.add(name):
+                    again[name] += 1
+                    name += f"-{again[name] + 1}"
+            yield problem_of(data, row, name)
         except KeyError as error:
             raise BadInput(f"{where}: there is no column {error}; there are {', '.join(row)}") from None
         except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratiocine.errors import BadInput
+from ratiocine.problems import Seen
 from ratiocine.runs import check_finished, open_run, run_hash
 from ratiocine.traces import Pair, TraceStore, read_pairs, read_traces, write_pairs
 
@@ -171,3 +172,19 @@ def test_a_kill_at_any_moment_leaves_nothing_half_accepted(tmp_path: Path) -> No
             continue
         assert json.loads((out / "manifest.json").read_text())["n"] == 1 == manifest["n"]
         assert (out / "data.bin").stat().st_size == 64 * 65536
+
+
+@given(st.lists(st.text(max_size=2)))
+def test_what_was_seen_is_known(texts: list[str]) -> None:
+    seen, known = Seen(), set()
+    for text in texts:
+        assert seen.has(text) == (text in known)
+        assert seen.add(text) == (text not in known)
+        known.add(text)
+
+
+def test_many_are_seen() -> None:
+    seen = Seen()
+    assert all(seen.add(str(i)) for i in range(20000))
+    assert not any(seen.add(str(i)) for i in range(20000))
+    assert len(seen.slots) * 8 < 30 * 20000

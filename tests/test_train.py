@@ -3,17 +3,20 @@
 import json
 import subprocess
 import sys
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import command, done
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.traces import Pair, read_pairs
 from train import doctor
-from train.batches import IGNORED, MicroBatches, Row, collate, tokenize
+from train.batches import IGNORED, MicroBatches, Row, collate, least_padding, tokenize
 from train.config import Config
 from train.mixture import mix
 from train.pool import Pool, fitting
@@ -123,6 +126,27 @@ def test_micro_batches_partition_each_global_batch(weight: str) -> None:
         assert lengths == sorted(lengths, reverse=True)
     most = max(len(part) * max(pool.length(*row[:2]) for row in part) for part in micro)
     assert len(sampler.longest()) * pool.length(*sampler.longest()[0][:2]) == most
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=24), st.integers(1, 6))
+def test_cuts_waste_least_and_never_need_more_memory(lengths: list[int], size: int) -> None:
+    """Against every way to cut them."""
+    lengths = sorted(lengths, reverse=True)
+    n, parts = len(lengths), -(-len(lengths) // size)
+
+    def tokens(ends: list[int]) -> list[int]:
+        return [lengths[a] * (b - a) for a, b in pairwise([0, *ends])]
+
+    equal = tokens([*range(size, n, size), n])
+    ends = least_padding(lengths, size)
+    assert len(ends) == parts
+    assert ends[-1] == n
+    assert max(tokens(ends)) <= max(equal)
+    assert sum(tokens(ends)) <= sum(equal)
+    if n <= 10 and max(tokens(ends)) <= max(equal):
+        every = (tokens([*cut, n]) for cut in combinations(range(1, n), parts - 1))
+        allowed = [t for t in every if max(t) <= max(equal)]
+        assert sum(tokens(ends)) == min(map(sum, allowed)) or size < 4  # a part has at most three times `size` rows
 
 
 def test_rates_are_interpolated_on_a_log_scale() -> None:

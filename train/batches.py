@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from ratiocine.errors import BadInput
@@ -67,10 +68,10 @@ class Rows:
 class MicroBatches:
     """A batch sampler: for every global batch its micro-batches, as weighted examples.
 
-    Inside a global batch examples of like length go together, longest first. Every global batch gives the same number of
-    micro-batches; a smaller one is filled up with examples that weigh nothing. A token's weight is 1/(supervised tokens of the
-    global batch), or for `example` 1/(examples · tokens of its own), so that the losses of micro-batches add up to the loss of
-    the step, however it is cut.
+    Inside a global batch examples of like length go together, longest first, cut where the fewest tokens are padding. Every
+    global batch gives the same number of micro-batches; a smaller one is filled up with examples that weigh nothing. A token's
+    weight is 1/(supervised tokens of the global batch), or for `example` 1/(examples · tokens of its own), so that the losses
+    of micro-batches add up to the loss of the step, however it is cut.
     """
 
     batches: Sequence[Sequence[Example]]
@@ -97,7 +98,8 @@ class MicroBatches:
             (*example, 1 / total if self.weight == "token" else 1 / (len(rows) * self.pool.supervised(*example)))
             for example in rows
         ]
-        parts = [weighted[start : start + self.micro_batch_size] for start in range(0, len(rows), self.micro_batch_size)]
+        ends = least_padding([self.pool.length(*example) for example in rows], self.micro_batch_size)
+        parts = [weighted[start:end] for start, end in pairwise([0, *ends])]
         nothing: Weighted = (*rows[-1], 0.0)
         return parts + [[nothing]] * (self.per_batch - len(parts))
 
@@ -108,6 +110,27 @@ class MicroBatches:
             return len(part) * self.pool.length(part[0][0], part[0][1])
 
         return max((part for batch in self.batches for part in self.cut(batch)), key=padded)
+
+
+def least_padding(lengths: Sequence[int], size: int) -> list[int]:
+    """Where to cut rows, longest first, into ceil(n / size) parts, so that the fewest tokens are padding. No part has more
+    tokens with its padding than the largest of equal parts would have, so memory is no more. Returns the parts' ends."""
+    n = len(lengths)
+    most = max(lengths[start] * min(size, n - start) for start in range(0, n, size))
+    found: dict[int, tuple[int, tuple[int, ...]]] = {
+        0: (0, ())
+    }  # of the first rows cut into so many parts: padded tokens, ends
+    for _ in range(-(-n // size)):
+        longer: dict[int, tuple[int, tuple[int, ...]]] = {}
+        for start, (tokens, ends) in found.items():
+            for end in range(start + 1, min(n, start + 3 * size) + 1):
+                part = lengths[start] * (end - start)
+                if part > most:
+                    break
+                if end not in longer or tokens + part < longer[end][0]:
+                    longer[end] = tokens + part, (*ends, end)
+        found = longer
+    return list(found[n][1])
 
 
 def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:

@@ -35,7 +35,7 @@ class Config(BaseModel):
     loss_weight: Literal["token", "example"] = "token"
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 32
-    micro_batch_size: PositiveInt = 8
+    micro_batch_size: PositiveInt = 4
     max_length: PositiveInt = 4096
     lr: PositiveFloat | None = None
     lr_policy: Literal["per_format", "matched"] = "per_format"
