@@ -54,8 +54,8 @@ def _hashed(text: str) -> int:
 
 
 class Seen:
-    """Which texts have come before, in some 30 bytes each at most: only 64-bit hashes are kept. Two of a million texts are taken
-    for one once in 10^7 runs."""
+    """Which texts have come before, in some 30 bytes each at most: only 64-bit hashes are kept. Two of a million texts are
+    taken for one once in 10^7 runs."""
 
     def __init__(self) -> None:
         self.slots, self.n = array("Q", bytes(8 * 1024)), 0

@@ -175,6 +175,7 @@ def test_a_kill_at_any_moment_leaves_nothing_half_accepted(tmp_path: Path) -> No
 
 
 @given(st.lists(st.text(max_size=2)))
+@settings(deadline=None)
 def test_what_was_seen_is_known(texts: list[str]) -> None:
     seen, known = Seen(), set()
     for text in texts:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import command, done
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratiocine.errors import BadInput
@@ -129,6 +129,7 @@ def test_micro_batches_partition_each_global_batch(weight: str) -> None:
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=24), st.integers(1, 6))
+@settings(deadline=None)
 def test_cuts_waste_least_and_never_need_more_memory(lengths: list[int], size: int) -> None:
     """Against every way to cut them."""
     lengths = sorted(lengths, reverse=True)
