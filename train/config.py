@@ -52,6 +52,7 @@ class Config(BaseModel):
     keep: PositiveInt = 1
     allow_change: list[str] = []
     doctor: bool = False
+    export: str | None = None
     precision: Dtype = "auto"
     device: Device = "auto"
     threads: PositiveInt | None = None

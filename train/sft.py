@@ -10,6 +10,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from train import doctor
 from train.batches import MicroBatches, Row, Rows, collate_weighted
 from train.callbacks import Checkpoints, StepLog, newest
 from train.config import Config, inputs
+from train.export import export
 from train.pool import Pool, fitting, read_pool
 from train.scenario import Stage, examples_hash, formats, plan
 from train.schedule import schedule
@@ -34,11 +36,14 @@ CHECKPOINTS = "checkpoints"
 
 def train(config: Config) -> Run | None:
     """Train one student; writes `model/`, `mixture.json`, `metrics.jsonl` and the manifest. With `doctor=true` only the
-    checks are made, and nothing is written."""
+    checks are made, and nothing is written; with `export` the mixture is written for other trainers instead."""
     models.prepare_process(config.threads)
     pool, stages, dropped = planned(config)
     if config.doctor:
         print(_examined(config, pool, stages))
+        return None
+    if config.export:
+        print(f"{export(Path(config.export), pool, stages)} examples in {config.export}, in training order")
         return None
     run = open_run("train", config.model_dump(), inputs(config), allow_change=config.allow_change)
     if run.finished:
