@@ -61,7 +61,7 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
 
     models.prepare_process(None)
     sampler = MicroBatches(batches, pool, BATCH, MICRO, "token")
-    log = StepLog(folder / "metrics.jsonl", Bar(), 0)
+    log = StepLog(folder / "metrics.jsonl", Bar(), batches)
     run = Run("train", folder, "", {}, {})
     arguments = settings(run, config, len(batches), sampler.per_batch, torch.device("cpu"))
     trainer = RatioTrainer(

@@ -114,11 +114,14 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], al
     other = _hash_of(out)
     held = [f.name for f in out.iterdir() if not f.name.endswith(".partial")] if out.is_dir() else []
     if other not in (None, name) and held != [CONFIG]:  # a run that was refused before it did anything holds no more
-        state, differ = "a finished run" if (out / "DONE").exists() else "an interrupted run", _differing(out, config)
+        state = "a finished run" if (out / "DONE").exists() else "an interrupted run"
+        there = yaml.safe_load((out / CONFIG).read_text(encoding="utf-8"))
+        differ = _differing(there, config)
+        if run_hash(verb, there, inputs) != other:
+            differ.append("what it reads")
         if (out / "DONE").exists() or not differ or not set(differ) <= set(allow_change):
             raise BadInput(
-                f"out={out} holds {state} of a different configuration ({', '.join(differ) or 'other inputs'}); remove it or "
-                "choose another out"
+                f"out={out} holds {state} of a different configuration ({', '.join(differ)}); remove it or choose another out"
             )
         other = name
     if other is None and out.exists() and (held or not out.is_dir()):
@@ -135,14 +138,10 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], al
     return run
 
 
-def _differing(out: Path, config: Mapping[str, Any]) -> list[str]:
-    """The keys in which a directory's configuration is another one than this, dots before what is inside a key."""
-    there = _flat(yaml.safe_load((out / CONFIG).read_text(encoding="utf-8")))
-    here = _flat(yaml.safe_load(yaml.safe_dump(dict(config))))
-    return sorted(
-        key for key in {*here, *there}
-        if key.split(".")[0] not in MACHINE_KEYS and here.get(key) != there.get(key)
-    )  # fmt: skip
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys that name different work in two configurations, dots before what is inside a key."""
+    a, b = (_flat(_without_locations(json.loads(json.dumps(config, default=str)))) for config in (one, other))
+    return sorted(key for key in {*a, *b} if key.split(".")[0] not in MACHINE_KEYS and a.get(key) != b.get(key))
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

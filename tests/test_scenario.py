@@ -222,6 +222,12 @@ def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
     done("train", *RESUMED, f"pairs={pairs}", "lr=1e-5", "allow_change=[lr]", f"out={out}")
     rates = [row["lr"] for row in metrics(out)]
     assert max(rates) == pytest.approx(1e-3)
+    other = tmp_path / "other"
+    done("distill", "data=demo", "limit=5", "seed=9", "model=tiny", f"out={other}")
+    stopped(tmp_path / "second", pairs, 6, signal.SIGTERM)
+    words = (*RESUMED, f"pairs={other}", "lr=1e-5", "allow_change=[lr]", f"out={tmp_path / 'second'}")
+    refused = command("train", *words)
+    assert (refused.returncode, "(lr, what it reads)" in refused.stderr) == (2, True)
     assert rates[-9] == pytest.approx(1e-5)
 
 
@@ -240,5 +246,10 @@ def test_a_loss_that_is_no_number_stops_the_run(pairs: Path, tmp_path: Path) -> 
     out = tmp_path / "run"
     result = command("train", *RESUMED, f"pairs={pairs}", "lr=1e30", "save_steps=1", "max_grad_norm=1e30", f"out={out}")
     assert result.returncode == 1
-    assert "the loss of step" in result.stderr.splitlines()[-1]
+    last, rows = result.stderr.splitlines()[-1], metrics(out)
+    assert f"the loss of step {len(rows) + 1} is" in last
+    named = last.split("problems: ")[1].split(", ")
+    assert len(named) == 8
+    assert set(named) <= {pair.id for pair in read_pairs(pairs / "pairs.parquet")}
+    assert all(row["loss"] < float("inf") and row["grad_norm"] < float("inf") for row in rows)
     assert not (out / "DONE").exists()

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from ratiocine.errors import Failure
 from ratiocine.traces import MODES
+from train.scenario import Example
 
 
 def newest(folder: Path) -> Path | None:
@@ -81,8 +82,8 @@ class StepLog(TrainerCallback):
     """One row a step in `metrics.jsonl` (appended live), and the progress bar. Of a run that goes on, the first `done` rows
     are those that were there."""
 
-    def __init__(self, path: Path, bar: Any, done: int) -> None:
-        self.path, self.bar = path, bar
+    def __init__(self, path: Path, bar: Any, batches: Sequence[Sequence[Example]], done: int = 0) -> None:
+        self.path, self.bar, self.batches = path, bar, batches
         self.rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()[:done]] if done else []
         self.tokens: int = self.rows[-1]["tokens"] if done else 0
         self.before: float = self.rows[-1]["seconds"] if done else 0.0
@@ -99,8 +100,12 @@ class StepLog(TrainerCallback):
         self.totals = torch.stack(self.parts).sum(0).tolist()
         self.rate = kwargs["lr_scheduler"].get_last_lr()[0]
         self.parts.clear()
-        if not math.isfinite(self.totals[0]):
-            raise Failure(f"the loss of step {state.global_step + 1} is {self.totals[0]}; what was saved before it is kept")
+        if not math.isfinite(self.totals[0] + self.norm):
+            names = ", ".join(name for name, _ in self.batches[state.global_step])
+            raise Failure(
+                f"the loss of step {state.global_step + 1} is {self.totals[0]}, with gradients of {self.norm}; what was saved "
+                f"before it is kept; its problems: {names}"
+            )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.seconds = self.before + time.perf_counter() - self.started

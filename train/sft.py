@@ -132,7 +132,7 @@ def _fit(run: Run, config: Config, pool: Pool, stages: list[Stage], facts: Mappi
     last, checkpoints = newest(folder), Checkpoints(folder, config.keep)
     done = 0 if last is None else int(last.name)
     with progress(len(batches), f"train ratio={config.ratio}", "steps") as bar:
-        log = StepLog(run.out / "metrics.jsonl", bar, done)
+        log = StepLog(run.out / "metrics.jsonl", bar, batches, done)
         trainer = RatioTrainer(
             model=model, args=arguments(run, config, len(batches), sampler.per_batch, device), data_collator=collate_weighted,
             train_dataset=Rows(pool, tokenizer),  # type: ignore[arg-type]
@@ -152,7 +152,8 @@ def _fit(run: Run, config: Config, pool: Pool, stages: list[Stage], facts: Mappi
     run.finish(
         lr=max(rates), steps=len(batches), tokens=sum(lengths),
         train_flops=sum(cost.training(shape, length) for length in lengths), seconds=round(log.seconds, 1),
-        device=str(device), final_loss=log.rows[-1]["loss"], examples_hash=facts["examples_hash"],
+        device=str(device), precision="bfloat16" if trainer.args.bf16 else "float32",
+        final_loss=log.rows[-1]["loss"], examples_hash=facts["examples_hash"],
     )  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)
     print(f"trained {len(batches)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
