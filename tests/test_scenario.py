@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import command, done
@@ -15,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratiocine import cli
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, Failure
 from ratiocine.traces import read_pairs
+from train.callbacks import StepLog
 from train.scenario import ScenarioConfig, StageConfig, examples_hash, formats, plan
 from train.schedule import wsd
 
@@ -253,3 +255,13 @@ def test_a_loss_that_is_no_number_stops_the_run(pairs: Path, tmp_path: Path) -> 
     assert set(named) <= {pair.id for pair in read_pairs(pairs / "pairs.parquet")}
     assert all(row["loss"] < float("inf") and row["grad_norm"] < float("inf") for row in rows)
     assert not (out / "DONE").exists()
+
+
+def test_gradients_that_are_no_numbers_stop_before_the_step(tmp_path: Path) -> None:
+    import torch
+
+    log = StepLog(tmp_path / "metrics.jsonl", SimpleNamespace(update=lambda n: None), [[("a", "ift")]])
+    log.parts, log.norm = [torch.ones(5)], float("nan")
+    rate = SimpleNamespace(get_last_lr=lambda: [1.0])
+    with pytest.raises(Failure, match="gradients of nan; what was saved before it is kept; its problems: a"):
+        log.on_pre_optimizer_step(None, SimpleNamespace(global_step=0), None, lr_scheduler=rate)
