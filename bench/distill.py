@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CALLS, DELAY, CHUNKS = 256, 0.1, 5
+CALLS, DELAY, CHUNKS = 256, 0.1, 15
 ANSWER = "Add the two.\n\nThe sum is \\boxed{7}."
 WORDS = 20000
 
@@ -105,7 +105,7 @@ def calls() -> dict[str, Any]:
     from distill.select import Prompts
     from ratiocine import cli
 
-    n = 12000
+    n = 4000
     rates, used = [], []
     with served() as url, tempfile.TemporaryDirectory() as folder:
         store = AnswerStore(Path(folder) / "answers.sqlite")

@@ -21,19 +21,17 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from ratiocine.engines import Request
 from ratiocine.engines.config import OpenAIConfig
+from ratiocine.engines.http import Again, Line, lines, proxy
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import OPEN, after_thinking, render
 from ratiocine.traces import Trace
-
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
 
 BUSY = (408, 409, 425, 429, 503)
 NOT_HERE = (401, 403, 404)  # a refusal of the caller or the model, not of what is asked
@@ -41,14 +39,6 @@ LATER = wait_random_exponential(multiplier=0.5, max=20)
 TOGETHER = 0.02  # seconds: answers that come so close after one are handed over with it, and made durable together
 LONGEST = 120.0  # seconds that a server's Retry-After is believed
 Job = tuple[Request, int]
-
-
-class _Again(Exception):
-    """This call may succeed later, and not before `after` seconds where the server has said so."""
-
-    def __init__(self, kind: str, words: str = "", *, after: float = 0.0) -> None:
-        super().__init__(f"{kind} {words}".strip())
-        self.kind, self.after = kind, after
 
 
 class _Gate:
@@ -103,7 +93,7 @@ class OpenAIEngine:
         by one, in their order. Raises BadInput where a server refuses a request for good, Failure where none has been of use
         for `patience` seconds."""
         found: queue.SimpleQueue[Trace | BaseException | None] = queue.SimpleQueue()
-        loop = _new_loop()
+        loop = asyncio.SelectorEventLoop()  # what libcurl can be driven by, on every system
         task = loop.create_task(self._all(((r, s) for r in requests for s in r.samples), found))
         thread = threading.Thread(target=_run, args=(loop, task, found), daemon=True)
         thread.start()
@@ -127,6 +117,8 @@ class OpenAIEngine:
         """Raise BadInput where a server does not even take a connection: that is a wrong address, not a busy server."""
         for url in self.urls:
             parts = urlsplit(url)
+            if proxy(url):
+                continue  # whether it answers is for the proxy to say
             try:
                 port = parts.port or {"http": 80, "https": 443}[parts.scheme]
                 socket.create_connection((parts.hostname or "", port), timeout=min(10, self.timeout)).close()
@@ -136,35 +128,31 @@ class OpenAIEngine:
                 raise BadInput(f"engine.url={url} does not answer: {error.strerror or error}") from None
 
     async def _all(self, jobs: Iterator[Job], found: queue.SimpleQueue[Any]) -> None:
-        import aiohttp
-
         waiting = enumerate(jobs)
-        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self.key}"} if self.key else {})}
-        timeout, connector = aiohttp.ClientTimeout(total=self.timeout), aiohttp.TCPConnector(limit=0)
         self.useful, self.gate = time.monotonic(), _Gate(self.concurrency)
-        jar = aiohttp.DummyCookieJar()
-        async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector, cookie_jar=jar) as session:
+        async with lines(self.concurrency) as multi:
 
             async def work() -> None:
+                line = Line(multi, self.key, self.timeout)
                 for index, job in waiting:
-                    found.put(await self._one(session, index, job))
+                    found.put(await self._one(line, index, job))
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.concurrency):
                     group.create_task(work())
 
-    async def _one(self, session: ClientSession, index: int, job: Job) -> Trace:
+    async def _one(self, line: Line, index: int, job: Job) -> Trace:
         """The answer to one call, however often it must be made; the servers take turns."""
         turns = itertools.count(index)
 
         async def once() -> Trace:
             async with self.gate:
-                return await self._once(session, self.urls[next(turns) % len(self.urls)], job)
+                return await self._once(line, self.urls[next(turns) % len(self.urls)], job)
 
         try:
             return await once()
-        except _Again as error:
-            failed: _Again | None = error
+        except Again as error:
+            failed: Again | None = error
 
         async def again() -> Trace:
             nonlocal failed
@@ -174,58 +162,46 @@ class OpenAIEngine:
             return await once()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Again), wait=_pause, stop=self._of_no_use, before_sleep=self._note, reraise=True
+            retry=retry_if_exception_type(Again), wait=_pause, stop=self._of_no_use, before_sleep=self._note, reraise=True
         )
         try:
             return await retrying(again)
-        except _Again as error:
+        except Again as error:
             said = self._redacted(str(error))
             raise Failure(f"{' and '.join(self.urls)}: of no use for {self.patience:.0f} s: {said}") from None
 
-    async def _once(self, session: ClientSession, url: str, job: Job) -> Trace:
+    async def _once(self, line: Line, url: str, job: Job) -> Trace:
         started = time.perf_counter()
-        status, words = await self._call(session, url, self._body(job))
+        status, words = await self._call(line, url, self._body(job))
         if status != 200:
             said = self._redacted(" ".join(words[:300].split()))
             if self.keep_refused and status not in NOT_HERE:
                 return Trace(job[0].id, said, "refused", 0, 0, 0.0, sample=job[1])
-            raise BadInput(f"{url} refuses with HTTP {status}: {said}{await self._hint(session, url, status)}")
+            raise BadInput(f"{url} refuses with HTTP {status}: {said}{await self._hint(line, url, status)}")
         try:
             trace = self._trace(job, json.loads(words), time.perf_counter() - started)
         except ValueError:
-            raise _Again("no whole JSON", repr(words[-80:])) from None
+            raise Again("no whole JSON", repr(words[-80:])) from None
         self.useful = time.monotonic()
         self.gate.answered()
         return trace
 
-    async def _call(self, session: ClientSession, url: str, body: Any) -> tuple[int, str]:
+    async def _call(self, line: Line, url: str, body: Any) -> tuple[int, str]:
         """Status and text of one answer."""
-        import aiohttp
-
-        try:
-            async with session.post(f"{url}/chat/completions", data=json.dumps(body).encode()) as response:
-                text = (await response.read()).decode(errors="replace")
-        except aiohttp.InvalidURL:
-            raise BadInput(f"engine.url={url} is no address") from None
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _Again(type(error).__name__, str(error)) from None
-        if response.status >= 500 or response.status in BUSY:
-            if response.status in BUSY:
+        status, text, after = await line.call(f"{url}/chat/completions", json.dumps(body).encode())
+        if status >= 500 or status in BUSY:
+            if status in BUSY:
                 self.gate.busy()
-            after = response.headers.get("Retry-After", "")
-            raise _Again(f"HTTP {response.status}", text[:200], after=float(after) if after.isdigit() else 0.0)
-        return response.status, text
+            raise Again(f"HTTP {status}", text[:200], after=after)
+        return status, text
 
-    async def _hint(self, session: ClientSession, url: str, status: int) -> str:
+    async def _hint(self, line: Line, url: str, status: int) -> str:
         """What to do about a refusal: the variable that holds the key, or the models that are served."""
-        import aiohttp
-
         if status in (401, 403):
             return f" (the key is read from {self.key_env}, which is {'set' if self.key else 'not set'})"
         try:
-            async with session.get(f"{url}/models") as response:
-                names = [str(model["id"]) for model in json.loads(await response.text())["data"]]
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, LookupError, TypeError):
+            names = [str(model["id"]) for model in json.loads((await line.call(f"{url}/models"))[1])["data"]]
+        except (Again, ValueError, LookupError, TypeError):
             return ""
         return f" (it serves: {', '.join(names[:20]) or 'nothing'})" if self.model not in names else ""
 
@@ -235,7 +211,7 @@ class OpenAIEngine:
     def _note(self, state: RetryCallState) -> None:
         assert state.outcome is not None
         error = state.outcome.exception()
-        assert isinstance(error, _Again)
+        assert isinstance(error, Again)
         self.errors[error.kind] += 1
 
     def _body(self, job: Job) -> dict[str, Any]:
@@ -260,7 +236,7 @@ class OpenAIEngine:
             usage = answer.get("usage") or {}
             cut = choice.get("finish_reason") == "length"
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise _Again("an answer without its fields", f"{type(error).__name__} {error}") from None
+            raise Again("an answer without its fields", f"{type(error).__name__} {error}") from None
         if reasoning:
             text = render(text, reasoning.strip()) if text or not cut else f"{OPEN}\n{reasoning.strip()}"
         n_completion = int(usage.get("completion_tokens") or max(1, len(text) // 4))
@@ -277,17 +253,8 @@ def _pause(state: RetryCallState) -> float:
     """Seconds before the next try: what the server has asked for, or longer each time, with jitter."""
     assert state.outcome is not None
     error = state.outcome.exception()
-    assert isinstance(error, _Again)
+    assert isinstance(error, Again)
     return max(min(error.after, LONGEST), LATER(state))
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where there is one (there is none for Windows): less work for each call."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], found: queue.SimpleQueue[Any]) -> None:

@@ -1,0 +1,94 @@
+"""Calls over HTTP, by libcurl: many at once for half the work of a client in Python (`bench.distill calls`).
+
+Proxies are those of the environment (https_proxy, no_proxy and so on), certificates those of certifi or of SSL_CERT_FILE.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from ratiocine.errors import BadInput
+
+if TYPE_CHECKING:
+    from pycurl import AsyncCurlMulti
+
+
+class Again(Exception):
+    """This call may succeed later, and not before `after` seconds where the server has said so."""
+
+    def __init__(self, kind: str, words: str = "", *, after: float = 0.0) -> None:
+        super().__init__(f"{kind} {words}".strip())
+        self.kind, self.after = kind, after
+
+
+class Line:
+    """One call at a time; its connection is kept for the next."""
+
+    def __init__(self, multi: AsyncCurlMulti, key: str | None, timeout: float) -> None:
+        import certifi
+        import pycurl
+
+        self.multi, self.curl, self.url = multi, pycurl.Curl(), ""
+        key_header = [f"Authorization: Bearer {key}"] if key else []
+        for option, value in (
+            (pycurl.HTTPHEADER, ["Content-Type: application/json", "Expect:", *key_header]),
+            (pycurl.TIMEOUT_MS, round(timeout * 1000)), (pycurl.NOSIGNAL, True), (pycurl.ACCEPT_ENCODING, ""),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.CAINFO, os.environ.get("SSL_CERT_FILE", certifi.where())),
+            (pycurl.FOLLOWLOCATION, True), (pycurl.MAXREDIRS, 3), (pycurl.POSTREDIR, pycurl.REDIR_POST_ALL),
+            (pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+        ):  # fmt: skip
+            self.curl.setopt(option, value)
+
+    async def call(self, url: str, body: bytes | None = None) -> tuple[int, str, float]:
+        """Status, text and the seconds that the server asks for before the next call. Raises Again where there is no whole
+        answer, BadInput where there never will be."""
+        import pycurl
+
+        if url != self.url:
+            self.curl.setopt(pycurl.URL, url)
+            self.curl.setopt(pycurl.PROXY, proxy(url) or "")
+            self.url = url
+        if body is None:
+            self.curl.setopt(pycurl.HTTPGET, True)
+        else:
+            self.curl.setopt(pycurl.POSTFIELDS, body)
+        parts: list[bytes] = []
+        self.curl.setopt(pycurl.WRITEFUNCTION, parts.append)
+        try:
+            await self.multi.perform(self.curl)
+        except pycurl.error as error:
+            number, said = error.args
+            if number in (pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_PEER_FAILED_VERIFICATION):
+                raise BadInput(f"engine.url: {url}: {said}") from None
+            raise Again(_error_name(number), said) from None
+        text = b"".join(parts).decode(errors="replace")
+        return self.curl.getinfo(pycurl.RESPONSE_CODE), text, float(self.curl.getinfo(pycurl.RETRY_AFTER))
+
+
+def lines(most: int) -> AsyncCurlMulti:
+    """What carries so many calls at once, and keeps that many connections open."""
+    import pycurl
+
+    multi = pycurl.AsyncCurlMulti()
+    multi.setopt(pycurl.M_MAXCONNECTS, most)
+    return multi
+
+
+def _error_name(number: int) -> str:
+    """libcurl's name for an error, such as "operation timedout"."""
+    import pycurl
+
+    names = (name for name in dir(pycurl) if name.startswith("E_") and getattr(pycurl, name) == number)
+    return next(names, f"E_{number}")[2:].lower().replace("_", " ")
+
+
+def proxy(url: str) -> str | None:
+    """The proxy that the environment names for this address (https_proxy, no_proxy and so on); none to this machine itself."""
+    parts = urlsplit(url)
+    if parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
