@@ -29,11 +29,11 @@ def planned(folder: Path) -> tuple[Any, Any, list[Any]]:
     """The configuration, the pairs and the global batches of a run over the pairs in a folder."""
     from ratiocine import cli
     from train.config import Config
-    from train.sft import planned as plan
+    from train.planning import planned as plan
 
     config = cli.compose("train", Config, ["ratio=0.5", f"pairs={folder / 'pairs'}", f"batch_size={BATCH}"])
-    pool, stages, _ = plan(config)
-    return config, pool, [batch for stage in stages for batch in stage.batches]
+    found = plan(config)
+    return config, found.pool, found.batches
 
 
 def measured(who: str, folder: Path, first: int, last: int) -> float:
@@ -50,6 +50,7 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
 
     from ratiocine import models
     from ratiocine.runs import Run
+    from ratiocine.tracking import Nothing
     from train.batches import MicroBatches, Rows, collate_weighted
     from train.callbacks import StepLog
     from train.sft import arguments as settings
@@ -61,9 +62,10 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
 
     models.prepare_process(None)
     sampler = MicroBatches(batches, pool, BATCH, MICRO, "token")
-    log = StepLog(folder / "metrics.jsonl", Bar(), batches)
+    log = StepLog(folder / "metrics.jsonl", Bar(), batches, [(0, 0)] * len(batches), peak=1.0, tracker=Nothing())
     run = Run("train", folder, "", {}, {})
-    arguments = settings(run, config, len(batches), sampler.per_batch, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    arguments = settings(run, config, len(batches), sampler.per_batch, cpu, models.computes_in("auto", cpu))
     trainer = RatioTrainer(
         model=models.load_model(config.model, "cpu", attention="eager"), args=arguments, data_collator=collate_weighted,
         train_dataset=Rows(pool, models.load_tokenizer(config.model)), callbacks=[log], sampler=sampler, log=log,  # type: ignore[arg-type]
@@ -102,21 +104,6 @@ def theirs(config: Any, pool: Any, batches: list[Any], folder: Path, *, best: bo
     return time.perf_counter() - started
 
 
-def limit() -> float:
-    """FLOPs a second of this machine's own product of matrices of this model's shapes, in the type we compute in."""
-    import torch
-
-    from ratiocine import models
-
-    dtype = models.computes_in("auto", torch.device("cpu"))
-    a, b = torch.ones(2048, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
-    a @ b
-    started = time.perf_counter()
-    for _ in range(20):
-        a @ b
-    return 20 * 2 * 2048 * 576 * 1536 / (time.perf_counter() - started)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sft", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
@@ -124,6 +111,8 @@ def main() -> None:
     parser.add_argument("--no-stock", action="store_true", help="leave TRL as it comes out")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+
     from ratiocine import cost, models
 
     rates: dict[str, list[float]] = {}
@@ -143,7 +132,8 @@ def main() -> None:
                 with ProcessPoolExecutor(1, mp_context=spawn) as alone:
                     seconds = alone.submit(measured, who, folder, first, last).result()
                 rates.setdefault(who, []).append(tokens / seconds)
-            shares.append(flops * rates["ours"][-1] / tokens / limit())
+            cpu = torch.device("cpu")
+            shares.append(flops * rates["ours"][-1] / tokens / models.matmul_rate(cpu, models.computes_in("auto", cpu)))
             said = ", ".join(f"{who} {values[-1]:.0f}" for who, values in rates.items())
             print(f"part {repeat + 1} of {options.repeats}: {tokens} tokens; tokens/s: {said}", flush=True)
     ratios = {who: sorted(a / b for a, b in zip(rates["ours"], rates[who], strict=True)) for who in rates if who != "ours"}

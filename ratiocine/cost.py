@@ -80,9 +80,10 @@ def exact_generation(s: Shape, prompt: int, generated: int) -> int:
     return exact_forward(s, 0, prompt + max(0, generated - 1), max(1, generated))
 
 
-def exact_training(s: Shape, length: int, supervised: int) -> int:
-    """FLOPs of forward and backward (twice the forward) over one sequence with logits where there are labels."""
-    return 3 * exact_forward(s, 0, length, supervised)
+def exact_training(s: Shape, length: int, supervised: int, *, frozen: bool = False) -> int:
+    """FLOPs of forward and backward (twice the forward) over one sequence with logits where there are labels. Of
+    `frozen` weights, as beside adapters, only the products that carry gradients on are needed."""
+    return (2 if frozen else 3) * exact_forward(s, 0, length, supervised)
 
 
 def _layers(s: Shape, length: int) -> int:

@@ -178,24 +178,37 @@ def resolve_device(device: Device) -> torch.device:
 
 def computes_in(precision: Dtype, device: torch.device) -> torch.dtype:
     """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 where this device is faster in
-    it, by a measurement of some 50 ms: few CPUs have units for it, and others emulate it."""
-    import time
-
+    it, by a measurement of some 100 ms: few CPUs have units for it, and others emulate it."""
     import torch
 
     if precision != "auto":
         return getattr(torch, precision)
     if device.type != "cpu":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        a @ b
+    half = matmul_rate(device, torch.bfloat16, 256)
+    return torch.bfloat16 if half > 1.5 * matmul_rate(device, torch.float32, 256) else torch.float32
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
+    """FLOPs a second of this device in products of square matrices: the fastest of those made in some 50 ms, so that other work
+    on the machine does not count."""
+    import time
+
+    import torch
+
+    size = size or (8192 if device.type == "cuda" else 512)
+    a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+
+    def seconds() -> float:
         started = time.perf_counter()
-        for _ in range(8):
-            a @ b
-        seconds[dtype] = time.perf_counter() - started
-    return torch.bfloat16 if 1.5 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
+        float((a @ b)[0, 0])  # waits for a device that works by itself
+        return time.perf_counter() - started
+
+    end = time.perf_counter() + 0.05
+    made = [seconds(), seconds()]
+    while time.perf_counter() < end:
+        made.append(seconds())
+    return 2 * size**3 / min(made)
 
 
 def head(model: Any) -> Any:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
 from ratiocine.traces import read_pairs
+from ratiocine.tracking import Nothing
 from train.callbacks import StepLog
 from train.scenario import ScenarioConfig, StageConfig, examples_hash, formats, plan
 from train.schedule import wsd
@@ -175,7 +176,10 @@ def test_domains_of_two_sets(pairs: Path, tmp_path: Path) -> None:
     assert refused.returncode == 2
 
 
-RESUMED = ("ratio=0.5", "model=tiny", "batch_size=8", "micro_batch_size=3", "epochs=6", "save_steps=4", "seed=3")
+RESUMED = (
+    "ratio=0.5", "model=tiny", "batch_size=8", "micro_batch_size=3", "epochs=6", "save_steps=4", "seed=3", "held_out=4",
+    "student=best", "samples=1", "sample_budget=3",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -186,9 +190,11 @@ def whole(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(a: Path, b: Path) -> None:
-    kept = [[{k: v for k, v in row.items() if k != "seconds"} for row in metrics(out)] for out in (a, b)]
+    timed = {"seconds", "tokens_per_second", "mfu", "memory_gb"}
+    kept = [[{k: v for k, v in row.items() if k not in timed} for row in metrics(out)] for out in (a, b)]
     assert kept[0] == kept[1]
     assert weights(a) == weights(b)
+    assert (a / "samples.jsonl").read_bytes() == (b / "samples.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("step", [5, 13, 26])
@@ -211,7 +217,7 @@ def test_sigterm_saves_and_ends(whole: Path, pairs: Path, tmp_path: Path) -> Non
     out = tmp_path / "run"
     assert stopped(out, pairs, 6, signal.SIGTERM) == 130
     step = len(metrics(out))
-    assert [f.name for f in (out / "checkpoints").glob("[0-9]*")] == [str(step)]
+    assert {f.name for f in (out / "checkpoints").glob("[0-9]*")} == {"4", str(step)}  # the best so far, and the newest
     refused = command("train", *RESUMED, f"pairs={pairs}", "lr=0.5", f"out={out}")
     assert (refused.returncode, "of a different configuration (lr)" in refused.stderr) == (2, True)
     done("train", *RESUMED, f"pairs={pairs}", f"out={out}")
@@ -260,7 +266,14 @@ def test_a_loss_that_is_no_number_stops_the_run(pairs: Path, tmp_path: Path) -> 
 def test_gradients_that_are_no_numbers_stop_before_the_step(tmp_path: Path) -> None:
     import torch
 
-    log = StepLog(tmp_path / "metrics.jsonl", SimpleNamespace(update=lambda n: None), [[("a", "ift")]])
+    log = StepLog(
+        tmp_path / "metrics.jsonl",
+        SimpleNamespace(update=lambda n: None),
+        [[("a", "ift")]],
+        [(1, 1)],
+        peak=1.0,
+        tracker=Nothing(),
+    )
     log.parts, log.norm = [torch.ones(5)], float("nan")
     rate = SimpleNamespace(get_last_lr=lambda: [1.0])
     with pytest.raises(Failure, match="gradients of nan; what was saved before it is kept; its problems: a"):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -19,14 +18,14 @@ from ratiocine import models
 from ratiocine.errors import BadInput
 from ratiocine.models import Device, Dtype, ModelConfig
 from ratiocine.runs import hash_path
+from ratiocine.tracking import Tracked
 from train.pool import pairs_file
 from train.scenario import Match, ScenarioConfig
 
 
-class Config(BaseModel):
+class Config(Tracked):
     """conf/train.yaml says what each key means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     model: ModelConfig
     scenario: ScenarioConfig
     ratio: Annotated[float, Field(allow_inf_nan=False)] | None
@@ -50,7 +49,11 @@ class Config(BaseModel):
     seed: int = 0
     save_steps: PositiveInt = 500
     keep: PositiveInt = 1
-    allow_change: list[str] = []
+    held_out: NonNegativeInt = 0
+    student: Literal["last", "best"] = "last"
+    samples: NonNegativeInt = 0
+    sample_budget: PositiveInt = 256
+    allow_change: list[str] = []  # noqa: RUF012  (pydantic copies it)
     doctor: bool = False
     export: str | None = None
     precision: Dtype = "auto"
@@ -78,6 +81,18 @@ class Config(BaseModel):
             raise ValueError("ratio=None: a number from 0 to 1 is needed, such as ratio=0.5")
         if self.ratio is not None and self.scenario.fixes_ratio:
             raise ValueError(f"ratio={self.ratio}: scenario={self.scenario.name} says every ratio itself; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_where_it_is_needed(self) -> Self:
+        if self.student == "best" and not self.held_out:
+            raise ValueError(
+                "student='best': the best is told by problems that are held out; give their number, such as held_out=64"
+            )
+        if self.samples > self.held_out:
+            raise ValueError(
+                f"samples={self.samples}: answers are sampled from held-out problems, of which there are {self.held_out}"
+            )
         return self
 
     def folders(self) -> list[str]:

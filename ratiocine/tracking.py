@@ -1,0 +1,151 @@
+"""Where a run's numbers go beside its own files: Weights & Biases, TensorBoard or Trackio, under the names they have locally.
+
+Steps are optimizer steps everywhere. W&B is online only where a key is set (WANDB_API_KEY, or a login made before) and offline
+otherwise: it never asks for one. What is logged stays in the run's own files too, so a tracker can be left out or fail later.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from ratiocine.errors import BadInput, Failure
+
+Name = Literal["none", "wandb", "tensorboard", "trackio"]
+Row = Mapping[str, Any]
+
+
+class Tracked(BaseModel):
+    """The keys of every verb that can be tracked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    tracker: Name = "none"
+    project: str = "ratiocine"
+    group: str | None = None
+
+
+class Tracker(Protocol):
+    """Takes rows of numbers and tables of texts by step."""
+
+    def log(self, step: int, row: Row) -> None: ...
+
+    def table(self, step: int, name: str, rows: Sequence[Row]) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def check(config: Tracked) -> None:
+    """Raise BadInput where the tracker is not installed."""
+    if config.tracker != "none" and importlib.util.find_spec(config.tracker) is None:
+        raise BadInput(f"tracker={config.tracker} is not installed; run `pip install {config.tracker}`")
+
+
+@dataclass(frozen=True)
+class About:
+    """A run as a tracker is told of it: its hash, by which one that goes on is known again, its name, the group that it
+    is shown in where the configuration names none, and what it is compared by."""
+
+    id: str
+    name: str
+    group: str
+    facts: Row
+
+
+def tracker(config: Tracked, folder: Path, run: About) -> Tracker:
+    """The tracker of one run. Raises Failure where it cannot be reached."""
+    if config.tracker == "none":
+        return Nothing()
+    try:
+        return TRACKERS[config.tracker](config, folder, run)
+    except Exception as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise Failure(f"tracker={config.tracker}: {type(error).__name__}: {said}") from None
+
+
+class Nothing:
+    """No tracker."""
+
+    def log(self, step: int, row: Row) -> None: ...
+
+    def table(self, step: int, name: str, rows: Sequence[Row]) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class _Run:
+    """A run of W&B, or of Trackio, which has the same functions."""
+
+    def __init__(self, library: Any, run: Any) -> None:
+        self.library, self.run = library, run
+
+    def log(self, step: int, row: Row) -> None:
+        self.run.log({key: value for key, value in row.items() if value is not None}, step=step)
+
+    def table(self, step: int, name: str, rows: Sequence[Row]) -> None:
+        columns = list(rows[0])
+        table = self.library.Table(columns=columns, data=[[row[column] for column in columns] for row in rows])
+        self.run.log({name: table}, step=step)
+
+    def finish(self) -> None:
+        self.run.finish()
+
+
+def _wandb(config: Tracked, folder: Path, run: About) -> Tracker:
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    made = wandb.init(
+        project=config.project, group=config.group or run.group, id=run.id, name=run.name, config=dict(run.facts), dir=folder,
+        mode=mode,  # type: ignore[arg-type]
+        resume="allow", settings=wandb.Settings(silent=True, console="off", save_code=False),
+    )  # fmt: skip
+    return _Run(wandb, made)
+
+
+def _trackio(config: Tracked, folder: Path, run: About) -> Tracker:
+    import trackio
+
+    made = trackio.init(
+        project=config.project, group=config.group or run.group, name=f"{run.name} {run.id[:6]}", config=dict(run.facts),
+        resume="allow", embed=False,
+    )  # fmt: skip
+    return _Run(trackio, made)
+
+
+class _TensorBoard:
+    def __init__(self, config: Tracked, folder: Path, run: About) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(folder / "tensorboard"))
+        self.writer.add_text("config", _markdown([{"key": key, "value": value} for key, value in run.facts.items()]))
+
+    def log(self, step: int, row: Row) -> None:
+        for key, value in row.items():
+            if isinstance(value, int | float):
+                self.writer.add_scalar(key, value, step)
+
+    def table(self, step: int, name: str, rows: Sequence[Row]) -> None:
+        self.writer.add_text(name, _markdown(rows), step)
+
+    def finish(self) -> None:
+        self.writer.close()
+
+
+TRACKERS: Mapping[str, Any] = {"wandb": _wandb, "tensorboard": _TensorBoard, "trackio": _trackio}
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    """A table as the text that TensorBoard shows."""
+
+    def cell(value: Any) -> str:
+        return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)

@@ -1,0 +1,81 @@
+"""Pairs → the stages of a run, before any weights are read; and what is written down about them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ratiocine import cost, models
+from ratiocine.errors import BadInput
+from ratiocine.problems import digest
+from ratiocine.traces import MODES
+from train.config import Config
+from train.pool import Pool, fitting, read_pool
+from train.scenario import Example, Stage, examples_hash, formats, plan
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The pairs, the stages that they are taught in, the ids that are held out, and how many pairs were too long."""
+
+    pool: Pool
+    stages: list[Stage]
+    held_out: list[str]
+    dropped: Mapping[str, int]
+
+    @property
+    def batches(self) -> list[tuple[Example, ...]]:
+        return [batch for stage in self.stages for batch in stage.batches]
+
+
+def planned(config: Config) -> Planned:
+    tokenizer, shape = models.load_tokenizer(config.model), models.shape(config.model)
+    pool = read_pool(config.folders(), tokenizer, seed=config.seed, limit=config.limit)
+    ids, dropped = fitting(pool, config.max_length)
+    if not ids:
+        raise BadInput(f"no pair fits max_length={config.max_length}")
+    ids, held = hold_out(ids, config.held_out, config.seed)
+
+    def price(name: str, mode: Any) -> int:
+        length = pool.length(name, mode)
+        return cost.training(shape, length) if config.match == "flops" else length
+
+    stages = plan(
+        config.scenario, ids, pool.categories, pool.folder, price, ratio=config.ratio, match=config.match,
+        epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
+    )  # fmt: skip
+    return Planned(pool, stages, held, dropped)
+
+
+def hold_out(ids: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:
+    """The ids to train on, and the `n` whose seeded hash is smallest. Raises BadInput where nothing is left."""
+    if n >= len(ids):
+        raise BadInput(f"held_out={n}: there are {len(ids)} pairs, and some must be left to train on")
+    held = set(sorted(ids, key=lambda name: digest("held out", seed, name))[:n])
+    return [name for name in ids if name not in held], sorted(held)
+
+
+def describe(config: Config, plan: Planned) -> dict[str, Any]:
+    """`mixture.json`: ids by format in training order, counts by category, and the token shares beside the ratio."""
+    pool, stages = plan.pool, plan.stages
+    ids = formats(stages)
+    supervised = {mode: sum(pool.supervised(name, mode) for name in ids[mode]) for mode in MODES}
+    counts = Counter((pool.categories[name], mode) for mode in MODES for name in set(ids[mode]))
+    order = [name for batch in plan.batches for name, _ in batch]
+    return {
+        "schema_version": 2, "ratio": config.ratio, "scenario": config.scenario.name, "seed": config.seed,
+        "match": config.match, "loss_weight": config.loss_weight, "n": len(set(order)),
+        "n_reasoning": len(set(ids["reasoning"])), "examples": len(order), "examples_hash": examples_hash(stages),
+        "stages": [
+            {
+                **stage.config.model_dump(exclude_none=True), "ratio": stage.ratio, "steps": len(stage.batches),
+                "examples": sum(map(len, stage.batches)),
+            } for stage in stages
+        ],
+        "categories": {c: {m: counts[c, m] for m in MODES} for c in sorted({c for c, _ in counts})},
+        "supervised_tokens": supervised, "tokens": sum(pool.length(n, m) for m in MODES for n in ids[m]),
+        "reasoning_token_share": supervised["reasoning"] / sum(supervised.values()),
+        "dropped_too_long": dict(plan.dropped), "ids": ids, "order": order, "held_out": plan.held_out,
+    }  # fmt: skip
