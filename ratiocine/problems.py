@@ -41,7 +41,7 @@ class Problem:
 
 def digest(*parts: object) -> str:
     """Hex sha256 of the parts, in order; the one hash behind ids, subsets and mixtures."""
-    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
 
 
 def content_key(text: str) -> str:

@@ -100,9 +100,17 @@ def check_pairs(path: Path) -> dict[str, list[str]]:
         raise BadInput(f"{path} is no readable parquet file: {str(error).splitlines()[0]}") from None
     if not held.num_rows:
         raise BadInput(f"{path} holds no pairs")
-    if repeated := [row for row in pc.value_counts(held["id"]).to_pylist() if row["counts"] > 1]:
+    counts = pc.value_counts(held["id"])
+    if repeated := counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
         raise BadInput(f"{path}: the id '{repeated[0]['values']}' occurs twice")
-    return {name: held[name].to_pylist() for name in held.column_names}
+    return {"id": held["id"].to_pylist(), "category": _shared(held["category"]), "source": _shared(held["source"])}
+
+
+def _shared(column: Any) -> list[str]:
+    """A column of few different texts, each of them held once."""
+    coded = column.combine_chunks().dictionary_encode()
+    values = coded.dictionary.to_pylist()
+    return [values[code] for code in coded.indices.to_pylist()]
 
 
 def _check_columns(path: Path, there: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ def cost(name: str, mode: str) -> int:
 
 def planned(config: ScenarioConfig, **more: object) -> list:
     settings = {"ratio": None if config.fixes_ratio else 0.5, "match": "examples", "epochs": 1, "batch_size": 8, "seed": 0}
-    return plan(config, IDS, CATEGORIES, lambda name: "x", cost, **{**settings, **more})
+    return plan(config, IDS, CATEGORIES.__getitem__, lambda name: "x", cost, **{**settings, **more})
 
 
 def examples(stages: list) -> list[tuple[str, str]]:

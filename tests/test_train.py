@@ -94,9 +94,11 @@ def test_mixture_json_says_what_was_trained(student: Path) -> None:
 
 
 def pool_of(tokens: dict[str, tuple[int, int, int]]) -> Pool:
-    names = list(tokens)
-    same = dict.fromkeys(names, "math-oe")
-    return Pool(names, same, dict.fromkeys(names, "s"), tokens, {name: (0, i) for i, name in enumerate(names)}, ["x"], [])
+    pool = Pool(["x"])
+    same = {"id": list(tokens), "category": ["math-oe"] * len(tokens), "source": ["s"] * len(tokens)}
+    sides = zip(("prompt", "ift", "reasoning"), zip(*tokens.values(), strict=True), strict=True)
+    pool.add(0, range(len(tokens)), same, dict(sides))
+    return pool
 
 
 def test_a_pair_with_a_long_side_is_dropped_whole() -> None:
@@ -108,7 +110,7 @@ def test_a_pair_with_a_long_side_is_dropped_whole() -> None:
 @pytest.mark.parametrize("weight", ["token", "example"])
 def test_micro_batches_partition_each_global_batch(weight: str) -> None:
     pool = pool_of({str(i): (3, 1 + i % 4, 5 + i * 7 % 5) for i in range(21)})
-    examples = [(name, ("ift", "reasoning")[i % 2]) for i, name in enumerate(pool.ids)]
+    examples = [(name, ("ift", "reasoning")[i % 2]) for i, name in enumerate(pool.index)]
     batches = [examples[:8], examples[8:16], examples[16:]]
     sampler = MicroBatches(batches, pool, batch_size=8, micro_batch_size=3, weight=weight)
     micro = list(sampler)

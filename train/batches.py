@@ -49,7 +49,7 @@ class Rows:
     tokenizer: PreTrainedTokenizerBase
 
     def __len__(self) -> int:
-        return len(self.pool.ids)
+        return len(self.pool.index)
 
     def __getitem__(self, wanted: Weighted) -> Row:
         name, mode, weight = wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Any
 
 from ratiocine import cost, models
@@ -43,7 +44,7 @@ def planned(config: Config) -> Planned:
         return cost.training(shape, length) if config.match == "flops" else length
 
     stages = plan(
-        config.scenario, ids, pool.categories, pool.folder, price, ratio=config.ratio, match=config.match,
+        config.scenario, ids, pool.category, pool.folder, price, ratio=config.ratio, match=config.match,
         epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
     )  # fmt: skip
     return Planned(pool, stages, held, dropped)
@@ -53,7 +54,7 @@ def hold_out(ids: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str
     """The ids to train on, and the `n` whose seeded hash is smallest. Raises BadInput where nothing is left."""
     if n >= len(ids):
         raise BadInput(f"held_out={n}: there are {len(ids)} pairs, and some must be left to train on")
-    held = set(sorted(ids, key=lambda name: digest("held out", seed, name))[:n])
+    held = set(nsmallest(n, ids, key=lambda name: digest("held out", seed, name)))
     return [name for name in ids if name not in held], sorted(held)
 
 
@@ -61,21 +62,23 @@ def describe(config: Config, plan: Planned) -> dict[str, Any]:
     """`mixture.json`: ids by format in training order, counts by category, and the token shares beside the ratio."""
     pool, stages = plan.pool, plan.stages
     ids = formats(stages)
-    supervised = {mode: sum(pool.supervised(name, mode) for name in ids[mode]) for mode in MODES}
-    counts = Counter((pool.categories[name], mode) for mode in MODES for name in set(ids[mode]))
+    places = {mode: [pool.index[name] for name in ids[mode]] for mode in MODES}
+    supervised = {mode: sum(map(pool.sides[mode].__getitem__, places[mode])) for mode in MODES}
+    prompts = sum(pool.prompts[place] for mode in MODES for place in places[mode])
+    counts = {mode: Counter(map(pool.categories.__getitem__, set(places[mode]))) for mode in MODES}
     order = [name for batch in plan.batches for name, _ in batch]
     return {
         "schema_version": 2, "ratio": config.ratio, "scenario": config.scenario.name, "seed": config.seed,
         "match": config.match, "loss_weight": config.loss_weight, "n": len(set(order)),
-        "n_reasoning": len(set(ids["reasoning"])), "examples": len(order), "examples_hash": examples_hash(stages),
+        "n_reasoning": sum(counts["reasoning"].values()), "examples": len(order), "examples_hash": examples_hash(stages),
         "stages": [
             {
                 **stage.config.model_dump(exclude_none=True), "ratio": stage.ratio, "steps": len(stage.batches),
                 "examples": sum(map(len, stage.batches)),
             } for stage in stages
         ],
-        "categories": {c: {m: counts[c, m] for m in MODES} for c in sorted({c for c, _ in counts})},
-        "supervised_tokens": supervised, "tokens": sum(pool.length(n, m) for m in MODES for n in ids[m]),
+        "categories": {c: {m: counts[m][c] for m in MODES} for c in sorted({*counts["ift"], *counts["reasoning"]})},
+        "supervised_tokens": supervised, "tokens": prompts + sum(supervised.values()),
         "reasoning_token_share": supervised["reasoning"] / sum(supervised.values()),
         "dropped_too_long": dict(plan.dropped), "ids": ids, "order": order, "held_out": plan.held_out,
     }  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,31 +21,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pool:
-    """Pairs of one or more sets, by id. `tokens` holds the rendered lengths of each id's prompt, ift and reasoning side, and
-    `places` where its texts are."""
+    """Pairs of one or more sets. `index` gives the place of each id in the columns: categories, sources, rendered lengths of
+    the prompt and of both sides, the set it is in and its row there."""
 
-    ids: list[str]
-    categories: dict[str, str]
-    sources: dict[str, str]
-    tokens: dict[str, tuple[int, int, int]]
-    places: dict[str, tuple[int, int]]
     folders: Sequence[str]
-    tables: list[Any]
+    index: dict[str, int] = field(default_factory=dict)
+    categories: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    prompts: array[int] = field(default_factory=lambda: array("i"))
+    sides: dict[Mode, array[int]] = field(default_factory=lambda: {mode: array("i") for mode in MODES})
+    sets: array[int] = field(default_factory=lambda: array("i"))
+    rows: array[int] = field(default_factory=lambda: array("i"))
+    tables: list[Any] = field(default_factory=list)
+
+    def add(
+        self, number: int, rows: Sequence[int], columns: Mapping[str, Sequence[str]], counts: Mapping[str, Sequence[int]]
+    ) -> None:  # fmt: skip
+        """Rows of one set, of which `columns` and `counts` hold all. Raises BadInput where an id is there already."""
+        names = [columns["id"][row] for row in rows]
+        if repeated := next(iter(self.index.keys() & set(names) if self.index else ()), None):
+            raise BadInput(f"pairs={self.folders[number]}: the id '{repeated}' is in {self.folder(repeated)} too")
+        self.index.update(zip(names, count(len(self.index)), strict=False))
+        self.categories.extend(columns["category"][row] for row in rows)
+        self.sources.extend(columns["source"][row] for row in rows)
+        for mine, side in ((self.prompts, "prompt"), *((self.sides[mode], mode) for mode in MODES)):
+            mine.extend(counts[side][row] for row in rows)
+        self.sets.extend(repeat(number, len(names)))
+        self.rows.extend(rows)
 
     def length(self, name: str, mode: Mode) -> int:
         """Tokens of a pair in one format, prompt included."""
-        prompt, *sides = self.tokens[name]
-        return prompt + sides[MODES.index(mode)]
+        place = self.index[name]
+        return self.prompts[place] + self.sides[mode][place]
 
     def supervised(self, name: str, mode: Mode) -> int:
-        return self.tokens[name][1 + MODES.index(mode)]
+        return self.sides[mode][self.index[name]]
 
-    def pair(self, name: str) -> Pair:
-        table, row = self.places[name]
-        return Pair(**self.tables[table][row])
+    def category(self, name: str) -> str:
+        return self.categories[self.index[name]]
+
+    def source(self, name: str) -> str:
+        return self.sources[self.index[name]]
 
     def folder(self, name: str) -> str:
-        return self.folders[self.places[name][0]]
+        return self.folders[self.sets[self.index[name]]]
+
+    def pair(self, name: str) -> Pair:
+        place = self.index[name]
+        return Pair(**self.tables[self.sets[place]][self.rows[place]])
 
 
 def pairs_file(folder: str) -> Path:
@@ -59,7 +83,7 @@ def pairs_file(folder: str) -> Path:
 def read_pool(folders: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, seed: int, limit: int | None) -> Pool:
     """All pairs of these sets, or the `limit` of each whose seeded hash is smallest. Raises BadInput where a set is
     damaged or two pairs have one id."""
-    pool = Pool([], {}, {}, {}, {}, folders, [])
+    pool = Pool(folders)
     for number, folder in enumerate(folders):
         file = pairs_file(folder)
         columns = check_pairs(file)
@@ -67,14 +91,7 @@ def read_pool(folders: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, see
         rows = range(len(columns["id"]))
         if limit is not None:
             rows = sorted(rows, key=lambda row: digest(seed, columns["id"][row]))[:limit]  # type: ignore[assignment]
-        for row in rows:
-            name = columns["id"][row]
-            if name in pool.categories:
-                raise BadInput(f"pairs={folder}: the id '{name}' is in {pool.folder(name)} too")
-            pool.ids.append(name)
-            pool.categories[name], pool.sources[name] = columns["category"][row], columns["source"][row]
-            pool.tokens[name] = tuple(counts[side][row] for side in lengths.SIDES)  # type: ignore[assignment]
-            pool.places[name] = number, row
+        pool.add(number, rows, columns, counts)
         pool.tables.append(_texts(file))
     return pool
 
@@ -104,6 +121,9 @@ def _texts(file: Path) -> Any:
 def fitting(pool: Pool, max_length: int) -> tuple[list[str], dict[str, int]]:
     """The ids of which *both* sides fit, so that every ratio has the same problems, and how many sides did not, by format.
     Nothing is ever cut short."""
-    over = {mode: array("b", (pool.length(i, mode) > max_length for i in pool.ids)) for mode in MODES}
-    kept = [name for name, *long in zip(pool.ids, *over.values(), strict=True) if not any(long)]
-    return kept, {"pairs": len(pool.ids) - len(kept), **{mode: sum(over[mode]) for mode in MODES}}
+    over = {
+        mode: array("b", (a + b > max_length for a, b in zip(pool.prompts, side, strict=True)))
+        for mode, side in pool.sides.items()
+    }
+    kept = [name for name, *long in zip(pool.index, *over.values(), strict=True) if not any(long)]
+    return kept, {"pairs": len(pool.index) - len(kept), **{mode: sum(over[mode]) for mode in MODES}}

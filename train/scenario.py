@@ -6,7 +6,7 @@ format, in which case arms with shorter answers go on into further epochs until 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -69,7 +69,7 @@ class Stage:
 
 
 def plan(
-    scenario: ScenarioConfig, ids: Sequence[str], categories: Mapping[str, str], folders: Callable[[str], str], cost: Cost, *,
+    scenario: ScenarioConfig, ids: Sequence[str], category: Callable[[str], str], folders: Callable[[str], str], cost: Cost, *,
     ratio: float | None, match: Match, epochs: int, batch_size: int, seed: int,
 ) -> list[Stage]:  # fmt: skip
     """The stages of a run over the pairs `ids`. Raises BadInput where a stage holds no pair, or less than a global batch."""
@@ -77,8 +77,8 @@ def plan(
     for number, config in enumerate(scenario.stages, 1):
         where = f"scenario={scenario.name}, stage {number}"
         mine = {
-            name: categories[name] for name in ids
-            if (config.domain is None or categories[name].startswith(f"{config.domain}-"))
+            name: category(name) for name in ids
+            if (config.domain is None or category(name).startswith(f"{config.domain}-"))
             and (config.pairs is None or folders(name) == config.pairs)
         }  # fmt: skip
         if not mine:

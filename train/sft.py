@@ -67,7 +67,7 @@ def _examined(config: Config, plan: Planned) -> str:
     pool = plan.pool
     rows, sample, pairs = Rows(pool, tokenizer), list[Row](), {}
     for name in (name for stage in plan.stages for name in stage.mixture.order):
-        source = pool.sources[name]
+        source = pool.source(name)
         if seen[source] < 4 and name not in pairs:
             pairs[name], seen[source] = pool.pair(name), seen[source] + 1
             sample += [rows[name, mode, 1.0] for mode in MODES]
