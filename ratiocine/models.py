@@ -119,10 +119,23 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
 
 def shape(model: ModelConfig) -> Shape:
     """A model's dimensions, without its weights."""
+    return Shape.of(_config(model))
+
+
+def skeleton(model: ModelConfig) -> PreTrainedModel:
+    """The model without its weights: every module and every shape, and no memory."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(_config(model))
+
+
+def _config(model: ModelConfig) -> Any:
     from transformers import AutoConfig
 
     folder = locate(model)
-    return Shape.of(_tiny_model().config if folder is None else AutoConfig.from_pretrained(folder))
+    return _tiny_model().config if folder is None else AutoConfig.from_pretrained(folder)
 
 
 def load_model(
@@ -155,13 +168,18 @@ def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     tokenizer.save_pretrained(folder)
 
 
-def add_lora(model: PreTrainedModel, rank: int, *, seed: int) -> Any:
-    """LoRA on every linear layer but the head (alpha = 2·rank); `seed` draws the adapters."""
+def add_lora(model: PreTrainedModel, rank: int, targets: str | list[str], *, seed: int) -> Any:
+    """LoRA (alpha = 2·rank) on the modules that are named in `targets`, or for `all-linear` on every linear layer but the head;
+    `seed` draws the adapters. Raises BadInput where a target is no module of this model."""
     import torch
     from peft import LoraConfig, get_peft_model
 
+    linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)})
+    for target in [] if targets == "all-linear" else [targets] if isinstance(targets, str) else targets:
+        if not any(name == target or name.endswith(f".{target}") for name, _ in model.named_modules()):
+            raise BadInput(f"lora_targets: '{target}' is no module of this model; its linear layers: {', '.join(linear)}")
     torch.manual_seed(seed)
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
 
 
 def resolve_device(device: Device) -> torch.device:

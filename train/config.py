@@ -44,6 +44,7 @@ class Config(Tracked):
     max_grad_norm: PositiveFloat = 1.0
     lora: bool = False
     lora_rank: PositiveInt = 16
+    lora_targets: str | list[str] = "all-linear"
     max_steps: PositiveInt | None = None
     limit: PositiveInt | None = None
     seed: int = 0

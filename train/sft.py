@@ -20,7 +20,7 @@ from ratiocine import cost, models, tracking
 from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, open_run
 from ratiocine.traces import MODES
-from train import doctor
+from train import doctor, memory
 from train.batches import MicroBatches, Row, Rows, collate_weighted
 from train.callbacks import Checkpoints, StepLog, newest
 from train.config import Config, inputs
@@ -42,6 +42,7 @@ def train(config: Config) -> Run | None:
     plan = planned(config)
     if config.doctor:
         print(_examined(config, plan))
+        print(f"memory: {memory.check(config, plan)}")
         return None
     if config.export:
         print(f"{export(Path(config.export), plan.pool, plan.stages)} examples in {config.export}, in training order")
@@ -54,7 +55,8 @@ def train(config: Config) -> Run | None:
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
-    print(_examined(config, plan), flush=True)
+    print(_examined(config, plan))
+    print(f"memory: {memory.check(config, plan)}", flush=True)
     facts = describe(config, plan)
     run.write_json("mixture.json", facts)
     _fit(run, config, plan, facts)
@@ -85,7 +87,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
     model = models.load_model(config.model, config.device, attention="eager" if device.type == "cpu" else "sdpa")
     shape = cost.Shape.of(model.config)
     if config.lora:
-        model = models.add_lora(model, config.lora_rank, seed=config.seed)
+        model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
     pool, batches = plan.pool, plan.batches[: config.max_steps]
     sampler = MicroBatches(batches, pool, config.batch_size, config.micro_batch_size, config.loss_weight)
     rates, folder = schedule(config, plan.stages), run.out / CHECKPOINTS

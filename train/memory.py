@@ -1,0 +1,106 @@
+"""What a run will need, told from the model's shapes before its weights are read: a run that cannot fit ends at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ratiocine import models
+from ratiocine.cost import Shape
+from ratiocine.errors import BadInput
+from train.batches import MicroBatches
+from train.config import Config
+from train.planning import Planned
+
+FLOAT = 4  # bytes of a master weight, of a gradient and of each of Adam's two moments
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes: weights; what training keeps beside them (gradients, Adam's moments); activations of the largest micro-batch.
+    These are an estimate, within some 15 % where it was measured; the others are counts."""
+
+    weights: int
+    state: int
+    activations: int
+    rows: int
+    length: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.state + self.activations
+
+    def __str__(self) -> str:
+        gb = [n / 2**30 for n in (self.total, self.weights, self.state, self.activations)]
+        return (
+            f"about {gb[0]:.3g} GB: {gb[1]:.3g} of weights, {gb[2]:.3g} of gradients and moments, {gb[3]:.3g} of activations "
+            f"({self.rows} rows of {self.length} tokens)"
+        )
+
+
+def needed(config: Config, plan: Planned) -> Need:
+    """What the run needs. Raises BadInput where adapters are to be added to modules that are not there."""
+    model: Any = models.skeleton(config.model)
+    shape = Shape.of(model.config)
+    weights = sum(weight.numel() for weight in model.parameters())
+    trained = weights
+    if config.lora:
+        model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
+        trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    longest = MicroBatches(
+        plan.batches[: config.max_steps], plan.pool, config.batch_size, config.micro_batch_size, config.loss_weight
+    ).longest()
+    rows, length = len(longest), max(plan.pool.length(*example[:2]) for example in longest)
+    supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
+    eager = models.resolve_device(config.device).type == "cpu"
+    return Need(FLOAT * weights, 3 * FLOAT * trained, activations(shape, rows, length, supervised, eager=eager), rows, length)
+
+
+def activations(shape: Shape, rows: int, length: int, supervised: int, *, eager: bool) -> int:
+    """Bytes that backward needs of forward, in float32: of every token what each layer keeps (inputs of norms and projections,
+    queries, keys, values, both sides of the gate), where attention is `eager` its scores too, and of each supervised token
+    logits, their gradient and their log-probabilities."""
+    heads = shape.head * (2 * shape.heads + 2 * shape.kv_heads)
+    token = shape.layers * (6 * shape.width + heads + (4 if shape.gated else 2) * shape.ff)
+    scores = shape.layers * 2 * shape.heads * length**2 if eager else 0
+    return FLOAT * (rows * (length * token + scores) + 3 * supervised * shape.vocab)
+
+
+def there(device: torch.device) -> int | None:
+    """Bytes free on a device; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")))
+        group = Path("/sys/fs/cgroup")  # a container may be given less than the machine has
+        most = (group / "memory.max").read_text().strip()
+        if most != "max":
+            free.append(int(most) - int((group / "memory.current").read_text()))
+    except (OSError, StopIteration, ValueError):
+        pass
+    return min(free, default=None)
+
+
+def check(config: Config, plan: Planned) -> Need:
+    """What the run needs. Raises BadInput, with what to do, where there is not that much."""
+    need, device = needed(config, plan), models.resolve_device(config.device)
+    free = there(device)
+    if free is None or need.total <= free:
+        return need
+    advice = []
+    if need.weights + need.state > free and not config.lora:
+        advice.append("lora=true trains adapters alone")
+    if need.weights > free:
+        advice.append("a smaller model")
+    if need.activations > free - need.weights - need.state:
+        advice += [f"micro_batch_size below {config.micro_batch_size}"] if need.rows > 1 else []
+        advice += [f"max_length below {need.length}"]
+    raise BadInput(
+        f"model={config.model.name} will not fit: it needs {need}, and {free / 2**30:.3g} GB are free; "
+        f"try {', or '.join(advice)}"
+    )
