@@ -49,6 +49,7 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     import torch
 
     from ratiocine import models
+    from ratiocine.rendering import Rendering
     from ratiocine.runs import Run
     from ratiocine.tracking import Nothing
     from train.batches import MicroBatches, Rows, collate_weighted
@@ -68,7 +69,7 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     arguments = settings(run, config, len(batches), sampler.per_batch, cpu, models.computes_in("auto", cpu))
     trainer = RatioTrainer(
         model=models.load_model(config.model, "cpu", attention="eager"), args=arguments, data_collator=collate_weighted,
-        train_dataset=Rows(pool, models.load_tokenizer(config.model)), callbacks=[log], sampler=sampler, log=log,  # type: ignore[arg-type]
+        train_dataset=Rows(pool, Rendering(models.load_tokenizer(config.model))), callbacks=[log], sampler=sampler, log=log,  # type: ignore[arg-type]
         rate=lambda step: 1e-5,
     )  # fmt: skip
     started = time.perf_counter()

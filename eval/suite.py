@@ -15,6 +15,7 @@ from ratiocine import cost
 from ratiocine.engines.start import start
 from ratiocine.evaluate import answered, scores
 from ratiocine.progress import progress
+from ratiocine.rendering import asked_to_think
 from ratiocine.runs import Run, check_finished, open_run
 from ratiocine.traces import TraceStore
 
@@ -26,6 +27,8 @@ WARN = 0.05  # share of truncated completions from which a budget is called too 
 
 def evaluate(config: Config) -> Run:
     """Answer and grade every problem of the benchmarks; what a killed run had answered is not asked again."""
+    if config.thinking is None and config.model.path:
+        config = config.model_copy(update={"thinking": asked_to_think(Path(config.model.path))})
     run = open_run("eval", config.model_dump(), inputs(config))
     if run.finished:
         print(f"{run.out} is finished")

@@ -7,7 +7,9 @@ once into a folder in the user's cache. Dequantised it is not the hub's weights.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
 from ratiocine.prompts import CHATML, TEMPLATES, end_of_turn
+from ratiocine.rendering import FILE, check_template
 from ratiocine.runs import check_finished, hash_path
 
 if TYPE_CHECKING:
@@ -114,6 +117,8 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
             f"model={model.name} has no chat template; give model.chat_template=plain (question and answer as plain text, "
             "for base models) or model.chat_template=chatml (where <|im_end|> is a token of its own)"
         )
+    if folder is not None:
+        check_template(folder, tokenizer)
     return tokenizer
 
 
@@ -156,8 +161,11 @@ def load_model(
     return loaded.to(where)
 
 
-def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """A plain Hugging Face folder that stops where the chat template ends a turn, loadable with nothing of ours."""
+def save_student(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, rendered: Mapping[str, Any] | None
+) -> None:  # fmt: skip
+    """A plain Hugging Face folder that stops where the chat template ends a turn, loadable with nothing of ours. `rendered` is
+    kept beside it: how it was taught."""
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     model.config.use_cache = True
@@ -166,6 +174,8 @@ def save_student(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     model.generation_config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stop
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if rendered is not None:
+        (folder / FILE).write_text(json.dumps(rendered, indent=2) + "\n", encoding="utf-8")
 
 
 def add_lora(model: PreTrainedModel, rank: int, targets: str | list[str], *, seed: int) -> Any:

@@ -26,6 +26,7 @@ def student_folder(student: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("student") / "model"
     shutil.copytree(student / "model", folder)
     (folder / "chat_template.jinja").write_text(TEMPLATE)
+    (folder / "rendering.json").unlink()  # with another template it is a model like any other
     return folder
 
 

@@ -148,7 +148,8 @@ def test_the_loss_of_an_example_may_count_once(pairs: Path, tmp_path: Path) -> N
     import torch
 
     from ratiocine.models import ModelConfig, load_model, load_tokenizer
-    from train.batches import collate, tokenize
+    from ratiocine.rendering import Rendering
+    from train.batches import collate, row_of
     from train.mixture import mix
 
     tiny = ModelConfig(name="tiny", kind="tiny")
@@ -159,7 +160,9 @@ def test_the_loss_of_an_example_may_count_once(pairs: Path, tmp_path: Path) -> N
         load_model(tiny, "cpu"),
     )
     with torch.no_grad():
-        each = [model(**collate([tokenize(tokenizer, by_id[i])[mixture.mode(i)]])).loss.item() for i in mixture.order[:16]]
+        each = [
+            model(**collate([row_of(Rendering(tokenizer), by_id[i], mixture.mode(i))])).loss.item() for i in mixture.order[:16]
+        ]
     words = ("ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=16", "max_steps=1", "loss_weight=example")
     done("train", *words, "micro_batch_size=3", f"out={tmp_path / 'run'}")
     assert metrics(tmp_path / "run")[0]["loss"] == pytest.approx(sum(each) / 16, abs=1e-4)

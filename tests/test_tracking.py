@@ -10,8 +10,9 @@ import torch
 from conftest import command, done
 
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
+from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES, read_pairs
-from train.batches import collate, tokenize
+from train.batches import collate, row_of
 
 RUN = ("ratio=0.5", "model=tiny", "batch_size=8", "epochs=2", "save_steps=3", "held_out=8")
 KEYS = {
@@ -99,7 +100,7 @@ def loss(model: Path, pairs: Path, names: list[str], mode: str) -> float:
     by_id = {pair.id: pair for pair in read_pairs(pairs / "pairs.parquet")}
     total = n = 0
     for name in names:
-        row = tokenize(tokenizer, by_id[name])[mode]
+        row = row_of(Rendering(tokenizer), by_id[name], mode)
         with torch.no_grad():
             total += student(**collate([row])).loss.item() * len(row.completion)
         n += len(row.completion)

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
-from ratiocine.traces import Pair, read_pairs
+from ratiocine.rendering import Rendering
+from ratiocine.traces import MODES, Pair, read_pairs
 from train import doctor
-from train.batches import IGNORED, MicroBatches, Row, collate, collate_weighted, least_padding, tokenize
+from train.batches import IGNORED, MicroBatches, Row, collate, collate_weighted, least_padding, row_of
 from train.config import Config
 from train.mixture import mix
 from train.pool import Pool, fitting
@@ -119,7 +120,7 @@ def test_the_first_loss_is_that_of_plain_transformers(pairs: Path, reference_los
     by_id = {pair.id: pair for pair in read_pairs(pairs / "pairs.parquet")}
     mixture = mix({i: p.category for i, p in by_id.items()}, 0.5, 0)
     tokenizer, model = load_tokenizer(TINY), load_model(TINY, "cpu")
-    rows = [tokenize(tokenizer, by_id[i])[mixture.mode(i)] for i in mixture.order[:16]]
+    rows = [row_of(Rendering(tokenizer), by_id[i], mixture.mode(i)) for i in mixture.order[:16]]
     with torch.no_grad():
         assert model(**collate(rows)).loss.item() == pytest.approx(reference_losses[0], abs=1e-4)
 
@@ -227,17 +228,17 @@ PAIR = Pair("p", "Add 2 and 2.", "<think>\n2 + 2 = 4\n</think>\n\n\\boxed{4}", "
 
 
 def examine(tokenizer, rows: list[Row]) -> None:
-    doctor.examine(tokenizer, rows, {"p": PAIR})
+    doctor.examine(Rendering(tokenizer), rows, {"p": PAIR})
 
 
 def test_the_doctor_passes_what_is_right() -> None:
     tokenizer = load_tokenizer(TINY)
-    examine(tokenizer, list(tokenize(tokenizer, PAIR).values()))
+    examine(tokenizer, [row_of(Rendering(tokenizer), PAIR, mode) for mode in MODES])
 
 
 def test_the_doctor_finds_each_fault() -> None:
     tokenizer = load_tokenizer(TINY)
-    row = tokenize(tokenizer, PAIR)["reasoning"]
+    row = row_of(Rendering(tokenizer), PAIR, "reasoning")
 
     def completion(text: str) -> tuple[int, ...]:
         return (*tokenizer(text)["input_ids"], 1)
@@ -258,7 +259,7 @@ def test_the_doctor_refuses_a_template_that_rewrites_the_prompt() -> None:
     tokenizer = load_tokenizer(TINY)
     tokenizer.chat_template = tokenizer.chat_template.replace("message['content']", "message['content'] | upper")
     with pytest.raises(BadInput, match="changes the prompt"):
-        examine(tokenizer, [tokenize(tokenizer, PAIR)["ift"]])
+        examine(tokenizer, [row_of(Rendering(tokenizer), PAIR, "ift")])
 
 
 def test_doctor_true_shows_a_row_and_trains_nothing(pairs: Path, tmp_path: Path) -> None:

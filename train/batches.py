@@ -8,14 +8,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from ratiocine.errors import BadInput
-from ratiocine.prompts import completion_ids, prompt_ids
-from ratiocine.traces import MODES, Mode, Pair
+from ratiocine.rendering import Rendering
+from ratiocine.traces import Mode, Pair
 from train.pool import Pool
 from train.scenario import Example
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label that cross-entropy skips
 Weighted = tuple[str, Mode, float]  # an example, and what each of its supervised tokens counts for in the loss of its step
@@ -35,10 +34,10 @@ class Row:
         return len(self.prompt) + len(self.completion)
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> dict[Mode, Row]:
-    """Both sides of a pair."""
-    prompt = tuple(prompt_ids(tokenizer, pair.prompt))
-    return {mode: Row(pair.id, mode, prompt, tuple(completion_ids(tokenizer, pair.side(mode)))) for mode in MODES}
+def row_of(rendering: Rendering, pair: Pair, mode: Mode, weight: float = 1.0) -> Row:
+    """One side of a pair."""
+    prompt, completion = rendering.prompt(pair.prompt, mode), rendering.completion(pair.side(mode), mode)
+    return Row(pair.id, mode, tuple(prompt), tuple(completion), weight)
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,14 @@ class Rows:
     """The data set that a data loader asks for weighted examples; texts are read and tokenized when they are wanted."""
 
     pool: Pool
-    tokenizer: PreTrainedTokenizerBase
+    rendering: Rendering
 
     def __len__(self) -> int:
         return len(self.pool.index)
 
     def __getitem__(self, wanted: Weighted) -> Row:
         name, mode, weight = wanted
-        pair = self.pool.pair(name)
-        prompt, completion = prompt_ids(self.tokenizer, pair.prompt), completion_ids(self.tokenizer, pair.side(mode))
-        row = Row(name, mode, tuple(prompt), tuple(completion), weight)
+        row = row_of(self.rendering, self.pool.pair(name), mode, weight)
         if len(row) != self.pool.length(name, mode):
             raise BadInput(
                 f"pairs={self.pool.folder(name)}: pair '{name}' has {len(row)} tokens as {mode}, and is stored as of "

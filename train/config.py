@@ -17,6 +17,7 @@ from pydantic import (
 from ratiocine import models
 from ratiocine.errors import BadInput
 from ratiocine.models import Device, Dtype, ModelConfig
+from ratiocine.rendering import Form
 from ratiocine.runs import hash_path
 from ratiocine.tracking import Tracked
 from train.pool import pairs_file
@@ -32,6 +33,7 @@ class Config(Tracked):
     pairs: list[str] | None
     match: Match = "examples"
     loss_weight: Literal["token", "example"] = "token"
+    rendering: Form | Literal["auto"] = "auto"
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 32
     micro_batch_size: PositiveInt = 4

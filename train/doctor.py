@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ratiocine.errors import BadInput
-from ratiocine.prompts import end_of_turn, split
+from ratiocine.prompts import SWITCH, end_of_turn, split
+from ratiocine.rendering import Rendering
 from ratiocine.traces import Pair
 from train.batches import IGNORED, Row, collate
 
@@ -18,18 +19,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def examine(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], pairs: Mapping[str, Pair]) -> None:
+def examine(rendering: Rendering, rows: Sequence[Row], pairs: Mapping[str, Pair]) -> None:
     """Check a batch of rows; raises BadInput that names the pair and what is wrong with it."""
     batch = collate(rows)
-    stop = end_of_turn(tokenizer)
+    stop = end_of_turn(rendering.tokenizer)
     for row, ids, labels in zip(rows, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
-        if fault := _fault(tokenizer, pairs[row.id], row, ids, labels, stop):
+        if fault := _fault(rendering, pairs[row.id], row, ids, labels, stop):
             raise BadInput(f"doctor: pair '{row.id}' as {row.mode}: {fault}")
 
 
-def _fault(
-    tokenizer: PreTrainedTokenizerBase, pair: Pair, row: Row, ids: list[int], labels: list[int], stop: int
-) -> str | None:
+def _fault(rendering: Rendering, pair: Pair, row: Row, ids: list[int], labels: list[int], stop: int) -> str | None:
+    tokenizer = rendering.tokenizer
     supervised = [token for token in labels if token != IGNORED]
     if not supervised or supervised[-1] != stop:
         return f"the end-of-turn token {tokenizer.decode([stop])!r} is not in the supervised tokens"
@@ -40,7 +40,9 @@ def _fault(
     if not wanted.closed or not wanted.answer or wanted.answer not in text:
         return "the answer is not whole in the supervised tokens"
     messages = [{"role": "user", "content": pair.prompt}]
-    generation = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    thinking = rendering.thinking(row.mode)
+    switch = {} if thinking is None else {SWITCH: thinking}
+    generation = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, **switch)["input_ids"]
     start = labels.index(supervised[0])
     if ids[:start] != list(generation):
         return "the training prompt is not the generation prompt, token for token"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ratiocine.prompts import SWITCH
+from ratiocine.rendering import Rendering
 from ratiocine.runs import check_writable
 from train.pool import Pool
 from train.scenario import Stage
@@ -19,7 +21,7 @@ LLAMA_FACTORY = {
 }  # fmt: skip
 
 
-def export(folder: Path, pool: Pool, stages: Sequence[Stage]) -> int:
+def export(folder: Path, pool: Pool, stages: Sequence[Stage], rendering: Rendering) -> int:
     """Write `messages.jsonl` (Axolotl's `chat_template` type, LLaMA-Factory by the `dataset_info.json` beside it) and
     `prompt_completion.jsonl` (TRL, which then takes the loss on completions only). Returns the number of rows."""
     check_writable(folder)
@@ -31,8 +33,10 @@ def export(folder: Path, pool: Pool, stages: Sequence[Stage]) -> int:
             for name, mode in (example for batch in stage.batches for example in batch):
                 pair = pool.pair(name)
                 prompt = [{"role": "user", "content": pair.prompt}]
-                completion = [{"role": "assistant", "content": pair.side(mode)}]
+                completion = [{"role": "assistant", "content": rendering.message(pair.side(mode), mode)}]
                 about: dict[str, Any] = {"id": name, "format": mode, "stage": number}
+                if (thinking := rendering.thinking(mode)) is not None:
+                    about["chat_template_kwargs"] = {SWITCH: thinking}
                 messages.write(json.dumps({"messages": prompt + completion, **about}, ensure_ascii=False) + "\n")
                 pairs.write(json.dumps({"prompt": prompt, "completion": completion, **about}, ensure_ascii=False) + "\n")
                 n += 1

@@ -11,20 +11,18 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
-from ratiocine.prompts import end_of_turn, prompt_ids
+from ratiocine.prompts import end_of_turn
+from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES, Mode
 from ratiocine.tracking import Tracker
 from train.batches import IGNORED, Rows, collate
 from train.callbacks import StepLog
 from train.trainer import RatioTrainer, only_at
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 class HeldOut(TrainerCallback):
@@ -72,9 +70,9 @@ class HeldOut(TrainerCallback):
         return total / n
 
     def _sample(self, model: Any, step: int) -> None:
-        tokenizer = self.rows.tokenizer
+        rendering, mode = self.rows.rendering, MODES[self.share > 0]
         pairs = [self.rows.pool.pair(name) for name in self.samples]
-        answers = generated(model, tokenizer, [pair.prompt for pair in pairs], self.budget)
+        answers = generated(model, rendering, [rendering.prompt(pair.prompt, mode) for pair in pairs], self.budget)
         rows = [
             {"step": step, "id": pair.id, "prompt": pair.prompt, "answer": text, "tokens": n, "reference": pair.reference}
             for pair, (text, n) in zip(pairs, answers, strict=True)
@@ -94,10 +92,10 @@ def best_step(rows: Sequence[dict[str, Any]]) -> int | None:
     return min(taken, key=lambda row: row["held_out"])["step"] if taken else None
 
 
-def generated(model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], budget: int) -> list[tuple[str, int]]:
-    """Greedy answers of at most `budget` tokens, with their lengths."""
+def generated(model: Any, rendering: Rendering, asked: Sequence[list[int]], budget: int) -> list[tuple[str, int]]:
+    """Greedy answers of at most `budget` tokens to these prompts, with their lengths."""
+    tokenizer = rendering.tokenizer
     stop = end_of_turn(tokenizer)
-    asked = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     width = max(map(len, asked))
     ids = torch.tensor([[stop] * (width - len(row)) + row for row in asked], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in asked], device=model.device)

@@ -16,6 +16,7 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
     from ratiocine import models
     from ratiocine.merging import along, average
     from ratiocine.models import ModelConfig
+    from ratiocine.rendering import recorded
 
     if len(folders) < 2:
         raise BadInput(f"a merge takes two models or more, not {len(folders)}")
@@ -31,7 +32,7 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
         folder = Path(temporary) / "model"
-        models.save_student(loaded[0], models.load_tokenizer(configs[0]), folder)
+        models.save_student(loaded[0], models.load_tokenizer(configs[0]), folder, recorded(Path(folders[0])))
         parents = {folder: models.fingerprint(config) for folder, config in zip(folders, configs, strict=True)}
         (folder / "merged.json").write_text(json.dumps({"schema_version": 1, "alpha": alpha, "parents": parents}, indent=2))
         folder.rename(out)

@@ -11,6 +11,7 @@ from typing import Any
 from ratiocine import cost, models
 from ratiocine.errors import BadInput
 from ratiocine.problems import digest
+from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES
 from train.config import Config
 from train.pool import Pool, fitting, read_pool
@@ -19,9 +20,11 @@ from train.scenario import Example, Stage, examples_hash, formats, plan
 
 @dataclass(frozen=True)
 class Planned:
-    """The pairs, the stages that they are taught in, the ids that are held out, and how many pairs were too long."""
+    """The pairs, how they are rendered, the stages that they are taught in, the ids that are held out, and how many pairs were
+    too long."""
 
     pool: Pool
+    rendering: Rendering
     stages: list[Stage]
     held_out: list[str]
     dropped: Mapping[str, int]
@@ -34,6 +37,8 @@ class Planned:
 def planned(config: Config) -> Planned:
     tokenizer, shape = models.load_tokenizer(config.model), models.shape(config.model)
     pool = read_pool(config.folders(), tokenizer, seed=config.seed, limit=config.limit)
+    rendering = Rendering(tokenizer, config.rendering)
+    pool.more.update({mode: rendering.more(mode) for mode in MODES})
     ids, dropped = fitting(pool, config.max_length)
     if not ids:
         raise BadInput(f"no pair fits max_length={config.max_length}")
@@ -47,7 +52,7 @@ def planned(config: Config) -> Planned:
         config.scenario, ids, pool.category, pool.folder, price, ratio=config.ratio, match=config.match,
         epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
     )  # fmt: skip
-    return Planned(pool, stages, held, dropped)
+    return Planned(pool, rendering, stages, held, dropped)
 
 
 def hold_out(ids: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:
@@ -63,13 +68,15 @@ def describe(config: Config, plan: Planned) -> dict[str, Any]:
     pool, stages = plan.pool, plan.stages
     ids = formats(stages)
     places = {mode: [pool.index[name] for name in ids[mode]] for mode in MODES}
-    supervised = {mode: sum(map(pool.sides[mode].__getitem__, places[mode])) for mode in MODES}
-    prompts = sum(pool.prompts[place] for mode in MODES for place in places[mode])
+    supervised = {
+        mode: sum(map(pool.sides[mode].__getitem__, places[mode])) + pool.more[mode][1] * len(places[mode]) for mode in MODES
+    }
+    prompts = sum(pool.prompts[place] + pool.more[mode][0] for mode in MODES for place in places[mode])
     counts = {mode: Counter(map(pool.categories.__getitem__, set(places[mode]))) for mode in MODES}
     order = [name for batch in plan.batches for name, _ in batch]
     return {
         "schema_version": 2, "ratio": config.ratio, "scenario": config.scenario.name, "seed": config.seed,
-        "match": config.match, "loss_weight": config.loss_weight, "n": len(set(order)),
+        "rendering": plan.rendering.form, "match": config.match, "loss_weight": config.loss_weight, "n": len(set(order)),
         "n_reasoning": sum(counts["reasoning"].values()), "examples": len(order), "examples_hash": examples_hash(stages),
         "stages": [
             {

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Pool:
     """Pairs of one or more sets. `index` gives the place of each id in the columns: categories, sources, rendered lengths of
-    the prompt and of both sides, the set it is in and its row there."""
+    the prompt and of both sides in plain form, the set it is in and its row there. `more` is what prompts and completions have
+    beyond the plain form, by format."""
 
     folders: Sequence[str]
     index: dict[str, int] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Pool:
     sets: array[int] = field(default_factory=lambda: array("i"))
     rows: array[int] = field(default_factory=lambda: array("i"))
     tables: list[Any] = field(default_factory=list)
+    more: dict[Mode, tuple[int, int]] = field(default_factory=lambda: dict.fromkeys(MODES, (0, 0)))
 
     def add(
         self, number: int, rows: Sequence[int], columns: Mapping[str, Sequence[str]], counts: Mapping[str, Sequence[int]]
@@ -52,10 +54,10 @@ class Pool:
     def length(self, name: str, mode: Mode) -> int:
         """Tokens of a pair in one format, prompt included."""
         place = self.index[name]
-        return self.prompts[place] + self.sides[mode][place]
+        return self.prompts[place] + self.sides[mode][place] + sum(self.more[mode])
 
     def supervised(self, name: str, mode: Mode) -> int:
-        return self.sides[mode][self.index[name]]
+        return self.sides[mode][self.index[name]] + self.more[mode][1]
 
     def category(self, name: str) -> str:
         return self.categories[self.index[name]]
@@ -122,7 +124,7 @@ def fitting(pool: Pool, max_length: int) -> tuple[list[str], dict[str, int]]:
     """The ids of which *both* sides fit, so that every ratio has the same problems, and how many sides did not, by format.
     Nothing is ever cut short."""
     over = {
-        mode: array("b", (a + b > max_length for a, b in zip(pool.prompts, side, strict=True)))
+        mode: array("b", (a + b + sum(pool.more[mode]) > max_length for a, b in zip(pool.prompts, side, strict=True)))
         for mode, side in pool.sides.items()
     }
     kept = [name for name, *long in zip(pool.index, *over.values(), strict=True) if not any(long)]

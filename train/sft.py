@@ -45,7 +45,8 @@ def train(config: Config) -> Run | None:
         print(f"memory: {memory.check(config, plan)}")
         return None
     if config.export:
-        print(f"{export(Path(config.export), plan.pool, plan.stages)} examples in {config.export}, in training order")
+        n = export(Path(config.export), plan.pool, plan.stages, plan.rendering)
+        print(f"{n} examples in {config.export}, in training order")
         return None
     run = open_run("train", config.model_dump(), inputs(config), allow_change=config.allow_change)
     if run.finished:
@@ -65,30 +66,29 @@ def train(config: Config) -> Run | None:
 
 def _examined(config: Config, plan: Planned) -> str:
     """Run the doctor over four pairs of every source; returns what it says when all is well."""
-    tokenizer, seen = models.load_tokenizer(config.model), Counter[str]()
-    pool = plan.pool
-    rows, sample, pairs = Rows(pool, tokenizer), list[Row](), {}
+    pool, seen = plan.pool, Counter[str]()
+    rows, sample, pairs = Rows(pool, plan.rendering), list[Row](), {}
     for name in (name for stage in plan.stages for name in stage.mixture.order):
         source = pool.source(name)
         if seen[source] < 4 and name not in pairs:
             pairs[name], seen[source] = pool.pair(name), seen[source] + 1
             sample += [rows[name, mode, 1.0] for mode in MODES]
-    doctor.examine(tokenizer, sample, pairs)
+    doctor.examine(plan.rendering, sample, pairs)
     first = next(row for row in sample if row.mode == "reasoning")
     return (
         f"doctor: {len(sample)} rows are trained as they will be generated; one of them, "
-        f"supervised between ⟦ ⟧:\n{doctor.show(tokenizer, first)}"
+        f"supervised between ⟦ ⟧:\n{doctor.show(plan.rendering.tokenizer, first)}"
     )
 
 
 def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> None:
-    tokenizer, device = models.load_tokenizer(config.model), models.resolve_device(config.device)
+    device = models.resolve_device(config.device)
     # On a CPU eager attention is faster than sdpa at these lengths, forward and backward.
     model = models.load_model(config.model, config.device, attention="eager" if device.type == "cpu" else "sdpa")
     shape = cost.Shape.of(model.config)
     if config.lora:
         model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
-    pool, batches = plan.pool, plan.batches[: config.max_steps]
+    pool, batches, rows = plan.pool, plan.batches[: config.max_steps], Rows(plan.pool, plan.rendering)
     sampler = MicroBatches(batches, pool, config.batch_size, config.micro_batch_size, config.loss_weight)
     rates, folder = schedule(config, plan.stages), run.out / CHECKPOINTS
     dtype = _computes_in(folder, config, device)
@@ -102,13 +102,13 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
         log = StepLog(run.out / "metrics.jsonl", bar, batches, flops, peak=peak, tracker=tracker, done=done)
         share = len(facts["ids"]["reasoning"]) / facts["examples"]
         held_out = HeldOut(
-            plan.held_out, Rows(pool, tokenizer), share, log, tracker, every=config.save_steps, size=config.micro_batch_size,
+            plan.held_out, rows, share, log, tracker, every=config.save_steps, size=config.micro_batch_size,
             samples=config.samples, budget=config.sample_budget, path=run.out / "samples.jsonl", done=done,
         )  # fmt: skip
         checkpoints = Checkpoints(folder, config.keep, lambda: best_step(log.rows) if config.student == "best" else None)
         trainer = RatioTrainer(
             model=model, args=args, data_collator=collate_weighted,
-            train_dataset=Rows(pool, tokenizer),  # type: ignore[arg-type]
+            train_dataset=rows,  # type: ignore[arg-type]
             callbacks=[held_out, log, checkpoints], sampler=sampler, log=log,
             rate=lambda step: rates[min(step, len(rates) - 1)],
         )  # fmt: skip
@@ -129,12 +129,14 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
         with run.writing("samples.jsonl") as path:
             shutil.copyfile(held_out.path, path)
     with run.writing("model") as path:
-        models.save_student(trainer.accelerator.unwrap_model(trainer.model), tokenizer, path)
+        taught = [mode for mode in MODES if facts["ids"][mode]]
+        student = trainer.accelerator.unwrap_model(trainer.model)
+        models.save_student(student, plan.rendering.tokenizer, path, plan.rendering.record(taught))
     tracker.finish()
     end = log.rows[-1]
     run.finish(
         lr=max(rates), steps=len(batches), student_step=chosen, tokens=end["tokens"], train_flops=end["flops_paper"],
-        train_flops_exact=end["flops"], seconds=round(log.seconds, 1), device=str(device),
+        rendering=plan.rendering.form, train_flops_exact=end["flops"], seconds=round(log.seconds, 1), device=str(device),
         precision=str(dtype).removeprefix("torch."), final_loss=end["loss"],
         held_out_loss=log.rows[chosen - 1].get("held_out"), examples_hash=facts["examples_hash"],
     )  # fmt: skip
