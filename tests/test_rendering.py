@@ -1,6 +1,7 @@
 """What is written for both formats in each template family, token for token, and that a student is asked as it was taught."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -149,8 +150,9 @@ def test_another_template_than_the_students_is_refused(pairs: Path, tmp_path: Pa
     refused = command("eval", *words, "model.chat_template=plain", f"out={tmp_path / 'other'}")
     assert refused.returncode == 2
     assert "was taught under another chat template" in refused.stderr
-    (student / "chat_template.jinja").write_text("Be brief. " + CHATML)
-    refused = command("train", "ratio=0.5", f"model={student}", "lr=1e-4", f"pairs={pairs}", f"out={tmp_path / 'next'}")
+    copy = shutil.copytree(student, tmp_path / "copy")
+    (copy / "chat_template.jinja").write_text("Be brief. " + CHATML)
+    refused = command("train", "ratio=0.5", f"model={copy}", "lr=1e-4", f"pairs={pairs}", f"out={tmp_path / 'next'}")
     assert refused.returncode == 2
     assert "remove its rendering.json" in refused.stderr
 
