@@ -1,18 +1,20 @@
 """python -m distill teacher=oracle data=demo"""
 
 from distill.config import Config
-from ratiocine import cli
+from ratiocine import cli, publish
+
+PUBLISHED = ("README.md", "pairs.parquet", "lengths.svg", "manifest.json")
 
 
 def run(config: Config) -> None:
-    from distill import hub
     from distill.pairs import distill
 
-    if config.push_to_hub is not None:
-        hub.check(config.push_to_hub)
+    name = config.push_to_hub
+    if name is not None:
+        publish.check(name)
     made = distill(config)
-    if config.push_to_hub is not None:
-        hub.push(made, config.push_to_hub)
+    if name is not None:
+        publish.push(name, "dataset", {file: made.out / file for file in PUBLISHED}, f"Pairs {made.hash}", made.out)
 
 
 if __name__ == "__main__":

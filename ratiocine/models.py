@@ -49,6 +49,7 @@ class ModelConfig(BaseModel):
     revision: str | None = None
     chat_template: Literal["own", "chatml", "plain"] = "own"
     lr: PeakRates | None = None
+    licence: str | None = None
 
 
 def locate(model: ModelConfig) -> Path | None:

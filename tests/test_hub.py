@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
+from conftest import ROOT, command, done
 
 from ratiocine import cli
 from ratiocine.grading import grade
@@ -158,3 +158,33 @@ def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
     assert set(sent) == {"README.md", "pairs.parquet", "lengths.svg", "manifest.json"}
     assert sent["pairs.parquet"] == (tmp_path / "run" / "pairs.parquet").read_bytes()
     assert not any(b"hf_secret" in file.read_bytes() for file in (tmp_path / "run").iterdir())
+
+
+def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Path) -> None:
+    run, scored = tmp_path / "run", tmp_path / "scored"
+    done("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", "held_out=4", f"out={run}")
+    done("eval", f"model={run / 'model'}", "benchmarks=[demo]", "limit=1", "budget=4", f"out={scored}")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1"}
+    words = ["train.card", str(run), "--scores", str(scored), "--push-to-hub", "me/student"]
+    made = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **hub}, capture_output=True, text=True)
+    server.shutdown()
+    assert made.returncode == 0, made.stderr
+    lines = [json.loads(line) for line in Hub.got["/api/models/me/student/commit/main"].splitlines()]
+    sent = {line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"}
+    assert set(sent) >= {"model.safetensors", "config.json", "rendering.json", "README.md", "mixture.json", "manifest.json"}
+    card, manifest = sent["README.md"].decode(), json.loads((run / "manifest.json").read_text())
+    assert card in made.stdout
+    assert "# tiny, taught at reasoning ratio 0.5" in card
+    assert f"| held-out loss | {manifest['held_out_loss']:.4f}, at step 2 |" in card
+    assert f"| {pairs.name} | demo | oracle |" in card
+    assert manifest["examples_hash"][:16] in card
+    scores = json.loads((scored / "scores.json").read_text())
+    for name, row in scores["categories"].items():
+        assert f"| scored | {name} | {row['n']} | {row['accuracy']:.1%} |" in card
+    assert (run / "README.md").read_text() == card.partition("\n## Scores")[0]
+    refused = command("train.card", str(run), "--scores", str(pairs))
+    assert (refused.returncode, "holds the scores of another model" in refused.stderr) == (2, True)
+    nobody = command("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", "push_to_hub=me/x", f"out={tmp_path / 'x'}")
+    assert (nobody.returncode, "HF_TOKEN should hold a token" in nobody.stderr) == (2, True)

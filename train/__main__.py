@@ -1,6 +1,6 @@
 """python -m train +ratio=0.5 model=qwen2.5-1.5b pairs=runs/distill/ab12"""
 
-from ratiocine import cli, tracking
+from ratiocine import cli, publish, tracking
 from train.config import Config, inputs
 
 
@@ -9,9 +9,15 @@ def run(config: Config) -> None:
     config.peak_rate(config.ratio or 0)
     tracking.check(config)
     inputs(config)
+    name = config.push_to_hub
+    if name is not None:
+        publish.check(name)
+    from train import card
     from train.sft import train
 
-    train(config)
+    run = train(config)
+    if name is not None and run is not None:
+        publish.push(name, "model", card.files(run.out, card.read(run.out, [])), f"Student {run.hash}", run.out)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class Config(Tracked):
     device: Device = "auto"
     threads: PositiveInt | None = None
     out: str | None = None
+    push_to_hub: str | None = None
 
     @field_validator("ratio", mode="before")
     @classmethod

@@ -20,7 +20,7 @@ from ratiocine import cost, models, tracking
 from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, open_run
 from ratiocine.traces import MODES
-from train import doctor, memory
+from train import card, doctor, memory
 from train.batches import MicroBatches, Row, Rows, collate_weighted
 from train.callbacks import Checkpoints, StepLog, newest
 from train.config import Config, inputs
@@ -134,12 +134,15 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
         models.save_student(student, plan.rendering.tokenizer, path, plan.rendering.record(taught))
     tracker.finish()
     end = log.rows[-1]
-    run.finish(
+    about = dict(
         lr=max(rates), steps=len(batches), student_step=chosen, tokens=end["tokens"], train_flops=end["flops_paper"],
         rendering=plan.rendering.form, train_flops_exact=end["flops"], seconds=round(log.seconds, 1), device=str(device),
         precision=str(dtype).removeprefix("torch."), final_loss=end["loss"],
         held_out_loss=log.rows[chosen - 1].get("held_out"), examples_hash=facts["examples_hash"],
     )  # fmt: skip
+    with run.writing("README.md") as path:
+        path.write_text(card.text(config.model_dump(), about, facts), encoding="utf-8")
+    run.finish(**about)
     shutil.rmtree(folder, ignore_errors=True)
     print(f"trained {len(batches)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
 
