@@ -30,8 +30,8 @@ def text(
     config: Mapping[str, Any], manifest: Mapping[str, Any], mixture: Mapping[str, Any],
     scores: Mapping[str, Mapping[str, Any]] = {},
 ) -> str:  # fmt: skip
-    """The card in the form that the hub shows: what was taught to what, from which data under which licence, and how well it then
-    did, each number with its interval."""
+    """The card in the form that the hub shows: what was taught to what, from which data under which licence, and how well it
+    then did, each number with its interval."""
     model, sets = config["model"], [_pairs(folder) for folder in _folders(config)]
     base = model["path"] or model["name"]
     head: dict[str, Any] = {"tags": ["reasoning", "sft", "ratiocine"], "pipeline_tag": "text-generation"}

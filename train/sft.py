@@ -134,12 +134,13 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
         models.save_student(student, plan.rendering.tokenizer, path, plan.rendering.record(taught))
     tracker.finish()
     end = log.rows[-1]
-    about = dict(
-        lr=max(rates), steps=len(batches), student_step=chosen, tokens=end["tokens"], train_flops=end["flops_paper"],
-        rendering=plan.rendering.form, train_flops_exact=end["flops"], seconds=round(log.seconds, 1), device=str(device),
-        precision=str(dtype).removeprefix("torch."), final_loss=end["loss"],
-        held_out_loss=log.rows[chosen - 1].get("held_out"), examples_hash=facts["examples_hash"],
-    )  # fmt: skip
+    about = {
+        "lr": max(rates), "steps": len(batches), "student_step": chosen, "tokens": end["tokens"],
+        "train_flops": end["flops_paper"], "train_flops_exact": end["flops"], "seconds": round(log.seconds, 1),
+        "device": str(device), "precision": str(dtype).removeprefix("torch."), "rendering": plan.rendering.form,
+        "final_loss": end["loss"], "held_out_loss": log.rows[chosen - 1].get("held_out"),
+        "examples_hash": facts["examples_hash"],
+    }  # fmt: skip
     with run.writing("README.md") as path:
         path.write_text(card.text(config.model_dump(), about, facts), encoding="utf-8")
     run.finish(**about)
