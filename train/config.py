@@ -38,6 +38,7 @@ class Config(Tracked):
     batch_size: PositiveInt = 32
     micro_batch_size: PositiveInt = 4
     max_length: PositiveInt = 4096
+    gradient_checkpointing: bool = False
     lr: PositiveFloat | None = None
     lr_policy: Literal["per_format", "matched"] = "per_format"
     warmup: NonNegativeFloat = 0.1

@@ -56,17 +56,20 @@ def needed(config: Config, plan: Planned) -> Need:
     rows, length = len(longest), max(plan.pool.length(*example[:2]) for example in longest)
     supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
     eager = models.resolve_device(config.device).type == "cpu"
-    return Need(FLOAT * weights, 3 * FLOAT * trained, activations(shape, rows, length, supervised, eager=eager), rows, length)
+    kept = activations(shape, rows, length, supervised, eager=eager, again=config.gradient_checkpointing)
+    return Need(FLOAT * weights, 3 * FLOAT * trained, kept, rows, length)
 
 
-def activations(shape: Shape, rows: int, length: int, supervised: int, *, eager: bool) -> int:
+def activations(shape: Shape, rows: int, length: int, supervised: int, *, eager: bool, again: bool = False) -> int:
     """Bytes that backward needs of forward, in float32: of every token what each layer keeps (inputs of norms and projections,
     queries, keys, values, both sides of the gate), where attention is `eager` its scores too, and of each supervised token
-    logits, their gradient and their log-probabilities."""
+    logits, their gradient and their log-probabilities. Of layers that are computed `again` only the inputs are kept, and all of
+    one layer at a time."""
     heads = shape.head * (2 * shape.heads + 2 * shape.kv_heads)
-    token = shape.layers * (6 * shape.width + heads + (4 if shape.gated else 2) * shape.ff)
-    scores = shape.layers * 2 * shape.heads * length**2 if eager else 0
-    return FLOAT * (rows * (length * token + scores) + 3 * supervised * shape.vocab)
+    layer = length * (6 * shape.width + heads + (4 if shape.gated else 2) * shape.ff)
+    layer += 2 * shape.heads * length**2 if eager else 0
+    all_layers = shape.layers * length * shape.width + layer if again else shape.layers * layer
+    return FLOAT * (rows * all_layers + 3 * supervised * shape.vocab)
 
 
 def there(device: torch.device) -> int | None:
@@ -98,6 +101,7 @@ def check(config: Config, plan: Planned) -> Need:
     if need.weights > free:
         advice.append("a smaller model")
     if need.activations > free - need.weights - need.state:
+        advice += [] if config.gradient_checkpointing else ["gradient_checkpointing=true"]
         advice += [f"micro_batch_size below {config.micro_batch_size}"] if need.rows > 1 else []
         advice += [f"max_length below {need.length}"]
     raise BadInput(

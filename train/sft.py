@@ -186,5 +186,6 @@ def arguments(
         bf16=dtype == torch.bfloat16, use_cpu=device.type == "cpu",
         seed=config.seed, save_strategy="steps", save_steps=config.save_steps, logging_strategy="no", report_to=[],
         disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False,
-        dataloader_pin_memory=device.type == "cuda",
+        dataloader_pin_memory=device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
     )  # fmt: skip
