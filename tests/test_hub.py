@@ -19,7 +19,8 @@ from ratiocine import cli
 from ratiocine.grading import grade
 from ratiocine.hub import ROWS, adapted
 from ratiocine.prompts import Parts, split, user_text
-from ratiocine.sources import DataConfig, gradable, load, problem_of
+from ratiocine.rows import problem_of
+from ratiocine.sources import DataConfig, gradable, load
 
 HAND_WRITTEN: dict[str, dict[str, Any]] = {
     "gsm8k": {"question": "2 and 3?", "answer": "2+3=<<2+3=5>>5\n#### 5"},

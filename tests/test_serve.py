@@ -17,7 +17,8 @@ from conftest import ROOT, done
 from ratiocine import cli, models
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import completion_ids, prompt_ids, user_text
-from ratiocine.sources import DataConfig, problem_of
+from ratiocine.rows import problem_of
+from ratiocine.sources import DataConfig
 from ratiocine.traces import TraceStore, read_pairs, read_traces
 
 Start = Callable[[Path, int], subprocess.Popen[bytes]]
