@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 from ratiocine.problems import digest
 from ratiocine.progress import tracked
 from ratiocine.prompts import prompt_text
-from ratiocine.traces import MODES, ROW_GROUP, Pair, batched, stream_pairs
+from ratiocine.traces import ROW_GROUP, SIDES, Pair, batched, stream_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-SIDES = ("prompt", *MODES)
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -15,6 +15,7 @@ from ratiocine.errors import BadInput
 
 Mode = Literal["ift", "reasoning"]
 MODES: tuple[Mode, Mode] = ("ift", "reasoning")
+SIDES = ("prompt", *MODES)
 ROW_GROUP = 1024  # pairs held at a time
 T = TypeVar("T")
 
@@ -86,16 +87,12 @@ def check_pairs(path: Path) -> dict[str, list[str]]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    sides = ("prompt", *MODES)
     try:
         file = pq.ParquetFile(path)
         _check_columns(path, file.schema_arrow.names)
         held = file.read(["id", "category", "source"])
-        for batch in file.iter_batches(ROW_GROUP, columns=["id", *sides]):
-            for side in sides:
-                if pc.any(pc.equal(pc.fill_null(pc.binary_length(batch[side]), 0), 0)).as_py():
-                    name = next(row["id"] for row in batch.to_pylist() if not row[side])
-                    raise BadInput(f"{path}: pair '{name}' has no {side}")
+        for batch in file.iter_batches(ROW_GROUP, columns=["id", *SIDES]):
+            _check_whole(path, batch)
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{path} is no readable parquet file: {str(error).splitlines()[0]}") from None
     if not held.num_rows:
@@ -118,6 +115,16 @@ def _check_columns(path: Path, there: Sequence[str]) -> None:
         raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
 
 
+def _check_whole(path: Path, batch: Any) -> None:
+    """Raise BadInput where a row has a side that is missing or empty."""
+    import pyarrow.compute as pc
+
+    for side in SIDES:
+        if pc.any(pc.equal(pc.fill_null(pc.binary_length(batch[side]), 0), 0)).as_py():
+            name = next(row["id"] for row in batch.to_pylist() if not row[side])
+            raise BadInput(f"{path}: pair '{name}' has no {side}")
+
+
 def read_pairs(path: Path) -> list[Pair]:
     """Read a pairs file and check it: raises BadInput where it is corrupt, empty, one-sided, incomplete or repeats an id."""
     pairs = list(stream_pairs(path))
@@ -137,9 +144,8 @@ def stream_pairs(path: Path) -> Iterator[Pair]:
         file = pq.ParquetFile(path)
         _check_columns(path, file.schema_arrow.names)
         for batch in file.iter_batches(ROW_GROUP, columns=names):
+            _check_whole(path, batch)
             for row in batch.to_pylist():
-                if absent := [side for side in ("prompt", *MODES) if not row[side]]:
-                    raise BadInput(f"{path}: pair '{row['id']}' has no {absent[0]}")
                 if row["id"] in seen:
                     raise BadInput(f"{path}: the id '{row['id']}' occurs twice")
                 seen.add(row["id"])

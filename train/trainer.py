@@ -37,6 +37,17 @@ class RatioTrainer(Trainer):
         self.lr_scheduler, self._created_lr_scheduler = LambdaLR(optimizer, self.rate), True
         return self.lr_scheduler
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """What was saved, but the rate: that of this run's schedule, which may have been changed."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            scheduler = self.lr_scheduler
+            assert isinstance(scheduler, LambdaLR)
+            rate = self.rate(scheduler.last_epoch)
+            scheduler._last_lr = [rate for group in scheduler.optimizer.param_groups]
+            for group in scheduler.optimizer.param_groups:
+                group["lr"] = rate
+
     def try_longest(self) -> None:
         """Forward and backward over the micro-batch that needs most memory, so that a run which will not fit ends at once."""
         longest = self.sampler.longest()
