@@ -21,12 +21,12 @@ from ratiocine import models, sources
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.grading import grade
-from ratiocine.lengths import SIDES, tokenizer_hash, write_lengths
+from ratiocine.lengths import tokenizer_hash, write_lengths
 from ratiocine.problems import Problem
 from ratiocine.progress import tracked
 from ratiocine.prompts import completion_ids, prompt_ids, render, split, user_text
 from ratiocine.runs import Run, open_run
-from ratiocine.traces import MODES, Mode, Pair, stream_pairs, write_pairs
+from ratiocine.traces import MODES, SIDES, Mode, Pair, stream_pairs, write_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,7 +13,7 @@ from ratiocine import lengths, models
 from ratiocine.errors import BadInput
 from ratiocine.problems import digest
 from ratiocine.runs import check_finished
-from ratiocine.traces import MODES, Mode, Pair, check_pairs
+from ratiocine.traces import MODES, SIDES, Mode, Pair, check_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -102,14 +102,14 @@ def _counts(folder: Path, file: Path, tokenizer: PreTrainedTokenizerBase, n: int
     """Tokens of each side as the set has stored them for this tokenizer, or as they were counted here before."""
     manifest, wanted = check_finished(folder), lengths.tokenizer_hash(tokenizer)
     if manifest.get("tokenizer") == wanted:
-        return lengths.columns(file, {side: f"n_tokens_{side}" for side in lengths.SIDES})
+        return lengths.columns(file, {side: f"n_tokens_{side}" for side in SIDES})
     stored = folder / "lengths.parquet"
     if wanted not in (manifest.get("other_tokenizers") or {}).values():
         stored = models.cache_folder() / "lengths" / f"{manifest['outputs']['pairs.parquet'][:16]}-{wanted}.parquet"
         if not stored.exists():
             print(f"pairs={folder} was counted by another tokenizer than this model's; counting once", flush=True)
             lengths.write_lengths(stored, file, n, {"this model": tokenizer})
-    return lengths.columns(stored, {side: f"{wanted}.{side}" for side in lengths.SIDES})
+    return lengths.columns(stored, {side: f"{wanted}.{side}" for side in SIDES})
 
 
 def _texts(file: Path) -> Any:
