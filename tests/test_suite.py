@@ -74,6 +74,7 @@ def test_a_model_without_a_chat_template_is_told_which_to_give(student: Path, mi
     folder = tmp_path / "base"
     shutil.copytree(student / "model", folder)
     (folder / "chat_template.jinja").unlink()
+    (folder / "rendering.json").unlink()  # as a model comes that was not taught here
     words = (f"model={folder}", f"benchmarks=[{mine}]", "budget=2", f"out={tmp_path / 'out'}")
     refused = command("eval", *words)
     assert (refused.returncode, "has no chat template; give model.chat_template=plain" in refused.stderr) == (2, True)
