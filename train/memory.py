@@ -90,10 +90,12 @@ def there(device: torch.device) -> int | None:
 
 
 def check(config: Config, plan: Planned) -> Need:
-    """What the run needs. Raises BadInput, with what to do, where there is not that much."""
+    """What the run needs. Raises BadInput, with what to do, where there is not that much. Of activations on an accelerator the
+    dry pass over the longest micro-batch knows better, and says so; a CPU that runs out would end the process without a word."""
     need, device = needed(config, plan), models.resolve_device(config.device)
     free = there(device)
-    if free is None or need.total <= free:
+    certain = need.total if device.type == "cpu" else need.weights + need.state
+    if free is None or certain <= free:
         return need
     advice = []
     if need.weights + need.state > free and not config.lora:
