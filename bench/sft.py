@@ -63,7 +63,7 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
 
     models.prepare_process(None)
     sampler = MicroBatches(batches, pool, BATCH, MICRO, "token")
-    log = StepLog(folder / "metrics.jsonl", Bar(), batches, [(0, 0)] * len(batches), peak=1.0, tracker=Nothing())
+    log = StepLog(folder / "metrics.jsonl", Bar(), batches, lambda batch: (0, 0), peak=1.0, tracker=Nothing())
     run = Run("train", folder, "", {}, {})
     cpu = torch.device("cpu")
     arguments = settings(run, config, len(batches), sampler.per_batch, cpu, models.computes_in("auto", cpu))

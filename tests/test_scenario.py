@@ -275,7 +275,7 @@ def test_gradients_that_are_no_numbers_stop_before_the_step(tmp_path: Path) -> N
         tmp_path / "metrics.jsonl",
         SimpleNamespace(update=lambda n: None),
         [[("a", "ift")]],
-        [(1, 1)],
+        lambda batch: (1, 1),
         peak=1.0,
         tracker=Nothing(),
     )

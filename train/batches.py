@@ -106,14 +106,28 @@ class MicroBatches:
         def padded(part: Sequence[Weighted]) -> int:
             return len(part) * self.pool.length(part[0][0], part[0][1])
 
-        return max((part for batch in self.batches for part in self.cut(batch)), key=padded)
+        def at_most(batch: Sequence[Example]) -> int:
+            return largest(sorted((self.pool.length(*example) for example in batch), reverse=True), self.micro_batch_size)
+
+        found: list[Weighted] = []
+        bounds = [at_most(batch) for batch in self.batches]
+        for number in sorted(range(len(bounds)), key=lambda number: -bounds[number]):
+            if found and bounds[number] <= padded(found):
+                break  # no later batch has a larger part
+            found = max([*self.cut(self.batches[number]), *([found] if found else [])], key=padded)
+        return found
+
+
+def largest(lengths: Sequence[int], size: int) -> int:
+    """Tokens of the largest of equal parts of rows, longest first, with its padding."""
+    return max(lengths[start] * min(size, len(lengths) - start) for start in range(0, len(lengths), size))
 
 
 def least_padding(lengths: Sequence[int], size: int) -> list[int]:
     """Where to cut rows, longest first, into ceil(n / size) parts, so that the fewest tokens are padding. No part has more
     tokens with its padding than the largest of equal parts would have, so memory is no more. Returns the parts' ends."""
     n = len(lengths)
-    most = max(lengths[start] * min(size, n - start) for start in range(0, n, size))
+    most = largest(lengths, size)
     found: dict[int, tuple[int, tuple[int, ...]]] = {
         0: (0, ())
     }  # of the first rows cut into so many parts: padded tokens, ends

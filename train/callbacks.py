@@ -84,12 +84,12 @@ class Checkpoints(TrainerCallback):
 
 class StepLog(TrainerCallback):
     """One row a step in `metrics.jsonl` (appended live), in the tracker and in the progress bar. Of a run that goes on, the
-    first `done` rows are those that were there. `flops` are a step's own, exact and by the published formula; `peak` is what
-    the device could do in a second."""
+    first `done` rows are those that were there. `flops` says what a global batch costs, exact and by the published formula;
+    `peak` is what the device could do in a second."""
 
     def __init__(
-        self, path: Path, bar: Any, batches: Sequence[Sequence[Example]], flops: Sequence[tuple[int, int]], *, peak: float,
-        tracker: Tracker, done: int = 0,
+        self, path: Path, bar: Any, batches: Sequence[Sequence[Example]],
+        flops: Callable[[Sequence[Example]], tuple[int, int]], *, peak: float, tracker: Tracker, done: int = 0,
     ) -> None:  # fmt: skip
         self.path, self.bar, self.batches, self.flops, self.peak, self.tracker = path, bar, batches, flops, peak, tracker
         self.rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()[:done]] if done else []
@@ -122,7 +122,7 @@ class StepLog(TrainerCallback):
         loss, *sums = self.totals
         by_format = {f"loss_{mode}": total / n if n else None for mode, total, n in zip(MODES, sums[:2], sums[2:], strict=True)}
         before = self.rows[-1] if self.rows else {"tokens": 0, "flops": 0, "flops_paper": 0}
-        exact, paper = self.flops[step - 1]
+        exact, paper = self.flops(self.batches[step - 1])
         self.rows.append({
             "step": step, "loss": loss, **by_format, "lr": self.rate, "grad_norm": self.norm,
             "tokens": self.tokens, "flops": before["flops"] + exact, "flops_paper": before["flops_paper"] + paper, **self.more,

@@ -90,8 +90,8 @@ def there(device: torch.device) -> int | None:
 
 
 def check(config: Config, plan: Planned) -> Need:
-    """What the run needs. Raises BadInput, with what to do, where there is not that much. Of activations on an accelerator the
-    dry pass over the longest micro-batch knows better, and says so; a CPU that runs out would end the process without a word."""
+    """What the run needs. Raises BadInput, with what to do, where there is not that much. On an accelerator the dry pass over
+    the longest micro-batch decides about activations; a CPU that runs out would end the process without a word."""
     need, device = needed(config, plan), models.resolve_device(config.device)
     free = there(device)
     certain = need.total if device.type == "cpu" else need.weights + need.state

@@ -95,11 +95,13 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
     args = arguments(run, config, len(batches), sampler.per_batch, device, dtype)
     last = newest(folder)
     done = 0 if last is None else int(last.name)
-    flops = [_flops(config, shape, pool, batch) for batch in batches]
     peak = models.matmul_rate(device, dtype)
     tracker = tracking.tracker(config, run.out, _about(run, config, facts, model))
     with progress(len(batches), f"train ratio={config.ratio}", "steps") as bar:
-        log = StepLog(run.out / "metrics.jsonl", bar, batches, flops, peak=peak, tracker=tracker, done=done)
+        log = StepLog(
+            run.out / "metrics.jsonl", bar, batches, lambda batch: _flops(config, shape, pool, batch), peak=peak,
+            tracker=tracker, done=done,
+        )  # fmt: skip
         share = len(facts["ids"]["reasoning"]) / facts["examples"]
         held_out = HeldOut(
             plan.held_out, rows, share, log, tracker, every=config.save_steps, size=config.micro_batch_size,
