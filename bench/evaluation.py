@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ratiocine import cli, cost, models
+from ratiocine import cli, cost, devices, models
 from ratiocine.engines import Request
 from ratiocine.engines.decoding import pack_linears
 from ratiocine.engines.transformers import TransformersEngine
@@ -128,7 +128,7 @@ def main() -> None:
 
     config = cli.named("model", "smollm2-135m", ModelConfig)
     tokenizer = models.load_tokenizer(config)
-    models.prepare_process(None)
+    devices.prepare_process(None)
     dtype = getattr(torch, options.dtype)
     own = models.load_model(config, "auto", dtype=options.dtype)
     pack_linears(own)

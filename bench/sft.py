@@ -48,7 +48,7 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     """By our trainer with nothing else around it."""
     import torch
 
-    from ratiocine import models
+    from ratiocine import devices, models
     from ratiocine.rendering import Rendering
     from ratiocine.runs import Run
     from ratiocine.tracking import Nothing
@@ -61,12 +61,12 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
         def update(self, *n: int) -> None: ...
         def set_postfix_str(self, *text: str, **more: Any) -> None: ...
 
-    models.prepare_process(None)
+    devices.prepare_process(None)
     sampler = MicroBatches(batches, pool, BATCH, MICRO, "token")
     log = StepLog(folder / "metrics.jsonl", Bar(), batches, lambda batch: (0, 0), peak=1.0, tracker=Nothing())
     run = Run("train", folder, "", {}, {})
     cpu = torch.device("cpu")
-    arguments = settings(run, config, len(batches), sampler.per_batch, cpu, models.computes_in("auto", cpu))
+    arguments = settings(run, config, len(batches), sampler.per_batch, cpu, devices.computes_in("auto", cpu))
     trainer = RatioTrainer(
         model=models.load_model(config.model, "cpu", attention="eager"), args=arguments, data_collator=collate_weighted,
         train_dataset=Rows(pool, Rendering(models.load_tokenizer(config.model))), callbacks=[log], sampler=sampler, log=log,  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ def theirs(config: Any, pool: Any, batches: list[Any], folder: Path, *, best: bo
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from ratiocine import models
+    from ratiocine import devices, models
 
     rows = [
         {
@@ -92,7 +92,7 @@ def theirs(config: Any, pool: Any, batches: list[Any], folder: Path, *, best: bo
     ]  # fmt: skip
     more: dict[str, Any] = {}
     if best:
-        half = models.computes_in("auto", torch.device("cpu")) == torch.bfloat16
+        half = devices.computes_in("auto", torch.device("cpu")) == torch.bfloat16
         more = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length", "bf16": half}
     arguments = SFTConfig(
         output_dir=str(folder), per_device_train_batch_size=MICRO, gradient_accumulation_steps=BATCH // MICRO,
@@ -114,7 +114,7 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 
-    from ratiocine import cost, models
+    from ratiocine import cost, devices, models
 
     rates: dict[str, list[float]] = {}
     shares = []
@@ -134,7 +134,7 @@ def main() -> None:
                     seconds = alone.submit(measured, who, folder, first, last).result()
                 rates.setdefault(who, []).append(tokens / seconds)
             cpu = torch.device("cpu")
-            shares.append(flops * rates["ours"][-1] / tokens / models.matmul_rate(cpu, models.computes_in("auto", cpu)))
+            shares.append(flops * rates["ours"][-1] / tokens / devices.matmul_rate(cpu, devices.computes_in("auto", cpu)))
             said = ", ".join(f"{who} {values[-1]:.0f}" for who, values in rates.items())
             print(f"part {repeat + 1} of {options.repeats}: {tokens} tokens; tokens/s: {said}", flush=True)
     ratios = {who: sorted(a / b for a, b in zip(rates["ours"], rates[who], strict=True)) for who in rates if who != "ours"}

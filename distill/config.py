@@ -18,8 +18,9 @@ from pydantic import (
 
 from distill.select import SelectConfig
 from ratiocine import cli, models, sources
+from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, Where
-from ratiocine.models import Device, ModelConfig
+from ratiocine.models import ModelConfig
 from ratiocine.runs import check_finished
 from ratiocine.sources import DataConfig
 from ratiocine.traces import MODES, Mode
@@ -124,7 +125,7 @@ class Config(Where):
     spend: Spend = Spend()
     retry_refused: bool = False
     answers: str = "runs/answers.sqlite"
-    dtype: models.Dtype = "auto"
+    dtype: Dtype = "auto"
     device: Device = "auto"
     threads: PositiveInt | None = None
     seed: int = 0

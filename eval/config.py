@@ -17,9 +17,10 @@ from pydantic import (
 )
 
 from ratiocine import cli, models, sources
+from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, TransformersConfig, Where
 from ratiocine.errors import BadInput
-from ratiocine.models import Device, ModelConfig
+from ratiocine.models import ModelConfig
 from ratiocine.sources import DataConfig
 
 
@@ -43,7 +44,7 @@ class Config(Where):
     samples: PositiveInt = 1
     thinking: bool | None = None
     logprobs: bool = False
-    dtype: models.Dtype = "auto"
+    dtype: Dtype = "auto"
     seed: int = 0
     device: Device = "auto"
     threads: PositiveInt | None = None

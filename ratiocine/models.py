@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from ratiocine.cost import Shape
+from ratiocine.devices import Device, Dtype, resolve_device
 from ratiocine.errors import BadInput
 from ratiocine.prompts import CHATML, TEMPLATES, end_of_turn
 from ratiocine.rendering import FILE, check_template
 from ratiocine.runs import check_finished, hash_path
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Dtype = Literal["auto", "float32", "bfloat16"]
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
@@ -193,75 +191,9 @@ def add_lora(model: PreTrainedModel, rank: int, targets: str | list[str], *, see
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
 
 
-def resolve_device(device: Device) -> torch.device:
-    """The device asked for; `auto` is CUDA, then MPS, then the CPU. Raises BadInput where it is not there."""
-    import torch
-
-    there: dict[Device, bool] = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        device = next(name for name, found in there.items() if found)
-    if not there[device]:
-        raise BadInput(f"device={device} is not on this machine; there is: {', '.join(n for n, ok in there.items() if ok)}")
-    return torch.device(device)
-
-
-def computes_in(precision: Dtype, device: torch.device) -> torch.dtype:
-    """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 where this device is faster in
-    it, by a measurement of some 100 ms: few CPUs have units for it, and others emulate it."""
-    import torch
-
-    if precision != "auto":
-        return getattr(torch, precision)
-    if device.type != "cpu":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    half = matmul_rate(device, torch.bfloat16, 256)
-    return torch.bfloat16 if half > 1.5 * matmul_rate(device, torch.float32, 256) else torch.float32
-
-
-def matmul_rate(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
-    """FLOPs a second of this device in products of square matrices: the fastest of those made in some 50 ms, so that other work
-    on the machine does not count."""
-    import time
-
-    import torch
-
-    size = size or (8192 if device.type == "cuda" else 512)
-    a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
-
-    def seconds() -> float:
-        started = time.perf_counter()
-        float((a @ b)[0, 0])  # waits for a device that works by itself
-        return time.perf_counter() - started
-
-    end = time.perf_counter() + 0.05
-    made = [seconds(), seconds()]
-    while time.perf_counter() < end:
-        made.append(seconds())
-    return 2 * size**3 / min(made)
-
-
 def head(model: Any) -> Any:
     """The module that makes logits of hidden states."""
     return model.get_base_model().get_output_embeddings() if hasattr(model, "get_base_model") else model.get_output_embeddings()
-
-
-def prepare_process(threads: int | None) -> None:
-    """Settings of this process that change speed and noise and nothing else. Freed activations go back to the heap, not to the
-    kernel: page faults otherwise cost a fifth of a training step on a CPU (glibc only)."""
-    import ctypes
-
-    import torch
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    if threads:
-        torch.set_num_threads(threads)
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        for option, value in ((-4, 0), (-1, -1), (-2, 1 << 28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
-            libc.mallopt(option, value)
-    except (OSError, AttributeError):
-        pass
 
 
 def cache_folder() -> Path:

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import ssl
 import threading
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import trustme
 from conftest import command, done
 
 from ratiocine import engines, models
@@ -166,7 +168,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.seen.append({**body, "key": self.headers.get("Authorization")})
+        self.seen.append({**body, "key": self.headers.get("Authorization"), "path": self.path})
         fault = self.faults.pop(0) if self.faults else ""
         if fault.isdigit():
             return self.reply(int(fault), f'{{"error": "told {self.headers.get("Authorization")}"}}')
@@ -233,6 +235,39 @@ def test_a_refusal_ends_the_run_in_one_line_without_the_key(server: str, monkeyp
     with pytest.raises(Failure, match="of no use for") as failed:
         over_http(server, [asked("a")], patience=0.5)
     assert "sk-secret" not in str(failed.value)
+
+
+def test_the_proxy_of_the_environment_is_asked(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.removesuffix("/v1"))
+    assert over_http("http://far.example/v1", [asked("a")])[0].text == "\\boxed{4}"
+    assert Handler.seen[0]["path"] == "http://far.example/v1/chat/completions", "a proxy is told the whole address"
+    over_http(server, [asked("a")])
+    assert Handler.seen[1]["path"] == "/v1/chat/completions", "this machine itself is asked directly"
+    monkeypatch.setenv("no_proxy", "far.example")
+    with pytest.raises(Failure, match="of no use for"):
+        over_http("http://far.example/v1", [asked("a")], patience=0.5)
+    assert len(Handler.seen) == 2
+
+
+def test_a_server_is_trusted_by_its_certificate(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line where it is none that is known here; an authority of one's own is named by SSL_CERT_FILE."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    Handler.faults, Handler.seen = [], []
+    served = http.server.ThreadingHTTPServer(("localhost", 0), Handler)
+    served.socket = context.wrap_socket(served.socket, server_side=True)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    url = f"https://localhost:{served.server_port}/v1"
+    with pytest.raises(BadInput, match="certificate"):
+        over_http(url, [asked("a")])
+    assert not Handler.seen
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    assert over_http(url, [asked("a")])[0].text == "\\boxed{4}"
+    served.shutdown()
 
 
 def test_evaluation_over_http_by_the_command_line(server: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

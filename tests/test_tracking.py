@@ -147,6 +147,8 @@ def test_the_same_problems_are_held_out_at_every_ratio(tracked: Path, pairs: Pat
     (("samples=3", "held_out=2"), "samples=3: answers are sampled from held-out problems, of which there are 2"),
     (("held_out=40",), "held_out=40: there are 40 pairs, and some must be left"),
     (("tracker=wb",), "tracker='wb'"),
+    (("lora_rank=8",), "lora_rank=8 is for adapters; lora=true trains them"),
+    (("doctor=true", "push_to_hub=me/x"), "push_to_hub=me/x: doctor and export make no student to upload"),
 ])  # fmt: skip
 def test_bad_input(words: tuple[str, ...], message: str, pairs: Path, tmp_path: Path) -> None:
     refused = command("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", *words, f"out={tmp_path / 'run'}")

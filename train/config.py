@@ -15,8 +15,9 @@ from pydantic import (
 )
 
 from ratiocine import models
+from ratiocine.devices import Device, Dtype
 from ratiocine.errors import BadInput
-from ratiocine.models import Device, Dtype, ModelConfig
+from ratiocine.models import ModelConfig
 from ratiocine.rendering import Form
 from ratiocine.runs import hash_path
 from ratiocine.tracking import Tracked
@@ -98,6 +99,16 @@ class Config(Tracked):
             raise ValueError(
                 f"samples={self.samples}: answers are sampled from held-out problems, of which there are {self.held_out}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _no_key_for_nothing(self) -> Self:
+        if not self.lora:
+            for key in ("lora_rank", "lora_targets"):
+                if (value := getattr(self, key)) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key}={value} is for adapters; lora=true trains them")
+        if self.push_to_hub and (self.doctor or self.export):
+            raise ValueError(f"push_to_hub={self.push_to_hub}: doctor and export make no student to upload")
         return self
 
     def folders(self) -> list[str]:

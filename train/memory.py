@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ratiocine import models
+from ratiocine import devices, models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
 from train.batches import MicroBatches
@@ -21,7 +21,7 @@ FLOAT = 4  # bytes of a master weight, of a gradient and of each of Adam's two m
 @dataclass(frozen=True)
 class Need:
     """Bytes: weights; what training keeps beside them (gradients, Adam's moments); activations of the largest micro-batch.
-    These are an estimate, within some 15 % where it was measured; the others are counts."""
+    These are an estimate, within 20 % where it was measured; the others are counts."""
 
     weights: int
     state: int
@@ -55,7 +55,7 @@ def needed(config: Config, plan: Planned) -> Need:
     ).longest()
     rows, length = len(longest), max(plan.pool.length(*example[:2]) for example in longest)
     supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
-    eager = models.resolve_device(config.device).type == "cpu"
+    eager = devices.resolve_device(config.device).type == "cpu"
     kept = activations(shape, rows, length, supervised, eager=eager, again=config.gradient_checkpointing)
     return Need(FLOAT * weights, 3 * FLOAT * trained, kept, rows, length)
 
@@ -92,7 +92,7 @@ def there(device: torch.device) -> int | None:
 def check(config: Config, plan: Planned) -> Need:
     """What the run needs. Raises BadInput, with what to do, where there is not that much. On an accelerator the dry pass over
     the longest micro-batch decides about activations; a CPU that runs out would end the process without a word."""
-    need, device = needed(config, plan), models.resolve_device(config.device)
+    need, device = needed(config, plan), devices.resolve_device(config.device)
     free = there(device)
     certain = need.total if device.type == "cpu" else need.weights + need.state
     if free is None or certain <= free:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
-from ratiocine import cost, models, tracking
+from ratiocine import cost, devices, models, tracking
 from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, open_run
 from ratiocine.traces import MODES
@@ -32,13 +32,13 @@ from train.scenario import Example
 from train.schedule import schedule
 from train.trainer import RatioTrainer
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, SAMPLES = "checkpoints", "samples.jsonl"
 
 
 def train(config: Config) -> Run | None:
     """Train one student; writes `model/`, `mixture.json`, `metrics.jsonl` and the manifest. With `doctor=true` only the
     checks are made, and nothing is written; with `export` the mixture is written for other trainers instead."""
-    models.prepare_process(config.threads)
+    devices.prepare_process(config.threads)
     plan = planned(config)
     if config.doctor:
         print(_examined(config, plan))
@@ -52,7 +52,7 @@ def train(config: Config) -> Run | None:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    models.resolve_device(config.device)  # a device that is not there is said before anything is done
+    devices.resolve_device(config.device)  # a device that is not there is said before anything is done
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
@@ -82,7 +82,7 @@ def _examined(config: Config, plan: Planned) -> str:
 
 
 def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> None:
-    device = models.resolve_device(config.device)
+    device = devices.resolve_device(config.device)
     # On a CPU eager attention is faster than sdpa at these lengths, forward and backward.
     model = models.load_model(config.model, config.device, attention="eager" if device.type == "cpu" else "sdpa")
     shape = cost.Shape.of(model.config)
@@ -95,7 +95,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
     args = arguments(run, config, len(batches), sampler.per_batch, device, dtype)
     last = newest(folder)
     done = 0 if last is None else int(last.name)
-    peak = models.matmul_rate(device, dtype)
+    peak = devices.matmul_rate(device, dtype)
     tracker = tracking.tracker(config, run.out, _about(run, config, facts, model))
     with progress(len(batches), f"train ratio={config.ratio}", "steps") as bar:
         log = StepLog(
@@ -105,7 +105,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
         share = len(facts["ids"]["reasoning"]) / facts["examples"]
         held_out = HeldOut(
             plan.held_out, rows, share, log, tracker, every=config.save_steps, size=config.micro_batch_size,
-            samples=config.samples, budget=config.sample_budget, path=run.out / "samples.jsonl", done=done,
+            samples=config.samples, budget=config.sample_budget, path=run.out / SAMPLES, done=done,
         )  # fmt: skip
         checkpoints = Checkpoints(folder, config.keep, lambda: best_step(log.rows) if config.student == "best" else None)
         trainer = RatioTrainer(
@@ -125,29 +125,36 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
         chosen = best_step(log.rows) or chosen
     if chosen < len(batches):
         trainer._load_from_checkpoint(str(folder / str(chosen)))
-    with run.writing("metrics.jsonl") as path:
-        path.write_text("".join(json.dumps(row) + "\n" for row in log.rows))
-    if held_out.samples:
-        with run.writing("samples.jsonl") as path:
-            shutil.copyfile(held_out.path, path)
-    with run.writing("model") as path:
-        taught = [mode for mode in MODES if facts["ids"][mode]]
-        student = trainer.accelerator.unwrap_model(trainer.model)
-        models.save_student(student, plan.rendering.tokenizer, path, plan.rendering.record(taught))
-    tracker.finish()
     end = log.rows[-1]
     about = {
         "lr": max(rates), "steps": len(batches), "student_step": chosen, "tokens": end["tokens"],
         "train_flops": end["flops_paper"], "train_flops_exact": end["flops"], "seconds": round(log.seconds, 1),
-        "device": str(device), "precision": str(dtype).removeprefix("torch."), "rendering": plan.rendering.form,
+        "device": str(device), "precision": _name(dtype), "rendering": plan.rendering.form,
         "final_loss": end["loss"], "held_out_loss": log.rows[chosen - 1].get("held_out"),
         "examples_hash": facts["examples_hash"],
     }  # fmt: skip
-    with run.writing("README.md") as path:
-        path.write_text(card.text(config.model_dump(), about, facts), encoding="utf-8")
+    _save(run, config, plan, facts, about, trainer.accelerator.unwrap_model(trainer.model), log.rows)
+    tracker.finish()
     run.finish(**about)
     shutil.rmtree(folder, ignore_errors=True)
     print(f"trained {len(batches)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
+
+
+def _save(
+    run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], about: Mapping[str, Any], student: Any,
+    metrics: Sequence[Mapping[str, Any]],
+) -> None:  # fmt: skip
+    """The student with its card, and the files that tell how it was trained."""
+    with run.writing("metrics.jsonl") as path:
+        path.write_text("".join(json.dumps(row) + "\n" for row in metrics))
+    if (run.out / SAMPLES).exists():  # written as they were taken
+        with run.writing(SAMPLES) as path:
+            shutil.copyfile(run.out / SAMPLES, path)
+    with run.writing("model") as path:
+        taught = [mode for mode in MODES if facts["ids"][mode]]
+        models.save_student(student, plan.rendering.tokenizer, path, plan.rendering.record(taught))
+    with run.writing("README.md") as path:
+        path.write_text(card.text(config.model_dump(), about, facts), encoding="utf-8")
 
 
 def _flops(config: Config, shape: cost.Shape, pool: Pool, batch: Sequence[Example]) -> tuple[int, int]:
@@ -174,8 +181,12 @@ def _computes_in(folder: Path, config: Config, device: torch.device) -> torch.dt
     chosen = folder / "precision"
     if not chosen.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        chosen.write_text(str(models.computes_in(config.precision, device)).removeprefix("torch."))
+        chosen.write_text(_name(devices.computes_in(config.precision, device)))
     return getattr(torch, chosen.read_text())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def arguments(

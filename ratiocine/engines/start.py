@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import cost, models
+from ratiocine import cost, devices, models
+from ratiocine.devices import Device, Dtype
 from ratiocine.engines import Ability, Engine, require
 from ratiocine.engines.config import EngineConfig
 from ratiocine.errors import BadInput
-from ratiocine.models import Device, Dtype, ModelConfig
+from ratiocine.models import ModelConfig
 from ratiocine.prompts import check_switch, end_of_turn
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def start(
         if workers:
             return Started(_spread(partial(OpenAIEngine, engine, keep_refused=keep_refused), workers), None, facts)
         return Started(served, None, {**facts, "calls_made_again": served.errors})
-    models.prepare_process(threads)
+    devices.prepare_process(threads)
     tokenizer = models.load_tokenizer(model)
     stop = end_of_turn(tokenizer)
     if "thinking" in needed:
