@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+Attention = Literal["eager", "sdpa", "flash_attention_2"]
 
 
 def resolve_device(device: Device) -> torch.device:
@@ -26,16 +27,19 @@ def resolve_device(device: Device) -> torch.device:
 
 
 def computes_in(precision: Dtype, device: torch.device) -> torch.dtype:
-    """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 where this device is faster in
-    it, by a measurement of some 100 ms: few CPUs have units for it, and others emulate it."""
+    """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 where this device has units for
+    it, told by what it is and not by a clock, so that the same run on the same machine has the same result: few CPUs have them,
+    and others emulate it at a fraction of the speed."""
     import torch
 
     if precision != "auto":
         return getattr(torch, precision)
-    if device.type != "cpu":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    half = matmul_rate(device, torch.bfloat16, 256)
-    return torch.bfloat16 if half > 1.5 * matmul_rate(device, torch.float32, 256) else torch.float32
+    if device.type == "cpu":
+        has = torch.cpu.get_capabilities()
+        units = any(has.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    else:
+        units = device.type == "cuda"
+    return torch.bfloat16 if units else torch.float32
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
@@ -77,3 +81,15 @@ def prepare_process(threads: int | None) -> None:
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass
+
+
+def attends_by(attention: Attention | None, device: torch.device) -> Attention:
+    """The implementation of attention that training takes. None is the fastest here: flash attention on CUDA where it is
+    installed, else sdpa; on a CPU eager, which is faster than sdpa at the lengths of answers, forward and backward. Raises
+    BadInput where flash attention is asked for and is not here."""
+    from transformers.utils import is_flash_attn_2_available
+
+    flash = device.type == "cuda" and is_flash_attn_2_available()
+    if attention == "flash_attention_2" and not flash:
+        raise BadInput("attention=flash_attention_2 needs a CUDA device and `pip install flash-attn`; sdpa and eager are here")
+    return attention or ("eager" if device.type == "cpu" else "flash_attention_2" if flash else "sdpa")

@@ -67,7 +67,7 @@ def test_plain_trl_comes_to_our_losses(pairs: Path, student_folder: Path, tmp_pa
         "warmup=0",
         "decay=0",
     )
-    done(*words, "precision=float32", f"out={tmp_path / 'run'}")
+    done(*words, f"out={tmp_path / 'run'}")
     done(*words, f"export={tmp_path / 'export'}")
     ours = [row["loss"] for row in lines(tmp_path / "run" / "metrics.jsonl")]
     rows = [

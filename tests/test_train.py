@@ -20,7 +20,7 @@ from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES, Pair, read_pairs
 from train import doctor
-from train.batches import IGNORED, MicroBatches, Row, collate, collate_weighted, least_padding, row_of
+from train.batches import IGNORED, MicroBatches, Row, collate, collate_packed, collate_weighted, least_padding, row_of
 from train.config import Config
 from train.memory import activations
 from train.mixture import mix
@@ -55,6 +55,46 @@ def test_the_same_seed_gives_the_same_losses(pairs: Path, tmp_path: Path, refere
 def test_micro_batches_do_not_change_the_loss(pairs: Path, tmp_path: Path, reference_losses: list[float], size: int) -> None:
     """Forty rows in batches of 16: the last batch of an epoch is smaller and has fewer micro-batches."""
     assert fit(pairs, tmp_path / "run", f"micro_batch_size={size}") == pytest.approx(reference_losses, abs=1e-4)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_rows_without_padding_have_their_own_losses(attention: str) -> None:
+    """Rows of one length, in which a row that saw the one before it would be told apart; and all their gradients."""
+    model = load_model(TINY, "cpu")
+    model.set_attn_implementation(attention)
+    rows = [Row(str(i), MODES[i % 2], (5, 9 + i, 6), (*range(20 + 7 * i, 20 + 12 * i), 7, 1), 0.1 * (i + 1)) for i in range(5)]
+    with torch.no_grad():
+        packed = collate_packed(rows)
+        seen = {"input_ids": packed["input_ids"], "position_ids": packed["position_ids"]}
+        together = model(**seen, use_cache=False).logits[0]  # with a cache transformers takes it for one text
+        for row, logits in zip(rows, together.split([*map(len, rows)])):
+            alone = model(**{k: v for k, v in collate([row]).items() if k != "labels"}).logits[0]
+            assert torch.allclose(logits, alone, atol=1e-5)
+    found = []
+    for padded in (True, False):
+        log = SimpleNamespace(parts=[], tokens=0)
+        RatioTrainer.compute_loss(SimpleNamespace(log_rows=log), model, collate_weighted(rows, padded=padded)).backward()
+        found.append((log.parts[0], log.tokens, [weight.grad.clone() for weight in model.parameters()]))
+        model.zero_grad()
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-4)
+    assert found[0][1] == found[1][1] == sum(map(len, rows))
+    for one, other in zip(found[0][2], found[1][2]):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_training_without_padding_gives_the_same_losses(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:
+    words = ("padding_free=true", "attention=sdpa", "micro_batch_size=5")
+    assert fit(pairs, tmp_path / "run", *words) == pytest.approx(reference_losses, abs=1e-4)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert (manifest["attention"], manifest["padding_free"]) == ("sdpa", True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="flash attention may be there")
+def test_flash_attention_where_it_is_not(pairs: Path, tmp_path: Path) -> None:
+    words = ("ratio=0.5", "model=tiny", f"pairs={pairs}", "attention=flash_attention_2", f"out={tmp_path / 'run'}")
+    refused = command("train", *words)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("train: attention=flash_attention_2 needs a CUDA device")
 
 
 def test_computing_layers_again_changes_nothing(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:

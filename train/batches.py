@@ -76,6 +76,7 @@ class MicroBatches:
     batch_size: int
     micro_batch_size: int
     weight: Literal["token", "example"] = "token"
+    padded: bool = True
 
     @property
     def per_batch(self) -> int:
@@ -101,10 +102,11 @@ class MicroBatches:
         return parts + [[nothing]] * (self.per_batch - len(parts))
 
     def longest(self) -> list[Weighted]:
-        """The micro-batch that needs most memory: that of the most tokens with its padding."""
+        """The micro-batch that needs most memory: that of the most tokens, with the padding where there is any."""
 
-        def padded(part: Sequence[Weighted]) -> int:
-            return len(part) * self.pool.length(part[0][0], part[0][1])
+        def tokens(part: Sequence[Weighted]) -> int:
+            lengths = [self.pool.length(name, mode) for name, mode, _ in part]
+            return len(part) * lengths[0] if self.padded else sum(lengths)
 
         def at_most(batch: Sequence[Example]) -> int:
             return largest(sorted((self.pool.length(*example) for example in batch), reverse=True), self.micro_batch_size)
@@ -112,9 +114,9 @@ class MicroBatches:
         found: list[Weighted] = []
         bounds = [at_most(batch) for batch in self.batches]
         for number in sorted(range(len(bounds)), key=lambda number: -bounds[number]):
-            if found and bounds[number] <= padded(found):
+            if found and bounds[number] <= tokens(found):
                 break  # no later batch has a larger part
-            found = max([*self.cut(self.batches[number]), *([found] if found else [])], key=padded)
+            found = max([*self.cut(self.batches[number]), *([found] if found else [])], key=tokens)
         return found
 
 
@@ -159,9 +161,32 @@ def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def collate_weighted(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """The same with `weights` and `reasoning`, one a row: what a token counts for, and whether the row has its trace."""
+def collate_packed(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+    """The same tokens without padding, in one row: `input_ids`, `position_ids`, `labels`, each (1, all tokens). Positions start
+    again with every row; from that transformers tells which tokens may see each other. The first token of a row is never a
+    label, so none is foretold by another row."""
     import torch
 
-    weights = torch.tensor([row.weight for row in rows])
-    return {**collate(rows), "weights": weights, "reasoning": torch.tensor([row.mode == "reasoning" for row in rows])}
+    assert all(row.prompt for row in rows)
+    labels = [label for row in rows for label in (IGNORED,) * len(row.prompt) + row.completion]
+    columns = {
+        "input_ids": [token for row in rows for token in row.prompt + row.completion],
+        "position_ids": [position for row in rows for position in range(len(row))],
+        "labels": labels,
+    }
+    return {name: torch.tensor([column]) for name, column in columns.items()}
+
+
+def collate_weighted(rows: Sequence[Row], *, padded: bool = True) -> dict[str, torch.Tensor]:
+    """Either with what the loss is made of: `row` (as `input_ids`), the number of the row that a token is of, and one a row
+    `weights`, what each of its labels counts for, `lengths`, and `reasoning`, whether it has its trace."""
+    import torch
+
+    lengths = torch.tensor([len(row) for row in rows])
+    batch = collate(rows) if padded else collate_packed(rows)
+    number = torch.arange(len(rows))
+    return {
+        **batch, "row": number[:, None].expand(batch["input_ids"].shape) if padded else number.repeat_interleave(lengths)[None],
+        "weights": torch.tensor([row.weight for row in rows]), "lengths": lengths,
+        "reasoning": torch.tensor([row.mode == "reasoning" for row in rows]),
+    }  # fmt: skip

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from ratiocine import models
-from ratiocine.devices import Device, Dtype
+from ratiocine.devices import Attention, Device, Dtype
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
 from ratiocine.rendering import Form
@@ -39,6 +39,8 @@ class Config(Tracked):
     batch_size: PositiveInt = 32
     micro_batch_size: PositiveInt = 4
     max_length: PositiveInt = 4096
+    padding_free: bool | None = None
+    attention: Attention | None = None
     gradient_checkpointing: bool = False
     lr: PositiveFloat | None = None
     lr_policy: Literal["per_format", "matched"] = "per_format"

@@ -55,7 +55,7 @@ def needed(config: Config, plan: Planned) -> Need:
     ).longest()
     rows, length = len(longest), max(plan.pool.length(*example[:2]) for example in longest)
     supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
-    eager = devices.resolve_device(config.device).type == "cpu"
+    eager = devices.attends_by(config.attention, devices.resolve_device(config.device)) == "eager"
     kept = activations(shape, rows, length, supervised, eager=eager, again=config.gradient_checkpointing)
     return Need(FLOAT * weights, 3 * FLOAT * trained, kept, rows, length)
 

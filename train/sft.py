@@ -10,6 +10,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def train(config: Config) -> Run | None:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    devices.resolve_device(config.device)  # a device that is not there is said before anything is done
+    # A device or an attention that is not there is said before anything is done.
+    devices.attends_by(config.attention, devices.resolve_device(config.device))
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
@@ -83,13 +85,15 @@ def _examined(config: Config, plan: Planned) -> str:
 
 def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> None:
     device = devices.resolve_device(config.device)
-    # On a CPU eager attention is faster than sdpa at these lengths, forward and backward.
-    model = models.load_model(config.model, config.device, attention="eager" if device.type == "cpu" else "sdpa")
+    attention = devices.attends_by(config.attention, device)
+    # Without padding, only flash attention skips what rows may not see of each other; the others compute it and mask it.
+    padded = attention != "flash_attention_2" if config.padding_free is None else not config.padding_free
+    model = models.load_model(config.model, config.device, attention=attention)
     shape = cost.Shape.of(model.config)
     if config.lora:
         model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
     pool, batches, rows = plan.pool, plan.batches[: config.max_steps], Rows(plan.pool, plan.rendering)
-    sampler = MicroBatches(batches, pool, config.batch_size, config.micro_batch_size, config.loss_weight)
+    sampler = MicroBatches(batches, pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded)
     rates, folder = schedule(config, plan.stages), run.out / CHECKPOINTS
     dtype = _computes_in(folder, config, device)
     args = arguments(run, config, len(batches), sampler.per_batch, device, dtype)
@@ -109,7 +113,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
         )  # fmt: skip
         checkpoints = Checkpoints(folder, config.keep, lambda: best_step(log.rows) if config.student == "best" else None)
         trainer = RatioTrainer(
-            model=model, args=args, data_collator=collate_weighted,
+            model=model, args=args, data_collator=partial(collate_weighted, padded=padded),
             train_dataset=rows,  # type: ignore[arg-type]
             callbacks=[held_out, log, checkpoints], sampler=sampler, log=log,
             rate=lambda step: rates[min(step, len(rates) - 1)],
@@ -129,7 +133,8 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
     about = {
         "lr": max(rates), "steps": len(batches), "student_step": chosen, "tokens": end["tokens"],
         "train_flops": end["flops_paper"], "train_flops_exact": end["flops"], "seconds": round(log.seconds, 1),
-        "device": str(device), "precision": _name(dtype), "rendering": plan.rendering.form,
+        "device": str(device), "precision": _name(dtype), "attention": attention, "padding_free": not padded,
+        "rendering": plan.rendering.form,
         "final_loss": end["loss"], "held_out_loss": log.rows[chosen - 1].get("held_out"),
         "examples_hash": facts["examples_hash"],
     }  # fmt: skip

@@ -13,7 +13,7 @@ from transformers import Trainer
 
 from ratiocine import models
 from ratiocine.errors import BadInput
-from train.batches import IGNORED, MicroBatches, collate_weighted
+from train.batches import IGNORED, MicroBatches
 from train.callbacks import StepLog
 
 
@@ -27,7 +27,7 @@ class RatioTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # the loss of a micro-batch is its share of the step's, and is not divided again
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        loader = DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=collate_weighted)  # type: ignore[arg-type]
+        loader = DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator)  # type: ignore[arg-type]
         return self.accelerator.prepare(loader)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
@@ -54,15 +54,15 @@ class RatioTrainer(Trainer):
         model = self.model
         assert model is not None
         try:
-            inputs = self._prepare_inputs(collate_weighted([self.train_dataset[wanted] for wanted in longest]))  # type: ignore[index]
+            inputs = self._prepare_inputs(self.data_collator([self.train_dataset[wanted] for wanted in longest]))  # type: ignore[index]
             model.train()
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs)
             loss.backward()
         except torch.OutOfMemoryError:
             raise BadInput(
-                f"micro_batch_size={self.args.per_device_train_batch_size}: {len(longest)} rows of "
-                f"{inputs['input_ids'].shape[1]} tokens do not fit into memory; take a smaller one, or a smaller max_length"
+                f"micro_batch_size={self.args.per_device_train_batch_size}: {len(longest)} rows of at most "
+                f"{int(inputs['lengths'].max())} tokens do not fit into memory; take a smaller one, or a smaller max_length"
             ) from None
         model.zero_grad(set_to_none=True)
         self.log_rows.parts.clear()
@@ -75,16 +75,17 @@ class RatioTrainer(Trainer):
         a fifth of a small model's work."""
         labels = inputs["labels"][:, 1:]
         there = labels != IGNORED
+        seen = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
         with only_at(model, there):
-            logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
+            logits = model(**seen, use_cache=False).logits
         losses = torch.nn.functional.cross_entropy(logits.float(), labels[there], reduction="none")
-        rows = there.nonzero()[:, 0]
+        rows = inputs["row"][:, 1:][there]
         loss = (losses * inputs["weights"][rows]).sum()
         reasons, counted = inputs["reasoning"][rows], inputs["weights"][rows] > 0
         by_format = [(counted & ~reasons), (counted & reasons)]
         sums = [(losses.detach() * those).sum() for those in by_format] + [those.sum() for those in by_format]
         self.log_rows.parts.append(torch.stack([loss.detach(), *(value.float() for value in sums)]))
-        self.log_rows.tokens += int((inputs["attention_mask"].sum(1) * (inputs["weights"] > 0)).sum())
+        self.log_rows.tokens += int((inputs["lengths"] * (inputs["weights"] > 0)).sum())
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
