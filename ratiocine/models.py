@@ -23,6 +23,7 @@ from ratiocine.rendering import FILE, check_template
 from ratiocine.runs import check_finished, hash_path
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -143,10 +144,12 @@ def _config(model: ModelConfig) -> Any:
 
 
 def load_model(
-    model: ModelConfig, device: Device, *, dtype: Dtype = "float32", attention: str | None = None
-) -> PreTrainedModel:
+    model: ModelConfig, device: Device, *, dtype: Dtype = "float32", attention: str | None = None,
+    four_bit: torch.dtype | None = None,
+) -> PreTrainedModel:  # fmt: skip
     """The model on its device. Training keeps float32 master weights (a small step would be lost in bfloat16); `auto` is
-    for inference: bfloat16 on CUDA, float32 elsewhere."""
+    for inference: bfloat16 on CUDA, float32 elsewhere. With `four_bit` its linear layers but the head are held as 4-bit
+    NormalFloat with double quantization and multiplied in that type, under adapters (QLoRA, Dettmers et al. 2023, §3)."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -156,8 +159,37 @@ def load_model(
         return _tiny_model().to(where)
     if dtype == "auto":
         dtype = "bfloat16" if where.type == "cuda" else "float32"
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), attn_implementation=attention)
-    return loaded.to(where)
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
+    if four_bit is None:
+        return AutoModelForCausalLM.from_pretrained(folder, **options).to(where)
+    from transformers import BitsAndBytesConfig
+
+    quantized = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=four_bit
+    )
+    return AutoModelForCausalLM.from_pretrained(folder, quantization_config=quantized, device_map={"": where}, **options)
+
+
+def check_four_bit(model: ModelConfig) -> None:
+    """Raises BadInput where a model cannot be held in 4 bits."""
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise BadInput("load_in_4bit=true needs an extra: pip install 'ratiocine[qlora]'")
+    if model.kind == "tiny":
+        raise BadInput("load_in_4bit=true reads a model folder, which model=tiny has not")
+
+
+def unquantized(model: ModelConfig, adapted: Any, rank: int, targets: str | list[str]) -> Any:
+    """Adapters that were trained over 4-bit weights, over those same weights in float32: merged into 4-bit ones they would be
+    rounded away."""
+    import torch
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    base = load_model(model, "cpu", four_bit=torch.float32).dequantize(dtype=torch.float32)
+    over = add_lora(base, rank, targets, seed=0)
+    set_peft_model_state_dict(over, get_peft_model_state_dict(adapted))
+    return over
 
 
 def save_student(

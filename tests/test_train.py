@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -211,6 +212,34 @@ def test_lora_saves_a_plain_folder(pairs: Path, tmp_path: Path) -> None:
     assert result.stdout.split() == ["3", "1"], result.stderr
 
 
+def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path) -> None:
+    """The plain folder has the held-out loss that was taken over 4-bit weights; the student's own, in float32, has not."""
+    words = (f"model={student / 'model'}", "lr=1e-2", "lora=true", "held_out=8", "max_steps=2", "load_in_4bit=true")
+    done("train", "ratio=0.5", f"pairs={pairs}", "batch_size=8", f"out={tmp_path / 'run'}", *words)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    held = json.loads((tmp_path / "run" / "mixture.json").read_text())["held_out"]
+    by_id = {pair.id: pair for pair in read_pairs(pairs / "pairs.parquet")}
+    folder = ModelConfig(name="local", path=str(tmp_path / "run" / "model"))
+    model, rendering = load_model(folder, "cpu"), Rendering(load_tokenizer(folder))
+    found = []
+    for mode in MODES:
+        batch = collate([row_of(rendering, by_id[name], mode) for name in held])
+        with torch.no_grad():
+            found.append(model(**batch).loss.item())
+    assert sum(found) / 2 == pytest.approx(manifest["held_out_loss"], abs=1e-3)
+    assert "quantization_config" not in (tmp_path / "run" / "model" / "config.json").read_text()
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("load_in_4bit=true",), "load_in_4bit=True is for adapters; lora=true trains them"),
+    (("load_in_4bit=true", "lora=true"), "load_in_4bit=true reads a model folder, which model=tiny has not"),
+])  # fmt: skip
+def test_what_cannot_be_held_in_four_bits(words: tuple[str, ...], message: str, pairs: Path, tmp_path: Path) -> None:
+    refused = command("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", f"out={tmp_path / 'run'}", *words)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+
+
 def test_mixture_json_says_what_was_trained(student: Path) -> None:
     mixture = json.loads((student / "mixture.json").read_text())
     ids = mixture["ids"]
@@ -256,6 +285,9 @@ def test_micro_batches_partition_each_global_batch(weight: str) -> None:
         assert lengths == sorted(lengths, reverse=True)
     most = max(len(part) * max(pool.length(*row[:2]) for row in part) for part in micro)
     assert len(sampler.longest()) * pool.length(*sampler.longest()[0][:2]) == most
+    unpadded = replace(sampler, padded=False).longest()
+    most = max(sum(pool.length(*row[:2]) for row in part) for part in micro)
+    assert sum(pool.length(*row[:2]) for row in unpadded) == most
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=24), st.integers(1, 6))

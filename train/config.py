@@ -51,6 +51,7 @@ class Config(Tracked):
     lora: bool = False
     lora_rank: PositiveInt = 16
     lora_targets: str | list[str] = "all-linear"
+    load_in_4bit: bool = False
     max_steps: PositiveInt | None = None
     limit: PositiveInt | None = None
     seed: int = 0
@@ -106,7 +107,7 @@ class Config(Tracked):
     @model_validator(mode="after")
     def _no_key_for_nothing(self) -> Self:
         if not self.lora:
-            for key in ("lora_rank", "lora_targets"):
+            for key in ("lora_rank", "lora_targets", "load_in_4bit"):
                 if (value := getattr(self, key)) != type(self).model_fields[key].default:
                     raise ValueError(f"{key}={value} is for adapters; lora=true trains them")
         if self.push_to_hub and (self.doctor or self.export):

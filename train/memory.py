@@ -16,6 +16,7 @@ from train.config import Config
 from train.planning import Planned
 
 FLOAT = 4  # bytes of a master weight, of a gradient and of each of Adam's two moments
+FOUR_BIT = (4 + 0.127) / 8  # of a 4-bit weight with its part of the constants, which are quantized too
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ def needed(config: Config, plan: Planned) -> Need:
     model: Any = models.skeleton(config.model)
     shape = Shape.of(model.config)
     weights = sum(weight.numel() for weight in model.parameters())
-    trained = weights
+    trained, held = weights, FLOAT * weights
+    if config.load_in_4bit:
+        layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear) and layer is not models.head(model)]
+        held -= round((FLOAT - FOUR_BIT) * sum(layer.weight.numel() for layer in layers))
     if config.lora:
         model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -57,7 +61,7 @@ def needed(config: Config, plan: Planned) -> Need:
     supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
     eager = devices.attends_by(config.attention, devices.resolve_device(config.device)) == "eager"
     kept = activations(shape, rows, length, supervised, eager=eager, again=config.gradient_checkpointing)
-    return Need(FLOAT * weights, 3 * FLOAT * trained, kept, rows, length)
+    return Need(held, 3 * FLOAT * trained, kept, rows, length)
 
 
 def activations(shape: Shape, rows: int, length: int, supervised: int, *, eager: bool, again: bool = False) -> int:

@@ -55,6 +55,8 @@ def train(config: Config) -> Run | None:
         return run
     # A device or an attention that is not there is said before anything is done.
     devices.attends_by(config.attention, devices.resolve_device(config.device))
+    if config.load_in_4bit:
+        models.check_four_bit(config.model)
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
@@ -88,14 +90,16 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
     attention = devices.attends_by(config.attention, device)
     # Without padding, only flash attention skips what rows may not see of each other; the others compute it and mask it.
     padded = attention != "flash_attention_2" if config.padding_free is None else not config.padding_free
-    model = models.load_model(config.model, config.device, attention=attention)
+    folder = run.out / CHECKPOINTS
+    dtype = _computes_in(folder, config, device)
+    four_bit = dtype if config.load_in_4bit else None
+    model = models.load_model(config.model, config.device, attention=attention, four_bit=four_bit)
     shape = cost.Shape.of(model.config)
     if config.lora:
         model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
     pool, batches, rows = plan.pool, plan.batches[: config.max_steps], Rows(plan.pool, plan.rendering)
     sampler = MicroBatches(batches, pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded)
-    rates, folder = schedule(config, plan.stages), run.out / CHECKPOINTS
-    dtype = _computes_in(folder, config, device)
+    rates = schedule(config, plan.stages)
     args = arguments(run, config, len(batches), sampler.per_batch, device, dtype)
     last = newest(folder)
     done = 0 if last is None else int(last.name)
@@ -138,7 +142,10 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> N
         "final_loss": end["loss"], "held_out_loss": log.rows[chosen - 1].get("held_out"),
         "examples_hash": facts["examples_hash"],
     }  # fmt: skip
-    _save(run, config, plan, facts, about, trainer.accelerator.unwrap_model(trainer.model), log.rows)
+    student = trainer.accelerator.unwrap_model(trainer.model)
+    if config.load_in_4bit:
+        student = models.unquantized(config.model, student, config.lora_rank, config.lora_targets)
+    _save(run, config, plan, facts, about, student, log.rows)
     tracker.finish()
     run.finish(**about)
     shutil.rmtree(folder, ignore_errors=True)
@@ -175,7 +182,7 @@ def _about(run: Run, config: Config, facts: Mapping[str, Any], model: Any) -> tr
     ratio = facts["n_reasoning"] / facts["n"] if config.ratio is None else config.ratio
     compared = {
         "run": run.hash, "inputs": dict(run.inputs), "ratio": ratio, "scenario": config.scenario.name, "model_name": name,
-        "size": sum(weight.numel() for weight in model.parameters()), "examples_hash": facts["examples_hash"],
+        "size": model.num_parameters(), "examples_hash": facts["examples_hash"],
     }  # fmt: skip
     title = f"{name} {config.scenario.name} ratio={ratio:g} seed={config.seed}"
     return tracking.About(run.hash, title, f"{name} {config.scenario.name}", {**config.model_dump(), **compared})
