@@ -181,7 +181,7 @@ def test_domains_of_two_sets(pairs: Path, tmp_path: Path) -> None:
 
 RESUMED = (
     "ratio=0.5", "model=tiny", "batch_size=8", "micro_batch_size=3", "epochs=6", "save_steps=4", "seed=3", "held_out=4",
-    "student=best", "samples=1", "sample_budget=3",
+    "student=best", "samples=1", "sample_budget=3", "precision=float32",
 )  # fmt: skip
 
 
