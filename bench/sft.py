@@ -31,7 +31,7 @@ def planned(folder: Path) -> tuple[Any, Any, list[Any]]:
     from train.config import Config
     from train.planning import planned as plan
 
-    config = cli.compose("train", Config, ["ratio=0.5", f"pairs={folder / 'pairs'}", f"batch_size={BATCH}"])
+    config = cli.compose("train", Config, ["ratio=0.5", f"pairs={folder / 'pairs'}", f"batch_size={BATCH}", "device=cpu"])
     found = plan(config)
     return config, found.pool, found.batches
 
@@ -46,14 +46,13 @@ def measured(who: str, folder: Path, first: int, last: int) -> float:
 
 def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     """By our trainer with nothing else around it."""
-    import torch
-
     from ratiocine import devices, models
     from ratiocine.rendering import Rendering
     from ratiocine.runs import Run
     from ratiocine.tracking import Nothing
-    from train.batches import MicroBatches, Rows, collate_weighted
+    from train.batches import MicroBatches, Rows
     from train.callbacks import StepLog
+    from train.compute import compute
     from train.sft import arguments as settings
     from train.trainer import RatioTrainer
 
@@ -65,10 +64,10 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     sampler = MicroBatches(batches, pool, BATCH, MICRO, "token")
     log = StepLog(folder / "metrics.jsonl", Bar(), batches, lambda batch: (0, 0), peak=1.0, tracker=Nothing())
     run = Run("train", folder, "", {}, {})
-    cpu = torch.device("cpu")
-    arguments = settings(run, config, len(batches), sampler.per_batch, cpu, devices.computes_in("auto", cpu))
+    chosen = compute(config)
+    arguments = settings(run, config, len(batches), sampler.per_batch, chosen)
     trainer = RatioTrainer(
-        model=models.load_model(config.model, "cpu", attention="eager"), args=arguments, data_collator=collate_weighted,
+        model=models.load_model(config.model, "cpu", attention=chosen.attention), args=arguments,
         train_dataset=Rows(pool, Rendering(models.load_tokenizer(config.model))), callbacks=[log], sampler=sampler, log=log,  # type: ignore[arg-type]
         rate=lambda step: 1e-5,
     )  # fmt: skip

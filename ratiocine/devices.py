@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
-Attention = Literal["eager", "sdpa", "flash_attention_2"]
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
 
 def resolve_device(device: Device) -> torch.device:
@@ -27,16 +27,16 @@ def resolve_device(device: Device) -> torch.device:
 
 
 def computes_in(precision: Dtype, device: torch.device) -> torch.dtype:
-    """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 where this device has units for
-    it, told by what it is and not by a clock, so that the same run on the same machine has the same result: few CPUs have them,
-    and others emulate it at a fraction of the speed."""
+    """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 on CUDA and on a CPU with units
+    for it (AMX, AVX512-BF16), told by what it is and not by a clock, so that the same run on the same machine has the same
+    result; other CPUs emulate it at a fraction of the speed."""
     import torch
 
     if precision != "auto":
         return getattr(torch, precision)
     if device.type == "cpu":
         has = torch.cpu.get_capabilities()
-        units = any(has.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+        units = any(has.get(name) for name in ("amx_bf16", "avx512_bf16"))
     else:
         units = device.type == "cuda"
     return torch.bfloat16 if units else torch.float32
@@ -83,13 +83,28 @@ def prepare_process(threads: int | None) -> None:
         pass
 
 
-def attends_by(attention: Attention | None, device: torch.device) -> Attention:
-    """The implementation of attention that training takes. None is the fastest here: flash attention on CUDA where it is
-    installed, else sdpa; on a CPU eager, which is faster than sdpa at the lengths of answers, forward and backward. Raises
-    BadInput where flash attention is asked for and is not here."""
+def attends_by(attention: Attention, device: torch.device, dtype: torch.dtype) -> str:
+    """The implementation of attention that training takes. `auto` is flash attention on CUDA where it is installed and products
+    are in bfloat16, else sdpa; on a CPU eager, which was measured faster than sdpa at the lengths of answers, forward and
+    backward. Raises BadInput where flash attention is asked for and cannot be had."""
+    import torch
     from transformers.utils import is_flash_attn_2_available
 
     flash = device.type == "cuda" and is_flash_attn_2_available()
-    if attention == "flash_attention_2" and not flash:
-        raise BadInput("attention=flash_attention_2 needs a CUDA device and `pip install flash-attn`; sdpa and eager are here")
-    return attention or ("eager" if device.type == "cpu" else "flash_attention_2" if flash else "sdpa")
+    if attention == "flash_attention_2":
+        if not flash:
+            raise BadInput(
+                "attention=flash_attention_2 needs a CUDA device and `pip install flash-attn`; sdpa and eager are here"
+            )
+        if dtype == torch.float32:
+            raise BadInput("attention=flash_attention_2 cannot compute in float32; give precision=bfloat16, or attention=sdpa")
+    if attention != "auto":
+        return attention
+    if device.type == "cpu":
+        return "eager"
+    return "flash_attention_2" if flash and dtype != torch.float32 else "sdpa"
+
+
+def name(dtype: torch.dtype) -> str:
+    """What configurations call a type."""
+    return str(dtype).removeprefix("torch.")

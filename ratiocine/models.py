@@ -176,20 +176,8 @@ def check_four_bit(model: ModelConfig) -> None:
 
     if find_spec("bitsandbytes") is None:
         raise BadInput("load_in_4bit=true needs an extra: pip install 'ratiocine[qlora]'")
-    if model.kind == "tiny":
-        raise BadInput("load_in_4bit=true reads a model folder, which model=tiny has not")
-
-
-def unquantized(model: ModelConfig, adapted: Any, rank: int, targets: str | list[str]) -> Any:
-    """Adapters that were trained over 4-bit weights, over those same weights in float32: merged into 4-bit ones they would be
-    rounded away."""
-    import torch
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-
-    base = load_model(model, "cpu", four_bit=torch.float32).dequantize(dtype=torch.float32)
-    over = add_lora(base, rank, targets, seed=0)
-    set_peft_model_state_dict(over, get_peft_model_state_dict(adapted))
-    return over
+    if locate(model) is None:
+        raise BadInput(f"load_in_4bit=true reads a model folder, which model={model.name} has not")
 
 
 def save_student(
@@ -198,7 +186,7 @@ def save_student(
     """A plain Hugging Face folder that stops where the chat template ends a turn, loadable with nothing of ours. `rendered` is
     kept beside it: how it was taught."""
     if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
+        model = (_unquantized(model) if getattr(model, "is_loaded_in_4bit", False) else model).merge_and_unload()
     model.config.use_cache = True
     stop = end_of_turn(tokenizer)
     model.generation_config.eos_token_id = stop
@@ -221,6 +209,18 @@ def add_lora(model: PreTrainedModel, rank: int, targets: str | list[str], *, see
             raise BadInput(f"lora_targets: '{target}' is no module of this model; its linear layers: {', '.join(linear)}")
     torch.manual_seed(seed)
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
+
+
+def _unquantized(adapted: Any) -> Any:
+    """Adapters over 4-bit weights → the same adapters over the same weights in float32: merged into 4-bit ones they would be
+    rounded away."""
+    import torch
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    learned, how = get_peft_model_state_dict(adapted), adapted.peft_config["default"]
+    over = get_peft_model(adapted.unload().dequantize(dtype=torch.float32), how)
+    set_peft_model_state_dict(over, learned)
+    return over
 
 
 def head(model: Any) -> Any:

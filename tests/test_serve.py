@@ -91,7 +91,7 @@ def test_the_packaged_model_served_answers_as_in_process(start: Start, tmp_path:
 
     config = ModelConfig(name="smollm2-135m", kind="packaged", chat_template="chatml")
     tokenizer, model, port = models.load_tokenizer(config), models.load_model(config, "cpu"), free_port()
-    models.save_student(model, tokenizer, tmp_path / "model")
+    models.save_student(model, tokenizer, tmp_path / "model", None)
     words = ("eval", "benchmarks=demo", "limit=5", "budget=40")
     done(*words, f"model={tmp_path / 'model'}", "engine.attention=sdpa", f"out={tmp_path / 'here'}")
     start(tmp_path / "model", port)
@@ -163,7 +163,7 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         if step % 25 == 0 and loss.item() < 0.003:
             break
     assert loss.item() < 0.01, loss.item()
-    models.save_student(model.eval(), tokenizer, folder / "model")
+    models.save_student(model.eval(), tokenizer, folder / "model", None)
     return folder / "model", file
 
 

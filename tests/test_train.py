@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from conftest import command, done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratiocine import devices
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
@@ -84,10 +86,59 @@ def test_rows_without_padding_have_their_own_losses(attention: str) -> None:
 
 
 def test_training_without_padding_gives_the_same_losses(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:
-    words = ("padding_free=true", "attention=sdpa", "micro_batch_size=5")
-    assert fit(pairs, tmp_path / "run", *words) == pytest.approx(reference_losses, abs=1e-4)
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    for attention in ("eager", "sdpa"):
+        words = ("padding_free=true", f"attention={attention}", "micro_batch_size=5")
+        assert fit(pairs, tmp_path / attention, *words) == pytest.approx(reference_losses, abs=1e-4)
+    manifest = json.loads((tmp_path / "sdpa" / "manifest.json").read_text())
     assert (manifest["attention"], manifest["padding_free"]) == ("sdpa", True)
+    said = done("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "doctor=true", "padding_free=true")
+    rows, length = map(int, re.search(r"memory: .*\((\d+) rows of (\d+) tokens\)", said).groups())
+    lengths = sorted((len(p.prompt) + len(p.reasoning) for p in read_pairs(pairs / "pairs.parquet")), reverse=True)
+    assert rows == 1, "attention is over all documents of a micro-batch, though none sees another"
+    assert length > lengths[0]
+
+
+def test_a_model_whose_rows_see_each_other_is_refused() -> None:
+    model = load_model(TINY, "cpu")
+
+    class Together(torch.nn.Module):
+        def forward(self, input_ids, position_ids, use_cache):
+            return model(input_ids=input_ids, use_cache=use_cache)
+
+    trainer = SimpleNamespace(model=model, _prepare_inputs=dict, compute_loss_context_manager=nullcontext)
+    RatioTrainer.check_apart(trainer)
+    trainer.model = Together()
+    with pytest.raises(BadInput, match="rows that stand one behind the other see each other"):
+        RatioTrainer.check_apart(trainer)
+
+
+def test_bfloat16_where_it_was_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for has, dtype in (({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({"avx512_f": True}, "float32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        assert devices.name(devices.computes_in("auto", cpu)) == dtype
+        assert devices.computes_in("float32", cpu) == torch.float32
+    assert devices.computes_in("auto", cuda) == torch.bfloat16
+    assert devices.computes_in("auto", torch.device("mps")) == torch.float32
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
+    assert devices.attends_by("auto", cuda, torch.bfloat16) == "flash_attention_2"
+    assert devices.attends_by("auto", cuda, torch.float32) == "sdpa"
+    assert devices.attends_by("auto", cpu, torch.bfloat16) == "eager"
+    with pytest.raises(BadInput, match="cannot compute in float32; give precision=bfloat16, or attention=sdpa"):
+        devices.attends_by("flash_attention_2", cuda, torch.float32)
+
+
+def test_products_in_bfloat16_over_weights_in_float32(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:
+    found = fit(pairs, tmp_path / "run", "precision=bfloat16")
+    assert found == pytest.approx(reference_losses, rel=5e-3)
+    assert found != reference_losses
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["precision"] == "bfloat16"
+    from safetensors.torch import load_file
+
+    assert {weight.dtype for weight in load_file(tmp_path / "run" / "model" / "model.safetensors").values()} == {torch.float32}
+    fit(pairs, tmp_path / "auto", "precision=auto")
+    said = json.loads((tmp_path / "auto" / "manifest.json").read_text())["precision"]
+    assert said == devices.name(devices.computes_in("auto", devices.resolve_device("auto")))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="flash attention may be there")

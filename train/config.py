@@ -39,8 +39,8 @@ class Config(Tracked):
     batch_size: PositiveInt = 32
     micro_batch_size: PositiveInt = 4
     max_length: PositiveInt = 4096
-    padding_free: bool | None = None
-    attention: Attention | None = None
+    padding_free: bool | Literal["auto"] = "auto"
+    attention: Attention = "auto"
     gradient_checkpointing: bool = False
     lr: PositiveFloat | None = None
     lr_policy: Literal["per_format", "matched"] = "per_format"

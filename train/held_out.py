@@ -22,7 +22,7 @@ from ratiocine.traces import MODES, Mode
 from ratiocine.tracking import Tracker
 from train.batches import IGNORED, Rows, collate
 from train.callbacks import StepLog
-from train.trainer import RatioTrainer, only_at
+from train.trainer import RatioTrainer, logits, only_at
 
 
 class HeldOut(TrainerCallback):
@@ -64,8 +64,8 @@ class HeldOut(TrainerCallback):
             batch = {key: value.to(model.device) for key, value in batch.items()}
             there = batch["labels"][:, 1:] != IGNORED
             with torch.no_grad(), self.trainer.compute_loss_context_manager(), only_at(model, there):
-                logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
-            total += float(torch.nn.functional.cross_entropy(logits.float(), batch["labels"][:, 1:][there], reduction="sum"))
+                made = logits(model, batch).float()
+            total += float(torch.nn.functional.cross_entropy(made, batch["labels"][:, 1:][there], reduction="sum"))
             n += int(there.sum())
         return total / n
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from ratiocine import devices, models
+from ratiocine import models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from train.batches import MicroBatches
+from train.compute import Compute
 from train.config import Config
-from train.planning import Planned
+from train.planning import Planned, micro_batches
 
 FLOAT = 4  # bytes of a master weight, of a gradient and of each of Adam's two moments
 FOUR_BIT = (4 + 0.127) / 8  # of a 4-bit weight with its part of the constants, which are quantized too
@@ -42,7 +42,7 @@ class Need:
         )
 
 
-def needed(config: Config, plan: Planned) -> Need:
+def needed(config: Config, plan: Planned, chosen: Compute) -> Need:
     """What the run needs. Raises BadInput where adapters are to be added to modules that are not there."""
     model: Any = models.skeleton(config.model)
     shape = Shape.of(model.config)
@@ -54,12 +54,11 @@ def needed(config: Config, plan: Planned) -> Need:
     if config.lora:
         model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    longest = MicroBatches(
-        plan.batches[: config.max_steps], plan.pool, config.batch_size, config.micro_batch_size, config.loss_weight
-    ).longest()
-    rows, length = len(longest), max(plan.pool.length(*example[:2]) for example in longest)
+    longest = micro_batches(config, plan, padded=not chosen.padding_free).longest()
+    lengths = [plan.pool.length(*example[:2]) for example in longest]
+    rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths))
     supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
-    eager = devices.attends_by(config.attention, devices.resolve_device(config.device)) == "eager"
+    eager = chosen.attention == "eager"
     kept = activations(shape, rows, length, supervised, eager=eager, again=config.gradient_checkpointing)
     return Need(held, 3 * FLOAT * trained, kept, rows, length)
 
@@ -93,12 +92,11 @@ def there(device: torch.device) -> int | None:
     return min(free, default=None)
 
 
-def check(config: Config, plan: Planned) -> Need:
+def check(config: Config, plan: Planned, chosen: Compute) -> Need:
     """What the run needs. Raises BadInput, with what to do, where there is not that much. On an accelerator the dry pass over
     the longest micro-batch decides about activations; a CPU that runs out would end the process without a word."""
-    need, device = needed(config, plan), devices.resolve_device(config.device)
-    free = there(device)
-    certain = need.total if device.type == "cpu" else need.weights + need.state
+    need, free = needed(config, plan, chosen), there(chosen.device)
+    certain = need.total if chosen.device.type == "cpu" else need.weights + need.state
     if free is None or certain <= free:
         return need
     advice = []

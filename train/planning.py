@@ -13,6 +13,7 @@ from ratiocine.errors import BadInput
 from ratiocine.problems import digest
 from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES
+from train.batches import MicroBatches
 from train.config import Config
 from train.pool import Pool, fitting, read_pool
 from train.scenario import Example, Stage, examples_hash, formats, plan
@@ -53,6 +54,12 @@ def planned(config: Config) -> Planned:
         epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
     )  # fmt: skip
     return Planned(pool, rendering, stages, held, dropped)
+
+
+def micro_batches(config: Config, plan: Planned, *, padded: bool) -> MicroBatches:
+    """How the run's global batches go through the model."""
+    batches = plan.batches[: config.max_steps]
+    return MicroBatches(batches, plan.pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded)
 
 
 def hold_out(ids: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:

@@ -10,7 +10,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, open_run
 from ratiocine.traces import MODES
 from train import card, doctor, memory
-from train.batches import MicroBatches, Row, Rows, collate_weighted
+from train.batches import Row, Rows
 from train.callbacks import Checkpoints, StepLog, newest
+from train.compute import Compute, compute, keep
 from train.config import Config, inputs
 from train.export import export
 from train.held_out import HeldOut, best_step
-from train.planning import Planned, describe, planned
+from train.planning import Planned, describe, micro_batches, planned
 from train.pool import Pool
 from train.scenario import Example
 from train.schedule import schedule
@@ -42,8 +42,9 @@ def train(config: Config) -> Run | None:
     devices.prepare_process(config.threads)
     plan = planned(config)
     if config.doctor:
+        chosen = compute(config)
         print(_examined(config, plan))
-        print(f"memory: {memory.check(config, plan)}")
+        print(f"memory: {memory.check(config, plan, chosen)}")
         return None
     if config.export:
         n = export(Path(config.export), plan.pool, plan.stages, plan.rendering)
@@ -53,18 +54,15 @@ def train(config: Config) -> Run | None:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    # A device or an attention that is not there is said before anything is done.
-    devices.attends_by(config.attention, devices.resolve_device(config.device))
-    if config.load_in_4bit:
-        models.check_four_bit(config.model)
+    chosen = compute(config, run.out / CHECKPOINTS)
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
     print(_examined(config, plan))
-    print(f"memory: {memory.check(config, plan)}", flush=True)
+    print(f"memory: {memory.check(config, plan, chosen)}", flush=True)
     facts = describe(config, plan)
     run.write_json("mixture.json", facts)
-    _fit(run, config, plan, facts)
+    _fit(run, config, plan, facts, chosen)
     return run
 
 
@@ -85,71 +83,67 @@ def _examined(config: Config, plan: Planned) -> str:
     )
 
 
-def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any]) -> None:
-    device = devices.resolve_device(config.device)
-    attention = devices.attends_by(config.attention, device)
-    # Without padding, only flash attention skips what rows may not see of each other; the others compute it and mask it.
-    padded = attention != "flash_attention_2" if config.padding_free is None else not config.padding_free
+def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chosen: Compute) -> None:
     folder = run.out / CHECKPOINTS
-    dtype = _computes_in(folder, config, device)
-    four_bit = dtype if config.load_in_4bit else None
-    model = models.load_model(config.model, config.device, attention=attention, four_bit=four_bit)
-    shape = cost.Shape.of(model.config)
+    keep(folder, chosen)
+    four_bit = chosen.dtype if config.load_in_4bit else None
+    model = models.load_model(config.model, config.device, attention=chosen.attention, four_bit=four_bit)
     if config.lora:
         model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
-    pool, batches, rows = plan.pool, plan.batches[: config.max_steps], Rows(plan.pool, plan.rendering)
-    sampler = MicroBatches(batches, pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded)
-    rates = schedule(config, plan.stages)
-    args = arguments(run, config, len(batches), sampler.per_batch, device, dtype)
-    last = newest(folder)
-    done = 0 if last is None else int(last.name)
-    peak = devices.matmul_rate(device, dtype)
-    tracker = tracking.tracker(config, run.out, _about(run, config, facts, model))
-    with progress(len(batches), f"train ratio={config.ratio}", "steps") as bar:
-        log = StepLog(
-            run.out / "metrics.jsonl", bar, batches, lambda batch: _flops(config, shape, pool, batch), peak=peak,
-            tracker=tracker, done=done,
-        )  # fmt: skip
-        share = len(facts["ids"]["reasoning"]) / facts["examples"]
-        held_out = HeldOut(
-            plan.held_out, rows, share, log, tracker, every=config.save_steps, size=config.micro_batch_size,
-            samples=config.samples, budget=config.sample_budget, path=run.out / SAMPLES, done=done,
-        )  # fmt: skip
-        checkpoints = Checkpoints(folder, config.keep, lambda: best_step(log.rows) if config.student == "best" else None)
-        trainer = RatioTrainer(
-            model=model, args=args, data_collator=partial(collate_weighted, padded=padded),
-            train_dataset=rows,  # type: ignore[arg-type]
-            callbacks=[held_out, log, checkpoints], sampler=sampler, log=log,
-            rate=lambda step: rates[min(step, len(rates) - 1)],
-        )  # fmt: skip
-        held_out.trainer = trainer
-        trainer.remove_callback(PrinterCallback)
+    tracker, last = tracking.tracker(config, run.out, _about(run, config, facts, model)), newest(folder)
+    with progress(len(plan.batches[: config.max_steps]), f"train ratio={config.ratio}", "steps") as bar:
+        trainer, checkpoints = _trainer(run, config, plan, chosen, model, tracker, bar, last)
         if last is None:
             trainer.try_longest()
         with checkpoints.on_signal():
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    chosen = len(batches)
+    log = trainer.log_rows
+    step = len(log.rows)
     if config.student == "best":
-        chosen = best_step(log.rows) or chosen
-    if chosen < len(batches):
-        trainer._load_from_checkpoint(str(folder / str(chosen)))
+        step = best_step(log.rows) or step
+    if step < len(log.rows):
+        trainer._load_from_checkpoint(str(folder / str(step)))
     end = log.rows[-1]
     about = {
-        "lr": max(rates), "steps": len(batches), "student_step": chosen, "tokens": end["tokens"],
+        "lr": max(schedule(config, plan.stages)), "steps": len(log.rows), "student_step": step, "tokens": end["tokens"],
         "train_flops": end["flops_paper"], "train_flops_exact": end["flops"], "seconds": round(log.seconds, 1),
-        "device": str(device), "precision": _name(dtype), "attention": attention, "padding_free": not padded,
-        "rendering": plan.rendering.form,
-        "final_loss": end["loss"], "held_out_loss": log.rows[chosen - 1].get("held_out"),
-        "examples_hash": facts["examples_hash"],
+        **chosen.facts, "rendering": plan.rendering.form, "final_loss": end["loss"],
+        "held_out_loss": log.rows[step - 1].get("held_out"), "examples_hash": facts["examples_hash"],
     }  # fmt: skip
-    student = trainer.accelerator.unwrap_model(trainer.model)
-    if config.load_in_4bit:
-        student = models.unquantized(config.model, student, config.lora_rank, config.lora_targets)
-    _save(run, config, plan, facts, about, student, log.rows)
+    _save(run, config, plan, facts, about, trainer.accelerator.unwrap_model(trainer.model), log.rows)
     tracker.finish()
     run.finish(**about)
     shutil.rmtree(folder, ignore_errors=True)
-    print(f"trained {len(batches)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
+    print(f"trained {len(log.rows)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
+
+
+def _trainer(
+    run: Run, config: Config, plan: Planned, chosen: Compute, model: Any, tracker: tracking.Tracker, bar: Any, last: Path | None
+) -> tuple[RatioTrainer, Checkpoints]:  # fmt: skip
+    """The trainer with what it tells, and what keeps its checkpoints; `last` is the one that the run goes on from."""
+    pool, rows, shape = plan.pool, Rows(plan.pool, plan.rendering), cost.Shape.of(model.config)
+    sampler, rates = micro_batches(config, plan, padded=not chosen.padding_free), schedule(config, plan.stages)
+    done = 0 if last is None else int(last.name)
+    log = StepLog(
+        run.out / "metrics.jsonl", bar, sampler.batches, lambda batch: _flops(config, shape, pool, batch),
+        peak=devices.matmul_rate(chosen.device, chosen.dtype), tracker=tracker, done=done,
+    )  # fmt: skip
+    formats = [mode for batch in plan.batches for _, mode in batch]
+    held_out = HeldOut(
+        plan.held_out, rows, formats.count("reasoning") / len(formats), log, tracker, every=config.save_steps,
+        size=config.micro_batch_size, samples=config.samples, budget=config.sample_budget, path=run.out / SAMPLES, done=done,
+    )  # fmt: skip
+    best = (lambda: best_step(log.rows)) if config.student == "best" else (lambda: None)
+    checkpoints = Checkpoints(run.out / CHECKPOINTS, config.keep, best)
+    trainer = RatioTrainer(
+        model=model, args=arguments(run, config, len(sampler.batches), sampler.per_batch, chosen),
+        train_dataset=rows,  # type: ignore[arg-type]
+        callbacks=[held_out, log, checkpoints], sampler=sampler, log=log,
+        rate=lambda step: rates[min(step, len(rates) - 1)],
+    )  # fmt: skip
+    held_out.trainer = trainer
+    trainer.remove_callback(PrinterCallback)
+    return trainer, checkpoints
 
 
 def _save(
@@ -188,29 +182,14 @@ def _about(run: Run, config: Config, facts: Mapping[str, Any], model: Any) -> tr
     return tracking.About(run.hash, title, f"{name} {config.scenario.name}", {**config.model_dump(), **compared})
 
 
-def _computes_in(folder: Path, config: Config, device: torch.device) -> torch.dtype:
-    """The type chosen at the start of this run: one that goes on does not choose again."""
-    chosen = folder / "precision"
-    if not chosen.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        chosen.write_text(_name(devices.computes_in(config.precision, device)))
-    return getattr(torch, chosen.read_text())
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def arguments(
-    run: Run, config: Config, steps: int, accumulate: int, device: torch.device, dtype: torch.dtype
-) -> TrainingArguments:  # fmt: skip
+def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Compute) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(run.out / CHECKPOINTS / ".partial"), max_steps=steps,
         per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
         optim="adamw_torch_fused", weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
-        bf16=dtype == torch.bfloat16, use_cpu=device.type == "cpu",
+        bf16=chosen.dtype == torch.bfloat16, use_cpu=chosen.device.type == "cpu",
         seed=config.seed, save_strategy="steps", save_steps=config.save_steps, logging_strategy="no", report_to=[],
         disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False,
-        dataloader_pin_memory=device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
+        dataloader_pin_memory=chosen.device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
     )  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers import Trainer
 
 from ratiocine import models
 from ratiocine.errors import BadInput
-from train.batches import IGNORED, MicroBatches
+from train.batches import IGNORED, MicroBatches, Row, collate_packed, collate_weighted
 from train.callbacks import StepLog
 
 
@@ -22,7 +23,7 @@ class RatioTrainer(Trainer):
     losses."""
 
     def __init__(self, *args: Any, sampler: MicroBatches, rate: Callable[[int], float], log: StepLog, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, data_collator=partial(collate_weighted, padded=sampler.padded), **kwargs)
         self.sampler, self.rate, self.log_rows = sampler, rate, log
         self.model_accepts_loss_kwargs = True  # the loss of a micro-batch is its share of the step's, and is not divided again
 
@@ -48,8 +49,26 @@ class RatioTrainer(Trainer):
             for group in scheduler.optimizer.param_groups:
                 group["lr"] = rate
 
+    def check_apart(self) -> None:
+        """Raises BadInput where this model lets documents of one row see each other: what it makes of the second may not depend
+        on the first. A model that does not tell documents by positions would learn from what it will not be shown."""
+        model = self.model
+        assert model is not None
+        model.eval()
+        made = []
+        for first in (range(8), range(7, -1, -1)):
+            documents = [Row("", "ift", tuple(ids), ()) for ids in (first, range(8))]
+            inputs = self._prepare_inputs(collate_packed(documents))
+            with torch.no_grad(), self.compute_loss_context_manager():
+                made.append(logits(model, inputs)[0, 8:].float())
+        # Not bit for bit: in a mixture of experts the first document decides with what the second is multiplied together.
+        if (made[0] - made[1]).abs().max() > 0.05 * made[0].std():
+            raise BadInput("padding_free=true: in this model rows that stand one behind the other see each other; give false")
+
     def try_longest(self) -> None:
         """Forward and backward over the micro-batch that needs most memory, so that a run which will not fit ends at once."""
+        if not self.sampler.padded:
+            self.check_apart()
         longest = self.sampler.longest()
         model = self.model
         assert model is not None
@@ -75,10 +94,8 @@ class RatioTrainer(Trainer):
         a fifth of a small model's work."""
         labels = inputs["labels"][:, 1:]
         there = labels != IGNORED
-        seen = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
         with only_at(model, there):
-            logits = model(**seen, use_cache=False).logits
-        losses = torch.nn.functional.cross_entropy(logits.float(), labels[there], reduction="none")
+            losses = torch.nn.functional.cross_entropy(logits(model, inputs).float(), labels[there], reduction="none")
         rows = inputs["row"][:, 1:][there]
         loss = (losses * inputs["weights"][rows]).sum()
         reasons, counted = inputs["reasoning"][rows], inputs["weights"][rows] > 0
@@ -92,6 +109,12 @@ class RatioTrainer(Trainer):
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self.log_rows.norm = float(norm) if norm is not None else 0.0
         return norm
+
+
+def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Of a batch as `collate` or `collate_packed` makes it. Without a cache: with one transformers takes documents for one."""
+    seen = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
+    return model(**seen, use_cache=False).logits
 
 
 @contextmanager

@@ -6,13 +6,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from ratiocine.devices import Attention
+
 
 class TransformersConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["transformers"] = "transformers"
     batch: PositiveInt = 128
     tokens: PositiveInt = 65536
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    attention: Attention = "auto"
 
 
 class VLLMConfig(BaseModel):
