@@ -16,7 +16,7 @@ from conftest import command, done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratiocine import devices
+from ratiocine import cli, devices
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
@@ -24,6 +24,7 @@ from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES, Pair, read_pairs
 from train import doctor
 from train.batches import IGNORED, MicroBatches, Row, collate, collate_packed, collate_weighted, least_padding, row_of
+from train.compute import compute
 from train.config import Config
 from train.memory import activations
 from train.mixture import mix
@@ -139,6 +140,15 @@ def test_products_in_bfloat16_over_weights_in_float32(pairs: Path, tmp_path: Pat
     fit(pairs, tmp_path / "auto", "precision=auto")
     said = json.loads((tmp_path / "auto" / "manifest.json").read_text())["precision"]
     assert said == devices.name(devices.computes_in("auto", devices.resolve_device("auto")))
+
+
+@pytest.mark.parametrize(
+    ("words", "dtype"), [((), "bfloat16"), (("lora=true",), "float32"), (("lora=true", "precision=bfloat16"), "bfloat16")]
+)
+def test_adapters_on_a_cpu_are_added_in_float32(words: tuple[str, ...], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    config = cli.compose("train", Config, ["ratio=0.5", "model=tiny", "device=cpu", "pairs=x", *words])
+    assert compute(config).facts["precision"] == dtype
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="flash attention may be there")
