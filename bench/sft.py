@@ -65,10 +65,10 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     log = StepLog(folder / "metrics.jsonl", Bar(), batches, lambda batch: (0, 0), peak=1.0, tracker=Nothing())
     run = Run("train", folder, "", {}, {})
     chosen = compute(config)
-    arguments = settings(run, config, len(batches), sampler.per_batch, chosen)
+    arguments = settings(run, config, len(batches), sampler.per_batch, chosen).set_save("no")
     trainer = RatioTrainer(
         model=models.load_model(config.model, "cpu", attention=chosen.attention), args=arguments,
-        train_dataset=Rows(pool, Rendering(models.load_tokenizer(config.model))), callbacks=[log], sampler=sampler, log=log,  # type: ignore[arg-type]
+        train_dataset=Rows(pool, Rendering(models.load_tokenizer(config.model))), callbacks=[log], sampler=sampler, log=log, dtype=chosen.dtype,  # type: ignore[arg-type]
         rate=lambda step: 1e-5,
     )  # fmt: skip
     started = time.perf_counter()

@@ -58,7 +58,11 @@ def load_arms(folders: Sequence[Path]) -> list[Arm]:
 
 def _label(manifest: dict[str, Any]) -> str:
     student = manifest.get("student")
-    return f"{manifest['model']} (untrained)" if student is None else f"ratio {student['ratio']:g}"
+    if student is None:
+        return f"{manifest['model']} (untrained)"
+    scenario, ratio = student.get("scenario") or "mixed", student["ratio"]
+    words = [] if scenario == "mixed" else [scenario]
+    return " ".join(words if ratio is None else [*words, f"ratio {ratio:g}"])
 
 
 def write(out: Path, text: str) -> None:

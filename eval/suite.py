@@ -76,7 +76,8 @@ def student(config: Config) -> dict[str, Any] | None:
     trained = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     keys = ("hash", "lr", "steps", "tokens", "train_flops", "seconds", "final_loss")
     return {
-        "ratio": trained.get("ratio"), "base": trained["model"]["name"], "lora": trained.get("lora"),
+        "ratio": trained.get("ratio"), "scenario": (trained.get("scenario") or {}).get("name"), "seed": trained.get("seed"),
+        "base": trained["model"]["name"], "lora": trained.get("lora"),
         **{key: manifest.get(key) for key in keys},
     }  # fmt: skip
 

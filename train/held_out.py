@@ -22,6 +22,7 @@ from ratiocine.traces import MODES, Mode
 from ratiocine.tracking import Tracker
 from train.batches import IGNORED, Rows, collate
 from train.callbacks import StepLog
+from train.loss import token_losses
 from train.trainer import RatioTrainer, logits, only_at
 
 
@@ -64,8 +65,7 @@ class HeldOut(TrainerCallback):
             batch = {key: value.to(model.device) for key, value in batch.items()}
             there = batch["labels"][:, 1:] != IGNORED
             with torch.no_grad(), self.trainer.compute_loss_context_manager(), only_at(model, there):
-                made = logits(model, batch).float()
-            total += float(torch.nn.functional.cross_entropy(made, batch["labels"][:, 1:][there], reduction="sum"))
+                total += float(token_losses(logits(model, batch), batch["labels"][:, 1:][there]).sum())
             n += int(there.sum())
         return total / n
 

@@ -138,7 +138,7 @@ def _trainer(
     trainer = RatioTrainer(
         model=model, args=arguments(run, config, len(sampler.batches), sampler.per_batch, chosen),
         train_dataset=rows,  # type: ignore[arg-type]
-        callbacks=[held_out, log, checkpoints], sampler=sampler, log=log,
+        callbacks=[held_out, log, checkpoints], sampler=sampler, log=log, dtype=chosen.dtype,
         rate=lambda step: rates[min(step, len(rates) - 1)],
     )  # fmt: skip
     held_out.trainer = trainer
@@ -187,7 +187,7 @@ def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Com
         output_dir=str(run.out / CHECKPOINTS / ".partial"), max_steps=steps,
         per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
         optim="adamw_torch_fused", weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
-        bf16=chosen.dtype == torch.bfloat16, use_cpu=chosen.device.type == "cpu",
+        use_cpu=chosen.device.type == "cpu",
         seed=config.seed, save_strategy="steps", save_steps=config.save_steps, logging_strategy="no", report_to=[],
         disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False,
         dataloader_pin_memory=chosen.device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,

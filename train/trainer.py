@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,15 +16,18 @@ from ratiocine import models
 from ratiocine.errors import BadInput
 from train.batches import IGNORED, MicroBatches, Row, collate_packed, collate_weighted
 from train.callbacks import StepLog
+from train.loss import token_losses
 
 
 class RatioTrainer(Trainer):
     """`sampler` gives the micro-batches, `rate` the learning rate of a step (from 0), `log_rows` is told each micro-batch's
-    losses."""
+    losses; products of matrices are in `dtype`."""
 
-    def __init__(self, *args: Any, sampler: MicroBatches, rate: Callable[[int], float], log: StepLog, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, sampler: MicroBatches, rate: Callable[[int], float], log: StepLog, dtype: torch.dtype, **kwargs: Any
+    ) -> None:  # fmt: skip
         super().__init__(*args, data_collator=partial(collate_weighted, padded=sampler.padded), **kwargs)
-        self.sampler, self.rate, self.log_rows = sampler, rate, log
+        self.sampler, self.rate, self.log_rows, self.dtype = sampler, rate, log, dtype
         self.model_accepts_loss_kwargs = True  # the loss of a micro-batch is its share of the step's, and is not divided again
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -48,6 +51,10 @@ class RatioTrainer(Trainer):
             scheduler._last_lr = [rate for group in scheduler.optimizer.param_groups]
             for group in scheduler.optimizer.param_groups:
                 group["lr"] = rate
+
+    def compute_loss_context_manager(self) -> AbstractContextManager[None]:
+        """Not accelerate's: that makes float32 numbers of all logits."""
+        return torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def check_apart(self) -> None:
         """Raises BadInput where this model lets documents of one row see each other: what it makes of the second may not depend
@@ -95,7 +102,7 @@ class RatioTrainer(Trainer):
         labels = inputs["labels"][:, 1:]
         there = labels != IGNORED
         with only_at(model, there):
-            losses = torch.nn.functional.cross_entropy(logits(model, inputs).float(), labels[there], reduction="none")
+            losses = token_losses(logits(model, inputs), labels[there])
         rows = inputs["row"][:, 1:][there]
         loss = (losses * inputs["weights"][rows]).sum()
         reasons, counted = inputs["reasoning"][rows], inputs["weights"][rows] > 0

@@ -1,0 +1,103 @@
+"""python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two ways of training, each with one evaluation a seed.
+
+The first evaluation is compared with the first of the others, the second with the second, on the problems that all of them
+answered gradably; the interval is over seeds and problems. Every benchmark, every category and all together get a row; p-values
+are Holm-adjusted over the rows of benchmarks and over those of categories.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from eval import tables
+from eval.report import load_arms, write
+from eval.tables import Arm
+from ratiocine import cli
+from ratiocine.errors import BadInput
+from ratiocine.stats import compare_seeds, holm
+
+
+@dataclass(frozen=True)
+class Change:
+    """Accuracy of both sides over `n` problems, their difference with its 95 % interval and p-values, and the difference that
+    each seed alone shows."""
+
+    group: str
+    n: int
+    base: float
+    arm: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    by_seed: tuple[float, ...]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m eval.compare", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder, one a seed")
+    parser.add_argument("--against", nargs="+", type=Path, metavar="DIR", required=True, help="the other side, as many")
+    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
+    options = parser.parse_args()
+    if len(options.folders) != len(options.against):
+        raise BadInput(f"{len(options.folders)} evaluations against {len(options.against)}: each needs its counterpart")
+    arms = load_arms([*options.against, *options.folders])
+    half = len(options.against)
+    found = changes(arms[:half], arms[half:])
+    told = seeds(arms[:half], arms[half:])
+    if options.out:
+        rows = [asdict(change) for change in found]
+        write(options.out, json.dumps({"schema_version": 1, "seeds": told, "changes": rows}, indent=2) + "\n")
+    print(table(found))
+
+
+def seeds(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[int | None]:
+    """The training seed of every pair. Raises BadInput where the two of a pair were trained at different ones, or two pairs at
+    the same."""
+    found = []
+    for base, arm in zip(bases, arms, strict=True):
+        first, second = ((side.manifest.get("student") or {}).get("seed") for side in (base, arm))
+        if None not in (first, second) and first != second:
+            raise BadInput(f"an evaluation of seed {second} has one of seed {first} as its counterpart; give both in one order")
+        found.append(first if second is None else second)
+    if repeated := [seed for seed in found if seed is not None and found.count(seed) > 1]:
+        raise BadInput(f"seed {repeated[0]} occurs twice: copies of a seed are no second source of variance")
+    return found
+
+
+def changes(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[Change]:
+    """A row for every benchmark, then every category, then all problems."""
+    everyone = [*bases, *arms]
+    levels: list[Mapping[str, Sequence[str]]] = [tables.groups(everyone, field) for field in ("benchmark", "category")]
+    found: list[Change] = []
+    for level in (*levels, {"all": tables.shared_keys(everyone)}):
+        rows = []
+        for group, keys in level.items():
+            first, second = (np.array([tables.right(arm, keys) for arm in side]) for side in (bases, arms))
+            moved = second - first
+            rows.append((group, len(keys), fmean(first.ravel()), fmean(second.ravel()), *compare_seeds(moved.tolist()), moved))
+        adjusted = holm([row[-2] for row in rows])
+        found += [Change(*row[:-1], p, tuple(row[-1].mean(axis=1).tolist())) for row, p in zip(rows, adjusted, strict=True)]
+    return found
+
+
+def table(found: Sequence[Change]) -> str:
+    lines = [f"{'':20}{'n':>5}{'against':>10}{'these':>9}{'difference, points (95 %)':>32}{'p adj.':>9}   by seed"]
+    for c in found:
+        difference = f"{100 * c.difference:+.1f} ({100 * c.low:+.1f} to {100 * c.high:+.1f})"
+        alone = " ".join(f"{100 * value:+.1f}" for value in c.by_seed)
+        p = "< 0.001" if c.p_adjusted < 0.001 else f"{c.p_adjusted:.3f}"
+        lines.append(f"{c.group:20}{c.n:>5}{100 * c.base:>8.1f} %{100 * c.arm:>7.1f} %{difference:>32}{p:>9}   {alone}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    cli.leave("compare", main)
