@@ -16,6 +16,7 @@ from ratiocine.errors import BadInput
 from ratiocine.problems import LETTERS, Kind, Problem, content_key, digest
 from ratiocine.syllogism import counterexample, parse
 
+APART = 100_000_007
 Split = Literal["train", "test"]
 Item = dict[str, Any]
 Fields = tuple[str, str, tuple[str, ...], dict[str, Any]]  # question, reference, choices, meta
@@ -153,7 +154,10 @@ def generate(name: str, n: int, *, seed: int, difficulty: int, split: Split, ins
         import reasoning_gym
 
     tries = 20 * n + 1000
-    items = reasoning_gym.create_dataset(family.dataset, seed=seed, size=tries, **family.levels[difficulty - 1])
+    # An item is drawn from seed + its number: families over one generator begin far apart, or they would be one another's problems.
+    sharing = [other for other in FAMILIES if FAMILIES[other].dataset == family.dataset]
+    start = seed + APART * sharing.index(name)
+    items = reasoning_gym.create_dataset(family.dataset, seed=start, size=tries, **family.levels[difficulty - 1])
     problems: dict[str, Problem] = {}
     for index in range(tries):
         if len(problems) == n:

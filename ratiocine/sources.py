@@ -26,7 +26,7 @@ from ratiocine.prompts import Parts
 from ratiocine.rows import mapped, problem_of, read_rows
 from ratiocine.runs import hash_path
 
-GENERATOR_VERSION = 1  # raise it when a family's problems change
+GENERATOR_VERSION = 2  # raise it when a family's problems change
 
 
 class FamilyConfig(BaseModel):

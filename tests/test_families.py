@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from conftest import done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +44,17 @@ def test_the_oracle_is_right_and_its_trace_replays(name: str, level: int) -> Non
             assert grade(problem, split(text)).verdict == "right"
         assert gradable(problem)
     assert replayed >= (30 if name == "gsm_symbolic" else 40)
+
+
+def test_families_over_one_generator_have_problems_of_their_own() -> None:
+    sums, choices = ({content(problem) for problem in some(name, n=200)} for name in ("chain_sum", "chain_sum_mc"))
+    assert len(sums | choices) == 400
+
+
+@pytest.mark.parametrize("data", ["demo", "domains"])
+def test_every_problem_of_an_embedded_set_gives_a_pair(data: str, tmp_path: Path) -> None:
+    """A problem that occurs in two families would be left out of one of them as repeated."""
+    assert "; dropped none" in done("distill", f"data={data}", "model=tiny", f"out={tmp_path / 'run'}")
 
 
 @pytest.mark.parametrize("name", [n for n in FAMILIES if n not in ("syllogism", "gsm_symbolic")])
