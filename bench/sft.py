@@ -68,8 +68,8 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     arguments = settings(run, config, len(batches), sampler.per_batch, chosen).set_save("no")
     trainer = RatioTrainer(
         model=models.load_model(config.model, "cpu", attention=chosen.attention), args=arguments,
-        train_dataset=Rows(pool, Rendering(models.load_tokenizer(config.model))), callbacks=[log], sampler=sampler, log=log, dtype=chosen.dtype,  # type: ignore[arg-type]
-        rate=lambda step: 1e-5,
+        train_dataset=Rows(pool, Rendering(models.load_tokenizer(config.model))), callbacks=[log], sampler=sampler, log=log,  # type: ignore[arg-type]
+        rate=lambda step: 1e-5, dtype=chosen.dtype,
     )  # fmt: skip
     started = time.perf_counter()
     trainer.train()

@@ -12,6 +12,7 @@ from distill.rules import fault, taken_apart
 from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
 from ratiocine.prompts import Parts, render, user_text
+from ratiocine.rewards import RewardConfig, Rollout
 from ratiocine.traces import MODES, Mode
 
 
@@ -66,8 +67,14 @@ def usable(config: Config, problem: Problem, mode: Mode, answers: Sequence[Answe
     return found
 
 
-def pick(candidates: Sequence[Candidate], how: Pick) -> Candidate:
-    """One of the candidates. Right ones come before others, but a majority is formed without a look at the reference."""
+def pick(candidates: Sequence[Candidate], how: Pick, problem: Problem, reward: RewardConfig) -> Candidate:
+    """One of the candidates. Right ones come before others, but a majority is formed without a look at the reference, and a
+    reward says itself what right is worth."""
+    if how == "reward":
+        texts = [render(c.parts.answer, c.parts.think) for c in candidates]
+        rollouts = [Rollout(problem, text, c.tokens) for text, c in zip(texts, candidates, strict=True)]
+        worth = reward.totals(reward.components(rollouts))
+        return candidates[worth.index(max(worth))]
     if how == "majority":
         votes = Counter(c.says for c in candidates if c.says is not None)
         winner = votes.most_common(1)[0][0] if votes else None
@@ -95,7 +102,7 @@ def choose(config: Config, problem: Problem, answers: Mapping[Mode, Sequence[Ans
         rates = {mode: (sum(c.right is True for c in candidates[mode]), len(answers[mode])) for mode in MODES}
     if lacking := [mode for mode in MODES if not candidates[mode]]:
         return Made(None, f"no_usable_{'_'.join(lacking)}", rates)
-    picked = {mode: pick(candidates[mode], config.pick) for mode in MODES}
+    picked = {mode: pick(candidates[mode], config.pick, problem, config.reward) for mode in MODES}
     if rates is None:
         said = {candidate.says for candidate in picked.values()}
         if config.verify != "none" and None not in said and len(said) > 1:

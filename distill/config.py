@@ -21,13 +21,15 @@ from ratiocine import cli, models, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, Where
 from ratiocine.models import ModelConfig
+from ratiocine.rewards import RewardConfig
 from ratiocine.runs import check_finished
 from ratiocine.sources import DataConfig
 from ratiocine.traces import MODES, Mode
 
 TopP = Annotated[float, Field(gt=0, le=1)]
 Verify = Literal["both", "reasoning", "either", "none"]
-Pick = Literal["first", "shortest", "majority"]
+Pick = Literal["first", "shortest", "majority", "reward"]
+REWARD = "r1"  # conf/distill.yaml's own
 # keys that teachers which are no models have no use for
 FOR_MODELS = ("samples", "pick", "budget", "temperature", "top_p", "dtype", "on", "retry_refused", "spend")
 
@@ -117,6 +119,7 @@ class Config(Where):
     limit: PositiveInt | None = None
     samples: PositiveInt = 1
     pick: Pick = "first"
+    reward: RewardConfig
     verify: Verify = "both"
     budget: PositiveInt = 8192
     temperature: NonNegativeFloat = 0.6
@@ -144,6 +147,10 @@ class Config(Where):
             )
         if self.spend.money is not None and not self.price.prompt + self.price.completion:
             raise ValueError(f"spend.money={self.spend.money:g} needs price.prompt and price.completion")
+        if self.pick != "reward" and self.reward.name != REWARD:
+            raise ValueError(f"reward={self.reward.name} means nothing with pick={self.pick}; try pick=reward")
+        if any(term.name == "repetition" and term.form == "dense" for term in self.reward.terms):
+            raise ValueError(f"reward={self.reward.name}: repetition in dense form looks at token ids, which are not kept here")
         for mode in MODES:
             if self.samples > 1 and self.decoding(mode)["temperature"] == 0:
                 raise ValueError(f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -47,16 +47,17 @@ def load_arms(folders: Sequence[Path]) -> list[Arm]:
             answers.setdefault(row["key"], []).append(row)
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        label = _label(manifest)
-        if label in {arm.label for arm in arms}:
-            label = f"{label} ({manifest['hash'][:6]})"
-        arms.append(Arm(label, manifest, config, scores, answers))
+        name = label(manifest)
+        if name in {arm.label for arm in arms}:
+            name = f"{name} ({manifest['hash'][:6]})"
+        arms.append(Arm(name, manifest, config, scores, answers))
     if not tables.shared_keys(arms):
         raise BadInput("these evaluations share no problem that could be compared")
     return arms
 
 
-def _label(manifest: dict[str, Any]) -> str:
+def label(manifest: Mapping[str, Any]) -> str:
+    """What an arm is called: how its student was taught, mixed teaching by its ratio alone."""
     student = manifest.get("student")
     if student is None:
         return f"{manifest['model']} (untrained)"

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 LONGEST = 400  # characters; nested deeper than the parser can go is not possible within them
-SIGNS = {"×": "*", "·": "*", "÷": "/", "−": "-", "\\times": "*", "\\cdot": "*", "\\div": "/", "\\left": "", "\\right": "", "$": ""}
+SIGNS = {
+    "×": "*", "·": "*", "÷": "/", "−": "-", "\\times": "*", "\\cdot": "*", "\\div": "/", "\\left": "", "\\right": "", "$": "",
+}  # fmt: skip
 ALLOWED = re.compile(r"[\d+\-*/()\s]+")
 OPERATIONS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b, ast.Div: lambda a, b: a / b,

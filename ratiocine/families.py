@@ -154,7 +154,7 @@ def generate(name: str, n: int, *, seed: int, difficulty: int, split: Split, ins
         import reasoning_gym
 
     tries = 20 * n + 1000
-    # An item is drawn from seed + its number: families over one generator begin far apart, or they would be one another's problems.
+    # An item is drawn from seed + its number: families over one generator begin far apart, or would have the same problems.
     sharing = [other for other in FAMILIES if FAMILIES[other].dataset == family.dataset]
     start = seed + APART * sharing.index(name)
     items = reasoning_gym.create_dataset(family.dataset, seed=start, size=tries, **family.levels[difficulty - 1])

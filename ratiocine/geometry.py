@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from math import isfinite
+from typing import Any
 
 Box = Sequence[float]  # left, top, right, bottom
+
+
+def read(text: str) -> list[tuple[Box, float]] | None:
+    """The boxes of an answer with their confidence, 1 where none is given; None where the text is no list of boxes."""
+    found: list[tuple[Box, float]]
+    try:
+        found = [(_numbers(row["box"], 4), _numbers([row.get("confidence", 1)], 1)[0]) for row in json.loads(text)]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return found if all(0 <= confidence <= 1 for _, confidence in found) else None
+
+
+def _numbers(values: Any, n: int) -> list[float]:
+    if not isinstance(values, list) or len(values) != n or not all(type(v) in (int, float) and isfinite(v) for v in values):
+        raise ValueError(f"{values!r} are no {n} numbers")
+    return [float(value) for value in values]
 
 
 def iou(a: Box, b: Box) -> float:
@@ -29,7 +48,8 @@ def matches(boxes: Sequence[tuple[Box, float]], truth: Sequence[Box], threshold:
 
 def detection_reward(boxes: Sequence[tuple[Box, float]], truth: Sequence[Box], threshold: float = 0.5) -> float:
     """Sum of the matched overlaps over the larger of both numbers, so that a box too many costs as one too few."""
-    return sum(matches(boxes, truth, threshold)) / max(len(boxes), len(truth)) if boxes and truth else float(not (boxes or truth))
+    most = max(len(boxes), len(truth))
+    return sum(matches(boxes, truth, threshold)) / most if most else 1.0
 
 
 def confidence_reward(boxes: Sequence[tuple[Box, float]], truth: Sequence[Box], threshold: float = 0.5) -> float:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
-from ratiocine import choices, expressions, judges, latex, numbers
+from ratiocine import choices, countdown, expressions, judges, latex, numbers
 from ratiocine.judges import Judgement
 from ratiocine.numbers import read_number
 from ratiocine.problems import LETTERS, Problem
@@ -229,6 +229,17 @@ def _judge_procedural(problem: Problem, answer: str, limit: float) -> Judgement:
     return judges.procedural(problem.meta["dataset"], dict(problem.meta["entry"]), answer, limit)
 
 
+def _judge_countdown(problem: Problem, answer: str, limit: float) -> Judgement:
+    if countdown.reckoned(answer) is None:
+        return "unreadable"
+    return "same" if countdown.solves(answer, problem.meta["numbers"], problem.meta["target"]) else "different"
+
+
+def _countdown_known(problem: Problem) -> bool:
+    numbers = problem.meta.get("numbers")
+    return isinstance(numbers, list | tuple) and bool(numbers) and isinstance(problem.meta.get("target"), int)
+
+
 def _bare(problem: Problem, text: str) -> bool:
     """A text that says nothing of the form "the answer is …" is the answer."""
     return STATED.search(text[:4000]) is None
@@ -265,4 +276,8 @@ KINDS: dict[str, Kind] = {
     "string": Kind(usable=_has_reference, judge=_judge_string, read=_bare, find=_nothing),
     "instructions": Kind(usable=_instructions_known, judge=_judge_string, read=_bare, find=_nothing),
     "procedural": Kind(usable=_has_reference, judge=_judge_procedural, read=_bare, find=_nothing),
+    "countdown": Kind(
+        usable=_countdown_known, judge=_judge_countdown, find=_nothing,
+        read=lambda p, text: countdown.reckoned(text) is not None,
+    ),
 }  # fmt: skip

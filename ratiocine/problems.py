@@ -12,7 +12,7 @@ from typing import Any, Literal
 CATEGORIES = ("general-mc", "general-oe", "math-mc", "math-oe")
 LETTERS = "ABCDEFGHIJ"
 
-Kind = Literal["number", "expression", "choice", "span", "string", "instructions", "procedural"]
+Kind = Literal["number", "expression", "choice", "span", "string", "instructions", "procedural", "countdown"]
 
 
 @dataclass(frozen=True)

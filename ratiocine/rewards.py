@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
+from ratiocine import geometry
 from ratiocine.grading import Grade, grade
 from ratiocine.numbers import last_number
 from ratiocine.problems import Problem
@@ -26,12 +27,14 @@ from ratiocine.wording import folded
 
 @dataclass(frozen=True)
 class Rollout:
-    """One completion of one prompt. `opened` says that the prompt itself ends inside a think block, `finished` that the model
-    ended its turn; `token_ids`, end-of-turn token included, are what lengths are counted in."""
+    """One completion of one prompt. `length` is its number of tokens, end-of-turn token included; `token_ids` are None where
+    the engine gives none. `opened` says that the prompt itself ends inside a think block, `finished` that the model ended its
+    turn."""
 
     problem: Problem
     text: str
-    token_ids: tuple[int, ...]
+    length: int
+    token_ids: tuple[int, ...] | None = None
     finished: bool = True
     opened: bool = False
 
@@ -46,10 +49,6 @@ class Rollout:
     @property
     def right(self) -> bool:
         return self.grade.verdict == "right"
-
-    @property
-    def length(self) -> int:
-        return len(self.token_ids)
 
     @property
     def whole(self) -> str:
@@ -82,7 +81,8 @@ class Accuracy(Term):
         return float(rollout.right)
 
 
-BETWEEN = r"((?:(?!</?(?:think|answer)>).)*\S(?:(?!</?(?:think|answer)>).)*)"  # not empty, and without tags
+PLAIN = r"(?!</?(?:think|answer)>)"  # here begins no tag
+BETWEEN = rf"(?:{PLAIN}\s)*{PLAIN}\S(?:{PLAIN}.)*"  # not empty, and without tags
 TAGGED = re.compile(rf"\s*<think>{BETWEEN}</think>\s*<answer>{BETWEEN}</answer>\s*", re.DOTALL)
 THOUGHT = re.compile(rf"\s*<think>{BETWEEN}</think>{BETWEEN}", re.DOTALL)
 
@@ -183,7 +183,7 @@ class Language(Term):
 class Cosine(Term):
     """Cosine length reward (arXiv 2502.03373, §4.2): from the first value at length 0 to the second at `limit` tokens, shorter
     being better where right and longer where wrong; `exceed` from `limit` − 16 on. The defaults are those of §4.2's scripts;
-    §4.3 has right: [6, 5] with wrong: [−10, 0]. Open-R1 counts characters and rewards short wrong answers more by its defaults."""
+    §4.3 has right: [6, 5] with wrong: [−10, 0]. Open-R1 counts characters, and by its defaults prefers short wrong answers."""
 
     name: Literal["cosine"]
     limit: PositiveInt
@@ -249,6 +249,7 @@ class Repetition(Term):
 
     def one(self, rollout: Rollout) -> float:
         if self.form == "dense":
+            assert rollout.token_ids is not None
             return self.penalty * sum(repeated(rollout.token_ids, self.n))
         words = rollout.text.lower().split()
         grams = [tuple(words[at : at + self.n]) for at in range(len(words) - self.n + 1)]
@@ -290,9 +291,25 @@ class Label(Term):
         return float(said == wanted or (not self.strict and (said in wanted or wanted in said)))
 
 
+class Detection(Term):
+    """How well the boxes of an answer, a JSON list of `{"box": [left, top, right, bottom], "confidence": 0.9}`, are those of
+    the problem (`meta.boxes`): by `overlap`, or by the `confidence` given to matched and to unmatched ones (Visual-RFT)."""
+
+    name: Literal["detection"]
+    by: Literal["overlap", "confidence"] = "overlap"
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    def one(self, rollout: Rollout) -> float:
+        boxes, truth = geometry.read(rollout.parts.answer), rollout.problem.meta.get("boxes")
+        if boxes is None or truth is None or not rollout.parts.closed:
+            return 0.0
+        judge = geometry.detection_reward if self.by == "overlap" else geometry.confidence_reward
+        return judge(boxes, truth, self.threshold)
+
+
 AnyTerm = Annotated[
     Accuracy | Format | Binary | Levels | Partial | TagCount | Language | Cosine | GroupLength | Overlong | Repetition
-    | Instructions | Label,
+    | Instructions | Label | Detection,
     Field(discriminator="name"),
 ]  # fmt: skip
 

@@ -99,8 +99,8 @@ def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> t
 
 
 def compare_seeds(changes: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float, float, float]:
-    """Mean of `second` − `first` over training seeds and problems: (difference, low, high, two-sided p). A row of `changes` is a
-    seed, a column a problem, the same in every row.
+    """Mean of `second` − `first` over training seeds and problems: (difference, low, high, two-sided p). A row of `changes` is
+    a seed, a column a problem, the same in every row.
 
     Both are sources of variance and are drawn again independently (a bootstrap over two crossed factors, as in Owen, Annals of
     Applied Statistics 1, 2007, 386–411): problems by their means over seeds, seeds by how far their means stand from the mean

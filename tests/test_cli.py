@@ -19,10 +19,11 @@ from ratiocine import cli
 from ratiocine.engines.config import OpenAIConfig, TransformersConfig, VLLMConfig
 from ratiocine.families import FAMILIES
 from ratiocine.models import ModelConfig
+from ratiocine.rewards import RewardConfig
 from ratiocine.sources import DataConfig
 from train.config import Config as Train
 
-SCHEMAS = {"model": ModelConfig, "data": DataConfig, "switch": SwitchConfig}
+SCHEMAS = {"model": ModelConfig, "data": DataConfig, "switch": SwitchConfig, "reward": RewardConfig}
 GROUPED = [(group, name) for group in SCHEMAS for name in cli.options(group)]
 
 

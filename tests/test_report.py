@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, command, done
 
 from eval import tables
+from eval.report import label, load_arms
 from ratiocine.evaluate import scores
 from ratiocine.runs import Run, open_run
 from ratiocine.traces import TraceStore
@@ -26,7 +27,10 @@ def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}
     }  # fmt: skip
 
 
-def arm(out: Path, ratio: float | None, sums: int, names: int, *, budget: int = 64, rows: list[dict] | None = None) -> Path:
+def arm(
+    out: Path, ratio: float | None, sums: int, names: int, *, budget: int = 64, rows: list[dict] | None = None, seed: int = 0,
+    scenario: str = "mixed",
+) -> Path:  # fmt: skip
     """An evaluation of 40 sums and 20 names, of which the first so many are right."""
     made = rows or [
         *(row("sums", i, "right" if i < sums else "wrong") for i in range(40)),
@@ -37,7 +41,7 @@ def arm(out: Path, ratio: float | None, sums: int, names: int, *, budget: int = 
         TraceStore(path).append(made)
     run.write_json("scores.json", scores(made))
     student = None if ratio is None else {
-        "ratio": ratio, "base": "m", "lora": False, "steps": 3, "tokens": 1234, "lr": 1e-4, "train_flops": 1e12, "seconds": 2.0,
+        "ratio": ratio, "scenario": scenario, "seed": seed, "base": "m", "lora": False, "steps": 3, "tokens": 1234, "lr": 1e-4, "train_flops": 1e12, "seconds": 2.0,
     }  # fmt: skip
     run.finish(
         model="m",
@@ -81,6 +85,13 @@ def test_the_page_has_the_numbers(arms: list[str], tmp_path: Path) -> None:
     assert "names: no difference decided by 20 problems (-5 points" in page
     assert "m (untrained)" in page
     assert "sums              should gain      ratio 1 − ratio 0: +50 points" in shown
+
+
+def test_arms_are_called_by_what_they_were_taught(tmp_path: Path) -> None:
+    folders = [arm(tmp_path / "a", 0.5, 1, 1), arm(tmp_path / "b", 0.5, 1, 1, scenario="sequential")]
+    assert [one.label for one in load_arms(folders)] == ["ratio 0.5", "sequential ratio 0.5"]
+    student = {"ratio": None, "scenario": "general_ift+math_reasoning"}
+    assert label({"model": "m", "student": student}) == "general_ift+math_reasoning"
 
 
 def test_the_same_evaluations_give_the_same_page(arms: list[str], tmp_path: Path) -> None:
@@ -146,8 +157,6 @@ def test_the_interval_decides(declared: str, low: float, high: float, said: str)
 
 
 def test_examples_prefer_problems_on_which_arms_disagree(tmp_path: Path) -> None:
-    from eval.report import load_arms
-
     first = arm(tmp_path / "a", 0.0, 0, 0, rows=[row("sums", i, "right") for i in range(9)])
     second = arm(tmp_path / "b", 1.0, 0, 0, rows=[row("sums", i, "wrong" if i == 7 else "right") for i in range(9)])
     chosen = tables.examples(load_arms([first, second]))

@@ -22,10 +22,13 @@ from teacher import Teacher
 from distill.answers import AnswerStore, answer_key
 from distill.choose import Candidate, pick
 from distill.rules import fault, taken_apart
+from ratiocine import cli
 from ratiocine.engines import Request
 from ratiocine.engines.config import OpenAIConfig
 from ratiocine.engines.openai import OpenAIEngine
+from ratiocine.problems import Problem
 from ratiocine.prompts import Parts, split
+from ratiocine.rewards import RewardConfig
 from ratiocine.traces import read_pairs
 
 N = 60
@@ -498,8 +501,20 @@ CANDIDATES = st.lists(
 @given(CANDIDATES)
 def test_picks(candidates: list[Candidate]) -> None:
     right = [c for c in candidates if c.right]
-    first, shortest, majority = (pick(candidates, how) for how in ("first", "shortest", "majority"))
+    problem, reward = Problem("1", "?", "1", "number", "math-oe", "p"), cli.named("reward", "short", RewardConfig)
+    first, shortest, majority = (pick(candidates, how, problem, reward) for how in ("first", "shortest", "majority"))
     assert first is (right or candidates)[0]
     assert shortest.tokens == min(c.tokens for c in right or candidates)
     said = [c.says for c in candidates if c.says is not None]
     assert not said or said.count(majority.says) == max(map(said.count, said))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["\\boxed{1}", "\\boxed{2}", "none"]), st.integers(1, 9)), min_size=1, max_size=6))
+def test_the_pick_with_the_highest_reward(answers: list[tuple[str, int]]) -> None:
+    """Right and short is worth most in `short`: what `shortest` picks, wherever an answer is right."""
+    problem, reward = Problem("1", "?", "1", "number", "math-oe", "p"), cli.named("reward", "short", RewardConfig)
+    candidates = [Candidate(split(text), n, text == "\\boxed{1}", None) for text, n in answers]
+    best = pick(candidates, "reward", problem, reward)
+    assert bool(best.right) == any(c.right for c in candidates)
+    if best.right:
+        assert best.tokens == pick(candidates, "shortest", problem, reward).tokens

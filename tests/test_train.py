@@ -26,6 +26,7 @@ from train import doctor
 from train.batches import IGNORED, MicroBatches, Row, collate, collate_packed, collate_weighted, least_padding, row_of
 from train.compute import compute
 from train.config import Config
+from train.loss import token_losses
 from train.memory import activations
 from train.mixture import mix
 from train.pool import Pool, fitting
@@ -59,6 +60,26 @@ def test_the_same_seed_gives_the_same_losses(pairs: Path, tmp_path: Path, refere
 def test_micro_batches_do_not_change_the_loss(pairs: Path, tmp_path: Path, reference_losses: list[float], size: int) -> None:
     """Forty rows in batches of 16: the last batch of an epoch is smaller and has fewer micro-batches."""
     assert fit(pairs, tmp_path / "run", f"micro_batch_size={size}") == pytest.approx(reference_losses, abs=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "n"), [(torch.float32, 7), (torch.float32, 1), (torch.float32, 0), (torch.bfloat16, 7)])
+def test_losses_of_tokens_are_cross_entropy(dtype: torch.dtype, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rows of logits at a time: values and gradients are torch's own, the gradients as exact as the logits' type."""
+    monkeypatch.setattr("train.loss.CELLS", 3 * 50)
+    torch.manual_seed(0)
+    scores, labels, weights = 9 * torch.randn(n, 50), torch.randint(50, (n,)), torch.rand(n)
+    found = []
+    for losses in (
+        token_losses,
+        lambda logits, labels: torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none"),
+    ):
+        logits = scores.to(dtype).requires_grad_()
+        made = losses(logits, labels)
+        (made * weights).sum().backward()
+        found.append((made, logits.grad))
+    assert found[0][0].dtype == torch.float32
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-6 if dtype == torch.float32 else 4e-3)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PrinterCallback, TrainingArguments
 
 from ratiocine import cost, devices, models, tracking
