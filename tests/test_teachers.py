@@ -434,6 +434,16 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path: Path) 
     ).read_bytes()
 
 
+@pytest.mark.slow
+def test_calls_made_again_by_a_cluster_are_counted(sums: Path, tmp_path: Path) -> None:
+    with Teacher(faults=0.2) as teacher:
+        done(*words(teacher, sums, tmp_path / "run", "on=ray", "teacher.engine.timeout=1"))
+        again = sum(teacher.calls.values()) - 2 * N
+    (told,) = manifest(tmp_path / "run")["asked"].values()
+    assert again > 0
+    assert sum(told["calls_made_again"].values()) == again
+
+
 REQUEST = Request("ift/a/1", ({"role": "user", "content": "1 + 1?"},), 64, temperature=0.6)
 
 
@@ -507,6 +517,18 @@ def test_picks(candidates: list[Candidate]) -> None:
     assert shortest.tokens == min(c.tokens for c in right or candidates)
     said = [c.says for c in candidates if c.says is not None]
     assert not said or said.count(majority.says) == max(map(said.count, said))
+
+
+def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
+    """The same answers, picked by a reward: of a server that says everything in one way, the same pairs."""
+    with Teacher(wrong=0.2) as teacher:
+        for name, pick in (("first", ()), ("reward", ("pick=reward", "reward=short"))):
+            done(*words(teacher, sums, tmp_path / name, "samples=2", *pick))
+        assert sum(teacher.calls.values()) == 4 * N
+        assert read_pairs(tmp_path / "first" / "pairs.parquet") == read_pairs(tmp_path / "reward" / "pairs.parquet")
+        refused = command(*words(teacher, sums, tmp_path / "none", "reward=short"))
+    assert refused.returncode == 2
+    assert "reward=short means nothing with pick=first; try pick=reward" in refused.stderr
 
 
 @given(st.lists(st.tuples(st.sampled_from(["\\boxed{1}", "\\boxed{2}", "none"]), st.integers(1, 9)), min_size=1, max_size=6))

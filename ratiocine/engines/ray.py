@@ -7,8 +7,10 @@ have the keys of servers in their own environment.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +30,11 @@ class _Worker:
         self.engine = make()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"trace": [trace for traces in self.engine.continue_(list(batch["request"])) for trace in traces]}
+        """The traces, and in the first row what made a server be asked again, as JSON."""
+        before = Counter[str](getattr(self.engine, "errors", {}))
+        made = [trace for traces in self.engine.continue_(list(batch["request"])) for trace in traces]
+        again = Counter[str](getattr(self.engine, "errors", {})) - before
+        return {"trace": made, "again": [json.dumps(again), *[""] * (len(made) - 1)]}
 
 
 class RayEngine:
@@ -48,6 +54,7 @@ class RayEngine:
         logging.getLogger("ray").setLevel(logging.ERROR)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         self.ray, self.make, self.workers = ray, make, workers
+        self.errors = Counter[str]()  # what workers that were not lost asked a server again for
 
     @contextmanager
     def _cluster(self) -> Iterator[None]:
@@ -78,6 +85,8 @@ class RayEngine:
         )
         try:
             for batch in found.iter_batches(batch_size=None, prefetch_batches=0):
+                for again in filter(None, batch["again"]):
+                    self.errors.update(json.loads(again))
                 yield list(batch["trace"])
         except self.ray.exceptions.RayError as error:
             raise _own(error) or Failure(f"on=ray: {str(error).strip().splitlines()[-1]}") from None

@@ -18,6 +18,8 @@ from ratiocine.prompts import check_switch, end_of_turn
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from ratiocine.engines.ray import RayEngine
+
 
 @dataclass(frozen=True)
 class Started:
@@ -43,7 +45,8 @@ def start(
         served.check()
         facts: dict[str, Any] = {"dtype": None, "attention": None, "shape": None}
         if workers:
-            return Started(_spread(partial(OpenAIEngine, engine, keep_refused=keep_refused), workers), None, facts)
+            spread = _spread(partial(OpenAIEngine, engine, keep_refused=keep_refused), workers)
+            return Started(spread, None, {**facts, "calls_made_again": spread.errors})
         return Started(served, None, {**facts, "calls_made_again": served.errors})
     devices.prepare_process(threads)
     tokenizer = models.load_tokenizer(model)
@@ -75,7 +78,7 @@ def start(
     return Started(local, tokenizer, {**facts, "shape": asdict(cost.Shape.of(loaded.config))})
 
 
-def _spread(make: Callable[[], Engine], workers: int) -> Engine:
+def _spread(make: Callable[[], Engine], workers: int) -> RayEngine:
     from ratiocine.engines.ray import RayEngine
 
     return RayEngine(make, workers)
