@@ -12,7 +12,8 @@ from distill.rules import fault, taken_apart
 from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
 from ratiocine.prompts import Parts, render, user_text
-from ratiocine.rewards import RewardConfig, Rollout
+from ratiocine.rewards import RewardConfig
+from ratiocine.rollouts import Rollout
 from ratiocine.traces import MODES, Mode
 
 
@@ -73,7 +74,10 @@ def pick(candidates: Sequence[Candidate], how: Pick, problem: Problem, reward: R
     if how == "reward":
         texts = [render(c.parts.answer, c.parts.think) for c in candidates]
         rollouts = [Rollout(problem, text, c.tokens) for text, c in zip(texts, candidates, strict=True)]
-        worth = reward.totals(reward.components(rollouts))
+        found = reward.components(rollouts)
+        if "format" in found:  # that of either mode, which usable answers have
+            found["format"] = [1.0] * len(rollouts)
+        worth = reward.totals(found)
         return candidates[worth.index(max(worth))]
     if how == "majority":
         votes = Counter(c.says for c in candidates if c.says is not None)

@@ -30,6 +30,7 @@ TopP = Annotated[float, Field(gt=0, le=1)]
 Verify = Literal["both", "reasoning", "either", "none"]
 Pick = Literal["first", "shortest", "majority", "reward"]
 REWARD = "r1"  # conf/distill.yaml's own
+FOR_STUDENTS = ("binary", "tag_count")  # terms for which a direct answer is worth less than one with a trace
 # keys that teachers which are no models have no use for
 FOR_MODELS = ("samples", "pick", "budget", "temperature", "top_p", "dtype", "on", "retry_refused", "spend")
 
@@ -147,10 +148,13 @@ class Config(Where):
             )
         if self.spend.money is not None and not self.price.prompt + self.price.completion:
             raise ValueError(f"spend.money={self.spend.money:g} needs price.prompt and price.completion")
-        if self.pick != "reward" and self.reward.name != REWARD:
+        if self.pick != "reward" and self.reward != cli.named("reward", REWARD, RewardConfig):
             raise ValueError(f"reward={self.reward.name} means nothing with pick={self.pick}; try pick=reward")
-        if any(term.name == "repetition" and term.form == "dense" for term in self.reward.terms):
-            raise ValueError(f"reward={self.reward.name}: repetition in dense form looks at token ids, which are not kept here")
+        if self.pick != "first" and self.samples == 1:
+            raise ValueError(f"pick={self.pick} has one answer to choose from; give more, such as samples=4")
+        for term in self.reward.terms if self.pick == "reward" else ():
+            if term.name in FOR_STUDENTS or (term.name == "repetition" and term.form == "dense"):
+                raise ValueError(f"reward={self.reward.name}: '{term.name}' looks at a student's tags or tokens; leave it out")
         for mode in MODES:
             if self.samples > 1 and self.decoding(mode)["temperature"] == 0:
                 raise ValueError(f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times")

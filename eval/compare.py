@@ -1,23 +1,23 @@
 """python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two ways of training, each with one evaluation a seed.
 
 The first evaluation is compared with the first of the others, the second with the second, on the problems that all of them
-answered gradably; the interval is over seeds and problems. Every benchmark, every category and all together get a row; p-values
-are Holm-adjusted over the rows of benchmarks and over those of categories.
+answered gradably; the interval is over seeds and problems, and wide where two or three seeds differ. Every benchmark, every
+category and all together get a row; p-values are Holm-adjusted over the rows of benchmarks and over those of categories.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
 from eval import tables
-from eval.report import load_arms, write
+from eval.report import label, load_arms, warnings, write
 from eval.tables import Arm
 from ratiocine import cli
 from ratiocine.errors import BadInput
@@ -51,8 +51,12 @@ def main() -> None:
         raise BadInput(f"{len(options.folders)} evaluations against {len(options.against)}: each needs its counterpart")
     arms = load_arms([*options.against, *options.folders])
     half = len(options.against)
-    found = changes(arms[:half], arms[half:])
     told = seeds(arms[:half], arms[half:])
+    for side in (arms[:half], arms[half:]):
+        check_alike(side)
+    for warning in warnings(arms):
+        print(f"compare: warning: {warning}", file=sys.stderr)
+    found = changes(arms[:half], arms[half:])
     if options.out:
         rows = [asdict(change) for change in found]
         write(options.out, json.dumps({"schema_version": 1, "seeds": told, "changes": rows}, indent=2) + "\n")
@@ -73,6 +77,16 @@ def seeds(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[int | None]:
     return found
 
 
+def check_alike(side: Sequence[Arm]) -> None:
+    """Raises BadInput where the evaluations of one side are not of one way of training, or one of them is there twice."""
+    ways = sorted({label(arm.manifest) for arm in side})
+    if len(ways) > 1:
+        raise BadInput(f"one side holds {' and '.join(ways)}; its evaluations should differ in their seeds alone")
+    hashes = [arm.manifest["hash"] for arm in side]
+    if len(set(hashes)) < len(hashes):
+        raise BadInput("one evaluation is given twice: copies are no second source of variance")
+
+
 def changes(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[Change]:
     """A row for every benchmark, then every category, then all problems."""
     everyone = [*bases, *arms]
@@ -82,10 +96,11 @@ def changes(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[Change]:
         rows = []
         for group, keys in level.items():
             first, second = (np.array([tables.right(arm, keys) for arm in side]) for side in (bases, arms))
-            moved = second - first
-            rows.append((group, len(keys), fmean(first.ravel()), fmean(second.ravel()), *compare_seeds(moved.tolist()), moved))
+            alone = tuple((second - first).mean(axis=1).tolist())
+            told = compare_seeds(first.tolist(), second.tolist())
+            rows.append((group, len(keys), float(first.mean()), float(second.mean()), *told, alone))
         adjusted = holm([row[-2] for row in rows])
-        found += [Change(*row[:-1], p, tuple(row[-1].mean(axis=1).tolist())) for row, p in zip(rows, adjusted, strict=True)]
+        found += [Change(*row[:-1], p, row[-1]) for row, p in zip(rows, adjusted, strict=True)]
     return found
 
 

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
 Box = Sequence[float]  # left, top, right, bottom
+LARGEST = 1e9
 
 
 def read(text: str) -> list[tuple[Box, float]] | None:
     """The boxes of an answer with their confidence, 1 where none is given; None where the text is no list of boxes."""
     found: list[tuple[Box, float]]
     try:
-        found = [(_numbers(row["box"], 4), _numbers([row.get("confidence", 1)], 1)[0]) for row in json.loads(text)]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        rows = json.loads(text)
+        if not isinstance(rows, list):
+            return None
+        found = [(_numbers(row["box"], 4), _numbers([row.get("confidence", 1)], 1)[0]) for row in rows]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
     return found if all(0 <= confidence <= 1 for _, confidence in found) else None
 
 
 def _numbers(values: Any, n: int) -> list[float]:
-    if not isinstance(values, list) or len(values) != n or not all(type(v) in (int, float) and isfinite(v) for v in values):
-        raise ValueError(f"{values!r} are no {n} numbers")
-    return [float(value) for value in values]
+    if not isinstance(values, list) or len(values) != n or not all(type(value) in (int, float) for value in values):
+        raise ValueError(f"these are no {n} numbers")
+    found = [float(value) for value in values]
+    if not all(abs(value) <= LARGEST for value in found):  # nor is NaN
+        raise ValueError("these are no places in a picture")
+    return found
+
+
+def are_boxes(values: Any) -> bool:
+    """Whether these are boxes as `meta.boxes` of a problem holds them."""
+    try:
+        return isinstance(values, list) and all(_numbers(box, 4) for box in values)
+    except (ValueError, OverflowError):
+        return False
 
 
 def iou(a: Box, b: Box) -> float:
@@ -53,6 +67,7 @@ def detection_reward(boxes: Sequence[tuple[Box, float]], truth: Sequence[Box], t
 
 
 def confidence_reward(boxes: Sequence[tuple[Box, float]], truth: Sequence[Box], threshold: float = 0.5) -> float:
-    """Mean of the confidence of matched boxes and of what is missing from 1 for the others; 0 without boxes."""
+    """Mean of the confidence of matched boxes and of what is missing from 1 for the others; 0 without boxes. Alone it pays for
+    a box that is said to be none: the paper adds it to the overlap."""
     found = matches(boxes, truth, threshold)
     return sum(c if overlap else 1 - c for (_, c), overlap in zip(boxes, found, strict=True)) / len(boxes) if boxes else 0.0

@@ -221,8 +221,8 @@ def _followed(problem: Problem, answer: str, limit: float) -> Grade:
 def _instructions_known(problem: Problem) -> bool:
     from ratiocine.instructions import INSTRUCTIONS
 
-    names = problem.meta.get("instruction_id_list") or []
-    return bool(names) and all(name in INSTRUCTIONS for name in names)
+    names, given = problem.meta.get("instruction_id_list") or [], problem.meta.get("kwargs") or []
+    return bool(names) and len(names) == len(given) and all(name in INSTRUCTIONS for name in names)
 
 
 def _judge_procedural(problem: Problem, answer: str, limit: float) -> Judgement:
@@ -230,14 +230,19 @@ def _judge_procedural(problem: Problem, answer: str, limit: float) -> Judgement:
 
 
 def _judge_countdown(problem: Problem, answer: str, limit: float) -> Judgement:
-    if countdown.reckoned(answer) is None:
+    if countdown.sides(answer) is None:
         return "unreadable"
     return "same" if countdown.solves(answer, problem.meta["numbers"], problem.meta["target"]) else "different"
 
 
 def _countdown_known(problem: Problem) -> bool:
-    numbers = problem.meta.get("numbers")
-    return isinstance(numbers, list | tuple) and bool(numbers) and isinstance(problem.meta.get("target"), int)
+    numbers, target = problem.meta.get("numbers"), problem.meta.get("target")
+    return (
+        isinstance(numbers, list | tuple)
+        and bool(numbers)
+        and all(type(n) is int and n >= 0 for n in (*numbers, 0))
+        and (type(target) is int)
+    )
 
 
 def _bare(problem: Problem, text: str) -> bool:
@@ -277,7 +282,7 @@ KINDS: dict[str, Kind] = {
     "instructions": Kind(usable=_instructions_known, judge=_judge_string, read=_bare, find=_nothing),
     "procedural": Kind(usable=_has_reference, judge=_judge_procedural, read=_bare, find=_nothing),
     "countdown": Kind(
-        usable=_countdown_known, judge=_judge_countdown, find=_nothing,
-        read=lambda p, text: countdown.reckoned(text) is not None,
+        usable=_countdown_known, judge=_judge_countdown, read=lambda p, text: countdown.sides(text) is not None,
+        find=lambda p, text: countdown.last_expression(text),
     ),
 }  # fmt: skip

@@ -8,71 +8,25 @@ its code differ both are settings, and the docstring says so. Lengths are in tok
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from math import cos, pi
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ratiocine import geometry
-from ratiocine.grading import Grade, grade
-from ratiocine.numbers import last_number
+from ratiocine.numbers import last_number, read_number
 from ratiocine.problems import Problem
-from ratiocine.prompts import ANSWER_CLOSE, ANSWER_OPEN, CLOSE, OPEN, Parts, split
+from ratiocine.prompts import ANSWER_CLOSE, ANSWER_OPEN, CLOSE, OPEN
+from ratiocine.rollouts import Graded, Rollout, Term
+from ratiocine.scripts import OF_LANGUAGE, scripts
 from ratiocine.wording import folded
 
-
-@dataclass(frozen=True)
-class Rollout:
-    """One completion of one prompt. `length` is its number of tokens, end-of-turn token included; `token_ids` are None where
-    the engine gives none. `opened` says that the prompt itself ends inside a think block, `finished` that the model ended its
-    turn."""
-
-    problem: Problem
-    text: str
-    length: int
-    token_ids: tuple[int, ...] | None = None
-    finished: bool = True
-    opened: bool = False
-
-    @cached_property
-    def parts(self) -> Parts:
-        return split(self.text, finished=self.finished, opened=self.opened)
-
-    @cached_property
-    def grade(self) -> Grade:
-        return grade(self.problem, self.parts)
-
-    @property
-    def right(self) -> bool:
-        return self.grade.verdict == "right"
-
-    @property
-    def whole(self) -> str:
-        """What a format is checked on: the completion, behind the tag that its prompt may have opened."""
-        return f"{OPEN}\n{self.text}" if self.opened else self.text
+Finite = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(gt=0, le=10**9)]
 
 
-class Term(BaseModel):
-    """One term of a reward: its weight, and the term without whose full reward it counts for nothing (`gate`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    weight: FiniteFloat = 1.0
-    gate: str | None = None
-
-    def one(self, rollout: Rollout) -> float:
-        """The reward of one completion, before the weight."""
-        raise NotImplementedError
-
-    def group(self, rollouts: Sequence[Rollout]) -> list[float]:
-        """The rewards of all completions of one prompt."""
-        return [self.one(rollout) for rollout in rollouts]
-
-
-class Accuracy(Term):
+class Accuracy(Graded):
     """1 where the grader says right, else 0 (DeepSeek-R1, arXiv 2501.12948, §2.2.2)."""
 
     name: Literal["accuracy"]
@@ -82,7 +36,8 @@ class Accuracy(Term):
 
 
 PLAIN = r"(?!</?(?:think|answer)>)"  # here begins no tag
-BETWEEN = rf"(?:{PLAIN}\s)*{PLAIN}\S(?:{PLAIN}.)*"  # not empty, and without tags
+BLANK = "[\\s\u200b-\u200f\u2060\ufeff]"  # what cannot be seen is no trace and no answer
+BETWEEN = rf"(?:{PLAIN}{BLANK})*{PLAIN}(?!{BLANK}).(?:{PLAIN}.)*"  # not empty, and without tags
 TAGGED = re.compile(rf"\s*<think>{BETWEEN}</think>\s*<answer>{BETWEEN}</answer>\s*", re.DOTALL)
 THOUGHT = re.compile(rf"\s*<think>{BETWEEN}</think>{BETWEEN}", re.DOTALL)
 
@@ -101,35 +56,45 @@ class Format(Term):
 
 
 class Binary(Term):
-    """`right` where a trace was closed and the answer is right, else `wrong` (DeepScaleR's trainer: 1 and 0; its reward class
-    has 1 and −1)."""
+    """`right` where there is a trace and the answer is right, else `wrong` (DeepScaleR's trainer: 1 and 0; its reward class has
+    1 and −1)."""
 
+    graded = True
     name: Literal["binary"]
-    right: FiniteFloat = 1.0
-    wrong: FiniteFloat = 0.0
+    right: Finite = 1.0
+    wrong: Finite = 0.0
+
+    @model_validator(mode="after")
+    def _right_is_worth_more(self) -> Self:
+        if self.right <= self.wrong:
+            raise ValueError(f"binary: right={self.right:g} should be more than wrong={self.wrong:g}")
+        return self
 
     def one(self, rollout: Rollout) -> float:
-        return self.right if rollout.right and rollout.parts.think is not None else self.wrong
+        return self.right if rollout.right and rollout.parts.think else self.wrong
 
 
 class Levels(Term):
-    """Three levels: right, wrong with a box, and no box (oat-zero's math oracle: 1, −0.5, −1)."""
+    """Three levels: right, wrong with a box, and wrong without one (oat-zero's math oracle: 1, −0.5, −1). What is right
+    without a box is right, as for the grader."""
 
+    graded = True
     name: Literal["levels"]
 
     def one(self, rollout: Rollout) -> float:
         return 1.0 if rollout.right else -0.5 if rollout.parts.boxed else -1.0
 
 
-class Partial(Term):
+class Partial(Graded):
     """1 where right, 0.1 where a number could be read from the answer, else 0 (ReFT, arXiv 2401.08967, §3.2)."""
 
     name: Literal["partial"]
 
     def one(self, rollout: Rollout) -> float:
-        if rollout.right:
-            return 1.0
-        return 0.1 if rollout.grade.extracted is not None and last_number(rollout.grade.extracted) is not None else 0.0
+        said = rollout.grade.extracted
+        if rollout.right or said is None:
+            return float(rollout.right)
+        return 0.1 if read_number(said) is not None or last_number(said) is not None else 0.0
 
 
 class TagCount(Term):
@@ -142,26 +107,6 @@ class TagCount(Term):
         return sum(rollout.whole.count(tag) == 1 for tag in tags) / len(tags)
 
 
-SCRIPTS = {
-    "ar": "ARABIC", "de": "LATIN", "el": "GREEK", "en": "LATIN", "es": "LATIN", "fr": "LATIN", "he": "HEBREW",
-    "hi": "DEVANAGARI", "it": "LATIN", "ja": "CJK HIRAGANA KATAKANA", "ko": "HANGUL", "pt": "LATIN", "ru": "CYRILLIC",
-    "th": "THAI", "vi": "LATIN", "zh": "CJK",
-}  # fmt: skip
-SINGLE = ("CJK", "HIRAGANA", "KATAKANA", "THAI")  # written without spaces: each letter counts as a word
-
-
-def scripts(text: str) -> list[str]:
-    """The writing system of every word; words are runs of letters of one system."""
-    found: list[str] = []
-    last = ""
-    for letter in text:
-        script = unicodedata.name(letter, "OTHER").split()[0].split("-")[0] if letter.isalpha() else ""
-        if script and (script != last or script in SINGLE):
-            found.append(script)
-        last = script
-    return found
-
-
 class Language(Term):
     """The share of words of the trace in the target language, told by writing system; 0 without words (DeepSeek-R1, §2.3.2).
     Languages that share a writing system are not told apart."""
@@ -171,13 +116,13 @@ class Language(Term):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if self.language not in SCRIPTS:
-            raise ValueError(f"language={self.language} is not one of {', '.join(SCRIPTS)}")
+        if self.language not in OF_LANGUAGE:
+            raise ValueError(f"language={self.language!r} is not one of {', '.join(OF_LANGUAGE)}")
         return self
 
     def one(self, rollout: Rollout) -> float:
-        words = scripts(rollout.parts.think or "")
-        return sum(word in SCRIPTS[self.language].split() for word in words) / len(words) if words else 0.0
+        words = scripts(rollout.parts.think or "") if rollout.parts.closed else []
+        return sum(word in OF_LANGUAGE[self.language] for word in words) / len(words) if words else 0.0
 
 
 class Cosine(Term):
@@ -185,17 +130,24 @@ class Cosine(Term):
     being better where right and longer where wrong; `exceed` from `limit` − 16 on. The defaults are those of §4.2's scripts;
     §4.3 has right: [6, 5] with wrong: [−10, 0]. Open-R1 counts characters, and by its defaults prefers short wrong answers."""
 
+    graded = True
     name: Literal["cosine"]
-    limit: PositiveInt
-    right: tuple[FiniteFloat, FiniteFloat] = (2.0, 1.0)
-    wrong: tuple[FiniteFloat, FiniteFloat] = (-10.0, 0.0)
-    exceed: FiniteFloat = -10.0
-    margin: NonNegativeInt = 16
+    limit: Tokens
+    right: tuple[Finite, Finite] = (2.0, 1.0)
+    wrong: tuple[Finite, Finite] = (-10.0, 0.0)
+    exceed: Finite = -10.0
+    margin: Annotated[int, Field(ge=0, le=10**9)] = 16
 
     @model_validator(mode="after")
     def _wrong_is_not_paid(self) -> Self:
-        if max(self.wrong) > 0:
-            raise ValueError(f"cosine: wrong={list(self.wrong)} pays for wrong answers; give values of 0 or less")
+        if max(*self.wrong, self.exceed) > 0:
+            raise ValueError(
+                f"cosine: wrong={list(self.wrong)} and exceed={self.exceed:g} should be 0 or less: wrong answers are not paid"
+            )
+        if min(self.right) <= max(self.wrong):
+            raise ValueError(f"cosine: right={list(self.right)} should be more than wrong={list(self.wrong)} at every length")
+        if self.limit <= self.margin:
+            raise ValueError(f"cosine: limit={self.limit} should be more than margin={self.margin}")
         return self
 
     def one(self, rollout: Rollout) -> float:
@@ -209,6 +161,7 @@ class GroupLength(Term):
     """Kimi k1.5's length reward among the completions of one prompt (arXiv 2501.12599, §2.3.3): λ = 0.5 − (length − shortest) /
     (longest − shortest) where right, min(0, λ) where wrong, 0 where all are of one length."""
 
+    graded = True
     name: Literal["group_length"]
 
     def group(self, rollouts: Sequence[Rollout]) -> list[float]:
@@ -224,8 +177,8 @@ class Overlong(Term):
     """DAPO's soft punishment (arXiv 2503.14476, eq. 13): 0 up to `limit` − `cache` tokens, falling to −1 at `limit`."""
 
     name: Literal["overlong"]
-    limit: PositiveInt
-    cache: PositiveInt
+    limit: Tokens
+    cache: Tokens
 
     @model_validator(mode="after")
     def _cache_within_the_limit(self) -> Self:
@@ -244,7 +197,7 @@ class Repetition(Term):
 
     name: Literal["repetition"]
     form: Literal["sparse", "dense"] = "sparse"
-    n: PositiveInt = 3
+    n: Annotated[int, Field(ge=1, le=1000)] = 3
     penalty: Annotated[float, Field(le=0, allow_inf_nan=False)] = -1.0
 
     def one(self, rollout: Rollout) -> float:
@@ -268,7 +221,7 @@ def repeated(tokens: Sequence[int], n: int) -> list[bool]:
     return found
 
 
-class Instructions(Term):
+class Instructions(Graded):
     """The share of a problem's instructions that the answer follows; for problems without any, accuracy."""
 
     name: Literal["instructions"]
@@ -278,17 +231,15 @@ class Instructions(Term):
 
 
 class Label(Term):
-    """1 where the answer is the reference's class (Visual-RFT's classification reward): `strict` where they are the same words,
-    else also where one holds the other, as published, which pays for naming several classes at once."""
+    """1 where the answer is the reference's class or one of the two holds the other (Visual-RFT's classification reward, as
+    published). It pays for naming several classes at once, and for a fragment of one; accuracy does not."""
 
+    graded = True
     name: Literal["label"]
-    strict: bool = True
 
     def one(self, rollout: Rollout) -> float:
-        said, wanted = (folded(text or "") for text in (rollout.parts.boxed or rollout.parts.answer, rollout.problem.reference))
-        if not said or not wanted or not rollout.parts.closed:
-            return 0.0
-        return float(said == wanted or (not self.strict and (said in wanted or wanted in said)))
+        said, wanted = (folded(text or "") for text in (rollout.grade.extracted, rollout.problem.reference))
+        return float(rollout.right or (bool(said and wanted) and (said in wanted or wanted in said)))
 
 
 class Detection(Term):
@@ -299,12 +250,15 @@ class Detection(Term):
     by: Literal["overlap", "confidence"] = "overlap"
     threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
 
+    def lacking(self, problem: Problem) -> str | None:
+        return None if geometry.are_boxes(problem.meta.get("boxes")) else "meta.boxes, a list of [left, top, right, bottom]"
+
     def one(self, rollout: Rollout) -> float:
-        boxes, truth = geometry.read(rollout.parts.answer), rollout.problem.meta.get("boxes")
-        if boxes is None or truth is None or not rollout.parts.closed:
+        boxes = geometry.read(rollout.parts.answer)
+        if boxes is None or not rollout.parts.closed or self.lacking(rollout.problem):
             return 0.0
         judge = geometry.detection_reward if self.by == "overlap" else geometry.confidence_reward
-        return judge(boxes, truth, self.threshold)
+        return judge(boxes, rollout.problem.meta["boxes"], self.threshold)
 
 
 AnyTerm = Annotated[
@@ -315,39 +269,44 @@ AnyTerm = Annotated[
 
 
 class RewardConfig(BaseModel):
-    """conf/reward: the terms that are added up. A term with a `gate` counts only for completions to which the gate, another
-    term, gives its most (1)."""
+    """conf/reward: the terms that are added up by weight."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     terms: Annotated[list[AnyTerm], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _gates_are_terms(self) -> Self:
+    def _terms_fit_together(self) -> Self:
         names = [term.name for term in self.terms]
-        if repeated_names := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"the term '{repeated_names[0]}' occurs twice")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"the term '{twice[0]}' occurs twice")
         for term in self.terms:
-            if term.gate is not None and (term.gate == term.name or term.gate not in names):
-                raise ValueError(f"{term.name}: gate={term.gate} is no other term; there are: {', '.join(names)}")
+            if isinstance(term, Graded) and term.gate is not None and term.gate not in names:
+                raise ValueError(f"{term.name}: gate={term.gate} is none of the terms, which are: {', '.join(names)}")
         return self
+
+    def lacking(self, problem: Problem) -> str | None:
+        """What a term needs of a problem and this one has not."""
+        return next((found for term in self.terms if (found := term.lacking(problem))), None)
 
     def components(self, rollouts: Sequence[Rollout]) -> dict[str, list[float]]:
         """What each term gives to each completion of one prompt, before weights and gates."""
+        assert rollouts
         return {term.name: term.group(rollouts) for term in self.terms}
 
     def totals(self, components: Mapping[str, Sequence[float]]) -> list[float]:
         """The rewards that these components add up to."""
         found = [0.0] * len(next(iter(components.values())))
         for term in self.terms:
-            gate = components[term.gate] if term.gate else [1.0] * len(found)
+            gate = components[term.gate] if isinstance(term, Graded) and term.gate else [1.0] * len(found)
             for at, (value, opened) in enumerate(zip(components[term.name], gate, strict=True)):
-                found[at] += term.weight * value * (opened >= 1)
+                found[at] += term.weight * value * opened
         return found
 
     def __call__(self, rollouts: Sequence[Rollout]) -> list[float | None]:
         """The rewards of all completions of one prompt; None where the problem, not the completion, is at fault."""
-        totals = self.totals(self.components(rollouts))
+        graded = any(term.graded for term in self.terms)
         return [
-            None if rollout.grade.verdict == "ungradable" else total for rollout, total in zip(rollouts, totals, strict=True)
+            None if self.lacking(r.problem) or (graded and r.grade.verdict == "ungradable") else total
+            for r, total in zip(rollouts, self.totals(self.components(rollouts)), strict=True)
         ]

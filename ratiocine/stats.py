@@ -98,29 +98,38 @@ def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> t
     return difference, low, high, float((extreme.sum() + 1) / (RESAMPLES + 1))
 
 
-def compare_seeds(changes: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float, float, float]:
-    """Mean of `second` − `first` over training seeds and problems: (difference, low, high, two-sided p). A row of `changes` is
-    a seed, a column a problem, the same in every row.
+def compare_seeds(
+    first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], seed: int = 0
+) -> tuple[float, float, float, float]:
+    """Mean of `second` − `first` over training seeds and problems: (difference, low, high, two-sided p). A row is a seed, a
+    column a problem, the same in every row.
 
-    Both are sources of variance and are drawn again independently (a bootstrap over two crossed factors, as in Owen, Annals of
-    Applied Statistics 1, 2007, 386–411): problems by their means over seeds, seeds by how far their means stand from the mean
-    of all, widened by √(S/(S−1)), without which the spread of S seeds is underestimated. What is particular to a seed *and* a
-    problem counts in both, so the interval is a little too wide. The p-value is twice the smaller share of draws on one side
-    of zero. One seed says nothing of seeds: the interval is then over problems alone.
+    Seeds and problems are two crossed factors, both drawn from more. The mean's variance is that of the problems' means over
+    seeds and that of the seeds' means, with Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946, 110–114): where
+    seeds differ, two of them have a wide interval, as they should. (Simulated, it covers 87 to 98 % for two seeds and 93 to
+    98 for three to five; a bootstrap over seeds and problems 69 % at two seeds that differ much.) What is particular to a seed
+    *and* a problem counts in both, so the interval is a little too wide where seeds do not differ. It is never narrower than,
+    and the p-value never below, that of `compare` over the problems' means, which is all that one seed can tell.
     """
     import numpy as np
+    from scipy.stats import t
 
-    table = np.asarray(changes, dtype=float)
+    before, after = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    assert before.shape == after.shape
+    assert before.size
+    difference, low, high, p = compare(before.mean(axis=0).tolist(), after.mean(axis=0).tolist(), seed)
+    table = after - before
     n_seeds, n = table.shape
-    random, mean = np.random.default_rng([seed, 2]), float(table.mean())
-    values, counts = np.unique(table.mean(axis=0), return_counts=True)
-    drawn = random.multinomial(n, counts / n, size=RESAMPLES) @ values / n
-    if n_seeds > 1:
-        apart = (table.mean(axis=1) - mean) * np.sqrt(n_seeds / (n_seeds - 1))
-        drawn += random.multinomial(n_seeds, [1 / n_seeds] * n_seeds, size=RESAMPLES) @ apart / n_seeds
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    side = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return mean, float(low), float(high), min(1.0, 2 * float(side + 1) / (RESAMPLES + 1))
+    if n_seeds == 1 or n == 1:
+        return difference, low, high, p
+    of_problems, of_seeds = table.mean(axis=0).var(ddof=1) / n, table.mean(axis=1).var(ddof=1) / n_seeds
+    if of_seeds < 1e-15:  # but for rounding, the seeds say the same
+        return difference, low, high, p
+    variance = of_problems + of_seeds
+    freedom = variance**2 / (of_problems**2 / (n - 1) + of_seeds**2 / (n_seeds - 1))
+    reach = float(t.ppf(0.975, freedom) * np.sqrt(variance))
+    chance = float(2 * t.sf(abs(difference) / np.sqrt(variance), freedom))
+    return difference, max(-1.0, min(low, difference - reach)), min(1.0, max(high, difference + reach)), max(p, chance)
 
 
 def is_binary(values: Sequence[float]) -> bool:

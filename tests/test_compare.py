@@ -9,50 +9,70 @@ import pytest
 from conftest import command, done
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as student_t
 from test_report import arm
 
-from ratiocine.stats import compare_seeds
+from ratiocine import stats
 
 TABLES = st.integers(1, 4).flatmap(
-    lambda n: st.lists(st.lists(st.sampled_from([-1, 0, 1]), min_size=n, max_size=n), min_size=1, max_size=4)
+    lambda n: st.lists(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=n, max_size=n), min_size=1, max_size=4)
 )
+
+
+def sides(table: list) -> tuple[list[list[int]], list[list[int]]]:
+    return tuple([[int(cell[side]) for cell in row] for row in table] for side in (0, 1))
 
 
 @settings(deadline=None, max_examples=50)
 @given(TABLES)
-def test_a_difference_lies_in_its_interval_and_turns_with_its_sides(table: list[list[int]]) -> None:
-    difference, low, high, p = compare_seeds(table)
-    assert difference == pytest.approx(np.mean(table))
-    assert low - 1e-9 <= difference <= high + 1e-9
+def test_a_difference_lies_in_its_interval_and_turns_with_its_sides(table: list) -> None:
+    first, second = sides(table)
+    difference, low, high, p = stats.compare_seeds(first, second)
+    assert difference == pytest.approx(np.mean(second) - np.mean(first))
+    assert -1 <= low <= difference + 1e-9
+    assert difference - 1e-9 <= high <= 1
     assert 0 < p <= 1
-    assert compare_seeds([[-value for value in row] for row in table])[0] == pytest.approx(-difference)
+    assert stats.compare_seeds(second, first)[0] == pytest.approx(-difference)
 
 
-def test_one_seed_has_the_spread_of_its_problems() -> None:
-    """200 problems of which 50 are gained: a standard error of sqrt(0.25·0.75/200)."""
-    difference, low, high, p = compare_seeds([[1] * 50 + [0] * 150])
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30), st.integers(1, 3))
+def test_seeds_that_say_the_same_say_what_one_says(row: list, n_seeds: int) -> None:
+    """However often it is copied: few problems are few."""
+    first, second = sides([row])
+    assert stats.compare_seeds(first * n_seeds, second * n_seeds) == pytest.approx(stats.compare(first[0], second[0]))
+
+
+def test_few_problems_decide_nothing() -> None:
+    _, low, high, p = stats.compare_seeds([[0, 0, 0]] * 2, [[1, 1, 1]] * 2)
+    assert low < 0.5 < high
+    assert p == 0.25
+
+
+def test_known_components() -> None:
+    """Seeds of +0.4 and +0.1 over the same 200 problems: the seeds' means have a variance of 0.045."""
+    table = np.array([[1] * 80 + [0] * 120, [1] * 20 + [0] * 180])
+    columns = np.array([1.0] * 20 + [0.5] * 60 + [0.0] * 120)
+    of_problems, of_seeds = columns.var(ddof=1) / 200, 0.045 / 2
+    freedom = (of_problems + of_seeds) ** 2 / (of_problems**2 / 199 + of_seeds**2)
+    reach = student_t.ppf(0.975, freedom) * math.sqrt(of_problems + of_seeds)
+    difference, low, high, p = stats.compare_seeds(np.zeros((2, 200)).tolist(), table.tolist())
     assert difference == 0.25
-    assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(0.25 * 0.75 / 200), rel=0.05)
-    assert p < 0.001
+    assert (low, high) == pytest.approx((max(-1, 0.25 - reach), min(1, 0.25 + reach)))
+    assert p == pytest.approx(2 * student_t.sf(0.25 / math.sqrt(of_problems + of_seeds), freedom))
+    assert p > 0.3, "two seeds so far apart decide nothing"
 
 
-def test_seeds_that_differ_widen_the_interval() -> None:
-    """The same mean; seeds of 0.4 and 0.1 have a standard error of 0.15 of their own."""
-    alike = compare_seeds([[1] * 50 + [0] * 150, [1] * 50 + [0] * 150])
-    apart = compare_seeds([[1] * 80 + [0] * 120, [1] * 20 + [0] * 180])
-    assert alike[0] == apart[0] == 0.25
-    assert alike[1] > 0.15
-    assert apart[1] < 0.1
-    assert apart[2] - apart[1] > 2 * (alike[2] - alike[1])
-
-
-def test_the_interval_covers_over_seeds_and_problems() -> None:
+@pytest.mark.parametrize(("n_seeds", "n", "apart"), [(2, 800, 0.1), (3, 400, 0.05), (3, 100, 0.0), (5, 400, 0.05)])
+def test_the_interval_covers_over_seeds_and_problems(n_seeds: int, n: int, apart: float) -> None:
+    """Also where seeds differ more than problems do."""
     rng, hits = np.random.default_rng(0), 0
-    for _ in range(400):
-        chances = 0.3 + rng.normal(0, 0.05, size=(4, 1)) + rng.normal(0, 0.1, size=(1, 150))
-        _, low, high, _ = compare_seeds((rng.random((4, 150)) < chances).astype(float).tolist())
-        hits += low <= 0.3 <= high
-    assert hits >= 350  # four seeds are few for a percentile interval: 0.88 and more of a nominal 0.95
+    for _ in range(200):
+        chances = 0.4 + rng.normal(0, apart, size=(n_seeds, 1)) + rng.normal(0, 0.1, size=(1, n))
+        second = (rng.random((n_seeds, n)) < chances).astype(int)
+        _, low, high, _ = stats.compare_seeds([[0] * n] * n_seeds, second.tolist())
+        hits += low <= 0.4 <= high
+    assert hits >= 178
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -63,13 +83,18 @@ def test_the_command(tmp_path: Path) -> None:
     assert list(found) == ["names", "sums", "general-mc", "math-oe", "all"]
     assert found["sums"]["difference"] == pytest.approx((20 + 12) / 80)
     assert found["sums"]["by_seed"] == [0.5, 0.3]
-    assert found["sums"]["low"] > 0
+    assert (found["sums"]["base"], found["sums"]["arm"]) == (0.15, 0.55)
+    assert found["names"]["p_adjusted"] == 1
+    assert found["sums"]["p_adjusted"] == pytest.approx(2 * found["sums"]["p"]), "adjusted within its two benchmarks"
+    assert json.loads((tmp_path / "c.json").read_text())["seeds"] == [0, 1]
     assert (found["names"]["difference"], found["names"]["p_adjusted"]) == (0, 1)
     assert "+40.0 (" in shown
     assert "+50.0 +30.0" in shown
 
 
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
+    base, again = (str(arm(tmp_path / name, None, 1, 1, budget=budget)) for name, budget in (("base", 64), ("again", 65)))
+    late = str(arm(tmp_path / "late", 1.0, 1, 1, seed=1, budget=65))
     one, two, other = (
         str(arm(tmp_path / str(at), ratio, 1, 1, seed=seed)) for at, (ratio, seed) in enumerate(((0.0, 0), (1.0, 0), (1.0, 1)))
     )
@@ -77,6 +102,8 @@ def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
         ((one, "--against", two, other), "1 evaluations against 2: each needs its counterpart"),
         ((one, "--against", other), "an evaluation of seed 0 has one of seed 1 as its counterpart"),
         ((one, one, "--against", two, two), "seed 0 occurs twice"),
+        ((base, base, "--against", again, again), "one evaluation is given twice"),
+        ((one, other, "--against", two, late), "one side holds ratio 0 and ratio 1"),
     ):
         refused = command("eval.compare", *words)
         assert refused.returncode == 2

@@ -36,7 +36,9 @@ def arm(
         *(row("sums", i, "right" if i < sums else "wrong") for i in range(40)),
         *(row("names", i, "right" if i < names else "wrong") for i in range(20)),
     ]
-    run: Run = open_run("eval", {"benchmarks": ["demo"], "ratio": ratio, "budget": budget, "seed": 0, "out": str(out)}, {})
+    run: Run = open_run(
+        "eval", {"benchmarks": ["demo"], "trained": [ratio, seed], "budget": budget, "seed": 0, "out": str(out)}, {}
+    )
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(made)
     run.write_json("scores.json", scores(made))

@@ -15,7 +15,9 @@ from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.problems import Problem
 from ratiocine.prompts import Parts, split
-from ratiocine.rewards import RewardConfig, Rollout, repeated, scripts
+from ratiocine.rewards import RewardConfig, repeated
+from ratiocine.rollouts import Rollout
+from ratiocine.scripts import scripts
 
 SEVEN = Problem("1", "What is 3 + 4?", "7", "number", "math-oe", "sums")
 
