@@ -107,7 +107,7 @@ def theirs(config: Any, pool: Any, batches: list[Any], folder: Path, *, best: bo
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sft", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1, help="global batches of 32 in each repeat")
+    parser.add_argument("--steps", type=int, default=2, help="global batches of 32 in each repeat")
     parser.add_argument("--no-stock", action="store_true", help="leave TRL as it comes out")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -190,6 +190,9 @@ def _place(schema: type[BaseModel], path: Sequence[int | str]) -> tuple[str, lis
     key: list[str] = []
     known, below = sorted(schema.model_fields), [schema]
     for part in path:
+        if isinstance(part, int):
+            key.append(str(part))
+            continue
         if len(below) > 1:
             below = [one for one in below if part in get_args(one.model_fields["name"].annotation)]
             continue
@@ -203,7 +206,8 @@ def _place(schema: type[BaseModel], path: Sequence[int | str]) -> tuple[str, lis
 
 
 def _types(annotation: Any) -> list[Any]:
-    return list(get_args(annotation)) or [annotation]
+    """Everything that an annotation is made of: the members of unions, also those within lists."""
+    return [found for part in get_args(annotation) for found in _types(part)] or [annotation]
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

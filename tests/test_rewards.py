@@ -87,21 +87,39 @@ def test_a_format_counts_what_the_prompt_has_opened() -> None:
     assert one(made("<think>\na\n</think>\n\n\\boxed{7}", opened=True), name="format") == 0
     assert one(made("<think>\na\n</think>\n\n\\boxed{7}"), name="format") == 1
     assert one(made("<think>\na\n</think>\n\n\\boxed{7}", finished=False), name="format") == 0
+    assert one(made("<think>\u200b</think>\\boxed{7}"), name="format") == 0
+    assert one(made("<think>a</think>\u200b \ufeff"), name="format") == 0
+
+
+def test_accuracy_sees_how_a_completion_began_and_ended() -> None:
+    assert [one(made("It is 7", **how), name="accuracy") for how in ({}, {"finished": False}, {"opened": True})] == [1, 0, 0]
 
 
 def test_three_levels_and_partial_and_binary() -> None:
     right, wrong, none = made("\\boxed{7}"), made("\\boxed{8}"), made("I do not know")
     assert [one(r, name="levels") for r in (right, wrong, none)] == [1, -0.5, -1]
     assert [one(r, name="partial") for r in (right, wrong, none)] == [1, 0.1, 0]
+    assert one(made("\\boxed{}"), name="levels") == -1
+    for said, worth in (
+        ("\\boxed{apple}", 0),
+        ("\\boxed{\\frac{1}{2}}", 0.1),
+        ("\\boxed{-\\frac12}", 0.1),
+        ("\\boxed{x = 8}", 0.1),
+    ):
+        assert one(made(said), name="partial") == worth, said
     thought = made("<think>a</think>\\boxed{7}")
-    assert [one(r, name="binary") for r in (thought, right, wrong)] == [1, 0, 0]
-    assert one(wrong, name="binary", right=1, wrong=-1) == -1
+    assert [one(r, name="binary") for r in (thought, right, wrong, made("</think>\\boxed{7}"))] == [1, 0, 0, 0]
+    assert [one(r, name="binary", right=0.5, wrong=-1) for r in (thought, wrong)] == [0.5, -1]
+    with pytest.raises(ValueError, match="right=0 should be more than wrong=1"):
+        reward({"name": "binary", "right": 0, "wrong": 1})
 
 
 def test_tag_count() -> None:
     assert one(made("<think>\na\n</think>\n<answer>\n7\n</answer>"), name="tag_count") == 1
     assert one(made("<think>\na\n</think>\n7"), name="tag_count") == 0.5
     assert one(made("a\n</think>\n<answer>\n7\n</answer>", opened=True), name="tag_count") == 1
+    assert one(made("<think>\na\n</think>\n<answer>\n7\n</answer><think>\n"), name="tag_count") == 0.75
+    assert one(made("<think>a</think><answer>7</answer>"), name="tag_count") == 0
 
 
 def test_cosine_known_answers() -> None:
@@ -115,8 +133,15 @@ def test_cosine_known_answers() -> None:
     assert found[0] == sorted(found[0], reverse=True)
     assert found[1] == sorted(found[1])
     assert (found[0][0], found[1][0]) == (6, -10)
-    with pytest.raises(ValueError, match="pays for wrong answers"):
-        reward({**term, "wrong": [0, 1]})
+    assert one(made("\\boxed{7}", 990), **term, margin=0, exceed=-3) == pytest.approx(1.0002, abs=5e-5)
+    assert one(made("\\boxed{7}", 1000), **term, margin=0, exceed=-3) == -3
+    for settings, message in (
+        ({"wrong": [0, 1]}, "wrong answers are not paid"), ({"wrong": [1, 0]}, "wrong answers are not paid"),
+        ({"exceed": 5}, "wrong answers are not paid"), ({"right": [-1, -2], "wrong": [-1, 0]}, "should be more than wrong"),
+        ({"limit": 16}, "should be more than margin=16"), ({"limit": 10**400}, "less than or equal"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            reward({**term, **settings})
 
 
 def test_group_length_known_answers() -> None:
@@ -130,6 +155,8 @@ def test_overlong_known_answers() -> None:
     term = {"name": "overlong", "limit": 20480, "cache": 4096}
     found = [one(made("", n), **term) for n in (0, 16384, 18432, 20480, 30000)]
     assert found == [0, 0, -0.5, -1, -1]
+    with pytest.raises(ValueError, match="cache=9 is more than limit=8"):
+        reward({"name": "overlong", "limit": 8, "cache": 9})
 
 
 def test_repetition_known_answers() -> None:
@@ -137,6 +164,9 @@ def test_repetition_known_answers() -> None:
     assert one(made("a B a b A b"), name="repetition") == -0.5
     assert one(made("a b"), name="repetition") == 0
     assert one(made("a b c d e"), name="repetition", penalty=-2) == 0
+    assert one(made("a b a b a b"), name="repetition", penalty=-2) == -1
+    with pytest.raises(ValueError, match="less than or equal to 0"):
+        reward({"name": "repetition", "penalty": 1})
     tokens = (1, 2, 3, 4, 1, 2, 3, 9)
     assert repeated(tokens, 3) == [False] * 4 + [True] * 3 + [False]
     rollout = Rollout(SEVEN, "", 8, tokens)
@@ -149,12 +179,16 @@ def test_language_known_answers() -> None:
     assert one(made("<think>We add them</think>七"), name="language") == 1
     assert one(made("<think>3 + 4</think>7"), name="language") == 0
     assert one(made("seven"), name="language") == 0
-    assert scripts("naïve ПРИВЕТ 3x") == ["LATIN", "CYRILLIC", "LATIN"]
-    with pytest.raises(ValueError, match="language=tlh is not one of ar, de"):
+    assert one(made("<think>We add them"), name="language") == 0
+    assert one(made("<think>हिन्दी apple</think>7"), name="language", language="hi") == 0.5
+    assert one(made("<think>たすと カタ 七</think>7"), name="language", language="ja") == 1
+    assert one(made("<think>令 $x = \\frac{y}{2}$，得</think>7"), name="language", language="zh") == 1
+    assert scripts("naïve ПРИВЕТ 3x don't e\u0301te\u0301 ＡＢＣ") == ["LATIN", "CYRILLIC", "LATIN", "LATIN", "LATIN"]
+    with pytest.raises(ValueError, match="language='tlh' is not one of ar, de"):
         reward({"name": "language", "language": "tlh"})
 
 
-def test_a_gate_opens_at_its_full_reward() -> None:
+def test_a_gate_opens_where_the_format_is_right() -> None:
     config = reward({"name": "format", "weight": 0.1}, {"name": "accuracy", "weight": 0.9, "gate": "format"})
     texts = ("<think>a</think>\\boxed{7}", "\\boxed{7}", "<think>a</think>\\boxed{8}", "8")
     assert config([made(text) for text in texts]) == pytest.approx([1.0, 0, 0.1, 0])
@@ -166,15 +200,22 @@ def test_instructions_and_labels() -> None:
     })  # fmt: skip
     assert one(made("all lower case here", problem=task), name="instructions") == 1
     assert one(made("all lower, case here", problem=task), name="instructions") == 0.5
-    cat = Problem("1", "What is it?", "cat", "string", "general-oe", "classes")
-    for text, strict, loose in (("Cat.", 1, 1), ("cat dog", 0, 1), ("dog", 0, 0), ("", 0, 0), ("<think>cat", 0, 0)):
-        assert one(made(text, problem=cat), name="label") == strict
-        assert one(made(text, problem=cat), name="label", strict=False) == loose
+    assert [one(made(text), name="instructions") for text in ("7", "8")] == [1, 0]
+    bare = Problem(
+        "1", "Write.", None, "instructions", "general-oe", "ifeval", meta={"instruction_id_list": ["punctuation:no_comma"]}
+    )
+    assert reward({"name": "instructions"})([made("a", problem=bare)]) == [None]
+    cat = Problem("1", "What is it?", "cat", "string", "general-oe", "classes", accepted=("kitty",))
+    for text, worth in (
+        ("Cat.", 1), ("\\boxed{\\text{cat}}", 1), ("kitty", 1), ("cat dog", 1), ("a", 1), ("dog", 0), ("", 0), ("<think>cat", 0),
+    ):  # fmt: skip
+        assert one(made(text, problem=cat), name="label") == worth, text
 
 
 def test_only_the_problem_at_fault_has_no_reward() -> None:
     broken = Problem("1", "?", "no number", "number", "math-oe", "sums")
     assert reward({"name": "accuracy"})([made("\\boxed{7}", problem=broken)]) == [None]
+    assert reward({"name": "format"})([made("<think>a</think>7", problem=broken)]) == [1]
     assert reward({"name": "accuracy"})([made("\\boxed{" * 2000), made("7" * 100_000)]) == [0, 0]
 
 
@@ -198,8 +239,12 @@ def test_no_attempt_is_paid_as_right(text: str) -> None:
 def test_bad_rewards_are_one_line() -> None:
     for terms, message in (
         ([{"name": "acuracy"}], "acuracy"),
-        ([{"name": "accuracy", "wieght": 1}], "wieght"),
-        ([{"name": "accuracy", "gate": "format"}], "gate=format is no other term; there are: accuracy"),
+        ([{"name": "accuracy", "wieght": 1}], r"unknown key 'terms.0.wieght'; did you mean 'weight'\?"),
+        ([{"name": "accuracy", "weight": 0}], "greater than 0"),
+        ([{"name": "accuracy", "weight": -1}], "greater than 0"),
+        ([{"name": "accuracy", "gate": "format"}], "gate=format is none of the terms, which are: accuracy"),
+        ([{"name": "accuracy", "gate": "levels"}, {"name": "levels"}], "should be 'format'"),
+        ([{"name": "levels", "gate": "format"}, {"name": "format"}], "unknown key 'terms.0.gate'"),
         ([{"name": "accuracy"}, {"name": "accuracy"}], "occurs twice"),
         ([], "terms"),
     ):
@@ -224,17 +269,42 @@ def test_an_expression_over_the_numbers_is_right() -> None:
     assert countdown.reckoned("1/3+1/3+1/3")[0] == Fraction(1)
 
 
+@pytest.mark.parametrize(
+    ("text", "numbers", "target", "right"),
+    [
+        ("5*5", [5, 5], 25, True), ("5*5", [5], 25, False), ("5*5", [5, 5, 1], 25, False), ("5*5", [5, 25], 25, False),
+        ("-100 + 93 + 30", [30, 100, 93], 23, True), ("23 = 93+(30-100)", [30, 100, 93], 23, True),
+        ("93+(30-100) = 93-70 = 23", [30, 100, 93], 23, True), ("93+(30-100) = 999", [30, 100, 93], 23, False),
+        ("93+(30-100) = no", [30, 100, 93], 23, False), ("93 + 30 − 100", [30, 100, 93], 23, True),
+        ("\\left(93 + 30\\right) – 100", [30, 100, 93], 23, True), ("$93+30-100$", [30, 100, 93], 23, True),
+        ("`93+30-100`", [30, 100, 93], 23, True), ("8 ÷ 2", [8, 2], 4, True), ("8 \\div 2", [8, 2], 4, True),
+        ("2 · 3 \\cdot 4", [2, 3, 4], 24, True), ("1_0", [10], 10, False), ("0xa", [10], 10, False), ("9$3", [93], 93, False),
+        ("1" + "+0" * 300, [1, *[0] * 300], 1, False),
+    ],
+)  # fmt: skip
+def test_expressions(text: str, numbers: list[int], target: int, right: bool) -> None:
+    assert countdown.solves(text, numbers, target) is right
+
+
 def test_countdown_is_a_kind_of_answer() -> None:
     problem = Problem(
         "1", "Make 23.", "93+(30-100)", "countdown", "math-oe", "countdown", meta={"numbers": [30, 100, 93], "target": 23}
     )
     for text, verdict in (
         ("<think>23</think>\\boxed{93 + (30 - 100)}", "right"), ("93 + 30 - 100", "right"), ("\\boxed{93+30-100 = 23}", "right"),
-        ("The answer is 93 + 30 - 100.", "right"), ("\\boxed{23}", "wrong"), ("\\boxed{30 - 100 + 93 + 0}", "wrong"), ("none", "wrong"),
+        ("The answer is 93 + 30 - 100.", "right"), ("Using 93, 30 and 100:\n**93 + 30 - 100 = 23**", "right"),
+        ("First 93 + 30 = 123, then 123 - 100 = 23", "wrong"), ("\\boxed{23}", "wrong"), ("\\boxed{30 - 100 + 93 + 0}", "wrong"), ("none", "wrong"),
     ):  # fmt: skip
         assert grade(problem, split(text)).verdict == verdict, text
-    unusable = Problem("1", "Make 23.", "23", "countdown", "math-oe", "countdown")
-    assert grade(unusable, Parts(None, "1", "1", True)).verdict == "ungradable"
+    for meta in (
+        {},
+        {"numbers": ["30"], "target": 30},
+        {"numbers": [[30]], "target": 30},
+        {"numbers": [30], "target": True},
+        {"numbers": [], "target": 1},
+    ):
+        unusable = Problem("1", "Make 30.", "30", "countdown", "math-oe", "countdown", meta=meta)
+        assert grade(unusable, Parts(None, "30", "30", True)).verdict == "ungradable", meta
 
 
 def test_real_countdown_problems(benchmarks: Path) -> None:
@@ -261,6 +331,10 @@ def test_boxes_known_answers() -> None:
     assert geometry.detection_reward([(far, 0.9)], [a]) == 0
     assert geometry.detection_reward([(a, 0.9), (a, 0.8)], [a]) == 0.5
     assert geometry.detection_reward([], [a]) == geometry.detection_reward([(a, 1.0)], []) == 0
+    assert geometry.detection_reward([], []) == 1
+    assert geometry.detection_reward([(a, 0.2), ((0, 0, 2, 1.5), 0.9)], [a]) == 0.375, "the most confident comes first"
+    assert geometry.detection_reward([((0, 0, 2, 1), 1.0)], [a]) == 0, "half is no match"
+    assert geometry.detection_reward([((0, 0, 2, 1), 1.0)], [a], 0.4) == 0.5
     assert geometry.confidence_reward([(a, 0.9), (far, 0.3)], [a]) == pytest.approx((0.9 + 0.7) / 2)
 
 
@@ -270,10 +344,19 @@ def test_boxes_in_an_answer() -> None:
     for answer, overlap, confidence in (
         (text, 0.75, 0.9), (f"<think>a</think>{text}", 0.75, 0.9), (f"<think>{text}", 0, 0), (text[:-1], 0, 0), ("[]", 0, 0),
         ('[{"box": [0, 0, 2]}]', 0, 0), ('[{"box": [0, 0, 2, NaN]}]', 0, 0), ('{"box": [0, 0, 2, 2]}', 0, 0), ("[" * 9999, 0, 0),
-        ('[{"box": [0, 0, 2, 2], "confidence": 7}]', 0, 0), ('[{"box": [0, 0, 2, 2], "confidence": true}]', 0, 0),
+        ('[{"box": [0, 0, 2, 2], "confidence": 7}]', 0, 0), ('[{"box": [0, 0, 2, 2], "confidence": -1}]', 0, 0),
+        (f'[{{"box": [0, 0, 2, 1{"0" * 400}]}}]', 0, 0), ("{}", 0, 0), ('""', 0, 0), ('[{"box": [0, 0, 2, 2], "confidence": true}]', 0, 0),
     ):  # fmt: skip
         assert one(made(answer, problem=problem), name="detection") == overlap, answer
         assert one(made(answer, problem=problem), name="detection", by="confidence") == confidence, answer
+
+
+@pytest.mark.parametrize("boxes", [None, "none", [[0, 0, 2]], [[0, 0, 2, float("nan")]]])
+def test_a_problem_without_boxes_is_at_fault(boxes: object) -> None:
+    problem = Problem("1", "Where?", None, "string", "general-oe", "boxes", meta={"boxes": boxes})
+    config = reward({"name": "detection"})
+    assert config.lacking(problem).startswith("meta.boxes")
+    assert config([made("[]", problem=problem)]) == [None]
 
 
 BOX = st.tuples(*[st.floats(-10, 10) for _ in range(4)])

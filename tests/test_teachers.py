@@ -21,11 +21,13 @@ from teacher import Teacher
 
 from distill.answers import AnswerStore, answer_key
 from distill.choose import Candidate, pick
+from distill.config import Config
 from distill.rules import fault, taken_apart
 from ratiocine import cli
 from ratiocine.engines import Request
 from ratiocine.engines.config import OpenAIConfig
 from ratiocine.engines.openai import OpenAIEngine
+from ratiocine.errors import BadInput
 from ratiocine.problems import Problem
 from ratiocine.prompts import Parts, split
 from ratiocine.rewards import RewardConfig
@@ -531,6 +533,21 @@ def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
     assert "reward=short means nothing with pick=first; try pick=reward" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("pick=reward", "samples=1"), "pick=reward has one answer to choose from"),
+        (("reward.terms=[{name: levels}]",), "reward=r1 means nothing with pick=first"),
+        (("pick=reward", "reward.terms=[{name: binary}]"), "'binary' looks at a student's tags or tokens"),
+        (("pick=reward", "reward.terms=[{name: repetition, form: dense}]"), "'repetition' looks at a student's tags or tokens"),
+    ],
+)
+def test_a_reward_that_cannot_decide_is_refused(words: tuple[str, ...], message: str) -> None:
+    asked = ["teacher=openai", "teacher.engine.url=http://x/v1", "teacher.engine.model=m", "samples=2"]
+    with pytest.raises(BadInput, match=message):
+        cli.compose("distill", Config, [*asked, *words])
+
+
 @given(st.lists(st.tuples(st.sampled_from(["\\boxed{1}", "\\boxed{2}", "none"]), st.integers(1, 9)), min_size=1, max_size=6))
 def test_the_pick_with_the_highest_reward(answers: list[tuple[str, int]]) -> None:
     """Right and short is worth most in `short`: what `shortest` picks, wherever an answer is right."""
@@ -538,5 +555,7 @@ def test_the_pick_with_the_highest_reward(answers: list[tuple[str, int]]) -> Non
     candidates = [Candidate(split(text), n, text == "\\boxed{1}", None) for text, n in answers]
     best = pick(candidates, "reward", problem, reward)
     assert bool(best.right) == any(c.right for c in candidates)
+    by_format = pick(candidates, "reward", problem, cli.named("reward", "e2h", RewardConfig))
+    assert bool(by_format.right) == bool(best.right), "usable answers of either mode have its format"
     if best.right:
         assert best.tokens == pick(candidates, "shortest", problem, reward).tokens

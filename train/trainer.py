@@ -27,7 +27,7 @@ class RatioTrainer(Trainer):
         self, *args: Any, sampler: MicroBatches, rate: Callable[[int], float], log: StepLog, dtype: torch.dtype, **kwargs: Any
     ) -> None:  # fmt: skip
         super().__init__(*args, data_collator=partial(collate_weighted, padded=sampler.padded), **kwargs)
-        self.sampler, self.rate, self.log_rows, self.dtype = sampler, rate, log, dtype
+        self.sampler, self.rate, self.log_rows, self.dtype, self.holding = sampler, rate, log, dtype, False
         self.model_accepts_loss_kwargs = True  # the loss of a micro-batch is its share of the step's, and is not divided again
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -55,6 +55,21 @@ class RatioTrainer(Trainer):
     def compute_loss_context_manager(self) -> AbstractContextManager[None]:
         """Not accelerate's: that makes float32 numbers of all logits."""
         return torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Weights in `dtype` are kept from one micro-batch of a step to the next, and given up before the weights change."""
+        if not self.holding:
+            torch.autocast_increment_nesting()  # what an outer autocast would do, but for backward
+            self.holding = True
+        loss = super().training_step(*args, **kwargs)
+        if self.accelerator.sync_gradients:
+            self.let_go()
+        return loss
+
+    def let_go(self) -> None:
+        if self.holding and torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+        self.holding = False
 
     def check_apart(self) -> None:
         """Raises BadInput where this model lets documents of one row see each other: what it makes of the second may not depend
