@@ -126,7 +126,7 @@ def test_the_best_student_is_told_by_problems_that_are_held_out(tracked: Path, p
 @pytest.mark.parametrize("lora", ["false", "true"])
 def test_an_earlier_checkpoint_can_be_the_best(lora: str, pairs: Path, tmp_path: Path) -> None:
     """A rate that grows until nothing is left of the student."""
-    stages = "scenario.stages=[{lr: 1e-3},{lr: 10.0}]"
+    stages = "scenario.stages=[{lr: 1e-3},{lr: 1000.0}]"
     words = (*RUN, "epochs=1", "scenario.schedule=each", stages, "student=best", "keep=1", f"lora={lora}", f"pairs={pairs}")
     done("train", *words, f"out={tmp_path / 'run'}")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
