@@ -66,8 +66,8 @@ def needed(config: Config, plan: Planned, chosen: Compute) -> Need:
 def activations(shape: Shape, rows: int, length: int, supervised: int, *, eager: bool, again: bool = False) -> int:
     """Bytes that backward needs of forward, in float32: of every token what each layer keeps (inputs of norms and projections,
     queries, keys, values, both sides of the gate), where attention is `eager` its scores too, and of each supervised token
-    logits, their gradient and their log-probabilities. Of layers that are computed `again` only the inputs are kept, and all of
-    one layer at a time."""
+    logits, their gradient and as much again (torch's own loss needs it, ours does not: on the safe side). Of layers that are
+    computed `again` only the inputs are kept, and all of one layer at a time."""
     heads = shape.head * (2 * shape.heads + 2 * shape.kv_heads)
     layer = length * (6 * shape.width + heads + (4 if shape.gated else 2) * shape.ff)
     layer += 2 * shape.heads * length**2 if eager else 0
