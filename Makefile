@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: env dev demo test test-slow check clean
+.PHONY: env dev demo demo-rl test test-slow check clean
 .DEFAULT_GOAL := env
 
 env: $(VENV)/.ready
@@ -26,6 +26,10 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 
 demo: env
 	@$(PY) -m launch study=demo
+
+demo-rl: env
+	@$(PIP) -e '.[rl]'
+	@$(PY) -m launch study=demo-rl
 
 check: dev
 	@$(VENV)/bin/ruff check .

@@ -47,12 +47,12 @@ def measured(who: str, folder: Path, first: int, last: int) -> float:
 def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     """By our trainer with nothing else around it."""
     from ratiocine import devices, models
+    from ratiocine.compute import compute
     from ratiocine.rendering import Rendering
     from ratiocine.runs import Run
     from ratiocine.tracking import Nothing
     from train.batches import MicroBatches, Rows
     from train.callbacks import StepLog
-    from train.compute import compute
     from train.sft import arguments as settings
     from train.trainer import RatioTrainer
 
@@ -64,7 +64,7 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
     sampler = MicroBatches(batches, pool, BATCH, MICRO, "token")
     log = StepLog(folder / "metrics.jsonl", Bar(), batches, lambda batch: (0, 0), peak=1.0, tracker=Nothing())
     run = Run("train", folder, "", {}, {})
-    chosen = compute(config)
+    chosen = compute(config, padding_free=config.padding_free)
     arguments = settings(run, config, len(batches), sampler.per_batch, chosen).set_save("no")
     trainer = RatioTrainer(
         model=models.load_model(config.model, "cpu", attention=chosen.attention), args=arguments,

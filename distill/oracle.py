@@ -19,7 +19,7 @@ def answer(problem: Problem) -> str:
 
 def trace(problem: Problem) -> str:
     """The reasoning trace of one embedded problem."""
-    return TRACERS[problem.source](problem)
+    return TRACERS[problem.meta["family"]](problem)
 
 
 def running_sums(expression: str) -> list[str]:

@@ -33,7 +33,7 @@ def fault(problem: Problem, trace: str) -> str | None:
         option = re.fullmatch(r"([A-J])\. (.+)", lines.pop())
         if option is None or option[1] != problem.reference or _text(problem, option[1]) != option[2]:
             return "option"
-    return CHECKS[problem.source](problem, lines)
+    return CHECKS[problem.meta["family"]](problem, lines)
 
 
 def _text(problem: Problem, letter: str) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-import zlib
 from collections.abc import Callable
 
 from ratiocine.prompts import CLOSE, OPEN, Parts, split
+from ratiocine.rollouts import looping
 from ratiocine.traces import Mode
 
 REFUSAL = re.compile(
@@ -16,9 +16,6 @@ REFUSAL = re.compile(
     r"|as an ai\b)",
     re.IGNORECASE,
 )
-LOOP = re.compile(r"(.{12,200}?)\1{5,}\Z", re.DOTALL)
-DENSE = 0.06  # a longer text that zlib makes smaller than this share says the same again and again
-LONG = 2000  # characters
 
 
 def taken_apart(text: str, mode: Mode, trace: str) -> Parts:
@@ -35,12 +32,6 @@ def fault(text: str, stop: str, parts: Parts, mode: Mode, prompt: str) -> str | 
     if stop != "stop":
         return "refused_by_server" if stop == "refused" else "truncated"
     return next((name for name, wrong in RULES.items() if wrong(text, parts, mode, prompt)), None)
-
-
-def _looping(text: str) -> bool:
-    if LOOP.search(text[-3000:].rstrip()):
-        return True
-    return len(text) >= LONG and len(zlib.compress(text.encode("utf-8", "replace"))) < DENSE * len(text)
 
 
 def _script(text: str) -> dict[str, float]:
@@ -63,6 +54,6 @@ RULES: dict[str, Callable[[str, Parts, Mode, str], bool]] = {
     "trace_in_direct_answer": lambda text, parts, mode, prompt: mode == "ift" and bool(parts.think),
     "no_answer_after_trace": lambda text, parts, mode, prompt: not parts.answer,
     "refusal": lambda text, parts, mode, prompt: REFUSAL.match(parts.answer) is not None,
-    "loop": lambda text, parts, mode, prompt: _looping(text),
+    "loop": lambda text, parts, mode, prompt: looping(text),
     "other_script": lambda text, parts, mode, prompt: _other_script(text, prompt),
 }

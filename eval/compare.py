@@ -1,7 +1,8 @@
 """python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two ways of training, each with one evaluation a seed.
 
 The first evaluation is compared with the first of the others, the second with the second, on the problems that all of them
-answered gradably; the interval is over seeds and problems, and wide where two or three seeds differ. Every benchmark, every
+answered gradably; a single one is the counterpart of all, such as the student that all began with. The interval is over
+seeds and problems, and wide where two or three seeds differ. Every benchmark, every
 category and all together get a row; p-values are Holm-adjusted over the rows of benchmarks and over those of categories.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from eval import tables
-from eval.report import label, load_arms, warnings, write
+from eval.report import load_arms, warnings, way, write
 from eval.tables import Arm
 from ratiocine import cli
 from ratiocine.errors import BadInput
@@ -44,19 +45,22 @@ class Change:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.compare", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder, one a seed")
-    parser.add_argument("--against", nargs="+", type=Path, metavar="DIR", required=True, help="the other side, as many")
+    parser.add_argument(
+        "--against", nargs="+", type=Path, metavar="DIR", required=True, help="the other side, as many or one for all"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     options = parser.parse_args()
-    if len(options.folders) != len(options.against):
+    alone = len(options.against) == 1
+    if len(options.folders) != len(options.against) and not alone:
         raise BadInput(f"{len(options.folders)} evaluations against {len(options.against)}: each needs its counterpart")
     arms = load_arms([*options.against, *options.folders])
-    half = len(options.against)
-    told = seeds(arms[:half], arms[half:])
-    for side in (arms[:half], arms[half:]):
+    bases, others = arms[: len(options.against)], arms[len(options.against) :]
+    told = [(arm.manifest.get("student") or {}).get("seed") for arm in others] if alone else seeds(bases, others)
+    for side in (bases, others):
         check_alike(side)
     for warning in warnings(arms):
         print(f"compare: warning: {warning}", file=sys.stderr)
-    found = changes(arms[:half], arms[half:])
+    found = changes(bases * len(others) if alone else bases, others)
     if options.out:
         rows = [asdict(change) for change in found]
         write(options.out, json.dumps({"schema_version": 1, "seeds": told, "changes": rows}, indent=2) + "\n")
@@ -79,7 +83,7 @@ def seeds(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[int | None]:
 
 def check_alike(side: Sequence[Arm]) -> None:
     """Raises BadInput where the evaluations of one side are not of one way of training, or one of them is there twice."""
-    ways = sorted({label(arm.manifest) for arm in side})
+    ways = sorted({way(arm.manifest) for arm in side})
     if len(ways) > 1:
         raise BadInput(f"one side holds {' and '.join(ways)}; its evaluations should differ in their seeds alone")
     hashes = [arm.manifest["hash"] for arm in side]

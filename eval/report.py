@@ -18,6 +18,7 @@ import yaml
 from eval import tables
 from eval.tables import Arm, Difference, Expectation
 from ratiocine import cli
+from ratiocine.curves import curves
 from ratiocine.errors import BadInput
 from ratiocine.runs import check_finished
 from ratiocine.traces import read_traces
@@ -57,10 +58,22 @@ def load_arms(folders: Sequence[Path]) -> list[Arm]:
 
 
 def label(manifest: Mapping[str, Any]) -> str:
-    """What an arm is called: how its student was taught, mixed teaching by its ratio alone."""
+    """What an arm is called: its way, and of several seeds that rewards have trained which."""
+    student = manifest.get("student") or {}
+    return f"{way(manifest)}, seed {student['seed']}" if "reward" in student else way(manifest)
+
+
+def way(manifest: Mapping[str, Any]) -> str:
+    """How a student was taught, mixed teaching by its ratio alone, and by which rewards then."""
     student = manifest.get("student")
-    if student is None:
-        return f"{manifest['model']} (untrained)"
+    return f"{manifest['model']} (untrained)" if student is None else taught(student)
+
+
+def taught(student: Mapping[str, Any]) -> str:
+    if "reward" in student:
+        parent = student["base"] if student["parent"] is None else taught(student["parent"])
+        control = ", rewards shuffled" if student["control"] else ""
+        return f"{parent} + {student['objective']} {student['reward']}{control}"
     scenario, ratio = student.get("scenario") or "mixed", student["ratio"]
     words = [] if scenario == "mixed" else [scenario]
     return " ".join(words if ratio is None else [*words, f"ratio {ratio:g}"])
@@ -82,6 +95,9 @@ def page(arms: Sequence[Arm]) -> str:
     import jinja2
     import markupsafe
 
+    def drawn(student: Mapping[str, Any]) -> str:
+        return markupsafe.Markup(curves(student["curves"], student["held_out"]))
+
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = tables.percent
     environment.filters["bare"] = lambda value: f"{100 * value:.1f}"
@@ -101,6 +117,7 @@ def page(arms: Sequence[Arm]) -> str:
         overall={arm.label: tables.accuracy(arm, keys) for arm in arms}, examples=tables.examples(arms),
         chart=interval_chart(arms, by_family), cost=cost_chart(arms, keys), macros=tables.macros(arms, by_category),
         thinking=tables.thinking(arms), costs=tables.costs(arms),
+        rewarded=[(arm, drawn(arm.student)) for arm in arms if "reward" in arm.student],
         decoding=arms[0].manifest["decoding"], trained=sum(arm.ratio is not None for arm in arms),
     )  # fmt: skip
 

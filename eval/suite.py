@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from eval.benchmarks import load
 from eval.config import Config, inputs
 from ratiocine import cost
+from ratiocine.curves import DRAWN
 from ratiocine.engines.start import start
 from ratiocine.evaluate import answered, scores
 from ratiocine.progress import progress
 from ratiocine.rendering import asked_to_think
 from ratiocine.runs import Run, check_finished, open_run
 from ratiocine.traces import TraceStore
-
-if TYPE_CHECKING:
-    pass
 
 WARN = 0.05  # share of truncated completions from which a budget is called too small
 
@@ -57,7 +57,7 @@ def evaluate(config: Config) -> Run:
     run.write_json("scores.json", result)
     store.path.unlink()
     run.finish(
-        model=config.model.name, student=student(config), expected=expected(config),
+        model=config.model.name, student=student(config.model.path), expected=expected(config),
         budget=max(suite.budgets.values()), dropped=suite.dropped, shown={name: len(m) // 2 for name, m in suite.shots.items()},
         decoding={"temperature": config.temperature, "top_p": config.top_p, "samples": config.samples},
         engine=config.engine.name, seconds=round(time.perf_counter() - started, 1), **facts,
@@ -67,26 +67,42 @@ def evaluate(config: Config) -> Run:
     return run
 
 
-def student(config: Config) -> dict[str, Any] | None:
-    """What the manifest of the run that trained this model says of it; None for a model that was not trained here."""
-    if config.model.path is None or not (Path(config.model.path).parent / "DONE").exists():
+def student(path: str | None) -> dict[str, Any] | None:
+    """What the manifest of the run that trained this model says of it; None for a model that was not trained here. One that
+    rewards have trained says from which student it came, and how that went."""
+    if path is None or not (Path(path).parent / "DONE").exists():
         return None
-    folder = Path(config.model.path).parent
+    folder = Path(path).parent
     manifest = check_finished(folder)
     trained = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     keys = ("hash", "lr", "steps", "tokens", "train_flops", "seconds", "final_loss")
-    return {
+    facts = {
         "ratio": trained.get("ratio"), "scenario": (trained.get("scenario") or {}).get("name"), "seed": trained.get("seed"),
         "base": trained["model"]["name"], "lora": trained.get("lora"),
         **{key: manifest.get(key) for key in keys},
     }  # fmt: skip
+    if manifest["verb"] != "rl":
+        return facts
+    parent = student(trained["model"]["path"])
+    return {
+        **facts, "base": parent["base"] if parent else facts["base"], "parent": parent, "reward": trained["reward"]["name"],
+        "objective": trained["objective"]["name"], "control": trained["shuffle_rewards"], "group": manifest["group"],
+        "held_out": _lines(folder / "held_out.jsonl", ("step", "n", "accuracy", "ci95")),
+        "curves": _lines(folder / "metrics.jsonl", ("step", *DRAWN)), "alarms": manifest["alarms"],
+    }  # fmt: skip
+
+
+def _lines(file: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """These fields of at most some 200 rows of a log."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [{name: row.get(name) for name in names} for row in rows[:: 1 + len(rows) // 200]]
 
 
 def should_think(config: Config) -> bool | None:
     """Whether the model is asked to think, or was taught nothing else; None where both are as they should be."""
     if config.thinking is not None:
         return config.thinking
-    ratio = (student(config) or {}).get("ratio")
+    ratio = (student(config.model.path) or {}).get("ratio")
     return bool(ratio) if ratio in (0, 1) else None
 
 

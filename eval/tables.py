@@ -30,6 +30,11 @@ class Arm:
         """The share of right answers of each problem that could be graded."""
         return shares(row for rows in self.answers.values() for row in rows)
 
+    @property
+    def student(self) -> Mapping[str, Any]:
+        """How its model was trained; empty for one that was not trained here."""
+        return self.manifest.get("student") or {}
+
     def first(self, key: str) -> Row:
         return self.answers[key][0]
 

@@ -13,18 +13,19 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
-    verb: Literal["distill", "train", "eval"]
+    verb: Literal["distill", "train", "rl", "eval"]
     each: dict[str, list[int | float | str]] = {}
     set: list[str] = []
 
 
 class StudyConfig(BaseModel):
-    """conf/study"""
+    """conf/study. One that is made `beside` another goes on from the stages that they share, in the other's folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     stages: list[StageConfig] = Field(min_length=1)
     report: list[str] = []
+    beside: str | None = None
 
 
 class Config(BaseModel):

@@ -30,9 +30,10 @@ from launch.config import Config, StageConfig, StudyConfig
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.runs import run_hash
+from rl import config as rl_config
 from train import config as train_config
 
-VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "eval": eval_config}
+VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "rl": rl_config, "eval": eval_config}
 HEAVY = ("torch", "transformers.trainer", "peft", "datasets", "hydra", "reasoning_gym")  # safe to fork after
 PARENT = re.compile(r"\{([\w.-]+)\}")
 
@@ -85,7 +86,8 @@ def _expand(config: StageConfig) -> Iterator[Stage]:
 
 def run_study(config: Config) -> int:
     """Run (or with `dry_run` list) a study; returns the exit code of the first stage that failed, else 0."""
-    stages, root = plan(config.study), Path(config.out or Path("runs") / config.study.name)
+    study = config.study
+    stages, root = plan(study), Path(config.out or Path("runs") / (study.beside or study.name))
     if config.dry_run:
         for stage in stages:
             print(f"{stage.name:12} python -m {stage.verb} {' '.join(stage.overrides)}")
@@ -105,7 +107,7 @@ def run_study(config: Config) -> int:
         if status != 0:
             print(f"launch: {stage.name} ended with exit code {status}", file=sys.stderr)
             return status
-    status = _report(config.study.report, folders, root / "report.html")
+    status = _report(study.report, folders, root / (f"{study.name}.html" if study.beside else "report.html"))
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"total time {minutes} min {seconds} s")
     return status

@@ -11,7 +11,7 @@ from ratiocine import cost, overthinking, stats
 from ratiocine.engines import Engine, Request
 from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
-from ratiocine.prompts import CLOSE, OPEN, split, user_text
+from ratiocine.prompts import CLOSE, OPEN, Parts, split, user_text
 from ratiocine.traces import Trace
 
 if TYPE_CHECKING:
@@ -39,19 +39,9 @@ def key(problem: Problem) -> str:
 
 
 def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | None) -> Row:
-    """One completion judged: what is stored in `traces.jsonl`. Thinking tokens include the tags; without a tokenizer they are
-    the completion's tokens by share of characters."""
+    """One completion judged: what is stored in `traces.jsonl`."""
     parts, n_completion = split(trace.text, opened=trace.opened), trace.n_completion
-    if not parts.closed:
-        n_think = n_completion
-    elif parts.think is None:
-        n_think = 0
-    else:
-        head = trace.text[: trace.text.rindex(CLOSE) + len(CLOSE)]
-        if tokenizer is None:
-            n_think = round(n_completion * len(head) / len(trace.text))
-        else:
-            n_think = min(n_completion, len(tokenizer(head, add_special_tokens=False)["input_ids"]))
+    n_think = thinking_tokens(trace, parts, tokenizer)
     return {
         "key": trace.id, "sample": trace.sample, "id": problem.id, "benchmark": problem.source, "category": problem.category,
         "level": None if (level := problem.meta.get("level")) is None else str(level),
@@ -63,6 +53,18 @@ def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | N
         "token_ids": None if trace.token_ids is None else list(trace.token_ids),
         "logprobs": None if trace.logprobs is None else list(trace.logprobs),
     }  # fmt: skip
+
+
+def thinking_tokens(trace: Trace, parts: Parts, tokenizer: PreTrainedTokenizerBase | None) -> int:
+    """The tokens of a completion's trace, tags included; without a tokenizer its tokens by share of characters."""
+    if not parts.closed:
+        return trace.n_completion
+    if parts.think is None:
+        return 0
+    head = trace.text[: trace.text.rindex(CLOSE) + len(CLOSE)]
+    if tokenizer is None:
+        return round(trace.n_completion * len(head) / len(trace.text))
+    return min(trace.n_completion, len(tokenizer(head, add_special_tokens=False)["input_ids"]))
 
 
 def verdict_of(problem: Problem, completion: str, finished: bool, *, opened: bool = False) -> Row:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -139,11 +139,16 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 
 
-def generate(name: str, n: int, *, seed: int, difficulty: int, split: Split, instruction: str) -> list[Problem]:
-    """`n` distinct problems of one family and split; the same arguments give the same problems on any machine.
+def generate(
+    name: str, n: int, *, seed: int, difficulty: int, split: Split, instruction: str,
+    settings: Mapping[str, int | float] = {}, source: str | None = None,
+) -> list[Problem]:  # fmt: skip
+    """`n` distinct problems of one family and split; the same arguments give the same problems on any machine. `settings` are
+    the generator's own and take the place of those of the difficulty; the problems are called by `source`.
 
-    Raises BadInput where the family or level is unknown or the family cannot give that many distinct problems.
+    Raises BadInput where the family, level or setting is unknown or the family cannot give that many distinct problems.
     """
+    source = source or name
     if name not in FAMILIES:
         raise BadInput(f"unknown family '{name}'; known: {', '.join(sorted(FAMILIES))}")
     family = FAMILIES[name]
@@ -157,7 +162,11 @@ def generate(name: str, n: int, *, seed: int, difficulty: int, split: Split, ins
     # An item is drawn from seed + its number: families over one generator begin far apart, or would have the same problems.
     sharing = [other for other in FAMILIES if FAMILIES[other].dataset == family.dataset]
     start = seed + APART * sharing.index(name)
-    items = reasoning_gym.create_dataset(family.dataset, seed=start, size=tries, **family.levels[difficulty - 1])
+    chosen = {**family.levels[difficulty - 1], **settings}
+    try:
+        items = reasoning_gym.create_dataset(family.dataset, seed=start, size=tries, **chosen)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise BadInput(f"family {name}: settings {dict(settings)} are not its generator's: {error}") from None
     problems: dict[str, Problem] = {}
     for index in range(tries):
         if len(problems) == n:
@@ -171,12 +180,12 @@ def generate(name: str, n: int, *, seed: int, difficulty: int, split: Split, ins
         if len(set(choices)) != len(choices):
             continue
         problems[content] = Problem(
-            id=f"{name}-{difficulty}-{content[:12]}", question=question, reference=reference, kind=family.kind,
-            category=family.category, source=name, instruction=instruction, choices=choices,
-            meta={**meta, "content": content},
+            id=f"{source}-{difficulty}-{content[:12]}", question=question, reference=reference, kind=family.kind,
+            category=family.category, source=source, instruction=instruction, choices=choices,
+            meta={**meta, "content": content, "family": name},
         )  # fmt: skip
     if len(problems) < n:
-        raise BadInput(f"family {name} at difficulty {difficulty} has {len(problems)} distinct {split} problems, not {n}")
+        raise BadInput(f"family {source} at difficulty {difficulty} has {len(problems)} distinct {split} problems, not {n}")
     return list(problems.values())
 
 

@@ -46,7 +46,7 @@ class ModelConfig(BaseModel):
     kind: Literal["hub", "packaged", "tiny", "served"] = "hub"
     path: str | None = None
     revision: str | None = None
-    chat_template: Literal["own", "chatml", "plain"] = "own"
+    chat_template: Literal["own", "chatml", "plain", "r1-zero"] = "own"
     lr: PeakRates | None = None
     licence: str | None = None
 
@@ -114,8 +114,8 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer.chat_template = TEMPLATES[model.chat_template]
     if not tokenizer.chat_template:
         raise BadInput(
-            f"model={model.name} has no chat template; give model.chat_template=plain (question and answer as plain text, "
-            "for base models) or model.chat_template=chatml (where <|im_end|> is a token of its own)"
+            f"model={model.name} has no chat template; give model.chat_template=plain (question and answer as plain text) or "
+            "r1-zero, for base models, or chatml (where <|im_end|> is a token of its own)"
         )
     if folder is not None:
         check_template(folder, tokenizer)

@@ -32,8 +32,17 @@ PLAIN = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %} {{ message['content'] }}\n\n"
     "{% else %}Question: {{ message['content'] }}\nAnswer:{% endif %}{% endfor %}"
 )
+# DeepSeek-R1-Zero's, for base models (arXiv 2501.12948, table 1)
+R1_ZERO = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant first "
+    "thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning process and "
+    "answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process "
+    "here </think> <answer> answer here </answer>."
+    "{% for message in messages %}{% if message['role'] == 'assistant' %} {{ message['content'] }}{% else %} User: "
+    "{{ message['content'] }} Assistant:{% endif %}{% endfor %}"
+)
 PLAIN_STOP = ("\nQuestion:",)  # a base model goes on with the next question
-TEMPLATES = {"chatml": CHATML, "plain": PLAIN}
+TEMPLATES = {"chatml": CHATML, "plain": PLAIN, "r1-zero": R1_ZERO}
 
 
 @dataclass(frozen=True)

@@ -303,10 +303,18 @@ class RewardConfig(BaseModel):
                 found[at] += term.weight * value * opened
         return found
 
-    def __call__(self, rollouts: Sequence[Rollout]) -> list[float | None]:
-        """The rewards of all completions of one prompt; None where the problem, not the completion, is at fault."""
-        graded = any(term.graded for term in self.terms)
+    @property
+    def graded(self) -> bool:
+        """Whether a term looks at the grader's verdict, for which a problem needs a reference."""
+        return any(term.graded for term in self.terms)
+
+    def __call__(
+        self, rollouts: Sequence[Rollout], components: Mapping[str, Sequence[float]] | None = None
+    ) -> list[float | None]:
+        """The rewards of all completions of one prompt; None where the problem, not the completion, is at fault. `components`
+        are taken where they are known already."""
+        totals = self.totals(self.components(rollouts) if components is None else components)
         return [
-            None if self.lacking(r.problem) or (graded and r.grade.verdict == "ungradable") else total
-            for r, total in zip(rollouts, self.totals(self.components(rollouts)), strict=True)
+            None if self.lacking(r.problem) or (self.graded and r.grade.verdict == "ungradable") else total
+            for r, total in zip(rollouts, totals, strict=True)
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +15,9 @@ from ratiocine.grading import Grade, grade
 from ratiocine.problems import Problem
 from ratiocine.prompts import OPEN, Parts, split
 
+LOOP = re.compile(r"(.{12,200}?)\1{5,}\Z", re.DOTALL)
+DENSE = 0.06  # a longer text that zlib makes smaller than this share says the same again and again
+LONG = 2000  # characters
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
@@ -45,6 +50,13 @@ class Rollout:
     def whole(self) -> str:
         """What a format is checked on: the completion, behind the tag that its prompt may have opened."""
         return f"{OPEN}\n{self.text}" if self.opened else self.text
+
+
+def looping(text: str) -> bool:
+    """Whether a text ends in the same words again and again, or says little in many words."""
+    if LOOP.search(text[-3000:].rstrip()):
+        return True
+    return len(text) >= LONG and len(zlib.compress(text.encode("utf-8", "replace"))) < DENSE * len(text)
 
 
 class Term(BaseModel):

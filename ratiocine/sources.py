@@ -30,12 +30,15 @@ GENERATOR_VERSION = 2  # raise it when a family's problems change
 
 
 class FamilyConfig(BaseModel):
-    """How many problems of a family go to each split, at which difficulty, and what is expected of traces there."""
+    """How many problems of a family go to each split, at which difficulty, and what is expected of traces there. One with a
+    name of its own says whose problems it has (`family`) and may set its generator (`settings`) itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     train: NonNegativeInt
     test: NonNegativeInt
     difficulty: PositiveInt = 1
+    family: str | None = None
+    settings: dict[str, int | float] = {}
     expect: Literal["gain", "no_gain"] | None = None
 
 
@@ -207,11 +210,14 @@ def has(data: DataConfig, split: Split) -> bool:
 
 
 def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
-    if unknown := [name for name in data.families if name not in FAMILIES]:
+    of = {name: family.family or name for name, family in data.families.items()}
+    if unknown := [name for name in of.values() if name not in FAMILIES]:
         raise BadInput(f"data={data.name}: unknown family '{unknown[0]}'; known: {', '.join(sorted(FAMILIES))}")
     for name, family in data.families.items():
-        n = family.train if split == "train" else family.test
-        yield from generate(name, n, seed=seed, difficulty=family.difficulty, split=split, instruction=data.instruction)
+        yield from generate(
+            of[name], family.train if split == "train" else family.test, seed=seed, difficulty=family.difficulty, split=split,
+            instruction=data.instruction, settings=family.settings, source=name,
+        )  # fmt: skip
 
 
 def _local_file(data: DataConfig, split: Split) -> Path | None:

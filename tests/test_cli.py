@@ -21,9 +21,13 @@ from ratiocine.families import FAMILIES
 from ratiocine.models import ModelConfig
 from ratiocine.rewards import RewardConfig
 from ratiocine.sources import DataConfig
+from rl.config import Config as Rl
+from rl.config import ObjectiveConfig
 from train.config import Config as Train
 
-SCHEMAS = {"model": ModelConfig, "data": DataConfig, "switch": SwitchConfig, "reward": RewardConfig}
+SCHEMAS = {
+    "model": ModelConfig, "data": DataConfig, "switch": SwitchConfig, "reward": RewardConfig, "objective": ObjectiveConfig,
+}  # fmt: skip
 GROUPED = [(group, name) for group in SCHEMAS for name in cli.options(group)]
 
 
@@ -32,10 +36,10 @@ def test_every_group_file_is_valid(group: str, name: str) -> None:
     found = cli.named(group, name, SCHEMAS[group])
     assert found.name == name
     if group == "data":
-        assert set(found.families) <= set(FAMILIES)
+        assert {family.family or key for key, family in found.families.items()} <= set(FAMILIES)
 
 
-VERBS = {"distill": Distill, "train": Train, "eval": Eval, "launch": Launch}
+VERBS = {"distill": Distill, "train": Train, "rl": Rl, "eval": Eval, "launch": Launch}
 ENGINES = {"transformers": TransformersConfig, "vllm": VLLMConfig, "openai": OpenAIConfig}
 
 
@@ -51,6 +55,7 @@ def test_conf_says_every_key_and_the_defaults_of_the_code(file: str, schema: typ
 @pytest.mark.parametrize("name", cli.options("model"))
 def test_every_verb_composes_with_every_model(name: str) -> None:
     assert cli.compose("train", Train, ["+ratio=0.5", f"model={name}"]).model.name == name
+    assert cli.compose("rl", Rl, [f"model={name}"]).model.name == name
     assert cli.compose("eval", Eval, [f"model={name}"]).model.name == name
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-VERBS = ("distill", "train", "eval")
+VERBS = ("distill", "train", "rl", "eval")
 ALLOWED = {
     "ratiocine": {"ratiocine"},
     **{verb: {verb, "ratiocine"} for verb in VERBS},

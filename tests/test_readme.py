@@ -12,7 +12,12 @@ from ratiocine import cli
 EXAMPLE = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 COMMANDS = [shlex.split(line) for block in BLOCKS for line in block.strip().splitlines()]
-SHORT = {"distill": ["limit=2"], "train": ["max_steps=1"], "eval": ["limit=1", "budget=4"]}
+SHORT = {
+    "distill": ["limit=2"],
+    "train": ["max_steps=1"],
+    "rl": ["max_steps=1", "limit=40", "held_out=4"],
+    "eval": ["limit=1", "budget=4"],
+}
 NEEDS_HUB = {
     "data=gsm8k",
     "data=math-reasoning-ift-pairs",

@@ -19,9 +19,9 @@ from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
 from ratiocine.traces import read_pairs
 from ratiocine.tracking import Nothing
+from ratiocine.training import wsd
 from train.callbacks import StepLog
 from train.scenario import ScenarioConfig, StageConfig, examples_hash, formats, plan
-from train.schedule import wsd
 
 IDS = [f"p{i}" for i in range(60)]
 CATEGORIES = {name: ("general-mc", "general-oe", "math-mc", "math-oe")[i % 4] for i, name in enumerate(IDS)}

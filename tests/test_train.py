@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratiocine import cli, devices
+from ratiocine.compute import compute
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
+from ratiocine.loss import token_losses
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES, Pair, read_pairs
 from train import doctor
 from train.batches import IGNORED, MicroBatches, Row, collate, collate_packed, collate_weighted, least_padding, row_of
-from train.compute import compute
 from train.config import Config
-from train.loss import token_losses
 from train.memory import activations
 from train.mixture import mix
 from train.pool import Pool, fitting
@@ -65,7 +65,7 @@ def test_micro_batches_do_not_change_the_loss(pairs: Path, tmp_path: Path, refer
 @pytest.mark.parametrize(("dtype", "n"), [(torch.float32, 7), (torch.float32, 1), (torch.float32, 0), (torch.bfloat16, 7)])
 def test_losses_of_tokens_are_cross_entropy(dtype: torch.dtype, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rows of logits at a time: values and gradients are torch's own, the gradients as exact as the logits' type."""
-    monkeypatch.setattr("train.loss.CELLS", 3 * 50)
+    monkeypatch.setattr("ratiocine.loss.CELLS", 3 * 50)
     torch.manual_seed(0)
     scores, labels, weights = 9 * torch.randn(n, 50), torch.randint(50, (n,)), torch.rand(n)
     found = []

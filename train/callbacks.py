@@ -1,16 +1,11 @@
-"""What happens after every step: a row in the log, a checkpoint when one is due, and an orderly end when one is asked for."""
+"""What happens after every step: a row in the log, in the tracker and in the progress bar."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,66 +15,8 @@ from transformers import TrainerCallback
 from ratiocine.errors import Failure
 from ratiocine.traces import MODES
 from ratiocine.tracking import Tracker
+from ratiocine.training import peak_memory
 from train.scenario import Example
-
-
-def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder."""
-    return max(whole(folder), key=lambda f: int(f.name), default=None)
-
-
-def whole(folder: Path) -> list[Path]:
-    return [f for f in folder.glob("*") if f.name.isdigit()]
-
-
-class Checkpoints(TrainerCallback):
-    """A checkpoint counts once it has its name, the number of its step: what a kill leaves half-written has none. The newest
-    `keep` are kept, and the one that `best` names."""
-
-    def __init__(self, folder: Path, keep: int, best: Callable[[], int | None] = lambda: None) -> None:
-        self.folder, self.keep, self.best, self.stopping, self.ended = folder, keep, best, False, False
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.ended = state.global_step >= state.max_steps
-        if self.stopping and not self.ended:
-            control.should_save = control.should_training_stop = True
-        if self.ended:
-            control.should_save = False  # the student itself is written next
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        made = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for file in made.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as handle:
-                    os.fsync(handle.fileno())
-        final = self.folder / str(state.global_step)
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(made, final)
-        for old in sorted(whole(self.folder), key=lambda f: int(f.name))[: -self.keep]:
-            if int(old.name) != self.best():
-                shutil.rmtree(old)
-
-    @contextmanager
-    def on_signal(self) -> Iterator[None]:
-        """While this lasts, the first SIGTERM or SIGINT makes a checkpoint after the step and ends as interrupted."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-        def asked(number: int, frame: Any) -> None:
-            self.stopping = True
-            restore()
-
-        for number in before:
-            signal.signal(number, asked)
-        try:
-            yield
-        finally:
-            restore()
-        if self.stopping and not self.ended:
-            raise KeyboardInterrupt
 
 
 class StepLog(TrainerCallback):
@@ -127,7 +64,7 @@ class StepLog(TrainerCallback):
             "step": step, "loss": loss, **by_format, "lr": self.rate, "grad_norm": self.norm,
             "tokens": self.tokens, "flops": before["flops"] + exact, "flops_paper": before["flops_paper"] + paper, **self.more,
             "seconds": round(self.seconds, 2), "tokens_per_second": round((self.tokens - before["tokens"]) / spent, 1),
-            "mfu": round(exact / spent / self.peak, 4), "memory_gb": round(memory() / 2**30, 3),
+            "mfu": round(exact / spent / self.peak, 4), "memory_gb": round(peak_memory() / 2**30, 3),
         })  # fmt: skip
         self.more = {}
         with open(self.path, "a") as file:
@@ -135,12 +72,3 @@ class StepLog(TrainerCallback):
         self.tracker.log(step, self.rows[-1])
         self.bar.set_postfix_str(f"loss {loss:.3f}, {self.tokens / self.seconds:.0f} tokens/s", refresh=False)
         self.bar.update()
-
-
-def memory() -> int:
-    """The most bytes that this process has held, of the accelerator where there is one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -15,20 +15,17 @@ from pydantic import (
 )
 
 from ratiocine import models
-from ratiocine.devices import Attention, Device, Dtype
+from ratiocine.compute import Trained
 from ratiocine.errors import BadInput
-from ratiocine.models import ModelConfig
 from ratiocine.rendering import Form
 from ratiocine.runs import hash_path
-from ratiocine.tracking import Tracked
 from train.pool import pairs_file
 from train.scenario import Match, ScenarioConfig
 
 
-class Config(Tracked):
+class Config(Trained):
     """conf/train.yaml says what each key means."""
 
-    model: ModelConfig
     scenario: ScenarioConfig
     ratio: Annotated[float, Field(allow_inf_nan=False)] | None
     pairs: list[str] | None
@@ -40,34 +37,18 @@ class Config(Tracked):
     micro_batch_size: PositiveInt = 4
     max_length: PositiveInt = 4096
     padding_free: bool | Literal["auto"] = "auto"
-    attention: Attention = "auto"
-    gradient_checkpointing: bool = False
     lr: PositiveFloat | None = None
     lr_policy: Literal["per_format", "matched"] = "per_format"
     warmup: NonNegativeFloat = 0.1
     decay: NonNegativeFloat = 0.3
-    weight_decay: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat = 1.0
-    lora: bool = False
-    lora_rank: PositiveInt = 16
-    lora_targets: str | list[str] = "all-linear"
-    load_in_4bit: bool = False
     max_steps: PositiveInt | None = None
     limit: PositiveInt | None = None
-    seed: int = 0
-    save_steps: PositiveInt = 500
-    keep: PositiveInt = 1
     held_out: NonNegativeInt = 0
     student: Literal["last", "best"] = "last"
     samples: NonNegativeInt = 0
     sample_budget: PositiveInt = 256
-    allow_change: list[str] = []  # noqa: RUF012  (pydantic copies it)
     doctor: bool = False
     export: str | None = None
-    precision: Dtype = "auto"
-    device: Device = "auto"
-    threads: PositiveInt | None = None
-    out: str | None = None
     push_to_hub: str | None = None
 
     @field_validator("ratio", mode="before")
@@ -105,11 +86,7 @@ class Config(Tracked):
         return self
 
     @model_validator(mode="after")
-    def _no_key_for_nothing(self) -> Self:
-        if not self.lora:
-            for key in ("lora_rank", "lora_targets", "load_in_4bit"):
-                if (value := getattr(self, key)) != type(self).model_fields[key].default:
-                    raise ValueError(f"{key}={value} is for adapters; lora=true trains them")
+    def _a_student_to_upload(self) -> Self:
         if self.push_to_hub and (self.doctor or self.export):
             raise ValueError(f"push_to_hub={self.push_to_hub}: doctor and export make no student to upload")
         return self

@@ -16,14 +16,15 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from ratiocine.loss import token_losses
 from ratiocine.prompts import end_of_turn
 from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES, Mode
 from ratiocine.tracking import Tracker
+from ratiocine.training import logits, only_at
 from train.batches import IGNORED, Rows, collate
 from train.callbacks import StepLog
-from train.loss import token_losses
-from train.trainer import RatioTrainer, logits, only_at
+from train.trainer import RatioTrainer
 
 
 class HeldOut(TrainerCallback):

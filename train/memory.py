@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ratiocine import models
+from ratiocine.compute import Compute
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from train.compute import Compute
 from train.config import Config
 from train.planning import Planned, micro_batches
 

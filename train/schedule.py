@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ratiocine.training import wsd
 from train.config import Config
 from train.scenario import Stage
-
-
-def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
-    """Linear warm-up to `peak`, and linear decay to a tenth of it over the last steps (arXiv 2509.22193, appendix C). Both are
-    numbers of steps, or below 1 shares of them."""
-    up, down = (round(size * steps if size < 1 else size) for size in (warmup, decay))
-    return [
-        peak * min((step + 1) / up if step < up else 1.0, 0.1 + 0.9 * (steps - step) / down if steps - step < down else 1.0)
-        for step in range(steps)
-    ]  # fmt: skip
 
 
 def schedule(config: Config, stages: Sequence[Stage]) -> list[float]:

@@ -16,13 +16,14 @@ from typing import Any
 from transformers import PrinterCallback, TrainingArguments
 
 from ratiocine import cost, devices, models, tracking
+from ratiocine.compute import Compute, compute, keep, load
 from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, open_run
 from ratiocine.traces import MODES
+from ratiocine.training import Checkpoints, newest, quiet
 from train import card, doctor, memory
 from train.batches import Row, Rows
-from train.callbacks import Checkpoints, StepLog, newest
-from train.compute import Compute, compute, keep
+from train.callbacks import StepLog
 from train.config import Config, inputs
 from train.export import export
 from train.held_out import HeldOut, best_step
@@ -41,7 +42,7 @@ def train(config: Config) -> Run | None:
     devices.prepare_process(config.threads)
     plan = planned(config)
     if config.doctor:
-        chosen = compute(config)
+        chosen = compute(config, padding_free=config.padding_free)
         print(_examined(config, plan))
         print(f"memory: {memory.check(config, plan, chosen)}")
         return None
@@ -53,7 +54,7 @@ def train(config: Config) -> Run | None:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    chosen = compute(config, run.out / CHECKPOINTS)
+    chosen = compute(config, run.out / CHECKPOINTS, padding_free=config.padding_free)
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
@@ -85,10 +86,7 @@ def _examined(config: Config, plan: Planned) -> str:
 def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chosen: Compute) -> None:
     folder = run.out / CHECKPOINTS
     keep(folder, chosen)
-    four_bit = chosen.dtype if config.load_in_4bit else None
-    model = models.load_model(config.model, config.device, attention=chosen.attention, four_bit=four_bit)
-    if config.lora:
-        model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
+    model = load(config, chosen)
     tracker, last = tracking.tracker(config, run.out, _about(run, config, facts, model)), newest(folder)
     with progress(len(plan.batches[: config.max_steps]), f"train ratio={config.ratio}", "steps") as bar:
         trainer, checkpoints = _trainer(run, config, plan, chosen, model, tracker, bar, last)
@@ -182,13 +180,14 @@ def _about(run: Run, config: Config, facts: Mapping[str, Any], model: Any) -> tr
 
 
 def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Compute) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(run.out / CHECKPOINTS / ".partial"), max_steps=steps,
-        per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
-        optim="adamw_torch_fused", weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
-        use_cpu=chosen.device.type == "cpu",
-        seed=config.seed, save_strategy="steps", save_steps=config.save_steps, logging_strategy="no", report_to=[],
-        disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False,
-        dataloader_pin_memory=chosen.device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-    )  # fmt: skip
+    with quiet():
+        return TrainingArguments(
+            output_dir=str(run.out / CHECKPOINTS / ".partial"), max_steps=steps,
+            per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
+            optim="adamw_torch_fused", weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
+            use_cpu=chosen.device.type == "cpu",
+            seed=config.seed, save_strategy="steps", save_steps=config.save_steps, logging_strategy="no", report_to=[],
+            disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False,
+            dataloader_pin_memory=chosen.device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )  # fmt: skip

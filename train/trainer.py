@@ -2,74 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import Trainer
 
-from ratiocine import models
 from ratiocine.errors import BadInput
+from ratiocine.loss import token_losses
+from ratiocine.training import SteppedTrainer, logits, only_at
 from train.batches import IGNORED, MicroBatches, Row, collate_packed, collate_weighted
 from train.callbacks import StepLog
-from train.loss import token_losses
 
 
-class RatioTrainer(Trainer):
-    """`sampler` gives the micro-batches, `rate` the learning rate of a step (from 0), `log_rows` is told each micro-batch's
-    losses; products of matrices are in `dtype`."""
+class RatioTrainer(SteppedTrainer):
+    """`sampler` gives the micro-batches, `log_rows` is told each micro-batch's losses."""
 
     def __init__(
         self, *args: Any, sampler: MicroBatches, rate: Callable[[int], float], log: StepLog, dtype: torch.dtype, **kwargs: Any
     ) -> None:  # fmt: skip
         super().__init__(*args, data_collator=partial(collate_weighted, padded=sampler.padded), **kwargs)
-        self.sampler, self.rate, self.log_rows, self.dtype, self.holding = sampler, rate, log, dtype, False
+        self.sampler, self.rate, self.log_rows, self.dtype = sampler, rate, log, dtype
         self.model_accepts_loss_kwargs = True  # the loss of a micro-batch is its share of the step's, and is not divided again
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         loader = DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator)  # type: ignore[arg-type]
         return self.accelerator.prepare(loader)
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
-        optimizer = optimizer or self.optimizer
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = 1.0
-        self.lr_scheduler, self._created_lr_scheduler = LambdaLR(optimizer, self.rate), True
-        return self.lr_scheduler
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """What was saved, but the rate: that of this run's schedule, which may have been changed."""
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            scheduler = self.lr_scheduler
-            assert isinstance(scheduler, LambdaLR)
-            rate = self.rate(scheduler.last_epoch)
-            scheduler._last_lr = [rate for group in scheduler.optimizer.param_groups]
-            for group in scheduler.optimizer.param_groups:
-                group["lr"] = rate
-
-    def compute_loss_context_manager(self) -> AbstractContextManager[None]:
-        """Not accelerate's: that makes float32 numbers of all logits."""
-        return torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype != torch.float32)
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Weights in `dtype` are kept from one micro-batch of a step to the next, and given up before the weights change."""
-        if not self.holding:
-            torch.autocast_increment_nesting()  # what an outer autocast would do, but for backward
-            self.holding = True
-        loss = super().training_step(*args, **kwargs)
-        if self.accelerator.sync_gradients:
-            self.let_go()
-        return loss
-
-    def let_go(self) -> None:
-        if self.holding and torch.autocast_decrement_nesting() == 0:
-            torch.clear_autocast_cache()
-        self.holding = False
 
     def check_apart(self) -> None:
         """Raises BadInput where this model lets documents of one row see each other: what it makes of the second may not depend
@@ -129,22 +88,5 @@ class RatioTrainer(Trainer):
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        self.log_rows.norm = float(norm) if norm is not None else 0.0
+        self.log_rows.norm = self.norm
         return norm
-
-
-def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Of a batch as `collate` or `collate_packed` makes it. Without a cache: with one transformers takes documents for one."""
-    seen = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
-    return model(**seen, use_cache=False).logits
-
-
-@contextmanager
-def only_at(model: Any, there: torch.Tensor) -> Iterator[None]:
-    """While this lasts, the model's head sees hidden states at these positions only: (rows, length − 1) → (labels, width)."""
-    head = models.head(model)
-    handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :-1][there],))
-    try:
-        yield
-    finally:
-        handle.remove()

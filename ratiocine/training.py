@@ -1,0 +1,176 @@
+"""What trainers here have in common: rates by step, weights in bfloat16 for the length of a step, logits only where there are
+labels, and checkpoints that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import Trainer, TrainerCallback
+
+from ratiocine import models
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what libraries say of their own future: a run's output is the user's."""
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+class SteppedTrainer(Trainer):
+    """`rate` is the learning rate of a step (from 0); products of matrices are in `dtype`. Both are set before training, and
+    `norm` is that of the last step's gradients."""
+
+    rate: Callable[[int], float]
+    dtype: torch.dtype
+    holding = False
+    norm = 0.0
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        optimizer = optimizer or self.optimizer
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] = 1.0
+        self.lr_scheduler, self._created_lr_scheduler = LambdaLR(optimizer, self.rate), True
+        return self.lr_scheduler
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """What was saved, but the rate: that of this run's schedule, which may have been changed."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            scheduler = self.lr_scheduler
+            assert isinstance(scheduler, LambdaLR)
+            rate = self.rate(scheduler.last_epoch)
+            scheduler._last_lr = [rate for group in scheduler.optimizer.param_groups]
+            for group in scheduler.optimizer.param_groups:
+                group["lr"] = rate
+
+    def compute_loss_context_manager(self) -> AbstractContextManager[None]:
+        """Not accelerate's: that makes float32 numbers of all logits."""
+        return torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Weights in `dtype` are kept from one micro-batch of a step to the next, and given up before the weights change."""
+        if not self.holding:
+            torch.autocast_increment_nesting()  # what an outer autocast would do, but for backward
+            self.holding = True
+        loss = super().training_step(*args, **kwargs)
+        if self.accelerator.sync_gradients:
+            self.let_go()
+        return loss
+
+    def let_go(self) -> None:
+        if self.holding and torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+        self.holding = False
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        self.norm = float(norm) if norm is not None else 0.0
+        return norm
+
+
+def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
+    """Linear warm-up to `peak`, and linear decay to a tenth of it over the last steps (arXiv 2509.22193, appendix C). Both are
+    numbers of steps, or below 1 shares of them."""
+    up, down = (round(size * steps if size < 1 else size) for size in (warmup, decay))
+    return [
+        peak * min((step + 1) / up if step < up else 1.0, 0.1 + 0.9 * (steps - step) / down if steps - step < down else 1.0)
+        for step in range(steps)
+    ]  # fmt: skip
+
+
+def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Of a batch as `collate` or `collate_packed` makes it. Without a cache: with one transformers takes documents for one."""
+    seen = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs}
+    return model(**seen, use_cache=False).logits
+
+
+@contextmanager
+def only_at(model: Any, there: torch.Tensor) -> Iterator[None]:
+    """While this lasts, the model's head sees hidden states at these positions only: (rows, length − 1) → (labels, width)."""
+    head = models.head(model)
+    handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :-1][there],))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest whole checkpoint in a folder."""
+    return max(whole(folder), key=lambda f: int(f.name), default=None)
+
+
+def whole(folder: Path) -> list[Path]:
+    return [f for f in folder.glob("*") if f.name.isdigit()]
+
+
+class Checkpoints(TrainerCallback):
+    """A checkpoint counts once it has its name, the number of its step: what a kill leaves half-written has none. The newest
+    `keep` are kept, and the one that `best` names. A run can go on from every `every`-th step."""
+
+    def __init__(self, folder: Path, keep: int, best: Callable[[], int | None] = lambda: None, every: int = 1) -> None:
+        self.folder, self.keep, self.best, self.every, self.stopping, self.ended = folder, keep, best, every, False, False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.ended = state.global_step >= state.max_steps
+        if self.stopping and not self.ended and state.global_step % self.every == 0:
+            control.should_save = control.should_training_stop = True
+        if self.ended:
+            control.should_save = False  # the student itself is written next
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        made = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for file in made.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as handle:
+                    os.fsync(handle.fileno())
+        final = self.folder / str(state.global_step)
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(made, final)
+        for old in sorted(whole(self.folder), key=lambda f: int(f.name))[: -self.keep]:
+            if int(old.name) != self.best():
+                shutil.rmtree(old)
+
+    @contextmanager
+    def on_signal(self) -> Iterator[None]:
+        """While this lasts, the first SIGTERM or SIGINT makes a checkpoint after the step and ends as interrupted."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        def asked(number: int, frame: Any) -> None:
+            self.stopping = True
+            restore()
+
+        for number in before:
+            signal.signal(number, asked)
+        try:
+            yield
+        finally:
+            restore()
+        if self.stopping and not self.ended:
+            raise KeyboardInterrupt
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held, of the accelerator where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,18 @@
+"""python -m rl model=runs/train/ab12/model reward=r1"""
+
+from ratiocine import cli, tracking
+from rl.config import Config, check_here, inputs
+
+
+def run(config: Config) -> None:
+    # What is wrong is said before anything is downloaded and before torch is imported.
+    check_here(config)
+    tracking.check(config)
+    inputs(config)
+    from rl.grpo import train
+
+    train(config)
+
+
+if __name__ == "__main__":
+    cli.main("rl", Config, run)

@@ -1,0 +1,243 @@
+"""Problems × rewards → student: reinforcement learning from rules, by TRL's GRPOTrainer over our rollouts and rewards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratiocine import cost, devices, models, rendering, sources, tracking
+from ratiocine.compute import compute, keep, load
+from ratiocine.curves import curves
+from ratiocine.errors import BadInput
+from ratiocine.evaluate import key
+from ratiocine.problems import Problem, smallest
+from ratiocine.progress import progress
+from ratiocine.prompts import CLOSE, OPEN, check_switch, end_of_turn, opens_thinking, prompt_ids, prompt_text, user_text
+from ratiocine.runs import Run, check_writable, open_run
+from ratiocine.training import Checkpoints, newest, wsd
+from rl.config import Config, inputs
+from rl.rollouts import Rollouts, Step
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHECKPOINTS = "checkpoints"
+TRACED = ("format", "binary", "tag_count")  # terms that want a think block
+LOGS = ("metrics.jsonl", "completions.jsonl", "held_out.jsonl")
+# What the prompt ends with where it is to open the think block.
+PREFILLED = "{% if add_generation_prompt %}{{ '" + OPEN + "\\n' }}{% endif %}"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before any weights are read: the problems, those held out, and how they are asked."""
+
+    problems: list[Problem]
+    held_out: list[Problem]
+    tokenizer: PreTrainedTokenizerBase
+    thinking: bool | None
+    longest: int
+
+
+def prepare(config: Config) -> Prepared:
+    """Load and check all of it. Raises BadInput where a reward wants what a problem or the prompt has not."""
+    loaded = sources.load(config.data, "train", seed=config.seed, limit=config.limit)
+    for reason, ids in loaded.dropped.items():
+        print(f"{config.data.name}: {len(ids)} dropped ({reason}): {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}")
+    problems = loaded.problems
+    check_problems(config, problems)
+    held = set(smallest([key(problem) for problem in problems], config.held_out, config.seed))
+    train = [problem for problem in problems if key(problem) not in held]
+    if len(train) < config.problems:
+        raise BadInput(
+            f"data={config.data.name}: {len(problems)} problems, of which held_out={config.held_out} are not trained on; a "
+            f"step answers {config.problems} of the rest"
+        )
+    tokenizer = models.load_tokenizer(config.model)
+    thinking = config.thinking
+    if thinking is None and (folder := models.locate(config.model)) is not None:
+        thinking = rendering.asked_to_think(folder)
+    if thinking is not None:
+        check_switch(tokenizer)
+    if config.prefill:
+        if opens_thinking(prompt_text(tokenizer, "?", thinking)):
+            raise BadInput("prefill=true: the chat template opens a think block already; leave it out")
+        tokenizer.chat_template += PREFILLED
+    check_prompt(config, tokenizer, thinking)
+    longest = max(len(prompt_ids(tokenizer, user_text(problem), thinking=thinking)) for problem in train)
+    return Prepared(train, [problem for problem in problems if key(problem) in held], tokenizer, thinking, longest)
+
+
+def check_problems(config: Config, problems: Sequence[Problem]) -> None:
+    """Raise BadInput where problems lack what a term of the reward needs of them."""
+    lacking = {p.id: what for p in problems if (what := config.reward.lacking(p)) is not None}
+    if config.reward.graded:
+        lacking |= {p.id: "a reference" for p in problems if p.reference is None and p.kind != "instructions"}
+    if lacking:
+        first = ", ".join(list(lacking)[:5])
+        raise BadInput(
+            f"reward={config.reward.name}: {len(lacking)} of {len(problems)} problems of data={config.data.name} have not "
+            f"{next(iter(lacking.values()))}: {first}{' …' if len(lacking) > 5 else ''}"
+        )
+
+
+def check_prompt(config: Config, tokenizer: PreTrainedTokenizerBase, thinking: bool | None) -> None:
+    """Raise BadInput where the prompt has closed the think block that the reward wants to see."""
+    marker = "RATIOCINE"
+    tail = prompt_text(tokenizer, marker, thinking).rpartition(marker)[2]
+    wanting = [term.name for term in config.reward.terms if term.name in TRACED]
+    if CLOSE in tail and wanting:
+        raise BadInput(
+            f"reward={config.reward.name}: the term '{wanting[0]}' wants a think block, which the prompt has closed already: "
+            f"it ends with {tail[-40:]!r}; give thinking=true, another chat template, or a reward without it"
+        )
+
+
+def train(config: Config) -> Run:
+    """Train one student; writes `model/`, what was logged and answered, `curves.svg` and the manifest."""
+    devices.prepare_process(config.threads)
+    prepared = prepare(config)
+    run = open_run("rl", config.model_dump(), inputs(config), allow_change=config.allow_change)
+    if run.finished:
+        print(f"{run.out} is finished")
+        return run
+    folder = models.locate(config.model)
+    size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
+    check_writable(run.out, 4 * size + 10_000_000)
+    _fit(run, config, prepared)
+    return run
+
+
+def _fit(run: Run, config: Config, prepared: Prepared) -> None:
+    from transformers import PrinterCallback
+
+    from rl.held_out import HeldOut
+    from rl.policy import Policy, Served
+    from rl.trainer import PolicyTrainer
+    from rl.watch import Watch, format_term
+
+    folder, tokenizer = run.out / CHECKPOINTS, prepared.tokenizer
+    chosen = compute(config, folder)
+    keep(folder, chosen)
+    model = load(config, chosen)
+    _remember(model, folder)
+    model.generation_config.eos_token_id = end_of_turn(tokenizer)
+    last = newest(folder)
+    done = None if last is None else int(last.name) // config.optimizer_steps
+    policy = Policy(config, model, tokenizer)
+    held_out = HeldOut(config, prepared.held_out, policy, tokenizer, prepared.thinking, format_term(config), run.out, done)
+    rates = wsd(config.max_steps, config.lr, config.warmup, config.decay)
+    tracker = tracking.tracker(config, run.out, _about(run, config, model))
+    with progress(config.max_steps, f"rl {config.reward.name}", "steps") as bar:
+        watch = Watch(config, run.out, bar, tracker, held_out, cost.Shape.of(model.config), done or 0)
+        checkpoints = Checkpoints(folder, config.keep, every=config.optimizer_steps)
+
+        def answered(number: int) -> Step:
+            if config.engine.name == "transformers":
+                policy.refresh(trainer.accelerator.unwrap_model(trainer.model))
+            watch.taken = rollouts.step(number)
+            check_budget(config, watch.taken, number)
+            return watch.taken
+
+        trainer = watch.trainer = PolicyTrainer(
+            config, model, tokenizer, chosen, answered,
+            lambda step: rates[min(step // config.optimizer_steps, len(rates) - 1)], folder, [watch, checkpoints],
+        )  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        ask = policy.continue_ if config.engine.name == "transformers" else Served(trainer, tokenizer).continue_
+        rollouts = Rollouts(config, prepared.problems, tokenizer, ask, prepared.thinking)
+        if last is None:
+            trainer.try_longest(prepared.longest)
+            if held_out.requests:
+                tracker.log(0, held_out.take(model, 0))
+        with checkpoints.on_signal():
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    change = held_out.change()
+    student = trainer.accelerator.unwrap_model(trainer.model)
+    group = _shown(run.out)
+    _save(run, config, prepared, student, watch.rows)
+    tracker.finish()
+    end = watch.rows[-1]
+    run.finish(
+        lr=config.lr, steps=len(watch.rows), tokens=end["tokens"], seconds=end["seconds"], **chosen.facts,
+        sample_precision=devices.name(policy.dtype), problems=len(prepared.problems), held_out=change,
+        train_flops=end["flops_paper"], train_flops_exact=end["flops"], alarms=[*watch.alarms.values()],
+        thinking=prepared.thinking, group=group,
+    )  # fmt: skip
+    shutil.rmtree(folder, ignore_errors=True)
+    if change:
+        low, high = change["ci95"]
+        print(
+            f"held out, {change['n']} problems: {change['before']:.1%} before, {change['after']:.1%} after, "
+            f"{100 * change['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+        )
+    print(f"trained {len(watch.rows)} steps in {end['seconds']:.0f} s: {run.out / 'model'}")
+
+
+def check_budget(config: Config, step: Step, number: int) -> None:
+    """Raise BadInput where no answer of the first step came to its end: nothing but the budget would be learned from."""
+    rollouts = [rollout for group in step.groups for rollout in group.rollouts]
+    cut = sum(not rollout.finished for rollout in rollouts)
+    if number == 0 and cut == len(rollouts):
+        raise BadInput(
+            f"budget={config.tokens}: all {cut} answers of the first step were cut by it (100 %); give a larger budget, or "
+            "start from a student that ends its turns"
+        )
+    if number == 0 and 2 * cut >= len(rollouts):
+        print(f"warning: budget={config.tokens} cut {cut} of the first step's {len(rollouts)} answers: they count as wrong")
+
+
+def _remember(model: Any, folder: Path) -> None:
+    """The model's folder is where TRL finds the reference; one that comes from none is written down."""
+    name = model.config._name_or_path
+    if not name or not Path(name).is_dir():
+        model.save_pretrained(folder / "start")
+        model.config._name_or_path = str(folder / "start")
+
+
+def _save(run: Run, config: Config, prepared: Prepared, student: Any, rows: Sequence[dict[str, Any]]) -> None:
+    for name in LOGS:
+        if (run.out / name).exists():
+            with run.writing(name) as path:
+                shutil.copyfile(run.out / name, path)
+    held = [json.loads(line) for line in (run.out / "held_out.jsonl").read_text(encoding="utf-8").splitlines()]
+    with run.writing("curves.svg") as path:
+        path.write_text(curves(rows, held), encoding="utf-8")
+    with run.writing("model") as path:
+        models.save_student(student, prepared.tokenizer, path, _record(config, prepared))
+
+
+def _shown(folder: Path) -> list[dict[str, Any]]:
+    """One group of answers to show: of those that hold right and wrong ones the last, else the last of all."""
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for line in (folder / "completions.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        groups.setdefault((row["step"], row["id"]), []).append(row)
+    mixed = [rows for rows in groups.values() if len({row["right"] for row in rows}) > 1]
+    return (mixed or list(groups.values()))[-1]
+
+
+def _record(config: Config, prepared: Prepared) -> dict[str, Any] | None:
+    """How the student is to be asked: as the one it came from, in the template that it was now taught in."""
+    folder = models.locate(config.model)
+    record = None if folder is None else rendering.recorded(folder)
+    if record is None:
+        return None
+    made = rendering.Rendering(prepared.tokenizer, record["form"])
+    if prepared.thinking is None:
+        return made.record(record["taught"])
+    return made.record(["reasoning" if prepared.thinking else "ift"])
+
+
+def _about(run: Run, config: Config, model: Any) -> tracking.About:
+    name = Path(config.model.path).parent.name if config.model.name == "local" and config.model.path else config.model.name
+    facts = {
+        "run": run.hash, "inputs": dict(run.inputs), "reward_name": config.reward.name, "objective_name": config.objective.name,
+        "model_name": name, "size": model.num_parameters(),
+    }  # fmt: skip
+    title = f"{name} {config.objective.name} {config.reward.name} seed={config.seed}"
+    return tracking.About(run.hash, title, f"{name} {config.reward.name}", {**config.model_dump(), **facts})

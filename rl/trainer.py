@@ -1,0 +1,272 @@
+"""TRL's GRPOTrainer, told what to answer and what it is worth, and kept from computing what adds nothing.
+
+Its losses are TRL's own (`grpo`, `dapo`, `dr_grpo`), its advantages and the loss of mirror descent ours (`rl.objectives`). An
+update goes over the answers of a step in micro-batches of like length, trimmed to what they hold; answers whose advantage is 0
+are left out where nothing but the advantage moves the policy, which changes no gradient.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase
+from trl import GRPOConfig, GRPOTrainer
+
+from ratiocine.compute import Compute
+from ratiocine.errors import BadInput
+from ratiocine.loss import losses_and_entropies
+from ratiocine.training import SteppedTrainer, logits, only_at, quiet
+from rl.config import Config
+from rl.objectives import TRL_LOSSES, mirror_descent
+from rl.rollouts import Step
+
+Inputs = dict[str, Any]
+REFERENCE = "reference"
+
+
+class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
+    """`answers(step)` gives what a step trains on. `sums` is what its updates saw, summed over tokens."""
+
+    def __init__(
+        self, config: Config, model: Any, tokenizer: PreTrainedTokenizerBase, chosen: Compute, answers: Callable[[int], Step],
+        rate: Callable[[int], float], folder: Path, callbacks: Sequence[Any],
+    ) -> None:  # fmt: skip
+        self.config, self.answers, self.rate, self.dtype = config, answers, rate, chosen.dtype
+        self.sums: dict[str, float] = {}
+        self.worst = 0.0  # of the mismatches between sampler and trainer
+        self.rows = [{"prompt": "?"}] * config.batch_size  # the sampler's own prompts take their place
+        with quiet():
+            super().__init__(
+                model=model, args=arguments(config, chosen, folder), reward_funcs=worth, processing_class=tokenizer,
+                train_dataset=Dataset.from_list(self.rows), callbacks=list(callbacks), rollout_func=self._rollouts,
+            )  # fmt: skip
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        config = self.config
+        n = config.max_steps * config.iterations * self.args.steps_per_generation
+        loader = DataLoader(range(n), batch_size=1, collate_fn=lambda _: self.rows)  # type: ignore[arg-type, var-annotated]
+        return self.accelerator.prepare(loader)
+
+    def _rollouts(self, prompts: Any, trainer: Any) -> dict[str, Any]:
+        """What TRL asks for; in its own words, one row an answer."""
+        taken = self.answers(self.state.global_step // self.config.optimizer_steps)
+        rows = [(group, trace) for group in taken.groups for trace in group.traces]
+        return {
+            "prompt_ids": [list(group.prompt) for group, _ in rows],
+            "completion_ids": [list(trace.token_ids or ()) for _, trace in rows],
+            "logprobs": [list(trace.logprobs or ()) for _, trace in rows],
+            "worth": [reward or 0.0 for group in taken.groups for reward in group.rewards],
+            "advantage": [value for group in taken.groups for value in group.advantages],
+        }
+
+    @property
+    def first_pass(self) -> bool:
+        """Whether the answers of this step are seen for the first time."""
+        every = self.args.steps_per_generation
+        return self._step % (every * self.num_iterations) < every
+
+    def _generate_and_score_completions(self, inputs: list[Inputs]) -> Inputs:
+        rows = [dict(row) for row in inputs]
+        found: Inputs = super()._generate_and_score_completions(rows)
+        found["advantages"] = torch.tensor([row["advantage"] for row in rows], device=found["advantages"].device)
+        return found
+
+    def _prepare_inputs(self, generation_batch: Any) -> Inputs:
+        every = self.args.steps_per_generation * self.num_iterations
+        if self._step % every == 0:
+            if self.config.objective.loss == "mirror-descent" and self.optimizer is not None:
+                self.optimizer.state.clear()  # another reference is another problem (k1.5, §2.3.2)
+            self._buffered_inputs = self._micro_batches(self._generate_and_score_completions(generation_batch))
+        assert self._buffered_inputs is not None
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _micro_batches(self, whole: Inputs) -> list[Inputs]:
+        """A step's answers for each of its updates, the longest first; the last micro-batches of an update may be empty."""
+        size, per_update = self.config.micro_batch_size, self.args.gradient_accumulation_steps
+        order = list(range(len(whole["completion_ids"])))
+        if self.config.updates > 1:
+            random.Random(f"{self.config.seed} {self.state.global_step}").shuffle(order)
+        mask, needed = whole["completion_mask"], whole["completion_mask"].any(-1)
+        if not self.config.objective.kl and not self.config.objective.tau:
+            needed = needed & (whole["advantages"] != 0)
+        lengths = (whole["prompt_mask"].sum(-1) + mask.sum(-1)).tolist()
+        found = []
+        for start in range(0, len(order), size * per_update):
+            part = [row for row in order[start : start + size * per_update] if needed[row]]
+            part.sort(key=lambda row: -lengths[row])
+            found += [_rows(whole, part[at * size : (at + 1) * size]) for at in range(per_update)]
+        return found
+
+    def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        rows = len(inputs["advantages"])
+        if not rows:
+            return torch.zeros((), device=self.args.device, requires_grad=True)
+        loss = self._compute_loss(model, inputs)
+        # A mean over the rows of a micro-batch is one over all rows of the update only where micro-batches are full.
+        return loss if self.config.objective.loss == "token-mean" else loss * (rows / self.config.micro_batch_size)
+
+    def _compute_loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
+        mask = inputs["completion_mask"]
+        if self.config.objective.loss == "mirror-descent":
+            ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+            seen = torch.cat([inputs["prompt_mask"], mask], dim=1)
+            now, _, _ = self._get_per_token_logps_and_entropies(model, ids, seen, mask.shape[1])
+            loss = mirror_descent(now, inputs.get("old_per_token_logps", now.detach()), mask, inputs["advantages"],
+                                  self.config.objective.tau) / self.current_gradient_accumulation_steps  # fmt: skip
+        else:
+            loss = super()._compute_loss(model, inputs)
+        self._note(inputs, mask.bool(), float(loss.detach()))
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int,
+        batch_size: int | None = None, **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:  # fmt: skip
+        """Log-probabilities and entropies, each (rows, `logits_to_keep`), 0 where there is no token. Some rows at a time, cut
+        to the columns that they hold, and logits only for what was answered."""
+        n, width = input_ids.shape
+        size = batch_size or n
+        there = attention_mask[:, 1:].bool()
+        there = there & (torch.arange(width - 1, device=there.device) >= width - 1 - logits_to_keep)
+        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        logprobs, entropies = [], []
+        training = torch.is_grad_enabled()
+        cast = torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=training)
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            held = attention_mask[rows].any(0).nonzero()
+            first, end = int(held[0]), int(held[-1]) + 1
+            some = there[rows, first : end - 1]
+            inputs = {
+                "input_ids": input_ids[rows, first:end], "attention_mask": attention_mask[rows, first:end],
+                "position_ids": positions[rows, first:end],
+            }  # fmt: skip
+            with cast, only_at(model, some):
+                made = logits(model, inputs)
+                if self.temperature != 1:
+                    made = made / self.temperature
+                losses, entropy = losses_and_entropies(made, inputs["input_ids"][:, 1:][some])
+            blank = torch.zeros(there[rows].shape, device=losses.device)
+            where = torch.zeros_like(there[rows])
+            where[:, first : end - 1] = some
+            logprobs.append(blank.masked_scatter(where, -losses)[:, -logits_to_keep:])
+            entropies.append(blank.masked_scatter(where, entropy)[:, -logits_to_keep:])
+        found = torch.cat(logprobs), torch.cat(entropies)
+        if training:
+            self._seen = found[0].detach(), found[1]
+        return *found, None
+
+    def _note(self, inputs: Inputs, mask: torch.Tensor, loss: float) -> None:
+        """What the log tells of an update, summed over the tokens of a micro-batch."""
+        now, entropies = self._seen
+        low, high = self.config.objective.clip
+        ratio, up = (now - inputs.get("old_per_token_logps", now)).exp(), inputs["advantages"][:, None] > 0
+        clipped = ((ratio > 1 + high) & up) | ((ratio < 1 - low) & ~up)
+        seen = {"loss": loss, "tokens": mask.sum(), "entropy": entropies[mask].sum(), "clipped": (clipped & mask).sum()}
+        if (reference := inputs.get("ref_per_token_logps")) is not None:
+            apart = reference - now
+            seen["kl"] = (apart.exp() - apart - 1)[mask].sum()
+        sampled = inputs.get("sampling_per_token_logps")
+        if sampled is not None and self.first_pass and self.config.temperature == 1:  # the sampler tells those at temperature 1
+            apart = (inputs.get("old_per_token_logps", now) - sampled)[mask].abs()
+            seen |= {"compared": mask.sum(), "mismatch": apart.sum()}
+            self.worst = max(self.worst, float(apart.max()))
+        for name, value in seen.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+    def try_longest(self, prompt: int) -> None:
+        """Forward and backward over a micro-batch of the longest prompt and answers up to the budget, so that a run which will
+        not fit ends at once."""
+        size, budget = self.config.micro_batch_size, self.config.tokens
+        ids, mask = torch.zeros(size, prompt, dtype=torch.long), torch.ones(size, prompt, dtype=torch.long)
+        answer = torch.zeros(size, budget, dtype=torch.long)
+        inputs = {
+            "prompt_ids": ids, "prompt_mask": mask, "completion_ids": answer, "completion_mask": torch.ones_like(answer),
+            "advantages": torch.ones(size), "num_items_in_batch": torch.tensor(size * budget),
+        }  # fmt: skip
+        if self.config.objective.kl:
+            inputs["ref_per_token_logps"] = torch.zeros(size, budget)
+        model = self.model
+        assert model is not None
+        try:
+            model.train()
+            self.current_gradient_accumulation_steps = 1
+            with self.compute_loss_context_manager():
+                loss = self._compute_loss(model, {name: value.to(self.args.device) for name, value in inputs.items()})
+            loss.backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError:
+            raise BadInput(
+                f"micro_batch_size={size}: answers of {budget} tokens to prompts of {prompt} do not fit into memory; take a "
+                "smaller one, or a smaller budget"
+            ) from None
+        model.zero_grad(set_to_none=True)
+        self.sums.clear()
+        self.worst = 0.0
+        self._metrics["train"].clear()
+
+    def _send_telemetry(self) -> None:
+        """Nobody is told what is trained here."""
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """A checkpoint needs none."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.config.objective.reference_every:
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / REFERENCE
+            self.accelerator.unwrap_model(self.ref_model).save_pretrained(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if (folder := Path(resume_from_checkpoint) / REFERENCE).exists():
+            reference = self.accelerator.unwrap_model(self.ref_model)
+            reference.load_state_dict(type(reference).from_pretrained(folder, dtype=reference.dtype).state_dict())
+
+
+def worth(worth: Sequence[float], **kwargs: Any) -> list[float]:
+    """The one reward function that TRL sees: the answers come with what they are worth."""
+    return list(worth)
+
+
+def _rows(whole: Inputs, rows: Sequence[int]) -> Inputs:
+    """Some rows of a step's answers, without the columns that none of them has."""
+    if not rows:
+        return {"advantages": whole["advantages"][:0]}
+    at = torch.tensor(rows, device=whole["advantages"].device)
+    start = int(whole["prompt_mask"][at].any(0).nonzero()[0])
+    end = int(whole["completion_mask"][at].any(0).nonzero()[-1]) + 1
+    cut = {"prompt_ids": slice(start, None), "prompt_mask": slice(start, None)}
+    found = {}
+    for name, value in whole.items():
+        if not isinstance(value, torch.Tensor) or value.dim() == 0:
+            found[name] = value
+        else:
+            found[name] = value[at] if value.dim() == 1 else value[at][:, cut.get(name, slice(0, end))]
+    return found
+
+
+def arguments(config: Config, chosen: Compute, folder: Path) -> GRPOConfig:
+    """The configuration as TRL has it."""
+    objective = config.objective
+    accumulate = config.batch_size // (config.updates * config.micro_batch_size)
+    return GRPOConfig(
+        output_dir=str(folder / ".partial"), max_steps=config.max_steps * config.optimizer_steps,
+        per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
+        steps_per_generation=accumulate * config.updates, num_iterations=config.iterations, num_generations=config.group_size,
+        max_completion_length=config.tokens, temperature=config.temperature, top_p=config.top_p,
+        loss_type=TRL_LOSSES[objective.loss], scale_rewards="none", epsilon=objective.clip[0], epsilon_high=objective.clip[1],
+        beta=objective.kl, mask_truncated_completions=objective.overlong == "drop",
+        sync_ref_model=objective.reference_every is not None, ref_model_mixup_alpha=1.0,
+        ref_model_sync_steps=(objective.reference_every or 1) * config.optimizer_steps,
+        use_vllm=config.engine.name == "vllm", vllm_mode="colocate", optim="adamw_torch_fused",
+        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, use_cpu=chosen.device.type == "cpu", bf16=False,
+        seed=config.seed, save_strategy="steps", save_steps=config.save_steps * config.optimizer_steps, logging_strategy="no",
+        report_to=[], disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False, dataloader_pin_memory=False,
+        gradient_checkpointing=config.gradient_checkpointing, disable_dropout=True,
+    )  # fmt: skip

@@ -1,0 +1,512 @@
+"""Reinforcement learning from rules: whether it computes what it says, keeps what it shows, and goes on where it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from math import exp
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from conftest import ROOT, command, done
+from hypothesis import given
+from hypothesis import strategies as st
+from test_tracking import records, rows_of
+
+from ratiocine import cli, models
+from ratiocine.compute import compute
+from ratiocine.engines import Request
+from ratiocine.problems import Problem
+from ratiocine.prompts import end_of_turn, prompt_ids
+from ratiocine.rollouts import Rollout
+from ratiocine.traces import Trace
+from rl.config import Config
+from rl.grpo import CHECKPOINTS, PREFILLED, check_prompt
+from rl.objectives import advantages, flat, mirror_descent
+from rl.policy import Policy, Served, merged
+from rl.rollouts import Group, Rollouts, Step
+from rl.trainer import PolicyTrainer
+from rl.watch import facts, risen
+
+PROBLEMS = [Problem(f"p{i}", f"What is {i} + 1?", str(i + 1), "number", "math-oe", "sums") for i in range(8)]
+
+
+def config(*words: str) -> Config:
+    return cli.compose("rl", Config, ["model=tiny", "precision=float32", "sample_dtype=float32", "budget=12", *words])
+
+
+# Advantages
+
+
+def test_advantages_of_the_table_of_r1() -> None:
+    rewards = (0.1, 1.1, 1.0, 0.1)
+    assert advantages(rewards, "population") == pytest.approx([-0.9972, 1.1022, 0.8923, -0.9972], abs=5e-5)
+    assert advantages(rewards, "sample") == pytest.approx([-0.8636, 0.9545, 0.7727, -0.8636], abs=5e-5)
+    assert advantages(rewards, "none") == pytest.approx([-0.475, 0.525, 0.425, -0.475])
+
+
+@given(st.lists(st.floats(-10, 10), min_size=2, max_size=16), st.floats(-5, 5), st.floats(0.1, 5))
+def test_advantages_do_not_depend_on_where_rewards_begin(rewards: list[float], shift: float, scale: float) -> None:
+    found = advantages(rewards, "population")
+    assert sum(found) == pytest.approx(0, abs=1e-6)
+    if max(rewards) - min(rewards) > 1e-3:
+        moved = advantages([scale * reward + shift for reward in rewards], "population")
+        assert moved == pytest.approx(found, abs=1e-5)
+        assert sum(value**2 for value in found) == pytest.approx(len(rewards))
+
+
+def test_a_group_without_a_difference_teaches_nothing() -> None:
+    assert advantages([0.3, 0.3, 0.1 + 0.2], "population") == [0, 0, 0]
+    assert advantages([None, None], "population") == [0, 0] and flat([None, None])
+    assert advantages([1.0, None, 0.0], "none") == [0, 0, 0]
+
+
+# Losses and gradients
+
+
+def trace(ids: Sequence[int], name: str, sample: int, logprobs: Sequence[float] | None = None) -> Trace:
+    return Trace(name, "x", "stop", 3, len(ids), 0.0, tuple(ids), None if logprobs is None else tuple(logprobs), sample)
+
+
+def step_of(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]], Sequence[float]]], std: str = "population") -> Step:
+    """A step made by hand: prompts, answers and rewards."""
+    made = []
+    for number, (prompt, answers, rewards) in enumerate(groups):
+        problem = PROBLEMS[number]
+        traces = tuple(trace(ids, problem.id, at, [0.0] * len(ids)) for at, ids in enumerate(answers))
+        rollouts = tuple(Rollout(problem, "x", len(ids)) for ids in answers)
+        made.append(
+            Group(problem, tuple(prompt), traces, rollouts, (0,) * len(answers), {"accuracy": list(rewards)}, tuple(rewards),
+                  tuple(advantages(rewards, std)))  # type: ignore[arg-type]
+        )  # fmt: skip
+    return Step(made, made, 0.0, 0.0)
+
+
+def trainer_of(settings: Config, step: Step, folder: Path) -> PolicyTrainer:
+    model = models.load_model(settings.model, "cpu", attention="eager")
+    model.save_pretrained(folder / "start")
+    model.config._name_or_path = str(folder / "start")
+    tokenizer = models.load_tokenizer(settings.model)
+    return PolicyTrainer(settings, model, tokenizer, compute(settings), lambda number: step, lambda number: 1e-3, folder, [])
+
+
+def gradients(trainer: PolicyTrainer) -> dict[str, torch.Tensor]:
+    """Of one update, as training adds them up over its micro-batches."""
+    trainer.model.train()
+    trainer.model.zero_grad()
+    n = trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
+    for _ in range(n):
+        inputs = trainer._prepare_inputs([dict(row) for row in trainer.rows])
+        trainer.compute_loss(trainer.model, inputs).backward()
+        trainer._step += 1
+    return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in trainer.model.named_parameters()}
+
+
+def logprobs_of(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+    ids = torch.tensor([[*prompt, *answer]])
+    found = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    return found.gather(-1, torch.tensor(answer)[:, None])[:, 0]
+
+
+ANSWERS = (
+    ((5, 6, 7), ([9, 8, 1], [30, 31, 32, 33, 34, 1], [40, 1], [50, 51, 52, 1]), (0.1, 1.1, 1.0, 0.1)),
+    ((5, 6, 7, 8, 9), ([20, 21, 22, 1], [60, 1], [70, 71, 1], [80, 1]), (1.0, 1.0, 1.0, 1.0)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("micro", [2, 8])
+@pytest.mark.parametrize("loss", ["sequence-mean", "token-mean", "constant"])
+def test_the_first_gradient_is_reinforce_with_the_groups_baseline(loss: str, micro: int, tmp_path: Path) -> None:
+    """Every answer counts in the mean, those of the group without a difference too, which are not computed at all."""
+    settings = config("batch_size=8", "group_size=4", f"micro_batch_size={micro}", f"objective.loss={loss}")
+    trainer = trainer_of(settings, step_of(ANSWERS), tmp_path)
+    found = gradients(trainer)
+    model, total = trainer.model, torch.zeros(())
+    model.zero_grad()
+    tokens = sum(len(answer) for _, answers, _ in ANSWERS for answer in answers)
+    for prompt, answers, rewards in ANSWERS:
+        for answer, advantage in zip(answers, advantages(rewards, "population"), strict=True):
+            scale = {"sequence-mean": 1 / (8 * len(answer)), "token-mean": 1 / tokens, "constant": 1 / (8 * 12)}[loss]
+            total = total - scale * advantage * logprobs_of(model, prompt, answer).sum()
+    total.backward()
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(found[name], parameter.grad, atol=1e-6), name
+    assert sum(float(g.abs().sum()) for g in found.values()) > 0.1
+
+
+def test_groups_of_equal_rewards_move_nothing(tmp_path: Path) -> None:
+    same = [(prompt, answers, (0.7,) * 4) for prompt, answers, _ in ANSWERS]
+    trainer = trainer_of(config("batch_size=8", "group_size=4", "micro_batch_size=4"), step_of(same), tmp_path)
+    assert all(not gradient.any() for gradient in gradients(trainer).values())
+
+
+def fixture(trainer: PolicyTrainer, now: torch.Tensor, old: torch.Tensor, **more: Any) -> dict[str, Any]:
+    """Two answers, of one and of three tokens, with advantages 1 and −1, whose log-probabilities are given."""
+    trainer._get_per_token_logps_and_entropies = lambda *a, **k: (now, torch.zeros_like(now), None)  # type: ignore[method-assign]
+    trainer._seen = now.detach(), torch.zeros_like(now)
+    mask = torch.tensor([[1, 0, 0], [1, 1, 1]])
+    ids = torch.ones(2, 3, dtype=torch.long)
+    trainer.current_gradient_accumulation_steps = 1
+    return {
+        "prompt_ids": ids, "prompt_mask": ids, "completion_ids": ids, "completion_mask": mask, "num_items_in_batch": torch.tensor(4),
+        "advantages": torch.tensor([1.0, -1.0]), "old_per_token_logps": old, **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        # ratios: 1.5 -> clipped to 1.2 (or 1.28); and of −1: 0.5 -> clipped to 0.8, 1, 1.5 (not clipped: it got worse)
+        ("grpo", (-1.2 + (0.8 + 1 + 1.5) / 3) / 2),
+        ("dr_grpo", (-1.2 + 0.8 + 1 + 1.5) / (2 * 12)),
+        ("dapo", (-1.28 + 0.8 + 1 + 1.5) / 4),
+    ],
+)
+def test_losses_of_two_answers_by_hand(objective: str, expected: float, tmp_path: Path) -> None:
+    from trl import GRPOTrainer
+
+    settings = config(f"objective={objective}", "batch_size=2", "group_size=2", "micro_batch_size=2")
+    trainer = trainer_of(settings, step_of(ANSWERS), tmp_path)
+    ratios = torch.tensor([[1.5, 1.0, 1.0], [0.5, 1.0, 1.5]])
+    inputs = fixture(trainer, ratios.log(), torch.zeros(2, 3))
+    trainer.model.train()
+    assert float(trainer.compute_loss(trainer.model, inputs)) == pytest.approx(expected, abs=1e-6)
+    theirs = GRPOTrainer._compute_loss(trainer, trainer.model, inputs)
+    assert float(theirs) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_divergence_from_the_reference(tmp_path: Path) -> None:
+    settings = config("objective.kl=0.5", "batch_size=2", "group_size=2", "micro_batch_size=2")
+    trainer = trainer_of(settings, step_of(ANSWERS), tmp_path)
+    now, reference = torch.full((2, 3), -1.0), torch.full((2, 3), -1.2)
+    inputs = fixture(trainer, now, now, ref_per_token_logps=reference)
+    trainer.model.train()
+    divergence = exp(-0.2) + 0.2 - 1  # of every token
+    assert float(trainer.compute_loss(trainer.model, inputs)) == pytest.approx(0.5 * divergence, abs=1e-6)
+    assert trainer.sums["kl"] / trainer.sums["tokens"] == pytest.approx(divergence, abs=1e-6)
+
+
+def test_mirror_descent_follows_its_gradient() -> None:
+    mask, before = torch.tensor([[1, 0], [1, 1]]), torch.tensor([[-1.0, 0.0], [-2.0, -1.0]])
+    now = torch.tensor([[-0.5, 9.0], [-2.5, -1.0]], requires_grad=True)
+    mirror_descent(now, before, mask, torch.tensor([0.5, -0.5]), tau=0.2).backward()
+    # −1/k (advantage − τ · log-ratio of the whole answer), for each of its tokens
+    assert now.grad is not None
+    assert now.grad.flatten().tolist() == pytest.approx([-(0.5 - 0.1) / 2, 0, -(-0.5 + 0.1) / 2, -(-0.5 + 0.1) / 2])
+
+
+def test_the_update_sees_answers_as_the_sampler_made_them(tmp_path: Path) -> None:
+    """Log-probabilities of the engine's own answers, batched, trimmed and left-padded, against those it reported."""
+    settings = config("batch_size=8", "group_size=4", "micro_batch_size=2", "objective.kl=0.01")
+    model = models.load_model(settings.model, "cpu")
+    tokenizer = models.load_tokenizer(settings.model)
+    policy = Policy(settings, model, tokenizer)
+    policy.refresh(model)
+    rollouts = Rollouts(settings, PROBLEMS, tokenizer, policy.continue_, None)
+    trainer = trainer_of(settings, rollouts.step(0), tmp_path)
+    gradients(trainer)
+    assert (
+        trainer.sums["compared"] == trainer.sums["tokens"] == sum(r.length for g in rollouts.step(0).groups for r in g.rollouts)
+    )
+    assert trainer.worst < 2e-4  # they are reported to five places
+
+
+# Adapters and the copy that answers
+
+
+def test_the_copy_answers_with_merged_adapters_and_leaves_the_weights_alone() -> None:
+    settings = config("lora=true", "lora_rank=4")
+    model = models.load_model(settings.model, "cpu")
+    adapted = models.add_lora(model, 4, "all-linear", seed=0)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
+    before = {name: parameter.clone() for name, parameter in adapted.named_parameters()}
+    found = {name: weight.clone() for name, weight in merged(adapted)}
+    assert all(torch.equal(before[name], parameter) for name, parameter in adapted.named_parameters())
+    plain = dict(adapted.merge_and_unload().named_parameters())
+    assert set(found) == set(plain)
+    assert all(torch.allclose(found[name], plain[name], atol=1e-6) for name in plain)
+
+
+# Which problems, and what they are worth
+
+
+def scripted(settings: Config, worth: dict[str, list[str]]) -> Rollouts:
+    """Rollouts whose answers are given by problem, `0` being a wrong one."""
+
+    def sample(requests: Sequence[Request]) -> Any:
+        for request in requests:
+            texts = worth[request.id.split("/")[1]]
+            yield [Trace(request.id, text, "stop", 3, 4, 0.0, (9, 9, 9, 1), (0.0,) * 4, i) for i, text in enumerate(texts)]
+
+    return Rollouts(settings, PROBLEMS, models.load_tokenizer(settings.model), sample, None)
+
+
+def test_every_problem_is_asked_once_in_a_pass() -> None:
+    settings = config("batch_size=8", "group_size=4", "micro_batch_size=4")
+    rollouts = scripted(settings, {})
+    passes = [[name for step in range(4 * n, 4 * n + 4) for name in rollouts._names(step)] for n in range(3)]
+    assert all(sorted(names) == sorted(f"sums/{p.id}" for p in PROBLEMS) for names in passes)
+    assert passes[0] != passes[1] and passes[0] == [name for step in range(4) for name in scripted(settings, {})._names(step)]
+
+
+def test_groups_without_a_difference_are_drawn_again_whole() -> None:
+    """Only p6 has both right and wrong answers: whatever a step begins with, it ends up in it, and no group is mixed."""
+    worth = {p.id: ["\\boxed{0}"] * 2 for p in PROBLEMS} | {"p6": ["\\boxed{7}", "\\boxed{0}"], "p1": ["\\boxed{2}"] * 2}
+    settings = config(
+        "objective=dapo", "reward=accuracy", "batch_size=4", "group_size=2", "micro_batch_size=2", "objective.redraw=8"
+    )
+    step = scripted(settings, worth).step(0)
+    assert [g.problem.id for g in step.groups if not g.flat] == ["p6"]
+    assert len({g.problem.id for g in step.drawn}) == len(step.drawn) == 8
+    for group in step.groups:
+        assert all(
+            r.problem is group.problem and t.id == f"sums/{group.problem.id}" for r, t in zip(group.rollouts, group.traces)
+        )
+        assert [r.text for r in group.rollouts] == worth[group.problem.id]
+    seen = facts(step, settings)
+    assert (seen["all_right"], seen["all_wrong"], seen["no_difference"], seen["groups"]) == (1 / 8, 6 / 8, 7 / 8, 8)
+    assert (
+        scripted(settings.model_copy(update={"objective": settings.objective.model_copy(update={"redraw": 0})}), worth)
+        .step(0)
+        .drawn
+        == scripted(settings, worth).step(0).drawn[:2]
+    )
+
+
+def test_the_control_deals_the_same_rewards() -> None:
+    worth = {p.id: [f"\\boxed{{{p.reference}}}", "\\boxed{-1}", "\\boxed{-1}", "\\boxed{-1}"] for p in PROBLEMS}
+    words = ("reward=accuracy", "batch_size=32", "group_size=4", "micro_batch_size=4")
+    plain, dealt = (scripted(config(*words, f"shuffle_rewards={on}"), worth).step(0) for on in ("false", "true"))
+    spread = [Counter(r for g in step.groups for r in g.rewards) for step in (plain, dealt)]
+    assert spread[0] == spread[1] == {1.0: 8, 0.0: 24}
+    assert [g.rewards for g in plain.groups] != [g.rewards for g in dealt.groups]
+
+
+def test_a_problem_at_fault_leaves_and_an_answer_at_fault_is_wrong() -> None:
+    """A reference that cannot be judged leaves its group without rewards; an unreadable answer is wrong like any other."""
+    bad = Problem("bad", "?", None, "number", "math-oe", "sums")
+    settings = config("reward=accuracy", "batch_size=2", "group_size=2", "micro_batch_size=2")
+    rollouts = scripted(settings, {})
+    traces = [Trace("sums/x", text, "stop", 3, 4, 0.0, (9,), (0.0,), i) for i, text in enumerate(("\\boxed{\ud800", "7"))]
+    assert rollouts._valued(bad, traces).rewards == (None, None)
+    assert rollouts._valued(PROBLEMS[6], traces).rewards == (0.0, 1.0)
+
+
+def test_rewards_that_rise_are_told_from_noise() -> None:
+    assert risen([0.1, 0.2, 0.1, 0.2], [0.5, 0.6, 0.5, 0.6])
+    assert not risen([0.1, 0.5, 0.0, 0.4], [0.3, 0.1, 0.6, 0.2])
+
+
+# The prompt
+
+
+def test_a_prompt_that_opens_the_think_block_counts_for_the_format() -> None:
+    tokenizer = models.load_tokenizer(config().model)
+    tokenizer.chat_template += PREFILLED
+    check_prompt(config("reward=r1"), tokenizer, None)
+    assert tokenizer.decode(prompt_ids(tokenizer, "?")).endswith("<|im_start|>assistant\n<think>\n")
+    tokenizer.chat_template = tokenizer.chat_template.replace("<think>\\n", "<think>\\n\\n</think>\\n\\n")
+    with pytest.raises(cli.BadInput, match="wants a think block, which the prompt has closed"):
+        check_prompt(config("reward=r1"), tokenizer, None)
+    check_prompt(config("reward=accuracy"), tokenizer, None)
+
+
+# The command
+
+
+@pytest.fixture(scope="session")
+def chooser(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny student that has learned to answer in a few tokens and to end its turn."""
+    out = tmp_path_factory.mktemp("chooser") / "run"
+    done("train", "ratio=0", "model=tiny", f"pairs={pairs}", "batch_size=8", "epochs=30", "lr=3e-3", f"out={out}")
+    return out / "model"
+
+
+RUN = (
+    "data=demo", "limit=8", "reward=e2h", "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]", "budget=24", "batch_size=16", "group_size=4", "micro_batch_size=4",
+    "max_steps=6", "lr=1e-3", "held_out=12", "held_out_every=3", "save_steps=2", "seed=1", "precision=float32", "sample_dtype=float32",
+)  # fmt: skip
+
+
+def run_of(chooser: Path, out: Path, *words: str) -> tuple[str, ...]:
+    return ("rl", f"model={chooser}", *RUN, *words, f"out={out}")
+
+
+@pytest.fixture(scope="module")
+def whole(chooser: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("rl") / "run"
+    print(done(*run_of(chooser, out, "tracker=wandb")))
+    return out
+
+
+def test_a_run_shows_what_it_does(whole: Path) -> None:
+    rows = rows_of(whole / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, 7))
+    wanted = {
+        "reward", "reward_accuracy", "reward_overlong", "accuracy", "format", "all_right", "all_wrong", "no_difference", "entropy",
+        "clipped", "kl", "mismatch", "length", "thinking_right", "thinking_wrong", "truncated", "loops", "tokens", "loss",
+        "grad_norm", "lr", "rollout_seconds", "reward_seconds", "update_seconds",
+    }  # fmt: skip
+    assert all(wanted <= set(row) for row in rows)
+    assert all(row["mismatch_max"] is None or row["mismatch_max"] < 1e-3 for row in rows)
+    held = rows_of(whole / "held_out.jsonl")
+    assert [row["step"] for row in held] == [0, 3, 6] and all(row["n"] == 12 for row in held)
+    assert rows[2]["held_out"] == held[1]["accuracy"]
+    answers = rows_of(whole / "completions.jsonl")
+    assert len(answers) == 6 * 16 and len({(row["step"], row["id"]) for row in answers}) == 6 * 4
+    for row in rows:
+        own = [answer for answer in answers if answer["step"] == row["step"]]
+        assert row["reward"] == pytest.approx(sum(answer["reward"] for answer in own) / 16)
+        assert row["accuracy"] == pytest.approx(sum(answer["right"] for answer in own) / 16)
+        assert sum(answer["advantage"] for answer in own) == pytest.approx(0, abs=1e-6)
+    ElementTree.parse(whole / "curves.svg")
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert manifest["held_out"]["n"] == 12 and manifest["steps"] == 6
+
+
+def test_a_tracker_is_told_what_the_files_hold(whole: Path) -> None:
+    found = records(next((whole / "wandb").glob("offline-run-*/*.wandb")))
+    history = []
+    for record in found:
+        if record.WhichOneof("record_type") == "history":
+            history.append({item.key or item.nested_key[0]: item.value_json for item in record.history.item})
+    local = rows_of(whole / "metrics.jsonl")
+    rewards = [json.loads(row["reward"]) for row in history if "reward" in row]
+    assert rewards == [row["reward"] for row in local]
+    assert sum("completions" in row for row in history) == 6
+
+
+def test_the_student_is_an_ordinary_model(whole: Path, tmp_path: Path) -> None:
+    done("eval", f"model={whole / 'model'}", "benchmarks=demo", "limit=1", "budget=8", f"out={tmp_path / 'eval'}")
+    manifest = json.loads((tmp_path / "eval" / "manifest.json").read_text())
+    assert manifest["student"]["reward"] == "e2h" and manifest["student"]["objective"] == "grpo"
+
+
+KILLED = """
+import os, signal, sys
+sys.argv = ["rl", *sys.argv[1:]]
+def killing(owner, name, at):
+    inner, seen = getattr(owner, name), [0]
+    def wrapped(*a, **k):
+        seen[0] += 1
+        if seen[0] == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner(*a, **k)
+    setattr(owner, name, wrapped)
+where = os.environ["KILLED"]
+if where == "rollout":
+    from rl.rollouts import Rollouts
+    killing(Rollouts, "_valued", 4 * 3 + 2)  # the second group of the fourth step
+elif where == "update":
+    from rl.trainer import PolicyTrainer
+    killing(PolicyTrainer, "_note", 8)
+else:
+    import shutil, ratiocine.training as t
+    killing(t.os, "replace", int(where))
+import runpy
+runpy.run_module("rl", run_name="__main__", alter_sys=True)
+"""
+TIMED = {"seconds", "rollout_seconds", "reward_seconds", "update_seconds", "memory_gb"}
+
+
+def same(a: Path, b: Path) -> None:
+    kept = [[{k: v for k, v in row.items() if k not in TIMED} for row in rows_of(out / "metrics.jsonl")] for out in (a, b)]
+    assert kept[0] == kept[1]
+    for name in ("completions.jsonl", "held_out.jsonl", "model/model.safetensors"):
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("where", ["rollout", "update", "saving"])
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    where: str, lora: bool, whole: Path, chooser: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    more = ["lora=true", "lora_rank=4"] if lora else []
+    if lora and where != "update":
+        pytest.skip("adapters are killed once")
+    reference = whole
+    if lora:
+        reference = tmp_path / "reference"
+        done(*run_of(chooser, reference, *more))
+    out = tmp_path / "run"
+    environment = {
+        **os.environ,
+        "KILLED": {"saving": "12"}.get(where, where),
+        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+    }
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *run_of(chooser, out, *more)[1:]],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    assert not (out / "DONE").exists() and (out / CHECKPOINTS).exists()
+    done(*run_of(chooser, out, *more))
+    same(out, reference)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("reward=best",), "unknown reward 'best'; known: accuracy, e2h, r1"),
+        (("reward.terms=[{name: accuracy, bonus: 2}]",), "bonus"),
+        (("reward.terms=[{name: detection}]",), "problems of data=demo have not meta.boxes"),
+        (("group_size=1",), "group_size=1: an answer is judged against others"),
+        (("batch_size=30",), "batch_size=30 is no multiple of group_size=8"),
+        (("batch_size=24", "micro_batch_size=16"), "batch_size=24 is no multiple of updates=1 times micro_batch_size=16"),
+        (("engine=vllm",), "engine=vllm needs the package vllm"),
+        (("objective.tau=1",), "tau=1 is for loss=mirror-descent"),
+        (("objective=ppo",), "unknown objective 'ppo'; known: dapo, dr_grpo, grpo, kimi"),
+        (("held_out=100000",), "are not trained on; a step answers 4 of the rest"),
+        (("budget=3",), "all 32 answers of the first step were cut by it (100 %)"),
+        (("thinking=true",), "has no switch"),
+    ],
+)
+def test_bad_input_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    result = command("rl", "model=tiny", "limit=5", "held_out=4", f"out={tmp_path / 'x'}", *words)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert said in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
+def test_problems_without_references_are_counted(tmp_path: Path) -> None:
+    rows = [{"id": f"q{i}", "question": f"Say {i}.", "answer": str(i) if i % 2 else None} for i in range(20)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = command("rl", "model=tiny", f"data={file}", f"out={tmp_path / 'x'}")
+    assert result.returncode == 2
+    assert "10 of 20 problems of data=local have not a reference: q0, q2, q4, q6, q8 …" in result.stderr
+
+
+def test_vllm_is_asked_as_trl_runs_it() -> None:
+    """A server of its own is not to be had here; this one answers in the form that TRL hands on."""
+
+    class Fake:
+        vllm_generation: Any
+
+        def generate(self, prompts: Any, images: Any, num_generations: int) -> Any:
+            assert images is None and len(prompts) == num_generations == 2
+            return prompts, [[50, 51, 1], [60, 61, 62]], [[[-0.5], [-0.1], [-0.2]]] * 2, None
+
+    fake = Fake()
+    fake.vllm_generation = fake
+    tokenizer = models.load_tokenizer(config().model)
+    (traces,) = Served(fake, tokenizer).continue_([Request("a", ({"role": "user", "content": "?"},), 3, samples=(0, 1))])
+    assert [(t.stop, t.n_completion, t.logprobs) for t in traces] == [
+        ("stop", 3, (-0.5, -0.1, -0.2)),
+        ("length", 3, (-0.5, -0.1, -0.2)),
+    ]
+    assert traces[0].token_ids is not None and traces[0].token_ids[-1] == end_of_turn(tokenizer)
+    assert replace(traces[0], sample=0).text == tokenizer.decode([50, 51])
