@@ -111,7 +111,7 @@ def page(arms: Sequence[Arm]) -> str:
     keys = tables.shared_keys(arms)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         arms=arms, families=by_family, categories=by_category, accuracy=tables.accuracy, n=len(keys),
-        total=max(len(arm.answers) for arm in arms), warnings=warnings(arms), summary=summary(tested),
+        total=max(len(arm.answers) for arm in arms), warnings=warnings(arms), summary=summary(tested, tables.rewarded(arms)),
         by_category_differences=tables.differences(against_first, by_category),
         by_family_differences=tables.differences(against_first, by_family), tested=tested,
         overall={arm.label: tables.accuracy(arm, keys) for arm in arms}, examples=tables.examples(arms),
@@ -137,7 +137,7 @@ def warnings(arms: Sequence[Arm]) -> list[str]:
         values = {str(arm.manifest.get(key)) for arm in arms}
         if len(values) > 1:
             found.append(f"The arms were evaluated with different {what}: {', '.join(sorted(values))}.")
-    rates = {arm.label: arm.manifest["student"]["lr"] for arm in arms if arm.manifest.get("student")}
+    rates = {arm.label: arm.student["lr"] for arm in arms if arm.student and "reward" not in arm.student}
     if len(set(rates.values())) > 1:
         told = ", ".join(f"{label} {rate:.2g}" for label, rate in rates.items())
         found.append(f"The arms were trained with different peak learning rates ({told}): the format is not all that differs.")
@@ -147,17 +147,22 @@ def warnings(arms: Sequence[Arm]) -> list[str]:
     return found
 
 
-def summary(tested: Sequence[Expectation]) -> list[str]:
+def summary(tested: Sequence[Expectation], rewarded: Sequence[Difference]) -> list[str]:
     """The finding in sentences, each as strong as its interval."""
+    after = [f"{d.arm}: {_points(d)} against {d.base}, from which it began: {_said(d)}." for d in rewarded]
     if not tested:
-        return ["No two reasoning ratios are compared here, so no declared expectation is tested."]
+        return after or ["No two reasoning ratios are compared here, so no declared expectation is tested."]
     first = tested[0].difference
     sentences = [f"The student at {first.arm} is compared with the student at {first.base}, on the same problems."]
     for kind, title in (("gain", "Declared to gain from reasoning traces"), ("no_gain", "Declared not to gain")):
         of_kind = [f"{e.family}: {e.verdict} ({_points(e.difference)})" for e in tested if e.declared == kind]
         if of_kind:
             sentences.append(f"{title}: {'; '.join(of_kind)}.")
-    return sentences
+    return sentences + after
+
+
+def _said(d: Difference) -> str:
+    return {1: "better", 0: f"not decided by {d.n} problems", -1: "worse"}[d.decided]
 
 
 def _points(d: Difference) -> str:

@@ -141,6 +141,13 @@ def expectations(arms: Sequence[Arm]) -> list[Expectation]:
     return [Expectation(d.group, declared[d.group], d, verdict(declared[d.group], d)) for d in found]
 
 
+def rewarded(arms: Sequence[Arm]) -> list[Difference]:
+    """Every arm that rewards have trained against the one that it began with, where that is here, over all problems."""
+    by_hash = {arm.student.get("hash"): arm for arm in arms if arm.student}
+    pairs = [(by_hash.get((arm.student.get("parent") or {}).get("hash")), arm) for arm in arms if "reward" in arm.student]
+    return differences([(base, arm) for base, arm in pairs if base is not None], {"all": shared_keys(arms)})
+
+
 def verdict(declared: str, d: Difference) -> str:
     """The interval decides, not the point."""
     if declared == "gain":

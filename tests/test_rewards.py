@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import hacking
 from ratiocine import countdown, geometry
 from ratiocine.cli import check
 from ratiocine.errors import BadInput
@@ -234,6 +235,15 @@ def test_no_attempt_is_paid_as_right(text: str) -> None:
         assert one(made(text), **term) == 0
     for term in ({"name": "levels"}, {"name": "partial"}, {"name": "cosine", "limit": 100}):
         assert one(made(text, 20), **term) <= one(made("\\boxed{8}", 20), **term)
+
+
+@pytest.mark.parametrize("name", hacking.ATTEMPTS)
+def test_no_attempt_of_the_published_table_pays(name: str) -> None:
+    """Neither as right, nor more than a plain wrong answer in the right format."""
+    right, whole = hacking.ours(hacking.ATTEMPTS[name])
+    assert right == 0
+    assert whole <= hacking.ours(hacking.HONEST["wrong"])[1] == pytest.approx(0.1)
+    assert hacking.ours(hacking.HONEST["right"]) == (1, pytest.approx(1.1))
 
 
 def test_bad_rewards_are_one_line() -> None:

@@ -27,13 +27,14 @@ from ratiocine.problems import Problem
 from ratiocine.prompts import end_of_turn, prompt_ids
 from ratiocine.rollouts import Rollout
 from ratiocine.traces import Trace
+from ratiocine.training import newest
 from rl.config import Config
-from rl.grpo import CHECKPOINTS, PREFILLED, check_prompt
+from rl.grpo import CHECKPOINTS, PREFILLED, check_prompt, prepare
 from rl.objectives import advantages, flat, mirror_descent
 from rl.policy import Policy, Served, merged
 from rl.rollouts import Group, Rollouts, Step
 from rl.trainer import PolicyTrainer
-from rl.watch import facts, risen
+from rl.watch import Watch, facts, risen
 
 PROBLEMS = [Problem(f"p{i}", f"What is {i} + 1?", str(i + 1), "number", "math-oe", "sums") for i in range(8)]
 
@@ -409,10 +410,10 @@ if where == "rollout":
     killing(Rollouts, "_valued", 4 * 3 + 2)  # the second group of the fourth step
 elif where == "update":
     from rl.trainer import PolicyTrainer
-    killing(PolicyTrainer, "_note", 8)
+    killing(PolicyTrainer, "_note", 14)
 else:
-    import shutil, ratiocine.training as t
-    killing(t.os, "replace", int(where))
+    from ratiocine.training import Checkpoints
+    killing(Checkpoints, "on_save", 2)  # written, and not yet under its name
 import runpy
 runpy.run_module("rl", run_name="__main__", alter_sys=True)
 """
@@ -426,24 +427,23 @@ def same(a: Path, b: Path) -> None:
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("where", ["rollout", "update", "saving"])
-@pytest.mark.parametrize("lora", [False, True])
+MOVING = ("objective.kl=0.1", "objective.reference_every=1", "updates=2", "iterations=2", "micro_batch_size=8", "lr=1e-4")
+
+
+@pytest.mark.parametrize(
+    ("where", "more"),
+    [("rollout", ()), ("update", ()), ("saving", ()), ("update", ("lora=true", "lora_rank=4")), ("rollout", MOVING)],
+)
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    where: str, lora: bool, whole: Path, chooser: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    where: str, more: tuple[str, ...], whole: Path, chooser: Path, tmp_path: Path
 ) -> None:
-    more = ["lora=true", "lora_rank=4"] if lora else []
-    if lora and where != "update":
-        pytest.skip("adapters are killed once")
+    """Adapters are merged once; a reference that moves is the one that it was; a step is gone on from whole."""
     reference = whole
-    if lora:
+    if more:
         reference = tmp_path / "reference"
         done(*run_of(chooser, reference, *more))
     out = tmp_path / "run"
-    environment = {
-        **os.environ,
-        "KILLED": {"saving": "12"}.get(where, where),
-        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
-    }
+    environment = {**os.environ, "KILLED": where, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *run_of(chooser, out, *more)[1:]],
         cwd=ROOT,
@@ -452,7 +452,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         text=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    assert not (out / "DONE").exists() and (out / CHECKPOINTS).exists()
+    assert not (out / "DONE").exists() and newest(out / CHECKPOINTS) is not None
     done(*run_of(chooser, out, *more))
     same(out, reference)
 
@@ -510,3 +510,84 @@ def test_vllm_is_asked_as_trl_runs_it() -> None:
     ]
     assert traces[0].token_ids is not None and traces[0].token_ids[-1] == end_of_turn(tokenizer)
     assert replace(traces[0], sample=0).text == tokenizer.decode([50, 51])
+
+
+@pytest.mark.parametrize(
+    "words", [("objective=kimi", "iterations=2"), ("objective=dapo",), ("objective=dr_grpo", "temperature=0.9")]
+)
+def test_every_objective_runs(words: tuple[str, ...], chooser: Path, tmp_path: Path) -> None:
+    done(*run_of(chooser, tmp_path / "run", "max_steps=2", "held_out=0", *words))
+    rows = rows_of(tmp_path / "run" / "metrics.jsonl")
+    assert len(rows) == 2 and all(row["grad_norm"] > 0 for row in rows if row["no_difference"] < 1)
+    # A sampler that draws at another temperature tells other log-probabilities than those that are trained.
+    assert ("temperature=0.9" in words) == (rows[0]["mismatch"] is None and rows[0]["no_difference"] < 1)
+
+
+def test_a_term_that_tells_nothing_is_named(chooser: Path, tmp_path: Path) -> None:
+    """The student has learned to answer directly: no answer ever has a think block."""
+    out = tmp_path / "run"
+    said = done(*run_of(chooser, out, "max_steps=3", "constant_for=3", "reward.terms=[{name: accuracy}, {name: format}]"))
+    alarm = "the term 'format' has been 0 for all answers of 3 steps"
+    assert said.count(f"warning: {alarm}") == 1
+    assert [alarm in line for line in json.loads((out / "manifest.json").read_text())["alarms"]] == [True]
+
+
+def watching(rewards: Sequence[float], held: Sequence[float | None]) -> list[str]:
+    """The alarms of a run with these rewards and held-out accuracies by step, the first of them before the first step."""
+
+    class Bar:
+        def write(self, text: str) -> None: ...
+
+    class First:
+        first = held[0]
+
+    watch = Watch.__new__(Watch)
+    watch.config, watch.bar, watch.held_out, watch.alarms, watch.rows = config("constant_for=100"), Bar(), First(), {}, []  # type: ignore[assignment]
+    for step, reward in enumerate(rewards, 1):
+        watch.rows.append({"step": step, "reward": reward, "held_out": held[step]})
+        watch._alarm()
+    return list(watch.alarms.values())
+
+
+def test_rewards_that_rise_without_accuracy_are_told() -> None:
+    rising = [0.1 + 0.02 * step + 0.01 * (step % 3) for step in range(30)]
+    silent: list[float | None] = [None] * 31
+    flat_accuracy, better = list(silent), list(silent)
+    flat_accuracy[0] = flat_accuracy[30] = 0.4
+    better[0], better[30] = 0.4, 0.6
+    assert ["held-out accuracy has not (from 40.0% to 40.0%)" in text for text in watching(rising, flat_accuracy)] == [True]
+    assert watching(rising, better) == watching([0.3 + 0.01 * (s % 3) for s in range(30)], flat_accuracy) == []
+
+
+def test_the_report_shows_what_rewards_did(whole: Path, chooser: Path, tmp_path: Path) -> None:
+    for name, model in (("before", chooser), ("after", whole / "model")):
+        done("eval", f"model={model}", "benchmarks=demo", "limit=2", "budget=8", f"out={tmp_path / name}")
+    page = tmp_path / "report.html"
+    done("eval.report", str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(page))
+    text = page.read_text()
+    assert "ratio 0 + grpo e2h, seed 1" in text and "against ratio 0, from which it began" in text
+    assert text.count("<polyline") == 14 and "Answers of the group, the best first" in text
+    group = json.loads((whole / "manifest.json").read_text())["group"]
+    assert len(group) == 4 and all(f"{row['advantage']:+.2f}" in text for row in group)
+    one = done("eval.compare", str(tmp_path / "after"), "--against", str(tmp_path / "before"))
+    assert one.splitlines()[-1].startswith("all")
+
+
+def test_the_student_keeps_the_prompt_that_it_was_taught_under(chooser: Path, tmp_path: Path) -> None:
+    local = cli.compose("rl", Config, [f"model={chooser}", "data=demo", "limit=5", "held_out=4", "prefill=true"])
+    prepared = prepare(local)
+    models.save_student(models.load_model(local.model, "cpu"), prepared.tokenizer, tmp_path / "model", None)
+    asked = models.load_tokenizer(local.model.model_copy(update={"path": str(tmp_path / "model")}))
+    assert prompt_ids(asked, "?") == prompt_ids(prepared.tokenizer, "?")
+    assert asked.decode(prompt_ids(asked, "?")).endswith("<think>\n")
+    assert Rollout(PROBLEMS[6], "7</think>\\boxed{7}", 9, opened=True).whole.startswith("<think>")
+    with pytest.raises(cli.BadInput, match="opens a think block already"):
+        prepare(local.model_copy(update={"model": local.model.model_copy(update={"path": str(tmp_path / "model")})}))
+
+
+def test_the_template_of_r1_zero() -> None:
+    tokenizer = models.load_tokenizer(config("model.chat_template=r1-zero").model)
+    text = tokenizer.decode(prompt_ids(tokenizer, "What is 3 + 4?"))
+    assert text.startswith("A conversation between User and Assistant.")
+    assert text.endswith("<answer> answer here </answer>. User: What is 3 + 4? Assistant:")
+    check_prompt(config("model.chat_template=r1-zero", "reward=r1-zero"), tokenizer, None)

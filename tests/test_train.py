@@ -20,7 +20,7 @@ from ratiocine import cli, devices
 from ratiocine.compute import compute
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from ratiocine.loss import token_losses
+from ratiocine.loss import losses_and_entropies, token_losses
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES, Pair, read_pairs
@@ -80,6 +80,15 @@ def test_losses_of_tokens_are_cross_entropy(dtype: torch.dtype, n: int, monkeypa
     assert found[0][0].dtype == torch.float32
     assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
     assert torch.allclose(found[0][1], found[1][1], atol=1e-6 if dtype == torch.float32 else 4e-3)
+
+
+def test_entropies_come_beside_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ratiocine.loss.CELLS", 3 * 50)
+    torch.manual_seed(0)
+    logits, labels = (5 * torch.randn(7, 50)).requires_grad_(), torch.randint(50, (7,))
+    losses, entropies = losses_and_entropies(logits, labels)
+    assert torch.equal(losses, token_losses(logits, labels)) and not entropies.requires_grad
+    assert torch.allclose(entropies, torch.distributions.Categorical(logits=logits).entropy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
