@@ -50,7 +50,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     options = parser.parse_args()
-    alone = len(options.against) == 1
+    alone = len(options.against) == 1 < len(options.folders)
     if len(options.folders) != len(options.against) and not alone:
         raise BadInput(f"{len(options.folders)} evaluations against {len(options.against)}: each needs its counterpart")
     arms = load_arms([*options.against, *options.folders])
@@ -86,6 +86,8 @@ def check_alike(side: Sequence[Arm]) -> None:
     ways = sorted({way(arm.manifest) for arm in side})
     if len(ways) > 1:
         raise BadInput(f"one side holds {' and '.join(ways)}; its evaluations should differ in their seeds alone")
+    if len({arm.student.get("way") for arm in side}) > 1:
+        raise BadInput(f"one side holds runs of rl that differ in more than their seeds, all of them {ways[0]}")
     hashes = [arm.manifest["hash"] for arm in side]
     if len(set(hashes)) < len(hashes):
         raise BadInput("one evaluation is given twice: copies are no second source of variance")

@@ -73,7 +73,8 @@ def taught(student: Mapping[str, Any]) -> str:
     if "reward" in student:
         parent = student["base"] if student["parent"] is None else taught(student["parent"])
         control = ", rewards shuffled" if student["control"] else ""
-        return f"{parent} + {student['objective']} {student['reward']}{control}"
+        named = " ".join(student[key] + " (changed)" * (key in student["changed"]) for key in ("objective", "reward"))
+        return f"{parent} + {named}{control}"
     scenario, ratio = student.get("scenario") or "mixed", student["ratio"]
     words = [] if scenario == "mixed" else [scenario]
     return " ".join(words if ratio is None else [*words, f"ratio {ratio:g}"])

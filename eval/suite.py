@@ -13,13 +13,13 @@ import yaml
 
 from eval.benchmarks import load
 from eval.config import Config, inputs
-from ratiocine import cost
+from ratiocine import cli, cost
 from ratiocine.curves import DRAWN
 from ratiocine.engines.start import start
 from ratiocine.evaluate import answered, scores
 from ratiocine.progress import progress
 from ratiocine.rendering import asked_to_think
-from ratiocine.runs import Run, check_finished, open_run
+from ratiocine.runs import Run, check_finished, open_run, run_hash
 from ratiocine.traces import TraceStore
 
 WARN = 0.05  # share of truncated completions from which a budget is called too small
@@ -86,16 +86,29 @@ def student(path: str | None) -> dict[str, Any] | None:
     parent = student(trained["model"]["path"])
     return {
         **facts, "base": parent["base"] if parent else facts["base"], "parent": parent, "reward": trained["reward"]["name"],
-        "objective": trained["objective"]["name"], "control": trained["shuffle_rewards"], "group": manifest["group"],
+        "objective": trained["objective"]["name"], "control": trained["shuffle_rewards"],
+        "way": run_hash("rl", {**trained, "seed": None}, {}), "changed": _changed(trained), "group": manifest["group"],
         "held_out": _lines(folder / "held_out.jsonl", ("step", "n", "accuracy", "ci95")),
         "curves": _lines(folder / "metrics.jsonl", ("step", *DRAWN)), "alarms": manifest["alarms"],
     }  # fmt: skip
 
 
+def _changed(trained: dict[str, Any]) -> list[str]:
+    """Which of a run's reward and objective are not those that their names stand for."""
+    found = []
+    for group in ("reward", "objective"):
+        file = cli.CONF / group / f"{trained[group]['name']}.yaml"
+        named = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+        if named is not None and named != {key: value for key, value in trained[group].items() if key in named}:
+            found.append(group)
+    return found
+
+
 def _lines(file: Path, names: Sequence[str]) -> list[dict[str, Any]]:
     """These fields of at most some 200 rows of a log."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [{name: row.get(name) for name in names} for row in rows[:: 1 + len(rows) // 200]]
+    some = rows[:: 1 + len(rows) // 200]
+    return [{name: row.get(name) for name in names} for row in (some if some[-1:] == rows[-1:] else [*some, rows[-1]])]
 
 
 def should_think(config: Config) -> bool | None:

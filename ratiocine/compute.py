@@ -24,6 +24,7 @@ class Trained(Tracked):
     """The keys of every verb that trains; conf/train.yaml and conf/rl.yaml say what each means."""
 
     model: ModelConfig
+    micro_batch_size: PositiveInt = 4
     attention: Attention = "auto"
     gradient_checkpointing: bool = False
     weight_decay: NonNegativeFloat = 0.0

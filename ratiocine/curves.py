@@ -13,7 +13,7 @@ PANELS = (  # title, what is drawn, whether it is a share
     ("right: answers, held out (95 %)", ("accuracy",), True),
     ("format", ("format",), True),
     ("tokens of an answer", ("length",), False),
-    ("entropy, nats a token", ("entropy",), False),
+    ("entropy of tokens: all (estimate), trained on", ("surprisal", "entropy"), False),
     ("groups all right, all wrong", ("all_right", "all_wrong"), True),
 )
 DRAWN = tuple(name for _, names, _ in PANELS for name in names)
@@ -68,7 +68,7 @@ def _panel(
         parts.append(
             f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{up(bottom):.1f}" y2="{up(top):.1f}" stroke="{COLOURS[1]}"/>'
             f'<circle cx="{at:.1f}" cy="{up(row["accuracy"]):.1f}" r="3" fill="{COLOURS[1]}"><title>step {row["step"]}: '
-            f"{row['accuracy']:.1%}, n = {row['n']}</title></circle>"
+            f"{row['accuracy']:.1%}, n = {int(row['n'])}</title></circle>"
         )
     parts.append(f'<text x="{x}" y="{y + HEIGHT + 14}">0</text>')
     parts.append(f'<text x="{x + WIDTH}" y="{y + HEIGHT + 14}" text-anchor="end">step {last}</text>')

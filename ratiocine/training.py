@@ -15,9 +15,15 @@ from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from ratiocine import models
+
+
+def alone(arguments: TrainingArguments) -> Any:
+    """These arguments for one process and one device: transformers would spread a process over all that it sees."""
+    arguments._n_gpu = min(1, arguments.n_gpu)  # `n_gpu` has found them
+    return arguments
 
 
 @contextmanager
@@ -46,11 +52,12 @@ class SteppedTrainer(Trainer):
         return self.lr_scheduler
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """What was saved, but the rate: that of this run's schedule, which may have been changed."""
+        """What was saved, but the rate and the weight decay: those of this run, which may have been changed."""
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             scheduler = self.lr_scheduler
             assert isinstance(scheduler, LambdaLR)
+            scheduler.optimizer.param_groups[0]["weight_decay"] = self.args.weight_decay  # the second has none
             rate = self.rate(scheduler.last_epoch)
             scheduler._last_lr = [rate for group in scheduler.optimizer.param_groups]
             for group in scheduler.optimizer.param_groups:
@@ -74,6 +81,17 @@ class SteppedTrainer(Trainer):
         if self.holding and torch.autocast_decrement_nesting() == 0:
             torch.clear_autocast_cache()
         self.holding = False
+
+    def as_in_training(self) -> None:
+        """Set the model as `train` will, for a pass before it."""
+        model: Any = self.model
+        model.train()
+        if self.args.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        with quiet():
+            return super().train(*args, **kwargs)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
@@ -143,6 +161,9 @@ class Checkpoints(TrainerCallback):
         for old in sorted(whole(self.folder), key=lambda f: int(f.name))[: -self.keep]:
             if int(old.name) != self.best():
                 shutil.rmtree(old)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.save_steps = args.save_steps  # a checkpoint remembers those of its own time
 
     @contextmanager
     def on_signal(self) -> Iterator[None]:

@@ -43,6 +43,8 @@ class ObjectiveConfig(BaseModel):
             raise ValueError(f"tau={self.tau:g} is for loss=mirror-descent, not for loss={self.loss}")
         if self.kl and self.loss == "mirror-descent":
             raise ValueError(f"kl={self.kl:g}: with loss=mirror-descent tau says how near to the reference the policy stays")
+        if self.loss == "mirror-descent" and self.clip != type(self).model_fields["clip"].default:
+            raise ValueError(f"clip={list(self.clip)} means nothing with loss=mirror-descent, whose ratios are not clipped")
         if self.reference_every and not self.kl:
             raise ValueError(f"reference_every={self.reference_every} means nothing with kl=0")
         return self
@@ -126,4 +128,5 @@ def check_here(config: Config) -> None:
 
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
-    return {"data": sources.fingerprint(config.data, "train"), "model": models.fingerprint(config.model)}
+    found = {"data": sources.fingerprint(config.data, "train"), "model": models.fingerprint(config.model)}
+    return found if config.engine.name == "transformers" else {**found, "engine": config.engine.name}

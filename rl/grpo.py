@@ -6,14 +6,16 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratiocine import cost, devices, models, rendering, sources, tracking
 from ratiocine.compute import compute, keep, load
 from ratiocine.curves import curves
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, Failure
 from ratiocine.evaluate import key
+from ratiocine.grading import KINDS
 from ratiocine.problems import Problem, smallest
 from ratiocine.progress import progress
 from ratiocine.prompts import CLOSE, OPEN, check_switch, end_of_turn, opens_thinking, prompt_ids, prompt_text, user_text
@@ -50,7 +52,9 @@ def prepare(config: Config) -> Prepared:
         print(f"{config.data.name}: {len(ids)} dropped ({reason}): {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}")
     problems = loaded.problems
     check_problems(config, problems)
-    held = set(smallest([key(problem) for problem in problems], config.held_out, config.seed))
+    # Without a reference nothing tells whether an answer is right.
+    judged = [key(problem) for problem in problems if KINDS[problem.kind].usable(problem)]
+    held = set(smallest(judged, config.held_out, config.seed))
     train = [problem for problem in problems if key(problem) not in held]
     if len(train) < config.problems:
         raise BadInput(
@@ -76,7 +80,7 @@ def check_problems(config: Config, problems: Sequence[Problem]) -> None:
     """Raise BadInput where problems lack what a term of the reward needs of them."""
     lacking = {p.id: what for p in problems if (what := config.reward.lacking(p)) is not None}
     if config.reward.graded:
-        lacking |= {p.id: "a reference" for p in problems if p.reference is None and p.kind != "instructions"}
+        lacking |= {p.id: "a reference that can be judged" for p in problems if not KINDS[p.kind].usable(p)}
     if lacking:
         first = ", ".join(list(lacking)[:5])
         raise BadInput(
@@ -101,20 +105,25 @@ def train(config: Config) -> Run:
     """Train one student; writes `model/`, what was logged and answered, `curves.svg` and the manifest."""
     devices.prepare_process(config.threads)
     prepared = prepare(config)
+    if shape := {"updates", "iterations"} & set(config.allow_change):
+        raise BadInput(f"allow_change={sorted(shape)}: a run goes on with as many updates a step as it began with")
     run = open_run("rl", config.model_dump(), inputs(config), allow_change=config.allow_change)
     if run.finished:
         print(f"{run.out} is finished")
         return run
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
-    check_writable(run.out, 4 * size + 10_000_000)
+    # Weights and moments in float32, of which one set more than is kept is there while another is written, and the student.
+    check_writable(run.out, (1 if config.lora else 6 * (config.keep + 1) + 2) * size + 10_000_000)
     _fit(run, config, prepared)
     return run
 
 
 def _fit(run: Run, config: Config, prepared: Prepared) -> None:
+    import torch
     from transformers import PrinterCallback
 
+    from ratiocine import memory
     from rl.held_out import HeldOut
     from rl.policy import Policy, Served
     from rl.trainer import PolicyTrainer
@@ -123,6 +132,10 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     folder, tokenizer = run.out / CHECKPOINTS, prepared.tokenizer
     chosen = compute(config, folder)
     keep(folder, chosen)
+    largest = memory.Largest(config.micro_batch_size, prepared.longest + config.tokens, config.micro_batch_size * config.tokens)
+    half = devices.computes_in(config.sample_dtype, chosen.device) == torch.bfloat16
+    copies = (0.5 if half else 1) + bool(config.objective.kl and not config.lora)  # the one that answers, and the reference
+    print(f"memory: {memory.check(config, chosen, largest, 'budget', copies)}", flush=True)
     model = load(config, chosen)
     _remember(model, folder)
     model.generation_config.eos_token_id = end_of_turn(tokenizer)
@@ -155,10 +168,15 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
             if held_out.requests:
                 tracker.log(0, held_out.take(model, 0))
         with checkpoints.on_signal():
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
+            try:
+                trainer.train(resume_from_checkpoint=None if last is None else str(last))
+            except torch.OutOfMemoryError:
+                raise Failure(
+                    f"out of memory after step {len(watch.rows)}; what was saved before it is kept; take a smaller "
+                    "micro_batch_size or budget, gradient_checkpointing=true or lora=true"
+                ) from None
     change = held_out.change()
     student = trainer.accelerator.unwrap_model(trainer.model)
-    group = _shown(run.out)
     _save(run, config, prepared, student, watch.rows)
     tracker.finish()
     end = watch.rows[-1]
@@ -166,7 +184,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
         lr=config.lr, steps=len(watch.rows), tokens=end["tokens"], seconds=end["seconds"], **chosen.facts,
         sample_precision=devices.name(policy.dtype), problems=len(prepared.problems), held_out=change,
         train_flops=end["flops_paper"], train_flops_exact=end["flops"], alarms=[*watch.alarms.values()],
-        thinking=prepared.thinking, group=group,
+        thinking=prepared.thinking, group=_shown(run.out),
     )  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)
     if change:
@@ -213,12 +231,12 @@ def _save(run: Run, config: Config, prepared: Prepared, student: Any, rows: Sequ
 
 def _shown(folder: Path) -> list[dict[str, Any]]:
     """One group of answers to show: of those that hold right and wrong ones the last, else the last of all."""
-    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for line in (folder / "completions.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        groups.setdefault((row["step"], row["id"]), []).append(row)
-    mixed = [rows for rows in groups.values() if len({row["right"] for row in rows}) > 1]
-    return (mixed or list(groups.values()))[-1]
+    mixed, last = list[dict[str, Any]](), list[dict[str, Any]]()
+    with open(folder / "completions.jsonl", encoding="utf-8") as file:
+        for _, rows in groupby(map(json.loads, file), key=lambda row: (row["step"], row["source"], row["id"])):
+            last = list(rows)
+            mixed = last if len({row["right"] for row in last}) > 1 else mixed
+    return mixed or last
 
 
 def _record(config: Config, prepared: Prepared) -> dict[str, Any] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import copy
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,29 +28,30 @@ class Policy:
         self.name = "transformers"
         self.dtype = devices.computes_in(config.sample_dtype, model.device)
         with torch.device(model.device):
-            self.copy: Any = AutoModelForCausalLM.from_config(base.config, dtype=self.dtype)
-        self.copy.requires_grad_(False)
+            self.weights: Any = AutoModelForCausalLM.from_config(copy.deepcopy(base.config), dtype=self.dtype)
+        self.weights.requires_grad_(False)
         settings = config.engine if config.engine.name == "transformers" else TransformersConfig()
-        self.engine = TransformersEngine(self.copy, tokenizer, end_of_turn(tokenizer), settings)
+        self.engine = TransformersEngine(self.weights, tokenizer, end_of_turn(tokenizer), settings)
 
     def refresh(self, model: Any) -> None:
         with torch.no_grad():
-            for layer in self.copy.modules():  # what was packed has given its weights away
+            for layer in self.weights.modules():  # what was packed has given its weights away
                 if isinstance(layer, torch.nn.Linear) and not layer.weight.numel():
-                    empty = torch.empty(layer.out_features, layer.in_features, dtype=self.dtype, device=self.copy.device)
+                    empty = torch.empty(layer.out_features, layer.in_features, dtype=self.dtype, device=self.weights.device)
                     layer.weight = torch.nn.Parameter(empty, requires_grad=False)
-            there = {**dict(self.copy.named_parameters()), **dict(self.copy.named_buffers())}
+            there = {**dict(self.weights.named_parameters()), **dict(self.weights.named_buffers())}
             for name, weight in merged(model):
                 there[name].copy_(weight)
-        pack_linears(self.copy)
+        pack_linears(self.weights)
 
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
         return self.engine.continue_(requests)
 
 
 def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights of a model by their names without adapters, each with what its adapter adds. The model is left as it is:
-    merging and unmerging would change its weights a little, and another little at every step."""
+    """The weights of a model by their names without adapters, each with what its adapter adds, 4-bit ones as they are computed
+    with. The model is left as it is: merging and unmerging would change its weights a little, and another little at every step.
+    """
     if not hasattr(model, "peft_config"):
         yield from model.named_parameters()
         return
@@ -57,16 +59,17 @@ def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     from peft.utils.integrations import dequantize_module_weight
 
     base = model.get_base_model()
-    adapted = {name: layer for name, layer in base.named_modules() if isinstance(layer, BaseTunerLayer)}
-    for name, layer in adapted.items():
-        weight = dequantize_module_weight(layer.get_base_layer())
-        yield f"{name}.weight", weight + layer.get_delta_weight("default")
-    for name, parameter in base.named_parameters():
-        owner = next((part for part in adapted if name.startswith(f"{part}.")), None)
-        if owner is None:
-            yield name, parameter
-        elif name == f"{owner}.base_layer.bias":
-            yield f"{owner}.bias", parameter
+    within: tuple[str, ...] = ()  # layers with adapters, whose parts are not looked at
+    for name, module in base.named_modules():
+        if name.startswith(within):
+            continue
+        layer = module
+        if isinstance(module, BaseTunerLayer):
+            within, layer = (*within, f"{name}."), module.get_base_layer()
+        for part, parameter in layer.named_parameters(recurse=False):
+            weight = dequantize_module_weight(layer) if part == "weight" and isinstance(layer, torch.nn.Linear) else parameter
+            adds = part == "weight" and layer is not module
+            yield f"{name}.{part}", weight + module.get_delta_weight("default") if adds else weight
 
 
 class Served:
@@ -76,20 +79,19 @@ class Served:
     def __init__(self, trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self.trainer, self.tokenizer, self.stop = trainer, tokenizer, end_of_turn(tokenizer)
 
-    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
-        for request in requests:
-            prompt = prompt_ids(self.tokenizer, request.messages, thinking=request.thinking)
-            n = len(request.samples)
-            _, answers, logprobs, _ = self.trainer.vllm_generation.generate(
-                prompts=[prompt] * n, images=None, num_generations=n
-            )
-            opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
-            traces = []
-            for sample, ids, values in zip(request.samples, answers, logprobs, strict=True):
-                ended = bool(ids) and ids[-1] == self.stop
-                text = self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False)
-                traces.append(Trace(
-                    request.id, text, "stop" if ended else "length", len(prompt), len(ids), 0.0, token_ids=tuple(ids),
-                    logprobs=tuple(first for first, *_ in values), sample=sample, opened=opened,
-                ))  # fmt: skip
-            yield traces
+    def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]:
+        asked = [(request, sample) for request in requests for sample in request.samples]
+        prompts = [prompt_ids(self.tokenizer, request.messages, thinking=request.thinking) for request, _ in asked]
+        _, answers, logprobs, _ = self.trainer.vllm_generation.generate(
+            prompts=prompts, images=None, num_generations=len(requests[0].samples)
+        )
+        traces = []
+        for (request, sample), prompt, ids, values in zip(asked, prompts, answers, logprobs, strict=True):
+            ended = bool(ids) and ids[-1] == self.stop
+            traces.append(Trace(
+                request.id, self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False),
+                "stop" if ended else "length", len(prompt), len(ids), 0.0, token_ids=tuple(ids),
+                logprobs=tuple(first for first, *_ in values), sample=sample,
+                opened=opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking)),
+            ))  # fmt: skip
+        yield traces

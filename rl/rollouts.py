@@ -101,9 +101,11 @@ class Rollouts:
         ]  # fmt: skip
 
     def _names(self, step: int) -> list[str]:
-        """The problems of a step: one pass over all of them after the other, each in an order of its own."""
-        n, size = len(self.problems), self.config.problems
-        return [self._pass(position // n)[position % n] for position in range(step * size, (step + 1) * size)]
+        """The problems of a step: one pass over all of them after the other, each in an order of its own. What does not fill a
+        step at the end of a pass is left to the next, as no problem may be in a step twice."""
+        size = self.config.problems
+        number, at = divmod(step, len(self.problems) // size)
+        return self._pass(number)[at * size : (at + 1) * size]
 
     @lru_cache(maxsize=4)  # noqa: B019  (one object a run)
     def _pass(self, number: int) -> list[str]:

@@ -2,7 +2,8 @@
 
 Its losses are TRL's own (`grpo`, `dapo`, `dr_grpo`), its advantages and the loss of mirror descent ours (`rl.objectives`). An
 update goes over the answers of a step in micro-batches of like length, trimmed to what they hold; answers whose advantage is 0
-are left out where nothing but the advantage moves the policy, which changes no gradient.
+are left out where nothing but the advantage moves the policy, which changes no gradient. An update that leaves all of them out
+is none: not even the optimizer's momentum moves a weight.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from trl import GRPOConfig, GRPOTrainer
 from ratiocine.compute import Compute
 from ratiocine.errors import BadInput
 from ratiocine.loss import losses_and_entropies
-from ratiocine.training import SteppedTrainer, logits, only_at, quiet
+from ratiocine.training import SteppedTrainer, alone, logits, only_at, quiet
 from rl.config import Config
 from rl.objectives import TRL_LOSSES, mirror_descent
 from rl.rollouts import Step
@@ -46,6 +47,9 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
                 model=model, args=arguments(config, chosen, folder), reward_funcs=worth, processing_class=tokenizer,
                 train_dataset=Dataset.from_list(self.rows), callbacks=list(callbacks), rollout_func=self._rollouts,
             )  # fmt: skip
+        for parameter in model.parameters():  # TRL makes adapters over 4-bit weights bfloat16, in which small steps are lost
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         config = self.config
@@ -108,21 +112,22 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         if not rows:
             return torch.zeros((), device=self.args.device, requires_grad=True)
         loss = self._compute_loss(model, inputs)
-        # A mean over the rows of a micro-batch is one over all rows of the update only where micro-batches are full.
-        return loss if self.config.objective.loss == "token-mean" else loss * (rows / self.config.micro_batch_size)
+        if self.config.objective.loss != "token-mean":
+            # A mean over the rows of a micro-batch is one over all rows of the update only where micro-batches are full.
+            loss = loss * (rows / self.config.micro_batch_size)
+        self._note(inputs, float(loss.detach()))
+        return loss
 
     def _compute_loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
+        if self.config.objective.loss != "mirror-descent":
+            return super()._compute_loss(model, inputs)
         mask = inputs["completion_mask"]
-        if self.config.objective.loss == "mirror-descent":
-            ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-            seen = torch.cat([inputs["prompt_mask"], mask], dim=1)
-            now, _, _ = self._get_per_token_logps_and_entropies(model, ids, seen, mask.shape[1])
-            loss = mirror_descent(now, inputs.get("old_per_token_logps", now.detach()), mask, inputs["advantages"],
-                                  self.config.objective.tau) / self.current_gradient_accumulation_steps  # fmt: skip
-        else:
-            loss = super()._compute_loss(model, inputs)
-        self._note(inputs, mask.bool(), float(loss.detach()))
-        return loss
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        seen = torch.cat([inputs["prompt_mask"], mask], dim=1)
+        now, _, _ = self._get_per_token_logps_and_entropies(model, ids, seen, mask.shape[1])
+        before = inputs.get("old_per_token_logps", now.detach())
+        loss = mirror_descent(now, before, mask, inputs["advantages"], self.config.objective.tau)
+        return loss / self.current_gradient_accumulation_steps
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, logits_to_keep: int,
@@ -162,13 +167,16 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             self._seen = found[0].detach(), found[1]
         return *found, None
 
-    def _note(self, inputs: Inputs, mask: torch.Tensor, loss: float) -> None:
+    def _note(self, inputs: Inputs, loss: float) -> None:
         """What the log tells of an update, summed over the tokens of a micro-batch."""
         now, entropies = self._seen
-        low, high = self.config.objective.clip
-        ratio, up = (now - inputs.get("old_per_token_logps", now)).exp(), inputs["advantages"][:, None] > 0
-        clipped = ((ratio > 1 + high) & up) | ((ratio < 1 - low) & ~up)
-        seen = {"loss": loss, "tokens": mask.sum(), "entropy": entropies[mask].sum(), "clipped": (clipped & mask).sum()}
+        mask = inputs["completion_mask"].bool()
+        seen = {"loss": loss, "tokens": mask.sum(), "entropy": entropies[mask].sum()}
+        if self.config.objective.loss != "mirror-descent":
+            low, high = self.config.objective.clip
+            ratio, towards = (now - inputs.get("old_per_token_logps", now)).exp(), inputs["advantages"][:, None]
+            clipped = ((ratio > 1 + high) & (towards > 0)) | ((ratio < 1 - low) & (towards < 0))
+            seen["clipped"] = (clipped & mask).sum()
         if (reference := inputs.get("ref_per_token_logps")) is not None:
             apart = reference - now
             seen["kl"] = (apart.exp() - apart - 1)[mask].sum()
@@ -195,7 +203,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         model = self.model
         assert model is not None
         try:
-            model.train()
+            self.as_in_training()
             self.current_gradient_accumulation_steps = 1
             with self.compute_loss_context_manager():
                 loss = self._compute_loss(model, {name: value.to(self.args.device) for name, value in inputs.items()})
@@ -255,7 +263,7 @@ def arguments(config: Config, chosen: Compute, folder: Path) -> GRPOConfig:
     """The configuration as TRL has it."""
     objective = config.objective
     accumulate = config.batch_size // (config.updates * config.micro_batch_size)
-    return GRPOConfig(
+    return alone(GRPOConfig(
         output_dir=str(folder / ".partial"), max_steps=config.max_steps * config.optimizer_steps,
         per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
         steps_per_generation=accumulate * config.updates, num_iterations=config.iterations, num_generations=config.group_size,
@@ -268,5 +276,6 @@ def arguments(config: Config, chosen: Compute, folder: Path) -> GRPOConfig:
         weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, use_cpu=chosen.device.type == "cpu", bf16=False,
         seed=config.seed, save_strategy="steps", save_steps=config.save_steps * config.optimizer_steps, logging_strategy="no",
         report_to=[], disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False, dataloader_pin_memory=False,
-        gradient_checkpointing=config.gradient_checkpointing, disable_dropout=True,
-    )  # fmt: skip
+        gradient_checkpointing=config.gradient_checkpointing, disable_dropout=True, router_aux_loss_coef=0.0,
+        vllm_gpu_memory_utilization=config.engine.memory if config.engine.name == "vllm" else 0.3,
+    ))  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,15 @@ def facts(step: Step, config: Config) -> Row:
         "no_difference": fmean(group.flat for group in drawn), "groups": len(drawn),
         "length": fmean(r.length for r in rollouts),
         "thinking_right": mean([n for r, n in pairs if r.right]), "thinking_wrong": mean([n for r, n in pairs if not r.right]),
+        "surprisal": surprisal(drawn),
         "truncated": fmean(not r.finished for r in rollouts), "loops": fmean(looping(r.text) for r in rollouts),
     }  # fmt: skip
+
+
+def surprisal(groups: Sequence[Group]) -> float | None:
+    """Mean −log-probability of the tokens that were drawn: an estimate of the entropy, over all answers, where they are drawn
+    at temperature 1."""
+    return mean([-value for group in groups for trace in group.traces for value in trace.logprobs or ()])
 
 
 def format_term(config: Config) -> Format:
@@ -67,11 +75,13 @@ class Watch(TrainerCallback):
         self.config, self.bar, self.tracker, self.held_out, self.shape = config, bar, tracker, held_out, shape
         self.path, self.answers = folder / "metrics.jsonl", folder / "completions.jsonl"
         self.rows: list[Row] = kept(self.path, done)
-        kept(self.answers, done)
+        kept(self.answers, done, hold=False)
         self.before: float = self.rows[-1]["seconds"] if done else 0.0
         self.tokens: int = self.rows[-1]["tokens"] if done else 0
         self.flops = [self.rows[-1][name] if done else 0 for name in ("flops", "flops_paper")]
         self.alarms: dict[str, str] = {}  # what has been said, by what it is about
+        for step in range(1, done + 1):
+            self._alarm(self.rows[:step])
         self.trainer: PolicyTrainer | None = None
         self.taken: Step | None = None
         bar.update(done)
@@ -103,7 +113,8 @@ class Watch(TrainerCallback):
         row = {
             "step": step, **facts(taken, self.config),
             "loss": sums.get("loss", 0.0) / self.config.optimizer_steps, "lr": self.rate, "grad_norm": trainer.norm,
-            "entropy": sums["entropy"] / tokens if tokens else None, "clipped": sums["clipped"] / tokens if tokens else None,
+            "entropy": sums["entropy"] / tokens if tokens else None,
+            "clipped": sums["clipped"] / tokens if tokens and "clipped" in sums else None,
             "kl": sums["kl"] / tokens if tokens and "kl" in sums else None,
             "mismatch": sums["mismatch"] / compared if compared else None, "mismatch_max": trainer.worst if compared else None,
             "tokens": self.tokens, "flops": self.flops[0], "flops_paper": self.flops[1],
@@ -121,7 +132,7 @@ class Watch(TrainerCallback):
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.tracker.log(step, row)
-        self._alarm()
+        self._alarm(self.rows, self.bar)
         self.bar.set_postfix_str(f"reward {row['reward'] or 0:.3f}, right {row['accuracy']:.0%}", refresh=False)
         self.bar.update()
 
@@ -139,6 +150,9 @@ class Watch(TrainerCallback):
                 if advantage or config.objective.kl or config.objective.tau:
                     exact += config.iterations * cost.exact_training(shape, length, rollout.length, frozen=config.lora)
                     paper += config.iterations * cost.training(shape, length)
+                if config.optimizer_steps > 1:  # the log-probabilities of the policy that answered
+                    exact += cost.exact_forward(shape, 0, length, rollout.length)
+                    paper += cost.forward(shape, length)
                 if config.objective.kl:
                     exact += cost.exact_forward(shape, 0, length, rollout.length)
                     paper += cost.forward(shape, length)
@@ -147,33 +161,38 @@ class Watch(TrainerCallback):
     def _keep(self, step: int, taken: Step, row: Row) -> None:
         rows = [told for group in taken.groups for told in answers(step, group)]
         with open(self.answers, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(told, ensure_ascii=False) + "\n" for told in rows)
+            file.writelines(json.dumps(told) + "\n" for told in rows)
         if self.config.tables:
             self.tracker.table(step, "completions", rows[: self.config.tables * self.config.group_size])
 
-    def _alarm(self) -> None:
-        """Say once of a term that tells nothing, and of rewards that rise while held-out accuracy does not."""
-        rows, last = self.rows, self.rows[-1]
+    def _alarm(self, rows: Sequence[Row], bar: Any = None) -> None:
+        """Note once of a term that tells nothing, and of rewards that rise while held-out accuracy does not; and say it."""
+        last = rows[-1]
         recent = rows[-self.config.constant_for :]
         for term in self.config.reward.terms if len(recent) == self.config.constant_for else ():
             spans = {(row[f"lowest_{term.name}"], row[f"highest_{term.name}"]) for row in recent}
             if len(values := {value for span in spans for value in span}) == 1:
                 same = f"{values.pop():g} for all answers of {len(recent)} steps"
-                self._say(term.name, f"the term '{term.name}' has been {same}: it tells good answers from bad ones no more")
+                self._say(
+                    last, bar, term.name, f"the term '{term.name}' has been {same}: it tells good answers from bad ones no more"
+                )
         first, end = ([row["reward"] or 0.0 for row in part] for part in (rows[:WINDOW], rows[-WINDOW:]))
         if len(rows) < 2 * WINDOW or last.get("held_out") is None or self.held_out.first is None:
             return
         if risen(first, end) and last["held_out"] <= self.held_out.first:
             self._say(
+                last,
+                bar,
                 "held_out",
                 f"the reward has risen from {fmean(first):.3f} to {fmean(end):.3f}, held-out accuracy has not (from "
                 f"{self.held_out.first:.1%} to {last['held_out']:.1%}): see in completions.jsonl what is paid",
             )
 
-    def _say(self, about: str, text: str) -> None:
+    def _say(self, row: Row, bar: Any, about: str, text: str) -> None:
         if about not in self.alarms:
-            self.alarms[about] = f"step {self.rows[-1]['step']}: {text}"
-            self.bar.write(f"warning: {text}")
+            self.alarms[about] = f"step {row['step']}: {text}"
+            if bar is not None:
+                bar.write(f"warning: {text}")
 
 
 def risen(first: Sequence[float], last: Sequence[float]) -> bool:
@@ -195,17 +214,25 @@ def answers(step: int, group: Group) -> list[Row]:
     ]  # fmt: skip
 
 
-def kept(path: Path, done: int) -> list[Row]:
-    """The rows of the first `done` steps; the file is cut after them, as later ones will be made again."""
-    rows = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+def kept(path: Path, done: int, hold: bool = True) -> list[Row]:
+    """The rows of the first `done` steps; the file is cut after them, as later ones will be made again. A long file is not
+    held. Raises Failure where rows are missing."""
+    rows, last = list[Row](), 0
+    temporary = path.with_name(f".{path.name}.partial")
+    path.touch()
+    with open(path, encoding="utf-8") as old, open(temporary, "w", encoding="utf-8") as new:
+        for line in old:
             try:
                 row = json.loads(line)
-            except ValueError:
+            except ValueError:  # torn by a kill
                 break
             if row["step"] > done:
                 break
-            rows.append(row)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+            new.write(line)
+            last = row["step"]
+            if hold:
+                rows.append(row)
+    if last < done:
+        raise Failure(f"{path} ends before step {done}, from which the run would go on; remove {path.parent} and begin again")
+    os.replace(temporary, path)
     return rows

@@ -21,13 +21,13 @@ from ratiocine.compute import compute
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
 from ratiocine.loss import losses_and_entropies, token_losses
+from ratiocine.memory import activations
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.rendering import Rendering
 from ratiocine.traces import MODES, Pair, read_pairs
 from train import doctor
 from train.batches import IGNORED, MicroBatches, Row, collate, collate_packed, collate_weighted, least_padding, row_of
 from train.config import Config
-from train.memory import activations
 from train.mixture import mix
 from train.pool import Pool, fitting
 from train.scenario import ScenarioConfig, StageConfig

@@ -34,7 +34,6 @@ class Config(Trained):
     rendering: Form | Literal["auto"] = "auto"
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 32
-    micro_batch_size: PositiveInt = 4
     max_length: PositiveInt = 4096
     padding_free: bool | Literal["auto"] = "auto"
     lr: PositiveFloat | None = None

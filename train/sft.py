@@ -15,13 +15,13 @@ from typing import Any
 
 from transformers import PrinterCallback, TrainingArguments
 
-from ratiocine import cost, devices, models, tracking
+from ratiocine import cost, devices, memory, models, tracking
 from ratiocine.compute import Compute, compute, keep, load
 from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, open_run
 from ratiocine.traces import MODES
-from ratiocine.training import Checkpoints, newest, quiet
-from train import card, doctor, memory
+from ratiocine.training import Checkpoints, alone, newest, quiet
+from train import card, doctor
 from train.batches import Row, Rows
 from train.callbacks import StepLog
 from train.config import Config, inputs
@@ -44,7 +44,7 @@ def train(config: Config) -> Run | None:
     if config.doctor:
         chosen = compute(config, padding_free=config.padding_free)
         print(_examined(config, plan))
-        print(f"memory: {memory.check(config, plan, chosen)}")
+        print(f"memory: {_fits(config, plan, chosen)}")
         return None
     if config.export:
         n = export(Path(config.export), plan.pool, plan.stages, plan.rendering)
@@ -59,11 +59,19 @@ def train(config: Config) -> Run | None:
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
     print(_examined(config, plan))
-    print(f"memory: {memory.check(config, plan, chosen)}", flush=True)
+    print(f"memory: {_fits(config, plan, chosen)}", flush=True)
     facts = describe(config, plan)
     run.write_json("mixture.json", facts)
     _fit(run, config, plan, facts, chosen)
     return run
+
+
+def _fits(config: Config, plan: Planned, chosen: Compute) -> memory.Need:
+    longest = micro_batches(config, plan, padded=not chosen.padding_free).longest()
+    lengths = [plan.pool.length(*example[:2]) for example in longest]
+    rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths))
+    supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
+    return memory.check(config, chosen, memory.Largest(rows, length, supervised), "max_length")
 
 
 def _examined(config: Config, plan: Planned) -> str:
@@ -181,7 +189,7 @@ def _about(run: Run, config: Config, facts: Mapping[str, Any], model: Any) -> tr
 
 def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Compute) -> TrainingArguments:
     with quiet():
-        return TrainingArguments(
+        return alone(TrainingArguments(
             output_dir=str(run.out / CHECKPOINTS / ".partial"), max_steps=steps,
             per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
             optim="adamw_torch_fused", weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
@@ -190,4 +198,4 @@ def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Com
             disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False,
             dataloader_pin_memory=chosen.device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
-        )  # fmt: skip
+        ))  # fmt: skip

@@ -55,7 +55,7 @@ class RatioTrainer(SteppedTrainer):
         assert model is not None
         try:
             inputs = self._prepare_inputs(self.data_collator([self.train_dataset[wanted] for wanted in longest]))  # type: ignore[index]
-            model.train()
+            self.as_in_training()
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs)
             loss.backward()

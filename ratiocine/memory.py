@@ -9,11 +9,9 @@ from typing import Any
 import torch
 
 from ratiocine import models
-from ratiocine.compute import Compute
+from ratiocine.compute import Compute, Trained
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from train.config import Config
-from train.planning import Planned, micro_batches
 
 FLOAT = 4  # bytes of a master weight, of a gradient and of each of Adam's two moments
 FOUR_BIT = (4 + 0.127) / 8  # of a 4-bit weight with its part of the constants, which are quantized too
@@ -42,25 +40,33 @@ class Need:
         )
 
 
-def needed(config: Config, plan: Planned, chosen: Compute) -> Need:
-    """What the run needs. Raises BadInput where adapters are to be added to modules that are not there."""
+@dataclass(frozen=True)
+class Largest:
+    """The micro-batch that needs most memory: its rows, their length, and how many tokens of it are learned from."""
+
+    rows: int
+    length: int
+    supervised: int
+
+
+def needed(config: Trained, chosen: Compute, largest: Largest, copies: float = 0) -> Need:
+    """What a run needs that also holds `copies` of its weights in float32. Raises BadInput where adapters are to be added to
+    modules that are not there."""
     model: Any = models.skeleton(config.model)
     shape = Shape.of(model.config)
     weights = sum(weight.numel() for weight in model.parameters())
-    trained, held = weights, FLOAT * weights
+    trained, held = weights, round((1 + copies) * FLOAT * weights)
     if config.load_in_4bit:
         layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear) and layer is not models.head(model)]
         held -= round((FLOAT - FOUR_BIT) * sum(layer.weight.numel() for layer in layers))
     if config.lora:
         model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    longest = micro_batches(config, plan, padded=not chosen.padding_free).longest()
-    lengths = [plan.pool.length(*example[:2]) for example in longest]
-    rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths))
-    supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
-    eager = chosen.attention == "eager"
-    kept = activations(shape, rows, length, supervised, eager=eager, again=config.gradient_checkpointing)
-    return Need(held, 3 * FLOAT * trained, kept, rows, length)
+    kept = activations(
+        shape, largest.rows, largest.length, largest.supervised, eager=chosen.attention == "eager",
+        again=config.gradient_checkpointing,
+    )  # fmt: skip
+    return Need(held, 3 * FLOAT * trained, kept, largest.rows, largest.length)
 
 
 def activations(shape: Shape, rows: int, length: int, supervised: int, *, eager: bool, again: bool = False) -> int:
@@ -92,10 +98,11 @@ def there(device: torch.device) -> int | None:
     return min(free, default=None)
 
 
-def check(config: Config, plan: Planned, chosen: Compute) -> Need:
-    """What the run needs. Raises BadInput, with what to do, where there is not that much. On an accelerator the dry pass over
-    the longest micro-batch decides about activations; a CPU that runs out would end the process without a word."""
-    need, free = needed(config, plan, chosen), there(chosen.device)
+def check(config: Trained, chosen: Compute, largest: Largest, shorter: str, copies: float = 0) -> Need:
+    """What the run needs. Raises BadInput, with what to do, where there is not that much; `shorter` is the key that makes rows
+    shorter. On an accelerator the dry pass over the longest micro-batch decides about activations; a CPU that runs out would
+    end the process without a word."""
+    need, free = needed(config, chosen, largest, copies), there(chosen.device)
     certain = need.total if chosen.device.type == "cpu" else need.weights + need.state
     if free is None or certain <= free:
         return need
@@ -107,7 +114,7 @@ def check(config: Config, plan: Planned, chosen: Compute) -> Need:
     if need.activations > free - need.weights - need.state:
         advice += [] if config.gradient_checkpointing else ["gradient_checkpointing=true"]
         advice += [f"micro_batch_size below {config.micro_batch_size}"] if need.rows > 1 else []
-        advice += [f"max_length below {need.length}"]
+        advice += [f"{shorter} below {need.length}"]
     raise BadInput(
         f"model={config.model.name} will not fit: it needs {need}, and {free / 2**30:.3g} GB are free; "
         f"try {', or '.join(advice)}"
