@@ -608,7 +608,7 @@ def test_the_report_shows_what_rewards_did(whole: Path, chooser: Path, tmp_path:
     done("eval.report", str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(page))
     text = page.read_text()
     assert "ratio 0 + grpo e2h (changed), seed 1" in text and "against ratio 0, from which it began" in text
-    assert text.count("<polyline") == 14 and "Answers of the group, the best first" in text
+    assert text.count("<polyline") == 16 and "Answers of the group, the best first" in text
     group = json.loads((whole / "manifest.json").read_text())["group"]
     assert len(group) == 4 and all(f"{row['advantage']:+.2f}" in text for row in group)
     one = done("eval.compare", str(tmp_path / "after"), "--against", str(tmp_path / "before"))
