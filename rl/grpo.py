@@ -125,7 +125,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
 
     from ratiocine import memory
     from rl.held_out import HeldOut
-    from rl.policy import Policy, Served
+    from rl.policy import Policy, Served, samples_in
     from rl.trainer import PolicyTrainer
     from rl.watch import Watch, format_term
 
@@ -133,8 +133,9 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     chosen = compute(config, folder)
     keep(folder, chosen)
     largest = memory.Largest(config.micro_batch_size, prepared.longest + config.tokens, config.micro_batch_size * config.tokens)
-    half = devices.computes_in(config.sample_dtype, chosen.device) == torch.bfloat16
-    copies = (0.5 if half else 1) + bool(config.objective.kl and not config.lora)  # the one that answers, and the reference
+    copies = samples_in(config, chosen.device).itemsize / 4 + bool(
+        config.objective.kl and not config.lora
+    )  # the one that answers, and the reference
     print(f"memory: {memory.check(config, chosen, largest, 'budget', copies)}", flush=True)
     model = load(config, chosen)
     _remember(model, folder)

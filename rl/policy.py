@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from ratiocine import devices
 from ratiocine.engines import Request
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decoding import pack_linears
@@ -26,7 +25,7 @@ class Policy:
     def __init__(self, config: Config, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         base = model.get_base_model() if hasattr(model, "peft_config") else model
         self.name = "transformers"
-        self.dtype = devices.computes_in(config.sample_dtype, model.device)
+        self.dtype = samples_in(config, model.device)
         with torch.device(model.device):
             self.weights: Any = AutoModelForCausalLM.from_config(copy.deepcopy(base.config), dtype=self.dtype)
         self.weights.requires_grad_(False)
@@ -46,6 +45,14 @@ class Policy:
 
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
         return self.engine.continue_(requests)
+
+
+def samples_in(config: Config, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on CUDA and float32 elsewhere: on a CPU with units for both the latter was as fast (3.6 against 4.3 s
+    for 64 answers of SmolLM2-135M), and its log-probabilities are nearer to those of the update."""
+    if config.sample_dtype != "auto":
+        return getattr(torch, config.sample_dtype)
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
