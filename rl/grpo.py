@@ -132,10 +132,9 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     folder, tokenizer = run.out / CHECKPOINTS, prepared.tokenizer
     chosen = compute(config, folder)
     keep(folder, chosen)
-    largest = memory.Largest(config.micro_batch_size, prepared.longest + config.tokens, config.micro_batch_size * config.tokens)
-    copies = samples_in(config, chosen.device).itemsize / 4 + bool(
-        config.objective.kl and not config.lora
-    )  # the one that answers, and the reference
+    rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
+    largest = memory.Largest(rows, prepared.longest + config.tokens, rows * config.tokens)
+    copies = samples_in(config, chosen.device).itemsize / 4 + bool(reference)
     print(f"memory: {memory.check(config, chosen, largest, 'budget', copies)}", flush=True)
     model = load(config, chosen)
     _remember(model, folder)

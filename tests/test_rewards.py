@@ -4,8 +4,10 @@ import json
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -235,6 +237,33 @@ def test_no_attempt_is_paid_as_right(text: str) -> None:
         assert one(made(text), **term) == 0
     for term in ({"name": "levels"}, {"name": "partial"}, {"name": "cosine", "limit": 100}):
         assert one(made(text, 20), **term) <= one(made("\\boxed{8}", 20), **term)
+
+
+TERMS: list[dict[str, Any]] = [
+    {"name": "accuracy"}, {"name": "format"}, {"name": "format", "style": "r1"}, {"name": "binary"}, {"name": "levels"},
+    {"name": "partial"}, {"name": "tag_count"}, {"name": "language"}, {"name": "cosine", "limit": 1000}, {"name": "group_length"},
+    {"name": "overlong", "limit": 1000, "cache": 200}, {"name": "repetition"}, {"name": "repetition", "form": "dense", "n": 4},
+    {"name": "instructions"}, {"name": "label"}, {"name": "detection"},
+]  # fmt: skip
+AS_WRONG = ("accuracy", "binary", "levels", "partial", "cosine", "group_length", "label")  # no better than a plain wrong answer
+
+
+@pytest.mark.parametrize("term", TERMS, ids=lambda term: "-".join(map(str, term.values())))
+def test_answers_made_to_break_graders_are_valued_like_any_other(term: dict[str, Any]) -> None:
+    """Every one has a reward that is a number, none is right, and none does better by being unreadable."""
+    boxes = {"boxes": [[0, 0, 1, 1]]}
+    problem = Problem("1", "What is 3 + 4?", "7654321", "number", "math-oe", "sums", meta=boxes)
+    config = reward(term)
+    for text in HOSTILE:
+        for wrapped in (text, f"<think>a</think>\\boxed{{{text}}}"):
+            ids = tuple(wrapped.encode("utf-8", "replace"))[:2000]
+            rollout = Rollout(problem, wrapped, 500, ids)
+            wrong = Rollout(problem, "<think>a</think>\\boxed{8}", 500, tuple(range(500)))
+            value, plain = config([rollout, wrong])
+            assert value is not None and math.isfinite(value), wrapped[:80]
+            assert not rollout.right, wrapped[:80]
+            assert plain is not None
+            assert term["name"] not in AS_WRONG or value <= plain, wrapped[:80]
 
 
 @pytest.mark.parametrize("name", hacking.ATTEMPTS)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -633,3 +634,14 @@ def test_the_template_of_r1_zero() -> None:
     assert text.startswith("A conversation between User and Assistant.")
     assert text.endswith("<answer> answer here </answer>. User: What is 3 + 4? Assistant:")
     check_prompt(config("model.chat_template=r1-zero", "reward=r1-zero"), tokenizer, None)
+
+
+def test_a_start_without_a_chat_template_is_refused(chooser: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(chooser, bare, ignore=shutil.ignore_patterns("chat_template*", "rendering.json"))
+    settings = json.loads((bare / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (bare / "tokenizer_config.json").write_text(json.dumps(settings))
+    refused = command("rl", f"model={bare}", "data=demo", "limit=5", "held_out=4", f"out={tmp_path / 'x'}")
+    assert refused.returncode == 2
+    assert "has no chat template; give model.chat_template=plain" in refused.stderr.splitlines()[-1]
