@@ -19,6 +19,7 @@ from ratiocine.engines.start import start
 from ratiocine.evaluate import answered, scores
 from ratiocine.progress import progress
 from ratiocine.rendering import asked_to_think
+from ratiocine.rewards import RewardConfig
 from ratiocine.runs import Run, check_finished, open_run, run_hash
 from ratiocine.traces import TraceStore
 
@@ -94,12 +95,16 @@ def student(path: str | None) -> dict[str, Any] | None:
 
 
 def _changed(trained: dict[str, Any]) -> list[str]:
-    """Which of a run's reward and objective are not those that their names stand for."""
+    """Which of a run's reward and objective are not those that their names stand for here."""
     found = []
     for group in ("reward", "objective"):
         file = cli.CONF / group / f"{trained[group]['name']}.yaml"
-        named = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
-        if named is not None and named != {key: value for key, value in trained[group].items() if key in named}:
+        if not file.exists():
+            continue
+        named = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if group == "reward":  # whose file leaves out what is as ever
+            named = json.loads(cli.check(RewardConfig, named).model_dump_json())
+        if named != trained[group]:
             found.append(group)
     return found
 

@@ -173,9 +173,7 @@ class Watch(TrainerCallback):
             spans = {(row[f"lowest_{term.name}"], row[f"highest_{term.name}"]) for row in recent}
             if len(values := {value for span in spans for value in span}) == 1:
                 same = f"{values.pop():g} for all answers of {len(recent)} steps"
-                self._say(
-                    last, bar, term.name, f"the term '{term.name}' has been {same}: it tells good answers from bad ones no more"
-                )
+                self._say(last, bar, term.name, f"the term '{term.name}' has been {same}: it tells no answer from another")
         first, end = ([row["reward"] or 0.0 for row in part] for part in (rows[:WINDOW], rows[-WINDOW:]))
         if len(rows) < 2 * WINDOW or last.get("held_out") is None or self.held_out.first is None:
             return
