@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 LIMIT, GROUP, BATCH, MICRO = 96, 8, 32, 8
-TERMS = "[{name: accuracy}, {name: format, weight: 0.1}, {name: repetition, weight: 0.1}]"
+TERMS = "[{name: accuracy}, {name: format, weight: 0.1}, {name: repetition, n: 1, weight: 0.1}]"
 
 
 def settings(folder: Path, steps: int, seed: int) -> Any:
