@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from ratiocine import devices, models
 from ratiocine.devices import Attention, Device, Dtype
@@ -18,6 +18,31 @@ if TYPE_CHECKING:
     import torch
 
 PRECISION = "precision"
+
+
+class DeepSpeedConfig(BaseModel):
+    """conf/deepspeed: what ZeRO cuts over the ranks; 0 is nothing, without DeepSpeed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    stage: Literal[0, 1, 2, 3] = 0
+    offload: bool = False
+
+    def settings(self, *, cpu: bool) -> dict[str, Any] | None:
+        """As DeepSpeed reads them; None where it has no part. What transformers knows it fills in."""
+        if not self.stage:
+            return None
+        zero: dict[str, Any] = {"stage": self.stage}
+        if self.offload:
+            zero["offload_optimizer"] = {"device": "cpu"}
+            if self.stage == 3:
+                zero["offload_param"] = {"device": "cpu"}
+        if self.stage == 3:
+            zero["stage3_gather_16bit_weights_on_model_save"] = True
+        return {
+            "zero_optimization": zero, "zero_allow_untested_optimizer": True, "zero_force_ds_cpu_optimizer": False,
+            "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto", "gradient_clipping": "auto",
+        }  # fmt: skip
 
 
 class Trained(Tracked):
@@ -37,6 +62,7 @@ class Trained(Tracked):
     save_steps: PositiveInt = 500
     keep: PositiveInt = 1
     allow_change: list[str] = []  # noqa: RUF012  (pydantic copies it)
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig(name="none")
     precision: Dtype = "auto"
     device: Device = "auto"
     threads: PositiveInt | None = None
