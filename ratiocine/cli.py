@@ -87,6 +87,7 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
         else:
             configs.append(OmegaConf.to_container(composed, resolve=True))
 
+    sys.argv[1:] = [word for word in sys.argv[1:] if not re.match(r"--local[-_]rank\b", word)]  # of deepspeed; RANK says it too
     entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
     with tempfile.TemporaryDirectory() as scratch:  # `-m` insists on writing its own record somewhere
         flags = [word for word in sys.argv[1:] if word.startswith("--") or not re.match(r"~|[^=]+=", word)]

@@ -21,6 +21,11 @@ def world() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def launched() -> bool:
+    """Whether a launcher started this process."""
+    return "RANK" in os.environ
+
+
 def is_first() -> bool:
     return rank() == 0
 
