@@ -63,8 +63,9 @@ class SteppedTrainer(Trainer):
         """What was saved, but the rate and the weight decay: those of this run, which may have been changed."""
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            scheduler = self.lr_scheduler
-            assert isinstance(scheduler, LambdaLR)
+            scheduler: Any = self.lr_scheduler
+            while not isinstance(scheduler, LambdaLR):  # accelerate's, under DeepSpeed
+                scheduler = scheduler.scheduler
             scheduler.optimizer.param_groups[0]["weight_decay"] = self.args.weight_decay  # the second has none
             rate = self.rate(scheduler.last_epoch)
             scheduler._last_lr = [rate for group in scheduler.optimizer.param_groups]
