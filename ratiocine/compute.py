@@ -27,7 +27,6 @@ class DeepSpeedConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     stage: Literal[0, 1, 2, 3] = 0
-    offload: bool = False
 
     @property
     def settings(self) -> dict[str, Any] | None:
@@ -35,10 +34,6 @@ class DeepSpeedConfig(BaseModel):
         if not self.stage:
             return None
         zero: dict[str, Any] = {"stage": self.stage}
-        if self.offload:
-            zero["offload_optimizer"] = {"device": "cpu"}
-            if self.stage == 3:
-                zero["offload_param"] = {"device": "cpu"}
         if self.stage == 3:
             zero["stage3_gather_16bit_weights_on_model_save"] = True
         return {
