@@ -62,7 +62,9 @@ def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
 
     devices.prepare_process(None)
     sampler = MicroBatches(batches, pool, BATCH, MICRO, "token")
-    log = StepLog(folder / "metrics.jsonl", Bar(), batches, lambda batch: (0, 0), peak=1.0, tracker=Nothing())
+    log = StepLog(
+        folder / "metrics.jsonl", folder / "metrics.jsonl", Bar(), batches, lambda batch: (0, 0), peak=1.0, tracker=Nothing()
+    )
     run = Run("train", folder, "", {}, {})
     chosen = compute(config, padding_free=config.padding_free)
     arguments = settings(run, config, len(batches), sampler.per_batch, chosen).set_save("no")

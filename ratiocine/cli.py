@@ -14,12 +14,14 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from ratiocine import ranks
 from ratiocine.errors import BadInput, Failure
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that `main` can say it in one line
@@ -29,6 +31,7 @@ if not sys.stderr.isatty():
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+FIRST_SAYS_IT = 5.0  # seconds
 BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
 
 C = TypeVar("C", bound=BaseModel)
@@ -45,15 +48,17 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
     """Do `work` and exit with its status; what goes wrong is said in one line that begins with `name`."""
     for number in (signal.SIGTERM, signal.SIGINT):  # the second is ignored by default in a background job
         signal.signal(number, _interrupt)
+    if not ranks.is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lasts)
     try:
         status = work() or 0
         sys.stdout.flush()
-    except BadInput as error:
+    except (BadInput, Failure) as error:
+        status = 2 if isinstance(error, BadInput) else 1
+        if not ranks.is_first():
+            time.sleep(FIRST_SAYS_IT)  # and then the launcher ends this process
+            name = f"{name}, rank {ranks.rank()}"
         print(f"{name}: {error}", file=sys.stderr)
-        status = 2
-    except Failure as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        status = 1
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         status = 130
@@ -82,6 +87,7 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
         else:
             configs.append(OmegaConf.to_container(composed, resolve=True))
 
+    sys.argv[1:] = [word for word in sys.argv[1:] if not re.match(r"--local[-_]rank\b", word)]  # of deepspeed; RANK says it too
     entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
     with tempfile.TemporaryDirectory() as scratch:  # `-m` insists on writing its own record somewhere
         flags = [word for word in sys.argv[1:] if word.startswith("--") or not re.match(r"~|[^=]+=", word)]

@@ -224,7 +224,9 @@ def _unquantized(adapted: Any) -> Any:
 
 
 def head(model: Any) -> Any:
-    """The module that makes logits of hidden states."""
+    """The module that makes logits of hidden states, whatever the model is wrapped in."""
+    while hasattr(model, "module"):
+        model = model.module
     return model.get_base_model().get_output_embeddings() if hasattr(model, "get_base_model") else model.get_output_embeddings()
 
 

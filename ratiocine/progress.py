@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
+from ratiocine import ranks
+
 T = TypeVar("T")
 
 
@@ -34,7 +36,7 @@ def progress(total: int, description: str, unit: str) -> Iterator[tqdm]:  # type
     bar = tqdm(
         total=total, desc=description, unit=f" {unit}", dynamic_ncols=terminal, ncols=None if terminal else 96,
         file=sys.stderr if terminal else _Lines(sys.stderr), mininterval=0.2 if terminal else 60, maxinterval=60,
-        leave=True,
+        leave=True, disable=not ranks.is_first(),
     )  # fmt: skip
     try:
         yield bar

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from ratiocine import ranks
 from ratiocine.errors import BadInput
 
 SCHEMA_VERSION = 1
@@ -29,7 +30,7 @@ CONFIG = "config.yaml"
 # change where, how fast and at what price, never what
 MACHINE_KEYS = {
     "out", "threads", "device", "doctor", "check", "on", "workers", "price", "spend", "push_to_hub", "save_steps", "keep",
-    "allow_change", "export", "tracker", "project", "group", "tables", "constant_for",
+    "allow_change", "export", "tracker", "project", "group", "tables", "constant_for", "deepspeed",
 }  # fmt: skip
 LOCATIONS = {"path", "root", "pairs", "answers", "engine", "run"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
@@ -70,7 +71,13 @@ class Run:
     config: Mapping[str, Any]
     inputs: Mapping[str, str]
     finished: bool = False
+    home: Path | None = None  # of another rank than the first, whose `out` is its own: where the first one writes
     outputs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> Path:
+        """The folder that all ranks see."""
+        return self.home or self.out
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -112,6 +119,8 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], al
     out = Path(config.get("out") or Path("runs") / verb / name)
     config = {**config, "out": str(out)}
     other = _hash_of(out)
+    if not ranks.is_first():  # what is wrong with the folder the first says
+        return Run(verb, ranks.scratch(), name, config, inputs, other == name and (out / "DONE").exists(), out)
     held = [f.name for f in out.iterdir() if not f.name.endswith(".partial")] if out.is_dir() else []
     if other not in (None, name) and held != [CONFIG]:  # a run that was refused before it did anything holds no more
         state = "a finished run" if (out / "DONE").exists() else "an interrupted run"

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from ratiocine import ranks
 from ratiocine.errors import BadInput, Failure
 
 Name = Literal["none", "wandb", "tensorboard", "trackio"]
@@ -59,7 +60,7 @@ class About:
 
 def tracker(config: Tracked, folder: Path, run: About) -> Tracker:
     """The tracker of one run. Raises Failure where it cannot be reached."""
-    if config.tracker == "none":
+    if config.tracker == "none" or not ranks.is_first():
         return Nothing()
     try:
         return TRACKERS[config.tracker](config, folder, run)

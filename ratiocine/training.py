@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from ratiocine import models
+from ratiocine import models, ranks
 
 
 def alone(arguments: TrainingArguments) -> Any:
@@ -33,6 +34,13 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
+
+
+def own(loader: DataLoader[Any], device: torch.device) -> Any:
+    """A loader that gives each rank what is its own already, with what accelerate wants of one."""
+    from accelerate.data_loader import prepare_data_loader
+
+    return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
 
 
 class SteppedTrainer(Trainer):
@@ -55,8 +63,9 @@ class SteppedTrainer(Trainer):
         """What was saved, but the rate and the weight decay: those of this run, which may have been changed."""
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
-            scheduler = self.lr_scheduler
-            assert isinstance(scheduler, LambdaLR)
+            scheduler: Any = self.lr_scheduler
+            while not isinstance(scheduler, LambdaLR):  # accelerate's, under DeepSpeed
+                scheduler = scheduler.scheduler
             scheduler.optimizer.param_groups[0]["weight_decay"] = self.args.weight_decay  # the second has none
             rate = self.rate(scheduler.last_epoch)
             scheduler._last_lr = [rate for group in scheduler.optimizer.param_groups]
@@ -68,8 +77,9 @@ class SteppedTrainer(Trainer):
         return torch.autocast(self.args.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Weights in `dtype` are kept from one micro-batch of a step to the next, and given up before the weights change."""
-        if not self.holding:
+        """Weights in `dtype` are kept from one micro-batch of a step to the next, and given up before the weights change. Not
+        under DeepSpeed, which moves weights in between."""
+        if not self.holding and not self.is_deepspeed_enabled:
             torch.autocast_increment_nesting()  # what an outer autocast would do, but for backward
             self.holding = True
         loss = super().training_step(*args, **kwargs)
@@ -97,6 +107,20 @@ class SteppedTrainer(Trainer):
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self.norm = float(norm) if norm is not None else 0.0
         return norm
+
+
+@contextmanager
+def gathered(trainer: Trainer) -> Iterator[Any]:
+    """The trained model whole, also where its weights are cut over the ranks. All of them have to be here."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    zero = trainer.accelerator.state.deepspeed_plugin
+    if zero is None or zero.zero_stage < 3:
+        yield model
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(model.parameters())):
+        yield model
 
 
 def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
@@ -150,6 +174,12 @@ class Checkpoints(TrainerCallback):
             control.should_save = False  # the student itself is written next
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        ranks.wait()
+        if ranks.is_first():
+            self._settle(args, state)
+        ranks.wait()
+
+    def _settle(self, args: Any, state: Any) -> None:
         made = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for file in made.rglob("*"):
             if file.is_file():

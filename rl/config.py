@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ratiocine import models, sources
+from ratiocine import models, ranks, sources
 from ratiocine.compute import Trained
 from ratiocine.devices import Dtype
 from ratiocine.engines.config import TransformersConfig, VLLMConfig
@@ -122,6 +122,8 @@ def check_here(config: Config) -> None:
     """Raise BadInput where a package that is needed is not installed."""
     if find_spec("trl") is None:
         raise BadInput("python -m rl needs an extra: pip install 'ratiocine[rl]'")
+    if ranks.world() > 1:
+        raise BadInput(f"python -m rl trains in one process so far, not on {ranks.world()} ranks; `train` does")
     if config.engine.name == "vllm" and find_spec("vllm") is None:
         raise BadInput("engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; engine=transformers is here")
 

@@ -16,6 +16,7 @@ from eval.config import Config as Eval
 from launch.config import Config as Launch
 from launch.planner import plan
 from ratiocine import cli
+from ratiocine.compute import DeepSpeedConfig
 from ratiocine.engines.config import OpenAIConfig, TransformersConfig, VLLMConfig
 from ratiocine.families import FAMILIES
 from ratiocine.models import ModelConfig
@@ -27,6 +28,7 @@ from train.config import Config as Train
 
 SCHEMAS = {
     "model": ModelConfig, "data": DataConfig, "switch": SwitchConfig, "reward": RewardConfig, "objective": ObjectiveConfig,
+    "deepspeed": DeepSpeedConfig,
 }  # fmt: skip
 GROUPED = [(group, name) for group in SCHEMAS for name in cli.options(group)]
 

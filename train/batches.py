@@ -66,7 +66,8 @@ class MicroBatches:
     """A batch sampler: for every global batch its micro-batches, as weighted examples.
 
     Inside a global batch examples of like length go together, longest first, cut where the fewest tokens are padding. Every
-    global batch gives the same number of micro-batches; a smaller one is filled up with examples that weigh nothing. A token's
+    global batch gives the same number of micro-batches; a smaller one is filled up with examples that weigh nothing. Of several
+    ranks each has every so-manieth micro-batch. A token's
     weight is 1/(supervised tokens of the global batch), or for `example` 1/(examples · tokens of its own), so that the losses
     of micro-batches add up to the loss of the step, however it is cut.
     """
@@ -77,17 +78,20 @@ class MicroBatches:
     micro_batch_size: int
     weight: Literal["token", "example"] = "token"
     padded: bool = True
+    rank: int = 0
+    world: int = 1
 
     @property
     def per_batch(self) -> int:
-        return -(-self.batch_size // self.micro_batch_size)
+        """Micro-batches of a global batch that a rank has."""
+        return -(-self.batch_size // (self.micro_batch_size * self.world))
 
     def __len__(self) -> int:
         return len(self.batches) * self.per_batch
 
     def __iter__(self) -> Iterator[list[Weighted]]:
         for batch in self.batches:
-            yield from self.cut(batch)
+            yield from self.cut(batch)[self.rank :: self.world]
 
     def cut(self, batch: Sequence[Example]) -> list[list[Weighted]]:
         rows = sorted(batch, key=lambda example: (-self.pool.length(*example), example))
@@ -99,7 +103,7 @@ class MicroBatches:
         ends = least_padding([self.pool.length(*example) for example in rows], self.micro_batch_size)
         parts = [weighted[start:end] for start, end in pairwise([0, *ends])]
         nothing: Weighted = (*rows[-1], 0.0)
-        return parts + [[nothing]] * (self.per_batch - len(parts))
+        return parts + [[nothing]] * (self.per_batch * self.world - len(parts))
 
     def longest(self) -> list[Weighted]:
         """The micro-batch that needs most memory: that of the most tokens, with the padding where there is any."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from ratiocine import ranks
 from ratiocine.errors import Failure
 from ratiocine.traces import MODES
 from ratiocine.tracking import Tracker
@@ -21,16 +22,17 @@ from train.scenario import Example
 
 class StepLog(TrainerCallback):
     """One row a step in `metrics.jsonl` (appended live), in the tracker and in the progress bar. Of a run that goes on, the
-    first `done` rows are those that were there. `flops` says what a global batch costs, exact and by the published formula;
-    `peak` is what the device could do in a second."""
+    first `done` rows are those that were there, in `before`. `flops` says what a global batch costs, exact and by the published
+    formula; `peak` is what the device could do in a second."""
 
     def __init__(
-        self, path: Path, bar: Any, batches: Sequence[Sequence[Example]],
+        self, path: Path, before: Path, bar: Any, batches: Sequence[Sequence[Example]],
         flops: Callable[[Sequence[Example]], tuple[int, int]], *, peak: float, tracker: Tracker, done: int = 0,
     ) -> None:  # fmt: skip
         self.path, self.bar, self.batches, self.flops, self.peak, self.tracker = path, bar, batches, flops, peak, tracker
-        self.rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()[:done]] if done else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in before.read_text().splitlines()[:done]] if done else []
         self.tokens: int = self.rows[-1]["tokens"] if done else 0
+        self.seen = 0  # tokens of this step, of this rank
         self.before: float = self.rows[-1]["seconds"] if done else 0.0
         self.seconds, self.norm = self.before, 0.0
         self.parts: list[torch.Tensor] = []  # of each micro-batch: its loss, and sums and counts of token losses by format
@@ -43,7 +45,11 @@ class StepLog(TrainerCallback):
         self.started = self.last = time.perf_counter()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.totals = torch.stack(self.parts).sum(0).tolist()
+        sums = torch.cat([torch.stack(self.parts).sum(0), torch.tensor([self.seen], device=self.parts[0].device)]).double()
+        if ranks.world() > 1:
+            torch.distributed.all_reduce(sums)
+        *self.totals, tokens = sums.tolist()
+        self.tokens, self.seen = self.tokens + int(tokens), 0
         self.rate = kwargs["lr_scheduler"].get_last_lr()[0]
         self.parts.clear()
         if not math.isfinite(self.totals[0] + self.norm):

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from ratiocine import models
+from ratiocine import models, ranks
 from ratiocine.compute import Trained
 from ratiocine.errors import BadInput
 from ratiocine.rendering import Form
@@ -81,6 +81,18 @@ class Config(Trained):
         if self.samples > self.held_out:
             raise ValueError(
                 f"samples={self.samples}: answers are sampled from held-out problems, of which there are {self.held_out}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_for_every_rank(self) -> Self:
+        if self.batch_size < ranks.world():
+            raise ValueError(
+                f"batch_size={self.batch_size}: with {ranks.world()} ranks some would have nothing to do in a step"
+            )
+        if self.samples and self.deepspeed.stage == 3:
+            raise ValueError(
+                f"samples={self.samples}: under deepspeed={self.deepspeed.name} no rank has a model that could answer"
             )
         return self
 

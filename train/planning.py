@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Any
 
-from ratiocine import cost, models
+from ratiocine import cost, models, ranks
 from ratiocine.errors import BadInput
 from ratiocine.problems import digest
 from ratiocine.rendering import Rendering
@@ -59,7 +59,9 @@ def planned(config: Config) -> Planned:
 def micro_batches(config: Config, plan: Planned, *, padded: bool) -> MicroBatches:
     """How the run's global batches go through the model."""
     batches = plan.batches[: config.max_steps]
-    return MicroBatches(batches, plan.pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded)
+    return MicroBatches(
+        batches, plan.pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded, ranks.rank(), ranks.world()
+    )  # fmt: skip
 
 
 def hold_out(ids: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:

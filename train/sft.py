@@ -15,14 +15,14 @@ from typing import Any
 
 from transformers import PrinterCallback, TrainingArguments
 
-from ratiocine import cost, devices, memory, models, tracking
+from ratiocine import cost, devices, memory, models, ranks, tracking
 from ratiocine.compute import Compute, compute, keep, load
 from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, open_run
 from ratiocine.traces import MODES
-from ratiocine.training import Checkpoints, alone, newest, quiet
+from ratiocine.training import Checkpoints, alone, gathered, newest, quiet
 from train import card, doctor
-from train.batches import Row, Rows
+from train.batches import MicroBatches, Row, Rows
 from train.callbacks import StepLog
 from train.config import Config, inputs
 from train.export import export
@@ -54,14 +54,15 @@ def train(config: Config) -> Run | None:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    chosen = compute(config, run.out / CHECKPOINTS, padding_free=config.padding_free)
+    chosen = compute(config, run.shared / CHECKPOINTS, padding_free=config.padding_free)
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
     print(_examined(config, plan))
     print(f"memory: {_fits(config, plan, chosen)}", flush=True)
     facts = describe(config, plan)
-    run.write_json("mixture.json", facts)
+    if ranks.is_first():
+        run.write_json("mixture.json", facts)
     _fit(run, config, plan, facts, chosen)
     return run
 
@@ -92,13 +93,16 @@ def _examined(config: Config, plan: Planned) -> str:
 
 
 def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chosen: Compute) -> None:
-    folder = run.out / CHECKPOINTS
-    keep(folder, chosen)
+    folder = run.shared / CHECKPOINTS
+    if ranks.is_first():
+        keep(folder, chosen)
+    sampler = micro_batches(config, plan, padded=not chosen.padding_free)
+    args = arguments(run, config, len(sampler.batches), sampler.per_batch, chosen)  # before the model: ZeRO-3 loads it in parts
     model = load(config, chosen)
     tracker, last = tracking.tracker(config, run.out, _about(run, config, facts, model)), newest(folder)
     with progress(len(plan.batches[: config.max_steps]), f"train ratio={config.ratio}", "steps") as bar:
-        trainer, checkpoints = _trainer(run, config, plan, chosen, model, tracker, bar, last)
-        if last is None:
+        trainer, checkpoints = _trainer(run, config, plan, chosen, args, sampler, model, tracker, bar, last)
+        if last is None and config.deepspeed.stage < 3:  # which has no whole model before it trains
             trainer.try_longest()
         with checkpoints.on_signal():
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -115,23 +119,28 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
         **chosen.facts, "rendering": plan.rendering.form, "final_loss": end["loss"],
         "held_out_loss": log.rows[step - 1].get("held_out"), "examples_hash": facts["examples_hash"],
     }  # fmt: skip
-    _save(run, config, plan, facts, about, trainer.accelerator.unwrap_model(trainer.model), log.rows)
+    with gathered(trainer) as student:
+        if ranks.is_first():
+            _save(run, config, plan, facts, about, student, log.rows)
     tracker.finish()
-    run.finish(**about)
-    shutil.rmtree(folder, ignore_errors=True)
+    if ranks.is_first():
+        run.finish(**about)
+        shutil.rmtree(folder, ignore_errors=True)
     print(f"trained {len(log.rows)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
 
 
 def _trainer(
-    run: Run, config: Config, plan: Planned, chosen: Compute, model: Any, tracker: tracking.Tracker, bar: Any, last: Path | None
+    run: Run, config: Config, plan: Planned, chosen: Compute, args: Any, sampler: MicroBatches, model: Any,
+    tracker: tracking.Tracker, bar: Any, last: Path | None,
 ) -> tuple[RatioTrainer, Checkpoints]:  # fmt: skip
     """The trainer with what it tells, and what keeps its checkpoints; `last` is the one that the run goes on from."""
     pool, rows, shape = plan.pool, Rows(plan.pool, plan.rendering), cost.Shape.of(model.config)
-    sampler, rates = micro_batches(config, plan, padded=not chosen.padding_free), schedule(config, plan.stages)
+    rates = schedule(config, plan.stages)
     done = 0 if last is None else int(last.name)
     log = StepLog(
-        run.out / "metrics.jsonl", bar, sampler.batches, lambda batch: _flops(config, shape, pool, batch),
-        peak=devices.matmul_rate(chosen.device, chosen.dtype), tracker=tracker, done=done,
+        run.out / "metrics.jsonl", run.shared / "metrics.jsonl", bar, sampler.batches,
+        lambda batch: _flops(config, shape, pool, batch), peak=devices.matmul_rate(chosen.device, chosen.dtype),
+        tracker=tracker, done=done,
     )  # fmt: skip
     formats = [mode for batch in plan.batches for _, mode in batch]
     held_out = HeldOut(
@@ -139,9 +148,9 @@ def _trainer(
         size=config.micro_batch_size, samples=config.samples, budget=config.sample_budget, path=run.out / SAMPLES, done=done,
     )  # fmt: skip
     best = (lambda: best_step(log.rows)) if config.student == "best" else (lambda: None)
-    checkpoints = Checkpoints(run.out / CHECKPOINTS, config.keep, best)
+    checkpoints = Checkpoints(run.shared / CHECKPOINTS, config.keep, best)
     trainer = RatioTrainer(
-        model=model, args=arguments(run, config, len(sampler.batches), sampler.per_batch, chosen),
+        model=model, args=args,
         train_dataset=rows,  # type: ignore[arg-type]
         callbacks=[held_out, log, checkpoints], sampler=sampler, log=log, dtype=chosen.dtype,
         rate=lambda step: rates[min(step, len(rates) - 1)],
@@ -190,7 +199,7 @@ def _about(run: Run, config: Config, facts: Mapping[str, Any], model: Any) -> tr
 def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Compute) -> TrainingArguments:
     with quiet():
         return alone(TrainingArguments(
-            output_dir=str(run.out / CHECKPOINTS / ".partial"), max_steps=steps,
+            output_dir=str(run.shared / CHECKPOINTS / ".partial"), max_steps=steps,
             per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
             optim="adamw_torch_fused", weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm,
             use_cpu=chosen.device.type == "cpu",
@@ -198,4 +207,5 @@ def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Com
             disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False,
             dataloader_pin_memory=chosen.device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
+            deepspeed=config.deepspeed.settings, ddp_find_unused_parameters=False,
         ))  # fmt: skip

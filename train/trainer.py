@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from ratiocine import ranks
 from ratiocine.errors import BadInput
 from ratiocine.loss import token_losses
-from ratiocine.training import SteppedTrainer, logits, only_at
+from ratiocine.training import SteppedTrainer, logits, only_at, own
 from train.batches import IGNORED, MicroBatches, Row, collate_packed, collate_weighted
 from train.callbacks import StepLog
 
@@ -28,7 +29,7 @@ class RatioTrainer(SteppedTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         loader = DataLoader(self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator)  # type: ignore[arg-type]
-        return self.accelerator.prepare(loader)
+        return own(loader, self.accelerator.device)
 
     def check_apart(self) -> None:
         """Raises BadInput where this model lets documents of one row see each other: what it makes of the second may not depend
@@ -66,7 +67,7 @@ class RatioTrainer(SteppedTrainer):
             ) from None
         model.zero_grad(set_to_none=True)
         self.log_rows.parts.clear()
-        self.log_rows.tokens = 0
+        self.log_rows.seen = 0
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -83,8 +84,8 @@ class RatioTrainer(SteppedTrainer):
         by_format = [(counted & ~reasons), (counted & reasons)]
         sums = [(losses.detach() * those).sum() for those in by_format] + [those.sum() for those in by_format]
         self.log_rows.parts.append(torch.stack([loss.detach(), *(value.float() for value in sums)]))
-        self.log_rows.tokens += int((inputs["lengths"] * (inputs["weights"] > 0)).sum())
-        return loss
+        self.log_rows.seen += int((inputs["lengths"] * (inputs["weights"] > 0)).sum())
+        return loss * ranks.world()  # of which the mean is taken over all ranks
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
