@@ -56,6 +56,7 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
     except (BadInput, Failure) as error:
         status = 2 if isinstance(error, BadInput) else 1
         if not ranks.is_first():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(FIRST_SAYS_IT)  # and then the launcher ends this process
             name = f"{name}, rank {ranks.rank()}"
         print(f"{name}: {error}", file=sys.stderr)

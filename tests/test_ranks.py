@@ -28,6 +28,8 @@ def free_port() -> int:
 
 def started(how: str, ranks: int, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
     """A verb on so many ranks, by torchrun, accelerate or deepspeed."""
+    if any(word.startswith("deepspeed=") for word in words):
+        pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
     port = str(free_port())
     launcher = {
         "torchrun": ("torchrun", "--nproc_per_node", str(ranks), "--master_port", port, "-m"),
@@ -124,6 +126,8 @@ def resumed(out: Path, pairs: Path, *words: str) -> subprocess.CompletedProcess[
 def test_a_killed_rank_ends_all_and_they_go_on_together(
     words: tuple[str, ...], alone: dict[str, Path], pairs: Path, tmp_path: Path
 ) -> None:
+    if words:
+        pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
     out = tmp_path / "run"
     port = str(free_port())
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}

@@ -106,9 +106,9 @@ def test_rows_without_padding_have_their_own_losses(attention: str) -> None:
             assert torch.allclose(logits, alone, atol=1e-5)
     found = []
     for padded in (True, False):
-        log = SimpleNamespace(parts=[], tokens=0)
+        log = SimpleNamespace(parts=[], seen=0)
         RatioTrainer.compute_loss(SimpleNamespace(log_rows=log), model, collate_weighted(rows, padded=padded)).backward()
-        found.append((log.parts[0], log.tokens, [weight.grad.clone() for weight in model.parameters()]))
+        found.append((log.parts[0], log.seen, [weight.grad.clone() for weight in model.parameters()]))
         model.zero_grad()
     assert torch.allclose(found[0][0], found[1][0], atol=1e-4)
     assert found[0][1] == found[1][1] == sum(map(len, rows))
@@ -227,7 +227,7 @@ def test_prompts_are_no_targets() -> None:
     assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
     rows = [Row("a", "ift", (5, 9, 9, 6), (7, 8, 1), 0.25), Row("b", "reasoning", (9, 5), (8, 1), 0.5)]
     batch = collate_weighted(rows)
-    log = SimpleNamespace(parts=[], tokens=0)
+    log = SimpleNamespace(parts=[], seen=0)
     RatioTrainer.compute_loss(SimpleNamespace(log_rows=log), model, dict(batch)).backward()
     with torch.no_grad():
         hidden = model.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
