@@ -26,7 +26,7 @@ os.environ["HF_HUB_OFFLINE"] = "0"  # the guard, not this switch, is what keeps 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files with the longest tests first, so that none of them is left alone at the end."""
-    long = {item.path for item in items if item.get_closest_marker("model")}
+    long = {item.path for item in items if item.get_closest_marker("model") or item.path.stem in ("test_rl", "test_ranks")}
     items.sort(key=lambda item: item.path not in long)
 
 
