@@ -73,7 +73,7 @@ def seeds(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[int | None]:
     found = []
     for base, arm in zip(bases, arms, strict=True):
         first, second = (side.student.get("seed") for side in (base, arm))
-        if base.student and (arm.student.get("parent") or {}).get("hash") == base.student["hash"]:
+        if "hash" in base.student and (arm.student.get("parent") or {}).get("hash") == base.student["hash"]:
             first = None  # what an arm began with is its counterpart at any seed
         if None not in (first, second) and first != second:
             raise BadInput(f"an evaluation of seed {second} has one of seed {first} as its counterpart; give both in one order")
