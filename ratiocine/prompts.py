@@ -42,6 +42,8 @@ R1_ZERO = (
     "{{ message['content'] }} Assistant:{% endif %}{% endfor %}"
 )
 PLAIN_STOP = ("\nQuestion:",)  # a base model goes on with the next question
+# Behind any template: the generation prompt itself opens the think block.
+PREFILLED = "{% if add_generation_prompt %}{{ '" + OPEN + "\\n' }}{% endif %}"
 TEMPLATES = {"chatml": CHATML, "plain": PLAIN, "r1-zero": R1_ZERO}
 
 

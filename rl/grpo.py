@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,7 @@ from ratiocine.evaluate import key
 from ratiocine.grading import KINDS
 from ratiocine.problems import Problem, smallest
 from ratiocine.progress import progress
-from ratiocine.prompts import CLOSE, OPEN, check_switch, end_of_turn, opens_thinking, prompt_ids, prompt_text, user_text
+from ratiocine.prompts import CLOSE, PREFILLED, check_switch, end_of_turn, opens_thinking, prompt_ids, prompt_text, user_text
 from ratiocine.runs import Run, check_writable, open_run
 from ratiocine.training import Checkpoints, newest, wsd
 from rl.config import Config, inputs
@@ -27,11 +27,12 @@ from rl.rollouts import Rollouts, Step
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from rl.held_out import HeldOut
+    from rl.watch import Watch
+
 CHECKPOINTS = "checkpoints"
 TRACED = ("format", "binary", "tag_count")  # terms that want a think block
 LOGS = ("metrics.jsonl", "completions.jsonl", "held_out.jsonl")
-# What the prompt ends with where it is to open the think block.
-PREFILLED = "{% if add_generation_prompt %}{{ '" + OPEN + "\\n' }}{% endif %}"
 
 
 @dataclass(frozen=True)
@@ -175,18 +176,23 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
                     f"out of memory after step {len(watch.rows)}; what was saved before it is kept; take a smaller "
                     "micro_batch_size or budget, gradient_checkpointing=true or lora=true"
                 ) from None
-    change = held_out.change()
-    student = trainer.accelerator.unwrap_model(trainer.model)
+    facts = {**chosen.facts, "sample_precision": devices.name(policy.dtype)}
+    _finish(run, config, prepared, facts, trainer.accelerator.unwrap_model(trainer.model), watch, held_out)
+
+
+def _finish(
+    run: Run, config: Config, prepared: Prepared, facts: Mapping[str, Any], student: Any, watch: Watch, held_out: HeldOut
+) -> None:
+    """Save the student and what is known of its run, and say what came of it."""
+    change, end = held_out.change(), watch.rows[-1]
     _save(run, config, prepared, student, watch.rows)
-    tracker.finish()
-    end = watch.rows[-1]
+    watch.tracker.finish()
     run.finish(
-        lr=config.lr, steps=len(watch.rows), tokens=end["tokens"], seconds=end["seconds"], **chosen.facts,
-        sample_precision=devices.name(policy.dtype), problems=len(prepared.problems), held_out=change,
-        train_flops=end["flops_paper"], train_flops_exact=end["flops"], alarms=[*watch.alarms.values()],
-        thinking=prepared.thinking, group=_shown(run.out),
+        lr=config.lr, steps=len(watch.rows), tokens=end["tokens"], seconds=end["seconds"], **facts,
+        problems=len(prepared.problems), held_out=change, train_flops=end["flops_paper"], train_flops_exact=end["flops"],
+        alarms=[*watch.alarms.values()], thinking=prepared.thinking, group=_shown(run.out),
     )  # fmt: skip
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(run.out / CHECKPOINTS, ignore_errors=True)
     if change:
         low, high = change["ci95"]
         print(

@@ -80,7 +80,7 @@ class HeldOut:
         }  # fmt: skip
 
     def _write(self) -> None:
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
         temporary = self.path.with_name(f".{self.path.name}.partial")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(self.path)

@@ -26,12 +26,12 @@ from ratiocine.compute import compute
 from ratiocine.engines import Request
 from ratiocine.errors import Failure
 from ratiocine.problems import Problem
-from ratiocine.prompts import end_of_turn, prompt_ids
+from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
 from ratiocine.rollouts import Rollout
 from ratiocine.traces import Trace
 from ratiocine.training import newest
 from rl.config import Config
-from rl.grpo import CHECKPOINTS, PREFILLED, check_prompt, prepare
+from rl.grpo import CHECKPOINTS, check_prompt, prepare
 from rl.objectives import advantages, flat, mirror_descent
 from rl.policy import Policy, Served, merged
 from rl.rollouts import Group, Rollouts, Step
