@@ -223,7 +223,7 @@ def _started(config: Config, mode: Mode, needed: set[Ability]) -> Started:
 def _start(config: Config, engine: EngineConfig, needed: set[Ability]) -> Started:
     return start(
         engine, teacher_model(config) or ModelConfig(name="served", kind="served"), needed=needed, dtype=config.dtype,
-        device=config.device, threads=config.threads, keep_refused=True, workers=config.processes,
+        device=config.device, threads=config.threads, keep_refused=True, askers=config.askers, on=config.on,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, ClassVar, Literal, TypedDict
 
 from pydantic import (
     BaseModel,
@@ -19,8 +19,9 @@ from pydantic import (
 from distill.select import SelectConfig
 from ratiocine import cli, models, sources
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines.config import EngineConfig, Where
+from ratiocine.engines.config import EngineConfig
 from ratiocine.models import ModelConfig
+from ratiocine.places import Placed
 from ratiocine.rewards import RewardConfig
 from ratiocine.runs import check_finished
 from ratiocine.sources import DataConfig
@@ -32,7 +33,7 @@ Pick = Literal["first", "shortest", "majority", "reward"]
 REWARD = "r1"  # conf/distill.yaml's own
 FOR_STUDENTS = ("binary", "tag_count")  # terms for which a direct answer is worth less than one with a trace
 # keys that teachers which are no models have no use for
-FOR_MODELS = ("samples", "pick", "budget", "temperature", "top_p", "dtype", "on", "retry_refused", "spend")
+FOR_MODELS = ("samples", "pick", "budget", "temperature", "top_p", "dtype", "retry_refused", "spend")
 
 
 class Decoding(TypedDict):
@@ -108,8 +109,10 @@ class Spend(BaseModel):
     money: PositiveFloat | None = None
 
 
-class Config(Where):
+class Config(Placed):
     """conf/distill.yaml says what each key means."""
+
+    shares_out: ClassVar[bool] = True
 
     teacher: TeacherConfig
     switch: SwitchConfig
@@ -142,6 +145,8 @@ class Config(Where):
             for key in FOR_MODELS:
                 if (value := getattr(self, key)) != type(self).model_fields[key].default:
                     raise ValueError(f"{key}={value} means nothing with teacher={self.teacher.name}, which is no model")
+            if self.askers:
+                raise ValueError(f"on={self.on.name}: teacher={self.teacher.name} has nothing to share out, being no model")
         if self.teacher.name in ("oracle", "reference") and self.verify != "both":
             raise ValueError(
                 f"verify={self.verify} means nothing with teacher={self.teacher.name}, both of whose answers are right"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -18,9 +18,10 @@ from pydantic import (
 
 from ratiocine import cli, models, sources
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines.config import EngineConfig, TransformersConfig, Where
+from ratiocine.engines.config import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
+from ratiocine.places import Placed
 from ratiocine.sources import DataConfig
 
 
@@ -29,8 +30,10 @@ class Root(BaseModel):
     root: str | None = None
 
 
-class Config(Where):
+class Config(Placed):
     """conf/eval.yaml says what each key means."""
+
+    shares_out: ClassVar[bool] = True
 
     model: ModelConfig
     engine: EngineConfig = TransformersConfig()

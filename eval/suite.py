@@ -40,7 +40,7 @@ def evaluate(config: Config) -> Run:
     requests = suite.requests(config, done)
     started_with = start(
         config.engine, config.model, needed={ability for request in requests for ability in request.needs()},
-        dtype=config.dtype, device=config.device, threads=config.threads, workers=config.processes,
+        dtype=config.dtype, device=config.device, threads=config.threads, askers=config.askers, on=config.on,
     )  # fmt: skip
     engine, tokenizer, facts = started_with.engine, started_with.tokenizer, started_with.facts
     started = time.perf_counter()

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ratiocine.places import Local, Place
+
 
 class StageConfig(BaseModel):
     """One call of a verb, or one for every combination of the values under `each`. In `name` and `set`, `$key` stands for
@@ -31,5 +33,6 @@ class StudyConfig(BaseModel):
 class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     study: StudyConfig
+    on: Place = Local()
     dry_run: bool = False
     out: str | None = None

@@ -1,4 +1,5 @@
-"""The planner: a study's stages in order, finished ones skipped, the rest run as processes of the ordinary verbs.
+"""The planner: a study's stages in order, finished ones skipped, the rest run as commands of the ordinary verbs: here one
+after the other, on a cluster as many at once as have what they need.
 
 A stage's folder carries its hash, made from its configuration and the *contents* of its parents' artefacts: change a word
 of the study and exactly what depends on it runs again, beside what was there.
@@ -6,35 +7,26 @@ of the study and exactly what depends on it runs again, beside what was there.
 
 from __future__ import annotations
 
-import atexit
-import ctypes
-import importlib
 import itertools
-import os
 import re
-import runpy
-import signal
-import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
 from distill import config as distill_config
 from eval import config as eval_config
 from launch.config import Config, StageConfig, StudyConfig
-from ratiocine import cli
+from ratiocine import cli, places
 from ratiocine.errors import BadInput
 from ratiocine.runs import run_hash
 from rl import config as rl_config
 from train import config as train_config
 
 VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "rl": rl_config, "eval": eval_config}
-HEAVY = ("torch", "transformers.trainer", "peft", "datasets", "hydra", "reasoning_gym")  # safe to fork after
 PARENT = re.compile(r"\{([\w.-]+)\}")
 
 
@@ -54,7 +46,7 @@ class Stage:
         return [PARENT.sub(lambda match: str(folders[match[1]]), override) for override in self.overrides]
 
 
-def plan(study: StudyConfig) -> list[Stage]:
+def plan(study: StudyConfig, on: places.Place = places.Local()) -> list[Stage]:  # noqa: B008  (frozen)
     """All stages, in an order in which parents come first; every configuration is checked before anything runs."""
     stages: list[Stage] = []
     for config in study.stages:
@@ -66,7 +58,7 @@ def plan(study: StudyConfig) -> list[Stage]:
         if missing := [parent for parent in stage.parents if parent not in names[:position]]:
             raise BadInput(f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage")
         folders = {name: Path("runs") / name for name in names}
-        cli.compose(stage.verb, VERBS[stage.verb].Config, stage.resolved(folders))
+        cli.compose(stage.verb, VERBS[stage.verb].Config, [*stage.resolved(folders), *on.words])
     if missing := [name for name in study.report if name not in names]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
@@ -85,91 +77,112 @@ def _expand(config: StageConfig) -> Iterator[Stage]:
 
 
 def run_study(config: Config) -> int:
-    """Run (or with `dry_run` list) a study; returns the exit code of the first stage that failed, else 0."""
+    """Run (or with `dry_run` list) a study; returns the highest exit code of a stage, 0 where all went well. What does not need
+    a stage that failed runs all the same."""
     study = config.study
-    stages, root = plan(study), Path(config.out or Path("runs") / (study.beside or study.name))
+    stages, root = plan(study, config.on), Path(config.out or Path("runs") / (study.beside or study.name))
     if config.dry_run:
         for stage in stages:
             print(f"{stage.name:12} python -m {stage.verb} {' '.join(stage.overrides)}")
         return 0
-    started, folders = time.monotonic(), dict[str, Path]()
-    for number, stage in enumerate(stages, 1):
-        overrides = stage.resolved(folders)
-        composed = cli.compose(stage.verb, VERBS[stage.verb].Config, overrides)
-        name = run_hash(stage.verb, composed.model_dump(), VERBS[stage.verb].inputs(composed))
-        folders[stage.name] = root / f"{stage.name}-{name[:8]}"
-        heading = f"[{number}/{len(stages)}] {stage.name}"
-        if (folders[stage.name] / "DONE").exists():
-            print(f"{heading}: finished before", flush=True)
-            continue
-        print(f"\n{heading}: python -m {stage.verb} {' '.join(overrides)}", flush=True)
-        status = _python(stage.verb, *overrides, f"out='{folders[stage.name]}'")
-        if status != 0:
-            print(f"launch: {stage.name} ended with exit code {status}", file=sys.stderr)
-            return status
+    started = time.monotonic()
+    folders, failed = _Stages(stages, root, config.on).run()
+    if failed:
+        lost = [stage.name for stage in stages if stage.name not in folders and stage.name not in failed]
+        print(f"launch: {', '.join(failed)} failed{_not_run(lost)}; the same command goes on from here", file=sys.stderr)
+        return max(failed.values())
     status = _report(study.report, folders, root / (f"{study.name}.html" if study.beside else "report.html"))
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"total time {minutes} min {seconds} s")
     return status
 
 
+def _not_run(names: list[str]) -> str:
+    return f", so that {', '.join(names)} could not run" if names else ""
+
+
+class _Stages:
+    """The stages of a study on their way: waiting, running, and done with the folders that they are in."""
+
+    def __init__(self, stages: list[Stage], root: Path, on: places.Place) -> None:
+        self.stages, self.root, self.on, self.waiting = stages, root, on, list(stages)
+        self.running: dict[str, tuple[places.Job, places.Tail, Path]] = {}
+        self.calls: dict[str, tuple[list[str], Path]] = {}
+        self.done: dict[str, Path] = {}
+        self.failed: dict[str, int] = {}
+
+    def run(self) -> tuple[dict[str, Path], dict[str, int]]:
+        """The folders of those that are done, and the exit codes of those that failed."""
+        with ExitStack() as stack:
+            starter: places.Starter | None = None
+            try:
+                while self.waiting or self.running:
+                    for stage in self._ready():
+                        overrides, folder = self._call(stage)
+                        if (folder / "DONE").exists():
+                            print(f"{self._heading(stage)}: finished before", flush=True)
+                            self.waiting.remove(stage)
+                            self.done[stage.name] = folder
+                        elif starter is None or len(self.running) < starter.jobs:
+                            starter = starter or stack.enter_context(places.starter(self.on, self.root / "jobs"))
+                            print(f"\n{self._heading(stage)}: python -m {stage.verb} {' '.join(overrides)}", flush=True)
+                            self.waiting.remove(stage)
+                            self._start(starter, stage, [*overrides, f"out='{folder}'"], folder)
+                    self._look()
+                    if not self.running and not self._ready():
+                        break  # what waits needs what failed
+            except BaseException:
+                for job, _, _ in self.running.values():
+                    job.stop()
+                raise
+        return self.done, self.failed
+
+    def _ready(self) -> list[Stage]:
+        return [stage for stage in self.waiting if all(parent in self.done for parent in stage.parents)]
+
+    def _heading(self, stage: Stage) -> str:
+        return f"[{self.stages.index(stage) + 1}/{len(self.stages)}] {stage.name}"
+
+    def _call(self, stage: Stage) -> tuple[list[str], Path]:
+        """Its command line, and the folder that carries its hash."""
+        if stage.name not in self.calls:
+            overrides = stage.resolved(self.done)
+            composed = cli.compose(stage.verb, VERBS[stage.verb].Config, [*overrides, *self.on.words])
+            name = run_hash(stage.verb, composed.model_dump(), VERBS[stage.verb].inputs(composed))
+            self.calls[stage.name] = overrides, self.root / f"{stage.name}-{name[:8]}"
+        return self.calls[stage.name]
+
+    def _start(self, starter: places.Starter, stage: Stage, words: list[str], folder: Path) -> None:
+        shares_out = VERBS[stage.verb].Config.shares_out
+        (job,) = starter.start([places.call(stage.verb, words, self.on, shares_out, stage.name)])
+        self.running[stage.name] = job, places.Tail(job.logs), folder
+
+    def _look(self) -> None:
+        """What has ended since the last look."""
+        for name, (job, tail, folder) in list(self.running.items()):
+            ended = job.poll()
+            if ended is None:
+                continue
+            del self.running[name]
+            if ended == 0:
+                self.done[name] = folder
+            else:
+                self.failed[name] = ended
+                said = f": {tail.last()}" if job.logs else ""
+                print(f"launch: {name} ended with exit code {ended}{said}", file=sys.stderr, flush=True)
+        if self.running:
+            time.sleep(places.LOOK if self.on.name != "local" else 0.05)
+
+
 def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:
     if not names:
         return 0
     print()
-    status = _python("eval.report", *(str(folders[name]) for name in names), "--out", str(page))
+    words = (*(str(folders[name]) for name in names), "--out", str(page))
+    with places.starter(places.Local(), Path()) as here:
+        (job,) = here.start([places.Call("eval.report", words)])
+        while (status := job.poll()) is None:
+            time.sleep(0.05)
     if status == 0:
         print(f"\nreport: {page}")
     return status
-
-
-def _ended(child: int) -> int:
-    """Wait for a process and return its exit code, 1 where a signal ended it."""
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return code if code >= 0 else 1
-
-
-def _python(module: str, *arguments: str) -> int:
-    """Run `python -m module arguments` as a process of its own and return its exit code.
-
-    On Linux it is forked from this one, which imports what every stage needs once: some 20 s a stage on a slow machine.
-    """
-    if sys.platform != "linux":
-        return subprocess.run([sys.executable, "-m", module, *arguments], check=False).returncode
-    for heavy in HEAVY if module in VERBS else ():
-        importlib.import_module(heavy)
-    sys.stdout.flush()
-    child = os.fork()
-    if child:
-        try:
-            return _ended(child)
-        except BaseException:
-            for _ in range(20):  # an interrupt from the keyboard reaches the stage as well, and may be under way there
-                if os.waitpid(child, os.WNOHANG) != (0, 0):
-                    raise
-                time.sleep(0.1)
-            os.kill(child, signal.SIGTERM)
-            os.waitpid(child, 0)
-            raise
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a stage does not outlive its planner
-    become(module, arguments)
-
-
-def become(module: str, arguments: Sequence[str]) -> NoReturn:
-    """Run as `python -m module arguments` does, and end this process as that would end."""
-    status: object = 1
-    try:
-        sys.argv = [module, *arguments]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-        status = 0
-    except SystemExit as end:
-        status = end.code
-        if isinstance(status, str):
-            print(status, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status if isinstance(status, int) else int(status is not None))

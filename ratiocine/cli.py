@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ratiocine import ranks
+from ratiocine import places, ranks
 from ratiocine.errors import BadInput, Failure
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that `main` can say it in one line
@@ -48,6 +48,8 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
     """Do `work` and exit with its status; what goes wrong is said in one line that begins with `name`."""
     for number in (signal.SIGTERM, signal.SIGINT):  # the second is ignored by default in a background job
         signal.signal(number, _interrupt)
+    if ranks.launched():
+        places.end_with_parent()
     if not ranks.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lasts)
     try:
@@ -61,7 +63,8 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
             name = f"{name}, rank {ranks.rank()}"
         print(f"{name}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+        others = f", rank {ranks.rank()}: ended with the others" if not ranks.is_first() else ": interrupted"
+        print(f"{name}{others}", file=sys.stderr)
         status = 130
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -79,14 +82,19 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
-    status, configs, swept = 0, list[Any](), set[str]()
+    status, found, swept, sent = 0, list[Any](), set[str](), list[list[str]]()
 
     def job(composed: Any) -> None:
         nonlocal status
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            status = max(status, _subprocess(verb, list(HydraConfig.get().overrides.task), swept))
+            words = _one_of_a_sweep(list(HydraConfig.get().overrides.task), swept)
+            if not _sent(words):
+                status = max(status, subprocess.run([sys.executable, "-m", verb, *words], check=False).returncode)
+                return
         else:
-            configs.append(OmegaConf.to_container(composed, resolve=True))
+            words = typed
+        found.append(OmegaConf.to_container(composed, resolve=True))
+        sent.append(words)
 
     sys.argv[1:] = [word for word in sys.argv[1:] if not re.match(r"--local[-_]rank\b", word)]  # of deepspeed; RANK says it too
     entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
@@ -94,6 +102,7 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
         flags = [word for word in sys.argv[1:] if word.startswith("--") or not re.match(r"~|[^=]+=", word)]
         overrides = [word for word in sys.argv[1:] if word not in flags]  # argparse wants them in one run
         swept |= {_key(word) for word in overrides if _sweeps(word)}
+        typed = normalise(overrides)
         sys.argv[1:] = [*flags, *normalise(overrides), *QUIET, f"hydra.sweep.dir={scratch}"]
         try:
             entry()
@@ -102,7 +111,10 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
         except Exception as error:
             raise _said_plainly(verb, error) or error from None
     # Outside Hydra, which would print about any exception in a voice of its own.
-    return max([status, *(run(check(schema, values)) or 0 for values in configs)])
+    configs = [check(schema, values) for values in found]
+    if configs and isinstance(configs[0], places.Placed) and (configs[0].elsewhere or len(configs) > 1):
+        return max(status, places.send(verb, configs[0], sent))
+    return max([status, *(run(config) or 0 for config in configs)])
 
 
 def help_text(verb: str) -> str:
@@ -260,9 +272,13 @@ def _sweeps(override: str) -> bool:
     return "," in bare or bare.startswith(("choice(", "range(", "interval(", "glob("))
 
 
-def _subprocess(verb: str, overrides: list[str], swept: Collection[str]) -> int:
-    """One job of `-m` in its own process, in a folder below `out`, where that was given, that is named for what is swept."""
+def _sent(words: Sequence[str]) -> bool:
+    """Whether the jobs of a sweep are for Slurm or Ray."""
+    return any(word in ("on=slurm", "on=ray") for word in words)
+
+
+def _one_of_a_sweep(overrides: list[str], swept: Collection[str]) -> list[str]:
+    """One job of `-m`, in a folder below `out`, where that was given, that is named for what is swept."""
     name = "_".join(o.lstrip("+") for o in overrides if _key(o) in swept)
     folder = re.sub(r"[^A-Za-z0-9.=-]", "_", name)
-    overrides = [f"out='{o[4:].strip(chr(39))}/{folder}'" if o.startswith("out=") else o for o in overrides]
-    return subprocess.run([sys.executable, "-m", verb, *overrides], check=False).returncode
+    return [f"out='{o[4:].strip(chr(39))}/{folder}'" if o.startswith("out=") else o for o in overrides]

@@ -26,6 +26,13 @@ def resolve_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
+def gpus() -> int:
+    """How many CUDA devices this machine has."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def computes_in(precision: Dtype, device: torch.device) -> torch.dtype:
     """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 on CUDA and on a CPU with units
     for it (AMX, AVX512-BF16), told by what it is and not by a clock, so that the same run on the same machine has the same

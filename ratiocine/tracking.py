@@ -13,19 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from ratiocine import ranks
 from ratiocine.errors import BadInput, Failure
+from ratiocine.places import Placed
 
 Name = Literal["none", "wandb", "tensorboard", "trackio"]
 Row = Mapping[str, Any]
 
 
-class Tracked(BaseModel):
+class Tracked(Placed):
     """The keys of every verb that can be tracked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     tracker: Name = "none"
     project: str = "ratiocine"
     group: str | None = None

@@ -91,8 +91,8 @@ class Config(Trained):
         zero = self.deepspeed
         if zero.stage and find_spec("deepspeed") is None:
             raise ValueError(f"deepspeed={zero.name} needs an extra: pip install 'ratiocine[deepspeed]'")
-        if zero.stage and not ranks.launched():
-            how = "deepspeed --no_local_rank --num_gpus 8 --module train …"
+        if zero.stage and not ranks.launched() and not self.elsewhere:
+            how = "on.gpus=8, deepspeed --no_local_rank --num_gpus 8 --module train …"
             raise ValueError(f"deepspeed={zero.name} cuts a model over ranks, which a launcher starts: {how}, or torchrun")
         if zero.stage == 3 and self.load_in_4bit:
             raise ValueError("load_in_4bit=true: 4-bit weights cannot be cut over ranks; zero1 and zero2 leave them whole")
@@ -100,10 +100,8 @@ class Config(Trained):
 
     @model_validator(mode="after")
     def _something_for_every_rank(self) -> Self:
-        if self.batch_size < ranks.world():
-            raise ValueError(
-                f"batch_size={self.batch_size}: with {ranks.world()} ranks some would have nothing to do in a step"
-            )
+        if self.batch_size < self.world:
+            raise ValueError(f"batch_size={self.batch_size}: with {self.world} ranks some would have nothing to do in a step")
         if self.samples and self.deepspeed.stage == 3:
             raise ValueError(
                 f"samples={self.samples}: under deepspeed={self.deepspeed.name} no rank has a model that could answer"

@@ -9,10 +9,13 @@ from typing import Literal, Protocol
 
 from ratiocine.errors import BadInput
 from ratiocine.problems import digest
-from ratiocine.traces import Trace
+from ratiocine.traces import Trace, batched
 
 Message = Mapping[str, str]  # role, content
 Ability = Literal["logprobs", "prefix", "thinking"]
+
+PORTION = 16384  # requests that are shared out at a time
+BLOCK = 128  # requests that a process has at a time; what is lost with it is asked again
 
 # `thinking`: the template's own switch can be set.
 ABILITIES: Mapping[str, frozenset[Ability]] = {
@@ -67,6 +70,12 @@ class Engine(Protocol):
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
         """Traces of all samples of all requests, some at a time, in the order in which they end."""
         ...
+
+
+def blocks(requests: Iterable[Request], processes: int) -> Iterator[list[Request]]:
+    """Requests as several processes are given them, at most `BLOCK` at a time and fewer where there are few."""
+    for portion in batched(requests, PORTION):
+        yield from batched(portion, min(BLOCK, -(-len(portion) // processes)))
 
 
 def require(name: str, needed: set[Ability]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from ratiocine.devices import Attention
 
@@ -36,25 +36,6 @@ class OpenAIConfig(BaseModel):
     @property
     def urls(self) -> list[str]:
         return [self.url] if isinstance(self.url, str) else self.url
-
-
-class Where(BaseModel):
-    """On this machine alone (`local`), or on `workers` processes of a Ray cluster."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    on: Literal["local", "ray"] = "local"
-    workers: PositiveInt = 2
-
-    @model_validator(mode="after")
-    def _workers_of_a_cluster(self) -> Self:
-        if self.on == "local" and self.workers != type(self).model_fields["workers"].default:
-            raise ValueError(f"workers={self.workers} means nothing with on=local; try on=ray")
-        return self
-
-    @property
-    def processes(self) -> int:
-        """How many processes of a cluster; 0 is none but this one."""
-        return 0 if self.on == "local" else self.workers
 
 
 EngineConfig = Annotated[TransformersConfig | VLLMConfig | OpenAIConfig, Field(discriminator="name")]

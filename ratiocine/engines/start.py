@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,12 +14,11 @@ from ratiocine.engines import Ability, Engine, require
 from ratiocine.engines.config import EngineConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
+from ratiocine.places import Local, Place, check_gpus
 from ratiocine.prompts import check_switch, end_of_turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from ratiocine.engines.ray import RayEngine
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Started:
 
 def start(
     engine: EngineConfig, model: ModelConfig, *, needed: set[Ability], dtype: Dtype = "auto", device: Device = "auto",
-    threads: int | None = None, keep_refused: bool = False, workers: int = 0,
+    threads: int | None = None, keep_refused: bool = False, askers: int = 0, on: Place = Local(),  # noqa: B008  (frozen)
 ) -> Started:  # fmt: skip
-    """Load the model, or reach the server; with `workers`, in so many processes of a Ray cluster. `model` is what a local
+    """Load the model, or reach the server; with `askers`, in so many processes where `on` says. `model` is what a local
     engine loads. Raises BadInput where the engine or the model cannot do what is `needed`, before any weights are loaded."""
     require(engine.name, needed)
     if engine.name == "openai":
@@ -44,22 +44,21 @@ def start(
         served = OpenAIEngine(engine, keep_refused=keep_refused)
         served.check()
         facts: dict[str, Any] = {"dtype": None, "attention": None, "shape": None}
-        if workers:
-            spread = _spread(partial(OpenAIEngine, engine, keep_refused=keep_refused), workers)
-            return Started(spread, None, {**facts, "calls_made_again": spread.errors})
+        if askers:
+            spread = _spread(partial(OpenAIEngine, engine, keep_refused=keep_refused), askers, on)
+            return Started(spread, None, {**facts, "calls_made_again": getattr(spread, "errors", {})})
         return Started(served, None, {**facts, "calls_made_again": served.errors})
+    if askers and on.name == "local":
+        threads = threads or max(1, (os.cpu_count() or 1) // askers)
     devices.prepare_process(threads)
     tokenizer = models.load_tokenizer(model)
     stop = end_of_turn(tokenizer)
     if "thinking" in needed:
         check_switch(tokenizer)
-    if workers:
-
-        def make() -> Engine:
-            return start(engine, model, needed=needed, dtype=dtype, device=device, threads=threads).engine
-
+    if askers:
+        make = partial(_engine, engine, model, needed=needed, dtype=dtype, device=device, threads=threads)
         facts = {"dtype": dtype, "attention": None, "shape": asdict(models.shape(model))}
-        return Started(_spread(make, workers), tokenizer, facts)
+        return Started(_spread(make, askers, on), tokenizer, facts)
     if engine.name == "vllm":
         from ratiocine.engines.vllm import VLLMEngine
 
@@ -78,7 +77,16 @@ def start(
     return Started(local, tokenizer, {**facts, "shape": asdict(cost.Shape.of(loaded.config))})
 
 
-def _spread(make: Callable[[], Engine], workers: int) -> RayEngine:
-    from ratiocine.engines.ray import RayEngine
+def _engine(*args: Any, **kwargs: Any) -> Engine:
+    return start(*args, **kwargs).engine
 
-    return RayEngine(make, workers)
+
+def _spread(make: Callable[[], Engine], processes: int, on: Place) -> Engine:
+    if on.name == "ray":
+        from ratiocine.engines.ray import RayEngine
+
+        return RayEngine(make, processes, bool(on.gpus))
+    from ratiocine.engines.pool import PoolEngine
+
+    check_gpus(on)
+    return PoolEngine(make, processes, bool(on.gpus))

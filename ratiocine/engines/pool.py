@@ -1,0 +1,68 @@
+"""Any engine in several processes of this machine, each with a GPU of its own where they are to have one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from ratiocine.engines import Engine, Request, blocks
+from ratiocine.errors import Failure
+from ratiocine.places import end_with_parent
+from ratiocine.traces import Trace
+
+_engine: Engine | None = None  # of a process of the pool
+
+
+def _prepare(make: Callable[[], Engine], gpus: bool, numbers: Any) -> None:
+    global _engine
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the keyboard: the process that waits for this one ends it
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(numbers.get())
+    _engine = make()
+
+
+def _answered(requests: list[Request]) -> list[Trace]:
+    assert _engine is not None
+    return [trace for traces in _engine.continue_(requests) for trace in traces]
+
+
+class PoolEngine:
+    """`continue_` by `processes` processes, each with the engine that `make` makes there."""
+
+    name = "pool"
+
+    def __init__(self, make: Callable[[], Engine], processes: int, gpus: bool) -> None:
+        self.make, self.processes, self.gpus = make, processes, gpus
+
+    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
+        """Traces of all samples, a block of requests at a time. Raises what the processes' engines raise."""
+        spawned = multiprocessing.get_context("spawn")
+        numbers = spawned.Queue()
+        for number in range(self.processes):
+            numbers.put(number)
+        pool = ProcessPoolExecutor(self.processes, spawned, _prepare, (self.make, self.gpus, numbers))
+        try:
+            running: set[Future[list[Trace]]] = set()
+            for block in blocks(requests, self.processes):
+                running.add(pool.submit(_answered, block))
+                if len(running) > 2 * self.processes:
+                    ended, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (one.result() for one in ended)
+            while running:
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in ended)
+        except BrokenProcessPool:
+            raise Failure(
+                "a process that answers was lost (killed, or out of memory); what was answered is kept, and the same command "
+                "goes on from there"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
