@@ -4,12 +4,13 @@ settled once, before any weights are read, and kept by a run that goes on."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ratiocine import devices, models
+from ratiocine import devices, models, ranks
 from ratiocine.devices import Attention, Device, Dtype
 from ratiocine.models import ModelConfig
 from ratiocine.tracking import Tracked
@@ -55,6 +56,8 @@ class Trained(Tracked):
     lora_targets: str | list[str] = "all-linear"
     load_in_4bit: bool = False
     seed: int = 0
+    deepspeed: DeepSpeedConfig = DeepSpeedConfig(name="none")
+    deadline: PositiveInt = 1800
     save_steps: PositiveInt = 500
     keep: PositiveInt = 1
     allow_change: list[str] = []  # noqa: RUF012  (pydantic copies it)
@@ -62,6 +65,18 @@ class Trained(Tracked):
     device: Device = "auto"
     threads: PositiveInt | None = None
     out: str | None = None
+
+    @model_validator(mode="after")
+    def _ranks_that_can_work(self) -> Self:
+        zero = self.deepspeed
+        if zero.stage and find_spec("deepspeed") is None:
+            raise ValueError(f"deepspeed={zero.name} needs an extra: pip install 'ratiocine[deepspeed]'")
+        if zero.stage and not ranks.launched() and not self.elsewhere:
+            how = "on.gpus=8, deepspeed --no_local_rank --num_gpus 8 --module …"
+            raise ValueError(f"deepspeed={zero.name} cuts a model over ranks, which a launcher starts: {how}, or torchrun")
+        if zero.stage == 3 and self.load_in_4bit:
+            raise ValueError("load_in_4bit=true: 4-bit weights cannot be cut over ranks; zero1 and zero2 leave them whole")
+        return self
 
     @model_validator(mode="after")
     def _no_adapter_key_for_nothing(self) -> Self:

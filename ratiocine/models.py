@@ -124,7 +124,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
 
 def shape(model: ModelConfig) -> Shape:
     """A model's dimensions, without its weights."""
-    return Shape.of(_config(model))
+    return Shape.of(config_of(model))
 
 
 def skeleton(model: ModelConfig) -> PreTrainedModel:
@@ -133,10 +133,11 @@ def skeleton(model: ModelConfig) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(_config(model))
+        return AutoModelForCausalLM.from_config(config_of(model))
 
 
-def _config(model: ModelConfig) -> Any:
+def config_of(model: ModelConfig) -> Any:
+    """Its transformers configuration."""
     from transformers import AutoConfig
 
     folder = locate(model)

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def rank() -> int:
@@ -38,6 +44,23 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 def scratch() -> Path:
     """A folder of this process alone, removed when it ends."""
     return Path(_scratch().name)
+
+
+def gathered(value: T) -> list[T]:
+    """What every rank gives, by rank."""
+    import torch
+
+    found: list[Any] = [value] * world()
+    if world() > 1:
+        torch.distributed.all_gather_object(found, value)
+    return found
+
+
+def shared_out(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
+    """`work` makes one thing of each item; each rank does it to every so-manieth of them, and all have all that was made."""
+    nothing = object()
+    parts = gathered(work(items[rank() :: world()]))
+    return [made for made in chain.from_iterable(zip_longest(*parts, fillvalue=nothing)) if made is not nothing]  # type: ignore[misc]
 
 
 def wait() -> None:

@@ -30,7 +30,7 @@ CONFIG = "config.yaml"
 # change where, how fast and at what price, never what
 MACHINE_KEYS = {
     "out", "threads", "device", "doctor", "check", "on", "price", "spend", "push_to_hub", "save_steps", "keep",
-    "allow_change", "export", "tracker", "project", "group", "tables", "constant_for", "deepspeed",
+    "allow_change", "export", "tracker", "project", "group", "tables", "constant_for", "deepspeed", "deadline",
 }  # fmt: skip
 LOCATIONS = {"path", "root", "pairs", "answers", "engine", "run"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")

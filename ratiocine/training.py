@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,14 +113,20 @@ class SteppedTrainer(Trainer):
 def gathered(trainer: Trainer) -> Iterator[Any]:
     """The trained model whole, also where its weights are cut over the ranks. All of them have to be here."""
     model = trainer.accelerator.unwrap_model(trainer.model)
-    zero = trainer.accelerator.state.deepspeed_plugin
-    if zero is None or zero.zero_stage < 3:
+    with whole(list(model.parameters())):
         yield model
+
+
+@contextmanager
+def whole(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+    """While this lasts, these are there in full, which ZeRO-3 has cut over the ranks. All of them have to be here."""
+    if not any(hasattr(parameter, "ds_id") for parameter in parameters):
+        yield
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(list(model.parameters())):
-        yield model
+    with deepspeed.zero.GatheredParameters(parameters):
+        yield
 
 
 def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
@@ -152,10 +158,10 @@ def only_at(model: Any, there: torch.Tensor) -> Iterator[None]:
 
 def newest(folder: Path) -> Path | None:
     """The newest whole checkpoint in a folder."""
-    return max(whole(folder), key=lambda f: int(f.name), default=None)
+    return max(checkpoints(folder), key=lambda f: int(f.name), default=None)
 
 
-def whole(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
     return [f for f in folder.glob("*") if f.name.isdigit()]
 
 
@@ -188,7 +194,7 @@ class Checkpoints(TrainerCallback):
         final = self.folder / str(state.global_step)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(made, final)
-        for old in sorted(whole(self.folder), key=lambda f: int(f.name))[: -self.keep]:
+        for old in sorted(checkpoints(self.folder), key=lambda f: int(f.name))[: -self.keep]:
             if int(old.name) != self.best():
                 shutil.rmtree(old)
 

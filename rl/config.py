@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ratiocine import models, ranks, sources
+from ratiocine import models, sources
 from ratiocine.compute import Trained
 from ratiocine.devices import Dtype
 from ratiocine.engines.config import TransformersConfig, VLLMConfig
@@ -86,10 +86,26 @@ class Config(Trained):
             raise ValueError(f"group_size={self.group_size}: an answer is judged against others of its group; give 2 or more")
         if self.batch_size % self.group_size:
             raise ValueError(f"batch_size={self.batch_size} is no multiple of group_size={self.group_size}")
-        if self.batch_size % (self.updates * self.micro_batch_size):
+        if self.batch_size % (self.updates * self.micro_batch_size * self.world):
+            among = f" times {self.world} ranks" if self.world > 1 else ""
             raise ValueError(
                 f"batch_size={self.batch_size} is no multiple of updates={self.updates} times "
-                f"micro_batch_size={self.micro_batch_size}"
+                f"micro_batch_size={self.micro_batch_size}{among}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tried(self) -> Self:
+        """What is in the README's table of ways to train on several ranks."""
+        zero, objective = self.deepspeed, self.objective
+        if self.engine.name == "vllm" and zero.stage == 3:
+            raise ValueError(f"deepspeed={zero.name}: engine=vllm is given whole weights, which no rank has; try zero2")
+        if zero.stage and self.load_in_4bit:
+            raise ValueError(f"deepspeed={zero.name}: load_in_4bit=true is not tried with it; take deepspeed=none")
+        if zero.stage and not self.lora and (objective.kl or objective.reference_every):
+            raise ValueError(
+                f"objective.kl={objective.kl:g}: under deepspeed={zero.name} no reference is held beside the policy; lora=true "
+                "has it in the weights under its adapters, and deepspeed=none beside"
             )
         return self
 
@@ -122,8 +138,6 @@ def check_here(config: Config) -> None:
     """Raise BadInput where a package that is needed is not installed."""
     if find_spec("trl") is None:
         raise BadInput("python -m rl needs an extra: pip install 'ratiocine[rl]'")
-    if ranks.world() > 1:
-        raise BadInput(f"python -m rl trains in one process so far, not on {ranks.world()} ranks; `train` does")
     if config.engine.name == "vllm" and find_spec("vllm") is None:
         raise BadInput("engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; engine=transformers is here")
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import cost, devices, models, rendering, sources, tracking
+from ratiocine import cost, devices, models, ranks, rendering, sources, tracking
 from ratiocine.compute import compute, keep, load
 from ratiocine.curves import curves
 from ratiocine.errors import BadInput, Failure
@@ -20,7 +20,7 @@ from ratiocine.problems import Problem, smallest
 from ratiocine.progress import progress
 from ratiocine.prompts import CLOSE, PREFILLED, check_switch, end_of_turn, opens_thinking, prompt_ids, prompt_text, user_text
 from ratiocine.runs import Run, check_writable, open_run
-from ratiocine.training import Checkpoints, newest, wsd
+from ratiocine.training import Checkpoints, gathered, newest, whole, wsd
 from rl.config import Config, inputs
 from rl.rollouts import Rollouts, Step
 
@@ -127,27 +127,31 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     from ratiocine import memory
     from rl.held_out import HeldOut
     from rl.policy import Policy, Served, samples_in
-    from rl.trainer import PolicyTrainer
+    from rl.trainer import PolicyTrainer, arguments
     from rl.watch import Watch, format_term
 
-    folder, tokenizer = run.out / CHECKPOINTS, prepared.tokenizer
+    folder, tokenizer = run.shared / CHECKPOINTS, prepared.tokenizer
     chosen = compute(config, folder)
-    keep(folder, chosen)
+    if ranks.is_first():
+        keep(folder, chosen)
     rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
     largest = memory.Largest(rows, prepared.longest + config.tokens, rows * config.tokens)
     copies = samples_in(config, chosen.device).itemsize / 4 + bool(reference)
     print(f"memory: {memory.check(config, chosen, largest, 'budget', copies)}", flush=True)
+    policy = Policy(config, chosen.device, tokenizer)
+    args = arguments(config, chosen, folder)
     model = load(config, chosen)
     _remember(model, folder)
     model.generation_config.eos_token_id = end_of_turn(tokenizer)
     last = newest(folder)
     done = None if last is None else int(last.name) // config.optimizer_steps
-    policy = Policy(config, model, tokenizer)
-    held_out = HeldOut(config, prepared.held_out, policy, tokenizer, prepared.thinking, format_term(config), run.out, done)
+    held_out = HeldOut(
+        config, prepared.held_out, policy, tokenizer, prepared.thinking, format_term(config), run.out, run.shared, done
+    )
     rates = wsd(config.max_steps, config.lr, config.warmup, config.decay)
     tracker = tracking.tracker(config, run.out, _about(run, config, model))
     with progress(config.max_steps, f"rl {config.reward.name}", "steps") as bar:
-        watch = Watch(config, run.out, bar, tracker, held_out, cost.Shape.of(model.config), done or 0)
+        watch = Watch(config, run.out, run.shared, bar, tracker, held_out, cost.Shape.of(model.config), done or 0)
         checkpoints = Checkpoints(folder, config.keep, every=config.optimizer_steps)
 
         def answered(number: int) -> Step:
@@ -158,14 +162,15 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
             return watch.taken
 
         trainer = watch.trainer = PolicyTrainer(
-            config, model, tokenizer, chosen, answered,
-            lambda step: rates[min(step // config.optimizer_steps, len(rates) - 1)], folder, [watch, checkpoints],
+            config, args, model, tokenizer, chosen, answered,
+            lambda step: rates[min(step // config.optimizer_steps, len(rates) - 1)], [watch, checkpoints],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         ask = policy.continue_ if config.engine.name == "transformers" else Served(trainer, tokenizer).continue_
         rollouts = Rollouts(config, prepared.problems, tokenizer, ask, prepared.thinking)
         if last is None:
-            trainer.try_longest(prepared.longest)
+            if config.deepspeed.stage < 3:  # which has no whole model before it trains
+                trainer.try_longest(prepared.longest)
             if held_out.requests:
                 tracker.log(0, held_out.take(model, 0))
         with checkpoints.on_signal():
@@ -177,7 +182,10 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
                     "micro_batch_size or budget, gradient_checkpointing=true or lora=true"
                 ) from None
     facts = {**chosen.facts, "sample_precision": devices.name(policy.dtype)}
-    _finish(run, config, prepared, facts, trainer.accelerator.unwrap_model(trainer.model), watch, held_out)
+    with gathered(trainer) as student:
+        if ranks.is_first():
+            _finish(run, config, prepared, facts, student, watch, held_out)
+    ranks.wait()
 
 
 def _finish(
@@ -219,7 +227,10 @@ def _remember(model: Any, folder: Path) -> None:
     """The model's folder is where TRL finds the reference; one that comes from none is written down."""
     name = model.config._name_or_path
     if not name or not Path(name).is_dir():
-        model.save_pretrained(folder / "start")
+        with whole(list(model.parameters())):
+            if ranks.is_first():
+                model.save_pretrained(folder / "start")
+        ranks.wait()
         model.config._name_or_path = str(folder / "start")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import stats
+from ratiocine import ranks, stats
 from ratiocine.engines import Request
 from ratiocine.evaluate import answered, key, shares
 from ratiocine.problems import Problem
@@ -26,12 +26,12 @@ FILE = "held_out.jsonl"
 
 
 class HeldOut:
-    """`take` answers them greedily and appends what came of it to `held_out.jsonl`; of a run that goes on what it had taken
-    by step `done` is kept."""
+    """`take` answers them greedily and appends what came of it to `held_out.jsonl` in `folder`; of a run that goes on what it
+    had taken by step `done`, and written in `before`, is kept."""
 
     def __init__(
         self, config: Config, problems: Sequence[Problem], policy: Policy, tokenizer: PreTrainedTokenizerBase,
-        thinking: bool | None, form: Format, folder: Path, done: int | None,
+        thinking: bool | None, form: Format, folder: Path, before: Path, done: int | None,
     ) -> None:  # fmt: skip
         self.config, self.policy, self.tokenizer, self.form, self.path = config, policy, tokenizer, form, folder / FILE
         self.problems = {key(problem): problem for problem in problems}
@@ -39,7 +39,8 @@ class HeldOut:
             Request(name, ({"role": "user", "content": user_text(problem)},), config.tokens, thinking=thinking)
             for name, problem in self.problems.items()
         ]
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() and done is not None else []
+        there = before / FILE
+        lines = there.read_text(encoding="utf-8").splitlines() if there.exists() and done is not None else []
         self.rows: list[dict[str, Any]] = [row for line in lines if (row := json.loads(line))["step"] <= (done or 0)]
         self._write()
 
@@ -54,7 +55,7 @@ class HeldOut:
     def take(self, model: Any, step: int) -> dict[str, Any]:
         """Answer with these weights; returns what goes into the log."""
         self.policy.refresh(model)
-        rows = [row for some in answered(self.policy, self.requests, self.problems, self.tokenizer) for row in some]
+        rows = ranks.shared_out(self.requests, self._answered)
         rights = shares(rows)
         low, high = stats.interval(list(rights.values()))
         formed = [self.form.one(_rollout(self.problems[row["key"]], row)) for row in rows]
@@ -66,6 +67,11 @@ class HeldOut:
         self._write()
         last = self.rows[-1]
         return {"held_out": last["accuracy"], "held_out_format": last["format"], "held_out_length": last["length"]}
+
+    def _answered(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
+        asked = answered(self.policy, requests, self.problems, self.tokenizer) if requests else ()
+        found = {row["key"]: row for rows in asked for row in rows}
+        return [found[request.id] for request in requests]
 
     def change(self) -> dict[str, Any] | None:
         """Accuracy at the end less that before the first step, over the same problems, with its 95 % interval."""

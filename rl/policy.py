@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from ratiocine import models
 from ratiocine.engines import Request
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decoding import pack_linears
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.prompts import end_of_turn, opens_thinking, prompt_ids, prompt_text
 from ratiocine.traces import Trace
+from ratiocine.training import whole
 from rl.config import Config
 
 
 class Policy:
     """`refresh` takes over the weights of a model; `continue_` answers with them. A second copy is held, in `sample_dtype`: the
-    one that is trained keeps its float32 weights and its own attention."""
+    one that is trained keeps its float32 weights and its own attention. It has to be made before those are cut over ranks."""
 
-    def __init__(self, config: Config, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        base = model.get_base_model() if hasattr(model, "peft_config") else model
+    def __init__(self, config: Config, device: torch.device, tokenizer: PreTrainedTokenizerBase) -> None:
         self.name = "transformers"
-        self.dtype = samples_in(config, model.device)
-        with torch.device(model.device):
-            self.weights: Any = AutoModelForCausalLM.from_config(copy.deepcopy(base.config), dtype=self.dtype)
+        self.dtype = samples_in(config, device)
+        with torch.device(device):
+            self.weights: Any = AutoModelForCausalLM.from_config(models.config_of(config.model), dtype=self.dtype)
         self.weights.requires_grad_(False)
         settings = config.engine if config.engine.name == "transformers" else TransformersConfig()
         self.engine = TransformersEngine(self.weights, tokenizer, end_of_turn(tokenizer), settings)
@@ -60,7 +60,9 @@ def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     with. The model is left as it is: merging and unmerging would change its weights a little, and another little at every step.
     """
     if not hasattr(model, "peft_config"):
-        yield from model.named_parameters()
+        for name, parameter in model.named_parameters():
+            with whole([parameter]):
+                yield name, parameter
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.integrations import dequantize_module_weight
@@ -73,10 +75,12 @@ def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         layer = module
         if isinstance(module, BaseTunerLayer):
             within, layer = (*within, f"{name}."), module.get_base_layer()
-        for part, parameter in layer.named_parameters(recurse=False):
-            weight = dequantize_module_weight(layer) if part == "weight" and isinstance(layer, torch.nn.Linear) else parameter
-            adds = part == "weight" and layer is not module
-            yield f"{name}.{part}", weight + module.get_delta_weight("default") if adds else weight
+        with whole(list(module.parameters() if layer is not module else layer.parameters(recurse=False))):
+            for part, parameter in layer.named_parameters(recurse=False):
+                linear = part == "weight" and isinstance(layer, torch.nn.Linear)
+                weight = dequantize_module_weight(layer) if linear else parameter
+                adds = part == "weight" and layer is not module
+                yield f"{name}.{part}", weight + module.get_delta_weight("default") if adds else weight
 
 
 class Served:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ratiocine import ranks
 from ratiocine.engines import Request
 from ratiocine.evaluate import key, thinking_tokens
 from ratiocine.problems import Problem, digest
@@ -117,9 +118,12 @@ class Rollouts:
         return sorted(left, key=lambda name: digest(self.config.seed, "others", step, again, name))[: self.config.problems]
 
     def _answered(self, names: Sequence[str], step: int) -> list[Group]:
-        """A group for each problem, in this order."""
+        """A group for each problem, in this order; of several ranks each answers and values its part."""
+        return ranks.shared_out(names, lambda part: self._own(part, step))
+
+    def _own(self, names: Sequence[str], step: int) -> list[Group]:
         found: dict[str, dict[int, Trace]] = {name: {} for name in names}
-        for traces in self.sample(self.requests(names, step)):
+        for traces in self.sample(self.requests(names, step)) if names else ():
             for trace in traces:
                 found[trace.id][trace.sample] = trace
         started = time.perf_counter()

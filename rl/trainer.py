@@ -9,7 +9,8 @@ is none: not even the optimizer's momentum moves a weight.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 from trl import GRPOConfig, GRPOTrainer
 
+from ratiocine import ranks
 from ratiocine.compute import Compute
 from ratiocine.errors import BadInput
 from ratiocine.loss import losses_and_entropies
-from ratiocine.training import SteppedTrainer, alone, logits, only_at, quiet
+from ratiocine.traces import Trace
+from ratiocine.training import SteppedTrainer, alone, logits, only_at, own, quiet
 from rl.config import Config
 from rl.objectives import TRL_LOSSES, mirror_descent
 from rl.rollouts import Step
@@ -35,16 +38,17 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
     """`answers(step)` gives what a step trains on. `sums` is what its updates saw, summed over tokens."""
 
     def __init__(
-        self, config: Config, model: Any, tokenizer: PreTrainedTokenizerBase, chosen: Compute, answers: Callable[[int], Step],
-        rate: Callable[[int], float], folder: Path, callbacks: Sequence[Any],
+        self, config: Config, args: GRPOConfig, model: Any, tokenizer: PreTrainedTokenizerBase, chosen: Compute,
+        answers: Callable[[int], Step], rate: Callable[[int], float], callbacks: Sequence[Any],
     ) -> None:  # fmt: skip
         self.config, self.answers, self.rate, self.dtype = config, answers, rate, chosen.dtype
         self.sums: dict[str, float] = {}
         self.worst = 0.0  # of the mismatches between sampler and trainer
-        self.rows = [{"prompt": "?"}] * config.batch_size  # the sampler's own prompts take their place
+        self.idle = False  # whether nothing of this update moves the policy
+        self.rows = [{"prompt": "?"}] * (config.batch_size // ranks.world())  # the sampler's own prompts take their place
         with quiet():
             super().__init__(
-                model=model, args=arguments(config, chosen, folder), reward_funcs=worth, processing_class=tokenizer,
+                model=model, args=args, reward_funcs=worth, processing_class=tokenizer,
                 train_dataset=Dataset.from_list(self.rows), callbacks=list(callbacks), rollout_func=self._rollouts,
             )  # fmt: skip
         for parameter in model.parameters():  # TRL makes adapters over 4-bit weights bfloat16, in which small steps are lost
@@ -55,19 +59,46 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         config = self.config
         n = config.max_steps * config.iterations * self.args.steps_per_generation
         loader = DataLoader(range(n), batch_size=1, collate_fn=lambda _: self.rows)  # type: ignore[arg-type, var-annotated]
-        return self.accelerator.prepare(loader)
+        return own(loader, self.accelerator.device)
 
     def _rollouts(self, prompts: Any, trainer: Any) -> dict[str, Any]:
-        """What TRL asks for; in its own words, one row an answer."""
+        """What TRL asks for; in its own words, one row for each answer of which this rank learns."""
         taken = self.answers(self.state.global_step // self.config.optimizer_steps)
-        rows = [(group, trace) for group in taken.groups for trace in group.traces]
+        rows = [
+            (group.prompt, *answer)
+            for group in taken.groups
+            for answer in zip(group.traces, group.rewards, group.advantages, strict=True)
+        ]
+        self.moving, own_rows = self._dealt(rows)
         return {
-            "prompt_ids": [list(group.prompt) for group, _ in rows],
-            "completion_ids": [list(trace.token_ids or ()) for _, trace in rows],
-            "logprobs": [list(trace.logprobs or ()) for _, trace in rows],
-            "worth": [reward or 0.0 for group in taken.groups for reward in group.rewards],
-            "advantage": [value for group in taken.groups for value in group.advantages],
+            "prompt_ids": [list(prompt) for prompt, *_ in own_rows],
+            "completion_ids": [list(trace.token_ids or ()) for _, trace, *_ in own_rows],
+            "logprobs": [list(trace.logprobs or ()) for _, trace, *_ in own_rows],
+            "worth": [reward or 0.0 for *_, reward, _ in own_rows],
+            "advantage": [advantage for *_, advantage in own_rows],
         }
+
+    def _dealt(self, rows: list[Any]) -> tuple[list[bool], list[Any]]:
+        """Of each update whether any answer of it moves the policy, and the answers of this rank, update by update: as many on
+        each, those that teach something and are long first, so that all have about as much to do."""
+        if self.config.updates > 1:
+            random.Random(f"{self.config.seed} {self.state.global_step}").shuffle(rows)
+        size, moving, dealt = len(rows) // self.config.updates, [], []
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            taught = [self._teaches(trace, advantage) for _, trace, _, advantage in part]
+            moving.append(any(taught))
+            if ranks.world() > 1:
+                lengths = [len(prompt) + len(trace.token_ids or ()) for prompt, trace, *_ in part]
+                order = sorted(range(size), key=lambda at: (not taught[at], -lengths[at]))
+                part = [part[at] for at in order[ranks.rank() :: ranks.world()]]
+            dealt += part
+        return moving, dealt
+
+    def _teaches(self, trace: Trace, advantage: float) -> bool:
+        objective = self.config.objective
+        masked = objective.overlong == "drop" and trace.stop == "length"
+        return not masked and bool(advantage or objective.kl or objective.tau)
 
     @property
     def first_pass(self) -> bool:
@@ -91,11 +122,10 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
     def _micro_batches(self, whole: Inputs) -> list[Inputs]:
-        """A step's answers for each of its updates, the longest first; the last micro-batches of an update may be empty."""
+        """A step's answers for each of its updates, the longest first; the last micro-batches of an update may be empty. Where
+        other ranks wait for this one's gradients an answer that counts for nothing stands in an empty one."""
         size, per_update = self.config.micro_batch_size, self.args.gradient_accumulation_steps
         order = list(range(len(whole["completion_ids"])))
-        if self.config.updates > 1:
-            random.Random(f"{self.config.seed} {self.state.global_step}").shuffle(order)
         mask, needed = whole["completion_mask"], whole["completion_mask"].any(-1)
         if not self.config.objective.kl and not self.config.objective.tau:
             needed = needed & (whole["advantages"] != 0)
@@ -104,19 +134,41 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         for start in range(0, len(order), size * per_update):
             part = [row for row in order[start : start + size * per_update] if needed[row]]
             part.sort(key=lambda row: -lengths[row])
-            found += [_rows(whole, part[at * size : (at + 1) * size]) for at in range(per_update)]
+            parts = [part[at * size : (at + 1) * size] for at in range(per_update)]
+            idle = not self.moving[start // (size * per_update)]
+            filled = self.is_deepspeed_enabled or (ranks.world() > 1 and not idle)
+            for part in parts:
+                counts = bool(part)
+                rows = _rows(whole, part or order[:1]) if part or filled else {}
+                found.append({**rows, "counts": counts, "idle": idle})
         return found
 
     def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        rows = len(inputs["advantages"])
-        if not rows:
+        self.idle = inputs["idle"]
+        if "advantages" not in inputs:
             return torch.zeros((), device=self.args.device, requires_grad=True)
-        loss = self._compute_loss(model, inputs)
+        rows = len(inputs["advantages"])
+        with self._alone():
+            loss = self._compute_loss(model, inputs)
+        if not inputs["counts"]:
+            return loss * 0
         if self.config.objective.loss != "token-mean":
             # A mean over the rows of a micro-batch is one over all rows of the update only where micro-batches are full.
             loss = loss * (rows / self.config.micro_batch_size)
         self._note(inputs, float(loss.detach()))
         return loss
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """TRL gathers from all ranks what it would log of a micro-batch, which nobody reads, and of which ranks have unequal
+        numbers of rows."""
+        accelerator = self.accelerator
+        accelerator.gather = lambda values: values  # type: ignore[method-assign]
+        accelerator.reduce = lambda values, *args, **kwargs: values  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del accelerator.gather, accelerator.reduce
 
     def _compute_loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
         if self.config.objective.loss != "mirror-descent":
@@ -205,7 +257,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         try:
             self.as_in_training()
             self.current_gradient_accumulation_steps = 1
-            with self.compute_loss_context_manager():
+            with self.compute_loss_context_manager(), self._alone():
                 loss = self._compute_loss(model, {name: value.to(self.args.device) for name, value in inputs.items()})
             loss.backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError:
@@ -226,7 +278,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        if self.config.objective.reference_every:
+        if self.config.objective.reference_every and ranks.is_first():
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / REFERENCE
             self.accelerator.unwrap_model(self.ref_model).save_pretrained(folder)
 
@@ -244,8 +296,6 @@ def worth(worth: Sequence[float], **kwargs: Any) -> list[float]:
 
 def _rows(whole: Inputs, rows: Sequence[int]) -> Inputs:
     """Some rows of a step's answers, without the columns that none of them has."""
-    if not rows:
-        return {"advantages": whole["advantages"][:0]}
     at = torch.tensor(rows, device=whole["advantages"].device)
     start = int(whole["prompt_mask"][at].any(0).nonzero()[0])
     end = int(whole["completion_mask"][at].any(0).nonzero()[-1]) + 1
@@ -260,9 +310,9 @@ def _rows(whole: Inputs, rows: Sequence[int]) -> Inputs:
 
 
 def arguments(config: Config, chosen: Compute, folder: Path) -> GRPOConfig:
-    """The configuration as TRL has it."""
+    """The configuration as TRL has it. To be made before the model: ZeRO-3 loads it in parts."""
     objective = config.objective
-    accumulate = config.batch_size // (config.updates * config.micro_batch_size)
+    accumulate = config.batch_size // (config.updates * config.micro_batch_size * ranks.world())
     return alone(GRPOConfig(
         output_dir=str(folder / ".partial"), max_steps=config.max_steps * config.optimizer_steps,
         per_device_train_batch_size=config.micro_batch_size, gradient_accumulation_steps=accumulate,
@@ -277,5 +327,6 @@ def arguments(config: Config, chosen: Compute, folder: Path) -> GRPOConfig:
         seed=config.seed, save_strategy="steps", save_steps=config.save_steps * config.optimizer_steps, logging_strategy="no",
         report_to=[], disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False, dataloader_pin_memory=False,
         gradient_checkpointing=config.gradient_checkpointing, disable_dropout=True, router_aux_loss_coef=0.0,
+        deepspeed=config.deepspeed.settings, ddp_find_unused_parameters=False, ddp_timeout=config.deadline,
         vllm_gpu_memory_utilization=config.engine.memory if config.engine.name == "vllm" else 0.3,
     ))  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from ratiocine import cost
+from ratiocine import cost, ranks
 from ratiocine.errors import Failure
 from ratiocine.rewards import Format
 from ratiocine.rollouts import looping
@@ -67,15 +67,16 @@ def mean(values: Sequence[float]) -> float | None:
 
 class Watch(TrainerCallback):
     """A row of `metrics.jsonl` after every step, appended live; of a run that goes on the first `done` rows are those that were
-    there. `taken` is what the step trains on."""
+    there, in the folder `before`. `taken` is what the step trains on."""
 
     def __init__(
-        self, config: Config, folder: Path, bar: Any, tracker: Tracker, held_out: HeldOut, shape: cost.Shape, done: int
+        self, config: Config, folder: Path, before: Path, bar: Any, tracker: Tracker, held_out: HeldOut, shape: cost.Shape,
+        done: int,
     ) -> None:  # fmt: skip
         self.config, self.bar, self.tracker, self.held_out, self.shape = config, bar, tracker, held_out, shape
         self.path, self.answers = folder / "metrics.jsonl", folder / "completions.jsonl"
-        self.rows: list[Row] = kept(self.path, done)
-        kept(self.answers, done, hold=False)
+        self.rows: list[Row] = kept(self.path, before, done)
+        kept(self.answers, before, done, hold=False)
         self.before: float = self.rows[-1]["seconds"] if done else 0.0
         self.tokens: int = self.rows[-1]["tokens"] if done else 0
         self.flops = [self.rows[-1][name] if done else 0 for name in ("flops", "flops_paper")]
@@ -92,6 +93,9 @@ class Watch(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         assert self.trainer is not None
         self.rate = kwargs["lr_scheduler"].get_last_lr()[0]
+        if self.trainer.idle:  # momentum alone moves no weight, also where an optimizer cannot be kept from its step
+            for group in kwargs["optimizer"].param_groups:
+                group["lr"] = 0.0
         if not math.isfinite(self.trainer.sums.get("loss", 0.0) + self.trainer.norm):
             raise Failure(
                 f"the loss of step {state.global_step // self.config.optimizer_steps + 1} is {self.trainer.sums.get('loss')}, "
@@ -105,18 +109,20 @@ class Watch(TrainerCallback):
         trainer, taken = self.trainer, self.taken
         assert trainer is not None
         assert taken is not None
-        now, sums = time.perf_counter(), trainer.sums
+        sums, worst = totals(trainer)
+        now = time.perf_counter()
         spent, self.last = now - self.last, now
         self.tokens += sum(rollout.length for group in taken.drawn for rollout in group.rollouts)
         self.flops = [before + more for before, more in zip(self.flops, self._cost(taken), strict=True)]
         tokens, compared = sums.get("tokens"), sums.get("compared")
         row = {
             "step": step, **facts(taken, self.config),
-            "loss": sums.get("loss", 0.0) / self.config.optimizer_steps, "lr": self.rate, "grad_norm": trainer.norm,
+            "loss": sums.get("loss", 0.0) / ranks.world() / self.config.optimizer_steps,
+            "lr": self.rate, "grad_norm": trainer.norm,
             "entropy": sums["entropy"] / tokens if tokens else None,
             "clipped": sums["clipped"] / tokens if tokens and "clipped" in sums else None,
             "kl": sums["kl"] / tokens if tokens and "kl" in sums else None,
-            "mismatch": sums["mismatch"] / compared if compared else None, "mismatch_max": trainer.worst if compared else None,
+            "mismatch": sums["mismatch"] / compared if compared else None, "mismatch_max": worst if compared else None,
             "tokens": self.tokens, "flops": self.flops[0], "flops_paper": self.flops[1],
             "seconds": round(self.before + now - self.started, 2),
             "rollout_seconds": round(taken.seconds - taken.reward_seconds, 2), "reward_seconds": round(taken.reward_seconds, 3),
@@ -193,6 +199,13 @@ class Watch(TrainerCallback):
                 bar.write(f"warning: {text}")
 
 
+def totals(trainer: PolicyTrainer) -> tuple[dict[str, float], float]:
+    """What the updates of all ranks saw, summed, and the worst mismatch."""
+    found = ranks.gathered((trainer.sums, trainer.worst))
+    names = {name for sums, _ in found for name in sums}
+    return {name: sum(sums.get(name, 0.0) for sums, _ in found) for name in names}, max(worst for _, worst in found)
+
+
 def risen(first: Sequence[float], last: Sequence[float]) -> bool:
     """Whether the second mean is above the first by more than two standard errors of their difference."""
     spread = [sum((value - fmean(part)) ** 2 for value in part) / (len(part) - 1) / len(part) for part in (first, last)]
@@ -212,13 +225,14 @@ def answers(step: int, group: Group) -> list[Row]:
     ]  # fmt: skip
 
 
-def kept(path: Path, done: int, hold: bool = True) -> list[Row]:
-    """The rows of the first `done` steps; the file is cut after them, as later ones will be made again. A long file is not
-    held. Raises Failure where rows are missing."""
+def kept(path: Path, before: Path, done: int, hold: bool = True) -> list[Row]:
+    """The rows of the first `done` steps, from the file of that name in `before`; `path` ends after them, as later ones will be
+    made again. A long file is not held. Raises Failure where rows are missing."""
     rows, last = list[Row](), 0
     temporary = path.with_name(f".{path.name}.partial")
-    path.touch()
-    with open(path, encoding="utf-8") as old, open(temporary, "w", encoding="utf-8") as new:
+    there = before / path.name
+    there.touch()
+    with open(there, encoding="utf-8") as old, open(temporary, "w", encoding="utf-8") as new:
         for line in old:
             try:
                 row = json.loads(line)
@@ -231,6 +245,6 @@ def kept(path: Path, done: int, hold: bool = True) -> list[Row]:
             if hold:
                 rows.append(row)
     if last < done:
-        raise Failure(f"{path} ends before step {done}, from which the run would go on; remove {path.parent} and begin again")
+        raise Failure(f"{there} ends before step {done}, from which the run would go on; remove {before} and begin again")
     os.replace(temporary, path)
     return rows

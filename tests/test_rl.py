@@ -35,7 +35,7 @@ from rl.grpo import CHECKPOINTS, check_prompt, prepare
 from rl.objectives import advantages, flat, mirror_descent
 from rl.policy import Policy, Served, merged
 from rl.rollouts import Group, Rollouts, Step
-from rl.trainer import PolicyTrainer
+from rl.trainer import PolicyTrainer, arguments
 from rl.watch import Watch, facts, kept, risen
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
@@ -98,7 +98,9 @@ def trainer_of(settings: Config, step: Step, folder: Path) -> PolicyTrainer:
     model.save_pretrained(folder / "start")
     model.config._name_or_path = str(folder / "start")
     tokenizer = models.load_tokenizer(settings.model)
-    return PolicyTrainer(settings, model, tokenizer, compute(settings), lambda number: step, lambda number: 1e-3, folder, [])
+    chosen = compute(settings)
+    args = arguments(settings, chosen, folder)
+    return PolicyTrainer(settings, args, model, tokenizer, chosen, lambda number: step, lambda number: 1e-3, [])
 
 
 def gradients(trainer: PolicyTrainer) -> dict[str, torch.Tensor]:
@@ -160,7 +162,7 @@ def fixture(trainer: PolicyTrainer, now: torch.Tensor, old: torch.Tensor, **more
     trainer.current_gradient_accumulation_steps = 1
     return {
         "prompt_ids": ids, "prompt_mask": ids, "completion_ids": ids, "completion_mask": mask, "num_items_in_batch": torch.tensor(4),
-        "advantages": torch.tensor([1.0, -1.0]), "old_per_token_logps": old, **more,
+        "advantages": torch.tensor([1.0, -1.0]), "old_per_token_logps": old, "counts": True, "idle": False, **more,
     }  # fmt: skip
 
 
@@ -213,7 +215,7 @@ def test_the_update_sees_answers_as_the_sampler_made_them(tmp_path: Path) -> Non
     settings = config("batch_size=8", "group_size=4", "micro_batch_size=2", "objective.kl=0.01")
     model = models.load_model(settings.model, "cpu")
     tokenizer = models.load_tokenizer(settings.model)
-    policy = Policy(settings, model, tokenizer)
+    policy = Policy(settings, model.device, tokenizer)
     policy.refresh(model)
     rollouts = Rollouts(settings, PROBLEMS, tokenizer, policy.continue_, None)
     trainer = trainer_of(settings, rollouts.step(0), tmp_path)
@@ -247,7 +249,7 @@ def test_the_copy_leaves_the_attention_of_the_update_alone() -> None:
     settings = config()
     model = models.load_model(settings.model, "cpu")
     before = model.config._attn_implementation
-    policy = Policy(settings, model, models.load_tokenizer(settings.model))
+    policy = Policy(settings, model.device, models.load_tokenizer(settings.model))
     assert model.config._attn_implementation == before != policy.weights.config._attn_implementation
 
 
@@ -568,10 +570,10 @@ def test_a_log_is_cut_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     rows = [{"step": step, "text": "a\u2028b\x85\n"} for step in (1, 1, 2, 3)]
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) + '{"step": 4, "te')
-    assert kept(file, 2) == rows[:3]
+    assert kept(file, file.parent, 2) == rows[:3]
     assert [json.loads(line) for line in file.open()] == rows[:3]
     with pytest.raises(Failure, match="ends before step 3"):
-        kept(file, 3)
+        kept(file, file.parent, 3)
     assert [json.loads(line) for line in file.open()] == rows[:3]
 
 

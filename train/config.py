@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -15,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from ratiocine import models, ranks
-from ratiocine.compute import DeepSpeedConfig, Trained
+from ratiocine import models
+from ratiocine.compute import Trained
 from ratiocine.errors import BadInput
 from ratiocine.rendering import Form
 from ratiocine.runs import hash_path
@@ -28,7 +27,6 @@ class Config(Trained):
     """conf/train.yaml says what each key means."""
 
     scenario: ScenarioConfig
-    deepspeed: DeepSpeedConfig = DeepSpeedConfig(name="none")
     ratio: Annotated[float, Field(allow_inf_nan=False)] | None
     pairs: list[str] | None
     match: Match = "examples"
@@ -84,18 +82,6 @@ class Config(Trained):
             raise ValueError(
                 f"samples={self.samples}: answers are sampled from held-out problems, of which there are {self.held_out}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _ranks_that_can_work(self) -> Self:
-        zero = self.deepspeed
-        if zero.stage and find_spec("deepspeed") is None:
-            raise ValueError(f"deepspeed={zero.name} needs an extra: pip install 'ratiocine[deepspeed]'")
-        if zero.stage and not ranks.launched() and not self.elsewhere:
-            how = "on.gpus=8, deepspeed --no_local_rank --num_gpus 8 --module train …"
-            raise ValueError(f"deepspeed={zero.name} cuts a model over ranks, which a launcher starts: {how}, or torchrun")
-        if zero.stage == 3 and self.load_in_4bit:
-            raise ValueError("load_in_4bit=true: 4-bit weights cannot be cut over ranks; zero1 and zero2 leave them whole")
         return self
 
     @model_validator(mode="after")

@@ -207,5 +207,5 @@ def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Com
             disable_tqdm=True, remove_unused_columns=False, logging_nan_inf_filter=False,
             dataloader_pin_memory=chosen.device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
-            deepspeed=config.deepspeed.settings, ddp_find_unused_parameters=False,
+            deepspeed=config.deepspeed.settings, ddp_find_unused_parameters=False, ddp_timeout=config.deadline,
         ))  # fmt: skip
