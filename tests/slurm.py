@@ -28,7 +28,7 @@ ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
 SlurmdPort={daemon}
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+{bind}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -80,7 +80,7 @@ def cluster(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
         config.write_text(
             CONFIG.format(
                 host=socket.gethostname().split(".")[0], controller=controller, daemon=daemon, socket=short / "socket",
-                folder=folder, cpus=cpus,
+                folder=folder, cpus=cpus, bind="CommunicationParameters=NoInAddrAny,NoCtldInAddrAny" if _named_loopback() else "",
             )
         )  # fmt: skip
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))}
@@ -111,6 +111,14 @@ def _where(program: str) -> str:
     return (
         shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])) or ""
     )
+
+
+def _named_loopback() -> bool:
+    """Whether this machine's name is one of the loopback's: Slurm can only be bound to the address of that name, or to all."""
+    try:
+        return socket.gethostbyname(socket.gethostname()).startswith("127.")
+    except OSError:
+        return False
 
 
 def _free_ports(count: int) -> list[int]:
