@@ -10,8 +10,11 @@ import atexit
 import ctypes
 import importlib
 import logging
+import math
 import os
 import runpy
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,16 +173,20 @@ class Call:
 
     def run(self, log: Path | None = None) -> int:
         """Do it in a process that does not outlive this one; what it says goes to the end of `log`."""
-        path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, "-m", "ratiocine.places", self.module, *self.words]
         with open(log, "ab") if log else open(os.dup(1), "wb") as out:
             return code(subprocess.run(
-                command, cwd=self.folder, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=out,
+                command, cwd=self.folder, env={**os.environ, "PYTHONPATH": path()}, stdin=subprocess.DEVNULL, stdout=out,
                 stderr=subprocess.STDOUT if log else None, check=False,
             ).returncode)  # fmt: skip
 
     def __str__(self) -> str:
         return f"python -m {self.module} {' '.join(self.words)}"
+
+
+def path() -> str:
+    """PYTHONPATH for what starts elsewhere."""
+    return os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def code(status: int) -> int:
@@ -403,9 +410,8 @@ def cluster() -> Iterator[Any]:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    path = os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
     ray.init(
-        log_to_driver=False, logging_level="error", include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}}
+        log_to_driver=False, logging_level="error", include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path()}}
     )
     try:
         yield ray
@@ -447,14 +453,104 @@ class _Task:
         self.ray.cancel(self.ref, force=True)
 
 
+# Slurm
+
+
+@dataclass(frozen=True)
+class _Submitted:
+    """A call as Slurm runs it: where there are several tasks each is a rank. A job that is preempted or comes to its time limit
+    is queued again, and the verb goes on from what was stored."""
+
+    call: Call
+
+    def __call__(self) -> None:
+        if self.call.ranks > 1:
+            from submitit.helpers import TorchDistributedEnvironment
+
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        if status := self.call.run():
+            sys.exit(status)  # by which srun ends the other ranks
+
+    def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
 class _Slurm:
     def __init__(self, on: Slurm, folder: Path) -> None:
-        self.on, self.folder, self.jobs = on, folder, on.jobs
+        if find_spec("submitit") is None:
+            raise BadInput("on=slurm needs the package submitit: pip install 'ratiocine[slurm]'")
+        if shutil.which("sbatch") is None:
+            raise BadInput("on=slurm: there is no sbatch on this machine; give the command where jobs are submitted")
+        self.on, self.folder, self.jobs, self.queue = on, folder, on.jobs, _Queue()
 
     def start(self, calls: Sequence[Call]) -> list[Job]:
-        raise NotImplementedError
+        import submitit
+
+        on, first = self.on, calls[0]
+        tasks = on.processes if first.ranks > 1 else 1
+        executor = submitit.AutoExecutor(self.folder, cluster="slurm")
+        executor.update_parameters(
+            name=first.name, nodes=on.nodes, tasks_per_node=tasks, cpus_per_task=on.cpus * on.processes // tasks,
+            gpus_per_node=on.gpus or None, mem_gb=on.memory, timeout_min=math.ceil(60 * on.hours), stderr_to_stdout=True,
+            slurm_partition=on.partition, slurm_account=on.account, slurm_array_parallelism=on.jobs,
+            slurm_srun_args=["--kill-on-bad-exit=1"], slurm_additional_parameters=dict(on.more),
+            slurm_setup=[f"export PYTHONPATH={shlex.quote(path())}"],
+        )  # fmt: skip
+        try:
+            submitted = executor.submit_array([_Submitted(one) for one in calls])
+        except (submitit.core.utils.FailedJobError, OSError) as error:
+            raise Failure(f"on=slurm: {first_line(error)}") from None
+        for one, job in zip(calls, submitted, strict=True):
+            print(f"job {job.job_id}: {one}", flush=True)
+        return [_SlurmJob(job, self.queue, [job.paths.stdout]) for job in submitted]
+
+
+class _Queue:
+    """What Slurm says of this user's jobs, asked at most once in a while. Not sacct, which needs a data base."""
+
+    FINAL = frozenset({
+        "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "REVOKED",
+    })  # fmt: skip
+
+    def __init__(self) -> None:
+        self.asked = 0.0
+        self.jobs: dict[str, tuple[str, int]] | None = None
+
+    def look(self) -> dict[str, tuple[str, int]] | None:
+        """State and exit code by job; None where Slurm does not answer."""
+        if time.monotonic() - self.asked > 10 * LOOK:
+            form = "--Format=JobArrayID:|,State:|,exit_code:|"
+            words = ["squeue", "--noheader", "--me", "--array", "--states=all", form]
+            asked = subprocess.run(words, capture_output=True, text=True, check=False)
+            rows = [[part.strip() for part in line.split("|")] for line in asked.stdout.splitlines()]
+            known = {job: (state, code(os.waitstatus_to_exitcode(int(status)))) for job, state, status, *_ in rows}
+            self.jobs, self.asked = None if asked.returncode else known, time.monotonic()
+        return self.jobs
+
+
+@dataclass
+class _SlurmJob:
+    job: Any
+    queue: _Queue
+    logs: Sequence[Path]
+    began: float = field(default_factory=time.monotonic)
+
+    def poll(self) -> int | None:
+        known = self.queue.look()
+        if known is None or self.queue.asked <= self.began:
+            return None
+        state, status = known.get(self.job.job_id, ("forgotten", int(not self.job.paths.result_pickle.exists())))
+        if state != "forgotten" and state not in _Queue.FINAL:
+            return None
+        return status if state in ("COMPLETED", "forgotten") else status or 1
+
+    def stop(self) -> None:
+        self.job.cancel()
 
 
 if __name__ == "__main__":  # python -m ratiocine.places VERB words…: what is started elsewhere ends with what started it
     end_with_parent()
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # by which Slurm tells what started it that the time is over
     become(sys.argv[1], sys.argv[2:])

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +20,8 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from ratiocine import models, ranks
+
+PATIENCE = 2  # seconds
 
 
 def alone(arguments: TrainingArguments) -> Any:
@@ -174,6 +177,8 @@ class Checkpoints(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.ended = state.global_step >= state.max_steps
+        if ranks.world() > 1:  # a signal comes to one of them a step earlier
+            self.stopping = any(ranks.gathered(self.stopping))
         if self.stopping and not self.ended and state.global_step % self.every == 0:
             control.should_save = control.should_training_stop = True
         if self.ended:
@@ -203,16 +208,22 @@ class Checkpoints(TrainerCallback):
 
     @contextmanager
     def on_signal(self) -> Iterator[None]:
-        """While this lasts, the first SIGTERM or SIGINT makes a checkpoint after the step and ends as interrupted."""
+        """While this lasts, the first SIGTERM or SIGINT makes a checkpoint after the step and ends as interrupted; a later one
+        ends at once. A job that is ended has more than one at about the same time."""
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        first = 0.0
 
         def restore() -> None:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
         def asked(number: int, frame: Any) -> None:
+            nonlocal first
+            if self.stopping and time.monotonic() - first > PATIENCE:
+                restore()
+                raise KeyboardInterrupt
+            first = first or time.monotonic()
             self.stopping = True
-            restore()
 
         for number in before:
             signal.signal(number, asked)
