@@ -62,6 +62,18 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
             time.sleep(FIRST_SAYS_IT)  # and then the launcher ends this process
             name = f"{name}, rank {ranks.rank()}"
         print(f"{name}: {error}", file=sys.stderr)
+    except Exception as error:
+        status = 1
+        if not ranks.launched():
+            raise
+        said = ranks.lost(error)
+        if said is None and ranks.is_first():
+            raise
+        if said is None:  # the first has most likely met the same, and tells it whole
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(FIRST_SAYS_IT)
+            said = f"{type(error).__name__}: {places.first_line(error)}"
+        print(f"{name}, rank {ranks.rank()}: {said}", file=sys.stderr)
     except KeyboardInterrupt:
         others = f", rank {ranks.rank()}: ended with the others" if not ranks.is_first() else ": interrupted"
         print(f"{name}{others}", file=sys.stderr)

@@ -3,6 +3,8 @@ settled once, before any weights are read, and kept by a run that goes on."""
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, Pos
 
 from ratiocine import devices, models, ranks
 from ratiocine.devices import Attention, Device, Dtype
+from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
 from ratiocine.tracking import Tracked
 
 if TYPE_CHECKING:
     import torch
 
-PRECISION = "precision"
+BEGAN = "began.json"
 
 
 class DeepSpeedConfig(BaseModel):
@@ -57,6 +60,7 @@ class Trained(Tracked):
     load_in_4bit: bool = False
     seed: int = 0
     deepspeed: DeepSpeedConfig = DeepSpeedConfig(name="none")
+    fsdp: bool = False
     deadline: PositiveInt = 1800
     save_steps: PositiveInt = 500
     keep: PositiveInt = 1
@@ -66,6 +70,11 @@ class Trained(Tracked):
     threads: PositiveInt | None = None
     out: str | None = None
 
+    @property
+    def sharding(self) -> str:
+        """What is cut over the ranks: none, zero1, zero2, zero3 or fsdp."""
+        return "fsdp" if self.fsdp else f"zero{self.deepspeed.stage}" if self.deepspeed.stage else "none"
+
     @model_validator(mode="after")
     def _ranks_that_can_work(self) -> Self:
         zero = self.deepspeed
@@ -74,8 +83,15 @@ class Trained(Tracked):
         if zero.stage and not ranks.launched() and not self.elsewhere:
             how = "on.gpus=8, deepspeed --no_local_rank --num_gpus 8 --module …"
             raise ValueError(f"deepspeed={zero.name} cuts a model over ranks, which a launcher starts: {how}, or torchrun")
-        if zero.stage == 3 and self.load_in_4bit:
+        for name, key in (("ACCELERATE_USE_FSDP", "fsdp"), ("ACCELERATE_USE_DEEPSPEED", "deepspeed")):
+            if os.environ.get(name) == "true":
+                raise ValueError(f"accelerate launch --use_{key}: here that is said by {key}= itself; leave it out")
+        if self.sharding in ("zero3", "fsdp") and self.load_in_4bit:
             raise ValueError("load_in_4bit=true: 4-bit weights cannot be cut over ranks; zero1 and zero2 leave them whole")
+        if self.fsdp and zero.stage:
+            raise ValueError(f"fsdp=true and deepspeed={zero.name} both cut a model over ranks; give one of them")
+        if self.fsdp and self.world == 1:
+            raise ValueError("fsdp=true cuts a model over ranks: on.gpus=8, or torchrun --nproc_per_node 8 -m …")
         return self
 
     @model_validator(mode="after")
@@ -110,9 +126,13 @@ def compute(config: Trained, folder: Path | None = None, *, padding_free: bool |
     import torch
 
     device = devices.resolve_device(config.device)
-    began = folder / PRECISION if folder is not None else None
-    if began is not None and began.exists():
-        dtype = getattr(torch, began.read_text())
+    began = _began(folder)
+    if began:
+        _check_goes_on(config, began)
+    if device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed, where it is installed, would look for another and say so
+    if began:
+        dtype = getattr(torch, began["precision"])
     else:
         # An adapter's first steps are smaller than half a unit in the last place of the bfloat16 number that they are added to,
         # and are rounded away: SmolLM2-135M after 12 steps at 1e-4 had a held-out loss of 1.55, in float32 1.44. All weights
@@ -127,10 +147,27 @@ def compute(config: Trained, folder: Path | None = None, *, padding_free: bool |
     return Compute(device, dtype, attention, free)
 
 
-def keep(folder: Path, chosen: Compute) -> None:
+def keep(folder: Path, config: Trained, chosen: Compute) -> None:
     """For a run that goes on from here, be it on another machine."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / PRECISION).write_text(devices.name(chosen.dtype))
+    if ranks.is_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = {"precision": devices.name(chosen.dtype), "sharding": config.sharding, "ranks": ranks.world()}
+        (folder / BEGAN).write_text(json.dumps(facts))
+
+
+def _began(folder: Path | None) -> dict[str, Any]:
+    return json.loads((folder / BEGAN).read_text()) if folder is not None and (folder / BEGAN).exists() else {}
+
+
+def _check_goes_on(config: Trained, began: dict[str, Any]) -> None:
+    """Raise BadInput where checkpoints cannot be read as they are to be: those of whole weights and of FSDP by any number of
+    ranks, DeepSpeed's by as many as wrote them."""
+    same = began["ranks"] == ranks.world() or began["sharding"] in ("none", "fsdp")
+    if config.sharding != began["sharding"] or not same:
+        raise BadInput(
+            f"the interrupted run in out has checkpoints of {began['ranks']} ranks with sharding {began['sharding']}, which "
+            f"are not read by {ranks.world()} with {config.sharding}; go on as it began, or choose another out"
+        )
 
 
 def load(config: Trained, chosen: Compute) -> Any:

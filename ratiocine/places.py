@@ -262,9 +262,9 @@ class Tail:
         sys.stderr.flush()
 
     def last(self) -> str:
-        """The last line of those that tell most."""
+        """Their last line, less those of what started it."""
         lines = [line for file in self.at if file.exists() for line in file.read_text(errors="replace").splitlines()]
-        return next((line for line in reversed(lines) if line.strip()), "")
+        return next((line for line in reversed(lines) if line.strip() and not line.startswith(("srun:", "submitit "))), "")
 
 
 @contextmanager

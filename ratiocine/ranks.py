@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ratiocine.errors import BadInput
+
+# What gloo, NCCL and torch's store say when another process is gone or late.
+LOST = (
+    "Connection closed",
+    "Connection reset",
+    "Timed out",
+    "Broken pipe",
+    "timeout",
+    "NCCL",
+    "Socket",
+    "Gloo",
+    "gloo",
+    "TCPStore",
+)
+_phases = ["starting"]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -61,6 +78,40 @@ def shared_out(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -
     nothing = object()
     parts = gathered(work(items[rank() :: world()]))
     return [made for made in chain.from_iterable(zip_longest(*parts, fillvalue=nothing)) if made is not nothing]  # type: ignore[misc]
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """What all ranks are about while this lasts, for the one line of a rank that lost another."""
+    _phases.append(name)
+    yield
+    _phases.pop()  # not after an error: it is told what it came in
+
+
+def lost(error: BaseException) -> str | None:
+    """In one line how ranks lost each other; None for an error that is not of that kind."""
+    import torch
+
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    known = isinstance(error, torch.distributed.DistError) or any(word in text for word in LOST)
+    if world() == 1 or not known:
+        return None
+    return f"while {_phases[-1]} this rank waited for another in vain ({text[:200]})"
+
+
+def agree(facts: Mapping[str, Any]) -> None:
+    """Raise BadInput, with both named, where a rank has other facts than the first."""
+    import socket
+
+    found = gathered((socket.gethostname(), dict(facts)))
+    host, first = found[0]
+    for number, (other, those) in enumerate(found):
+        if differ := [name for name in sorted({*first, *those}) if first.get(name) != those.get(name)]:
+            name, more = differ[0], f"; nor on {', '.join(differ[1:4])}" if differ[1:] else ""
+            raise BadInput(
+                f"ranks do not agree on {name}: rank 0 on {host} has {first.get(name)}, rank {number} on {other} has "
+                f"{those.get(name)}{more}"
+            )
 
 
 def wait() -> None:

@@ -30,7 +30,7 @@ CONFIG = "config.yaml"
 # change where, how fast and at what price, never what
 MACHINE_KEYS = {
     "out", "threads", "device", "doctor", "check", "on", "price", "spend", "push_to_hub", "save_steps", "keep",
-    "allow_change", "export", "tracker", "project", "group", "tables", "constant_for", "deepspeed", "deadline",
+    "allow_change", "export", "tracker", "project", "group", "tables", "constant_for", "deepspeed", "deadline", "fsdp",
 }  # fmt: skip
 LOCATIONS = {"path", "root", "pairs", "answers", "engine", "run"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
@@ -78,6 +78,12 @@ class Run:
     def shared(self) -> Path:
         """The folder that all ranks see."""
         return self.home or self.out
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What ranks have to agree on: configuration, inputs and versions, each by its name."""
+        config = {f"{name}=": str(value) for name, value in _flat(self.config).items() if name not in ("out", "tracker")}
+        return {**config, **self.inputs, **versions()}
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:

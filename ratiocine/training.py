@@ -81,8 +81,8 @@ class SteppedTrainer(Trainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Weights in `dtype` are kept from one micro-batch of a step to the next, and given up before the weights change. Not
-        under DeepSpeed, which moves weights in between."""
-        if not self.holding and not self.is_deepspeed_enabled:
+        under DeepSpeed and FSDP, which move weights in between."""
+        if not self.holding and not self.is_deepspeed_enabled and not self.is_fsdp_enabled:
             torch.autocast_increment_nesting()  # what an outer autocast would do, but for backward
             self.holding = True
         loss = super().training_step(*args, **kwargs)
@@ -113,9 +113,17 @@ class SteppedTrainer(Trainer):
 
 
 @contextmanager
-def gathered(trainer: Trainer) -> Iterator[Any]:
-    """The trained model whole, also where its weights are cut over the ranks. All of them have to be here."""
+def gathered(trainer: Trainer, fresh: Callable[[], Any]) -> Iterator[Any]:
+    """The trained model whole, also where its weights are cut over the ranks, all of which have to be here. FSDP's are put into
+    a `fresh` model of the first rank; the others have none then."""
     model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_fsdp_enabled:
+        state = trainer.accelerator.get_state_dict(trainer.model)
+        if ranks.is_first():
+            model = fresh()
+            model.load_state_dict(state)
+        yield model
+        return
     with whole(list(model.parameters())):
         yield model
 
@@ -185,10 +193,11 @@ class Checkpoints(TrainerCallback):
             control.should_save = False  # the student itself is written next
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        ranks.wait()
-        if ranks.is_first():
-            self._settle(args, state)
-        ranks.wait()
+        with ranks.phase("saving a checkpoint"):
+            ranks.wait()
+            if ranks.is_first():
+                self._settle(args, state)
+            ranks.wait()
 
     def _settle(self, args: Any, state: Any) -> None:
         made = Path(args.output_dir) / f"checkpoint-{state.global_step}"

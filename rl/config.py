@@ -98,6 +98,8 @@ class Config(Trained):
     def _tried(self) -> Self:
         """What is in the README's table of ways to train on several ranks."""
         zero, objective = self.deepspeed, self.objective
+        if self.fsdp:
+            raise ValueError("fsdp=true is not tried in reinforcement learning; deepspeed=zero3 cuts as much over the ranks")
         if self.engine.name == "vllm" and zero.stage == 3:
             raise ValueError(f"deepspeed={zero.name}: engine=vllm is given whole weights, which no rank has; try zero2")
         if zero.stage and self.load_in_4bit:

@@ -132,14 +132,14 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
 
     folder, tokenizer = run.shared / CHECKPOINTS, prepared.tokenizer
     chosen = compute(config, folder)
-    if ranks.is_first():
-        keep(folder, chosen)
+    keep(folder, config, chosen)
     rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
     largest = memory.Largest(rows, prepared.longest + config.tokens, rows * config.tokens)
     copies = samples_in(config, chosen.device).itemsize / 4 + bool(reference)
     print(f"memory: {memory.check(config, chosen, largest, 'budget', copies)}", flush=True)
     policy = Policy(config, chosen.device, tokenizer)
     args = arguments(config, chosen, folder)
+    ranks.agree(run.facts)
     model = load(config, chosen)
     _remember(model, folder)
     model.generation_config.eos_token_id = end_of_turn(tokenizer)
@@ -169,11 +169,11 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
         ask = policy.continue_ if config.engine.name == "transformers" else Served(trainer, tokenizer).continue_
         rollouts = Rollouts(config, prepared.problems, tokenizer, ask, prepared.thinking)
         if last is None:
-            if config.deepspeed.stage < 3:  # which has no whole model before it trains
+            if config.sharding != "zero3":  # which has no whole model before it trains
                 trainer.try_longest(prepared.longest)
             if held_out.requests:
                 tracker.log(0, held_out.take(model, 0))
-        with checkpoints.on_signal():
+        with checkpoints.on_signal(), ranks.phase("training"):
             try:
                 trainer.train(resume_from_checkpoint=None if last is None else str(last))
             except torch.OutOfMemoryError:
@@ -182,7 +182,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
                     "micro_batch_size or budget, gradient_checkpointing=true or lora=true"
                 ) from None
     facts = {**chosen.facts, "sample_precision": devices.name(policy.dtype)}
-    with gathered(trainer) as student:
+    with ranks.phase("collecting the student"), gathered(trainer, lambda: load(config, chosen)) as student:
         if ranks.is_first():
             _finish(run, config, prepared, facts, student, watch, held_out)
     ranks.wait()

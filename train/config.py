@@ -88,10 +88,12 @@ class Config(Trained):
     def _something_for_every_rank(self) -> Self:
         if self.batch_size < self.world:
             raise ValueError(f"batch_size={self.batch_size}: with {self.world} ranks some would have nothing to do in a step")
-        if self.samples and self.deepspeed.stage == 3:
-            raise ValueError(
-                f"samples={self.samples}: under deepspeed={self.deepspeed.name} no rank has a model that could answer"
-            )
+        return self
+
+    @model_validator(mode="after")
+    def _someone_who_answers(self) -> Self:
+        if self.samples and self.sharding in ("zero3", "fsdp"):
+            raise ValueError(f"samples={self.samples}: under {self.sharding} no rank has a model that could answer")
         return self
 
     @model_validator(mode="after")

@@ -94,17 +94,17 @@ def _examined(config: Config, plan: Planned) -> str:
 
 def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chosen: Compute) -> None:
     folder = run.shared / CHECKPOINTS
-    if ranks.is_first():
-        keep(folder, chosen)
+    keep(folder, config, chosen)
     sampler = micro_batches(config, plan, padded=not chosen.padding_free)
     args = arguments(run, config, len(sampler.batches), sampler.per_batch, chosen)  # before the model: ZeRO-3 loads it in parts
+    ranks.agree({**run.facts, "the order of examples": facts["examples_hash"]})
     model = load(config, chosen)
     tracker, last = tracking.tracker(config, run.out, _about(run, config, facts, model)), newest(folder)
     with progress(len(plan.batches[: config.max_steps]), f"train ratio={config.ratio}", "steps") as bar:
         trainer, checkpoints = _trainer(run, config, plan, chosen, args, sampler, model, tracker, bar, last)
-        if last is None and config.deepspeed.stage < 3:  # which has no whole model before it trains
+        if last is None and config.sharding not in ("zero3", "fsdp"):  # which have no whole model before they train
             trainer.try_longest()
-        with checkpoints.on_signal():
+        with checkpoints.on_signal(), ranks.phase("training"):
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
     log = trainer.log_rows
     step = len(log.rows)
@@ -119,7 +119,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
         **chosen.facts, "rendering": plan.rendering.form, "final_loss": end["loss"],
         "held_out_loss": log.rows[step - 1].get("held_out"), "examples_hash": facts["examples_hash"],
     }  # fmt: skip
-    with gathered(trainer) as student:
+    with ranks.phase("collecting the student"), gathered(trainer, lambda: load(config, chosen)) as student:
         if ranks.is_first():
             _save(run, config, plan, facts, about, student, log.rows)
     tracker.finish()
@@ -208,4 +208,5 @@ def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Com
             dataloader_pin_memory=chosen.device.type == "cuda", gradient_checkpointing=config.gradient_checkpointing,
             gradient_checkpointing_kwargs={"use_reentrant": False},
             deepspeed=config.deepspeed.settings, ddp_find_unused_parameters=False, ddp_timeout=config.deadline,
+            fsdp=config.fsdp or None, fsdp_config={"state_dict_type": "SHARDED_STATE_DICT"} if config.fsdp else None,
         ))  # fmt: skip
