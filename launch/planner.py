@@ -118,7 +118,12 @@ class _Stages:
             try:
                 while self.waiting or self.running:
                     for stage in self._ready():
-                        overrides, folder = self._call(stage)
+                        try:
+                            overrides, folder = self._call(stage)
+                        except BadInput as error:
+                            self.waiting.remove(stage)
+                            self._fail(stage.name, 2, str(error))
+                            continue
                         if (folder / "DONE").exists():
                             print(f"{self._heading(stage)}: finished before", flush=True)
                             self.waiting.remove(stage)
@@ -167,11 +172,13 @@ class _Stages:
             if ended == 0:
                 self.done[name] = folder
             else:
-                self.failed[name] = ended
-                said = f": {tail.last()}" if job.logs else ""
-                print(f"launch: {name} ended with exit code {ended}{said}", file=sys.stderr, flush=True)
+                self._fail(name, ended, tail.last() if job.logs else "")
         if self.running:
             time.sleep(places.LOOK if self.on.name != "local" else 0.05)
+
+    def _fail(self, name: str, status: int, said: str) -> None:
+        self.failed[name] = status
+        print(f"launch: {name} ended with exit code {status}{f': {said}' if said else ''}", file=sys.stderr, flush=True)
 
 
 def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:

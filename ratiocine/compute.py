@@ -25,11 +25,13 @@ BEGAN = "began.json"
 
 
 class DeepSpeedConfig(BaseModel):
-    """conf/deepspeed: what ZeRO cuts over the ranks; 0 is nothing, without DeepSpeed."""
+    """conf/deepspeed: what ZeRO cuts over the ranks; 0 is nothing, without DeepSpeed. `offload` keeps the moments, and what
+    stage 3 cuts, in the memory of the processor."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     stage: Literal[0, 1, 2, 3] = 0
+    offload: bool = False
 
     @property
     def settings(self) -> dict[str, Any] | None:
@@ -37,6 +39,10 @@ class DeepSpeedConfig(BaseModel):
         if not self.stage:
             return None
         zero: dict[str, Any] = {"stage": self.stage}
+        if self.offload:
+            zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
+        if self.offload and self.stage == 3:
+            zero["offload_param"] = {"device": "cpu", "pin_memory": True}
         if self.stage == 3:
             zero["stage3_gather_16bit_weights_on_model_save"] = True
         return {

@@ -7,6 +7,7 @@ directory; the others write into folders of their own, which go when they end.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ def lost(error: BaseException) -> str | None:
     import torch
 
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    text = re.sub(r"\[/[^\]]*\] *", "", text).partition(". ")[0]  # less the place in a source file, and what follows the fact
     known = isinstance(error, torch.distributed.DistError) or any(word in text for word in LOST)
     if world() == 1 or not known:
         return None
