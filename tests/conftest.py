@@ -79,3 +79,11 @@ def student(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
     out = tmp_path_factory.mktemp("student") / "run"
     done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", f"out={out}")
     return out
+
+
+@pytest.fixture(scope="session")
+def chooser(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny student that has learned to answer in a few tokens and to end its turn."""
+    out = tmp_path_factory.mktemp("chooser") / "run"
+    done("train", "ratio=0", "model=tiny", f"pairs={pairs}", "batch_size=8", "epochs=30", "lr=3e-3", f"out={out}")
+    return out / "model"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def free_port() -> int:
 
 
 def started(how: str, ranks: int, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """A verb on so many ranks, by torchrun, accelerate or deepspeed."""
+    """A verb on so many ranks, by torchrun, accelerate, deepspeed or our own launcher."""
     if any(word.startswith("deepspeed=") for word in words):
         pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
     port = str(free_port())
@@ -36,6 +37,7 @@ def started(how: str, ranks: int, verb: str, *words: str) -> subprocess.Complete
         "accelerate": ("accelerate", "launch", "--cpu", "--num_processes", str(ranks), "--num_machines", "1", "--mixed_precision",
                        "no", "--dynamo_backend", "no", "--main_process_port", port, "--module"),
         "deepspeed": ("deepspeed", "--no_local_rank", "--num_accelerators", str(ranks), "--master_port", port, "--module"),
+        "launch.run": (sys.executable, "-m", "launch.run", "--ranks", str(ranks), "--"),
     }[how]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
@@ -62,6 +64,17 @@ def alone(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     return found
 
 
+LONG = (*TRAIN[:4], "epochs=12", *TRAIN[5:], "save_steps=2")
+
+
+@pytest.fixture(scope="module")
+def long(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes of a longer run."""
+    out = tmp_path_factory.mktemp("long") / "run"
+    done("train", *LONG, f"pairs={pairs}", f"out={out}")
+    return out
+
+
 SLOW = pytest.mark.slow
 
 
@@ -69,10 +82,14 @@ SLOW = pytest.mark.slow
     ("how", "ranks", "what", "words"),
     [
         ("torchrun", 2, "full", ()), ("deepspeed", 2, "lora", ("deepspeed=zero3", "lora=true")),
+        ("launch.run", 2, "full", ("fsdp=true",)),
         *(pytest.param(*case, marks=SLOW) for case in (
             ("torchrun", 4, "lora", ("lora=true",)), ("accelerate", 2, "full", ()), ("torchrun", 4, "full", ("deepspeed=zero3",)),
             ("deepspeed", 2, "full", ("deepspeed=zero1",)), ("deepspeed", 2, "full", ("deepspeed=zero2",)),
             ("deepspeed", 2, "full", ("deepspeed=zero3",)), ("deepspeed", 4, "lora", ("deepspeed=zero2", "lora=true")),
+            ("launch.run", 2, "lora", ("deepspeed=zero1", "lora=true")), ("launch.run", 4, "lora", ("fsdp=true", "lora=true")),
+            ("torchrun", 4, "full", ("fsdp=true",)), ("launch.run", 2, "full", ("deepspeed=zero2-offload",)),
+            ("launch.run", 2, "full", ("deepspeed=zero3-offload",)),
         )),
     ],
 )  # fmt: skip
@@ -117,34 +134,230 @@ def test_the_launchers_own_word_is_no_key(pairs: Path, tmp_path: Path) -> None:
     done("train", "--local_rank=0", *TRAIN, "max_steps=1", f"pairs={pairs}", f"out={tmp_path / 'run'}")
 
 
-def resumed(out: Path, pairs: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return started("torchrun", 2, "train", *TRAIN, "save_steps=2", *words, f"pairs={pairs}", f"out={out}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("words", [(), ("deepspeed=zero2",)])
-def test_a_killed_rank_ends_all_and_they_go_on_together(
-    words: tuple[str, ...], alone: dict[str, Path], pairs: Path, tmp_path: Path
-) -> None:
-    if words:
-        pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
-    out = tmp_path / "run"
-    port = str(free_port())
+def begun(out: Path, *words: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A verb, and its processes once it has made three steps."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    arguments = [
-        str(BIN / "torchrun"), "--nproc_per_node", "2", "--master_port", port, "-m", "train", *TRAIN, "save_steps=2", *words,
-        f"pairs={pairs}", f"out={out}",
-    ]  # fmt: skip
-    running = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        [sys.executable, "-m", *words, f"out={out}"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
     log = out / "metrics.jsonl"
     while running.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= 3):
         time.sleep(0.02)
-    children = psutil.Process(running.pid).children(recursive=True)
-    victim = next(child for child in children if child.environ().get("RANK") == "1")
-    victim.kill()
-    assert running.wait(60) != 0
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
-    assert not (out / "DONE").exists()
-    run = resumed(out, pairs, *words)
-    assert run.returncode == 0, run.stderr[-3000:]
-    assert losses(out) == pytest.approx(losses(alone["full"]), abs=1e-5)
+    return running, psutil.Process(running.pid).children(recursive=True)
+
+
+def of_rank(children: list[psutil.Process], rank: int) -> psutil.Process:
+    return next(child for child in children if child.environ().get("RANK") == str(rank))
+
+
+def gone(children: list[psutil.Process], seconds: float = 5) -> bool:
+    _, alive = psutil.wait_procs(children, timeout=seconds)
+    return not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def lines(said: str) -> list[str]:
+    return [line for line in said.replace("\r", "\n").splitlines() if line.startswith(("train:", "train, ", "rl:", "rl, "))]
+
+
+@pytest.mark.parametrize(
+    ("words", "victim"),
+    [
+        ((), 1), *(pytest.param(*case, marks=SLOW) for case in (
+            ((), 0), (("deepspeed=zero2",), 1), (("deepspeed=zero3",), 0), (("fsdp=true",), 1),
+        )),
+    ],
+)  # fmt: skip
+def test_a_killed_rank_ends_all_and_they_go_on_together(
+    words: tuple[str, ...], victim: int, long: Path, pairs: Path, tmp_path: Path
+) -> None:
+    """At a random moment after the third step; a line for each of the others, and no process left."""
+    if "deepspeed" in "".join(words):
+        pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
+    more = ("train", *LONG, "on.ranks=2", *words, f"pairs={pairs}")
+    running, children = begun(tmp_path / "run", *more)
+    time.sleep(random.Random(f"{words}{victim}").uniform(0, 1.5))
+    of_rank(children, victim).kill()
+    began = time.monotonic()
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert time.monotonic() - began < 20
+    assert gone(children)
+    told = lines(said)
+    assert len(told) == 2, said[-3000:]
+    assert f"train: rank {victim} was ended by SIGKILL, and the others with it" in told
+    assert any(f"rank {1 - victim}: while" in line for line in told)
+    assert "Traceback" not in said
+    assert not (tmp_path / "run" / "DONE").exists()
+    done(*more, f"out={tmp_path / 'run'}")
+    assert losses(tmp_path / "run") == pytest.approx(losses(long), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_launcher_leaves_no_rank(pairs: Path, tmp_path: Path) -> None:
+    running, children = begun(tmp_path / "run", "train", *LONG, "on.ranks=2", f"pairs={pairs}")
+    running.kill()
+    running.wait()
+    assert gone(children, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (("on.ranks=2",), ()), ((), ("on.ranks=4",)), (("on.ranks=2", "fsdp=true"), ("on.ranks=4", "fsdp=true")),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_is_read_by_another_number_of_ranks(
+    first: tuple[str, ...], then: tuple[str, ...], long: Path, pairs: Path, tmp_path: Path
+) -> None:
+    running, _ = begun(tmp_path / "run", "train", *LONG, *first, f"pairs={pairs}")
+    running.terminate()
+    assert running.wait(60) == 130
+    done("train", *LONG, *then, f"pairs={pairs}", f"out={tmp_path / 'run'}")
+    assert losses(tmp_path / "run") == pytest.approx(losses(long), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_deepspeeds_checkpoints_are_for_as_many_ranks(pairs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
+    more = ("train", *LONG, f"pairs={pairs}")
+    running, _ = begun(tmp_path / "run", *more, "on.ranks=2", "deepspeed=zero2")
+    running.terminate()
+    assert running.wait(60) == 130
+    refused = command(*more, "on.ranks=4", "deepspeed=zero2", f"out={tmp_path / 'run'}")
+    assert (refused.returncode, "checkpoints of 2 ranks with sharding zero2" in refused.stderr) == (2, True), refused.stderr
+
+
+@pytest.mark.slow
+def test_a_rank_that_hangs_is_not_waited_for_for_ever(pairs: Path, tmp_path: Path) -> None:
+    running, children = begun(tmp_path / "run", "train", *LONG, "on.ranks=2", "deadline=5", f"pairs={pairs}")
+    of_rank(children, 1).suspend()
+    began = time.monotonic()
+    _, said = running.communicate(timeout=90)
+    assert 4 < time.monotonic() - began < 45
+    assert running.returncode == 1
+    assert gone(children)
+    assert any("train, rank 0: while training this rank waited for another in vain" in line for line in lines(said)), said[
+        -2000:
+    ]
+
+
+def two(
+    port: int, words: tuple[str, ...], more: list[tuple[str, ...]], paths: list[str]
+) -> list[subprocess.CompletedProcess[str]]:
+    """Two ranks that are started by hand, as two nodes would be."""
+    running = []
+    for rank in range(2):
+        environment = {
+            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([paths[rank], os.environ["PYTHONPATH"]]),
+        }  # fmt: skip
+        running.append(subprocess.Popen(
+            [sys.executable, "-m", *words, *more[rank]], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        ))  # fmt: skip
+    said = [process.communicate(timeout=180) for process in running]
+    return [subprocess.CompletedProcess([], process.returncode, *told) for process, told in zip(running, said, strict=True)]
+
+
+def test_ranks_that_disagree_are_refused_before_the_first_step(pairs: Path, tmp_path: Path) -> None:
+    """On the configuration, and on the version of a library."""
+    words = ("train", *TRAIN, f"pairs={pairs}", f"out={tmp_path / 'run'}")
+    first, second = two(free_port(), words, [("lr=1e-3",), ("lr=2e-3",)], ["", ""])
+    assert (first.returncode, second.returncode) == (2, 2), first.stderr + second.stderr
+    assert "ranks do not agree on lr=: rank 0 on " in first.stderr
+    assert "has 0.001, rank 1 on " in first.stderr
+    assert "has 0.002" in first.stderr
+    other = tmp_path / "other" / "peft-0.0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: peft\nVersion: 0.0.1\n")
+    first, _ = two(free_port(), words, [(), ()], ["", str(other.parent)])
+    assert first.returncode == 2
+    assert "ranks do not agree on peft: rank 0" in first.stderr
+    assert "has 0.0.1" in first.stderr
+
+
+def test_a_port_in_use_is_one_line(pairs: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        environment = {**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}  # fmt: skip
+        words = [sys.executable, "-m", "train", *TRAIN, f"pairs={pairs}", f"out={tmp_path / 'run'}"]
+        run = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 1
+    (told,) = lines(run.stderr)
+    assert told.startswith("train, rank 0: while starting")
+    assert "EADDRINUSE" in told
+    assert "Traceback" not in run.stderr
+
+
+# Rewards
+
+
+RL = (
+    "data=demo", "limit=8", "reward=e2h", "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]",
+    "budget=24", "batch_size=16", "group_size=4", "micro_batch_size=2", "max_steps=4", "updates=2", "lr=1e-3", "held_out=12",
+    "held_out_every=2", "save_steps=1", "seed=1", "precision=float32", "sample_dtype=float32",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rewarded(chooser: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What one process makes of it."""
+    found = {}
+    for name, more in (("full", ()), ("lora", ("lora=true",)), ("kl", ("objective.kl=0.05",))):
+        found[name] = tmp_path_factory.mktemp("rewarded") / name
+        done("rl", f"model={chooser}", *RL, *more, f"out={found[name]}")
+    return found
+
+
+def steps(out: Path) -> list[tuple[float, ...]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [
+        tuple(row[name] for name in ("loss", "grad_norm", "reward", "mismatch", "entropy", "clipped", "tokens")) for row in rows
+    ]
+
+
+def said_by(out: Path) -> list[tuple[object, ...]]:
+    rows = [json.loads(line) for line in (out / "completions.jsonl").read_text().splitlines()]
+    return [(row["step"], row["id"], row["completion"], row["reward"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "what", "words"),
+    [
+        (2, "full", ()),
+        *(pytest.param(*case, marks=SLOW) for case in (
+            (4, "full", ()), (2, "lora", ("lora=true",)), (2, "kl", ("objective.kl=0.05",)), (2, "full", ("deepspeed=zero1",)),
+            (2, "full", ("deepspeed=zero2",)), (2, "full", ("deepspeed=zero3",)), (2, "lora", ("deepspeed=zero1", "lora=true")),
+            (2, "lora", ("deepspeed=zero2", "lora=true")), (2, "lora", ("deepspeed=zero3", "lora=true")),
+        )),
+    ],
+)  # fmt: skip
+def test_ranks_answer_and_learn_as_one_process(
+    ranks: int, what: str, words: tuple[str, ...], rewarded: dict[str, Path], chooser: Path, tmp_path: Path
+) -> None:
+    """The same completions, and losses, gradients and what else is told of them."""
+    if "deepspeed" in "".join(words):
+        pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
+    done("rl", f"model={chooser}", *RL, f"on.ranks={ranks}", *words, f"out={tmp_path / 'run'}")
+    assert said_by(tmp_path / "run") == said_by(rewarded[what])
+    for one, other in zip(steps(tmp_path / "run"), steps(rewarded[what]), strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    held = [[json.loads(line)["right"] for line in (out / "held_out.jsonl").read_text().splitlines()] for out in (tmp_path / "run", rewarded[what])]  # fmt: skip
+    assert held[0] == held[1]
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
+@pytest.mark.slow
+def test_rewards_go_on_on_ranks_that_were_killed(rewarded: dict[str, Path], chooser: Path, tmp_path: Path) -> None:
+    more = ("rl", f"model={chooser}", *RL, "on.ranks=2")
+    running, children = begun(tmp_path / "run", *more)
+    of_rank(children, 1).kill()
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert gone(children)
+    assert len(lines(said)) == 2, said[-3000:]
+    done(*more, f"out={tmp_path / 'run'}")
+    assert said_by(tmp_path / "run") == said_by(rewarded["full"])

@@ -356,14 +356,6 @@ def test_a_prompt_that_opens_the_think_block_counts_for_the_format() -> None:
 # The command
 
 
-@pytest.fixture(scope="session")
-def chooser(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny student that has learned to answer in a few tokens and to end its turn."""
-    out = tmp_path_factory.mktemp("chooser") / "run"
-    done("train", "ratio=0", "model=tiny", f"pairs={pairs}", "batch_size=8", "epochs=30", "lr=3e-3", f"out={out}")
-    return out / "model"
-
-
 RUN = (
     "data=demo", "limit=8", "reward=e2h", "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]", "budget=24", "batch_size=16", "group_size=4", "micro_batch_size=4",
     "max_steps=6", "lr=1e-3", "held_out=12", "held_out_every=3", "save_steps=2", "seed=1", "precision=float32", "sample_dtype=float32",
