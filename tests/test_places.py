@@ -30,7 +30,7 @@ STAGES = """[
   {name: pairs, verb: distill, set: ["limit=5", "model=tiny"]},
   {name: "train-$ratio", verb: train, each: {ratio: [0, 0.5]}, set: ["ratio=$ratio", "model=tiny", "pairs={pairs}", "batch_size=8",
     "epochs=4", "lr=1e-3", "precision=float32", "threads=1", "save_steps=5"]},
-  {name: "eval-$ratio", verb: eval, each: {ratio: [0, 0.5]}, set: ["model='{train-$ratio}/model'", "limit=3", "budget=8", "threads=1"]}
+  {name: "eval-$ratio", verb: eval, each: {ratio: [0, 0.5]}, set: ["model={train-$ratio}/model", "limit=3", "budget=8", "threads=1"]}
 ]"""
 STUDY = ("launch", "study.name=small", f"study.stages={' '.join(STAGES.split())}", "study.report=[eval-0,eval-0.5]")
 
@@ -180,9 +180,12 @@ def test_a_study_on_a_ray_cluster_that_loses_a_worker(
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    )
     try:
-        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1") for _ in range(2)]
         environment = {**os.environ, "RAY_ADDRESS": cluster.address}
         words = [sys.executable, "-m", *STUDY, "on=ray", f"out={tmp_path / 'study'}"]
         running = subprocess.Popen(
