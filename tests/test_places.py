@@ -269,3 +269,22 @@ def test_what_is_wrong_in_a_job_is_said_and_an_interrupt_cancels_it(
     while slurm.leftovers(cluster["SLURM_CONF"], "job") and time.monotonic() < until:
         time.sleep(0.5)
     assert not slurm.leftovers(cluster["SLURM_CONF"], "job")
+
+
+@pytest.mark.slow
+def test_a_job_that_is_preempted_goes_on(cluster: dict[str, str], pairs: Path, tmp_path: Path) -> None:
+    """By the signal that Slurm gives before it takes the processors away: the job is queued again, under the same number."""
+    words = ("train", *TRAIN, "epochs=40", "save_steps=2", f"pairs={pairs}")
+    done(*words, f"out={tmp_path / 'one'}")
+    running = subprocess.Popen(
+        [sys.executable, "-m", *words, *SLURM, f"out={tmp_path / 'two'}"], cwd=ROOT, env=cluster, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    log = tmp_path / "two" / "metrics.jsonl"
+    while running.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= 5):
+        time.sleep(0.02)
+    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], env=cluster, capture_output=True, text=True).stdout.split()
+    subprocess.run(["scancel", "--signal=USR2", job], env=cluster, check=True)
+    said, _ = running.communicate(timeout=240)
+    assert running.returncode == 0, said[-3000:]
+    assert losses(tmp_path / "two") == losses(tmp_path / "one")
