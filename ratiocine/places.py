@@ -492,11 +492,11 @@ class _Slurm:
         tasks = on.processes if first.ranks > 1 else 1
         executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         executor.update_parameters(
-            name=first.name, nodes=on.nodes, tasks_per_node=tasks, cpus_per_task=on.cpus * on.processes // tasks,
-            gpus_per_node=on.gpus or None, mem_gb=on.memory, timeout_min=math.ceil(60 * on.hours), stderr_to_stdout=True,
-            slurm_partition=on.partition, slurm_account=on.account, slurm_array_parallelism=on.jobs,
-            slurm_srun_args=["--kill-on-bad-exit=1"], slurm_additional_parameters=dict(on.more),
-            slurm_setup=[f"export PYTHONPATH={shlex.quote(path())}"],
+            name=first.name, nodes=on.nodes if first.ranks > 1 else 1, tasks_per_node=tasks,
+            cpus_per_task=on.cpus * on.processes // tasks, gpus_per_node=on.gpus or None, mem_gb=on.memory,
+            timeout_min=math.ceil(60 * on.hours), stderr_to_stdout=True, slurm_partition=on.partition,
+            slurm_account=on.account, slurm_array_parallelism=on.jobs, slurm_srun_args=["--kill-on-bad-exit=1"],
+            slurm_additional_parameters=dict(on.more), slurm_setup=[f"export PYTHONPATH={shlex.quote(path())}"],
         )  # fmt: skip
         try:
             submitted = executor.submit_array([_Submitted(one) for one in calls])
