@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 PRECISION = "precision"
+REDUCED_AT_ONCE = 5 * 10**7  # gradients in a bucket of DeepSpeed; its own 5e8 would take 2 GB of every card
+Sharding = Literal["none", "zero1", "zero2", "zero3", "fsdp"]
 
 
 class DeepSpeedConfig(BaseModel):
@@ -28,11 +30,16 @@ class DeepSpeedConfig(BaseModel):
     stage: Literal[0, 1, 2, 3] = 0
 
     @property
+    def sharding(self) -> Sharding:
+        stages: tuple[Sharding, ...] = ("none", "zero1", "zero2", "zero3")
+        return stages[self.stage]
+
+    @property
     def settings(self) -> dict[str, Any] | None:
         """As DeepSpeed reads them; None where it has no part. What transformers knows it fills in."""
         if not self.stage:
             return None
-        zero: dict[str, Any] = {"stage": self.stage}
+        zero: dict[str, Any] = {"stage": self.stage, "reduce_bucket_size": REDUCED_AT_ONCE}
         if self.stage == 3:
             zero["stage3_gather_16bit_weights_on_model_save"] = True
         return {

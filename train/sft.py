@@ -68,11 +68,16 @@ def train(config: Config) -> Run | None:
 
 
 def _fits(config: Config, plan: Planned, chosen: Compute) -> memory.Need:
-    longest = micro_batches(config, plan, padded=not chosen.padding_free).longest()
+    sampler = micro_batches(config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen))
+    longest = sampler.longest()
     lengths = [plan.pool.length(*example[:2]) for example in longest]
     rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths))
     supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
-    return memory.check(config, chosen, memory.Largest(rows, length, supervised), "max_length")
+    largest, spread = (
+        memory.Largest(rows, length, supervised, sampler.per_batch),
+        memory.Spread(config.deepspeed.sharding, ranks.world()),
+    )
+    return memory.check(config, chosen, largest, "max_length", spread, several=True)
 
 
 def _examined(config: Config, plan: Planned) -> str:
@@ -96,7 +101,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
     folder = run.shared / CHECKPOINTS
     if ranks.is_first():
         keep(folder, chosen)
-    sampler = micro_batches(config, plan, padded=not chosen.padding_free)
+    sampler = micro_batches(config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen))
     args = arguments(run, config, len(sampler.batches), sampler.per_batch, chosen)  # before the model: ZeRO-3 loads it in parts
     model = load(config, chosen)
     tracker, last = tracking.tracker(config, run.out, _about(run, config, facts, model)), newest(folder)
