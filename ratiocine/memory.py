@@ -9,7 +9,7 @@ an allocator keeps of freed memory, and on a CPU the weights that oneDNN packs a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from ratiocine.models import ModelConfig
 FLOAT = 4  # bytes of a master weight, of a gradient and of each of Adam's two moments
 FOUR_BIT = (4 + 0.127) / 8  # of a 4-bit weight with its part of the constants, which are quantized too
 GATHERED = 10**9  # weights that DeepSpeed's ZeRO-3 keeps whole at a time, at most (stage3_max_live_parameters)
+SMALL = 10**5  # a weight of no more numbers is left whole by ZeRO-3 (stage3_param_persistence_threshold)
 TOGETHER = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"})  # linear layers that read the same tensor
 CARDS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -66,8 +67,8 @@ def states(
     parameters: float, trained: float, spread: Spread = Spread(), *, weight: float = FLOAT, gradient: float = FLOAT,
     moments: float = 2 * FLOAT, master: float = 0,
 ) -> States:  # fmt: skip
-    """Of so many weights, of which so many are trained, at these bytes for each (Rajbhandari et al. 2020, arXiv 1910.02054,
-    section 3): here float32 all through; the paper's mixed precision is 2, 2 and 8, with a `master` copy of 4, cut as moments."""
+    """Of so many weights, of which so many are trained, at these bytes for each (ZeRO, arXiv 1910.02054, section 3): here
+    float32 all through; the paper's mixed precision is 2, 2 and 8, with a `master` copy of 4, which is cut as moments are."""
     by = [spread.cards if spread.cuts > cut else 1 for cut in range(3)]
     kept = master * trained / by[0]
     return States(
@@ -116,13 +117,13 @@ class Need:
 
 @dataclass(frozen=True)
 class Largest:
-    """The micro-batch that needs most memory: its rows, their length, and how many tokens of it are learned from; and of how
-    many micro-batches a step is made, for with a single one gradients come as activations go."""
+    """A micro-batch: its rows, their length, and how many tokens of it are learned from. The `first` of a step finds no
+    gradients of others: they come as activations go."""
 
     rows: int
     length: int
     supervised: int
-    parts: int = 2
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class Counts:
     layer: int
     trained: int
     inputs: tuple[tuple[str, int], ...]
+    tied: bool = False  # the head's are the embedding's
+    small: int = 0  # those that ZeRO-3 leaves whole
     rank: int = 0
     norms: int = 2
     head_norms: bool = False
@@ -154,6 +157,7 @@ class Counts:
 def counted(model: Any, rank: int = 0, targets: str | list[str] = "all-linear") -> Counts:
     """Of a skeleton, which is given adapters of so high a rank. Raises BadInput where their targets are no modules of it."""
     head, shape = models.head(model), Shape.of(model.config)
+    tied = head.weight is model.get_input_embeddings().weight
     modules = dict(model.named_modules())
     linear = {name: module for name, module in modules.items() if isinstance(module, torch.nn.Linear) and module is not head}
     layers = [module for module in modules.values() if isinstance(module, torch.nn.ModuleList) and len(module) == shape.layers]
@@ -170,8 +174,9 @@ def counted(model: Any, rank: int = 0, targets: str | list[str] = "all-linear") 
         model = models.add_lora(model, rank, targets, seed=0)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         wanted = {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    small = sum(weight.numel() for weight in model.parameters() if weight.numel() <= SMALL)
     return Counts(
-        **found, layer=max(unit, head.weight.numel()), trained=trained, rank=rank,
+        **found, small=small, layer=max(unit, head.weight.numel()), trained=trained, rank=rank, tied=tied,
         inputs=tuple((name, size) for name, size in read.items() if name in wanted),
         norms=sum("q_norm" not in name and "k_norm" not in name for name in norms),
         head_norms=any("q_norm" in name for name in norms),
@@ -189,6 +194,10 @@ class Kept:
     cells: int = loss.CELLS  # logits that the loss looks at at once
     grown: int = 0  # bytes of one layer's weights in bfloat16, where they are made for the time of the layer
     head: int = 0  # the same of the head
+    made: int = 0  # of the head's gradient, when it is made
+    pending: int = 0  # of what is left of it, while layers are gone through
+    residual: int = FLOAT  # bytes of a number between layers
+    logit: int = 0  # bytes of a logit with all that is made of it; 0: of the two that the loss here has
 
 
 def activations(shape: Shape, counts: Counts, largest: Largest, kept: Kept) -> int:
@@ -222,7 +231,7 @@ def activations(shape: Shape, counts: Counts, largest: Largest, kept: Kept) -> i
     feed = norm * counts.norms // 2 + inputs("gate_proj", "up_proj", "gate_up_proj") + gate + inputs("down_proj")
     small = number * counts.rank * len(counts.inputs)
     layer, mask = attention + feed + small, FLOAT * largest.length if eager else largest.length
-    below, again = (shape.layers - 1) * (FLOAT * width if kept.again else layer), mask if kept.again else 0
+    below, again = (shape.layers - 1) * (kept.residual * width if kept.again else layer), mask if kept.again else 0
     moments = [below + layer + number * 2 * ff + FLOAT * width + again]  # backward through the last feed-forward
     if eager:  # forward through the softmax, and backward
         moments += [below + attention + FLOAT * scores + mask]
@@ -230,22 +239,23 @@ def activations(shape: Shape, counts: Counts, largest: Largest, kept: Kept) -> i
     if kept.half and "down_proj" in adapted and not full:  # adapters take their inputs in float32
         late = 2 * FLOAT * width if kept.again else 0  # gradients that are there when the layer is computed again
         moments += [below + layer + (number + FLOAT) * ff + (FLOAT + number) * width + late + mask]
-    at_layers = tokens * max(moments) + kept.grown
-    whole = tokens * (shape.layers * (FLOAT * width if kept.again else layer) + norm)
+    at_layers = tokens * max(moments) + kept.grown + kept.pending
+    whole = tokens * (shape.layers * (kept.residual * width if kept.again else layer) + norm)
     logits = largest.supervised * number * shape.vocab
+    both = largest.supervised * kept.logit * shape.vocab or 2 * logits
     some = min(largest.supervised * shape.vocab, kept.cells)
     rest = min(largest.supervised * shape.vocab - some, some)  # the loss looks at a part while it has the one before
     looked_at = FLOAT * max(some * (1 + kept.half), some + rest * (1 + kept.half) if rest else 0)
-    at_head = whole + 2 * logits + looked_at + kept.head + (number * largest.supervised * width if full else 0)
-    after = whole + logits + kept.head + (FLOAT + (number if kept.half else 0)) * counts.head if full else 0
-    return max(at_layers, at_head, after)
+    at_head = whole + both + looked_at + kept.head + (number * largest.supervised * width if full else 0)
+    return max(at_layers, at_head, whole + logits + kept.head + kept.made)
 
 
 def needed(
-    config: Trained, chosen: Compute, largest: Largest, spread: Spread = Spread(), sampling: Sampling = Sampling()
+    config: Trained, chosen: Compute, largest: Sequence[Largest], spread: Spread = Spread(), sampling: Sampling = Sampling()
 ) -> Need:  # fmt: skip
-    """What a run needs of each card. Raises BadInput where adapters are to be added to modules that are not there."""
-    return estimate(*_told(config), config, chosen, largest, spread, sampling)
+    """What a run needs of each card, of whose micro-batches these are the largest. Raises BadInput where adapters are to be added to modules that are not there."""
+    told = _told(config)
+    return max((estimate(*told, config, chosen, one, spread, sampling) for one in largest), key=lambda need: need.total)
 
 
 def _told(config: Trained) -> tuple[Shape, Counts]:
@@ -265,7 +275,7 @@ def estimate(
     shape: Shape, counts: Counts, config: Trained, chosen: Compute, largest: Largest, spread: Spread = Spread(),
     sampling: Sampling = Sampling(),
 ) -> Need:  # fmt: skip
-    """What a run needs of each card whose model has these dimensions and weights."""
+    """What a run needs of each card whose model has these dimensions and weights, while this micro-batch goes through it."""
     full, half, again = not config.lora, chosen.dtype != torch.float32, config.gradient_checkpointing
     everything, last = counts.all + (0 if full else counts.trained), counts.head
     # DeepSpeed keeps the weights that a card is to change apart from those it computes with; at stage 3 they are the same.
@@ -283,20 +293,25 @@ def estimate(
     grown = 2 * (0 if always or not half else (linear // shape.layers)) + (
         2 * shape.width * shape.ff if config.load_in_4bit else 0
     )
+    masked = largest.rows > 1 or chosen.padding_free
+    cells = loss.CELLS if chosen.device.type == "cpu" else loss.CELLS_ELSEWHERE
+    # Gradients of weights that autocast made for an earlier micro-batch come in its type, and stay so till the end of backward:
+    # autograd takes first what was made last. Those of a tied head wait for the embedding's.
+    first = largest.first or spread.deepspeed
+    late, embedding = half and not first, FLOAT * shape.vocab * shape.width
+    made = 2 * last if late else (FLOAT + 2 * half) * last
+    pending = 2 * last if late else FLOAT * last if counts.tied or first else 0
+    end = 2 * (linear + last) * late + embedding * (1 if not counts.tied else 2 if late or first else 3)
     kept = Kept(
-        chosen.attention, half, again, largest.rows > 1 or chosen.padding_free, loss.CELLS if chosen.device.type == "cpu" else loss.CELLS_ELSEWHERE, grown,
-        2 * last if half and not always else 0,
+        chosen.attention, half, again, masked, cells, grown, 2 * last if half and not always else 0, made * full, pending * full
     )  # fmt: skip
-    passed = activations(shape, counts, largest, kept)
-    # Behind all layers: the embedding's gradient, which is added to what is there already.
-    embedding = FLOAT * shape.vocab * shape.width if full else 0
-    if largest.parts > 1 or spread.deepspeed:
-        extra = max(passed, embedding)
+    passed, end = activations(shape, counts, largest, kept), end * full
+    if first and not spread.deepspeed:
+        alone = activations(replace(shape, layers=1), replace(counts, head=0), replace(largest, supervised=0), kept)
+        bottom = alone - FLOAT * counts.layer * full  # backward through the first layer, which has no gradients yet
+        extra = max(passed - held.gradients, bottom, end, 0)
     else:
-        rest = replace(kept, again=True)  # the first layer alone
-        first = replace(shape, layers=1)
-        bottom = activations(first, replace(counts, head=0), replace(largest, supervised=0), rest)
-        extra = max(passed - held.gradients, bottom - FLOAT * counts.layer if full else bottom, embedding, 0)
+        extra = max(passed, end)
     cache = 0
     if sampling.tokens:  # answers are taken where there are neither gradients nor activations
         cache = sampling.tokens * sampling.number * 2 * shape.layers * shape.kv_heads * shape.head
@@ -345,7 +360,7 @@ def there(device: torch.device) -> int | None:
 
 
 def check(
-    config: Trained, chosen: Compute, largest: Largest, shorter: str, spread: Spread = Spread(),
+    config: Trained, chosen: Compute, largest: Sequence[Largest], shorter: str, spread: Spread = Spread(),
     sampling: Sampling = Sampling(), *, several: bool = False,
 ) -> Need:  # fmt: skip
     """What the run needs. Raises BadInput, with what to do, where there is not that much; `shorter` is the key that makes rows
@@ -367,7 +382,7 @@ class Tried:
     """A run as it was asked for, or with something changed."""
 
     config: Trained
-    largest: Largest
+    largest: Sequence[Largest]
     spread: Spread
     chosen: Compute
     sampling: Sampling
@@ -381,9 +396,11 @@ class Tried:
     def having(self, **keys: Any) -> Tried:
         return replace(self, config=self.config.model_copy(update=keys))
 
-    def of_length(self, length: int) -> Tried:
-        share = length / self.largest.length
-        return replace(self, largest=replace(self.largest, length=length, supervised=round(share * self.largest.supervised)))
+    def of_length(self, most: int) -> Tried:
+        cut = [
+            replace(one, length=min(one.length, most), supervised=min(one.supervised, one.rows * most)) for one in self.largest
+        ]
+        return replace(self, largest=cut)
 
 
 def advice(tried: Tried, free: int) -> str:
@@ -406,8 +423,13 @@ def changes(tried: Tried, free: int) -> Iterator[tuple[str, Tried]]:
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing=true", tried.having(gradient_checkpointing=True)
     if (rows := config.micro_batch_size) > 1:
-        length = largest.length if largest.rows > 1 else -(-largest.length // rows)  # one row of documents, or several rows
-        less = Largest(1, length, -(-largest.supervised // max(rows, largest.rows)))
+        free_of = tried.chosen.padding_free  # then it is one row of several documents
+        less = [
+            replace(
+                one, rows=1, length=-(-one.length // rows) if free_of else one.length,
+                supervised=-(-one.supervised // (rows if free_of else one.rows)),
+            ) for one in largest
+        ]  # fmt: skip
         yield "micro_batch_size=1", replace(tried.having(micro_batch_size=1), largest=less)
     if tried.several:
         for cards in [spread.cards] if spread.cards > 1 else CARDS[1:]:
@@ -419,8 +441,7 @@ def changes(tried: Tried, free: int) -> Iterator[tuple[str, Tried]]:
         yield "lora=true", tried.having(lora=True)
     elif not config.load_in_4bit and tried.chosen.device.type == "cuda" and spread.cuts < 3:
         yield "load_in_4bit=true", tried.having(load_in_4bit=True)
-    fitting = next(
-        (n for n in range(largest.length - 1, 0, -max(1, largest.length // 64)) if tried.of_length(n).total <= free), 0
-    )
+    most = max(one.length for one in largest)
+    fitting = next((n for n in range(most - 1, 0, -max(1, most // 64)) if tried.of_length(n).total <= free), 0)
     if fitting > 1:
         yield f"rows of at most {fitting} tokens ({tried.shorter})", tried.of_length(fitting)

@@ -135,7 +135,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     keep(folder, chosen)
     rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
     length = prepared.longest + config.tokens
-    largest = memory.Largest(rows, length, rows * config.tokens, config.batch_size // (config.updates * rows))
+    largest = [memory.Largest(rows, length, rows * config.tokens, config.batch_size == config.updates * rows)]
     number, cached = samples_in(config, chosen.device).itemsize, 0
     if config.engine.name == "transformers":
         cached = min(max(config.engine.tokens, length), min(config.engine.batch, config.batch_size) * length)

@@ -106,8 +106,10 @@ class MicroBatches:
         nothing: Weighted = (*rows[-1], 0.0)
         return parts + [[nothing]] * (self.per_batch * self.world - len(parts))
 
-    def longest(self) -> list[Weighted]:
-        """The micro-batch that needs most memory, with its padding where there is any."""
+    def longest(self, *, later: bool = False) -> list[Weighted]:
+        """The micro-batch that needs most memory, with its padding where there is any; of those only that are not the first of
+        their step, if there are such."""
+        skipped = self.world if later else 0
 
         def needs(tokens: int, length: int) -> float:
             return tokens * (1 + self.steep * (length if self.padded else tokens))
@@ -125,7 +127,7 @@ class MicroBatches:
         for number in sorted(range(len(bounds)), key=lambda number: -bounds[number]):
             if found and bounds[number] <= of(found):
                 break  # no later batch has a larger part
-            found = max([*self.cut(self.batches[number]), *([found] if found else [])], key=of)
+            found = max([*self.cut(self.batches[number])[skipped:], *([found] if found else [])], key=of, default=found)
         return found
 
 

@@ -69,15 +69,15 @@ def train(config: Config) -> Run | None:
 
 def _fits(config: Config, plan: Planned, chosen: Compute) -> memory.Need:
     sampler = micro_batches(config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen))
-    longest = sampler.longest()
-    lengths = [plan.pool.length(*example[:2]) for example in longest]
-    rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths))
-    supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
-    largest, spread = (
-        memory.Largest(rows, length, supervised, sampler.per_batch),
-        memory.Spread(config.deepspeed.sharding, ranks.world()),
-    )
-    return memory.check(config, chosen, largest, "max_length", spread, several=True)
+    found = []
+    for first in (True, False):
+        longest = sampler.longest(later=not first)
+        lengths = [plan.pool.length(*example[:2]) for example in longest]
+        rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths, default=0))
+        supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
+        found += [memory.Largest(rows, length, supervised, first)] if longest else []
+    spread = memory.Spread(config.deepspeed.sharding, ranks.world())
+    return memory.check(config, chosen, found, "max_length", spread, several=True)
 
 
 def _examined(config: Config, plan: Planned) -> str:
