@@ -10,6 +10,7 @@ library keeps of freed memory, which no estimate from shapes can tell.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -17,24 +18,30 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
-STEPS = 3
-MODELS = {
-    "tiny": [("", 8, 400), ("", 1, 200), ("gradient_checkpointing=true", 8, 400)],
-    "smollm2-135m": [("", 2, 512), ("", 8, 128), ("gradient_checkpointing=true", 4, 512)],
-}  # of each model more words, micro_batch_size and max_length
+CASES = {
+    "tiny": [
+        "micro_batch_size=4", "micro_batch_size=8 lora=true", "micro_batch_size=1 max_length=200", "micro_batch_size=16",
+        "micro_batch_size=4 precision=bfloat16", "micro_batch_size=4 precision=bfloat16 lora=true",
+        "micro_batch_size=8 gradient_checkpointing=true", "micro_batch_size=4 gradient_checkpointing=true lora=true",
+        "micro_batch_size=4 attention=sdpa", "micro_batch_size=4 attention=sdpa padding_free=true precision=bfloat16",
+    ],
+    "smollm2-135m": [
+        "micro_batch_size=2", "micro_batch_size=4 lora=true", "micro_batch_size=4 precision=bfloat16",
+        "micro_batch_size=4 precision=bfloat16 lora=true", "micro_batch_size=16 max_length=100 attention=sdpa",
+        "micro_batch_size=1 gradient_checkpointing=true",
+        "micro_batch_size=4 gradient_checkpointing=true lora=true precision=bfloat16",
+    ],
+}  # fmt: skip
 
 
-def measured(words: Sequence[str], sampled: float = 0.02) -> dict[str, Any]:
+def measured(words: Sequence[str]) -> dict[str, Any]:
     """Bytes that `python -m train words…` needs beside its loaded model, as estimated and as measured, by live tensors and by
-    the resident set; in this process, where nothing may have been trained before."""
+    the resident set, in this process."""
     import psutil
-    import torch
     from torch.profiler import ProfilerActivity, profile
 
     from ratiocine import cli, memory
@@ -48,7 +55,7 @@ def measured(words: Sequence[str], sampled: float = 0.02) -> dict[str, Any]:
     most, watching = [0], threading.Event()
 
     def watch() -> None:
-        while not watching.wait(sampled):
+        while not watching.wait(0.02):
             most[0] = max(most[0], me.memory_info().rss)
 
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -70,13 +77,13 @@ def measured(words: Sequence[str], sampled: float = 0.02) -> dict[str, Any]:
         return made
 
     sft.load, RatioTrainer.train, memory.check = loaded, trained, checked  # type: ignore[method-assign]
-    sft.train(cli.compose("train", Config, list(words)))
-    need = found["need"]
-    return {
-        "estimate": need.total - found["held"], "measured": peak(account), "resident": most[0] - found["rss"],
-        "held": found["held"], "weights": need.weights, "need": str(need),
-        "parts": {k: v for k, v in vars(need).items() if isinstance(v, int)},
-    }  # fmt: skip
+    try:
+        with contextlib.redirect_stdout(None):
+            sft.train(cli.compose("train", Config, list(words)))
+    finally:
+        sft.load, RatioTrainer.train, memory.check = load, fit, fits  # type: ignore[method-assign]
+    estimate = found["need"].total - found["held"]
+    return {"estimate": estimate, "measured": peak(account), "resident": most[0] - found["rss"], "need": str(found["need"])}
 
 
 def peak(account: Any) -> int:
@@ -87,3 +94,41 @@ def peak(account: Any) -> int:
             live += event.nbytes()
             most = max(most, live)
     return most
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=list(CASES), default=list(CASES))
+    options = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # of the C library: what is freed is given back, and not in the resident set
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        made = ["teacher=oracle", "data=demo", "limit=20", "model=tiny", f"out={folder}/pairs"]
+        subprocess.run([sys.executable, "-m", "distill", *made], check=True, capture_output=True)
+        for model in options.models:
+            for number, case in enumerate(CASES[model]):
+                words = [
+                    f"model={model}", "ratio=0.5", f"pairs={folder}/pairs", "batch_size=16", "max_steps=2", "device=cpu",
+                    "threads=1", "lr=1e-5", f"out={folder}/{model}-{number}", *case.split(),
+                    *([] if "precision" in case else ["precision=float32"]),
+                ]  # fmt: skip
+                with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
+                    one = found[f"{model} {case}"] = alone.submit(measured, words).result()
+                mb = {name: one[name] / 1e6 for name in ("estimate", "measured", "resident")}
+                print(
+                    f"{model} {case}: estimate {mb['estimate']:.1f} MB, measured {mb['measured']:.1f} "
+                    f"({mb['estimate'] / mb['measured'] - 1:+.1%}), resident {mb['resident']:.1f}", flush=True,
+                )  # fmt: skip
+    ratios = {case: one["estimate"] / one["measured"] for case, one in found.items()}
+    worst = max(ratios, key=lambda case: abs(ratios[case] - 1))
+    print(json.dumps({
+        "what": "estimated memory of a training run over the increase of live tensors over the loaded, idle model, on a CPU",
+        "cases": len(ratios), "worst": [worst, round(ratios[worst], 3)],
+        "ratios": {case: round(ratio, 3) for case, ratio in ratios.items()},
+        "resident": {case: round(one["estimate"] / one["resident"], 2) for case, one in found.items() if "smollm2" in case},
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """python -m launch.memory: which models can be trained on which cards, and what the cards then tell each other, as tables.
 
-From `ratiocine.memory` and `ratiocine.communication`, that is from shapes: nothing is loaded, and nothing was measured on a GPU.
+From `ratiocine.memory` and `ratiocine.communication`, that is from shapes: nothing is loaded, and nothing was measured on a
+GPU.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from ratiocine.cost import Shape
 from ratiocine.memory import Counts, Largest, Need, Spread
 from ratiocine.models import ModelConfig
 
-# Widths of model and feed-forward, layers, heads, key-value heads, vocabulary, and whether the head is the embedding: config.json
-# of Qwen/Qwen2.5-0.5B … 14B on the Hugging Face hub.
+# Widths of model and feed-forward, layers, heads, key-value heads, vocabulary, and whether the head is the embedding:
+# config.json of Qwen/Qwen2.5-0.5B … 14B on the Hugging Face hub.
 QWEN = {
     "qwen2.5-0.5b": (896, 4864, 24, 14, 2, 151936, True),
     "qwen2.5-1.5b": (1536, 8960, 28, 12, 2, 151936, True),
@@ -56,7 +57,8 @@ def known(name: str, rank: int) -> tuple[Shape, Counts]:
 def need(name: str, spread: Spread, options: argparse.Namespace, *, lora: bool = False, four_bit: bool = False) -> Need:
     """Of each card, in the settings of the tables."""
     config = Trained(
-        model=ModelConfig(name=name), lora=lora, load_in_4bit=four_bit, gradient_checkpointing=True, micro_batch_size=options.rows
+        model=ModelConfig(name=name), lora=lora, load_in_4bit=four_bit, gradient_checkpointing=True,
+        micro_batch_size=options.rows,
     )  # fmt: skip
     chosen = Compute(torch.device("cuda"), torch.bfloat16, "flash_attention_2", padding_free=False)
     largest = Largest(options.rows, options.length, options.rows * options.length)

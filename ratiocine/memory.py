@@ -253,7 +253,8 @@ def activations(shape: Shape, counts: Counts, largest: Largest, kept: Kept) -> i
 def needed(
     config: Trained, chosen: Compute, largest: Sequence[Largest], spread: Spread = Spread(), sampling: Sampling = Sampling()
 ) -> Need:  # fmt: skip
-    """What a run needs of each card, of whose micro-batches these are the largest. Raises BadInput where adapters are to be added to modules that are not there."""
+    """What a run needs of each card, of whose micro-batches these are the largest. Raises BadInput where adapters are to be
+    added to modules that are not there."""
     told = _told(config)
     return max((estimate(*told, config, chosen, one, spread, sampling) for one in largest), key=lambda need: need.total)
 
@@ -278,8 +279,7 @@ def estimate(
     """What a run needs of each card whose model has these dimensions and weights, while this micro-batch goes through it."""
     full, half, again = not config.lora, chosen.dtype != torch.float32, config.gradient_checkpointing
     everything, last = counts.all + (0 if full else counts.trained), counts.head
-    # DeepSpeed keeps the weights that a card is to change apart from those it computes with; at stage 3 they are the same.
-    master = FLOAT if spread.deepspeed and spread.cuts < 3 else 0
+    master = FLOAT if spread.deepspeed else 0  # it keeps the weights that a card is to change apart from those it computes with
     held = states(everything, counts.trained, spread, master=master)
     weights = held.weights + round(sampling.copies * FLOAT * counts.all)
     linear = counts.linear
@@ -289,10 +289,9 @@ def estimate(
     # Autocast keeps what it made of a weight that learns for all micro-batches of a step, so long as weights are whole; what
     # backward needs of others, or of those that are cut, goes with the graph.
     always = half and ((full and spread.sharding == "none") or not again)
+    unit = 0 if always or not half else linear // shape.layers
     copies = 2 * (linear + last if always else 0) + (2 * counts.trained if half and not full else 0)
-    grown = 2 * (0 if always or not half else (linear // shape.layers)) + (
-        2 * shape.width * shape.ff if config.load_in_4bit else 0
-    )
+    grown = 2 * (unit + (shape.width * shape.ff if config.load_in_4bit else 0))
     masked = largest.rows > 1 or chosen.padding_free
     cells = loss.CELLS if chosen.device.type == "cpu" else loss.CELLS_ELSEWHERE
     # Gradients of weights that autocast made for an earlier micro-batch come in its type, and stay so till the end of backward:
@@ -310,8 +309,8 @@ def estimate(
         alone = activations(replace(shape, layers=1), replace(counts, head=0), replace(largest, supervised=0), kept)
         bottom = alone - FLOAT * counts.layer * full  # backward through the first layer, which has no gradients yet
         extra = max(passed - held.gradients, bottom, end, 0)
-    else:
-        extra = max(passed, end)
+    else:  # before DeepSpeed's step the gradients of a card's part are there once more, in one tensor
+        extra = max(passed, end, FLOAT * counts.trained // spread.cards if spread.deepspeed else 0)
     cache = 0
     if sampling.tokens:  # answers are taken where there are neither gradients nor activations
         cache = sampling.tokens * sampling.number * 2 * shape.layers * shape.kv_heads * shape.head
@@ -339,7 +338,9 @@ def _buffers(counts: Counts, held: States, spread: Spread) -> int:
     if spread.sharding == "fsdp":  # a unit, the one that is gathered meanwhile, and their gradients
         return 3 * FLOAT * counts.layer
     bucket = FLOAT * REDUCED_AT_ONCE
-    return bucket + (FLOAT * min(counts.all, GATHERED) if spread.cuts == 3 else 0)
+    if spread.cuts < 3:
+        return bucket
+    return bucket + FLOAT * min(REDUCED_AT_ONCE, counts.trained) + FLOAT * min(counts.all, GATHERED)
 
 
 def there(device: torch.device) -> int | None:
@@ -404,17 +405,20 @@ class Tried:
 
 
 def advice(tried: Tried, free: int) -> str:
-    """What would make a run fit that does not: each of the changes that does so alone, else the first of them together that do,
-    else a smaller model."""
-    alone = [word for word, other in changes(tried, free) if other.total <= free]
-    if alone:
-        return ", or ".join(alone)
-    together, now = list[str](), tried
-    while (step := next(((w, other) for w, other in changes(now, free) if other.total < now.total), None)) is not None:
-        together, now = [*together, step[0]], step[1]
-        if now.total <= free:
-            return " with ".join(together)
-    return "a smaller model"
+    """What would make a run fit that does not: each of the changes that does so alone, else the first of them that do together;
+    shorter rows; else a smaller model."""
+    found = [word for word, other in changes(tried, free) if other.total <= free]
+    if not found:
+        words, now = list[str](), tried
+        while (step := next(((w, other) for w, other in changes(now, free) if other.total < now.total), None)) is not None:
+            words, now = [*words, step[0]], step[1]
+            if now.total <= free:
+                found = [" with ".join(words)]
+                break
+    most = max(one.length for one in tried.largest)
+    fitting = next((n for n in range(most - 1, 1, -max(1, most // 64)) if tried.of_length(n).total <= free), 0)
+    found += [f"rows of at most {fitting} tokens ({tried.shorter})"] if fitting else []
+    return ", or ".join(found) or "a smaller model"
 
 
 def changes(tried: Tried, free: int) -> Iterator[tuple[str, Tried]]:
@@ -441,7 +445,3 @@ def changes(tried: Tried, free: int) -> Iterator[tuple[str, Tried]]:
         yield "lora=true", tried.having(lora=True)
     elif not config.load_in_4bit and tried.chosen.device.type == "cuda" and spread.cuts < 3:
         yield "load_in_4bit=true", tried.having(load_in_4bit=True)
-    most = max(one.length for one in largest)
-    fitting = next((n for n in range(most - 1, 0, -max(1, most // 64)) if tried.of_length(n).total <= free), 0)
-    if fitting > 1:
-        yield f"rows of at most {fitting} tokens ({tried.shorter})", tried.of_length(fitting)
