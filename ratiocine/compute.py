@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 BEGAN = "began.json"
+REDUCED_AT_ONCE = 5 * 10**7  # gradients in a bucket of DeepSpeed; its own 5e8 would take 2 GB of every card
+Sharding = Literal["none", "zero1", "zero2", "zero3", "fsdp"]
 
 
 class DeepSpeedConfig(BaseModel):
@@ -38,7 +40,7 @@ class DeepSpeedConfig(BaseModel):
         """As DeepSpeed reads them; None where it has no part. What transformers knows it fills in."""
         if not self.stage:
             return None
-        zero: dict[str, Any] = {"stage": self.stage}
+        zero: dict[str, Any] = {"stage": self.stage, "reduce_bucket_size": REDUCED_AT_ONCE}
         if self.offload:
             zero["offload_optimizer"] = {"device": "cpu", "pin_memory": True}
         if self.offload and self.stage == 3:
@@ -77,9 +79,10 @@ class Trained(Tracked):
     out: str | None = None
 
     @property
-    def sharding(self) -> str:
-        """What is cut over the ranks: none, zero1, zero2, zero3 or fsdp."""
-        return "fsdp" if self.fsdp else f"zero{self.deepspeed.stage}" if self.deepspeed.stage else "none"
+    def sharding(self) -> Sharding:
+        """What is cut over the ranks."""
+        stages: tuple[Sharding, ...] = ("none", "zero1", "zero2", "zero3")
+        return "fsdp" if self.fsdp else stages[self.deepspeed.stage]
 
     @model_validator(mode="after")
     def _ranks_that_can_work(self) -> Self:

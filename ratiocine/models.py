@@ -157,7 +157,10 @@ def load_model(
     where = resolve_device(device)
     folder = locate(model)
     if folder is None:
-        return _tiny_model().to(where)
+        tiny = _tiny_model().to(where)
+        if attention is not None:
+            tiny.set_attn_implementation(attention)
+        return tiny
     if dtype == "auto":
         dtype = "bfloat16" if where.type == "cuda" else "float32"
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}

@@ -134,9 +134,14 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     chosen = compute(config, folder)
     keep(folder, config, chosen)
     rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
-    largest = memory.Largest(rows, prepared.longest + config.tokens, rows * config.tokens)
-    copies = samples_in(config, chosen.device).itemsize / 4 + bool(reference)
-    print(f"memory: {memory.check(config, chosen, largest, 'budget', copies)}", flush=True)
+    length = prepared.longest + config.tokens
+    largest = [memory.Largest(rows, length, rows * config.tokens, config.batch_size == config.updates * rows * ranks.world())]
+    number, cached = samples_in(config, chosen.device).itemsize, 0
+    if config.engine.name == "transformers":
+        cached = min(max(config.engine.tokens, length), min(config.engine.batch, config.batch_size) * length)
+    sampling = memory.Sampling(number / 4 + bool(reference), cached, number)
+    spread = memory.Spread(config.sharding, ranks.world())
+    print(f"memory: {memory.check(config, chosen, largest, 'budget', sampling=sampling, spread=spread)}", flush=True)
     policy = Policy(config, chosen.device, tokenizer)
     args = arguments(config, chosen, folder)
     ranks.agree(run.facts)

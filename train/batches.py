@@ -80,6 +80,7 @@ class MicroBatches:
     padded: bool = True
     rank: int = 0
     world: int = 1
+    steep: float = 0.0  # a row of n tokens needs memory as n · (1 + steep · n) does
 
     @property
     def per_batch(self) -> int:
@@ -105,22 +106,28 @@ class MicroBatches:
         nothing: Weighted = (*rows[-1], 0.0)
         return parts + [[nothing]] * (self.per_batch * self.world - len(parts))
 
-    def longest(self) -> list[Weighted]:
-        """The micro-batch that needs most memory: that of the most tokens, with the padding where there is any."""
+    def longest(self, *, later: bool = False) -> list[Weighted]:
+        """The micro-batch that needs most memory, with its padding where there is any; of those only that are not the first of
+        their step, if there are such."""
+        skipped = self.world if later else 0
 
-        def tokens(part: Sequence[Weighted]) -> int:
+        def needs(tokens: int, length: int) -> float:
+            return tokens * (1 + self.steep * (length if self.padded else tokens))
+
+        def of(part: Sequence[Weighted]) -> float:
             lengths = [self.pool.length(name, mode) for name, mode, _ in part]
-            return len(part) * lengths[0] if self.padded else sum(lengths)
+            return needs(len(part) * lengths[0] if self.padded else sum(lengths), lengths[0])
 
-        def at_most(batch: Sequence[Example]) -> int:
-            return largest(sorted((self.pool.length(*example) for example in batch), reverse=True), self.micro_batch_size)
+        def at_most(batch: Sequence[Example]) -> float:
+            lengths = sorted((self.pool.length(*example) for example in batch), reverse=True)
+            return needs(largest(lengths, self.micro_batch_size), lengths[0])
 
         found: list[Weighted] = []
         bounds = [at_most(batch) for batch in self.batches]
         for number in sorted(range(len(bounds)), key=lambda number: -bounds[number]):
-            if found and bounds[number] <= tokens(found):
+            if found and bounds[number] <= of(found):
                 break  # no later batch has a larger part
-            found = max([*self.cut(self.batches[number]), *([found] if found else [])], key=tokens)
+            found = max([*self.cut(self.batches[number])[skipped:], *([found] if found else [])], key=of, default=found)
         return found
 
 

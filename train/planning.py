@@ -56,11 +56,12 @@ def planned(config: Config) -> Planned:
     return Planned(pool, rendering, stages, held, dropped)
 
 
-def micro_batches(config: Config, plan: Planned, *, padded: bool) -> MicroBatches:
-    """How the run's global batches go through the model."""
+def micro_batches(config: Config, plan: Planned, *, padded: bool, steep: float = 0.0) -> MicroBatches:
+    """How the run's global batches go through the model, whose memory grows with the length of rows so steeply."""
     batches = plan.batches[: config.max_steps]
     return MicroBatches(
-        batches, plan.pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded, ranks.rank(), ranks.world()
+        batches, plan.pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded, ranks.rank(), ranks.world(),
+        steep,
     )  # fmt: skip
 
 

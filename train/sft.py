@@ -68,11 +68,16 @@ def train(config: Config) -> Run | None:
 
 
 def _fits(config: Config, plan: Planned, chosen: Compute) -> memory.Need:
-    longest = micro_batches(config, plan, padded=not chosen.padding_free).longest()
-    lengths = [plan.pool.length(*example[:2]) for example in longest]
-    rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths))
-    supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
-    return memory.check(config, chosen, memory.Largest(rows, length, supervised), "max_length")
+    sampler = micro_batches(config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen))
+    found = []
+    for first in (True, False):
+        longest = sampler.longest(later=not first)
+        lengths = [plan.pool.length(*example[:2]) for example in longest]
+        rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths, default=0))
+        supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
+        found += [memory.Largest(rows, length, supervised, first)] if longest else []
+    spread = memory.Spread(config.sharding, ranks.world())
+    return memory.check(config, chosen, found, "max_length", spread, several=True)
 
 
 def _examined(config: Config, plan: Planned) -> str:
@@ -95,7 +100,7 @@ def _examined(config: Config, plan: Planned) -> str:
 def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chosen: Compute) -> None:
     folder = run.shared / CHECKPOINTS
     keep(folder, config, chosen)
-    sampler = micro_batches(config, plan, padded=not chosen.padding_free)
+    sampler = micro_batches(config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen))
     args = arguments(run, config, len(sampler.batches), sampler.per_batch, chosen)  # before the model: ZeRO-3 loads it in parts
     ranks.agree({**run.facts, "the order of examples": facts["examples_hash"]})
     model = load(config, chosen)
