@@ -3,7 +3,7 @@
 
 Measured are the bytes of live tensors, by torch's own account of its allocator: from the loaded, idle model to the peak of
 the steps that follow, which is what torch.cuda.max_memory_allocated tells of a GPU. The resident set of the process is given
-beside it: it also holds what libraries allocate (oneDNN packs weights anew for a product) and what the allocator of the C
+beside it: it also holds what libraries allocate (weights packed anew for a product) and what the allocator of the C
 library keeps of freed memory, which no estimate from shapes can tell.
 """
 
@@ -38,9 +38,9 @@ CASES = {
 }  # fmt: skip
 
 
-def measured(words: Sequence[str]) -> dict[str, Any]:
-    """Bytes that `python -m train words…` needs beside its loaded model, as estimated and as measured, by live tensors and by
-    the resident set, in this process."""
+def measured(words: Sequence[str], *, resident: bool = False) -> dict[str, Any]:
+    """Bytes that `python -m train words…` needs beside its loaded model, as estimated and as measured in this process: of live
+    tensors, or of the resident set, which the account of tensors would itself enlarge."""
     import psutil
     from torch.profiler import ProfilerActivity, profile
 
@@ -52,10 +52,10 @@ def measured(words: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     load, fit, fits, me = sft.load, RatioTrainer.train, memory.check, psutil.Process()
     account = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True)
-    most, watching = [0], threading.Event()
+    most, ended = [0], threading.Event()
 
     def watch() -> None:
-        while not watching.wait(0.02):
+        while not ended.wait(0.01):
             most[0] = max(most[0], me.memory_info().rss)
 
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -64,16 +64,21 @@ def measured(words: Sequence[str]) -> dict[str, Any]:
 
     def loaded(*args: Any, **kwargs: Any) -> Any:
         model = load(*args, **kwargs)
-        found["held"] = sum(getattr(weight, "ds_tensor", weight).nbytes for weight in model.parameters())
-        found["rss"] = me.memory_info().rss
-        threading.Thread(target=watch, daemon=True).start()
-        account.start()
+        found["held"] = sum(weight.nbytes for weight in model.parameters())
+        if resident:
+            for weight in model.parameters():  # what is mapped from a file is not there before it is read
+                weight.detach().sum()
+            found["before"] = me.memory_info().rss
+            threading.Thread(target=watch, daemon=True).start()
+        else:
+            account.start()
         return model
 
     def trained(self: Any, *args: Any, **kwargs: Any) -> Any:
         made = fit(self, *args, **kwargs)
-        watching.set()
-        account.stop()
+        ended.set()
+        if not resident:
+            account.stop()
         return made
 
     sft.load, RatioTrainer.train, memory.check = loaded, trained, checked  # type: ignore[method-assign]
@@ -82,8 +87,8 @@ def measured(words: Sequence[str]) -> dict[str, Any]:
             sft.train(cli.compose("train", Config, list(words)))
     finally:
         sft.load, RatioTrainer.train, memory.check = load, fit, fits  # type: ignore[method-assign]
-    estimate = found["need"].total - found["held"]
-    return {"estimate": estimate, "measured": peak(account), "resident": most[0] - found["rss"], "need": str(found["need"])}
+    used = most[0] - found["before"] if resident else peak(account)
+    return {"estimate": found["need"].total - found["held"], "measured": used, "need": str(found["need"])}
 
 
 def peak(account: Any) -> int:
@@ -96,37 +101,38 @@ def peak(account: Any) -> int:
     return most
 
 
+def alone(words: Sequence[str], *, resident: bool = False) -> dict[str, Any]:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(measured, words, resident=resident).result()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=list(CASES), default=list(CASES))
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # of the C library: what is freed is given back, and not in the resident set
-    found: dict[str, dict[str, Any]] = {}
+    ratios, residents = dict[str, float](), dict[str, float]()
     with tempfile.TemporaryDirectory() as folder:
         made = ["teacher=oracle", "data=demo", "limit=20", "model=tiny", f"out={folder}/pairs"]
         subprocess.run([sys.executable, "-m", "distill", *made], check=True, capture_output=True)
-        for model in options.models:
-            for number, case in enumerate(CASES[model]):
-                words = [
-                    f"model={model}", "ratio=0.5", f"pairs={folder}/pairs", "batch_size=16", "max_steps=2", "device=cpu",
-                    "threads=1", "lr=1e-5", f"out={folder}/{model}-{number}", *case.split(),
-                    *([] if "precision" in case else ["precision=float32"]),
-                ]  # fmt: skip
-                with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-                    one = found[f"{model} {case}"] = alone.submit(measured, words).result()
-                mb = {name: one[name] / 1e6 for name in ("estimate", "measured", "resident")}
-                print(
-                    f"{model} {case}: estimate {mb['estimate']:.1f} MB, measured {mb['measured']:.1f} "
-                    f"({mb['estimate'] / mb['measured'] - 1:+.1%}), resident {mb['resident']:.1f}", flush=True,
-                )  # fmt: skip
-    ratios = {case: one["estimate"] / one["measured"] for case, one in found.items()}
-    worst = max(ratios, key=lambda case: abs(ratios[case] - 1))
+        for model, case in ((name, case) for name in options.models for case in CASES[name]):
+            words = [
+                f"model={model}", "ratio=0.5", f"pairs={folder}/pairs", "batch_size=16", "max_steps=2", "device=cpu",
+                "threads=1", "lr=1e-5", *case.split(), *([] if "precision" in case else ["precision=float32"]),
+            ]  # fmt: skip
+            one = alone([*words, f"out={folder}/{len(ratios)}"])
+            name, estimate = f"{model} {case}", one["estimate"]
+            ratios[name] = round(estimate / one["measured"], 3)
+            said = f"{name}: estimate {estimate / 1e6:.1f} MB, tensors {one['measured'] / 1e6:.1f} ({ratios[name] - 1:+.1%})"
+            if model != "tiny":  # beside which libraries are too large
+                held = alone([*words, f"out={folder}/{len(ratios)}-resident"], resident=True)["measured"]
+                residents[name] = round(estimate / held, 3)
+                said += f", resident {held / 1e6:.1f} ({residents[name] - 1:+.1%})"
+            print(said, flush=True)
+    worst = max(ratios, key=lambda name: abs(ratios[name] - 1))
     print(json.dumps({
-        "what": "estimated memory of a training run over the increase of live tensors over the loaded, idle model, on a CPU",
-        "cases": len(ratios), "worst": [worst, round(ratios[worst], 3)],
-        "ratios": {case: round(ratio, 3) for case, ratio in ratios.items()},
-        "resident": {case: round(one["estimate"] / one["resident"], 2) for case, one in found.items() if "smollm2" in case},
+        "what": "memory that a training run needs beside its loaded, idle model on a CPU: estimate over live tensors",
+        "cases": len(ratios), "worst": [worst, ratios[worst]], "ratios": ratios, "over_resident_set": residents,
     }))  # fmt: skip
 
 

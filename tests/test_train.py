@@ -368,6 +368,19 @@ def test_the_longest_micro_batch_is_another_without_padding() -> None:
     assert {name for name, *_ in replace(sampler, padded=False).longest()} == set("def"), "27 tokens against 22"
 
 
+def test_the_longest_micro_batch_is_told_by_its_rows_too_and_by_when_it_comes() -> None:
+    """By tokens a batch of many short rows; where memory grows steeply with length that of the long one."""
+    pool = pool_of({"a": (4, 26, 1), **dict.fromkeys("bcde", (4, 4, 1)), "f": (4, 6, 1)})
+    sampler = MicroBatches([[("a", "ift"), ("f", "ift")], [(name, "ift") for name in "bcde"]], pool, 4, 4)
+    assert {name for name, *_ in sampler.longest()} == set("af"), "60 tokens with their padding"
+    one = replace(sampler, batches=[[("a", "ift")], [(name, "ift") for name in "bcde"]])
+    assert {name for name, *_ in one.longest()} == set("bcde"), "32 tokens against 30"
+    assert {name for name, *_ in replace(one, steep=0.1).longest()} == {"a"}, "30 · 4 against 32 · 1.8"
+    assert not sampler.longest(later=True), "each of these batches is one micro-batch"
+    two = replace(sampler, micro_batch_size=2)
+    assert {name for name, *_ in two.longest(later=True)} == set("de")
+
+
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=24), st.integers(1, 6))
 @settings(deadline=None)
 def test_cuts_waste_least_and_never_need_more_memory(lengths: list[int], size: int) -> None:
