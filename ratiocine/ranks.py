@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -64,6 +65,15 @@ def scratch() -> Path:
     return Path(_scratch().name)
 
 
+def meet(deadline: int, device: str) -> None:
+    """Let the ranks of a CPU find each other, and wait for each other so many seconds at most; transformers forgets the latter
+    there, and does both itself elsewhere."""
+    import torch
+
+    if world() > 1 and device == "cpu" and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=deadline))
+
+
 def gathered(value: T) -> list[T]:
     """What every rank gives, by rank."""
     import torch
@@ -98,6 +108,8 @@ def lost(error: BaseException) -> str | None:
     known = isinstance(error, torch.distributed.DistError) or any(word in text for word in LOST)
     if world() == 1 or not known:
         return None
+    if "EADDRINUSE" in str(error):
+        return f"port {os.environ.get('MASTER_PORT')} is in use; give the launcher another one"
     return f"while {_phases[-1]} this rank waited for another in vain ({text[:200]})"
 
 

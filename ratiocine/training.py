@@ -78,7 +78,7 @@ class SteppedTrainer(Trainer):
     def compute_loss_context_manager(self) -> AbstractContextManager[None]:
         """Not accelerate's: that makes float32 numbers of all logits. Of weights that are cut none is kept in `dtype` till the
         end of forward: that would be the whole model."""
-        half, whole = self.dtype != torch.float32, not self.is_deepspeed_enabled
+        half, whole = self.dtype != torch.float32, not self.is_deepspeed_enabled and not self.is_fsdp_enabled
         return torch.autocast(self.args.device.type, self.dtype, enabled=half, cache_enabled=whole)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -143,6 +143,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     spread = memory.Spread(config.sharding, ranks.world())
     print(f"memory: {memory.check(config, chosen, largest, 'budget', sampling=sampling, spread=spread)}", flush=True)
     policy = Policy(config, chosen.device, tokenizer)
+    ranks.meet(config.deadline, chosen.device.type)
     args = arguments(config, chosen, folder)
     ranks.agree(run.facts)
     model = load(config, chosen)

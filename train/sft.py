@@ -101,6 +101,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
     folder = run.shared / CHECKPOINTS
     keep(folder, config, chosen)
     sampler = micro_batches(config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen))
+    ranks.meet(config.deadline, chosen.device.type)
     args = arguments(run, config, len(sampler.batches), sampler.per_batch, chosen)  # before the model: ZeRO-3 loads it in parts
     ranks.agree({**run.facts, "the order of examples": facts["examples_hash"]})
     model = load(config, chosen)
