@@ -362,16 +362,16 @@ def there(device: torch.device) -> int | None:
 
 def check(
     config: Trained, chosen: Compute, largest: Sequence[Largest], shorter: str, spread: Spread = Spread(),
-    sampling: Sampling = Sampling(), *, several: bool = False,
+    sampling: Sampling = Sampling(),
 ) -> Need:  # fmt: skip
     """What the run needs. Raises BadInput, with what to do, where there is not that much; `shorter` is the key that makes rows
-    shorter, `several` whether this verb can go over several cards. On an accelerator the dry pass over the longest micro-batch
-    decides about activations; a CPU that runs out would end the process without a word."""
+    shorter. On an accelerator the dry pass over the longest micro-batch decides about activations; a CPU that runs out would
+    end the process without a word."""
     need, free = needed(config, chosen, largest, spread, sampling), there(chosen.device)
     certain = need.total if chosen.device.type == "cpu" else need.state
     if free is None or certain <= free:
         return need
-    tried = Tried(config, largest, spread, chosen, sampling, shorter, several and chosen.device.type != "cpu")
+    tried = Tried(config, largest, spread, chosen, sampling, shorter)
     raise BadInput(
         f"model={config.model.name} will not fit: it needs {need}, and {free / 2**30:.3g} GB are free; "
         f"try {advice(tried, free)}"
@@ -388,7 +388,6 @@ class Tried:
     chosen: Compute
     sampling: Sampling
     shorter: str
-    several: bool
 
     @property
     def total(self) -> int:
@@ -435,7 +434,7 @@ def changes(tried: Tried, free: int) -> Iterator[tuple[str, Tried]]:
             ) for one in largest
         ]  # fmt: skip
         yield "micro_batch_size=1", replace(tried.having(micro_batch_size=1), largest=less)
-    if tried.several:
+    if tried.chosen.device.type != "cpu":
         for cards in [spread.cards] if spread.cards > 1 else CARDS[1:]:
             over = replace(tried, spread=Spread("zero3", cards))
             if spread.cuts < 3 and not config.load_in_4bit and (over.total <= free or cards in (spread.cards, CARDS[-1])):

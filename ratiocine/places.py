@@ -113,6 +113,10 @@ class Placed(BaseModel):
     def _started_once(self) -> Self:
         if ranks.launched() and (self.on.name != "local" or self.on.processes > 1):
             raise ValueError(f"on={self.on.name}: a launcher has started {ranks.world()} processes already; leave it out")
+        if ranks.world() > 1 and self.shares_out:
+            raise ValueError(
+                f"a launcher has started {ranks.world()} processes, which would all ask the same: on.gpus= shares out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -131,16 +135,16 @@ class Placed(BaseModel):
     @property
     def elsewhere(self) -> bool:
         """Whether this process has others do the work."""
-        if ranks.launched() or self.on.name == "slurm":
-            return not ranks.launched()
-        return not self.shares_out and (self.on.name == "ray" or self.on.processes * self.on.nodes > 1)
+        if ranks.launched():
+            return False
+        return self.on.name == "slurm" or (not self.shares_out and (self.on.name == "ray" or self.world > 1))
 
     @property
     def world(self) -> int:
         """How many ranks train together, or will."""
-        if ranks.launched() or self.on.name == "ray":
-            return ranks.world() if ranks.launched() else self.on.processes
-        return self.on.processes * self.on.nodes
+        if ranks.launched():
+            return ranks.world()
+        return self.on.processes * (1 if self.on.name == "ray" else self.on.nodes)
 
 
 class Job(Protocol):

@@ -143,7 +143,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, free: float, chosen: Compute = CPU,
     monkeypatch.setattr(memory, "there", lambda device: round(free))
     one = Largest(rows, 512, rows * 256)
     with pytest.raises(BadInput) as error:
-        memory.check(config(micro_batch_size=rows, **keys), chosen, [one], "max_length", several=True)
+        memory.check(config(micro_batch_size=rows, **keys), chosen, [one], "max_length")
     return str(error.value)
 
 

@@ -149,6 +149,13 @@ def test_the_launcher_composes_a_command(words: tuple[str, ...], composed: str) 
     assert said.strip() == f"python -m train +ratio=0.5 model=tiny {composed}"
 
 
+def test_a_launcher_of_ranks_is_not_for_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    refused = command("eval", "model=tiny")
+    assert (refused.returncode, "would all ask the same: on.gpus= shares out" in refused.stderr) == (2, True)
+
+
 def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     refused = command("train", "ratio=0.5", "model=tiny", "on=slurm")

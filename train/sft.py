@@ -77,7 +77,7 @@ def _fits(config: Config, plan: Planned, chosen: Compute) -> memory.Need:
         supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
         found += [memory.Largest(rows, length, supervised, first)] if longest else []
     spread = memory.Spread(config.sharding, ranks.world())
-    return memory.check(config, chosen, found, "max_length", spread, several=True)
+    return memory.check(config, chosen, found, "max_length", spread)
 
 
 def _examined(config: Config, plan: Planned) -> str:
