@@ -169,10 +169,10 @@ class _Stages:
             if ended is None:
                 continue
             del self.running[name]
-            if ended == 0:
+            if ended == 0 and (folder / "DONE").exists():
                 self.done[name] = folder
             else:
-                self._fail(name, ended, tail.last() if job.logs else "")
+                self._fail(name, ended or 1, tail.last() if job.logs else "")
         if self.running:
             time.sleep(places.LOOK if self.on.name != "local" else 0.05)
 

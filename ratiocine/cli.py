@@ -46,8 +46,10 @@ def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn
 
 def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
     """Do `work` and exit with its status; what goes wrong is said in one line that begins with `name`."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # the second is ignored by default in a background job
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):  # the second is ignored by default in a background job
         signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
+        signal.signal(signal.SIGHUP, _interrupt)
     if ranks.launched():
         places.end_with_parent()
     if not ranks.is_first():
@@ -62,6 +64,13 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
             time.sleep(FIRST_SAYS_IT)  # and then the launcher ends this process
             name = f"{name}, rank {ranks.rank()}"
         print(f"{name}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        others = f", rank {ranks.rank()}: ended with the others" if not ranks.is_first() else ": interrupted"
+        print(f"{name}{others}", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
     except Exception as error:
         status = 1
         if not ranks.launched():
@@ -74,13 +83,6 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
             time.sleep(FIRST_SAYS_IT)
             said = f"{type(error).__name__}: {places.first_line(error)}"
         print(f"{name}, rank {ranks.rank()}: {said}", file=sys.stderr)
-    except KeyboardInterrupt:
-        others = f", rank {ranks.rank()}: ended with the others" if not ranks.is_first() else ": interrupted"
-        print(f"{name}{others}", file=sys.stderr)
-        status = 130
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 141
     sys.exit(status)
 
 

@@ -135,6 +135,8 @@ def compute(config: Trained, folder: Path | None = None, *, padding_free: bool |
     import torch
 
     device = devices.resolve_device(config.device)
+    if device.type == "cuda" and ranks.launched():  # before anything is put there
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     began = _began(folder)
     if began:
         _check_goes_on(config, began)
@@ -161,7 +163,9 @@ def keep(folder: Path, config: Trained, chosen: Compute) -> None:
     if ranks.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         facts = {"precision": devices.name(chosen.dtype), "sharding": config.sharding, "ranks": ranks.world()}
-        (folder / BEGAN).write_text(json.dumps(facts))
+        partial = folder / f".{BEGAN}.partial"
+        partial.write_text(json.dumps(facts))
+        partial.replace(folder / BEGAN)
 
 
 def _began(folder: Path | None) -> dict[str, Any]:

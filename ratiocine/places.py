@@ -12,6 +12,7 @@ import importlib
 import logging
 import math
 import os
+import pickle
 import runpy
 import shlex
 import shutil
@@ -37,6 +38,9 @@ JOBS = Path("runs") / "jobs"
 HEAVY = ("torch", "transformers.trainer", "peft", "datasets", "hydra", "reasoning_gym")  # safe to fork after
 LOOK = 0.2  # seconds between two looks at what runs elsewhere
 GRACE = 15  # seconds that ranks have to end in, once one of them is lost
+NOTICE = 80  # seconds that Slurm's notice leaves for a checkpoint
+INTERRUPTED = 130
+_running: list[subprocess.Popen[bytes]] = []  # what calls of this process have started
 VERBS = ("distill", "train", "rl", "eval")
 
 
@@ -179,10 +183,14 @@ class Call:
         """Do it in a process that does not outlive this one; what it says goes to the end of `log`."""
         command = [sys.executable, "-m", "ratiocine.places", self.module, *self.words]
         with open(log, "ab") if log else open(os.dup(1), "wb") as out:
-            return code(subprocess.run(
+            child = subprocess.Popen(
                 command, cwd=self.folder, env={**os.environ, "PYTHONPATH": path()}, stdin=subprocess.DEVNULL, stdout=out,
-                stderr=subprocess.STDOUT if log else None, check=False,
-            ).returncode)  # fmt: skip
+                stderr=subprocess.STDOUT if log else None,
+            )  # fmt: skip
+            _running.append(child)
+            status = child.wait()
+        _running.remove(child)
+        return code(status)
 
     def __str__(self) -> str:
         return f"python -m {self.module} {' '.join(self.words)}"
@@ -367,11 +375,14 @@ def together(one: Call, on: Local) -> int:
     import torch
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     check_gpus(on)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // on.processes)))
+    if not on.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     config = LaunchConfig(
         on.nodes, on.nodes, on.processes, run_id="ratiocine", rdzv_backend="c10d", max_restarts=0, shutdown_timeout=GRACE,
         rdzv_endpoint=on.rendezvous or "localhost:0", local_addr=None if on.rendezvous else "localhost",
@@ -385,7 +396,7 @@ def together(one: Call, on: Local) -> int:
         return code(failure.exitcode)
     except SignalException:
         return 130
-    except (torch.distributed.DistError, RuntimeError) as error:
+    except (torch.distributed.DistError, RendezvousError, RuntimeError) as error:
         raise Failure(f"on.rendezvous={on.rendezvous}: the ranks do not come together: {first_line(error)}") from None
     return 0
 
@@ -414,9 +425,11 @@ def cluster() -> Iterator[Any]:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        log_to_driver=False, logging_level="error", include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path()}}
-    )
+    known = {"env_vars": {"PYTHONPATH": path()}}
+    try:
+        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False, runtime_env=known)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise Failure(f"on=ray: the cluster does not answer: {first_line(error)}") from None
     try:
         yield ray
     finally:
@@ -427,8 +440,12 @@ class _Ray:
     def __init__(self, on: Ray, folder: Path, ray: Any) -> None:
         self.on, self.folder, self.ray, self.jobs = on, folder.absolute(), ray, on.jobs
         self.folder.mkdir(parents=True, exist_ok=True)
+        cpus = on.cpus * on.processes
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= on.gpus for node in nodes):
+            raise BadInput(f"on=ray: no node of the cluster has the {cpus} CPUs and {on.gpus} GPUs that a task is to have")
         # Begun anew as often as a worker is lost: a verb goes on from what was stored.
-        self.task = ray.remote(num_cpus=on.cpus * on.processes, num_gpus=on.gpus, max_retries=8)(Call.run)
+        self.task = ray.remote(num_cpus=cpus, num_gpus=on.gpus, max_retries=8)(Call.run)
 
     def start(self, calls: Sequence[Call]) -> list[Job]:
         found: list[Job] = []
@@ -451,7 +468,9 @@ class _Task:
         try:
             return self.ray.get(self.ref)
         except self.ray.exceptions.RayError as error:
-            raise Failure(f"on=ray: {first_line(error)}") from None
+            with open(self.logs[0], "a") as log:
+                log.write(f"on=ray: {first_line(error)}\n")
+            return 1
 
     def stop(self) -> None:
         self.ray.cancel(self.ref, force=True)
@@ -472,12 +491,20 @@ class _Submitted:
             from submitit.helpers import TorchDistributedEnvironment
 
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-        if status := self.call.run():
+        status = self.call.run()
+        if status == INTERRUPTED and self.call.ranks > 1:
+            time.sleep(NOTICE)  # the first rank queues the job again, or Slurm ends it
+        if status:
             sys.exit(status)  # by which srun ends the other ranks
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
+        """Called within a signal's handler: the verb has had the signal as well, and is given time to keep what it has."""
         from submitit.helpers import DelayedSubmission
 
+        until = time.monotonic() + NOTICE
+        for child in _running:
+            while not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) and time.monotonic() < until:
+                time.sleep(LOOK)
         return DelayedSubmission(self)
 
 
@@ -494,12 +521,13 @@ class _Slurm:
 
         on, first = self.on, calls[0]
         tasks = on.processes if first.ranks > 1 else 1
+        cpus = on.cpus * on.processes // tasks
         executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         executor.update_parameters(
-            name=first.name, nodes=on.nodes if first.ranks > 1 else 1, tasks_per_node=tasks,
-            cpus_per_task=on.cpus * on.processes // tasks, gpus_per_node=on.gpus or None, mem_gb=on.memory,
-            timeout_min=math.ceil(60 * on.hours), stderr_to_stdout=True, slurm_partition=on.partition,
-            slurm_account=on.account, slurm_array_parallelism=on.jobs, slurm_srun_args=["--kill-on-bad-exit=1"],
+            name=first.name, nodes=on.nodes if first.ranks > 1 else 1, tasks_per_node=tasks, cpus_per_task=cpus,
+            gpus_per_node=on.gpus or None, mem_gb=on.memory, timeout_min=math.ceil(60 * on.hours), stderr_to_stdout=True,
+            slurm_partition=on.partition, slurm_account=on.account, slurm_array_parallelism=on.jobs,
+            slurm_srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={cpus}"],  # srun has none of its own
             slurm_additional_parameters=dict(on.more), slurm_setup=[f"export PYTHONPATH={shlex.quote(path())}"],
         )  # fmt: skip
         try:
@@ -529,7 +557,8 @@ class _Queue:
             words = ["squeue", "--noheader", "--me", "--array", "--states=all", form]
             asked = subprocess.run(words, capture_output=True, text=True, check=False)
             rows = [[part.strip() for part in line.split("|")] for line in asked.stdout.splitlines()]
-            known = {job: (state, code(os.waitstatus_to_exitcode(int(status)))) for job, state, status, *_ in rows}
+            whole = [row for row in rows if len(row) > 2 and row[2].isdigit()]
+            known = {job: (state, code(os.waitstatus_to_exitcode(int(status)))) for job, state, status, *_ in whole}
             self.jobs, self.asked = None if asked.returncode else known, time.monotonic()
         return self.jobs
 
@@ -545,16 +574,22 @@ class _SlurmJob:
         known = self.queue.look()
         if known is None or self.queue.asked <= self.began:
             return None
-        state, status = known.get(self.job.job_id, ("forgotten", int(not self.job.paths.result_pickle.exists())))
-        if state != "forgotten" and state not in _Queue.FINAL:
+        state, status = known.get(self.job.job_id, ("forgotten", 0))
+        if state == "forgotten":
+            return int(not self._returned())
+        if state not in _Queue.FINAL:
             return None
-        return status if state in ("COMPLETED", "forgotten") else status or 1
+        return status if state == "COMPLETED" else status or 1
+
+    def _returned(self) -> bool:
+        """Whether the call came to its end, by what submitit has written of it."""
+        file = self.job.paths.result_pickle
+        return file.exists() and pickle.loads(file.read_bytes())[0] == "success"
 
     def stop(self) -> None:
-        self.job.cancel()
+        self.job.cancel(check=False)
 
 
 if __name__ == "__main__":  # python -m ratiocine.places VERB words…: what is started elsewhere ends with what started it
     end_with_parent()
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # by which Slurm tells what started it that the time is over
     become(sys.argv[1], sys.argv[2:])

@@ -105,7 +105,8 @@ def lost(error: BaseException) -> str | None:
 
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     text = re.sub(r"\[/[^\]]*\] *", "", text).partition(". ")[0]  # less the place in a source file, and what follows the fact
-    known = isinstance(error, torch.distributed.DistError) or any(word in text for word in LOST)
+    known = isinstance(error, RuntimeError) and any(word in str(error) for word in LOST)
+    known = known or isinstance(error, torch.distributed.DistError)
     if world() == 1 or not known:
         return None
     if "EADDRINUSE" in str(error):

@@ -219,9 +219,10 @@ class Checkpoints(TrainerCallback):
 
     @contextmanager
     def on_signal(self) -> Iterator[None]:
-        """While this lasts, the first SIGTERM or SIGINT makes a checkpoint after the step and ends as interrupted; a later one
-        ends at once. A job that is ended has more than one at about the same time."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        """While this lasts, the first SIGTERM, SIGINT or SIGUSR2 (Slurm's, before it takes the processors away) makes a
+        checkpoint after the step and ends as interrupted; a later one ends at once. A job that is ended has more than one at
+        about the same time."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
         first = 0.0
 
         def restore() -> None:

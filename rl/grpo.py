@@ -145,11 +145,11 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     policy = Policy(config, chosen.device, tokenizer)
     ranks.meet(config.deadline, chosen.device.type)
     args = arguments(config, chosen, folder)
-    ranks.agree(run.facts)
+    last = newest(folder)
+    ranks.agree({**run.facts, "the checkpoint to go on from": last and last.name})
     model = load(config, chosen)
     _remember(model, folder)
     model.generation_config.eos_token_id = end_of_turn(tokenizer)
-    last = newest(folder)
     done = None if last is None else int(last.name) // config.optimizer_steps
     held_out = HeldOut(
         config, prepared.held_out, policy, tokenizer, prepared.thinking, format_term(config), run.out, run.shared, done

@@ -44,7 +44,6 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         self.config, self.answers, self.rate, self.dtype = config, answers, rate, chosen.dtype
         self.sums: dict[str, float] = {}
         self.worst = 0.0  # of the mismatches between sampler and trainer
-        self.idle = False  # whether nothing of this update moves the policy
         self.rows = [{"prompt": "?"}] * (config.batch_size // ranks.world())  # the sampler's own prompts take their place
         with quiet():
             super().__init__(
@@ -130,6 +129,8 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         if not self.config.objective.kl and not self.config.objective.tau:
             needed = needed & (whole["advantages"] != 0)
         lengths = (whole["prompt_mask"].sum(-1) + mask.sum(-1)).tolist()
+        answered = mask.any(-1).tolist()
+        filling = [row for row in order if answered[row]][:1] or order[:1]
         found = []
         for start in range(0, len(order), size * per_update):
             part = [row for row in order[start : start + size * per_update] if needed[row]]
@@ -139,12 +140,14 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             filled = self.is_deepspeed_enabled or (ranks.world() > 1 and not idle)
             for part in parts:
                 counts = bool(part)
-                rows = _rows(whole, part or order[:1]) if part or filled else {}
+                rows = _rows(whole, part or filling) if part or filled else {}
                 found.append({**rows, "counts": counts, "idle": idle})
         return found
 
     def compute_loss(self, model: Any, inputs: Inputs, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        self.idle = inputs["idle"]
+        if inputs["idle"] and self.is_deepspeed_enabled:  # it steps in backward; momentum alone shall move no weight
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.0
         if "advantages" not in inputs:
             return torch.zeros((), device=self.args.device, requires_grad=True)
         rows = len(inputs["advantages"])
@@ -298,7 +301,8 @@ def _rows(whole: Inputs, rows: Sequence[int]) -> Inputs:
     """Some rows of a step's answers, without the columns that none of them has."""
     at = torch.tensor(rows, device=whole["advantages"].device)
     start = int(whole["prompt_mask"][at].any(0).nonzero()[0])
-    end = int(whole["completion_mask"][at].any(0).nonzero()[-1]) + 1
+    columns = whole["completion_mask"][at].any(0).nonzero()
+    end = int(columns[-1]) + 1 if len(columns) else 1  # all of it may be masked
     cut = {"prompt_ids": slice(start, None), "prompt_mask": slice(start, None)}
     found = {}
     for name, value in whole.items():

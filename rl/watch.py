@@ -93,9 +93,6 @@ class Watch(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         assert self.trainer is not None
         self.rate = kwargs["lr_scheduler"].get_last_lr()[0]
-        if self.trainer.idle:  # momentum alone moves no weight, also where an optimizer cannot be kept from its step
-            for group in kwargs["optimizer"].param_groups:
-                group["lr"] = 0.0
         if not math.isfinite(self.trainer.sums.get("loss", 0.0) + self.trainer.norm):
             raise Failure(
                 f"the loss of step {state.global_step // self.config.optimizer_steps + 1} is {self.trainer.sums.get('loss')}, "

@@ -126,8 +126,6 @@ BAD = {
     ("distill", "teacher=oracel"): "unknown teacher 'oracel'; known: openai, oracle, published, reference, transformers, vllm; did you mean 'oracle'?",
     ("distill", "data=dem"): "unknown data 'dem'",
     ("distill", "samples=4"): "samples=4 means nothing with teacher=oracle, which is no model",
-    ("distill", "teacher=transformers", "teacher.model=tiny", "workers=8"): "workers=8 means nothing with on=local; try on=ray",
-    ("eval", "model=tiny", "workers=8"): "workers=8 means nothing with on=local; try on=ray",
     ("distill", "verify=none"): "verify=none means nothing with teacher=oracle",
     ("distill", "data=mix", "teacher=published", "data.mix={gsm8k: 1}"): "a mixture needs its size: data.n=10000",
     ("distill", "data=mix", "teacher=published"): "data=mix names no source: give data.path=FILE",

@@ -281,7 +281,7 @@ def test_what_is_wrong_in_a_job_is_said_and_an_interrupt_cancels_it(
 @pytest.mark.slow
 def test_a_job_that_is_preempted_goes_on(cluster: dict[str, str], pairs: Path, tmp_path: Path) -> None:
     """By the signal that Slurm gives before it takes the processors away: the job is queued again, under the same number."""
-    words = ("train", *TRAIN, "epochs=40", "save_steps=2", f"pairs={pairs}")
+    words = ("train", *TRAIN, "epochs=40", f"pairs={pairs}")  # no checkpoint but the one that is made at the signal
     done(*words, f"out={tmp_path / 'one'}")
     running = subprocess.Popen(
         [sys.executable, "-m", *words, *SLURM, f"out={tmp_path / 'two'}"], cwd=ROOT, env=cluster, stdout=subprocess.PIPE,

@@ -38,7 +38,9 @@ class StepLog(TrainerCallback):
         self.parts: list[torch.Tensor] = []  # of each micro-batch: its loss, and sums and counts of token losses by format
         self.totals: list[float] = []
         self.more: dict[str, float] = {}  # what else is known of this step
-        path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        partial = path.with_name(f".{path.name}.partial")  # other ranks read it meanwhile
+        partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        partial.replace(path)
         bar.update(done)
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:

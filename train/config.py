@@ -94,6 +94,10 @@ class Config(Trained):
     def _someone_who_answers(self) -> Self:
         if self.samples and self.sharding in ("zero3", "fsdp"):
             raise ValueError(f"samples={self.samples}: under {self.sharding} no rank has a model that could answer")
+        if self.student == "best" and self.sharding != "none":
+            raise ValueError(
+                f"student='best': checkpoints of {self.sharding} are not read back into a student; take student=last"
+            )
         return self
 
     @model_validator(mode="after")

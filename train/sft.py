@@ -103,9 +103,12 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
     sampler = micro_batches(config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen))
     ranks.meet(config.deadline, chosen.device.type)
     args = arguments(run, config, len(sampler.batches), sampler.per_batch, chosen)  # before the model: ZeRO-3 loads it in parts
-    ranks.agree({**run.facts, "the order of examples": facts["examples_hash"]})
+    last = newest(folder)
+    ranks.agree(
+        {**run.facts, "the order of examples": facts["examples_hash"], "the checkpoint to go on from": last and last.name}
+    )
     model = load(config, chosen)
-    tracker, last = tracking.tracker(config, run.out, _about(run, config, facts, model)), newest(folder)
+    tracker = tracking.tracker(config, run.out, _about(run, config, facts, model))
     with progress(len(plan.batches[: config.max_steps]), f"train ratio={config.ratio}", "steps") as bar:
         trainer, checkpoints = _trainer(run, config, plan, chosen, args, sampler, model, tracker, bar, last)
         if last is None and config.sharding not in ("zero3", "fsdp"):  # which have no whole model before they train
@@ -132,6 +135,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
     if ranks.is_first():
         run.finish(**about)
         shutil.rmtree(folder, ignore_errors=True)
+    ranks.wait()
     print(f"trained {len(log.rows)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
 
 

@@ -15,19 +15,23 @@ from ratiocine.errors import Failure
 from ratiocine.places import end_with_parent
 from ratiocine.traces import Trace
 
-_engine: Engine | None = None  # of a process of the pool
+_engine: Engine | Exception | None = None  # of a process of the pool, or why it has none
 
 
-def _prepare(make: Callable[[], Engine], gpus: bool, numbers: Any) -> None:
+def _prepare(make: Callable[[], Engine], names: Any) -> None:
     global _engine
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the keyboard: the process that waits for this one ends it
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(numbers.get())
-    _engine = make()
+    os.environ["CUDA_VISIBLE_DEVICES"] = names.get()
+    try:
+        _engine = make()
+    except Exception as error:
+        _engine = error
 
 
 def _answered(requests: list[Request]) -> list[Trace]:
+    if isinstance(_engine, Exception):
+        raise _engine
     assert _engine is not None
     return [trace for traces in _engine.continue_(requests) for trace in traces]
 
@@ -43,10 +47,11 @@ class PoolEngine:
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
         """Traces of all samples, a block of requests at a time. Raises what the processes' engines raise."""
         spawned = multiprocessing.get_context("spawn")
-        numbers = spawned.Queue()
-        for number in range(self.processes):
-            numbers.put(number)
-        pool = ProcessPoolExecutor(self.processes, spawned, _prepare, (self.make, self.gpus, numbers))
+        names = spawned.Queue()
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        for name in (seen.split(",") if seen else map(str, range(self.processes))) if self.gpus else [""] * self.processes:
+            names.put(name)
+        pool = ProcessPoolExecutor(self.processes, spawned, _prepare, (self.make, names))
         try:
             running: set[Future[list[Trace]]] = set()
             for block in blocks(requests, self.processes):
