@@ -83,6 +83,8 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
             time.sleep(FIRST_SAYS_IT)
             said = f"{type(error).__name__}: {places.first_line(error)}"
         print(f"{name}, rank {ranks.rank()}: {said}", file=sys.stderr)
+    if ranks.launched():  # the launcher ends what has ended already, and an exit that is interrupted tells a trace
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(status)
 
 
