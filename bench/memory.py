@@ -44,13 +44,13 @@ def measured(words: Sequence[str], *, resident: bool = False) -> dict[str, Any]:
     import psutil
     from torch.profiler import ProfilerActivity, profile
 
-    from ratiocine import cli, memory
+    from ratiocine import cli, fitting
     from train import sft
     from train.config import Config
     from train.trainer import RatioTrainer
 
     found: dict[str, Any] = {}
-    load, fit, fits, me = sft.load, RatioTrainer.train, memory.check, psutil.Process()
+    load, fit, fits, me = sft.load, RatioTrainer.train, fitting.check, psutil.Process()
     account = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True)
     most, ended = [0], threading.Event()
 
@@ -81,12 +81,12 @@ def measured(words: Sequence[str], *, resident: bool = False) -> dict[str, Any]:
             account.stop()
         return made
 
-    sft.load, RatioTrainer.train, memory.check = loaded, trained, checked  # type: ignore[method-assign]
+    sft.load, RatioTrainer.train, fitting.check = loaded, trained, checked  # type: ignore[method-assign]
     try:
         with contextlib.redirect_stdout(None):
             sft.train(cli.compose("train", Config, list(words)))
     finally:
-        sft.load, RatioTrainer.train, memory.check = load, fit, fits  # type: ignore[method-assign]
+        sft.load, RatioTrainer.train, fitting.check = load, fit, fits  # type: ignore[method-assign]
     used = most[0] - found["before"] if resident else peak(account)
     return {"estimate": found["need"].total - found["held"], "measured": used, "need": str(found["need"])}
 

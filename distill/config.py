@@ -139,13 +139,17 @@ class Config(Placed):
     out: str | None = None
     push_to_hub: str | None = None
 
+    @property
+    def alone(self) -> bool:
+        return self.teacher.engine is None
+
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if self.teacher.engine is None:
             for key in FOR_MODELS:
                 if (value := getattr(self, key)) != type(self).model_fields[key].default:
                     raise ValueError(f"{key}={value} means nothing with teacher={self.teacher.name}, which is no model")
-            if self.askers:
+            if self.alone and self.askers:
                 raise ValueError(f"on={self.on.name}: teacher={self.teacher.name} has nothing to share out, being no model")
         if self.teacher.name in ("oracle", "reference") and self.verify != "both":
             raise ValueError(

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from ratiocine import memory, models
+from ratiocine.activations import Counts, Largest, counted
 from ratiocine.communication import sent
 from ratiocine.compute import Compute, Sharding, Trained
 from ratiocine.cost import Shape
-from ratiocine.memory import Counts, Largest, Need, Spread
+from ratiocine.memory import Need, Spread
 from ratiocine.models import ModelConfig
 
 # Widths of model and feed-forward, layers, heads, key-value heads, vocabulary, and whether the head is the embedding:
@@ -51,7 +52,7 @@ def known(name: str, rank: int) -> tuple[Shape, Counts]:
             ))  # fmt: skip
     else:
         model = models.skeleton(ModelConfig(name="local", path=name))
-    return Shape.of(model.config), memory.counted(model, rank)
+    return Shape.of(model.config), counted(model, rank)
 
 
 def need(name: str, spread: Spread, options: argparse.Namespace, *, lora: bool = False, four_bit: bool = False) -> Need:

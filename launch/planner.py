@@ -20,7 +20,7 @@ from types import ModuleType
 from distill import config as distill_config
 from eval import config as eval_config
 from launch.config import Config, StageConfig, StudyConfig
-from ratiocine import cli, places
+from ratiocine import cli, jobs, places
 from ratiocine.errors import BadInput
 from ratiocine.runs import run_hash
 from rl import config as rl_config
@@ -58,10 +58,17 @@ def plan(study: StudyConfig, on: places.Place = places.Local()) -> list[Stage]: 
         if missing := [parent for parent in stage.parents if parent not in names[:position]]:
             raise BadInput(f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage")
         folders = {name: Path("runs") / name for name in names}
-        cli.compose(stage.verb, VERBS[stage.verb].Config, [*stage.resolved(folders), *on.words])
+        _composed(stage.verb, stage.resolved(folders), on)
     if missing := [name for name in study.report if name not in names]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
+
+
+def _composed(verb: str, overrides: list[str], on: places.Place) -> tuple[places.Placed, list[str]]:
+    """The checked configuration of a stage, and the words by which its command has several processes where it can use them."""
+    schema: type[places.Placed] = VERBS[verb].Config
+    words = [] if schema.shares_out and cli.compose(verb, schema, overrides).alone else on.words
+    return cli.compose(verb, schema, [*overrides, *words]), words
 
 
 def _expand(config: StageConfig) -> Iterator[Stage]:
@@ -106,20 +113,20 @@ class _Stages:
 
     def __init__(self, stages: list[Stage], root: Path, on: places.Place) -> None:
         self.stages, self.root, self.on, self.waiting = stages, root, on, list(stages)
-        self.running: dict[str, tuple[places.Job, places.Tail, Path]] = {}
-        self.calls: dict[str, tuple[list[str], Path]] = {}
+        self.running: dict[str, tuple[jobs.Job, jobs.Tail, Path]] = {}
+        self.calls: dict[str, tuple[list[str], list[str], Path]] = {}
         self.done: dict[str, Path] = {}
         self.failed: dict[str, int] = {}
 
     def run(self) -> tuple[dict[str, Path], dict[str, int]]:
         """The folders of those that are done, and the exit codes of those that failed."""
         with ExitStack() as stack:
-            starter: places.Starter | None = None
+            starter: jobs.Starter | None = None
             try:
                 while self.waiting or self.running:
                     for stage in self._ready():
                         try:
-                            overrides, folder = self._call(stage)
+                            overrides, words, folder = self._call(stage)
                         except BadInput as error:
                             self.waiting.remove(stage)
                             self._fail(stage.name, 2, str(error))
@@ -129,10 +136,10 @@ class _Stages:
                             self.waiting.remove(stage)
                             self.done[stage.name] = folder
                         elif starter is None or len(self.running) < starter.jobs:
-                            starter = starter or stack.enter_context(places.starter(self.on, self.root / "jobs"))
+                            starter = starter or stack.enter_context(jobs.starter(self.on, self.root / "jobs"))
                             print(f"\n{self._heading(stage)}: python -m {stage.verb} {' '.join(overrides)}", flush=True)
                             self.waiting.remove(stage)
-                            self._start(starter, stage, [*overrides, f"out='{folder}'"], folder)
+                            self._start(starter, stage, [*overrides, f"out='{folder}'"], words, folder)
                     self._look()
                     if not self.running and not self._ready():
                         break  # what waits needs what failed
@@ -148,19 +155,20 @@ class _Stages:
     def _heading(self, stage: Stage) -> str:
         return f"[{self.stages.index(stage) + 1}/{len(self.stages)}] {stage.name}"
 
-    def _call(self, stage: Stage) -> tuple[list[str], Path]:
-        """Its command line, and the folder that carries its hash."""
+    def _call(self, stage: Stage) -> tuple[list[str], list[str], Path]:
+        """Its command line, the words for several processes, and the folder that carries its hash."""
         if stage.name not in self.calls:
             overrides = stage.resolved(self.done)
-            composed = cli.compose(stage.verb, VERBS[stage.verb].Config, [*overrides, *self.on.words])
+            composed, words = _composed(stage.verb, overrides, self.on)
             name = run_hash(stage.verb, composed.model_dump(), VERBS[stage.verb].inputs(composed))
-            self.calls[stage.name] = overrides, self.root / f"{stage.name}-{name[:8]}"
+            self.calls[stage.name] = overrides, words, self.root / f"{stage.name}-{name[:8]}"
         return self.calls[stage.name]
 
-    def _start(self, starter: places.Starter, stage: Stage, words: list[str], folder: Path) -> None:
-        shares_out = VERBS[stage.verb].Config.shares_out
-        (job,) = starter.start([places.call(stage.verb, words, self.on, shares_out, stage.name)])
-        self.running[stage.name] = job, places.Tail(job.logs), folder
+    def _start(self, starter: jobs.Starter, stage: Stage, command: list[str], words: list[str], folder: Path) -> None:
+        (job,) = starter.start(
+            [jobs.call(stage.verb, command, self.on, words, VERBS[stage.verb].Config.shares_out, stage.name)]
+        )
+        self.running[stage.name] = job, jobs.Tail(job.logs), folder
 
     def _look(self) -> None:
         """What has ended since the last look."""
@@ -174,7 +182,7 @@ class _Stages:
             else:
                 self._fail(name, ended or 1, tail.last() if job.logs else "")
         if self.running:
-            time.sleep(places.LOOK if self.on.name != "local" else 0.05)
+            time.sleep(jobs.LOOK if self.on.name != "local" else 0.05)
 
     def _fail(self, name: str, status: int, said: str) -> None:
         self.failed[name] = status
@@ -186,8 +194,8 @@ def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:
         return 0
     print()
     words = (*(str(folders[name]) for name in names), "--out", str(page))
-    with places.starter(places.Local(), Path()) as here:
-        (job,) = here.start([places.Call("eval.report", words)])
+    with jobs.starter(places.Local(), Path()) as here:
+        (job,) = here.start([jobs.Call("eval.report", words)])
         while (status := job.poll()) is None:
             time.sleep(0.05)
     if status == 0:

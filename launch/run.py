@@ -8,7 +8,7 @@ import sys
 
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.places import VERBS, become
+from ratiocine.processes import VERBS, become
 
 
 def words(asked: argparse.Namespace) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ratiocine import places, ranks
+from ratiocine import jobs, places, processes, ranks
 from ratiocine.errors import BadInput, Failure
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that `main` can say it in one line
@@ -51,7 +51,7 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
         signal.signal(signal.SIGHUP, _interrupt)
     if ranks.launched():
-        places.end_with_parent()
+        processes.end_with_parent()
     if not ranks.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lasts)
     try:
@@ -81,7 +81,7 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         if said is None:  # the first has most likely met the same, and tells it whole
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(FIRST_SAYS_IT)
-            said = f"{type(error).__name__}: {places.first_line(error)}"
+            said = f"{type(error).__name__}: {processes.first_line(error)}"
         print(f"{name}, rank {ranks.rank()}: {said}", file=sys.stderr)
     if ranks.launched():  # the launcher ends what has ended already, and an exit that is interrupted tells a trace
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -129,7 +129,7 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     # Outside Hydra, which would print about any exception in a voice of its own.
     configs = [check(schema, values) for values in found]
     if configs and isinstance(configs[0], places.Placed) and (configs[0].elsewhere or len(configs) > 1):
-        return max(status, places.send(verb, configs[0], sent))
+        return max(status, jobs.send(verb, configs[0], sent))
     return max([status, *(run(config) or 0 for config in configs)])
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ratiocine.memory import FLOAT, GATHERED, Counts, Spread
+from ratiocine.activations import FLOAT, Counts
+from ratiocine.memory import GATHERED, Spread
 
 
 @dataclass(frozen=True)

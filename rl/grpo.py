@@ -27,6 +27,8 @@ from rl.rollouts import Rollouts, Step
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from ratiocine import memory
+    from ratiocine.compute import Compute
     from rl.held_out import HeldOut
     from rl.watch import Watch
 
@@ -124,24 +126,15 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     import torch
     from transformers import PrinterCallback
 
-    from ratiocine import memory
     from rl.held_out import HeldOut
-    from rl.policy import Policy, Served, samples_in
+    from rl.policy import Policy, Served
     from rl.trainer import PolicyTrainer, arguments
     from rl.watch import Watch, format_term
 
     folder, tokenizer = run.shared / CHECKPOINTS, prepared.tokenizer
     chosen = compute(config, folder)
     keep(folder, config, chosen)
-    rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
-    length = prepared.longest + config.tokens
-    largest = [memory.Largest(rows, length, rows * config.tokens, config.batch_size == config.updates * rows * ranks.world())]
-    number, cached = samples_in(config, chosen.device).itemsize, 0
-    if config.engine.name == "transformers":
-        cached = min(max(config.engine.tokens, length), min(config.engine.batch, config.batch_size) * length)
-    sampling = memory.Sampling(number / 4 + bool(reference), cached, number)
-    spread = memory.Spread(config.sharding, ranks.world())
-    print(f"memory: {memory.check(config, chosen, largest, 'budget', sampling=sampling, spread=spread)}", flush=True)
+    print(f"memory: {_fits(config, prepared, chosen)}", flush=True)
     policy = Policy(config, chosen.device, tokenizer)
     ranks.meet(config.deadline, chosen.device.type)
     args = arguments(config, chosen, folder)
@@ -192,6 +185,21 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
         if ranks.is_first():
             _finish(run, config, prepared, facts, student, watch, held_out)
     ranks.wait()
+
+
+def _fits(config: Config, prepared: Prepared, chosen: Compute) -> memory.Need:
+    from ratiocine import fitting, memory
+    from ratiocine.activations import Largest
+    from rl.policy import samples_in
+
+    rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
+    length = prepared.longest + config.tokens
+    largest = [Largest(rows, length, rows * config.tokens, config.batch_size == config.updates * rows * ranks.world())]
+    number, cached = samples_in(config, chosen.device).itemsize, 0
+    if config.engine.name == "transformers":
+        cached = min(max(config.engine.tokens, length), min(config.engine.batch, config.batch_size) * length)
+    sampling = memory.Sampling(number / 4 + bool(reference), cached, number)
+    return fitting.check(config, chosen, largest, "budget", memory.Spread(config.sharding, ranks.world()), sampling)
 
 
 def _finish(

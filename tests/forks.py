@@ -1,6 +1,6 @@
 """Commands as forks of one process that has imported what they need: each would otherwise spend ten seconds on that.
 
-A fork runs `python -m words…` as `ratiocine.places` starts stages. Tests that kill or interrupt a command, sweeps and servers
+A fork runs `python -m words…` as `ratiocine.processes` starts stages. Tests that kill or interrupt a command, sweeps and servers
 start real interpreters.
 """
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ratiocine.places import HEAVY, become
+from ratiocine.processes import HEAVY, become
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,12 +17,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench.memory import measured
 from launch.memory import QWEN, known
 from launch.memory import main as tables
-from ratiocine import memory, models
+from ratiocine import fitting, memory, models
+from ratiocine.activations import Kept, Largest, activations, counted
 from ratiocine.communication import sent
-from ratiocine.compute import Compute
+from ratiocine.compute import Compute, DeepSpeedConfig
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from ratiocine.memory import Kept, Largest, Need, Spread, activations, counted, estimate, states
+from ratiocine.memory import Need, Spread, estimate, states
 from ratiocine.models import ModelConfig
 from train.config import Config
 from train.scenario import ScenarioConfig, StageConfig
@@ -143,7 +144,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, free: float, chosen: Compute = CPU,
     monkeypatch.setattr(memory, "there", lambda device: round(free))
     one = Largest(rows, 512, rows * 256)
     with pytest.raises(BadInput) as error:
-        memory.check(config(micro_batch_size=rows, **keys), chosen, [one], "max_length")
+        fitting.check(config(micro_batch_size=rows, **keys), chosen, [one], "max_length")
     return str(error.value)
 
 
@@ -260,3 +261,18 @@ def test_the_tables_are_what_the_command_prints(capsys: pytest.CaptureFixture[st
     for size, (_, _, figures) in QWEN_1.items():
         cells = [f"{qwen_lora(size, n):.1f} ({published})" for n, published in figures.items()]
         assert f"| Qwen-{size}, LoRA | " + " | ".join(cells) + " |" in text
+
+
+@pytest.mark.parametrize(("stage", "weights"), [(2, True), (3, False)])
+def test_what_is_offloaded_is_not_on_the_card(stage: int, weights: bool) -> None:
+    shape, counts = known("qwen2.5-7b", 0)
+    zero, spread, one = {"name": "x", "stage": stage}, Spread(f"zero{stage}", 2), Largest(1, 512, 256)
+    here, away = (
+        estimate(
+            shape, counts, config().model_copy(update={"deepspeed": DeepSpeedConfig(**zero, offload=off)}), CUDA, one, spread
+        )
+        for off in (False, True)
+    )
+    assert here.moments and not away.moments
+    assert bool(away.weights) == weights
+    assert away.total < here.total

@@ -162,6 +162,16 @@ def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (refused.returncode, "there is no sbatch on this machine" in refused.stderr) == (2, True)
 
 
+def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> None:
+    """Of its stages some can use them, and one that asks no model is not refused for it."""
+    stages = (
+        "[{name: pairs, verb: distill, set: ['limit=2', 'model=tiny']}, "
+        "{name: scores, verb: eval, set: ['model=tiny', 'limit=1', 'budget=2', 'threads=1']}]"
+    )
+    done("launch", "study.name=x", f"study.stages={stages}", "study.report=[]", "on.ranks=2", f"out={tmp_path / 'x'}")
+    assert len(list((tmp_path / "x").glob("*-*/DONE"))) == 2
+
+
 def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
     """What does not need it runs; what does is named; the exit code is the failed one's."""
     stages = (

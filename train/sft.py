@@ -15,7 +15,8 @@ from typing import Any
 
 from transformers import PrinterCallback, TrainingArguments
 
-from ratiocine import cost, devices, memory, models, ranks, tracking
+from ratiocine import cost, devices, fitting, memory, models, ranks, tracking
+from ratiocine.activations import Largest
 from ratiocine.compute import Compute, compute, keep, load
 from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, open_run
@@ -75,9 +76,9 @@ def _fits(config: Config, plan: Planned, chosen: Compute) -> memory.Need:
         lengths = [plan.pool.length(*example[:2]) for example in longest]
         rows, length = (1, sum(lengths)) if chosen.padding_free else (len(lengths), max(lengths, default=0))
         supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
-        found += [memory.Largest(rows, length, supervised, first)] if longest else []
+        found += [Largest(rows, length, supervised, first)] if longest else []
     spread = memory.Spread(config.sharding, ranks.world())
-    return memory.check(config, chosen, found, "max_length", spread)
+    return fitting.check(config, chosen, found, "max_length", spread)
 
 
 def _examined(config: Config, plan: Planned) -> str:

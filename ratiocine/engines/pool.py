@@ -12,7 +12,7 @@ from typing import Any
 
 from ratiocine.engines import Engine, Request, blocks
 from ratiocine.errors import Failure
-from ratiocine.places import end_with_parent
+from ratiocine.processes import end_with_parent
 from ratiocine.traces import Trace
 
 _engine: Engine | Exception | None = None  # of a process of the pool, or why it has none

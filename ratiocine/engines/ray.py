@@ -16,7 +16,7 @@ from typing import Any
 
 from ratiocine.engines import PORTION, Engine, Request, blocks
 from ratiocine.errors import BadInput, Failure
-from ratiocine.places import check_ray, cluster
+from ratiocine.ray_cluster import check_ray, cluster
 from ratiocine.traces import Trace, batched
 
 
@@ -33,14 +33,14 @@ class _Worker:
 
 
 class RayEngine:
-    """`continue_` by `workers` processes, each with the engine that `make` makes there and, where they are to have one, a GPU.
-    Raises BadInput without Ray."""
+    """`continue_` by `workers` processes, each with the engine that `make` makes there, `cpus` processors and, where it is to
+    have one, a GPU. Raises BadInput without Ray."""
 
     name = "ray"
 
-    def __init__(self, make: Callable[[], Engine], workers: int, gpus: bool) -> None:
+    def __init__(self, make: Callable[[], Engine], workers: int, cpus: int, gpus: bool) -> None:
         check_ray()
-        self.make, self.workers, self.gpus = make, workers, gpus
+        self.make, self.workers, self.cpus, self.gpus = make, workers, cpus, gpus
         self.errors = Counter[str]()  # what workers that were not lost asked a server again for
 
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
@@ -57,7 +57,7 @@ class RayEngine:
     def _portion(self, ray: Any, portion: list[Request]) -> Iterator[list[Trace]]:
         n = sum(1 for _ in blocks(portion, self.workers))
         found = ray.data.from_items([{"request": request} for request in portion], override_num_blocks=n).map_batches(
-            _Worker, fn_constructor_args=(self.make,), batch_size=None, num_gpus=1 if self.gpus else None,
+            _Worker, fn_constructor_args=(self.make,), batch_size=None, num_cpus=self.cpus, num_gpus=1 if self.gpus else None,
             compute=ray.data.ActorPoolStrategy(size=self.workers),
         )  # fmt: skip
         try:

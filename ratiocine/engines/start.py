@@ -85,7 +85,7 @@ def _spread(make: Callable[[], Engine], processes: int, on: Place) -> Engine:
     if on.name == "ray":
         from ratiocine.engines.ray import RayEngine
 
-        return RayEngine(make, processes, bool(on.gpus))
+        return RayEngine(make, processes, on.cpus, bool(on.gpus))
     from ratiocine.engines.pool import PoolEngine
 
     check_gpus(on)
