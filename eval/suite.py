@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,9 @@ def student(path: str | None) -> dict[str, Any] | None:
     keys = ("hash", "lr", "steps", "tokens", "train_flops", "seconds", "final_loss")
     facts = {
         "ratio": trained.get("ratio"), "scenario": (trained.get("scenario") or {}).get("name"), "seed": trained.get("seed"),
-        "base": trained["model"]["name"], "lora": trained.get("lora"),
+        "base": base(trained["model"]), "lora": trained.get("lora"), "match": trained.get("match"),
+        "lr_policy": trained.get("lr_policy"), "data": manifest.get("data"),
+        "way": run_hash(manifest["verb"], {**trained, "seed": None}, manifest["inputs"]),
         **{key: manifest.get(key) for key in keys},
     }  # fmt: skip
     if manifest["verb"] != "rl":
@@ -92,6 +94,14 @@ def student(path: str | None) -> dict[str, Any] | None:
         "held_out": _lines(folder / "held_out.jsonl", ("step", "n", "accuracy", "ci95")),
         "curves": _lines(folder / "metrics.jsonl", ("step", *DRAWN)), "alarms": manifest["alarms"],
     }  # fmt: skip
+
+
+def base(model: Mapping[str, Any]) -> str:
+    """What a model is called that training began with; one that is a folder, by the folder's name."""
+    if not model.get("path") or model["name"] != "local":
+        return str(model["name"])
+    path = Path(model["path"])
+    return path.parent.name if path.name == "model" else path.name
 
 
 def _changed(trained: dict[str, Any]) -> list[str]:

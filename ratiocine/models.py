@@ -127,6 +127,11 @@ def shape(model: ModelConfig) -> Shape:
     return Shape.of(config_of(model))
 
 
+def size(model: ModelConfig) -> int:
+    """A model's number of weights, without reading them."""
+    return int(skeleton(model).num_parameters())
+
+
 def skeleton(model: ModelConfig) -> PreTrainedModel:
     """The model without its weights: every module and every shape, and no memory."""
     import torch

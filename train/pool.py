@@ -73,6 +73,12 @@ class Pool:
         return Pair(**self.tables[self.sets[place]][self.rows[place]])
 
 
+def taught_from(folder: str) -> str:
+    """What a set of pairs is called: its data, and where answers were chosen by their verdicts how."""
+    manifest = check_finished(Path(folder))
+    return " ".join([manifest["data"], *([f"verify={manifest['verify']}"] if "verify" in manifest else [])])
+
+
 def pairs_file(folder: str) -> Path:
     """The pairs of a folder; raises BadInput where it is missing, unfinished or corrupt."""
     check_finished(Path(folder))

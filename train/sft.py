@@ -29,7 +29,7 @@ from train.config import Config, inputs
 from train.export import export
 from train.held_out import HeldOut, best_step
 from train.planning import Planned, describe, micro_batches, planned
-from train.pool import Pool
+from train.pool import Pool, taught_from
 from train.scenario import Example
 from train.schedule import schedule
 from train.trainer import RatioTrainer
@@ -128,6 +128,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
         "train_flops": end["flops_paper"], "train_flops_exact": end["flops"], "seconds": round(log.seconds, 1),
         **chosen.facts, "rendering": plan.rendering.form, "final_loss": end["loss"],
         "held_out_loss": log.rows[step - 1].get("held_out"), "examples_hash": facts["examples_hash"],
+        "data": " + ".join(map(taught_from, config.folders())),
     }  # fmt: skip
     with ranks.phase("collecting the student"), gathered(trainer, lambda: load(config, chosen)) as student:
         if ranks.is_first():

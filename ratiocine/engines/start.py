@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import cost, devices, models
+from ratiocine import devices, models
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import Ability, Engine, require
 from ratiocine.engines.config import EngineConfig
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Started:
-    """An engine, its tokenizer where that is here, and what is to be known of the run: dtype, attention and
-    shape of the model, and what made a server be asked again."""
+    """An engine, its tokenizer where that is here, and what is to be known of the run: dtype, attention,
+    shape and number of weights of the model, and what made a server be asked again."""
 
     engine: Engine
     tokenizer: PreTrainedTokenizerBase | None
@@ -43,7 +43,7 @@ def start(
 
         served = OpenAIEngine(engine, keep_refused=keep_refused)
         served.check()
-        facts: dict[str, Any] = {"dtype": None, "attention": None, "shape": None}
+        facts: dict[str, Any] = {"dtype": None, "attention": None, "shape": None, "size": None}
         if askers:
             spread = _spread(partial(OpenAIEngine, engine, keep_refused=keep_refused), askers, on)
             return Started(spread, None, {**facts, "calls_made_again": getattr(spread, "errors", {})})
@@ -57,7 +57,7 @@ def start(
         check_switch(tokenizer)
     if askers:
         make = partial(_engine, engine, model, needed=needed, dtype=dtype, device=device, threads=threads)
-        facts = {"dtype": dtype, "attention": None, "shape": asdict(models.shape(model))}
+        facts = {"dtype": dtype, "attention": None, **_told(model)}
         return Started(_spread(make, askers, on), tokenizer, facts)
     if engine.name == "vllm":
         from ratiocine.engines.vllm import VLLMEngine
@@ -66,7 +66,7 @@ def start(
         if folder is None:
             raise BadInput(f"engine=vllm reads a model folder, which model={model.name} has not")
         fast = VLLMEngine(folder, tokenizer, stop, engine, dtype=dtype)
-        return Started(fast, tokenizer, {"dtype": dtype, "attention": "vllm", "shape": asdict(models.shape(model))})
+        return Started(fast, tokenizer, {"dtype": dtype, "attention": "vllm", **_told(model)})
     from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 
@@ -74,7 +74,11 @@ def start(
     pack_linears(loaded)
     local = TransformersEngine(loaded, tokenizer, stop, engine)
     facts = {"dtype": str(loaded.dtype), "attention": loaded.config._attn_implementation}
-    return Started(local, tokenizer, {**facts, "shape": asdict(cost.Shape.of(loaded.config))})
+    return Started(local, tokenizer, {**facts, **_told(model)})
+
+
+def _told(model: ModelConfig) -> dict[str, Any]:
+    return {"shape": asdict(models.shape(model)), "size": models.size(model)}
 
 
 def _engine(*args: Any, **kwargs: Any) -> Engine:

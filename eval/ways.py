@@ -1,0 +1,136 @@
+"""Evaluations gathered into ways of training: arms that differ in the seed of their training alone.
+
+A way is what a study compares: a model, how it was taught (scenario, ratio, what was held equal) and by which rewards. Its
+accuracy is a mean over seeds and problems, with the uncertainty of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from eval import tables
+from eval.tables import Arm
+from ratiocine.errors import BadInput
+
+AXES = ("model", "scenario", "match", "lr_policy", "data", "reward", "ratio")  # what tells ways apart, the ratio last
+USUAL = {"scenario": "mixed", "match": "examples", "lr_policy": "per_format"}  # not worth a word
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of training, and its evaluations by the seed of the training; a model that was not trained here has a single
+    one. `label` names it among the ways that it was gathered with."""
+
+    label: str
+    arms: tuple[Arm, ...]
+
+    @property
+    def student(self) -> Mapping[str, Any]:
+        """How it was trained, its seed apart; empty for a model that was not trained here."""
+        return self.arms[0].student
+
+    @property
+    def trained(self) -> bool:
+        return bool(self.student)
+
+    @cached_property
+    def axes(self) -> dict[str, Any]:
+        """Its value on every axis of a study; None where it has none."""
+        found = {axis: self.student.get(axis) for axis in AXES}
+        return {**found, "model": model(self.arms[0]), "scenario": self.student.get("scenario") or "mixed"}
+
+    @property
+    def model(self) -> str:
+        return str(self.axes["model"])
+
+    @property
+    def ratio(self) -> float | None:
+        """The share of reasoning that it was taught; None where that is not one number, or nothing was taught here."""
+        return self.arms[0].ratio
+
+    @property
+    def seeds(self) -> list[int]:
+        return [arm.student.get("seed", 0) for arm in self.arms]
+
+    @property
+    def size(self) -> int | None:
+        """Number of weights, where that is known."""
+        return self.arms[0].manifest.get("size")
+
+    def table(self, keys: Sequence[str]) -> list[list[float]]:
+        """The share of right answers, a row a seed and a column a problem."""
+        return [tables.right(arm, keys) for arm in self.arms]
+
+    def mean(self, field: str, keys: Sequence[str]) -> float:
+        """The mean of a number of every answer to these problems, such as `n_completion` (tokens), over seeds."""
+        return fmean(row[field] for arm in self.arms for key in keys for row in arm.answers[key])
+
+    @property
+    def train_flops(self) -> float:
+        """What its training cost, the mean over seeds, with that of what it began with (the published form); 0 untrained."""
+        return fmean(_flops(arm.student) for arm in self.arms)
+
+
+def _flops(student: Mapping[str, Any]) -> float:
+    own = float(student.get("train_flops") or 0.0)
+    return own + (_flops(student["parent"]) if student.get("parent") else 0.0)
+
+
+def gather(arms: Sequence[Arm]) -> list[Way]:
+    """The ways of these evaluations: models untrained first, then by axis and ratio. Raises BadInput where one seed of a way is
+    there twice."""
+    found: dict[str, list[Arm]] = {}
+    for arm in arms:
+        found.setdefault(_key(arm), []).append(arm)
+    sides = [tuple(sorted(side, key=lambda arm: arm.student.get("seed") or 0)) for side in found.values()]
+    for side in sides:
+        seeds = [arm.student.get("seed") for arm in side]
+        if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+            raise BadInput(f"{side[0].label}: seed {twice[0]} occurs twice; copies of a seed are no second source of variance")
+    ways = [Way("", side) for side in sides]
+    ways.sort(key=_order)
+    return [Way(label, way.arms) for label, way in zip(_labels(ways), ways, strict=True)]
+
+
+def model(arm: Arm) -> str:
+    """What a student began with, before any training here."""
+    student = arm.student
+    while student.get("parent"):
+        student = student["parent"]
+    return str(student.get("base") or arm.manifest["model"])
+
+
+def _key(arm: Arm) -> str:
+    if not arm.student:
+        return f"{arm.manifest['model']} {(arm.manifest.get('inputs') or {}).get('model')}"
+    return str(arm.student.get("way") or arm.label)
+
+
+def _order(way: Way) -> tuple[Any, ...]:
+    axes = way.axes
+    ratio = -1.0 if way.ratio is None else way.ratio
+    return (way.size or 0, way.model, way.trained, *(str(axes[axis] or "") for axis in AXES[1:-1]), ratio)
+
+
+def _labels(ways: Sequence[Way]) -> list[str]:
+    """As few words for each as tell them apart."""
+    several = {axis for axis in AXES if len({str(way.axes[axis]) for way in ways if way.trained}) > 1}
+    several |= {"model"} if len({way.model for way in ways}) > 1 else set()
+    found = []
+    for way in ways:
+        words = [way.model] if "model" in several else []
+        if not way.trained:
+            found.append(f"{way.model} (untrained)")
+            continue
+        for axis in AXES[1:-1]:
+            value = way.axes[axis]
+            if axis in several and value not in (None, USUAL.get(axis)):
+                words.append(f"match {value}" if axis == "match" else str(value))
+        words += [] if way.ratio is None else [f"ratio {way.ratio:g}"]
+        found.append(" ".join(words) or way.model)
+    return [label if found.count(label) == 1 else f"{label} ({way.arms[0].manifest['hash'][:6]})" for label, way in
+            zip(found, ways, strict=True)]  # fmt: skip
