@@ -1,12 +1,15 @@
-"""What `python -m launch` can be told: a study is a list of stages and what its report compares."""
+"""What `python -m launch` can be told: a study is a list of stages, a grid of cells, or both, and what its report compares."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from ratiocine import tracking
 from ratiocine.places import Local, Place
+
+AXES = ("pairs", "verify", "models", "scenarios", "ratios", "match", "lr_policy", "seeds")  # may be extended
 
 
 class StageConfig(BaseModel):
@@ -20,19 +23,101 @@ class StageConfig(BaseModel):
     set: list[str] = []
 
 
+class RewardConfig(BaseModel):
+    """What goes on with GRPO: the students of these ratios, or of all; `set` are the words of `rl`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    ratios: list[float] | None = None
+    set: list[str] = []
+
+
+class Expected(BaseModel):
+    """What is taken as known of what is not there yet, to estimate its cost: pairs of a set and their mean tokens, problems of
+    the benchmarks with their mean tokens, and FLOPs a second that a worker comes to, by verb."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    pairs: dict[str, PositiveInt] = {}
+    prompt: dict[str, PositiveFloat] = {}
+    ift: dict[str, PositiveFloat] = {}
+    reasoning: dict[str, PositiveFloat] = {}
+    problems: PositiveInt | None = None
+    asked: PositiveFloat = 150
+    answered: dict[Literal["ift", "reasoning"], PositiveFloat] = {}
+    rate: dict[Literal["train", "eval", "rl"], PositiveFloat] = {}
+
+
+class GridConfig(BaseModel):
+    """Cells: every model taught by every set of pairs, scenario, ratio and seed, and evaluated. A model or a set is a name with
+    the words that choose it; of a list of names, `model=NAME` and `data=NAME` do. Scenarios that say every ratio have one cell
+    for all ratios, and what orders two formats has none where there is one format only (`mixed` is the same there).
+    `untrained` are further words for models before training; null leaves them out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    models: dict[str, list[str]] = Field(min_length=1)
+    pairs: dict[str, list[str]] = Field(min_length=1)
+    ratios: list[float] = Field(min_length=1)
+    scenarios: list[str] = Field(default=["mixed"], min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    match: list[Literal["examples", "tokens", "flops"]] = Field(default=["examples"], min_length=1)
+    lr_policy: list[Literal["per_format", "matched"]] = Field(default=["per_format"], min_length=1)
+    verify: list[Literal["both", "reasoning", "either", "none"]] = []
+    distill: list[str] = []
+    train: list[str] = []
+    rewards: RewardConfig | None = None
+    benchmarks: list[str] = Field(min_length=1)
+    budget: PositiveInt | None = None
+    eval: list[str] = []
+    untrained: list[str] | None = []
+    expect: Expected = Expected()
+
+    @field_validator("models", "pairs", mode="before")
+    @classmethod
+    def _names_alone(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, list):
+            word = {"models": "model", "pairs": "data"}[info.field_name]
+            if repeated := [name for name in value if value.count(name) > 1]:
+                raise ValueError(f"'{repeated[0]}' occurs twice")
+            return {str(name): [f"{word}={name}"] for name in value}
+        return value
+
+    @model_validator(mode="after")
+    def _no_cell_twice(self) -> Self:
+        for axis in AXES:
+            values = list(getattr(self, axis))
+            if repeated := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"{axis}={values}: {repeated[0]} occurs twice, and so would its cells")
+        if wrong := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
+            raise ValueError(f"ratios={self.ratios}: {wrong[0]:g} is no share from 0 to 1")
+        return self
+
+
 class StudyConfig(BaseModel):
-    """conf/study. One that is made `beside` another goes on from the stages that they share, in the other's folder."""
+    """conf/study. One that is made `beside` another goes on from the stages that they share, in the other's folder. The stages
+    come before the grid, whose words may name them; the report of a grid compares all its evaluations."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
-    stages: list[StageConfig] = Field(min_length=1)
+    stages: list[StageConfig] = []
+    grid: GridConfig | None = None
     report: list[str] = []
     beside: str | None = None
+    keep: Literal["weights", "scores"] = "weights"
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if not self.stages and self.grid is None:
+            raise ValueError("a study has stages, a grid, or both")
+        return self
 
 
 class Config(BaseModel):
+    """conf/launch.yaml says what each key means."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
     study: StudyConfig
     on: Place = Local()
     dry_run: bool = False
+    keep: Literal["weights", "scores"] | None = None
+    tracker: tracking.Name = "none"
+    project: str = "ratiocine"
     out: str | None = None

@@ -7,59 +7,45 @@ of the study and exactly what depends on it runs again, beside what was there.
 
 from __future__ import annotations
 
-import itertools
-import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import yaml
 
 from distill import config as distill_config
 from eval import config as eval_config
-from launch.config import Config, StageConfig, StudyConfig
-from ratiocine import cli, jobs, places
+from launch.config import AXES, Config, StudyConfig
+from launch.stages import Stage, compared, expand
+from ratiocine import cli, jobs, places, runs
 from ratiocine.errors import BadInput
 from ratiocine.runs import run_hash
+from ratiocine.tracking import Tracked
 from rl import config as rl_config
 from train import config as train_config
 
 VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "rl": rl_config, "eval": eval_config}
-PARENT = re.compile(r"\{([\w.-]+)\}")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One call of one verb; `overrides` may name parents as `{stage}`."""
-
-    name: str
-    verb: str
-    overrides: tuple[str, ...]
-
-    @property
-    def parents(self) -> list[str]:
-        return sorted({name for override in self.overrides for name in PARENT.findall(override)})
-
-    def resolved(self, folders: Mapping[str, Path]) -> list[str]:
-        return [PARENT.sub(lambda match: str(folders[match[1]]), override) for override in self.overrides]
+PLAN = "study.yaml"
 
 
 def plan(study: StudyConfig, on: places.Place = places.Local()) -> list[Stage]:  # noqa: B008  (frozen)
     """All stages, in an order in which parents come first; every configuration is checked before anything runs."""
-    stages: list[Stage] = []
-    for config in study.stages:
-        stages += _expand(config)
+    stages = expand(study)
     names = [stage.name for stage in stages]
-    for position, stage in enumerate(stages):
-        if stage.name in names[:position]:
+    before: set[str] = set()
+    folders = {name: Path("runs") / name for name in names}
+    for stage in stages:
+        if stage.name in before:
             raise BadInput(f"study={study.name}: the stage '{stage.name}' occurs twice")
-        if missing := [parent for parent in stage.parents if parent not in names[:position]]:
+        if missing := [parent for parent in stage.parents if parent not in before]:
             raise BadInput(f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage")
-        folders = {name: Path("runs") / name for name in names}
+        before.add(stage.name)
         _composed(stage.verb, stage.resolved(folders), on)
-    if missing := [name for name in study.report if name not in names]:
+    if missing := [name for name in compared(study) if name not in before]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
 
@@ -71,37 +57,86 @@ def _composed(verb: str, overrides: list[str], on: places.Place) -> tuple[places
     return cli.compose(verb, schema, [*overrides, *words]), words
 
 
-def _expand(config: StageConfig) -> Iterator[Stage]:
-    for values in itertools.product(*config.each.values()):
-        chosen = dict(zip(config.each, values, strict=True))
-
-        def fill(text: str, chosen: Mapping[str, object] = chosen) -> str:
-            for key, value in chosen.items():
-                text = text.replace(f"${key}", str(value))
-            return text
-
-        yield Stage(fill(config.name), config.verb, tuple(fill(override) for override in config.set))
-
-
 def run_study(config: Config) -> int:
-    """Run (or with `dry_run` list) a study; returns the highest exit code of a stage, 0 where all went well. What does not need
-    a stage that failed runs all the same."""
+    """Run (or with `dry_run` tell) a study; returns the highest exit code of a stage, 0 where all went well. What does not need
+    a stage that failed runs all the same, and is reported."""
+    from launch.estimate import estimate
+
     study = config.study
     stages, root = plan(study, config.on), Path(config.out or Path("runs") / (study.beside or study.name))
+    keep, tracked = config.keep or study.keep, _tracked(config)
+    ours = _Stages(stages, root, config.on, tracked, keep)
     if config.dry_run:
-        for stage in stages:
-            print(f"{stage.name:12} python -m {stage.verb} {' '.join(stage.overrides)}")
+        _check_plan(study, root)
+        ours.look_back()
+        print(estimate(study, stages, ours.done, keep).text())
         return 0
-    started = time.monotonic()
-    folders, failed = _Stages(stages, root, config.on).run()
+    with runs.held(root):
+        _check_plan(study, root, note=True)
+        return _run(study, ours, keep)
+
+
+def _run(study: StudyConfig, ours: _Stages, keep: str) -> int:
+    from launch.estimate import estimate
+
+    started, root = time.monotonic(), ours.root
+    ours.look_back()
+    if study.grid is not None:
+        told = estimate(study, ours.stages, ours.done, keep)
+        print(told.total)
+        told.check_disk(root)
+    folders, failed = ours.run()
     if failed:
-        lost = [stage.name for stage in stages if stage.name not in folders and stage.name not in failed]
+        lost = [stage.name for stage in ours.stages if stage.name not in folders and stage.name not in failed]
         print(f"launch: {', '.join(failed)} failed{_not_run(lost)}; the same command goes on from here", file=sys.stderr)
-        return max(failed.values())
-    status = _report(study.report, folders, root / (f"{study.name}.html" if study.beside else "report.html"))
+    names = [name for name in compared(study) if name in folders]
+    status = _report(names, folders, root / (f"{study.name}.html" if study.beside else "report.html"))
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"total time {minutes} min {seconds} s")
-    return status
+    return max([status, *failed.values()])
+
+
+def _tracked(config: Config) -> list[str]:
+    if config.tracker == "none":
+        return []
+    return [f"tracker={config.tracker}", f"project={config.project}", f"group={config.study.name}"]
+
+
+def _check_plan(study: StudyConfig, root: Path, *, note: bool = False) -> None:
+    """Raise BadInput where the folder of a grid was made by another plan, which axes alone may extend; with `note` write down
+    what it is made by now."""
+    if study.grid is None:
+        return
+    file, now = root / PLAN, study.model_dump(mode="json", exclude={"keep", "report"})
+    if file.exists():
+        there = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for differ in _differing(there, now):
+            raise BadInput(
+                f"out={root} was made by another plan: {differ}; give another out=, or extend it by {', '.join(AXES)} alone"
+            )
+        for name in ("models", "pairs"):
+            now["grid"][name] = {**there["grid"][name], **now["grid"][name]}
+    if note:
+        runs.write_whole(file, yaml.safe_dump(now, sort_keys=False))
+
+
+def _differing(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
+    """What two plans say otherwise, what may differ apart."""
+    for key in ("name", "stages", "grid"):
+        one, other = there.get(key), now.get(key)
+        if key != "grid":
+            if one != other:
+                yield f"{key} is {other!r}, there {one!r}"
+            continue
+        one, other = one or {}, other or {}
+        for name in sorted({*one, *other} - {"expect"}):
+            a, b = one.get(name), other.get(name)
+            if name in ("models", "pairs"):  # the same name means the same in both
+                a, b = ({k: v for k, v in side.items() if k in (a or {}) and k in (b or {})} for side in (a or {}, b or {}))
+            elif name in AXES:
+                continue
+            if a != b:
+                yield f"grid.{name} is {b!r}, there {a!r}"
 
 
 def _not_run(names: list[str]) -> str:
@@ -111,35 +146,70 @@ def _not_run(names: list[str]) -> str:
 class _Stages:
     """The stages of a study on their way: waiting, running, and done with the folders that they are in."""
 
-    def __init__(self, stages: list[Stage], root: Path, on: places.Place) -> None:
-        self.stages, self.root, self.on, self.waiting = stages, root, on, list(stages)
+    def __init__(
+        self, stages: list[Stage], root: Path, on: places.Place, tracked: Sequence[str] = (), keep: str = "weights"
+    ) -> None:  # fmt: skip
+        self.stages, self.root, self.on, self.tracked, self.keep = stages, root, on, tracked, keep
         self.running: dict[str, tuple[jobs.Job, jobs.Tail, Path]] = {}
         self.calls: dict[str, tuple[list[str], list[str], Path]] = {}
         self.done: dict[str, Path] = {}
         self.failed: dict[str, int] = {}
+        self.children: dict[str, list[str]] = {stage.name: [] for stage in stages}
+        for stage in stages:
+            for parent in stage.parents:
+                self.children[parent].append(stage.name)
+
+    def look_back(self) -> None:
+        """Find what was done before. A stage whose weights are gone counts while nothing needs them."""
+        for stage in self.stages:
+            if all(parent in self.done for parent in stage.parents):
+                try:
+                    folder = self._call(stage)[2]
+                except BadInput:  # said when it would run
+                    continue
+                if (folder / "DONE").exists():
+                    self.done[stage.name] = folder
+        for stage in reversed(self.stages):
+            again = stage.name in self.done and runs.let_go(self.done[stage.name])
+            if again and any(child not in self.done for child in self.children[stage.name]):
+                self._forget(stage.name)
+
+    def _forget(self, name: str) -> None:
+        """Have a stage run again, and look at what comes of it anew."""
+        self.done.pop(name, None)
+        for child in self.children[name]:
+            self.calls.pop(child, None)
+            self._forget(child)
 
     def run(self) -> tuple[dict[str, Path], dict[str, int]]:
         """The folders of those that are done, and the exit codes of those that failed."""
+        for stage in self.stages:
+            if stage.name in self.done:
+                print(f"{self._heading(stage)}: finished before", flush=True)
+        self.waiting = [stage for stage in self.stages if stage.name not in self.done]
+        self._make_room()
         with ExitStack() as stack:
             starter: jobs.Starter | None = None
             try:
                 while self.waiting or self.running:
                     for stage in self._ready():
+                        if starter is not None and len(self.running) >= starter.jobs:
+                            break
                         try:
                             overrides, words, folder = self._call(stage)
                         except BadInput as error:
                             self.waiting.remove(stage)
                             self._fail(stage.name, 2, str(error))
                             continue
-                        if (folder / "DONE").exists():
+                        self.waiting.remove(stage)
+                        if (folder / "DONE").exists() and not runs.let_go(folder):
                             print(f"{self._heading(stage)}: finished before", flush=True)
-                            self.waiting.remove(stage)
                             self.done[stage.name] = folder
-                        elif starter is None or len(self.running) < starter.jobs:
-                            starter = starter or stack.enter_context(jobs.starter(self.on, self.root / "jobs"))
-                            print(f"\n{self._heading(stage)}: python -m {stage.verb} {' '.join(overrides)}", flush=True)
-                            self.waiting.remove(stage)
-                            self._start(starter, stage, [*overrides, f"out='{folder}'"], words, folder)
+                            continue
+                        starter = starter or stack.enter_context(jobs.starter(self.on, self.root / "jobs"))
+                        print(f"\n{self._heading(stage)}: python -m {stage.verb} {' '.join(overrides)}", flush=True)
+                        runs.reopen(folder)
+                        self._start(starter, stage, [*overrides, *self._tracks(stage), f"out='{folder}'"], words, folder)
                     self._look()
                     if not self.running and not self._ready():
                         break  # what waits needs what failed
@@ -151,6 +221,17 @@ class _Stages:
 
     def _ready(self) -> list[Stage]:
         return [stage for stage in self.waiting if all(parent in self.done for parent in stage.parents)]
+
+    def _tracks(self, stage: Stage) -> Sequence[str]:
+        return self.tracked if issubclass(VERBS[stage.verb].Config, Tracked) else ()
+
+    def _make_room(self) -> None:
+        """With `keep=scores`: remove the weights of every student that nothing needs any more."""
+        if self.keep == "scores":
+            for stage in self.stages:
+                needed = not self.children[stage.name] or any(child not in self.done for child in self.children[stage.name])
+                if stage.verb in ("train", "rl") and stage.name in self.done and not needed:
+                    runs.remove(self.done[stage.name], "model")
 
     def _heading(self, stage: Stage) -> str:
         return f"[{self.stages.index(stage) + 1}/{len(self.stages)}] {stage.name}"
@@ -179,6 +260,7 @@ class _Stages:
             del self.running[name]
             if ended == 0 and (folder / "DONE").exists():
                 self.done[name] = folder
+                self._make_room()
             else:
                 self._fail(name, ended or 1, tail.last() if job.logs else "")
         if self.running:

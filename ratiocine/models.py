@@ -20,7 +20,7 @@ from ratiocine.devices import Device, Dtype, resolve_device
 from ratiocine.errors import BadInput
 from ratiocine.prompts import CHATML, TEMPLATES, end_of_turn
 from ratiocine.rendering import FILE, check_template
-from ratiocine.runs import check_finished, hash_path
+from ratiocine.runs import check_finished, content, hash_path, let_go
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +63,8 @@ def locate(model: ModelConfig) -> Path | None:
     if model.path is None:
         raise BadInput("model.path is needed: a folder or a hub id")
     folder = Path(model.path)
+    if not folder.exists() and let_go(folder.parent):
+        raise BadInput(f"model={folder}: its weights were removed after they had been evaluated (keep=scores); train it again")
     if folder.is_dir():
         if (folder.parent / "manifest.json").exists() or (folder.parent / "config.yaml").exists():
             check_finished(folder.parent)
@@ -100,6 +102,8 @@ def fingerprint(model: ModelConfig) -> str:
         return _gguf()[1]
     if model.kind == "served":
         return f"served:{model.name}"
+    if model.path and not Path(model.path).exists() and let_go(Path(model.path).parent):
+        return content(Path(model.path))
     folder = locate(model)
     assert folder is not None
     return hash_path(folder)

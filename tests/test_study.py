@@ -1,0 +1,291 @@
+"""Grids: what they plan, what they would cost, and what comes of them through kills, failures and extensions."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, command, done
+
+from eval.config import Config as Eval
+from launch.config import Config, GridConfig, StudyConfig
+from launch.estimate import estimate
+from launch.planner import plan
+from launch.stages import compared
+from ratiocine import cli, runs
+from ratiocine.errors import BadInput
+from ratiocine.traces import read_traces
+from train.config import Config as Train
+
+GRID = (
+    "launch", "study=ratio_sweep", "study.grid.models=[tiny]", "study.grid.pairs=[demo]",
+    'study.grid.distill=["limit=4","model=tiny"]', "study.grid.benchmarks=[demo]", "study.grid.budget=8",
+    'study.grid.train=["batch_size=8","epochs=2","lr=1e-3","precision=float32","threads=1","save_steps=2"]',
+    'study.grid.eval=["limit=2","threads=1"]', "study.grid.seeds=[0,1]",
+)  # fmt: skip
+
+
+def grid(**changes: object) -> GridConfig:
+    usual = {"models": ["tiny"], "pairs": ["demo"], "ratios": [0, 0.5, 1], "benchmarks": ["demo"], "budget": 8}
+    return cli.check(GridConfig, {**usual, **changes})
+
+
+def names(**changes: object) -> list[str]:
+    return [stage.name for stage in plan(StudyConfig(name="x", grid=grid(**changes)))]
+
+
+def answers(root: Path) -> dict[str, object]:
+    """What every evaluation of a study answered, and its scores."""
+    found = {}
+    for folder in root.glob("eval-*"):
+        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in read_traces(folder / "traces.jsonl")]
+        found[folder.name] = rows, json.loads((folder / "scores.json").read_text())
+    return found
+
+
+# The plan
+
+
+def test_cells_share_their_pairs_and_their_models() -> None:
+    found = names(ratios=[0, 1], seeds=[0, 1], models=["tiny", "smollm2-135m"])
+    assert found.count("pairs-demo") == 1
+    assert [name for name in found if name in ("eval-tiny", "eval-smollm2-135m")] == ["eval-tiny", "eval-smollm2-135m"]
+    assert len(found) == 1 + 2 + 2 * (2 * 2 * 2)
+    assert {"train-tiny-demo-mixed-0-s1", "eval-smollm2-135m-demo-mixed-1-s0"} <= set(found)
+
+
+def test_one_format_has_no_order_and_a_scenario_that_says_every_ratio_has_one_cell() -> None:
+    found = names(scenarios=["mixed", "sequential", "general_ift+math_reasoning"])
+    assert [n for n in found if n.startswith("train-tiny-demo-sequential")] == ["train-tiny-demo-sequential-0.5-s0"]
+    assert [n for n in found if "general" in n and n.startswith("train")] == ["train-tiny-demo-general_ift+math_reasoning-s0"]
+    assert "train-tiny-demo-sequential-0-s0" in names(scenarios=["sequential"]), "nothing else would be the same"
+
+
+def test_every_axis_makes_cells() -> None:
+    found = names(match=["examples", "flops"], lr_policy=["per_format", "matched"], ratios=[0.5])
+    assert "train-tiny-demo-mixed-0.5-flops-matched-s0" in found
+    assert "train-tiny-demo-mixed-0.5-s0" in found
+    found = names(verify=["none", "both"], pairs={"own": ["teacher=openai", "teacher.engine.model=m", "data=gsm8k"]})
+    assert {"pairs-own-none", "train-tiny-own-both-mixed-0.5-s0"} <= set(found)
+    rewarded = names(rewards={"ratios": [1], "set": ["data=sums", "max_steps=2"]})
+    assert [n for n in rewarded if n.startswith(("rl", "eval-rl"))] == [
+        "rl-tiny-demo-mixed-1-s0",
+        "eval-rl-tiny-demo-mixed-1-s0",
+    ]
+
+
+def test_the_words_of_a_cell() -> None:
+    study = StudyConfig(name="x", grid=grid(ratios=[0.5], train=["lora=true"], eval=["limit=3"], untrained=["shots=3"]))
+    stages = {stage.name: stage for stage in plan(study)}
+    folders = {name: Path("runs") / name for name in stages}
+    taught = stages["train-tiny-demo-mixed-0.5-s0"]
+    config = cli.compose("train", Train, taught.resolved(folders))
+    assert (config.ratio, config.seed, config.lora, config.pairs) == (0.5, 0, True, ["runs/pairs-demo"])
+    asked = [cli.compose("eval", Eval, stages[name].resolved(folders)) for name in ("eval-tiny", "eval-tiny-demo-mixed-0.5-s0")]
+    assert [(one.shots, one.limit, one.budget) for one in asked] == [(3, 3, 8), (0, 3, 8)]
+    assert compared(study) == ["eval-tiny", "eval-tiny-demo-mixed-0.5-s0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("study.grid.ratois=[0]",), "unknown key 'study.grid.ratois'"),
+        (("+study.grid.ratoi=[0]",), "unknown key 'study.grid.ratoi'; did you mean 'ratios'?"),
+        (("study.grid.ratios=[0,0.5,0.5]",), "ratios=[0.0, 0.5, 0.5]: 0.5 occurs twice"),
+        (("study.grid.models=[tiny,tiny]",), "'tiny' occurs twice"),
+        (("study.grid.ratios=[2]",), "ratios=[2.0]: 2 is no share from 0 to 1"),
+        (("study.grid.scenarios=[sideways]",), "unknown scenario 'sideways'"),
+        (("study.grid.models=[tiyn]",), "unknown model 'tiyn'"),
+        (("study.grid.seeds=[]",), "study.grid.seeds=[]"),
+        (("keep=nothing",), "keep='nothing'"),
+    ],
+)
+def test_a_grid_that_cannot_be(words: tuple[str, ...], message: str) -> None:
+    result = command("launch", "study=ratio_sweep", *words, "dry_run=true")
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert message in result.stderr
+
+
+# What it would cost
+
+
+def test_the_published_study_is_planned_without_a_gpu_or_a_hub() -> None:
+    config = cli.compose("launch", Config, ["study=paper", "study.grid.models=[qwen2.5-0.5b,qwen2.5-14b]"])
+    stages = plan(config.study)
+    told = estimate(config.study, stages, {}, "scores")
+    assert len(stages) == 2 + 2 + 2 * 2 * (5 + 3) * 2
+    assert all(need.flops is not None for need in told.needs.values())
+    small, large = (told.needs[f"train-qwen2.5-{size}-general-mixed-1-s0"] for size in ("0.5b", "14b"))
+    assert small.tokens == large.tokens == 990098 * (140 + 2591)
+    assert small.flops == pytest.approx(6 * 0.63e9 * small.tokens, rel=0.1), "six FLOPs a weight and token, and attention"
+    assert large.flops / small.flops == pytest.approx(14.8 / 0.63, rel=0.1)
+    direct = told.needs["train-qwen2.5-14b-general-mixed-0-s0"]
+    assert direct.tokens == 990098 * (140 + 435)
+    assert large.seconds == pytest.approx(large.flops / 4e14)
+    assert large.weights == pytest.approx(4 * 14.77e9, rel=0.01)
+    kept = estimate(config.study, stages, {}, "weights")
+    assert kept.disk - told.disk == pytest.approx(15 * (small.weights + large.weights) + 16 * small.weights + 0 * large.weights
+                                                  + large.weights, rel=0.2)  # fmt: skip
+
+
+def test_the_dry_run_prints_every_stage_and_a_sum() -> None:
+    shown = done("launch", "study=paper", "study.grid.models=[qwen2.5-0.5b]", "~study.grid.pairs.math", "dry_run=true")
+    assert "18 stages: 0 done, 18 to do:" in shown
+    assert "1.98 GB  python -m train model=qwen2.5-0.5b pairs={pairs-general} scenario=mixed ratio=0.75" in shown
+
+
+# The study itself
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grid that nothing interrupted, with two ratios."""
+    root = tmp_path_factory.mktemp("grid") / "study"
+    said = done(*GRID, "study.grid.ratios=[0,1]", f"out={root}")
+    assert said.count("python -m ") == 1 + 1 + 2 * 2 * 2
+    assert (root / "report.html").exists()
+    return root
+
+
+def test_what_it_cost_is_what_was_told(study: Path) -> None:
+    words = [*GRID[1:], "study.grid.ratios=[0,1]"]
+    config = cli.compose("launch", Config, words)
+    stages = plan(config.study)
+    folders = {stage.name: next(study.glob(f"{stage.name}-????????")) for stage in stages}
+    pairs = {name: folder for name, folder in folders.items() if name == "pairs-demo"}
+    told = estimate(config.study, stages, pairs, "weights")
+    for name, need in told.needs.items():
+        manifest = json.loads((folders[name] / "manifest.json").read_text())
+        if name.startswith("train"):
+            assert need.flops == pytest.approx(manifest["train_flops"], rel=0.05)
+            assert need.tokens == pytest.approx(manifest["tokens"], rel=0.05)
+            assert need.weights == pytest.approx((folders[name] / "model" / "model.safetensors").stat().st_size, rel=0.05)
+        else:
+            rows = read_traces(folders[name] / "traces.jsonl")
+            assert need.tokens == pytest.approx(sum(row["n_prompt"] + row["n_completion"] for row in rows), rel=0.35)
+    after = estimate(config.study, stages, folders, "weights")
+    assert after.total.startswith("10 stages: 10 done, 0 to do: 0 tokens")
+
+
+def test_more_ratios_run_their_cells_alone(study: Path, tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(study, root)
+    before = {file: file.stat().st_mtime_ns for file in root.glob("*/DONE")}
+    said = done(*GRID, "study.grid.ratios=[0,0.5,1]", f"out={root}")
+    assert said.count("finished before") == 10
+    assert said.count("python -m ") == 2 * 2 + 2 * 2, "the new ratio, mixed and sequential"
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert answers(study).items() <= answers(root).items()
+
+
+def test_the_order_of_cells_changes_nothing(study: Path, tmp_path: Path) -> None:
+    done(*GRID, "study.grid.seeds=[1,0]", "study.grid.ratios=[1,0]", f"out={tmp_path / 'study'}")
+    assert answers(tmp_path / "study") == answers(study)
+
+
+def test_a_folder_of_another_plan_is_refused(study: Path, tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(study, root)
+    for words, differ in (
+        (("study.grid.budget=9",), "grid.budget is 9, there 8"),
+        (('study.grid.distill=["limit=5"]',), "grid.distill is ['limit=5'], there ['limit=4', 'model=tiny']"),
+        (("study.name=other",), "name is 'other', there 'ratio_sweep'"),
+    ):
+        result = command(*GRID, "study.grid.ratios=[0,1]", f"out={root}", *words)
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert differ in result.stderr
+        assert "extend it by pairs, verify, models" in result.stderr
+
+
+def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(study: Path, tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    done(*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}")
+    assert not list(root.glob("train-*/model"))
+    assert answers(root).items() <= answers(study).items()
+    said = done(*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}")
+    assert said.count("finished before") == 6, "what is done is done"
+    trained = next(root.glob("train-*-0-s0-*"))
+    refused = command("eval", f"model={trained / 'model'}", "benchmarks=demo", f"out={tmp_path / 'e'}")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "its weights were removed after they had been evaluated" in refused.stderr
+    gone = next(root.glob("eval-*-0-s0-*"))
+    shutil.rmtree(gone)
+    said = done(*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}")
+    assert said.count("python -m train") == 1
+    assert gone.exists(), "the same weights again, and so the same name"
+    assert answers(root).items() <= answers(study).items()
+
+
+def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    words = (
+        "study.grid.ratios=[1]",
+        "study.grid.seeds=[0]",
+        "study.grid.scenarios=[broken,mixed]",
+        f"out={tmp_path / 'study'}",
+    )
+    scenario = tmp_path / "broken.yaml"
+    scenario.write_text("name: broken\nstages:\n  - {pairs: nowhere, ratio: 1}\n")
+    there = cli.CONF / "scenario" / "broken.yaml"
+    assert not there.exists()
+    there.write_text(scenario.read_text())
+    try:
+        result = command(*GRID, *words)
+    finally:
+        there.unlink()
+    assert result.returncode == 2
+    assert "launch: train-tiny-demo-broken-s0 failed, so that eval-tiny-demo-broken-s0 could not run" in result.stderr
+    assert len(list((tmp_path / "study").glob("eval-*/DONE"))) == 2
+    assert (tmp_path / "study" / "report.html").exists()
+
+
+def killed(words: tuple[str, ...], moments: int, seed: int) -> list[int]:
+    """Run a study, and kill it at so many random moments; the stages that were done at each."""
+    rng, seen = random.Random(seed), []
+    for _ in range(moments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(rng.uniform(5, 25))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        root = Path(next(word for word in words if word.startswith("out="))[4:])
+        seen.append(len(list(root.glob("*/DONE"))))
+    return seen
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_comes_to_the_same(study: Path, tmp_path: Path) -> None:
+    words = (*GRID, "study.grid.ratios=[0,1]", f"out={tmp_path / 'study'}")
+    seen = killed(words, 10, seed=0)
+    assert seen == sorted(seen), "what is done stays done"
+    done(*words)
+    assert answers(tmp_path / "study") == answers(study)
+
+
+# One writer
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"from pathlib import Path; from ratiocine import runs; runs.hold(Path({str(tmp_path)!r})); "
+         "print('held', flush=True); input()"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    with pytest.raises(BadInput, match="is being written to by another process"):
+        runs.hold(tmp_path, patience=0)
+    holder.kill()
+    holder.wait()
+    runs.hold(tmp_path, patience=5)
+    runs.hold(tmp_path, patience=0)
+    runs.release(tmp_path)
+    assert not list(tmp_path.iterdir())
