@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype, resolve_device
@@ -21,6 +21,7 @@ from ratiocine.errors import BadInput
 from ratiocine.prompts import CHATML, TEMPLATES, end_of_turn
 from ratiocine.rendering import FILE, check_template
 from ratiocine.runs import check_finished, content, hash_path, let_go
+from ratiocine.shorten import shorten
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +39,8 @@ class PeakRates(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """conf/model: `path` is a hub id or a folder; `chat_template` the model's own or one of `prompts`. A `served` model is
-    known by the name that its server gives it, and is not here."""
+    """conf/model: `path` is a hub id or a folder; `chat_template` the model's own or one of `prompts`; with `layers` it has so
+    many of its layers (`shorten`). A `served` model is known by the name that its server gives it, and is not here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -47,6 +48,7 @@ class ModelConfig(BaseModel):
     path: str | None = None
     revision: str | None = None
     chat_template: Literal["own", "chatml", "plain", "r1-zero"] = "own"
+    layers: PositiveInt | None = None
     lr: PeakRates | None = None
     licence: str | None = None
 
@@ -56,6 +58,8 @@ def locate(model: ModelConfig) -> Path | None:
 
     Raises BadInput where the folder is no model, its run is unfinished, or the hub is needed and out of reach.
     """
+    if model.layers is not None and model.kind != "served":
+        return _shorter(model, model.layers)
     if model.kind == "tiny":
         return None
     if model.kind == "packaged":
@@ -261,7 +265,6 @@ def _gguf() -> tuple[Path, str]:
 
 def _packaged() -> Path:
     """The packaged model as a folder in the cache, converted on first use (some 20 s)."""
-    import tempfile
     from functools import lru_cache
     from unittest.mock import patch
 
@@ -285,16 +288,38 @@ def _packaged() -> Path:
     for attribute in ("hf_quantizer", "quantization_method"):
         delattr(model, attribute)
     model.is_quantized = False
+
+    def save(made: Path) -> None:
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+
+    _cached(folder, save)
+    return folder
+
+
+def _shorter(model: ModelConfig, layers: int) -> Path:
+    """The model with fewer layers as a folder in the cache, made on first use."""
+    whole = locate(model.model_copy(update={"layers": None}))
+    if whole is None:
+        raise BadInput(f"model.layers={layers} needs a model folder, which model={model.name} has not")
+    folder = cache_folder() / f"{model.name}-{layers}-{hash_path(whole)[:12]}"
+    if not (folder / "config.json").exists():
+        _cached(folder, lambda made: shorten(whole, layers, made))
+    return folder
+
+
+def _cached(folder: Path, make: Callable[[Path], None]) -> None:
+    """Have `make` write a folder that is then there whole or not at all."""
+    import tempfile
+
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
         made = Path(temporary) / "model"
-        model.save_pretrained(made)
-        tokenizer.save_pretrained(made)
+        make(made)
         try:
             made.rename(folder)
         except OSError:  # another process was first
             assert (folder / "config.json").exists()
-    return folder
 
 
 def _tiny_tokenizer() -> PreTrainedTokenizerBase:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import slurm
 from conftest import ROOT, command, done
+from test_study import GRID
 
 from ratiocine.traces import read_traces
 
@@ -26,13 +27,10 @@ TRAIN = (
     "lr=1e-3",
     "threads=1",
 )
-STAGES = """[
-  {name: pairs, verb: distill, set: ["limit=5", "model=tiny"]},
-  {name: "train-$ratio", verb: train, each: {ratio: [0, 0.5]}, set: ["ratio=$ratio", "model=tiny", "pairs={pairs}", "batch_size=8",
-    "epochs=4", "lr=1e-3", "precision=float32", "threads=1", "save_steps=5"]},
-  {name: "eval-$ratio", verb: eval, each: {ratio: [0, 0.5]}, set: ["model={train-$ratio}/model", "limit=3", "budget=8", "threads=1"]}
-]"""
-STUDY = ("launch", "study.name=small", f"study.stages={' '.join(STAGES.split())}", "study.report=[eval-0,eval-0.5]")
+STUDY = (
+    *GRID, "study.grid.ratios=[0,0.5]", "study.grid.seeds=[0]", "study.grid.scenarios=[mixed]",
+    'study.grid.train=["batch_size=8","epochs=4","lr=1e-3","precision=float32","threads=1","save_steps=5"]',
+)  # fmt: skip
 
 
 def losses(out: Path) -> list[float]:
@@ -60,9 +58,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     root = tmp_path_factory.mktemp("here") / "study"
     said = done(*STUDY, f"out={root}")
     assert (root / "report.html").exists()
-    assert said.count("python -m ") == 5
+    assert said.count("python -m ") == 6
     found = made(root)
-    assert len(found) == 4
+    assert len(found) == 5
     return found
 
 
