@@ -21,7 +21,7 @@ from eval import ask
 from eval.ask import CLEAR, DIM, Shown, visible
 from ratiocine import models
 from ratiocine.engines import Request
-from ratiocine.engines.streaming import stream
+from ratiocine.engines.streaming import Pieces, stream
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import PREFILLED, render, split
@@ -219,10 +219,8 @@ def test_a_turn_that_the_model_ends(engine: TransformersEngine) -> None:
 
 def test_a_stream_comes_token_by_token_and_in_whole_characters(engine: TransformersEngine) -> None:
     """A token of the tiny model is a byte."""
-    from ratiocine.engines.streaming import _Pieces
-
     text, got = "Ça va? 👍\n  naïve\n\n½", list[str]()
-    pieces = _Pieces(engine.tokenizer, 1, got.append)
+    pieces = Pieces(engine.tokenizer, 1, got.append)
     pieces.put(torch.tensor([[5, 6, 7]]))
     for token in [*engine.tokenizer(text)["input_ids"], 1]:
         pieces.put(torch.tensor([token]))

@@ -50,7 +50,7 @@ def stream(
     started = time.perf_counter()
     made = model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings,
-        streamer=_Pieces(tokenizer, stop_id, write),
+        streamer=Pieces(tokenizer, stop_id, write),
         stopping_criteria=StoppingCriteriaList([_Until(len(prompt), lambda ids: halted() or stopped_at(ids) is not None)]),
     )[0, len(prompt) :].tolist()  # fmt: skip
     seconds = time.perf_counter() - started
@@ -61,7 +61,7 @@ def stream(
     )  # fmt: skip
 
 
-class _Pieces(BaseStreamer):
+class Pieces(BaseStreamer):
     """Text of a completion without its end-of-turn token; markers are text, as they are in a trace. A line is decoded anew
     with each of its tokens, and what may be the beginning of a character waits for the rest of it."""
 
