@@ -48,19 +48,20 @@ def forks() -> Forks:
     return Forks()
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    """`python -m words…` in the checkout, as a user would; students are trained in float32, so that losses can be exact also on a
-    machine that has units for bfloat16."""
+def command(*words: str, stdin: str = os.devnull) -> subprocess.CompletedProcess[str]:
+    """`python -m words…` in the checkout, as a user would, with the file `stdin` to read; students are trained in float32, so that
+    losses can be exact also on a machine that has units for bfloat16."""
     if words[0] == "train" and not any(word.startswith("precision=") for word in words):
         words = (*words, "precision=float32")
     if sys.platform == "linux":
-        return forks().run(words)
-    return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=600)
+        return forks().run(words, stdin)
+    with open(stdin, encoding="utf-8") as file:
+        return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, stdin=file, capture_output=True, text=True, timeout=600)
 
 
-def done(*words: str) -> str:
+def done(*words: str, stdin: str = os.devnull) -> str:
     """The same, which must succeed; returns what it printed."""
-    result = command(*words)
+    result = command(*words, stdin=stdin)
     assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
     return result.stdout
 

@@ -25,12 +25,12 @@ class Forks:
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         )  # fmt: skip
 
-    def run(self, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    def run(self, words: tuple[str, ...], stdin: str = os.devnull) -> subprocess.CompletedProcess[str]:
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder) / "out", Path(folder) / "err"
-            asked = {"words": words, "out": str(out), "err": str(err), "env": dict(os.environ)}
+            asked = {"words": words, "out": str(out), "err": str(err), "in": stdin, "env": dict(os.environ)}
             self.server.stdin.write(json.dumps(asked) + "\n")
             self.server.stdin.flush()
             code = int(self.server.stdout.readline())
@@ -50,7 +50,8 @@ def main() -> None:
         if child == 0:
             for stream, number in (("out", 1), ("err", 2)):
                 os.dup2(os.open(asked[stream], os.O_WRONLY | os.O_CREAT), number)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(os.open(asked["in"], os.O_RDONLY), 0)
+            sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115  (this one has been read)
             os.environ.clear()
             os.environ.update(asked["env"])
             become(asked["words"][0], asked["words"][1:])
