@@ -227,6 +227,13 @@ def _unquantized(adapted: Any) -> Any:
     return over
 
 
+def size(model: Any) -> int:
+    """How many parameters a student has: without adapters, which are merged into it, and whole where ZeRO-3 has cut it."""
+    cut = sum(p.ds_numel - p.numel() for p in model.parameters() if hasattr(p, "ds_numel"))
+    adapters = sum(getattr(p, "ds_numel", p.numel()) for name, p in model.named_parameters() if "lora_" in name)
+    return model.num_parameters() + cut - adapters
+
+
 def head(model: Any) -> Any:
     """The module that makes logits of hidden states, whatever the model is wrapped in."""
     while hasattr(model, "module"):
