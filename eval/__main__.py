@@ -1,10 +1,11 @@
 """python -m eval model=runs/train/ab12/model benchmarks=demo"""
 
 from eval.config import Config
-from ratiocine import cli
+from ratiocine import cli, tracking
 
 
 def run(config: Config) -> None:
+    tracking.check(config)
     if config.check:
         from eval.benchmarks import check
 

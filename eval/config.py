@@ -21,8 +21,8 @@ from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
-from ratiocine.places import Placed
 from ratiocine.sources import DataConfig
+from ratiocine.tracking import Tracked
 
 
 class Root(BaseModel):
@@ -30,7 +30,7 @@ class Root(BaseModel):
     root: str | None = None
 
 
-class Config(Placed):
+class Config(Tracked):
     """conf/eval.yaml says what each key means."""
 
     shares_out: ClassVar[bool] = True

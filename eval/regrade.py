@@ -42,7 +42,7 @@ def regrade(folder: Path, out: Path) -> None:
         raise BadInput(f"{folder} has answers to problems that its benchmarks no longer hold, such as {gone[0]}")
     run = open_run(
         "eval",
-        {**config.model_dump(), "out": str(out)},
+        {**config.model_dump(), "tracker": "none", "out": str(out)},
         {**benchmark_inputs(config), "traces": manifest["outputs"]["traces.jsonl"]},
     )
     if run.finished:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from eval.benchmarks import load
 from eval.config import Config, inputs
-from ratiocine import cli, cost
-from ratiocine.curves import DRAWN
+from ratiocine import cost, tracking
 from ratiocine.engines.start import start
 from ratiocine.evaluate import answered, scores
 from ratiocine.progress import progress
 from ratiocine.rendering import asked_to_think
-from ratiocine.rewards import RewardConfig
-from ratiocine.runs import Run, check_finished, open_run, run_hash
+from ratiocine.runs import Run, open_run
+from ratiocine.students import compared, lineage, student
 from ratiocine.traces import TraceStore
 
 WARN = 0.05  # share of truncated completions from which a budget is called too small
@@ -34,7 +30,7 @@ def evaluate(config: Config) -> Run:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    suite = load(config)
+    suite, known = load(config), student(config.model.path)
     store = TraceStore(run.out / "traces.partial.jsonl")
     done = {(row["key"], row["sample"]) for row in store.rows}
     requests = suite.requests(config, done)
@@ -46,7 +42,7 @@ def evaluate(config: Config) -> Run:
     started = time.perf_counter()
     with progress(len(suite.problems) * config.samples, "eval", "answers") as bar:
         bar.update(len(done))
-        for rows in answered(engine, requests, suite.problems, tokenizer, expected=should_think(config)):
+        for rows in answered(engine, requests, suite.problems, tokenizer, expected=should_think(config, known)):
             store.append(rows)
             bar.update(len(rows))
     order = {name: position for position, name in enumerate(suite.problems)}
@@ -56,81 +52,54 @@ def evaluate(config: Config) -> Run:
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(store.rows)
     run.write_json("scores.json", result)
+    seconds = round(time.perf_counter() - started, 1)
+    _track(config, run, known, result)  # while answers are kept: where it fails, the same command asks for none again
     store.path.unlink()
     run.finish(
-        model=config.model.name, student=student(config.model.path), expected=expected(config),
+        model=config.model.name, student=known, expected=expected(config),
         budget=max(suite.budgets.values()), dropped=suite.dropped, shown={name: len(m) // 2 for name, m in suite.shots.items()},
         decoding={"temperature": config.temperature, "top_p": config.top_p, "samples": config.samples},
-        engine=config.engine.name, seconds=round(time.perf_counter() - started, 1), **facts,
+        engine=config.engine.name, seconds=seconds, **facts,
     )  # fmt: skip
     _print(result)
     _warn(result)
     return run
 
 
-def student(path: str | None) -> dict[str, Any] | None:
-    """What the manifest of the run that trained this model says of it; None for a model that was not trained here. One that
-    rewards have trained says from which student it came, and how that went."""
-    if path is None or not (Path(path).parent / "DONE").exists():
-        return None
-    folder = Path(path).parent
-    manifest = check_finished(folder)
-    trained = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    keys = ("hash", "lr", "steps", "tokens", "train_flops", "seconds", "final_loss")
-    facts = {
-        "ratio": trained.get("ratio"), "scenario": (trained.get("scenario") or {}).get("name"), "seed": trained.get("seed"),
-        "base": base(trained["model"]), "lora": trained.get("lora"), "match": trained.get("match"),
-        "lr_policy": trained.get("lr_policy"), "data": manifest.get("data"),
-        "way": run_hash(manifest["verb"], {**trained, "seed": None}, manifest["inputs"]),
-        **{key: manifest.get(key) for key in keys},
-    }  # fmt: skip
-    if manifest["verb"] != "rl":
-        return facts
-    parent = student(trained["model"]["path"])
-    return {
-        **facts, "base": parent["base"] if parent else facts["base"], "parent": parent, "reward": trained["reward"]["name"],
-        "objective": trained["objective"]["name"], "control": trained["shuffle_rewards"],
-        "way": run_hash("rl", {**trained, "seed": None}, {}), "changed": _changed(trained), "group": manifest["group"],
-        "held_out": _lines(folder / "held_out.jsonl", ("step", "n", "accuracy", "ci95")),
-        "curves": _lines(folder / "metrics.jsonl", ("step", *DRAWN)), "alarms": manifest["alarms"],
-    }  # fmt: skip
+def measured(result: Mapping[str, Any], known: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """`scores.json` as a tracker is told of it: for every benchmark, every category and all problems accuracy with the ends of
+    its 95 % interval, mean completion tokens, shares that were cut and that thought, and mean FLOPs of a completion; and the
+    FLOPs of training (the published formula), those before rewards included. Of two with one name, the category counts."""
+    row: dict[str, float | None] = {}
+    for name, found in {**result["benchmarks"], **result["categories"], "all": result["all"]}.items():
+        low, high = found["ci95"]
+        row |= {
+            f"accuracy/{name}": found["accuracy"], f"accuracy_low/{name}": low, f"accuracy_high/{name}": high,
+            f"tokens/{name}": found["completion_tokens"], f"truncated/{name}": found["truncated"],
+            f"thought/{name}": found["thought"], f"flops/{name}": found["flops"],
+        }  # fmt: skip
+    spent = [one["train_flops"] for one in lineage(known)]
+    return {**row, "train_flops": None if not spent or None in spent else sum(spent)}
 
 
-def base(model: Mapping[str, Any]) -> str:
-    """What a model is called that training began with; one that is a folder, by the folder's name."""
-    if not model.get("path") or model["name"] != "local":
-        return str(model["name"])
-    path = Path(model["path"])
-    return path.parent.name if path.name == "model" else path.name
+def _track(config: Config, run: Run, known: Mapping[str, Any] | None, result: Mapping[str, Any]) -> None:
+    """One row, at the last optimizer step of the student; 0 for one that was not trained here."""
+    by = compared("eval", config.model, known)
+    taught = "untrained" if known is None else " ".join(
+        f"{key}={value}" for key in ("reward", "scenario", "ratio", "seed") if (value := getattr(by, key)) is not None
+    )  # fmt: skip
+    facts = {**config.model_dump(), "sampling_seed": config.seed, "inputs": dict(run.inputs)}
+    about = tracking.About(run.hash, f"eval {by.model_name} {taught}", f"eval {by.model_name}", by, facts)
+    tracker = tracking.tracker(config, run.out, about)
+    tracker.log(sum(one["steps"] for one in lineage(known)), measured(result, known))
+    tracker.finish()
 
 
-def _changed(trained: dict[str, Any]) -> list[str]:
-    """Which of a run's reward and objective are not those that their names stand for here."""
-    found = []
-    for group in ("reward", "objective"):
-        file = cli.CONF / group / f"{trained[group]['name']}.yaml"
-        if not file.exists():
-            continue
-        named = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if group == "reward":  # whose file leaves out what is as ever
-            named = json.loads(cli.check(RewardConfig, named).model_dump_json())
-        if named != trained[group]:
-            found.append(group)
-    return found
-
-
-def _lines(file: Path, names: Sequence[str]) -> list[dict[str, Any]]:
-    """These fields of at most some 200 rows of a log."""
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    some = rows[:: 1 + len(rows) // 200]
-    return [{name: row.get(name) for name in names} for row in (some if some[-1:] == rows[-1:] else [*some, rows[-1]])]
-
-
-def should_think(config: Config) -> bool | None:
+def should_think(config: Config, known: Mapping[str, Any] | None) -> bool | None:
     """Whether the model is asked to think, or was taught nothing else; None where both are as they should be."""
     if config.thinking is not None:
         return config.thinking
-    ratio = (student(config.model.path) or {}).get("ratio")
+    ratio = (known or {}).get("ratio")
     return bool(ratio) if ratio in (0, 1) else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -46,14 +46,36 @@ def check(config: Tracked) -> None:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What runs of every verb are grouped by, beside their `study`: what was trained and how many parameters it has, how it was
+    taught, and at which seed; None is what is not known, or was not done."""
+
+    verb: str
+    model_name: str
+    size: int | None = None
+    scenario: str | None = None
+    ratio: float | None = None
+    seed: int | None = None
+    reward: str | None = None
+
+
+GROUPED = ("study", *(field.name for field in fields(Compared)))  # the keys that these have in every tracker
+
+
+@dataclass(frozen=True)
 class About:
     """A run as a tracker is told of it: its hash, by which one that goes on is known again, its name, the group that it
-    is shown in where the configuration names none, and what it is compared by."""
+    is shown in where the configuration names none, what it is compared by, and what else it was told."""
 
     id: str
     name: str
     group: str
+    compared: Compared
     facts: Row
+
+    def config(self, study: str | None) -> dict[str, Any]:
+        """All of it under the names that trackers know; `study` is the group that the configuration names."""
+        return {**self.facts, "run": self.id, **dict(zip(GROUPED, (study, *asdict(self.compared).values()), strict=True))}
 
 
 def tracker(config: Tracked, folder: Path, run: About) -> Tracker:
@@ -95,14 +117,21 @@ class _Run:
         self.run.finish()
 
 
+def has_key() -> bool:
+    """Whether W&B has a key here, for which nobody is asked. Raises what W&B raises where its server does not take the key."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return bool(wandb.login(prompt=False))
+
+
 def _wandb(config: Tracked, folder: Path, run: About) -> Tracker:
     import wandb
 
-    os.environ.setdefault("WANDB_SILENT", "true")
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     made = wandb.init(
-        project=config.project, group=config.group or run.group, id=run.id, name=run.name, config=dict(run.facts), dir=folder,
-        mode=mode,  # type: ignore[arg-type]
+        project=config.project, group=config.group or run.group, id=run.id, name=run.name, dir=folder,
+        config=run.config(config.group), mode=mode,  # type: ignore[arg-type]
         resume="allow", settings=wandb.Settings(silent=True, console="off", save_code=False),
     )  # fmt: skip
     return _Run(wandb, made)
@@ -112,8 +141,8 @@ def _trackio(config: Tracked, folder: Path, run: About) -> Tracker:
     import trackio
 
     made = trackio.init(
-        project=config.project, group=config.group or run.group, name=f"{run.name} {run.id[:6]}", config=dict(run.facts),
-        resume="allow", embed=False,
+        project=config.project, group=config.group or run.group, name=f"{run.name} {run.id[:6]}",
+        config=run.config(config.group), resume="allow", embed=False,
     )  # fmt: skip
     return _Run(trackio, made)
 
@@ -123,7 +152,8 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(folder / "tensorboard"))
-        self.writer.add_text("config", _markdown([{"key": key, "value": value} for key, value in run.facts.items()]))
+        told = run.config(config.group)
+        self.writer.add_text("config", markdown([{"key": key, "value": value} for key, value in told.items()]))
 
     def log(self, step: int, row: Row) -> None:
         for key, value in row.items():
@@ -131,7 +161,7 @@ class _TensorBoard:
                 self.writer.add_scalar(key, value, step)
 
     def table(self, step: int, name: str, rows: Sequence[Row]) -> None:
-        self.writer.add_text(name, _markdown(rows), step)
+        self.writer.add_text(name, markdown(rows), step)
 
     def finish(self) -> None:
         self.writer.close()
@@ -140,8 +170,8 @@ class _TensorBoard:
 TRACKERS: Mapping[str, Any] = {"wandb": _wandb, "tensorboard": _TensorBoard, "trackio": _trackio}
 
 
-def _markdown(rows: Sequence[Row]) -> str:
-    """A table as the text that TensorBoard shows."""
+def markdown(rows: Sequence[Row]) -> str:
+    """A table as the text that trackers show."""
 
     def cell(value: Any) -> str:
         return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import cost, devices, models, ranks, rendering, sources, tracking
+from ratiocine import cost, devices, models, ranks, rendering, sources, students, tracking
 from ratiocine.compute import compute, keep, load
 from ratiocine.curves import curves
 from ratiocine.errors import BadInput, Failure
@@ -148,7 +148,8 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
         config, prepared.held_out, policy, tokenizer, prepared.thinking, format_term(config), run.out, run.shared, done
     )
     rates = wsd(config.max_steps, config.lr, config.warmup, config.decay)
-    tracker = tracking.tracker(config, run.out, _about(run, config, model))
+    size = models.size(config.model)
+    tracker = tracking.tracker(config, run.out, _about(run, config, size))
     with progress(config.max_steps, f"rl {config.reward.name}", "steps") as bar:
         watch = Watch(config, run.out, run.shared, bar, tracker, held_out, cost.Shape.of(model.config), done or 0)
         checkpoints = Checkpoints(folder, config.keep, every=config.optimizer_steps)
@@ -180,7 +181,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
                     f"out of memory after step {len(watch.rows)}; what was saved before it is kept; take a smaller "
                     "micro_batch_size or budget, gradient_checkpointing=true or lora=true"
                 ) from None
-    facts = {**chosen.facts, "sample_precision": devices.name(policy.dtype)}
+    facts = {**chosen.facts, "sample_precision": devices.name(policy.dtype), "size": size}
     with ranks.phase("collecting the student"), gathered(trainer, lambda: load(config, chosen)) as student:
         if ranks.is_first():
             _finish(run, config, prepared, facts, student, watch, held_out)
@@ -282,11 +283,12 @@ def _record(config: Config, prepared: Prepared) -> dict[str, Any] | None:
     return made.record(["reasoning" if prepared.thinking else "ift"])
 
 
-def _about(run: Run, config: Config, model: Any) -> tracking.About:
-    name = Path(config.model.path).parent.name if config.model.name == "local" and config.model.path else config.model.name
-    facts = {
-        "run": run.hash, "inputs": dict(run.inputs), "reward_name": config.reward.name, "objective_name": config.objective.name,
-        "model_name": name, "size": model.num_parameters(),
+def _about(run: Run, config: Config, size: int) -> tracking.About:
+    before = students.compared("rl", config.model, students.student(config.model.path))
+    by = replace(before, size=size, seed=config.seed, reward=config.reward.name)
+    told = {
+        **config.model_dump(), "inputs": dict(run.inputs), "reward_terms": config.reward.model_dump()["terms"],
+        "objective_name": config.objective.name,
     }  # fmt: skip
-    title = f"{name} {config.objective.name} {config.reward.name} seed={config.seed}"
-    return tracking.About(run.hash, title, f"{name} {config.reward.name}", {**config.model_dump(), **facts})
+    title = f"{by.model_name} {config.objective.name} {config.reward.name} seed={config.seed}"
+    return tracking.About(run.hash, title, f"{by.model_name} {config.reward.name}", by, told)

@@ -29,6 +29,7 @@ from ratiocine.problems import Problem
 from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
 from ratiocine.rollouts import Rollout
 from ratiocine.traces import Trace
+from ratiocine.tracking import GROUPED
 from ratiocine.training import newest
 from rl.config import Config
 from rl.grpo import CHECKPOINTS, check_prompt, prepare
@@ -407,6 +408,11 @@ def test_a_tracker_is_told_what_the_files_hold(whole: Path) -> None:
     local = rows_of(whole / "metrics.jsonl")
     rewards = [json.loads(row["reward"]) for row in history if "reward" in row]
     assert rewards == [row["reward"] for row in local]
+    run = next(record.run for record in found if record.WhichOneof("record_type") == "run")
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert {key: config[key] for key in GROUPED} == {
+        "study": None, "verb": "rl", "model_name": "tiny", "size": 107_072, "scenario": "mixed", "ratio": 0, "seed": 1, "reward": "e2h",
+    }  # fmt: skip
     assert sum("completions" in row for row in history) == 6
 
 
@@ -414,6 +420,7 @@ def test_the_student_is_an_ordinary_model(whole: Path, tmp_path: Path) -> None:
     done("eval", f"model={whole / 'model'}", "benchmarks=demo", "limit=1", "budget=8", f"out={tmp_path / 'eval'}")
     manifest = json.loads((tmp_path / "eval" / "manifest.json").read_text())
     assert manifest["student"]["reward"] == "e2h" and manifest["student"]["objective"] == "grpo"
+    assert manifest["student"]["base"] == manifest["student"]["parent"]["base"] == "tiny"
 
 
 KILLED = """

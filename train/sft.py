@@ -10,12 +10,13 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, TrainingArguments
 
-from ratiocine import cost, devices, fitting, memory, models, ranks, tracking
+from ratiocine import cost, devices, fitting, memory, models, ranks, students, tracking
 from ratiocine.activations import Largest
 from ratiocine.compute import Compute, compute, keep, load
 from ratiocine.progress import progress
@@ -109,7 +110,8 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
         {**run.facts, "the order of examples": facts["examples_hash"], "the checkpoint to go on from": last and last.name}
     )
     model = load(config, chosen)
-    tracker = tracking.tracker(config, run.out, _about(run, config, facts, model))
+    size = models.size(config.model)
+    tracker = tracking.tracker(config, run.out, _about(run, config, facts, size))
     with progress(len(plan.batches[: config.max_steps]), f"train ratio={config.ratio}", "steps") as bar:
         trainer, checkpoints = _trainer(run, config, plan, chosen, args, sampler, model, tracker, bar, last)
         if last is None and config.sharding not in ("zero3", "fsdp"):  # which have no whole model before they train
@@ -129,6 +131,7 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
         **chosen.facts, "rendering": plan.rendering.form, "final_loss": end["loss"],
         "held_out_loss": log.rows[step - 1].get("held_out"), "examples_hash": facts["examples_hash"],
         "data": " + ".join(map(taught_from, config.folders())),
+        "size": size, "share": facts["n_reasoning"] / facts["n"],
     }  # fmt: skip
     with ranks.phase("collecting the student"), gathered(trainer, lambda: load(config, chosen)) as student:
         if ranks.is_first():
@@ -196,16 +199,14 @@ def _flops(config: Config, shape: cost.Shape, pool: Pool, batch: Sequence[Exampl
     return exact, sum(cost.training(shape, length) for length, _ in sizes)
 
 
-def _about(run: Run, config: Config, facts: Mapping[str, Any], model: Any) -> tracking.About:
+def _about(run: Run, config: Config, facts: Mapping[str, Any], size: int) -> tracking.About:
     """The run as a tracker is told of it."""
-    name = Path(config.model.path).name if config.model.name == "local" and config.model.path else config.model.name
     ratio = facts["n_reasoning"] / facts["n"] if config.ratio is None else config.ratio
-    compared = {
-        "run": run.hash, "inputs": dict(run.inputs), "ratio": ratio, "scenario": config.scenario.name, "model_name": name,
-        "size": model.num_parameters(), "examples_hash": facts["examples_hash"],
-    }  # fmt: skip
-    title = f"{name} {config.scenario.name} ratio={ratio:g} seed={config.seed}"
-    return tracking.About(run.hash, title, f"{name} {config.scenario.name}", {**config.model_dump(), **compared})
+    before = students.compared("train", config.model, students.student(config.model.path))
+    by = replace(before, size=size, scenario=config.scenario.name, ratio=ratio, seed=config.seed)
+    told = {**config.model_dump(), "inputs": dict(run.inputs), "examples_hash": facts["examples_hash"]}
+    title = f"{by.model_name} {config.scenario.name} ratio={ratio:g} seed={config.seed}"
+    return tracking.About(run.hash, title, f"{by.model_name} {config.scenario.name}", by, told)
 
 
 def arguments(run: Run, config: Config, steps: int, accumulate: int, chosen: Compute) -> TrainingArguments:

@@ -1,0 +1,95 @@
+"""A student that was trained here, as the run directory beside it tells of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ratiocine import cli
+from ratiocine.curves import DRAWN
+from ratiocine.models import ModelConfig
+from ratiocine.rewards import RewardConfig
+from ratiocine.runs import check_finished, run_hash
+from ratiocine.tracking import Compared
+
+
+def student(path: str | None) -> dict[str, Any] | None:
+    """What the manifest of the run that trained this model says of it; None for a model that was not trained here. One that
+    rewards have trained says from which student it came, and how that went."""
+    if path is None or not (Path(path).parent / "DONE").exists():
+        return None
+    folder = Path(path).parent
+    manifest = check_finished(folder)
+    trained = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    keys = ("hash", "lr", "steps", "tokens", "train_flops", "seconds", "final_loss", "size", "share")
+    facts = {
+        "ratio": trained.get("ratio"), "scenario": (trained.get("scenario") or {}).get("name"), "seed": trained.get("seed"),
+        "base": _base(trained["model"]["name"], trained["model"].get("path")), "lora": trained.get("lora"),
+        "match": trained.get("match"), "lr_policy": trained.get("lr_policy"), "data": manifest.get("data"),
+        "way": run_hash(manifest["verb"], {**trained, "seed": None}, manifest["inputs"]),
+        **{key: manifest.get(key) for key in keys},
+    }  # fmt: skip
+    if manifest["verb"] != "rl":
+        return facts
+    parent = student(trained["model"]["path"])
+    return {
+        **facts, "parent": parent, "reward": trained["reward"]["name"],
+        "objective": trained["objective"]["name"], "control": trained["shuffle_rewards"],
+        "way": run_hash("rl", {**trained, "seed": None}, {}), "changed": _changed(trained), "group": manifest["group"],
+        "held_out": _lines(folder / "held_out.jsonl", ("step", "n", "accuracy", "ci95")),
+        "curves": _lines(folder / "metrics.jsonl", ("step", *DRAWN)), "alarms": manifest["alarms"],
+    }  # fmt: skip
+
+
+def _changed(trained: dict[str, Any]) -> list[str]:
+    """Which of a run's reward and objective are not those that their names stand for here."""
+    found = []
+    for group in ("reward", "objective"):
+        file = cli.CONF / group / f"{trained[group]['name']}.yaml"
+        if not file.exists():
+            continue
+        named = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if group == "reward":  # whose file leaves out what is as ever
+            named = json.loads(cli.check(RewardConfig, named).model_dump_json())
+        if named != trained[group]:
+            found.append(group)
+    return found
+
+
+def _lines(file: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """These fields of at most some 200 rows of a log."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    some = rows[:: 1 + len(rows) // 200]
+    return [{name: row.get(name) for name in names} for row in (some if some[-1:] == rows[-1:] else [*some, rows[-1]])]
+
+
+def lineage(student: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """A student, then the one that its rewards began with, and so on."""
+    while student is not None:
+        yield student
+        student = student.get("parent")
+
+
+def compared(verb: str, model: ModelConfig, known: Mapping[str, Any] | None) -> Compared:
+    """What a run over this model is grouped by, `known` being what `student` says of the model."""
+    if known is None:
+        return Compared(verb, _base(model.name, model.path))
+    size, scenario, reward = (_first(known, key) for key in ("size", "scenario", "reward"))
+    ratio = _first(known, "ratio", "share")  # a scenario that says every ratio itself has a share
+    return Compared(verb, known["base"], size, scenario, ratio, known["seed"], reward)
+
+
+def _first(known: Mapping[str, Any], *keys: str) -> Any:
+    return next((value for one in lineage(known) for key in keys if (value := one.get(key)) is not None), None)
+
+
+def _base(name: str, path: str | None) -> str:
+    """What the model is called that a line of students began with; a folder by its name."""
+    if name != "local" or path is None:
+        return name
+    known = student(path)
+    return known["base"] if known else Path(path).name
