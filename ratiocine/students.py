@@ -25,7 +25,7 @@ def student(path: str | None) -> dict[str, Any] | None:
     folder = Path(path).parent
     manifest = check_finished(folder)
     trained = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    keys = ("hash", "lr", "steps", "tokens", "train_flops", "seconds", "final_loss", "size", "share")
+    keys = ("hash", "lr", "steps", "tokens", "train_flops", "train_flops_exact", "seconds", "final_loss", "size", "share")
     facts = {
         "ratio": trained.get("ratio"), "scenario": (trained.get("scenario") or {}).get("name"), "seed": trained.get("seed"),
         "base": _base(trained["model"]["name"], trained["model"].get("path")), "lora": trained.get("lora"),
