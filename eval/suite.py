@@ -17,6 +17,7 @@ from ratiocine import cli, cost
 from ratiocine.curves import DRAWN
 from ratiocine.engines.start import start
 from ratiocine.evaluate import answered, scores
+from ratiocine.grading import grader
 from ratiocine.progress import progress
 from ratiocine.rendering import asked_to_think
 from ratiocine.rewards import RewardConfig
@@ -61,7 +62,7 @@ def evaluate(config: Config) -> Run:
         model=config.model.name, student=student(config.model.path), expected=expected(config),
         budget=max(suite.budgets.values()), dropped=suite.dropped, shown={name: len(m) // 2 for name, m in suite.shots.items()},
         decoding={"temperature": config.temperature, "top_p": config.top_p, "samples": config.samples},
-        engine=config.engine.name, seconds=round(time.perf_counter() - started, 1), **facts,
+        engine=config.engine.name, grader=grader(), seconds=round(time.perf_counter() - started, 1), **facts,
     )  # fmt: skip
     _print(result)
     _warn(result)
