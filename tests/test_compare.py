@@ -10,6 +10,7 @@ from conftest import command, done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student_t
+from statsmodels.stats.proportion import proportion_confint
 from test_report import arm
 
 from ratiocine import stats
@@ -49,18 +50,70 @@ def test_few_problems_decide_nothing() -> None:
     assert p == 0.25
 
 
+def by_hand(table: np.ndarray, level: float) -> float:
+    """How far the mean may be off, from the sums of squares of a two-way table without repetition."""
+    n_seeds, n = table.shape
+    seeds = n * ((table.mean(axis=1) - table.mean()) ** 2).sum()
+    problems = n_seeds * ((table.mean(axis=0) - table.mean()) ** 2).sum()
+    rest = ((table - table.mean()) ** 2).sum() - seeds - problems
+    of_seeds, of_problems, of_both = seeds / (n_seeds - 1), problems / (n - 1), rest / (n_seeds - 1) / (n - 1)
+    t_seeds, t_problems, t_usual = (
+        student_t.ppf(1 - tail / 2, free) for tail, free in ((level, n_seeds - 1), (level, n - 1), (0.05, n_seeds - 1))
+    )
+    twice = min(t_seeds, t_usual) ** 2 * of_both * (n_seeds - 2) / (n_seeds - 1)
+    return math.sqrt((t_problems**2 * of_problems + max(0, t_seeds**2 * of_seeds - twice)) / table.size)
+
+
 def test_known_components() -> None:
-    """Seeds of +0.4 and +0.1 over the same 200 problems: the seeds' means have a variance of 0.045."""
-    table = np.array([[1] * 80 + [0] * 120, [1] * 20 + [0] * 180])
-    columns = np.array([1.0] * 20 + [0.5] * 60 + [0.0] * 120)
-    of_problems, of_seeds = columns.var(ddof=1) / 200, 0.045 / 2
-    freedom = (of_problems + of_seeds) ** 2 / (of_problems**2 / 199 + of_seeds**2)
-    reach = student_t.ppf(0.975, freedom) * math.sqrt(of_problems + of_seeds)
-    difference, low, high, p = stats.compare_seeds(np.zeros((2, 200)).tolist(), table.tolist())
-    assert difference == 0.25
-    assert (low, high) == pytest.approx((max(-1, 0.25 - reach), min(1, 0.25 + reach)))
-    assert p == pytest.approx(2 * student_t.sf(0.25 / math.sqrt(of_problems + of_seeds), freedom))
-    assert p > 0.3, "two seeds so far apart decide nothing"
+    """Seeds of +0.4, +0.25 and +0.1 over the same 200 problems."""
+    table = np.array([[1] * 80 + [0] * 120, [1] * 50 + [0] * 150, [1] * 20 + [0] * 180])
+    difference, low, high, p = stats.compare_seeds(np.zeros((3, 200)).tolist(), table.tolist())
+    reach = by_hand(table, 0.05)
+    assert difference == pytest.approx(0.25)
+    assert (low, high) == pytest.approx((0.25 - reach, 0.25 + reach))
+    assert 0.35 < reach < 0.4, "3 seeds that differ so much: Student's t of 2 degrees of freedom, 4.30 times 0.087"
+    assert by_hand(table, p) == pytest.approx(0.25)
+    assert 0.05 < p < 0.2
+    assert stats.over_seeds(table.tolist())[1:] == pytest.approx(effective(0.25, reach))
+
+
+def effective(mean: float, reach: float) -> tuple[float, float]:
+    """Wilson's interval for so many answers that the mean would be as uncertain."""
+    n = stats.Z95**2 * mean * (1 - mean) / reach**2
+    return proportion_confint(mean * n, n, method="wilson")
+
+
+def test_two_seeds_decide_what_is_large_alone() -> None:
+    """A quantile of 12.7 for what differs between them."""
+    far = np.array([[1] * 80 + [0] * 120, [1] * 20 + [0] * 180])
+    difference, low, high, p = stats.compare_seeds(np.zeros((2, 200)).tolist(), far.tolist())
+    assert (difference, low, high) == (0.25, -1.0, 1.0)
+    assert p > 0.3
+    close = np.array([[1] * 120 + [0] * 80, [1] * 118 + [0] * 82])
+    assert stats.compare_seeds(np.zeros((2, 200)).tolist(), close.tolist())[1] > 0.4
+
+
+def test_a_p_value_says_what_the_interval_says() -> None:
+    rng, decided = np.random.default_rng(0), 0
+    for effect in np.linspace(0, 0.4, 60):
+        second = rng.random((3, 60)) < 0.3 + effect + rng.normal(0, 0.03, size=(3, 1))
+        _, low, high, p = stats.compare_seeds((rng.random((3, 60)) < 0.3).tolist(), second.tolist())
+        decided += low > 0
+        assert (p < 0.05) == (low > 0 or high < 0) or abs(p - 0.05) < 0.02
+    assert 15 < decided < 45
+
+
+@settings(deadline=None, max_examples=50)
+@given(TABLES)
+def test_an_accuracy_lies_in_its_interval_which_is_no_narrower_than_that_of_one_seed(table: list) -> None:
+    _, own = sides(table)
+    mean, low, high = stats.over_seeds(own)
+    assert mean == pytest.approx(np.mean(own))
+    assert 0 <= low <= mean <= high <= 1
+    least = stats.interval(np.mean(own, axis=0).tolist())
+    assert low <= least[0]
+    assert high >= least[1]
+    assert stats.over_seeds(own[:1])[1:] == stats.interval(own[0])
 
 
 @pytest.mark.parametrize(("n_seeds", "n", "apart"), [(2, 800, 0.1), (3, 400, 0.05), (3, 100, 0.0), (5, 400, 0.05)])
