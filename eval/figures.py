@@ -94,7 +94,7 @@ def _svg(figure: Figure) -> str:
 
 
 def _inline(svg: str, own: str) -> str:
-    """The picture as a part of the page: its colours are the page's, its text in the page's font, its names begin with `own`."""
+    """The picture as a part of the page: its colours are the page's, its text in its font, its names begin with `own`."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
     head, rest = svg.split(">", 1)
@@ -132,8 +132,8 @@ def _sheet(
     panels: Sequence[str], narrow: bool, *, height: float = 170, left: float = 46, inner: float | None = None, columns: int = 3,
     legend: Sequence[tuple[str, Mapping[str, Any]]] = (), below: float = 42,
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
-    """Axes of such a height with their titles above, in a grid; on a phone one below the other. `left` is the room for labels in
-    the first column, `inner` in the others."""
+    """Axes of such a height with their titles above, in a grid; on a phone one below the other. `left` is the room for labels
+    in the first column, `inner` in the others."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -152,9 +152,7 @@ def _sheet(
         # Legends fill columns first: hand them over so that rows read in order.
         down = -(-len(legend) // across)
         order = [row * across + column for column in range(across) for row in range(down)]
-        handles = [
-            Line2D([], [], **{"color": INK, **legend[at][1], "label": labels[at]}) for at in order if at < len(legend)
-        ]
+        handles = [Line2D([], [], **{"color": INK, **legend[at][1], "label": labels[at]}) for at in order if at < len(legend)]
         figure.legend(
             handles=handles, loc="upper left", bbox_to_anchor=(4 / width, 1 - 4 / total), ncols=across, frameon=False,
             borderaxespad=0, handlelength=2.6, columnspacing=1.4, borderpad=0, labelspacing=0.4,
@@ -187,13 +185,14 @@ def _points(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+g}".replace("+0", "0").replace("-", "−")))
 
 
-def _name(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Words beside points, each where it hides neither another point nor other words; what finds no room is in the table."""
+def _name(axes: Axes, points: Sequence[tuple[float, float, str]], others: Sequence[tuple[float, float]] = ()) -> None:
+    """Words beside points, each where it hides neither a point nor other words; what finds no room is in the table."""
     figure = axes.get_figure()
     assert figure is not None
     scale = 72 / figure.dpi
     places = [axes.transData.transform((x, y)) * scale for x, y, _ in points]
-    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    hidden = [axes.transData.transform(place) * scale for place in others]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in (*places, *hidden)]
     window = axes.get_window_extent()
     for (x, y, words), at in zip(points, places, strict=True):
         wide = 5.6 * len(words)
@@ -330,8 +329,8 @@ def _forest(name: str) -> Callable[[Tables, bool], Figure]:
         words = [textwrap.fill(f"{way} − {against}" if several else way, 30 if narrow else 34) for way, against in pairs]
         step = 20 if max(text.count("\n") for text in words) == 0 else 30
         left = 14 + 6.3 * max(len(line) for text in words for line in text.split("\n"))
-        legend = [("decided", {"marker": "o", "linestyle": "solid"}),
-                  ("not decided: the interval includes 0", {"marker": "o", "linestyle": "solid", "markerfacecolor": PAPER})]  # fmt: skip
+        mark = {"marker": "o", "linestyle": "solid"}
+        legend = [("decided", mark), ("not decided: the interval includes 0", {**mark, "markerfacecolor": PAPER})]
         figure, every = _sheet(panels, narrow, height=step * len(pairs) + 8, left=left, inner=14, legend=legend)
         reach = 1.05 * max(max(abs(row["low"]), abs(row["high"])) for row in table) or 0.1
         for at, (axes, panel) in enumerate(zip(every, panels, strict=True)):
@@ -395,7 +394,8 @@ def _front(kind: str) -> Callable[[Tables, bool], Figure]:
             axes.xaxis.set_minor_formatter(NullFormatter())
             _bounds(axes, [row[name] for row in rows for name in ("low", "high")])
             named = {row["way"]: "" if row["ratio"] is None else f"{row['ratio']:g}, " for row in best}
-            _name(axes, [(row["flops"], row["accuracy"], f"{named[row['way']]}{100 * row['support']:.0f} %") for row in best])
+            words = [(row["flops"], row["accuracy"], f"{named[row['way']]}{100 * row['support']:.0f} %") for row in best]
+            _name(axes, words, [(row["flops"], row["accuracy"]) for row in rows if not row["front"]])
             _percent(axes.yaxis)
             axes.set_xlabel("training FLOPs" if kind == "training" else "FLOPs of an answer")
         return figure

@@ -33,18 +33,24 @@ def main() -> None:
     parser.add_argument(
         "--completions", type=int, metavar="N", help=f"answers to look into in a study's page (default: {COMPLETIONS})"
     )
+    parser.add_argument(
+        "--ceiling", type=float, metavar="SHARE", help="accuracy that no student can pass, such as its teacher's (default: 1)"
+    )
     parser.add_argument("--overlay", choices=("published",), help="published accuracies beside a study's own")
     options = parser.parse_args()
     if options.completions is not None and options.completions < 0:
         raise BadInput(f"--completions {options.completions} is less than none; give 0 or more")
+    if options.ceiling is not None and not 0 < options.ceiling <= 1:
+        raise BadInput(f"--ceiling {options.ceiling:g} is no accuracy above 0 and up to 1")
     arms = load_arms([own for folder in options.folders for own in evaluations(folder)], without=("token_ids", "logprobs"))
     if several_seeds(arms) or len(arms) > FEW:
         completions = COMPLETIONS if options.completions is None else options.completions
-        print(study_page.write_all(arms, options.out, completions, published=options.overlay == "published"))
+        ceiling = 1.0 if options.ceiling is None else options.ceiling
+        print(study_page.write_all(arms, options.out, completions, ceiling=ceiling, published=options.overlay == "published"))
         return
-    if options.completions is not None or options.overlay:
-        name = "--overlay" if options.overlay else "--completions"
-        raise BadInput(f"{name} is of a study's page: several seeds of a way, or more than {FEW} evaluations")
+    for name in ("completions", "ceiling", "overlay"):
+        if getattr(options, name) is not None:
+            raise BadInput(f"--{name} is of a study's page: several seeds of a way, or more than {FEW} evaluations")
     write(options.out, page(arms))
     print(terminal_table(arms))
 

@@ -10,7 +10,8 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from math import inf
+from statistics import fmean, stdev
 from typing import Any
 
 from eval import tables
@@ -23,9 +24,10 @@ Cell = str | float | bool | None
 Pair = tuple[Way, Way]  # the one against which the other is compared, and that one
 
 NAMED = ("way", "line", "model", "scenario", "match", "ratio", "seeds")
-COMPARED = ("n", "seeds", "difference", "low", "high", "p", "p_holm", "decided")
+COMPARED = ("n", "seeds", "discordant", "seed_sd", "difference", "low", "high", "p", "p_holm", "decided")
 LEVELS = 33  # token budgets of a curve
 RESAMPLES = 2000
+TINY = 1e-13  # but for rounding, nothing; gamma of a fit is larger
 DECIDED = {1: "better", 0: "not decided", -1: "worse"}
 
 
@@ -63,8 +65,13 @@ def _text(cell: Cell) -> str:
 
 
 def _table(name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    rounded = (tuple(float(f"{cell:.6g}") if isinstance(cell, float) else cell for cell in row) for row in rows)
-    return Table(name, caption, tuple(columns), tuple(rounded))
+    return Table(name, caption, tuple(columns), tuple(tuple(map(_rounded, row)) for row in rows))
+
+
+def _rounded(cell: Any) -> Any:
+    if not isinstance(cell, float):
+        return cell
+    return 0.0 if abs(cell) < TINY else float(f"{cell:.6g}")
 
 
 @dataclass(frozen=True)
@@ -144,15 +151,19 @@ def accuracy_by_seed(study: Study) -> Table:
 
 
 def ratio_pairs(study: Study) -> list[Pair]:
-    """Every ratio and the lowest one (0, in most studies) of the same model, taught in the same way, or mixed where that scenario
+    """Every ratio and the lowest one (0, in most studies) of the same model taught in the same way, or mixed where the scenario
     has none of its own."""
     found = []
     for way in study.trained:
         own = [other for other in study.trained if _but_ratio(other) in (_but_ratio(way), _but_ratio(way, scenario="mixed"))]
-        lower = [other for other in own if way.ratio is not None and other.ratio is not None and other.ratio < way.ratio]
-        if lower:
-            found.append((min(lower, key=lambda other: (other.ratio or 0.0, other.axes["scenario"] != way.axes["scenario"])), way))
+        lower = [other for other in own if _ratio(other) < _ratio(way)]
+        if way.ratio is not None and lower:
+            found.append((min(lower, key=lambda other: (_ratio(other), other.axes["scenario"] == "mixed")), way))
     return found
+
+
+def _ratio(way: Way) -> float:
+    return inf if way.ratio is None else way.ratio
 
 
 def _but_ratio(way: Way, **axes: Any) -> dict[str, Any]:
@@ -221,23 +232,41 @@ def counterparts(first: Way, second: Way) -> list[tuple[Arm, Arm]]:
     return [(first.arms[0], arm) for arm in second.arms] if len(first.arms) == 1 else list(zip(first.arms, second.arms))
 
 
-def compared(pair: Pair, keys: Sequence[str]) -> tuple[Any, ...]:
-    """Number of problems and of seeds, difference, low, high and p."""
+@dataclass(frozen=True)
+class Compared:
+    """A pair over the same problems: the numbers of problems and of seeds, the share of answers on which the two differ, the
+    standard deviation of the difference between seeds (None of one seed), and what `compare_seeds` says."""
+
+    n: int
+    seeds: int
+    discordant: float
+    seed_sd: float | None
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def decided(self) -> str:
+        return DECIDED[1 if self.low > 0 else -1 if self.high < 0 else 0]
+
+
+def compared(pair: Pair, keys: Sequence[str]) -> Compared:
     both = counterparts(*pair)
     first, second = ([tables.right(arms[side], keys) for arms in both] for side in (0, 1))
-    return len(keys), len(both), *compare_seeds(first, second)
+    apart = fmean(abs(b - a) for rows in zip(first, second, strict=True) for a, b in zip(*rows, strict=True))
+    seeds = [fmean(after) - fmean(before) for before, after in zip(first, second, strict=True)]
+    return Compared(len(keys), len(both), apart, stdev(seeds) if len(seeds) > 1 else None, *compare_seeds(first, second))
 
 
 def differences(name: str, caption: str, pairs: Sequence[Pair], groups: Mapping[str, Sequence[str]]) -> Table:
     """Every pair in every group: way minus the one it is compared with."""
-    rows = [(group, way, base, *compared((base, way), keys)) for group, keys in groups.items() for base, way in pairs]
-    columns = ("group", "way", "against", "model", "ratio", *COMPARED)
-    made = []
-    for (group, way, base, n, seeds, value, low, high, p), adjusted in zip(rows, holm([row[-1] for row in rows]), strict=True):
-        decided = 1 if low > 0 else -1 if high < 0 else 0
-        told = (n, seeds, value, low, high, p, adjusted, DECIDED[decided])
-        made.append((group, way.label, base.label, way.model, way.ratio, *told))
-    return _table(name, caption, columns, made)
+    found = [(group, base, way, compared((base, way), keys)) for group, keys in groups.items() for base, way in pairs]
+    rows = []
+    for (group, base, way, c), adjusted in zip(found, holm([c.p for *_, c in found]), strict=True):
+        numbers = (c.n, c.seeds, c.discordant, c.seed_sd, c.difference, c.low, c.high, c.p, adjusted, c.decided)
+        rows.append((group, way.label, base.label, way.model, way.ratio, *numbers))
+    return _table(name, caption, ("group", "way", "against", "model", "ratio", *COMPARED), rows)
 
 
 def expectations(study: Study) -> Table:
@@ -246,11 +275,11 @@ def expectations(study: Study) -> Table:
     tested = {name: keys for name, keys in study.benchmarks.items() if name in declared}
     found = differences("expectations", "What was expected before training, and what was seen", main_pairs(study), tested)
     rows = []
-    for group, way, base, model, ratio, n, seeds, *numbers, decided in found.rows:
-        difference = Difference(str(group), str(way), str(base), int(n or 0), *numbers)  # type: ignore[arg-type]
-        verdict = tables.verdict(declared[str(group)], difference)
-        rows.append((group, declared[str(group)], way, base, model, ratio, n, seeds, *numbers, decided, verdict))
-    return _table(found.name, found.caption, ("group", "declared", *found.columns[1:], "verdict"), rows)
+    for row in found:
+        numbers = (row[name] for name in ("n", "difference", "low", "high", "p", "p_holm"))
+        verdict = tables.verdict(declared[row["group"]], Difference(row["group"], row["way"], row["against"], *numbers))
+        rows.append((declared[row["group"]], *row.values(), verdict))
+    return _table(found.name, found.caption, ("declared", *found.columns, "verdict"), rows)
 
 
 def flops(way: Way, keys: Sequence[str]) -> float | None:
@@ -314,11 +343,11 @@ def extra_tokens(study: Study) -> Table:
             both = counterparts(*pair)
             spent = [[fmean(_tokens(arms[side], key) for arms in both) for key in keys] for side in (0, 1)]
             extra, low, high = macro_average([[b - a for a, b in zip(*spent, strict=True)]])
-            _, seeds, gain, gain_low, gain_high, _ = compared(pair, keys)
+            c = compared(pair, keys)
             category = pair[0].arms[0].first(keys[0])["category"]
             rows.append((
-                pair[1].model, benchmark, category, pair[1].label, pair[0].label, len(keys), seeds, *map(fmean, spent), extra,
-                low, high, gain, gain_low, gain_high,
+                pair[1].model, benchmark, category, pair[1].label, pair[0].label, len(keys), c.seeds, *map(fmean, spent), extra,
+                low, high, c.difference, c.low, c.high,
             ))  # fmt: skip
     columns = (
         "model", "benchmark", "category", "way", "against", "n", "seeds", "tokens_against", "tokens", "extra", "extra_low",
@@ -332,7 +361,7 @@ def _tokens(arm: Arm, key: str) -> float:
 
 
 def lengths(study: Study) -> Table:
-    """Mean tokens of right and of wrong answers and the ratio of the two, with its bootstrap interval over problems; and the same
+    """Mean tokens of right and of wrong answers and the ratio of the two, with its bootstrap interval over problems; and that
     ratio within levels, where problems have them: the right answers' lengths weighted by the levels of the wrong ones."""
     rows = []
     for way in study.ways:
@@ -390,7 +419,7 @@ def budgets(study: Study) -> Table:
     most = min(int(arm.manifest["budget"]) for arm in study.arms)
     lengths = [row["n_completion"] for arm in study.arms for key in study.keys for row in arm.answers[key]]
     least = max(1, min(*lengths, most))
-    caps = sorted({int(round(float(cap))) for cap in np.geomspace(least, most, LEVELS)})
+    caps = sorted({round(float(cap)) for cap in np.geomspace(least, most, LEVELS)})
     rows = []
     for way in study.ways:
         within = np.zeros(len(caps))
@@ -447,6 +476,7 @@ def runs(study: Study) -> Table:
 def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
     """Every table of the study by name."""
     pairs: tuple[tuple[str, str, Callable[[Study], list[Pair]], Mapping[str, Sequence[str]]], ...] = (
+        ("differences_main", "The highest ratio against the lowest", main_pairs, study.groups),
         ("differences_ratio", "Each ratio against the lowest of its model", ratio_pairs, study.groups),
         ("differences_benchmark", "The highest ratio against the lowest, by benchmark", main_pairs, study.benchmarks),
         ("differences_scenario", "Other scenarios against mixed teaching at the same ratio", scenario_pairs, study.groups),
