@@ -40,7 +40,8 @@ def completions(study: Study, most: int) -> dict[str, Any]:
     problems, answers = [], []
     for at, key in enumerate(keys):
         asked = first.first(key)
-        problems.append([benchmarks.index(asked["benchmark"]), visible(asked["prompt"]), _text(asked["reference"]), _text(asked["level"])])  # fmt: skip
+        texts = (_text(asked[name]) for name in ("prompt", "reference", "level"))
+        problems.append([benchmarks.index(asked["benchmark"]), *texts])
         for number, way in enumerate(study.ways):
             for arm in way.arms:
                 seed = arm.student.get("seed") if way.trained else None

@@ -94,18 +94,43 @@ def _svg(figure: Figure) -> str:
 
 
 def _inline(svg: str, own: str) -> str:
-    """The picture as a part of the page: its colours are the page's, its text in its font, its names begin with `own`."""
+    """The picture as a part of the page: its colours are the page's, its text in its font, its names begin with `own`; and what
+    says nothing is left out."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
     head, rest = svg.split(">", 1)
-    svg = re.sub(r' (width|height|version)="[^"]*"', "", head) + ">" + rest
+    width = re.findall(r'viewBox="0 0 (\d+)', head)[0]
+    svg = re.sub(r' (width|height|version)="[^"]*"', "", head) + f' style="max-width: {width}px">' + rest
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r'(href="|url\()#', rf"\1#{own}", svg)
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var(--{variable})")
-    svg = svg.replace("'DejaVu Sans', sans-serif", "system-ui, sans-serif")
-    return re.sub(r"\s*\n\s*", "\n", svg).strip()
+    svg = re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
+    for nothing in SAYS_NOTHING:
+        svg = re.sub(nothing, "", svg)
+    return re.sub(r"\s*\n\s*", "\n", _without_bare_groups(svg)).strip()
+
+
+SAYS_NOTHING = (  # the page's style sheet has it, or it is so anyway
+    r"font-family: 'DejaVu Sans', sans-serif; ", r"font-size: 11px; ", r' transform="rotate\(-?0 [^"]*\)"',
+    r"; stroke-linecap: square", r"stroke-linecap: square; ", r"; stroke-linejoin: miter", r"stroke-linejoin: miter; ",
+    r"<defs>\s*</defs>",
+)  # fmt: skip
+
+
+def _without_bare_groups(svg: str) -> str:
+    """The same elements without the groups that have no attribute."""
+    parts, bare = [], list[bool]()
+    for part in re.split(r"(<g\b[^>]*>|</g>)", svg):
+        if part.startswith("<g"):
+            bare.append(part == "<g>")
+            parts += [] if bare[-1] else [part]
+        elif part == "</g>":
+            parts += [] if bare.pop() else [part]
+        else:
+            parts.append(part)
+    return "".join(parts)
 
 
 def _entitle(figure: Figure, title: str) -> None:
@@ -467,7 +492,7 @@ def _budgets(tables: Tables, narrow: bool) -> Figure:
             return {"color": SOFT if row["scenario"] is None else INK, "linestyle": (0, (1, 2)), "marker": ""}
         at = ratios.index(row["ratio"])
         step = round(at * (len(STEPS) - 1) / max(1, len(ratios) - 1))
-        return {"color": STEPS[step], "marker": MARKERS[at % len(MARKERS)], "linestyle": DASHES[at % len(DASHES)]}
+        return {"color": STEPS[step], "marker": MARKERS[at % len(MARKERS)], "linestyle": "solid"}
 
     legend = [(f"ratio {ratio:g}", style({"ratio": ratio, "scenario": ""})) for ratio in ratios]
     if any(row["scenario"] is None for row in table):

@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 Tables = Mapping[str, Table]
 FEW = 3  # pairs that have a sentence each
 MOST = 8  # sentences
+RATIO = "A ratio is the share of training problems that were taught with a reasoning trace, not with the plain answer."
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ def _asked(study: Study) -> str:
     told += f" answered the same {_count(len(study.keys), 'problem')} of {_count(len(study.benchmarks), 'benchmark')}"
     numbers = sorted({len(way.arms) for way in study.trained})
     if numbers in ([], [1]):
-        return f"{told}, one seed each: the 95 % intervals are over problems alone, and another seed may say otherwise."
+        return f"{told}, one seed each: the 95 % intervals are over problems alone, and another seed may say otherwise. {RATIO}"
     seeds = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-    return f"{told}, {seeds} seeds each; the 95 % intervals are over seeds and problems."
+    return f"{told}, {seeds} seeds each; the 95 % intervals are over seeds and problems. {RATIO}"
 
 
 def _main(tables: Tables) -> dict[tuple[str, str], list[Row]]:
@@ -90,8 +91,8 @@ def _held(table: Table) -> list[str]:
     if not decided or len(table.rows) < 2:
         return []
     kept = sum(row["p_holm"] < 0.05 for row in decided)
-    verb = "is" if len(decided) == 1 else "are"
-    return [f"Taken alone, {len(decided)} of these {len(table.rows)} comparisons {verb} decided; adjusted for their number (Holm), {kept} have p < 0.05."]  # fmt: skip
+    alone = f"{len(decided)} of these {len(table.rows)} comparisons {'is' if len(decided) == 1 else 'are'} decided"
+    return [f"Taken alone, {alone}; adjusted for their number (Holm), {kept} {'has' if kept == 1 else 'have'} p < 0.05."]
 
 
 def _sorted(rows: Sequence[Row], name: str) -> str:
@@ -206,8 +207,8 @@ def figures(study: Study, tables: Tables) -> list[Figure]:
         found.append(_forest(tables["differences_rewards"], "What did rewards change?", ""))
     training, inference = "Which models are worth their training?", "Which models are worth what an answer costs?"
     return [
-        *found, _fronts(tables, "training", training), _fronts(tables, "inference", inference), _extra(tables), _lengths(tables),
-        _budgets(tables), _modes(tables),
+        *found, _fronts(tables, "training", training), _fronts(tables, "inference", inference), _extra(tables),
+        _lengths(tables), _budgets(tables), _modes(tables),
     ]  # fmt: skip
 
 
@@ -218,7 +219,7 @@ def _nothing(name: str, title: str, why: str, *tables: str) -> Figure:
 def _accuracy(study: Study, tables: Tables) -> Figure:
     title = "Does accuracy rise with the share of reasoning?"
     rows = [row for row in tables["accuracy"] if row["ratio"] is not None and row["match"] == "examples"]
-    shown = ("accuracy", "accuracy_by_benchmark", "accuracy_by_seed")
+    shown: tuple[str, ...] = ("accuracy", "accuracy_by_benchmark", "accuracy_by_seed")
     if not rows:
         return _nothing("accuracy", title, "No way was taught at one reasoning ratio.", *shown)
     told = []
@@ -269,7 +270,7 @@ def _forest(table: Table, title: str, nothing: str, *more: str) -> Figure:
     kept = sum(row["p_holm"] < 0.05 for row in rows)
     over = "problems alone (one seed)" if {row["seeds"] for row in rows} == {1} else "seeds and problems"
     says = (
-        f"Of {_count(len(rows), 'paired difference')}: {_counted(rows)}; {kept} with p < 0.05 after Holm's adjustment for them all.",
+        f"Of {_count(len(rows), 'paired difference')}: {_counted(rows)}; {kept} with p < 0.05 when Holm-adjusted for all.",
         f"Lines are 95 % intervals over {over}; hollow marks are not decided.",
     )
     return Figure(table.name, title, says, (table.name, *more))
@@ -325,8 +326,8 @@ def _lengths(tables: Tables) -> Figure:
         return _nothing("lengths", title, "No way has both right and wrong answers.", "lengths")
     longer, shorter = sum(row["low"] > 1 for row in rows), sum(row["high"] < 1 for row in rows)
     says = [
-        f"Of {_count(len(rows), 'way')}, {longer} {'has' if longer == 1 else 'have'} longer wrong answers than right ones, {shorter} "
-        f"shorter ones, {len(rows) - longer - shorter} not decided (95 % bootstrap interval of the ratio, over problems).",
+        f"Wrong answers are longer than right ones in {longer} of {_count(len(rows), 'way')}, shorter in {shorter}, and "
+        f"{len(rows) - longer - shorter} are not decided (95 % bootstrap interval of the ratio, over problems).",
         "Wrong answers are often to harder problems, which take longer.",
     ]  # fmt: skip
     within = [row for row in rows if row["within_levels"] is not None]
@@ -359,8 +360,8 @@ def _budgets(tables: Tables) -> Figure:
     leads = f"Most answered right within a budget, the point alone: {_listed(told)} tokens" if told else "Nothing was right"
     says = (
         f"{leads}; the evaluations had {max(row['tokens'] for row in rows)}.",
-        "Exact but for answers boxed before the cut: an answer that is longer counts as none, though it may have boxed one by then "
-        "(`python -m eval.budgets` cuts the texts).",
+        "Exact but for answers boxed before the cut: one that is longer counts as none, though it may have boxed an answer by "
+        "then (python -m eval.budgets cuts the texts).",
     )  # fmt: skip
     return Figure("budgets", "How many tokens until an answer is right?", says, ("budgets",))
 
@@ -376,10 +377,8 @@ def _modes(tables: Tables) -> Figure:
     told = []
     for line, own in lines.items():
         often = sorted((row for row in own if row["low"] > 0.5), key=lambda row: row["ratio"])
-        from_ratio = (
-            f"from ratio {often[0]['ratio']:g} ({100 * often[0]['thought']:.0f} %)" if often else "not decided at any ratio"
-        )
-        told.append(f"{line} {from_ratio}")
+        first = f"from ratio {often[0]['ratio']:g} ({100 * often[0]['thought']:.0f} %)" if often else "decided at no ratio"
+        told.append(f"{line} {first}")
     says = (
         f"More than half of the completions think: {'; '.join(told)}.",
         "Where a student thinks as often as it was taught to, its line is the diagonal.",

@@ -57,7 +57,8 @@ def page(
 
     held = completions(study, most)
     return render(
-        "study.html.j2", title=title(study), study=study, said=said, figures=shown, tables=tables, warnings=warned, display=display,
+        "study.html.j2", title=title(study), study=study, said=said, figures=shown, tables=tables, warnings=warned,
+        display=display,
         decoding=study.arms[0].manifest["decoding"], matrix=matrix(tables["accuracy"]), held=held,
         pictures={name: (markupsafe.Markup(made.wide), markupsafe.Markup(made.narrow)) for name, made in drawn.items()},
         budgets=sorted({arm.manifest["budget"] for arm in study.arms}), completions=markupsafe.Markup(as_script(held)),
@@ -141,7 +142,7 @@ def _escaped(text: str) -> str:
 def published_table(study: Study) -> Table:
     """The published accuracies of this study's models, which are matched by name, in its categories."""
     with open(PUBLISHED, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(line for line in file if not line.startswith("#"))]
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     columns = ("model", "training", "group", "ratio", "accuracy")
     own = [(row["model"], row["training"], row["group"], float(row["ratio"]), float(row["accuracy"]) / 100) for row in rows
            if row["model"] in study.models and row["group"] in study.groups]  # fmt: skip

@@ -93,7 +93,8 @@ def gather(arms: Sequence[Arm]) -> list[Way]:
             raise BadInput(f"{side[0].label}: seed {twice[0]} occurs twice; copies of a seed are no second source of variance")
     ways = sorted((Way("", "", side) for side in sides), key=_order)
     lines = _lines(ways)
-    return [Way(*names, way.arms) for *names, way in zip(_labels(ways, lines), _spelled(ways, lines), ways, strict=True)]
+    named = zip(_labels(ways, lines), _spelled(ways, lines), ways, strict=True)
+    return [Way(label, line, way.arms) for label, line, way in named]
 
 
 def several_seeds(arms: Sequence[Arm]) -> bool:
