@@ -1,0 +1,93 @@
+"""How many problems and seeds a comparison needs: known answers, properties, and the real command."""
+
+from pathlib import Path
+
+import pytest
+from conftest import command, done
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_report import arm
+
+from ratiocine import stats
+
+
+def test_known_numbers_of_problems() -> None:
+    """Without noise of seeds and with very many of them it is a z-test; two students are told apart by McNemar's test, whose usual
+    approximation (Connor, Biometrics 43, 1987) asks for a little less than the exact one."""
+    difference, discordant = 0.1, 0.3
+    z = 1.95996 + 0.84162
+    assert stats.needed(difference, discordant, 0.0, 1000, common=1.0) == pytest.approx(
+        z**2 * (discordant - difference**2) / difference**2, rel=0.02
+    )
+    connor = (1.95996 * discordant**0.5 + 0.84162 * (discordant - difference**2) ** 0.5) ** 2 / difference**2
+    assert connor < stats.needed(difference, discordant, 0.0, 1) < 1.15 * connor
+
+
+def test_seeds_that_vary_set_a_limit() -> None:
+    assert stats.needed(0.05, 0.3, 0.05, 3) is None
+    assert stats.needed(0.05, 0.3, 0.05, 1) == stats.needed(0.05, 0.3, 0.0, 1), "one seed says nothing of others"
+    assert stats.needed(0.2, 0.3, 0.02, 3) is not None
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.floats(0.05, 0.3), st.floats(0.3, 0.6), st.floats(0, 0.02), st.integers(3, 8))
+def test_more_of_everything_never_needs_more(difference: float, discordant: float, seed_sd: float, seeds: int) -> None:
+    def problems(**other: float) -> float:
+        words = {"difference": difference, "discordant": discordant, "seed_sd": seed_sd, "seeds": seeds} | other
+        return stats.needed(**words) or float("inf")
+
+    here = problems()
+    assert problems(difference=-difference) == here
+    assert problems(seeds=seeds + 1) <= here
+    assert problems(seed_sd=seed_sd + 0.01) >= here
+    assert problems(power=0.9) >= here
+    assert problems(level=0.01) >= here
+    assert problems(difference=difference * 0.9) >= here
+
+
+def test_the_table_says_what_it_assumes_and_means() -> None:
+    shown = done("eval.power", "--difference", "0.1", "--seeds", "4")
+    needed = stats.needed(0.1, 0.5 + 0.6 - 2 * (0.3 + 0.3 * 0.06**0.5), 0.02, 4)
+    assert f"    4   {needed:,}\n" in shown
+    assert shown.count("assumed: nothing was said") == 4
+    assert f"a test of {needed:,} problems with 4 seeds a way finds it in 80 of 100 such studies" in shown
+    assert "    2   no number of problems: seeds vary too much" in shown
+    assert "what other seeds would do is not covered" in shown
+    told = done("eval.power", "--difference", "0.1", "--accuracy", "0.5", "--agreement", "0.3", "--seed-sd", "0.02")
+    assert told.count("assumed") == 1
+    assert "with 3 seeds a way" in told
+
+
+def test_a_pilot_is_measured(tmp_path: Path) -> None:
+    first = [str(arm(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed)) for seed, sums in ((0, 4), (1, 8), (2, 6))]
+    second = [str(arm(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed)) for seed, sums in ((0, 24), (1, 20), (2, 22))]
+    shown = done("eval.power", "--difference", "0.05", "--pilot", *second, "--against", *first)
+    assert "the two differ on 27% of 60 problems (measured)" in shown
+    assert "(measured from 3 seeds" in shown
+    assert "assumed" not in shown
+    alone = done("eval.power", "--difference", "0.3", "--pilot", second[0], "--against", first[0])
+    assert "the two differ on 33% of 60 problems (measured)" in alone
+    assert alone.count("assumed") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--difference", "0"], "--difference 0: it should be between -1 and 1 and not 0"),
+        (["--difference", "1.5"], "--difference 1.5"),
+        (["--difference", "nan"], "--difference nan"),
+        (["--difference", "0.1", "--accuracy", "1"], "--accuracy 1 is not between 0 and 1"),
+        (["--difference", "0.3", "--accuracy", "0.8"], "--accuracy 0.8 with --difference 0.3 is an accuracy of 1.1"),
+        (["--difference", "0.3", "--agreement", "0.9"], "--agreement 0.9: accuracies of 0.5 and 0.8 allow -0.50 to 0.50"),
+        (["--difference", "0.3", "--power", "1"], "--power 1 is not between 0 and 1"),
+        (["--difference", "0.3", "--seeds", "0"], "--seeds 0: it should be 1 or more"),
+        (["--difference", "0.3", "--seed-sd", "2"], "--seed-sd 2 is not between 0 and 0.5"),
+        (["--difference", "0.3", "--pilot", "x"], "a pilot has two sides"),
+        (["--difference", "0.3", "--accuracy", "0.4", "--pilot", "x", "--against", "y"], "are measured by the pilot"),
+    ],
+)
+def test_what_cannot_be_is_one_line(words: list[str], message: str) -> None:
+    refused = command("eval.power", *words)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
