@@ -28,8 +28,8 @@ class Figure:
 
 def findings(study: Study, tables: Tables) -> list[str]:
     """What a reader should know who reads no further."""
-    found = [_asked(study), *_helped(tables), *_cost(tables), *_equal_cost(tables), *_order(tables), *_rewards(tables)]
-    return [*found, *_expected(tables), *_front(tables)][:MOST]
+    found = [_asked(study), *_helped(tables), *_needed(tables), *_cost(tables), *_equal_cost(tables), *_rewards(tables)]
+    return [*found, *_expected(tables), *_order(tables), *_front(tables)][:MOST]
 
 
 def _asked(study: Study) -> str:
@@ -92,7 +92,9 @@ def _held(table: Table) -> list[str]:
         return []
     kept = sum(row["p_holm"] < 0.05 for row in decided)
     alone = f"{len(decided)} of these {len(table.rows)} comparisons {'is' if len(decided) == 1 else 'are'} decided"
-    return [f"Taken alone, {alone}; adjusted for their number (Holm), {kept} {'has' if kept == 1 else 'have'} p < 0.05."]
+    return [
+        f"Taken alone, {alone}; adjusted for their number (Holm), {kept or 'none'} {'have' if kept > 1 else 'has'} p < 0.05."
+    ]
 
 
 def _sorted(rows: Sequence[Row], name: str) -> str:
@@ -118,6 +120,21 @@ def _counted(rows: Iterable[Row]) -> str:
     for row in rows:
         counts[row["decided"]] += 1
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def _needed(tables: Tables) -> list[str]:
+    """What would decide the largest of the differences that are not decided."""
+    rows = sorted(tables["needed"], key=lambda row: -abs(row["difference"]))[:FEW]
+    told = []
+    for row in rows:
+        sizes = [(row["seeds"], row["problems"]), (5, row["problems_at_5_seeds"]), (10, row["problems_at_10_seeds"])]
+        enough = next(((seeds, n) for seeds, n in sizes if n is not None and seeds >= row["seeds"]), None)
+        words = (
+            f"{enough[1]:,} problems with {_count(enough[0], 'seed')}" if enough else "more than 10 seeds, as they differ much"
+        )
+        where = "over all problems" if row["group"] == "all" else f"in {row['group']}"
+        told.append(f"{_pair(row['way'], row['against'])} {where} ({_points(row['difference'])} points), {words}")
+    return [f"To decide differences as large as those seen would take: {'; '.join(told)}."] if told else []
 
 
 def _cost(tables: Tables) -> list[str]:
@@ -195,7 +212,7 @@ def figures(study: Study, tables: Tables) -> list[Figure]:
     found = [
         _accuracy(study, tables), _matched(tables),
         _forest(tables["differences_ratio"], "What does each ratio change against the lowest?",
-                "No two ratios of a model were compared.", "differences_main"),
+                "No two ratios of a model were compared.", "differences_main", "needed"),
         _forest(tables["differences_scenario"], "Does the order of teaching matter?",
                 "No other order was taught beside mixed teaching at the same ratio."),
     ]  # fmt: skip
@@ -388,8 +405,12 @@ def _modes(tables: Tables) -> Figure:
 
 def _told(row: Row) -> str:
     """A difference in points with its interval."""
-    value, low, high = (f"{100 * row[name]:+.0f}".replace("-", "−") for name in ("difference", "low", "high"))
+    value, low, high = (_points(row[name]) for name in ("difference", "low", "high"))
     return f"{value} points, {low} to {high}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.0f}".replace("-", "−")
 
 
 def _count(n: int, noun: str) -> str:

@@ -11,20 +11,22 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from eval import tables
 from eval.tables import Arm, Difference, Row
 from eval.ways import Way, gather
 from ratiocine import cost, fronts
-from ratiocine.stats import compare_seeds, holm, macro_average, over_seeds
+from ratiocine.stats import Spread, compare_seeds, holm, macro_average, needed, over_seeds, spread
 
 Cell = str | float | bool | None
 Pair = tuple[Way, Way]  # the one against which the other is compared, and that one
 
 NAMED = ("way", "line", "model", "scenario", "match", "ratio", "seeds")
 COMPARED = ("n", "seeds", "discordant", "seed_sd", "difference", "low", "high", "p", "p_holm", "decided")
+SMALLEST = 0.005  # a difference below half a point is not worth the problems that would decide it
+MORE = (5, 10)  # seeds that a larger study might have
 LEVELS = 33  # token budgets of a curve
 RESAMPLES = 2000
 TINY = 1e-13  # but for rounding, nothing; gamma of a fit is larger
@@ -234,13 +236,12 @@ def counterparts(first: Way, second: Way) -> list[tuple[Arm, Arm]]:
 
 @dataclass(frozen=True)
 class Compared:
-    """A pair over the same problems: the numbers of problems and of seeds, the share of answers on which the two differ, the
-    standard deviation of the difference between seeds (None of one seed), and what `compare_seeds` says."""
+    """A pair over the same problems: how many of these and of seeds there are, what makes the difference uncertain, and what
+    `compare_seeds` says."""
 
     n: int
     seeds: int
-    discordant: float
-    seed_sd: float | None
+    spread: Spread
     difference: float
     low: float
     high: float
@@ -254,9 +255,7 @@ class Compared:
 def compared(pair: Pair, keys: Sequence[str]) -> Compared:
     both = counterparts(*pair)
     first, second = ([tables.right(arms[side], keys) for arms in both] for side in (0, 1))
-    apart = fmean(abs(b - a) for rows in zip(first, second, strict=True) for a, b in zip(*rows, strict=True))
-    seeds = [fmean(after) - fmean(before) for before, after in zip(first, second, strict=True)]
-    return Compared(len(keys), len(both), apart, stdev(seeds) if len(seeds) > 1 else None, *compare_seeds(first, second))
+    return Compared(len(keys), len(both), spread(first, second), *compare_seeds(first, second))
 
 
 def differences(name: str, caption: str, pairs: Sequence[Pair], groups: Mapping[str, Sequence[str]]) -> Table:
@@ -264,9 +263,34 @@ def differences(name: str, caption: str, pairs: Sequence[Pair], groups: Mapping[
     found = [(group, base, way, compared((base, way), keys)) for group, keys in groups.items() for base, way in pairs]
     rows = []
     for (group, base, way, c), adjusted in zip(found, holm([c.p for *_, c in found]), strict=True):
-        numbers = (c.n, c.seeds, c.discordant, c.seed_sd, c.difference, c.low, c.high, c.p, adjusted, c.decided)
+        numbers = (c.n, c.seeds, c.spread.discordant, c.spread.seed_sd, c.difference, c.low, c.high, c.p, adjusted, c.decided)
         rows.append((group, way.label, base.label, way.model, way.ratio, *numbers))
     return _table(name, caption, ("group", "way", "against", "model", "ratio", *COMPARED), rows)
+
+
+def undecided(study: Study) -> Table:
+    """For main pairs whose difference is not decided: how many problems would find a true one as large as that seen, with a
+    power of 80 %, with the seeds there are and with more. None where no number would, as seeds differ too much."""
+    rows = []
+    for base, way in main_pairs(study):
+        for group, keys in study.groups.items():
+            c = compared((base, way), keys)
+            if c.decided == DECIDED[0] and abs(c.difference) >= SMALLEST:
+                wanted = [_needed(c, seeds) for seeds in (c.seeds, *MORE)]
+                rows.append((group, way.label, base.label, c.n, c.seeds, c.difference, c.low, c.high, *wanted))
+    columns = ("group", "way", "against", "n", "seeds", "difference", "low", "high", "problems")
+    caption = (
+        "Problems that would find, four times in five, a difference as large as the one seen: with these seeds, with 5 and 10"
+    )
+    return _table("needed", caption, (*columns, *(f"problems_at_{seeds}_seeds" for seeds in MORE)), rows)
+
+
+def _needed(c: Compared, seeds: int) -> int | None:
+    if seeds > 1 and c.spread.seed_sd is None:
+        return None  # one seed says nothing of how much seeds differ
+    discordant = max(c.spread.discordant, abs(c.difference))
+    common = {} if c.spread.common is None else {"common": c.spread.common}
+    return needed(c.difference, min(1.0, discordant), c.spread.seed_sd or 0.0, seeds, **common)
 
 
 def expectations(study: Study) -> Table:
@@ -485,7 +509,7 @@ def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
     )
     found = [taught(study), accuracy(study), accuracy_by_benchmark(study), accuracy_by_seed(study)]
     found += [differences(name, caption, choose(study), groups) for name, caption, choose, groups in pairs]
-    found += [expectations(study), costs(study), extra_tokens(study), lengths(study), lengths_by_level(study)]
+    found += [undecided(study), expectations(study), costs(study), extra_tokens(study), lengths(study), lengths_by_level(study)]
     for kind in ("training", "inference"):
         points = front(study, kind)
         found += [points, fits(points, ceiling)]
