@@ -62,11 +62,8 @@ def _check_alike(arms: Sequence[Arm]) -> None:
                 )
     graders = {arm.manifest.get("grader"): arm for arm in reversed(arms)}
     if len(graders) > 1:
-        named = ", ".join(f"{arm.label} by {grader or 'one that is not known'}" for grader, arm in sorted(
-            graders.items(), key=lambda item: str(item[0])))  # fmt: skip
-        raise BadInput(
-            f"these evaluations were judged by different graders ({named}): give them one by `python -m eval.regrade`"
-        )
+        named = ", ".join(f"{arm.label} by {grader or 'an unknown one'}" for grader, arm in graders.items())
+        raise BadInput(f"different graders judged these evaluations ({named}): let `python -m eval.regrade` judge them again")
 
 
 def label(manifest: Mapping[str, Any]) -> str:

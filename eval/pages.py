@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ratiocine.curves import curves
 from ratiocine.errors import BadInput
+
+if TYPE_CHECKING:
+    from eval.tables import Arm
 
 TEMPLATES = Path(__file__).parent
 # Control characters but tab and line feed, what turns the direction of text or takes no room, and halves of surrogate pairs.
@@ -49,6 +54,17 @@ def render(template: str, **values: Any) -> str:
         broken=lambda name: markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>")),
     )  # fmt: skip
     return environment.get_template(template).render(**values)
+
+
+def reward_stories(named: Iterable[tuple[str, Arm]]) -> list[tuple[str, Mapping[str, Any], str]]:
+    """Of the arms that rewards have trained: name, what is known of the student, and its curves as safe SVG."""
+    import markupsafe
+
+    return [
+        (name, arm.student, markupsafe.Markup(curves(arm.student["curves"], arm.student["held_out"])))
+        for name, arm in named
+        if "reward" in arm.student
+    ]
 
 
 def write(out: Path, content: str | bytes) -> None:

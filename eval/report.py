@@ -6,18 +6,17 @@ A pure function of what the evaluations stored: the same folders give the same p
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from eval import study_page, tables
 from eval.arms import evaluations, load_arms, warnings
-from eval.pages import render, write
+from eval.pages import render, reward_stories, write
 from eval.tables import Arm, Difference, Expectation
 from eval.ways import several_seeds
 from ratiocine import cli
-from ratiocine.curves import curves
 from ratiocine.errors import BadInput
 
 FEW = 6  # arms that a page compares side by side
@@ -57,11 +56,6 @@ def main() -> None:
 
 def page(arms: Sequence[Arm]) -> str:
     """The HTML page. Everything that models wrote is escaped."""
-    import markupsafe
-
-    def drawn(student: Mapping[str, Any]) -> str:
-        return markupsafe.Markup(curves(student["curves"], student["held_out"]))
-
     by_family, by_category = tables.groups(arms, "benchmark"), tables.groups(arms, "category")
     against_first = [(arms[0], arm) for arm in arms[1:]]
     tested = tables.expectations(arms)
@@ -74,7 +68,7 @@ def page(arms: Sequence[Arm]) -> str:
         overall={arm.label: tables.accuracy(arm, keys) for arm in arms}, examples=tables.examples(arms),
         chart=interval_chart(arms, by_family), cost=cost_chart(arms, keys), macros=tables.macros(arms, by_category),
         thinking=tables.thinking(arms), costs=tables.costs(arms),
-        rewarded=[(arm, drawn(arm.student)) for arm in arms if "reward" in arm.student],
+        rewarded=reward_stories((arm.label, arm) for arm in arms),
         decoding=arms[0].manifest["decoding"], trained=sum(arm.ratio is not None for arm in arms),
     )  # fmt: skip
 

@@ -12,9 +12,10 @@ from eval.arms import warnings
 from eval.explorer import as_script, completions
 from eval.figures import Picture, picture
 from eval.findings import Figure, figures, findings
-from eval.pages import p, percent, render, short, write
+from eval.pages import p, percent, render, reward_stories, short, write
 from eval.study import Cell, Study, Table, all_tables
 from eval.tables import Arm
+from eval.ways import Way
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 INTERVALS = {  # columns with the two that bound them
@@ -61,12 +62,18 @@ def page(
         display=display,
         decoding=study.arms[0].manifest["decoding"], matrix=matrix(tables["accuracy"]), held=held,
         pictures={name: (markupsafe.Markup(made.wide), markupsafe.Markup(made.narrow)) for name, made in drawn.items()},
+        rewarded=reward_stories((_told(way, arm), arm) for way in study.ways for arm in way.arms),
         budgets=sorted({arm.manifest["budget"] for arm in study.arms}), completions=markupsafe.Markup(as_script(held)),
     )  # fmt: skip
 
 
 def title(study: Study) -> str:
-    return f"Does reasoning pay? {len(study.ways)} ways on {len(study.keys)} problems"
+    rewards = any(way.axes["reward"] is not None for way in study.ways)
+    return f"{'Do rewards' if rewards else 'Does reasoning'} pay? {len(study.ways)} ways on {len(study.keys)} problems"
+
+
+def _told(way: Way, arm: Arm) -> str:
+    return f"{way.label}, seed {arm.student.get('seed')}"
 
 
 def display(table: Table) -> tuple[list[str], list[list[Shown]]]:

@@ -96,7 +96,7 @@ def study(
             TraceStore(path).append(rows)
         run.write_json("scores.json", scores(rows, SHAPES[point.model]))
         run.finish(**{
-            "model": point.model, "student": trained(point), "expected": EXPECTED, "budget": 256, "seconds": 1.0,
+            "model": point.model, "student": trained(point), "expected": EXPECTED, "budget": 256,
             "dtype": "torch.float32", "attention": "sdpa", "engine": "transformers", "grader": "0123456789abcdef",
             "decoding": {"temperature": 0.0, "top_p": 1.0, "samples": 1}, "size": SIZES[point.model],
             "shape": asdict(SHAPES[point.model]), "seconds": 3.0 + point.seed, **facts,
