@@ -190,6 +190,6 @@ def _labels(ways: Sequence[Way], lines: Sequence[str]) -> list[str]:
         if len(alike) > 1:
             told = (fact for fact in FACTS if len({str(other.student.get(fact)) for other in alike}) == len(alike))
             fact = next(told, None)
-            label += f" ({alike.index(way) + 1})" if fact is None else f" ({fact} {way.student[fact]})"
+            label += f" ({alike.index(way) + 1})" if fact is None else f" ({fact} {way.student.get(fact)})"
         found.append(label)
     return found
