@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from eval import tables
+from eval.arms import load_arms
 from eval.choice import Against, Choice, Option, Surer, choose, measured, surer
-from eval.report import load_arms, write
+from eval.pages import write
 from eval.ways import Way, gather
 from ratiocine import cli
 from ratiocine.errors import BadInput

@@ -14,9 +14,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from eval.arms import load_arms
 from eval.benchmarks import load
 from eval.config import Config
-from eval.report import load_arms, write
+from eval.pages import write
 from eval.tables import Arm, Row
 from ratiocine import cli, cost, models
 from ratiocine.errors import BadInput

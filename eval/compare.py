@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from eval import tables
-from eval.report import load_arms, warnings, way, write
+from eval.arms import load_arms, warnings, way
+from eval.pages import write
 from eval.tables import Arm
 from ratiocine import cli
 from ratiocine.errors import BadInput

@@ -13,8 +13,8 @@ from math import sqrt
 from pathlib import Path
 
 from eval import tables
+from eval.arms import load_arms
 from eval.compare import check_alike, seeds
-from eval.report import load_arms
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.stats import needed, spread

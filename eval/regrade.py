@@ -17,6 +17,7 @@ from ratiocine import cli
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import scores, verdict_of
+from ratiocine.grading import grader
 from ratiocine.progress import progress
 from ratiocine.runs import check_finished, open_run
 from ratiocine.traces import TraceStore, read_traces
@@ -63,7 +64,7 @@ def regrade(folder: Path, out: Path) -> None:
     run.write_json("scores.json", scores(judged, Shape(**manifest["shape"]) if manifest["shape"] else None))
     own = ("schema_version", "verb", "hash", "inputs", "outputs", "seed", "versions", "revision")
     kept = {name: value for name, value in manifest.items() if name not in own}
-    run.finish(**kept, regraded_from=manifest["hash"], changed=dict(+changed))
+    run.finish(**{**kept, "grader": grader()}, regraded_from=manifest["hash"], changed=dict(+changed))
     print(f"{sum(changed.values())} of {len(rows)} verdicts changed" + "".join(f"; {n} {way}" for way, n in (+changed).items()))
 
 

@@ -6,146 +6,71 @@ A pure function of what the evaluations stored: the same folders give the same p
 from __future__ import annotations
 
 import argparse
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
-from eval import tables
+from eval import study_page, tables
+from eval.arms import evaluations, load_arms, warnings
+from eval.pages import render, reward_stories, write
 from eval.tables import Arm, Difference, Expectation
+from eval.ways import several_seeds
 from ratiocine import cli
-from ratiocine.curves import curves
 from ratiocine.errors import BadInput
-from ratiocine.runs import check_finished
-from ratiocine.traces import read_traces
 
-TEMPLATE = Path(__file__).parent / "report.html.j2"
+FEW = 6  # arms that a page compares side by side
+COMPLETIONS = 5000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.report", description="Compare finished evaluations in one page.")
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder, or a folder of such"
+    )
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (default: report.html)")
+    parser.add_argument(
+        "--completions", type=int, metavar="N", help=f"answers to look into in a study's page (default: {COMPLETIONS})"
+    )
+    parser.add_argument(
+        "--ceiling", type=float, metavar="SHARE", help="accuracy that no student can pass, such as its teacher's (default: 1)"
+    )
+    parser.add_argument("--overlay", choices=("published",), help="published accuracies beside a study's own")
     options = parser.parse_args()
-    arms = load_arms(options.folders)
+    if options.completions is not None and options.completions < 0:
+        raise BadInput(f"--completions {options.completions} is less than none; give 0 or more")
+    if options.ceiling is not None and not 0 < options.ceiling <= 1:
+        raise BadInput(f"--ceiling {options.ceiling:g} is no accuracy above 0 and up to 1")
+    arms = load_arms([own for folder in options.folders for own in evaluations(folder)], without=("token_ids", "logprobs"))
+    if several_seeds(arms) or len(arms) > FEW:
+        completions = COMPLETIONS if options.completions is None else options.completions
+        ceiling = 1.0 if options.ceiling is None else options.ceiling
+        print(study_page.write_all(arms, options.out, completions, ceiling=ceiling, published=options.overlay == "published"))
+        return
+    for name in ("completions", "ceiling", "overlay"):
+        if getattr(options, name) is not None:
+            raise BadInput(f"--{name} is of a study's page: several seeds of a way, or more than {FEW} evaluations")
     write(options.out, page(arms))
     print(terminal_table(arms))
 
 
-def load_arms(folders: Sequence[Path]) -> list[Arm]:
-    """The arms in the given order; raises BadInput where a folder is no finished evaluation or arms share no problem."""
-    arms: list[Arm] = []
-    for folder in folders:
-        manifest = check_finished(folder)
-        if manifest["verb"] != "eval":
-            raise BadInput(f"{folder} holds a `{manifest['verb']}` run, not an evaluation")
-        answers: dict[str, list[tables.Row]] = {}
-        for row in read_traces(folder / "traces.jsonl"):
-            answers.setdefault(row["key"], []).append(row)
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        name = label(manifest)
-        if name in {arm.label for arm in arms}:
-            name = f"{name} ({manifest['hash'][:6]})"
-        arms.append(Arm(name, manifest, config, scores, answers))
-    if not tables.shared_keys(arms):
-        raise BadInput("these evaluations share no problem that could be compared")
-    return arms
-
-
-def label(manifest: Mapping[str, Any]) -> str:
-    """What an arm is called: its way, and of several seeds that rewards have trained which."""
-    student = manifest.get("student") or {}
-    return f"{way(manifest)}, seed {student['seed']}" if "reward" in student else way(manifest)
-
-
-def way(manifest: Mapping[str, Any]) -> str:
-    """How a student was taught, mixed teaching by its ratio alone, and by which rewards then."""
-    student = manifest.get("student")
-    return f"{manifest['model']} (untrained)" if student is None else taught(student)
-
-
-def taught(student: Mapping[str, Any]) -> str:
-    if "reward" in student:
-        parent = student["base"] if student["parent"] is None else taught(student["parent"])
-        control = ", rewards shuffled" if student["control"] else ""
-        named = " ".join(student[key] + " (changed)" * (key in student["changed"]) for key in ("objective", "reward"))
-        return f"{parent} + {named}{control}"
-    scenario, ratio = student.get("scenario") or "mixed", student["ratio"]
-    words = [] if scenario == "mixed" else [scenario]
-    return " ".join(words if ratio is None else [*words, f"ratio {ratio:g}"])
-
-
-def write(out: Path, text: str) -> None:
-    """Write the page in one step; raises BadInput where that cannot be done."""
-    temporary = out.with_name(f".{out.name}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, out)
-    except OSError as error:
-        raise BadInput(f"--out {out} cannot be written: {error.strerror}") from None
-
-
 def page(arms: Sequence[Arm]) -> str:
     """The HTML page. Everything that models wrote is escaped."""
-    import jinja2
-    import markupsafe
-
-    def drawn(student: Mapping[str, Any]) -> str:
-        return markupsafe.Markup(curves(student["curves"], student["held_out"]))
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = tables.percent
-    environment.filters["bare"] = lambda value: f"{100 * value:.1f}"
-    environment.filters["broken"] = lambda name: markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>"))
-    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
-    environment.filters["p"] = lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}"
-    environment.filters["short"] = tables.short
     by_family, by_category = tables.groups(arms, "benchmark"), tables.groups(arms, "category")
     against_first = [(arms[0], arm) for arm in arms[1:]]
     tested = tables.expectations(arms)
     keys = tables.shared_keys(arms)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        arms=arms, families=by_family, categories=by_category, accuracy=tables.accuracy, n=len(keys),
+    return render(
+        "report.html.j2", arms=arms, families=by_family, categories=by_category, accuracy=tables.accuracy, n=len(keys),
         total=max(len(arm.answers) for arm in arms), warnings=warnings(arms), summary=summary(tested, tables.rewarded(arms)),
         by_category_differences=tables.differences(against_first, by_category),
         by_family_differences=tables.differences(against_first, by_family), tested=tested,
         overall={arm.label: tables.accuracy(arm, keys) for arm in arms}, examples=tables.examples(arms),
         chart=interval_chart(arms, by_family), cost=cost_chart(arms, keys), macros=tables.macros(arms, by_category),
         thinking=tables.thinking(arms), costs=tables.costs(arms),
-        rewarded=[(arm, drawn(arm.student)) for arm in arms if "reward" in arm.student],
+        rewarded=reward_stories((arm.label, arm) for arm in arms),
         decoding=arms[0].manifest["decoding"], trained=sum(arm.ratio is not None for arm in arms),
     )  # fmt: skip
-
-
-def warnings(arms: Sequence[Arm]) -> list[str]:
-    """What makes arms less comparable than they look."""
-    found = []
-    for key, what in (
-        ("budget", "token budgets"),
-        ("decoding", "decoding"),
-        ("engine", "engines"),
-        ("shown", "numbers of solved examples"),
-        ("seed", "seeds"),
-        ("dtype", "number formats"),
-        ("attention", "attention"),
-    ):
-        values = {str(arm.manifest.get(key)) for arm in arms}
-        if len(values) > 1:
-            found.append(f"The arms were evaluated with different {what}: {', '.join(sorted(values))}.")
-    rates = {arm.label: arm.student["lr"] for arm in arms if arm.student and "reward" not in arm.student}
-    if len(set(rates.values())) > 1:
-        told = ", ".join(f"{label} {rate:.2g}" for label, rate in rates.items())
-        found.append(f"The arms were trained with different peak learning rates ({told}): the format is not all that differs.")
-    keys = len(tables.shared_keys(arms))
-    if any(len(arm.answers) != keys for arm in arms):
-        found.append(f"Only the {keys} problems that all arms answered gradably are compared.")
-    return found
 
 
 def summary(tested: Sequence[Expectation], rewarded: Sequence[Difference]) -> list[str]:

@@ -13,6 +13,7 @@ from eval.config import Config, inputs
 from ratiocine import cost, tracking
 from ratiocine.engines.start import start
 from ratiocine.evaluate import answered, scores
+from ratiocine.grading import grader
 from ratiocine.progress import progress
 from ratiocine.rendering import asked_to_think
 from ratiocine.runs import Run, open_run
@@ -59,7 +60,7 @@ def evaluate(config: Config) -> Run:
         model=config.model.name, student=known, expected=expected(config),
         budget=max(suite.budgets.values()), dropped=suite.dropped, shown={name: len(m) // 2 for name, m in suite.shots.items()},
         decoding={"temperature": config.temperature, "top_p": config.top_p, "samples": config.samples},
-        engine=config.engine.name, seconds=seconds, **facts,
+        engine=config.engine.name, grader=grader(), seconds=seconds, **facts,
     )  # fmt: skip
     _print(result)
     _warn(result)

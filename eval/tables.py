@@ -8,6 +8,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from eval.pages import percent, short
 from ratiocine.evaluate import shares
 from ratiocine.stats import compare, holm, interval, macro_average
 
@@ -153,14 +154,6 @@ def verdict(declared: str, d: Difference) -> str:
     if declared == "gain":
         return {1: "gain seen", 0: f"not decided by {d.n} problems", -1: "the opposite was seen"}[d.decided]
     return {1: "a gain was seen after all", 0: f"no difference decided by {d.n} problems", -1: "a loss was seen"}[d.decided]
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
 
 
 def thinking(arms: Sequence[Arm]) -> list[Line]:

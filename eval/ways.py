@@ -18,14 +18,17 @@ from ratiocine.errors import BadInput
 
 AXES = ("model", "scenario", "match", "lr_policy", "data", "reward", "ratio")  # what tells ways apart, the ratio last
 USUAL = {"scenario": "mixed", "match": "examples", "lr_policy": "per_format"}  # not worth a word
+LONG = 24  # characters of a name of data that a label repeats
+FACTS = ("objective", "control", "lora", "lr", "steps")  # what may tell ways apart that are alike on every axis
 
 
 @dataclass(frozen=True)
 class Way:
     """One way of training, and its evaluations by the seed of the training; a model that was not trained here has a single
-    one. `label` names it among the ways that it was gathered with."""
+    one. Among the ways that it was gathered with `label` names it, and `line` those that differ from it in the ratio alone."""
 
     label: str
+    line: str
     arms: tuple[Arm, ...]
 
     @property
@@ -92,17 +95,31 @@ def _summed(student: Mapping[str, Any], field: str) -> float | None:
 def gather(arms: Sequence[Arm]) -> list[Way]:
     """The ways of these evaluations: models untrained first, then by axis and ratio. Raises BadInput where one seed of a way is
     there twice."""
-    found: dict[str, list[Arm]] = {}
-    for arm in arms:
-        found.setdefault(_key(arm), []).append(arm)
-    sides = [tuple(sorted(side, key=lambda arm: arm.student.get("seed") or 0)) for side in found.values()]
+    sides = [tuple(sorted(side, key=_seed)) for side in _sides(arms)]
     for side in sides:
         seeds = [arm.student.get("seed") for arm in side]
         if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
             raise BadInput(f"{side[0].label}: seed {twice[0]} occurs twice; copies of a seed are no second source of variance")
-    ways = [Way("", side) for side in sides]
-    ways.sort(key=_order)
-    return [Way(label, way.arms) for label, way in zip(_labels(ways), ways, strict=True)]
+    ways = sorted((Way("", "", side) for side in sides), key=_order)
+    lines = _lines(ways)
+    named = zip(_labels(ways, lines), _spelled(ways, lines), ways, strict=True)
+    return [Way(label, line, way.arms) for label, line, way in named]
+
+
+def several_seeds(arms: Sequence[Arm]) -> bool:
+    """Whether a way is there with more than one seed."""
+    return any(len({_seed(arm) for arm in side}) > 1 for side in _sides(arms))
+
+
+def _sides(arms: Sequence[Arm]) -> list[list[Arm]]:
+    found: dict[str, list[Arm]] = {}
+    for arm in arms:
+        found.setdefault(_key(arm), []).append(arm)
+    return list(found.values())
+
+
+def _seed(arm: Arm) -> int:
+    return arm.student.get("seed") or 0
 
 
 def model(arm: Arm) -> str:
@@ -116,30 +133,72 @@ def model(arm: Arm) -> str:
 def _key(arm: Arm) -> str:
     if not arm.student:
         return f"{arm.manifest['model']} {(arm.manifest.get('inputs') or {}).get('model')}"
-    return str(arm.student.get("way") or arm.label)
+    return str(arm.student.get("way") or [model(arm), *(arm.student.get(axis) for axis in AXES[1:])])
 
 
 def _order(way: Way) -> tuple[Any, ...]:
     axes = way.axes
     ratio = -1.0 if way.ratio is None else way.ratio
-    return (way.size or 0, way.model, way.trained, *(str(axes[axis] or "") for axis in AXES[1:-1]), ratio)
+    return (way.size or 0, way.model, way.trained, *(str(axes[axis] or "") for axis in AXES[1:-1]), ratio, _key(way.arms[0]))
 
 
-def _labels(ways: Sequence[Way]) -> list[str]:
-    """As few words for each as tell them apart."""
-    several = {axis for axis in AXES if len({str(way.axes[axis]) for way in ways if way.trained}) > 1}
-    several |= {"model"} if len({way.model for way in ways}) > 1 else set()
+def _varying(ways: Sequence[Way]) -> set[str]:
+    """The axes on which these ways differ."""
+    return {axis for axis in AXES if len({str(way.axes[axis]) for way in ways if way.trained or axis == "model"}) > 1}
+
+
+def _lines(ways: Sequence[Way]) -> list[str]:
+    """What tells ways apart, the ratio aside, in as few words as do."""
+    varying = _varying(ways)
+    data = sorted({str(way.axes["data"]) for way in ways})
     found = []
     for way in ways:
-        words = [way.model] if "model" in several else []
+        words = [way.model] if "model" in varying else []
         if not way.trained:
             found.append(f"{way.model} (untrained)")
             continue
         for axis in AXES[1:-1]:
             value = way.axes[axis]
-            if axis in several and value not in (None, USUAL.get(axis)):
-                words.append(f"match {value}" if axis == "match" else str(value))
+            if axis in varying and value not in (None, USUAL.get(axis)):
+                words.append(_word(axis, str(value), way.student, data))
+        found.append(" ".join(words))
+    return found
+
+
+def _word(axis: str, value: str, student: Mapping[str, Any], data: Sequence[str]) -> str:
+    if axis == "match":
+        return f"equal {value}".replace("flops", "FLOPs")
+    if axis == "lr_policy":
+        return "one rate" if value == "matched" else value
+    if axis == "data" and len(value) > LONG:  # the table of ways spells it
+        return f"data {data.index(value) + 1}"
+    if axis == "reward":
+        return f"+ {student['objective']} {value}" + ", rewards shuffled" * bool(student.get("control"))
+    return value
+
+
+def _spelled(ways: Sequence[Way], lines: Sequence[str]) -> list[str]:
+    """The lines as a legend names them, where the usual scenario has a name too."""
+    scenarios = len({way.axes["scenario"] for way in ways if way.trained}) > 1
+    return [
+        f"{line} mixed".strip() if way.trained and scenarios and way.axes["scenario"] == "mixed" else line or way.model
+        for way, line in zip(ways, lines, strict=True)
+    ]
+
+
+def _labels(ways: Sequence[Way], lines: Sequence[str]) -> list[str]:
+    """Line and ratio; where that is not unique, the first fact that tells them apart, or a number."""
+    plain = []
+    for way, line in zip(ways, lines, strict=True):
+        words = [line] if line else []
         words += [] if way.ratio is None else [f"ratio {way.ratio:g}"]
-        found.append(" ".join(words) or way.model)
-    return [label if found.count(label) == 1 else f"{label} ({way.arms[0].manifest['hash'][:6]})" for label, way in
-            zip(found, ways, strict=True)]  # fmt: skip
+        plain.append(" ".join(words) or way.model)
+    found = []
+    for way, label in zip(ways, plain, strict=True):
+        alike = [other for other, name in zip(ways, plain, strict=True) if name == label]
+        if len(alike) > 1:
+            told = (fact for fact in FACTS if len({str(other.student.get(fact)) for other in alike}) == len(alike))
+            fact = next(told, None)
+            label += f" ({alike.index(way) + 1})" if fact is None else f" ({fact} {way.student.get(fact)})"
+        found.append(label)
+    return found

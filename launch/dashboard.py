@@ -24,8 +24,8 @@ from typing import Any, Literal
 
 import yaml
 
-from eval.report import way, write
-from eval.tables import percent
+from eval.arms import way
+from eval.pages import percent, write
 from ratiocine import cli, tracking
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig

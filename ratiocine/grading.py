@@ -11,12 +11,15 @@ is a problem whose own reference is unusable, or a judge that fails on the refer
 
 from __future__ import annotations
 
+import hashlib
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from ratiocine import choices, countdown, expressions, judges, latex, numbers
@@ -28,6 +31,10 @@ from ratiocine.wording import DENIED, STATED, folded, unwrapped
 
 QUICK = 4000  # characters of a response for which no pattern takes long
 LIMIT = judges.DEFAULT_LIMIT  # seconds for one symbolic judgement
+MODULES = (  # whose text decides verdicts: this one and what it imports
+    "arithmetic", "choices", "cleaning", "countdown", "errors", "expressions", "grading", "instructions", "judges", "latex",
+    "numbers", "problems", "prompts", "values", "wording",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,13 @@ class Kind:
     find: Callable[[Problem, str], tuple[str, str] | None]
     detail: Callable[[Problem, str], Mapping[str, float]] = lambda problem, answer: {}
     lead: Callable[[Problem, str], str | None] = lambda problem, text: None
+
+
+@cache
+def grader() -> str:
+    """16 hex digits that name this grader: a hash of the sources of all modules on which a verdict depends."""
+    sources = [(Path(__file__).parent / f"{name}.py").read_bytes() for name in MODULES]
+    return hashlib.sha256(b"".join(hashlib.sha256(source).digest() for source in sources)).hexdigest()[:16]
 
 
 def grade(problem: Problem, parts: Parts, *, limit: float = LIMIT) -> Grade:

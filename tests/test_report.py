@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, command, done
 
 from eval import tables
-from eval.report import label, load_arms
+from eval.arms import label, load_arms
 from ratiocine.evaluate import scores
 from ratiocine.runs import Run, open_run
 from ratiocine.traces import TraceStore

@@ -1,0 +1,371 @@
+"""A study's page and files through the real command, over made evaluations with known effects."""
+
+import ast
+import csv
+import json
+import re
+import shutil
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import grid
+import pytest
+from conftest import ROOT, command, done
+from grid import Point
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval import figures, findings, study_page
+from eval.arms import evaluations, load_arms
+from eval.explorer import as_script, completions
+from eval.pages import visible
+from eval.study import Study, Table, all_tables
+from eval.ways import gather
+from ratiocine import grading
+
+SMALL = [
+    *(Point(model, None) for model in grid.SHAPES),
+    *(Point(model, ratio, seed=seed) for model in grid.SHAPES for ratio in (0.0, 0.5, 1.0) for seed in (0, 1)),
+    *(Point("small", 0.5, "sequential", seed=seed) for seed in (0, 1)),
+    *(Point("small", 0.0, match="flops", seed=seed) for seed in (0, 1)),
+]
+
+
+def counted(point: Point, benchmark: str, number: int) -> bool:
+    """Of 20 problems the first so many; of each seed two more or fewer."""
+    if point.ratio is None:
+        return number < 2
+    right = {"sums": 4 + 12 * point.ratio, "angles": 10, "names": 14 - 8 * point.ratio, "spans": 12}[benchmark]
+    right += 2 * (point.scenario == "sequential") + 4 * (point.match == "flops")
+    return number < right + (1 if point.seed else -1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small study's folder, and the folder with its report."""
+    root, out = tmp_path_factory.mktemp("study"), tmp_path_factory.mktemp("out")
+    grid.study(root, SMALL, counted, problems=20)
+    done("eval.report", str(root), "--out", str(out / "report.html"))
+    return root, out
+
+
+def rows(out: Path, name: str, **wanted: str) -> list[dict[str, str]]:
+    with open(out / "tables" / f"{name}.csv", newline="") as file:
+        return [row for row in csv.DictReader(file) if all(row[key] == value for key, value in wanted.items())]
+
+
+def row(out: Path, name: str, **wanted: str) -> dict[str, str]:
+    (found,) = rows(out, name, **wanted)
+    return found
+
+
+def told(root: Path) -> tuple[str, dict[str, Table]]:
+    """Findings and tables of a study's folder, nothing drawn."""
+    found = Study.of(load_arms(evaluations(root)))
+    tables = all_tables(found)
+    return " ".join(findings.findings(found, tables)), tables
+
+
+def test_the_files_have_the_numbers(made: tuple[Path, Path]) -> None:
+    out = made[1]
+    best = row(out, "accuracy", group="math-oe", way="small ratio 1")
+    assert (best["n"], best["seeds"], float(best["accuracy"])) == ("20", "2", 0.8)  # 15 and 17 of 20
+    assert float(best["low"]) < 0.8 < float(best["high"])
+    assert float(row(out, "accuracy", group="all", way="large (untrained)")["accuracy"]) == 0.1
+    assert [float(r["accuracy"]) for r in rows(out, "accuracy_by_seed", group="math-oe", way="small ratio 1")] == [0.75, 0.85]
+    gain = row(out, "differences_ratio", group="math-oe", way="small ratio 1")
+    assert (gain["against"], float(gain["difference"]), gain["decided"]) == ("small ratio 0", 0.6, "better")
+    assert float(row(out, "differences_ratio", group="general-mc", way="large ratio 1")["difference"]) == -0.4
+    assert float(row(out, "differences_ratio", group="all", way="small ratio 0.5")["difference"]) == 0.025
+    order = row(out, "differences_scenario", group="all")
+    assert (order["way"], order["against"], float(order["difference"])) == (
+        "small sequential ratio 0.5",
+        "small ratio 0.5",
+        0.1,
+    )
+    equal = row(out, "differences_compute", group="math-oe", way="small ratio 1")
+    assert (equal["against"], float(equal["difference"])) == ("small equal FLOPs ratio 0", 0.4)
+    assert float(row(out, "costs", way="small ratio 1")["training_flops"]) == 3e12
+    assert float(row(out, "thinking", way="small ratio 1")["thought"]) == 1
+    assert row(out, "runs", way="small ratio 1", seed="1")["training_seconds"] == "61"
+
+
+def test_p_values_are_adjusted_within_their_table(made: tuple[Path, Path]) -> None:
+    for name in ("differences_main", "differences_ratio", "differences_scenario"):
+        found = sorted(rows(made[1], name), key=lambda one: float(one["p"]))
+        assert float(found[0]["p_holm"]) == pytest.approx(min(1, len(found) * float(found[0]["p"])), rel=1e-5)
+        assert all(float(a["p_holm"]) <= float(b["p_holm"]) for a, b in pairwise(found))
+
+
+def test_fronts_lengths_and_budgets_are_those_of_the_answers(made: tuple[Path, Path]) -> None:
+    out = made[1]
+    points = rows(out, "front_training", group="math-oe")
+    assert not [point for point in points if "untrained" in point["way"]]
+    cheapest = min(points, key=lambda point: float(point["flops"]))
+    assert (cheapest["way"], cheapest["front"], cheapest["support"]) == ("small ratio 0", "true", "1")
+    assert row(out, "front_training", group="math-oe", way="large ratio 0")["front"] == "false"  # dearer, and as good
+    lengths = row(out, "lengths", way="small ratio 0")
+    right = [grid.answer(Point("small", 0.0, seed=s), b, i, counted(Point("small", 0.0, seed=s), b, i), 9)
+             for s in (0, 1) for b in grid.BENCHMARKS for i in range(20)]  # fmt: skip
+    mean = {v: [r["n_completion"] for r in right if r["verdict"] == v] for v in ("right", "wrong")}
+    assert float(lengths["right"]) == pytest.approx(sum(mean["right"]) / len(mean["right"]), rel=1e-5)
+    assert float(lengths["wrong"]) == pytest.approx(sum(mean["wrong"]) / len(mean["wrong"]), rel=1e-5)
+    curve = rows(out, "budgets", way="small ratio 0")
+    assert int(curve[-1]["tokens"]) == 256
+    assert curve[-1]["accuracy"] == row(out, "accuracy", group="all", way="small ratio 0")["accuracy"]
+    for point in curve:
+        within = sum(tokens <= int(point["tokens"]) for tokens in mean["right"]) / 160
+        assert float(point["accuracy"]) == pytest.approx(within, rel=1e-5)
+
+
+def test_the_page_says_what_the_files_say(made: tuple[Path, Path]) -> None:
+    out = made[1]
+    page, text = (out / "report.html").read_text(), (out / "report.md").read_text()
+    for words in (
+        "small, ratio 1 against ratio 0: reasoning helped in math-oe (+60 points",
+        "reasoning cost accuracy in general-mc (−40 points",
+        "Declared before training to gain from reasoning: ",
+    ):
+        assert words in page and words in text
+    for name in re.findall(r'(?:href|src)="([^"#]+)"', page) + re.findall(r"\]\(([^)]+)\)", text):
+        assert name == "data:," or (out / name).exists(), name
+
+
+def test_the_same_evaluations_give_the_same_bytes_in_any_order(made: tuple[Path, Path], tmp_path: Path) -> None:
+    root, out = made
+    done("eval.report", *map(str, sorted(root.iterdir(), reverse=True)), "--out", str(tmp_path / "report.html"))
+    files = sorted(file.relative_to(out) for file in out.rglob("*") if file.is_file())
+    assert len(files) > 40
+    for file in files:
+        assert (out / file).read_bytes() == (tmp_path / file).read_bytes(), file
+
+
+def test_times_and_names_of_runs_are_in_one_table(tmp_path: Path) -> None:
+    once, again = (
+        grid.study(tmp_path / name, SMALL[:8], problems=4, seconds=seconds, engine=name)
+        for name, seconds in (("a", 1.0), ("b", 9.0))
+    )
+    (_, first), (_, second) = told(once), told(again)
+    assert [name for name in first if first[name].csv() != second[name].csv()] == ["runs"]
+
+
+def test_pictures_are_svg_and_png_with_text(made: tuple[Path, Path]) -> None:
+    out = made[1]
+    pictures = sorted((out / "figures").glob("*.svg"))
+    assert [file.stem for file in pictures] == sorted(set(figures.DRAWN) - {"differences_rewards"})
+    for file in pictures:
+        root = ElementTree.parse(file).getroot()
+        assert len(list(root.iter("{http://www.w3.org/2000/svg}text"))) > 5
+        assert not re.search(r"\d{4}-\d\d-\d\dT", file.read_text())
+        assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text()
+    drawn = re.findall(r"<svg.*?</svg>", page, re.S)
+    assert len(drawn) == 2 * len(pictures)
+    ids = Counter(re.findall(r' id="([^"]+)"', page))
+    assert max(ids.values()) == 1
+    for svg in drawn:
+        ElementTree.fromstring(svg)
+        assert not re.search("#[0-9a-f]{6}\\b", svg)  # only the page's own colours
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= set(ids)
+
+
+def noisy(effect: float) -> Callable[[Point, str, int], bool]:
+    return lambda point, benchmark, number: (
+        grid.chance(point.model, point.ratio, point.seed, benchmark, number) < 0.5 + effect * ((point.ratio or 0) - 0.5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("effect", "said"),
+    [
+        (0.8, "over all problems, it helped"),
+        (-0.8, "over all problems, it cost accuracy"),
+        (0.0, "over all problems, not decided"),
+    ],
+)
+def test_sentences_follow_the_intervals(effect: float, said: str, tmp_path: Path) -> None:
+    points = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in range(4)]
+    text, tables = told(grid.study(tmp_path, points, noisy(effect), problems=15))
+    assert said in text
+    (overall,) = tables["differences_main"].where(group="all")
+    assert (overall["low"] > 0) == (effect > 0)
+    assert (overall["high"] < 0) == (effect < 0)
+    assert ("would take" in text) == bool(tables["needed"].rows)
+    shown = findings.figures(Study.of(load_arms(evaluations(tmp_path))), tables)
+    assert any("not decided in any category" in sentence for f in shown for sentence in f.says) == (effect == 0)
+
+
+def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    """One model, one seed, one scenario; too few ways for anything but the line itself."""
+    grid.study(tmp_path, [Point("small", ratio) for ratio in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)], problems=8)
+    shown = done("eval.report", str(tmp_path), "--completions", "0", "--out", str(tmp_path / "out" / "r.html"))
+    page = (tmp_path / "out" / "r.html").read_text()
+    assert "7 ways of training 1 model answered the same 32 problems of 4 benchmarks, one seed each" in shown
+    assert "over problems alone, as there is one seed" in page
+    assert "No way was trained at equal FLOPs or tokens" in page
+    assert "No other order was taught" in page
+    assert "untrained model" not in shown
+    assert not (tmp_path / "out" / "figures" / "accuracy_matched.svg").exists()
+    assert "None are held in this page" in page
+
+
+def test_few_arms_with_one_seed_keep_their_page(tmp_path: Path) -> None:
+    grid.study(tmp_path, [Point("small", 0.0), Point("small", 1.0)], problems=4)
+    done("eval.report", str(tmp_path), "--out", str(tmp_path / "r.html"))
+    assert "2 arms on 16 problems" in (tmp_path / "r.html").read_text()
+    assert not (tmp_path / "tables").exists()
+    for words in (["--completions", "9"], ["--overlay", "published"], ["--ceiling", "0.9"]):
+        result = command("eval.report", str(tmp_path), "--out", str(tmp_path / "r.html"), *words)
+        assert result.returncode == 2
+        assert f"{words[0]} is of a study's page" in result.stderr
+
+
+HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> \u202egnp.exe\u202c \x00\x07\x1b[31m \ud800 &lt; \u2028"
+
+
+def test_what_models_write_is_shown_as_text(tmp_path: Path) -> None:
+    points = [Point("small", 1.0, seed=seed) for seed in (0, 1)]
+    grid.study(tmp_path, points, problems=2, mended=lambda point, made: {"completion": HOSTILE, "prompt": HOSTILE})
+    done("eval.report", str(tmp_path), "--out", str(tmp_path / "r.html"))
+    page = (tmp_path / "r.html").read_bytes().decode()  # as UTF-8, whatever was written
+    assert page.count("<script") == page.count("</script>") == 2
+    assert "<img" not in page and "<!--" not in page
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\u2028]", page)
+    held = json.loads(re.search(r'id="held">(.*?)</script>', page, re.S)[1])
+    text = held["answers"][0][-1]
+    assert text == visible(HOSTILE) == held["problems"][0][1]
+    assert "⟨U+202E⟩gnp.exe⟨U+202C⟩ ⟨U+0000⟩⟨U+0007⟩⟨U+001B⟩[31m ⟨U+D800⟩ &lt; ⟨U+2028⟩" in text
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner, max_size=4), max_leaves=8))
+def test_json_in_a_script_ends_no_script_and_is_what_it_was(value: Any) -> None:
+    text = as_script(value)
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == value
+
+
+@given(st.text(st.characters()))
+def test_text_made_visible_can_be_written_and_hides_nothing(text: str) -> None:
+    shown = visible(text)
+    assert shown.encode().decode() == visible(shown)
+    assert not any(
+        unicodedata.bidirectional(c) in ("RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI") for c in shown
+    )
+    assert [c for c in shown if unicodedata.category(c) == "Cc"] == [c for c in text if c in "\t\n"]
+
+
+def test_problems_on_which_ways_differ_come_first_with_all_their_answers(tmp_path: Path) -> None:
+    def rule(point: Point, benchmark: str, number: int) -> bool:
+        return number != {"sums": 3, "names": 1}.get(benchmark) or bool(point.ratio)
+
+    grid.study(tmp_path, [Point("small", ratio, seed=s) for ratio in (0.0, 1.0) for s in (0, 1)], rule, problems=5)
+    found = Study.of(load_arms(evaluations(tmp_path)))
+    held = completions(found, 4 * 4 + 3)
+    assert [(held["benchmarks"][problem[0]], problem[1]) for problem in held["problems"]] == [
+        ("angles", "What is 0 of angles?"), ("names", "What is 1 of names?"), ("spans", "What is 0 of spans?"), ("sums", "What is 3 of sums?"),
+    ]  # fmt: skip
+    assert Counter(answer[0] for answer in held["answers"]) == dict.fromkeys(range(4), 4)
+    assert [(answer[1], answer[2]) for answer in held["answers"][:4]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_published_accuracies_are_drawn_when_asked_for(tmp_path: Path) -> None:
+    points = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0, 1)]
+    base = {"mended": lambda point, made: {}, "problems": 3}
+    grid.study(tmp_path / "other", points, **base)
+    named = Study.of(load_arms(evaluations(tmp_path / "other")))
+    assert study_page.published_table(named).rows == ()
+    arms = [
+        replace(arm, manifest={**arm.manifest, "student": {**arm.student, "base": "qwen2.5-1.5b"}})
+        for arm in load_arms(evaluations(tmp_path / "other"))
+    ]
+    known = Study.of(arms)
+    table = study_page.published_table(known)
+    assert len(table.rows) == 16
+    assert ("qwen2.5-1.5b", "math-centric training", "math-oe", 1.0, 0.397) in table.rows
+    tables = all_tables(known)
+    plain = figures.picture("accuracy", tables, "?").wide
+    marked = figures.picture("accuracy", {**tables, "published": table}, "?").wide
+    assert "published, math-centric training" in marked
+    assert "published" not in plain
+    said = [sentence for f in findings.figures(known, {**tables, "published": table}) for sentence in f.says]
+    assert any("published accuracies of 1 model of these" in sentence for sentence in said)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    def report(*folders: Path) -> str:
+        result = command("eval.report", *map(str, folders), "--out", str(tmp_path / "r.html"))
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        return result.stderr
+
+    one = grid.study(tmp_path / "one", [Point("small", 0.0)], problems=2, inputs={"benchmark:demo": "x", "model": "1"})
+    other = grid.study(tmp_path / "two", [Point("small", 1.0)], problems=2, inputs={"benchmark:demo": "y", "model": "2"})
+    assert "were asked different demo problems of the same name" in report(one, other)
+    later = grid.study(tmp_path / "three", [Point("small", 1.0)], problems=2, grader="another")
+    assert "by another" in (said := report(one, later)) and "by 0123456789abcdef" in said and "python -m eval.regrade" in said
+    old = grid.study(tmp_path / "four", [Point("small", 0.5)], problems=2, grader=None)
+    assert "an unknown one" in report(one, old)
+    (tmp_path / "none" / "half").mkdir(parents=True)
+    assert "none holds no finished evaluation" in report(tmp_path / "none")
+    twice = shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    grid.study(tmp_path / "seed", [Point("small", 0.0, seed=1)], problems=2)
+    assert "seed 0 occurs twice" in report(one, twice, tmp_path / "seed")
+    result = command("eval.report", str(one), "--completions", "-1", "--out", str(tmp_path / "r.html"))
+    assert (result.returncode, "0 or more" in result.stderr) == (2, True)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_evaluations_of_no_known_grader_are_of_one(tmp_path: Path) -> None:
+    grid.study(tmp_path, [Point("small", 0.0), Point("small", 1.0)], problems=2, grader=None)
+    assert len(load_arms(evaluations(tmp_path))) == 2
+
+
+def test_the_grader_is_named_by_all_that_it_imports() -> None:
+    """`grading.MODULES` is the closure of its imports."""
+    seen, todo = set[str](), {"grading"}
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        for node in ast.walk(ast.parse((ROOT / "ratiocine" / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "ratiocine":
+                todo |= {alias.name for alias in node.names} - seen
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ratiocine."):
+                todo |= {(node.module or "").split(".")[1]} - seen
+    assert sorted(seen) == sorted(grading.MODULES)
+    assert re.fullmatch("[0-9a-f]{16}", grading.grader())
+
+
+def arm(label: str, **student: Any) -> Any:
+    from eval.tables import Arm
+
+    told = {"base": "m", "ratio": 0.5, "scenario": "mixed", "seed": 0, "match": "examples", "way": label, **student}
+    return Arm(label, {"model": "m", "hash": label, "student": told}, {}, {}, {})
+
+
+def test_labels_are_short_and_unique() -> None:
+    long = "openai general-reasoning with a long name + oracle domains verify=none"
+    arms = [
+        arm("a"), arm("b", scenario="sequential"), arm("c", match="flops", ratio=0.0), arm("d", lr_policy="matched"),
+        arm("e", data=long), arm("f", lora=True, steps=1), arm("g", lora=True, steps=2),
+        arm("h", reward="e2h", objective="grpo", ratio=None, control=True),
+    ]  # fmt: skip
+    labels = [way.label for way in gather(arms)]
+    assert len(set(labels)) == len(labels)
+    assert max(map(len, labels)) < 45
+    assert {"sequential ratio 0.5", "equal FLOPs ratio 0", "one rate ratio 0.5", "+ grpo e2h, rewards shuffled"} <= set(labels)
+    assert {way.line for way in gather(arms[:2])} == {"mixed", "sequential"}
+    assert [way.label for way in gather(arms[:1])] == ["ratio 0.5"]
+
+
+def test_the_page_of_five_thousand_answers_is_at_most_five_megabytes(tmp_path: Path) -> None:
+    grid.study(tmp_path, grid.whole(), problems=25, characters=600)
+    done("eval.report", str(tmp_path), "--out", str(tmp_path / "out" / "r.html"))
+    page = (tmp_path / "out" / "r.html").read_text()
+    held = json.loads(re.search(r'id="held">(.*?)</script>', page, re.S)[1])
+    assert len(held["answers"]) == 5000
+    assert len(page.encode()) <= 5_000_000
