@@ -276,12 +276,10 @@ def _of(model: ModelConfig) -> tuple[Shape, int]:
 
 @cache
 def _products() -> float:
-    import torch
-
     from ratiocine import devices
 
     device = devices.resolve_device("auto")
-    return devices.matmul_rate(device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+    return devices.matmul_rate(device, devices.computes_in("auto", device))
 
 
 def number(value: float | None) -> str:
