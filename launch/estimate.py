@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -276,10 +277,24 @@ def _of(model: ModelConfig) -> tuple[Shape, int]:
 
 @cache
 def _products() -> float:
+    """FLOPs a second of this machine's products. Told by a process of its own: after threads have multiplied in this one, what is
+    forked from it could not."""
+    from multiprocessing import get_context
+
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_tell_products, args=(theirs,))
+    process.start()
+    rate = float(mine.recv())
+    process.join()
+    return rate
+
+
+def _tell_products(there: Any) -> None:
     from ratiocine import devices
 
     device = devices.resolve_device("auto")
-    return devices.matmul_rate(device, devices.computes_in("auto", device))
+    there.send(devices.matmul_rate(device, devices.computes_in("auto", device)))
 
 
 def number(value: float | None) -> str:
