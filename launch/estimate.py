@@ -277,8 +277,8 @@ def _of(model: ModelConfig) -> tuple[Shape, int]:
 
 @cache
 def _products() -> float:
-    """FLOPs a second of this machine's products. Told by a process of its own: after threads have multiplied in this one, what is
-    forked from it could not."""
+    """FLOPs a second of this machine's products, told by a process of its own: what is forked from one whose threads have
+    multiplied could do so no more."""
     from multiprocessing import get_context
 
     context = get_context("fork" if sys.platform == "linux" else "spawn")
