@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: env dev demo demo-rl test test-slow check clean
+.PHONY: env dev demo demo-rl docs test test-slow check clean
 .DEFAULT_GOAL := env
 
 env: $(VENV)/.ready
@@ -31,6 +31,11 @@ demo-rl: env
 	@$(PIP) -e '.[rl]'
 	@$(PY) -m launch study=demo-rl
 
+docs: env
+	@$(PIP) -e '.[docs]'
+	@$(PY) -m mkdocs build --quiet
+	@echo "site/index.html"
+
 check: dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
@@ -44,4 +49,4 @@ test-slow: dev
 	@$(PY) -m pytest -m slow
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site
