@@ -33,7 +33,7 @@ demo-rl: env
 
 docs: env
 	@$(PIP) -e '.[docs]'
-	@$(PY) -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 	@echo "site/index.html"
 
 check: dev
