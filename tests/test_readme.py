@@ -1,52 +1,152 @@
-"""The README's commands run as they stand, made short; those that need the hub compose."""
+"""Commands of the README and of docs/ run as they stand, made short; those that need a hub or a server compose. The README's have
+the packaged model, the others the tiny one, and go on from what the quickstart made."""
 
+import importlib
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT, command
 
 from ratiocine import cli
+from ratiocine.rewards import RewardConfig
+from ratiocine.sources import DataConfig
 
-EXAMPLE = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
-COMMANDS = [shlex.split(line) for block in BLOCKS for line in block.strip().splitlines()]
+DOCS = ROOT / "docs"
+PAGES = sorted(page.stem for page in DOCS.glob("*.md"))
 SHORT = {
     "distill": ["limit=2"],
     "train": ["max_steps=1"],
     "rl": ["max_steps=1", "limit=40", "held_out=4"],
     "eval": ["limit=1", "budget=4"],
+    "launch": ["dry_run=true"],
 }
-NEEDS_HUB = {
-    "data=gsm8k",
-    "data=math-reasoning-ift-pairs",
-    *(f"model={name}" for name in cli.options("model") if name.startswith("qwen")),
-}
+HUB = {name for name in cli.options("model") if name.startswith("qwen")}
+ELSEWHERE = {
+    "data=gsm8k", "data=math-reasoning-ift-pairs", "teacher=openai", *(f"{key}={name}" for key in ("model", "teacher.model") for name in HUB)
+}  # fmt: skip
+TITLED = re.compile(r'```(\w+) title="([^"]+)"\n(.*?)```', re.S)
+
+
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every command in the page's `sh` blocks."""
+    return [
+        shlex.split(line) for block in re.findall(r"```sh\n(.*?)```", text(page), re.S) for line in block.strip().splitlines()
+    ]
+
+
+class Commands:
+    """Runs commands of pages in a folder that all share; `tiny` takes the tiny model for the packaged one."""
+
+    def __init__(self, root: Path, *, tiny: bool) -> None:
+        self.root, self.tiny, self.done = root, tiny, set[str]()
+
+    def run(self, page: Path) -> None:
+        files = self.root / page.stem
+        files.mkdir()
+        config = []
+        for kind, name, block in TITLED.findall(text(page)):
+            if kind == "json":
+                (files / name).write_text(block, encoding="utf-8")
+            elif name.startswith("conf/"):
+                (files / name).parent.mkdir(parents=True, exist_ok=True)
+                (files / name).write_text(self.placed(block, files), encoding="utf-8")
+                config = ["--config-dir", str(files / "conf")]
+        for words in commands(page):
+            assert words[:2] == ["python", "-m"]
+            if (said := shlex.join(words)) not in self.done:
+                self.done.add(said)
+                self.one(words[2], [self.placed(word, files) for word in words[3:]], config, said)
+
+    def one(self, verb: str, words: list[str], config: list[str], said: str) -> None:
+        config = config if verb in SHORT else []
+        if ELSEWHERE & set(words) or any(word.startswith("data.columns") for word in words) or "teacher=desk" in words:
+            result = command(verb, *words, *config, "--cfg", "job")
+        else:
+            out = (
+                []
+                if verb not in (*SHORT,) or any(w.startswith("out=") for w in words)
+                else [f"out={self.root}/{len(self.done)}"]
+            )
+            if self.tiny and verb in ("distill", "train", "rl", "eval") and not any(w.startswith("model=") for w in words):
+                words = [*words, "model=tiny"]
+            short = [word for word in SHORT.get(verb, []) if word not in words]
+            result = command(verb, *words, *short, *out, *config)
+        assert result.returncode == 0, f"{said}\n{result.stderr[-3000:]}"
+
+    def placed(self, word: str, files: Path) -> str:
+        """A word with its folders and files in ours."""
+        word = word.replace("runs/", f"{self.root}/").replace("0.25,0.5,0.75,1", "1")
+        word = re.sub(r"\b(mine|test)\.(jsonl|parquet)", rf"{files}/\1.\2", word)
+        return word.replace("smollm2-135m", "tiny") if self.tiny else word
 
 
 @pytest.mark.model
-def test_the_commands_run(tmp_path: Path) -> None:
-    assert len(COMMANDS) >= 8
-    assert EXAMPLE is not None
-    (tmp_path / "mine.jsonl").write_text(EXAMPLE[1], encoding="utf-8")
-    for number, words in enumerate(COMMANDS):
-        assert words[:2] == ["python", "-m"]
-        verb, *rest = [
-            word.replace("runs/", f"{tmp_path}/").replace("mine.", f"{tmp_path}/mine.").replace("0.25,0.5,0.75,1", "1")
-            for word in words[2:]
-        ]
-        if NEEDS_HUB & set(rest) or any(word.startswith("data.columns") for word in rest):
-            result = command(verb, *rest, "--cfg", "job")
-        else:
-            out = [] if verb not in SHORT or any(w.startswith("out=") for w in rest) else [f"out={tmp_path}/{number}"]
-            result = command(verb, *rest, *SHORT.get(verb, []), *out)
-        assert result.returncode == 0, f"{shlex.join(words)}\n{result.stderr[-3000:]}"
+def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+    assert len(commands(ROOT / "README.md")) >= 8
+    Commands(tmp_path, tiny=False).run(ROOT / "README.md")
     assert (tmp_path / "report.html").exists()
     assert not any(ROOT.glob("outputs")) and not any(ROOT.glob("multirun*"))
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """What other pages go on from; a study that the README names already is planned there."""
+    made = Commands(tmp_path_factory.mktemp("docs"), tiny=True)
+    made.done |= {shlex.join(words) for words in commands(ROOT / "README.md") if words[2] == "launch"}
+    made.run(DOCS / "quickstart.md")
+    return made
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "quickstart" and commands(DOCS / f"{page}.md")])
+def test_the_commands_of_a_page_run(page: str, begun: Commands) -> None:
+    begun.run(DOCS / f"{page}.md")
+    assert not any(ROOT.glob("outputs")) and not any(ROOT.glob("multirun*"))
+
+
+def test_the_code_of_the_page_on_extending_runs() -> None:
+    found: dict[str, Any] = {}
+    tests = 0
+    for kind, name, block in TITLED.findall(text(DOCS / "extend.md")):
+        if kind == "python":
+            before = set(found)
+            found = {**names_of(name), **found}
+            exec(compile(block, name, "exec", dont_inherit=True), found)  # our own page, as a reader would run it
+            for made in set(found) - before:
+                if made.startswith("test_"):
+                    tests += 1
+                    found[made]()
+    assert tests == 4
+
+
+def names_of(name: str) -> Mapping[str, Any]:
+    """What stands in the file that a block goes into, where there is one."""
+    file = ROOT / name
+    return vars(importlib.import_module(name.removesuffix(".py").replace("/", "."))) if file.exists() else {"__name__": "page"}
+
+
+def test_the_configurations_of_the_page_on_extending_are_right() -> None:
+    blocks = {name: yaml.safe_load(block) for kind, name, block in TITLED.findall(text(DOCS / "extend.md")) if kind == "yaml"}
+    assert cli.check(DataConfig, blocks["conf/data/riddles.yaml"]).hub is not None
+    reward = blocks["conf/reward/boxed.yaml"]
+    known = [term for term in reward["terms"] if term["name"] != "boxed"]
+    assert len(known) == len(reward["terms"]) - 1
+    cli.check(RewardConfig, {**reward, "terms": known})
+    for file in blocks:
+        assert (cli.CONF / Path(file).parts[1]).is_dir() and not (ROOT / file).exists()
+
+
 def test_every_name_in_the_tables_exists() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in cli.options("data"):
-        assert f"`{name}`" in text or name == "local"
+    told = "".join(text(page) for page in (ROOT / "README.md", *DOCS.glob("*.md")))
+    for group in ("data", "study", "reward", "objective", "switch", "select", "teacher", "engine"):
+        for name in cli.options(group):
+            assert f"`{name}`" in told or f"`{group}={name}`" in told or name == "local", f"{group}={name}"
