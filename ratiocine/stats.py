@@ -247,6 +247,9 @@ def needed(
 
     For several comparisons under Holm's adjustment, `level` divided by their number is always enough. With one seed it is the
     power of the exact McNemar test to tell these two students, whatever other seeds would do.
+
+    Simulated (tests/test_simulation.py), 0.78 to 0.85 comes of the 0.8 that is asked for. A pilot of few seeds knows their
+    deviation badly, and the number with it.
     """
     assert 0 < abs(difference) <= discordant <= 1
     assert 0 < power < 1
