@@ -196,7 +196,7 @@ def test_sentences_follow_the_intervals(effect: float, said: str, tmp_path: Path
     (overall,) = tables["differences_main"].where(group="all")
     assert (overall["low"] > 0) == (effect > 0)
     assert (overall["high"] < 0) == (effect < 0)
-    assert ("would take" in text) == bool(tables["needed"].rows)
+    assert ("would decide" in text) == bool(tables["needed"].rows)
     shown = findings.figures(Study.of(load_arms(evaluations(tmp_path))), tables)
     assert any("not decided in any category" in sentence for f in shown for sentence in f.says) == (effect == 0)
 
