@@ -262,8 +262,8 @@ def _published(table: Table) -> str:
     if not named:
         return "None of these models is one with published accuracies."
     return (
-        f"Hollow marks are the published accuracies of {_count(named, 'model')} of these (arXiv 2509.22193 v2, Table 1), of other "
-        "data, budgets and graders."
+        f"Hollow marks are the published accuracies of {_count(named, 'model')} of these (arXiv 2509.22193 v2, Table 1), of "
+        "other data, budgets and graders."
     )
 
 

@@ -162,8 +162,8 @@ def meaning(n_seeds: int, problems: int | None, points: str, power: float) -> st
     seeds_said = "one seed" if n_seeds == 1 else f"{n_seeds} seeds a way"
     if problems is None:
         return (
-            f"In words: with {seeds_said} no test is long enough. A true difference of {points} would too often stay "
-            "undecided, since it could be the luck of the seeds. Train more of them, or look for a larger difference."
+            f"In words: with {seeds_said} no test is long enough: a true difference of {points} too often stays undecided, "
+            "since it could be the luck of the seeds. Train more of them, or look for a larger difference."
         )
     return (
         f"In words: if the true difference is {points}, a test of {problems:,} problems with {seeds_said} finds it in "

@@ -77,7 +77,7 @@ def student(path: str | None) -> dict[str, Any] | None:
     folder = Path(path).parent
     manifest = check_finished(folder)
     trained = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    keys = ("hash", "lr", "steps", "tokens", "train_flops", "seconds", "final_loss")
+    keys = ("hash", "lr", "steps", "tokens", "train_flops", "train_flops_exact", "seconds", "final_loss")
     facts = {
         "ratio": trained.get("ratio"), "scenario": (trained.get("scenario") or {}).get("name"), "seed": trained.get("seed"),
         "base": base(trained["model"]), "lora": trained.get("lora"), "match": trained.get("match"),

@@ -75,12 +75,21 @@ class Way:
     @property
     def train_flops(self) -> float:
         """What its training cost, the mean over seeds, with that of what it began with (the published form); 0 untrained."""
-        return fmean(_flops(arm.student) for arm in self.arms)
+        return fmean(_summed(arm.student, "train_flops") or 0.0 for arm in self.arms)
+
+    @property
+    def train_flops_exact(self) -> float | None:
+        """The same with exact counts (`cost.exact_training`); None where an evaluation does not hold them."""
+        found = [_summed(arm.student, "train_flops_exact") for arm in self.arms]
+        return None if None in found else fmean(value or 0.0 for value in found)
 
 
-def _flops(student: Mapping[str, Any]) -> float:
-    own = float(student.get("train_flops") or 0.0)
-    return own + (_flops(student["parent"]) if student.get("parent") else 0.0)
+def _summed(student: Mapping[str, Any], field: str) -> float | None:
+    """A cost of a training and of those that it went on from; None where one of them does not say, 0 without training."""
+    if not student:
+        return 0.0
+    own, before = student.get(field), _summed(student.get("parent") or {}, field)
+    return None if own is None or before is None else float(own) + before
 
 
 def gather(arms: Sequence[Arm]) -> list[Way]:
