@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 Tables = Mapping[str, Table]
 FEW = 3  # pairs that have a sentence each
 MOST = 8  # sentences
+MANY = 10_000  # problems, beyond which another seed is asked for
 RATIO = "A ratio is the share of training problems that were taught with a reasoning trace, not with the plain answer."
 
 
@@ -128,10 +129,8 @@ def _needed(tables: Tables) -> list[str]:
     told = []
     for row in rows:
         sizes = [(row["seeds"], row["problems"]), (5, row["problems_at_5_seeds"]), (10, row["problems_at_10_seeds"])]
-        may = [(seeds * n, seeds, n) for seeds, n in sizes if n is not None and seeds >= row["seeds"]]
-        words = (
-            f"{min(may)[2]:,} problems with {_count(min(may)[1], 'seed')}" if may else "more than 10 seeds, as they differ much"
-        )
+        may = [(seeds, n) for seeds, n in sizes if n is not None and n <= MANY and seeds >= row["seeds"]]
+        words = f"{may[0][1]:,} problems with {_count(may[0][0], 'seed')}" if may else "more than 10 seeds, as they differ much"
         where = _of(row, list(tables["needed"]), "all problems" if row["group"] == "all" else row["group"])
         told.append(f"{where}, {_points(row['difference'])} points: {words}")
     return [f"What would decide a difference as large as that seen: {'; '.join(told)}."] if told else []
