@@ -31,7 +31,7 @@ VARIABLES = {
     **{colour: f"r{at}" for at, colour in enumerate(STEPS)},
 }  # fmt: skip
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
-DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (6, 2, 1, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)))  # dots: untrained
 WIDE, SINGLE, NARROW = 900, 680, 340
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "ratiocine", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
@@ -256,7 +256,7 @@ def _against_ratio(
             legend.append((f"published, {training}", {"color": SOFT, "marker": marker, "linestyle": "none", "alpha": 0.7}))
     figure, every = _sheet(panels, narrow, legend=legend)
     for axes, panel in zip(every, panels, strict=True):
-        seen = []
+        seen, drawn = list[float](), set[float]()
         for line in lines:
             own = sorted((row for row in rows if row["line"] == line and _in(row, panel)), key=lambda row: row["ratio"])
             if not own:
@@ -264,6 +264,7 @@ def _against_ratio(
             whole = sorted([*own, *(row for row in _ends(own, joined) if _in(row, panel))], key=lambda row: row["ratio"])
             x, y = [row["ratio"] for row in own], [row[value] for row in own]
             style = look[line]
+            drawn |= {row["ratio"] for row in whole}
             axes.plot([row["ratio"] for row in whole], [row[value] for row in whole], color=style.colour, linestyle=style.dash)
             axes.plot(x, y, color=style.colour, marker=style.marker, linestyle="none")
             if len(own) > 1:
@@ -284,7 +285,7 @@ def _against_ratio(
                 axes.plot(mark["ratio"], mark["accuracy"], color=colours[mark["model"]], marker=marker, linestyle="none",
                           alpha=0.6, markersize=6.5, fillstyle="none", clip_on=False)  # fmt: skip
                 seen.append(mark["accuracy"])
-        ratios = sorted({row["ratio"] for row in (*rows, *marks)})
+        ratios = sorted({row["ratio"] for row in (*rows, *marks)} | drawn)
         axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
         axes.set_xlabel("share taught with reasoning")
         if seen:
@@ -352,7 +353,7 @@ def _forest(name: str) -> Callable[[Tables, bool], Figure]:
         pairs = list(dict.fromkeys((row["way"], row["against"]) for row in table))
         several = len({way for way, _ in pairs}) < len(pairs)
         words = [textwrap.fill(f"{way} − {against}" if several else way, 30 if narrow else 34) for way, against in pairs]
-        step = 20 if max(text.count("\n") for text in words) == 0 else 30
+        step = 20 + 13 * max(text.count("\n") for text in words)
         left = 14 + 6.3 * max(len(line) for text in words for line in text.split("\n"))
         mark = {"marker": "o", "linestyle": "solid"}
         legend = [("decided", mark), ("not decided: the interval includes 0", {**mark, "markerfacecolor": PAPER})]
@@ -455,8 +456,8 @@ def _extra_tokens(tables: Tables, narrow: bool) -> Figure:
 def _lengths(tables: Tables, narrow: bool) -> Figure:
     look = looks(tables["ways"])
     rows = [row for row in tables["lengths"] if row["right"] is not None or row["wrong"] is not None]
-    words = [textwrap.fill(row["way"], 20 if narrow else 40) for row in rows]
-    step = 20 if max(text.count("\n") for text in words) == 0 else 30
+    words = [textwrap.fill(row["way"], 27 if narrow else 40) for row in rows]
+    step = 20 + 13 * max(text.count("\n") for text in words)
     left = 14 + 6.3 * max(len(line) for text in words for line in text.split("\n"))
     legend = [("right", {"marker": "o", "linestyle": "none"}),
               ("wrong", {"marker": "s", "linestyle": "none", "markerfacecolor": PAPER})]  # fmt: skip

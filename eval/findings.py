@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 Tables = Mapping[str, Table]
 FEW = 3  # pairs that have a sentence each
 MOST = 8  # sentences
+MANY = 10_000  # problems, beyond which another seed is asked for
 RATIO = "A ratio is the share of training problems that were taught with a reasoning trace, not with the plain answer."
 
 
@@ -128,13 +129,11 @@ def _needed(tables: Tables) -> list[str]:
     told = []
     for row in rows:
         sizes = [(row["seeds"], row["problems"]), (5, row["problems_at_5_seeds"]), (10, row["problems_at_10_seeds"])]
-        enough = next(((seeds, n) for seeds, n in sizes if n is not None and seeds >= row["seeds"]), None)
-        words = (
-            f"{enough[1]:,} problems with {_count(enough[0], 'seed')}" if enough else "more than 10 seeds, as they differ much"
-        )
-        where = "over all problems" if row["group"] == "all" else f"in {row['group']}"
-        told.append(f"{_pair(row['way'], row['against'])} {where} ({_points(row['difference'])} points), {words}")
-    return [f"To decide differences as large as those seen would take: {'; '.join(told)}."] if told else []
+        may = [(seeds, n) for seeds, n in sizes if n is not None and n <= MANY and seeds >= row["seeds"]]
+        words = f"{may[0][1]:,} problems with {_count(may[0][0], 'seed')}" if may else "more than 10 seeds, as they differ much"
+        where = _of(row, list(tables["needed"]), "all problems" if row["group"] == "all" else row["group"])
+        told.append(f"{where}, {_points(row['difference'])} points: {words}")
+    return [f"What would decide a difference as large as that seen: {'; '.join(told)}."] if told else []
 
 
 def _cost(tables: Tables) -> list[str]:
@@ -189,7 +188,7 @@ def _expected(tables: Tables) -> list[str]:
 
 
 def _of(row: Row, rows: Sequence[Row], name: str) -> str:
-    """A benchmark's name, with the model where there are several."""
+    """The name of a group of problems, with the model where there are several."""
     return f"{name} ({row['model']})" if len({other["model"] for other in rows}) > 1 else name
 
 
@@ -262,8 +261,8 @@ def _published(table: Table) -> str:
     if not named:
         return "None of these models is one with published accuracies."
     return (
-        f"Crosses are the published accuracies of {_count(named, 'model')} of these (arXiv 2509.22193 v2, Table 1), of other "
-        "data, budgets and graders."
+        f"Hollow marks are the published accuracies of {_count(named, 'model')} of these (arXiv 2509.22193 v2, Table 1), of "
+        "other data, budgets and graders."
     )
 
 
@@ -322,12 +321,15 @@ def _extra(tables: Tables) -> Figure:
     rows = list(tables[name])
     if not rows:
         return _nothing(name, title, "No two ratios of a model were compared.")
-    gained = [_of(row, rows, row["benchmark"]) for row in rows if row["gain_low"] > 0]
-    lost = [_of(row, rows, row["benchmark"]) for row in rows if row["gain_high"] < 0]
-    rest = len(rows) - len(gained) - len(lost)
-    told = [f"a gain in {_listed(gained)}"] if gained else []
-    told += [f"a loss in {_listed(lost)}"] if lost else []
-    told += [f"{rest} of {len(rows)} not decided"] if rest else []
+    told = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == model]
+        gained = [row["benchmark"] for row in own if row["gain_low"] > 0]
+        lost = [row["benchmark"] for row in own if row["gain_high"] < 0]
+        parts = [f"{words} in {_listed(names)}" for words, names in (("a gain", gained), ("a loss", lost)) if names]
+        rest = len(own) - len(gained) - len(lost)
+        parts += [f"{rest} of {len(own)} not decided"] if rest else []
+        told.append(f"{model}, {', '.join(parts)}")
     least, most = min(row["extra"] for row in rows), max(row["extra"] for row in rows)
     says = (
         f"The highest ratio against the lowest, for {least:+.0f} to {most:+.0f} tokens an answer: {'; '.join(told)}.",

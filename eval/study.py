@@ -277,8 +277,8 @@ def undecided(study: Study) -> Table:
             c = compared((base, way), keys)
             if c.decided == DECIDED[0] and abs(c.difference) >= SMALLEST:
                 wanted = [_needed(c, seeds) for seeds in (c.seeds, *MORE)]
-                rows.append((group, way.label, base.label, c.n, c.seeds, c.difference, c.low, c.high, *wanted))
-    columns = ("group", "way", "against", "n", "seeds", "difference", "low", "high", "problems")
+                rows.append((group, way.label, base.label, way.model, c.n, c.seeds, c.difference, c.low, c.high, *wanted))
+    columns = ("group", "way", "against", "model", "n", "seeds", "difference", "low", "high", "problems")
     caption = (
         "Problems that would find, four times in five, a difference as large as the one seen: with these seeds, with 5 and 10"
     )

@@ -281,7 +281,7 @@ def _products() -> float:
     multiplied could do so no more."""
     from multiprocessing import get_context
 
-    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    context = get_context("fork") if sys.platform == "linux" else get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_tell_products, args=(theirs,))
     process.start()

@@ -27,6 +27,11 @@ def support(
     A point's table holds its share of right answers, a row a training seed (their number may differ) and a column a problem,
     the same problems for all points. Problems are drawn again once for all points, which are paired by them, and seeds for each
     point alone; costs are taken as exact.
+
+    Simulated (tests/test_simulation.py: 300 grids of 15 models with random accuracies, 100 or 400 problems, seeds that differ
+    by 0, 2 or 5 points), of the points with a support of 0.9 or more 98 to 99.8 % truly are on the front with three or five
+    seeds, of those under 0.1 it is 0.2 to 4 %, and between 0.35 and 0.65 it is 52 to 60 %. With one seed it is 85 to 99 % and 1
+    to 12 %: what other seeds would do is not seen.
     """
     rows = [np.asarray(table, dtype=float) for table in tables]
     assert len(rows) == len(costs)

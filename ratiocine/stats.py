@@ -111,6 +111,12 @@ def compare_seeds(
     Seeds and problems are two crossed factors, both drawn from more; `_squared_reach` says how far the mean may be off. The
     interval is never narrower than, and the p-value never below, that of `compare` over the problems' means, which is all that
     one seed can tell.
+
+    Simulated (tests/test_simulation.py: 100 and 400 paired problems, effects of 0, 2 and 20 points, 1000 studies each), it
+    covers 95 to 98 % with three seeds and 95 to 97 with five where accuracies differ by seed with a standard deviation of 2 or
+    5 points, up to 98 where they do not differ, and 97 to 99.9 with two, which say so little of how seeds differ that only a
+    wide interval is safe. Where nothing differs, Holm's adjustment over the 16 or 40 comparisons of five ratios in four
+    categories finds a difference in 0 to 4 of 100 tables.
     """
     import numpy as np
     from scipy.optimize import brentq
@@ -166,7 +172,7 @@ class _Components:
 
 
 def _components(table: Sequence[Sequence[float]]) -> _Components | None:
-    """None where seeds add nothing: there is one alone, or, but for rounding, all have the same mean."""
+    """None where seeds add nothing: there is one alone, or, but for rounding, all say the same of every problem."""
     import numpy as np
 
     values = np.asarray(table, dtype=float)
@@ -174,11 +180,11 @@ def _components(table: Sequence[Sequence[float]]) -> _Components | None:
     if n_seeds == 1 or n == 1:
         return None
     rows, columns = values.mean(axis=1), values.mean(axis=0)
-    of_seeds = float(rows.var(ddof=1)) / n_seeds
-    if of_seeds < 1e-15:
-        return None
     rest = values - rows[:, None] - columns + values.mean()
+    of_seeds = float(rows.var(ddof=1)) / n_seeds
     of_both = float((rest**2).sum()) / ((n_seeds - 1) * (n - 1)) / values.size
+    if max(of_seeds, of_both) < 1e-15:
+        return None
     return _Components(n_seeds, n, float(columns.var(ddof=1)) / n, of_seeds, of_both)
 
 
@@ -188,7 +194,10 @@ def _squared_reach(parts: _Components, level: float) -> float:
     Every mean square counts with its own quantile of Student's t, which keeps the level whatever the components are (Banerjee,
     Sankhyā 22, 1960). As what is particular to a seed *and* a problem is in both mean squares, (S − 2) / (S − 1) of it is taken
     off again, for S seeds: all of it would be too much where few seeds happen to differ little. Below a level of 5 % no more is
-    taken off than at 5 %, so that a p-value still holds where many are adjusted for each other.
+    taken off than at 5 %, so that a p-value still holds where many are adjusted for each other; and seeds whose means happen
+    to be equal are taken to differ by as little as a mean of so many answers can show. (Satterthwaite's degrees of freedom are
+    near enough at 5 %. At 0.125 %, which the first of 40 comparisons has to reach, they would find up to 13 times too much with
+    three seeds and 44 times with two.)
     """
     from scipy.special import stdtrit
 
@@ -196,8 +205,9 @@ def _squared_reach(parts: _Components, level: float) -> float:
         float(stdtrit(freedom, tail / 2)) ** 2
         for freedom, tail in ((parts.problems - 1, level), (parts.seeds - 1, level), (parts.seeds - 1, 0.05))
     )
+    of_seeds = max(parts.of_seeds, 1 / (12 * parts.problems**2 * parts.seeds))
     twice = min(seeds, usual) * parts.of_both * (parts.seeds - 2) / (parts.seeds - 1)
-    return problems * parts.of_problems + max(0.0, seeds * parts.of_seeds - twice)
+    return problems * parts.of_problems + max(0.0, seeds * of_seeds - twice)
 
 
 @dataclass(frozen=True)
@@ -237,6 +247,9 @@ def needed(
 
     For several comparisons under Holm's adjustment, `level` divided by their number is always enough. With one seed it is the
     power of the exact McNemar test to tell these two students, whatever other seeds would do.
+
+    Simulated (tests/test_simulation.py), 0.78 to 0.85 comes of the 0.8 that is asked for. A pilot of few seeds knows their
+    deviation badly, and the number with it.
     """
     assert 0 < abs(difference) <= discordant <= 1
     assert 0 < power < 1

@@ -128,9 +128,9 @@ def test_what_is_needed_to_be_surer_is_paid_for() -> None:
     assert more.problems_cost[0] == pytest.approx((more.problems - 60) * 3 * 2 * both[0].answer_flops)
     assert more.problems_cost[1] == pytest.approx((more.problems - 60) * 3 * 2 / 60)
     assert more.seeds is None, "60 problems are too few for any number of seeds"
-    more = surer(choice, 300)
+    more = surer(choice, 420)
     assert more is not None and more.seeds is not None and more.seeds_cost is not None
-    assert more.seeds_cost[0] == pytest.approx((more.seeds - 3) * 2 * (1e12 + 300 * both[0].answer_flops))
+    assert more.seeds_cost[0] == pytest.approx((more.seeds - 3) * 2 * (1e12 + 420 * both[0].answer_flops))
 
 
 def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:

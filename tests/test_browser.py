@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grid
 import pytest
 from conftest import done
+from grid import Point
 from test_report import arm
 
 FLAGS = [
@@ -67,6 +69,19 @@ class Browser:
     def value(self, expression: str) -> Any:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
+    def press(self, key: str, text: str = "", code: int = 0) -> None:
+        told = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, **told)
+
+    def tab_to(self, selector: str) -> None:
+        """Press Tab until the element has the focus, as at most a hundred of them do."""
+        for _ in range(100):
+            self.press("Tab", code=9)
+            if self.value(f"document.activeElement.matches({selector!r})"):
+                return
+        raise AssertionError(f"{selector} cannot be reached by the keyboard")
+
     def open(self, page: Path) -> None:
         self.call("Page.navigate", url=page.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
@@ -79,6 +94,17 @@ def page(tmp_path: Path) -> Path:
     folders = [arm(tmp_path / str(i), ratio, 5 * i, 10) for i, ratio in enumerate((None, 0.0, 0.5, 1.0))]
     done("eval.report", *map(str, folders), "--out", str(tmp_path / "report.html"))
     return tmp_path / "report.html"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a small study with all its pictures."""
+    root = tmp_path_factory.mktemp("study")
+    points = [Point(model, ratio, seed=seed) for model in grid.SHAPES for ratio in (0.0, 0.5, 1.0) for seed in (0, 1)]
+    points += [Point("small", 0.5, "sequential", seed=seed) for seed in (0, 1)]
+    grid.study(root, [*map(Point, grid.SHAPES), *points], problems=6)
+    done("eval.report", str(root), "--out", str(root / "report.html"))
+    return root / "report.html"
 
 
 @pytest.fixture
@@ -143,3 +169,80 @@ def test_the_filters_filter(browser: Browser, page: Path) -> None:
     browser.value("family.value = 'names'; verdict.value = 'wrong'; family.dispatchEvent(new Event('change'))")
     assert browser.value(shown) in ("", "names", "names,names")
     assert browser.value(shown) != everything
+
+
+LOOK = """(() => {
+  const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map((v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
+    return .2126 * r + .7152 * g + .0722 * b };
+  const back = light(getComputedStyle(document.body).backgroundColor);
+  const against = (c) => { const own = light(c); return (Math.max(own, back) + .05) / (Math.min(own, back) + .05) };
+  const seen = [...document.querySelectorAll("svg text")].filter((e) => e.getClientRects().length && e.textContent.trim());
+  const lines = [...document.querySelectorAll("svg path, svg use")].filter((e) => e.getClientRects().length)
+    .map((e) => getComputedStyle(e)).filter((style) => parseFloat(style.strokeWidth) >= 1.5 && style.stroke !== "none" && parseFloat(style.strokeOpacity) > .9);
+  return { texts: seen.length, text: Math.min(...seen.map((e) => against(getComputedStyle(e).fill))),
+    size: Math.min(...seen.map((e) => e.getBoundingClientRect().height)), lines: lines.length, line: Math.min(...lines.map((style) => against(style.stroke))),
+    width: document.documentElement.scrollWidth } })()"""
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_study_can_be_read_on_any_screen(browser: Browser, study: Path, width: int, scheme: str) -> None:
+    """No error, no request, no scrolling sideways; pictures whose text can be read and whose lines can be seen."""
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=740, deviceScaleFactor=2, mobile=width < 600)
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.open(study)
+    found = browser.value(LOOK)
+    assert found["width"] <= width
+    assert browser.value(CONTRAST) >= 4.5
+    assert found["texts"] > 100 and found["text"] >= 4.5 and found["size"] >= 8
+    assert found["lines"] > 20 and found["line"] >= 3
+    browser.value("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    requests = {e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"}
+    assert {url for url in requests if not url.startswith("data:")} == {study.as_uri()}
+    assert not [
+        e
+        for e in browser.events
+        if e.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+    ]
+
+
+def test_completions_are_filtered_by_the_keyboard(browser: Browser, study: Path) -> None:
+    browser.open(study)
+    shown, count = "document.getElementById('shown').textContent", "document.querySelectorAll('.answer').length"
+    assert browser.value(shown) == "1 to 20 of 384"
+    assert browser.value(count) == 20
+    browser.tab_to("select[name=category]")
+    assert browser.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert browser.value("document.activeElement.labels[0].textContent").startswith("Category")
+    for letter in "math-oe":
+        browser.press(letter, letter)
+    assert browser.value(shown) == "1 to 20 of 96"
+    assert browser.value("[...document.querySelectorAll('#answers h3')].every((e) => e.textContent.startsWith('sums'))")
+    browser.tab_to("select[name=verdict]")
+    browser.press("w", "w")
+    wrong = browser.value(shown)
+    assert wrong.startswith("1 to 20 of ") and wrong != "1 to 20 of 96"
+    browser.tab_to("select[name=seed]")
+    browser.press("1", "1")
+    assert browser.value("[...document.querySelectorAll('.answer strong')].every((e) => e.textContent.endsWith('seed 1'))")
+    browser.press("Home", code=36)
+    assert browser.value(shown) == wrong
+    browser.tab_to("button#on")
+    browser.press("Enter", "\r", 13)
+    assert browser.value(shown).startswith("21 to ")
+    browser.value("document.querySelector('input[type=search]').focus()")
+    for letter in "no such words":
+        browser.press(letter, letter)
+    assert browser.value(shown) == "no answer is so"
+    assert browser.value(count) == 0
+
+
+def test_a_study_reads_without_scripts(browser: Browser, study: Path) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.open(study)
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.value("document.querySelector('noscript').textContent.includes('need JavaScript')")
+    assert browser.value("document.querySelectorAll('figure svg').length") > 10
+    assert browser.value("document.querySelectorAll('tbody tr').length") > 100
+    assert browser.value("document.querySelectorAll('.answer').length") == 0

@@ -44,6 +44,16 @@ def test_seeds_that_say_the_same_say_what_one_says(row: list, n_seeds: int) -> N
     assert stats.compare_seeds(first * n_seeds, second * n_seeds) == pytest.approx(stats.compare(first[0], second[0]))
 
 
+def test_seeds_whose_means_happen_to_be_equal_are_no_copies() -> None:
+    """They agree on the mean and on no problem: that is not known as well as by the problems alone."""
+    before, after = np.zeros((2, 100)), np.zeros((2, 100))
+    after[0, :20] = after[1, 20:40] = 1
+    means = after.mean(axis=0).tolist()
+    apart, alike = stats.compare_seeds(before.tolist(), after.tolist()), stats.compare([0.0] * 100, means)
+    assert apart[0] == alike[0] == pytest.approx(0.2)
+    assert apart[3] > 0.005 > 10 * alike[3]
+
+
 def test_few_problems_decide_nothing() -> None:
     _, low, high, p = stats.compare_seeds([[0, 0, 0]] * 2, [[1, 1, 1]] * 2)
     assert low < 0.5 < high

@@ -119,7 +119,7 @@ def test_what_is_said_to_be_on_the_front_is() -> None:
 def reached(seed: int, n_seeds: int, seed_sd: float, effect: float, tables: int) -> tuple[int, float]:
     """How many problems a study needs, by what a very large pilot shows, and how often it then finds the effect."""
     rng, base = np.random.default_rng(seed), 0.4
-    pilot = stats.spread(*study(rng, [base, base + effect], 60, 4000, seed_sd))
+    pilot = stats.spread(*study(rng, [base, base + effect], 400, 1500, seed_sd))
     assert pilot.seed_sd is not None and pilot.common is not None
     n = stats.needed(effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common)
     assert n is not None
@@ -188,7 +188,7 @@ def test_false_positives_at_full_size(monkeypatch: pytest.MonkeyPatch, n_seeds: 
         for seed_sd in (0.0, 0.02, 0.05):
             found = falsely(6, n_seeds, n, seed_sd, 200, pairs)
             print(f"{n_seeds} seeds, n {n}, sd {seed_sd}, {4 * len(pairs)} comparisons: {found:.3f}")
-            assert found <= 0.05
+            assert found <= 0.08, "of 200 tables, where 5 % is the most that is true"
 
 
 @pytest.mark.slow

@@ -49,6 +49,11 @@ def answers(root: Path) -> dict[str, object]:
     return found
 
 
+def tables(root: Path) -> dict[str, str]:
+    """The report's tables, times and run ids apart."""
+    return {file.name: file.read_text() for file in (root / "tables").glob("*.csv") if file.name != "runs.csv"}
+
+
 # The plan
 
 
@@ -187,6 +192,7 @@ def test_more_ratios_run_their_cells_alone(study: Path, tmp_path: Path) -> None:
 def test_the_order_of_cells_changes_nothing(study: Path, tmp_path: Path) -> None:
     done(*GRID, "study.grid.seeds=[1,0]", "study.grid.ratios=[1,0]", f"out={tmp_path / 'study'}")
     assert answers(tmp_path / "study") == answers(study)
+    assert tables(tmp_path / "study") == tables(study)
 
 
 def test_a_folder_of_another_plan_is_refused(study: Path, tmp_path: Path) -> None:
@@ -270,6 +276,8 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same(study: Path, tmp_path
     assert seen == sorted(seen), "what is done stays done"
     done(*words)
     assert answers(tmp_path / "study") == answers(study)
+    assert len(tables(study)) > 5
+    assert tables(tmp_path / "study") == tables(study)
 
 
 # One writer
@@ -289,3 +297,13 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     runs.hold(tmp_path, patience=0)
     runs.release(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_forked_after_an_estimate_can_multiply() -> None:
+    """Stages are forked from the planner, in which no threads may have multiplied."""
+    code = (
+        "import os, sys, torch; from launch import estimate; assert estimate._products() > 0; child = os.fork()\n"
+        "if not child: torch.ones(600, 600) @ torch.ones(600, 600); os._exit(0)\n"
+        "os.waitpid(child, 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

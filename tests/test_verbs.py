@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, command, done
 
+from ratiocine.grading import grader
 from ratiocine.traces import read_pairs, read_traces
 
 EVAL = ("benchmarks=demo", "limit=3", "budget=12", "engine.batch=8")
@@ -85,6 +86,8 @@ def test_saved_answers_are_regraded_without_a_model(scored: Path, tmp_path: Path
     assert "0 of 24 verdicts changed" in done("eval.regrade", str(scored), "--out", str(tmp_path / "new"))
     old, new = (json.loads((folder / "scores.json").read_text()) for folder in (scored, tmp_path / "new"))
     assert old == new
+    for folder in (scored, tmp_path / "new"):
+        assert json.loads((folder / "manifest.json").read_text())["grader"] == grader()
     done("eval.report", str(tmp_path / "new"), "--out", str(tmp_path / "report.html"))
     refused = command("eval.regrade", str(tmp_path), "--out", str(tmp_path / "x"))
     assert refused.returncode == 2
