@@ -33,7 +33,7 @@ demo-rl: env
 
 docs: env
 	@$(PIP) -e '.[docs]'
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 	@echo "site/index.html; with search: $(PY) -m http.server -d site"
 
 check: dev
