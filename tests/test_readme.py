@@ -27,7 +27,8 @@ SHORT = {
 }
 HUB = {name for name in cli.options("model") if name.startswith("qwen")}
 ELSEWHERE = {
-    "data=gsm8k", "data=math-reasoning-ift-pairs", "teacher=openai", *(f"{key}={name}" for key in ("model", "teacher.model") for name in HUB)
+    "data=gsm8k", "data=math-reasoning-ift-pairs", "teacher=openai",
+    *(f"{key}={name}" for key in ("model", "teacher.model") for name in HUB),
 }  # fmt: skip
 TITLED = re.compile(r'```(\w+) title="([^"]+)"\n(.*?)```', re.S)
 
@@ -43,44 +44,41 @@ def commands(page: Path) -> list[list[str]]:
     ]
 
 
+def shortened(words: list[str]) -> list[str]:
+    """A command as it is run here, or, where that needs a hub or a server, composed."""
+    if ELSEWHERE & set(words) or any(word.startswith(("data.columns", "teacher=desk")) for word in words):
+        return [*words, "--cfg", "job"]
+    return [*words, *(word for word in SHORT.get(words[2], []) if word not in words)]
+
+
 class Commands:
     """Runs commands of pages in a folder that all share; `tiny` takes the tiny model for the packaged one."""
 
     def __init__(self, root: Path, *, tiny: bool) -> None:
-        self.root, self.tiny, self.done = root, tiny, set[str]()
+        self.root, self.tiny, self.done = root, tiny, list[list[str]]()
 
     def run(self, page: Path) -> None:
+        """All commands that no page before had, with the page's files beside them."""
         files = self.root / page.stem
         files.mkdir()
-        config = []
         for kind, name, block in TITLED.findall(text(page)):
-            if kind == "json":
-                (files / name).write_text(block, encoding="utf-8")
-            elif name.startswith("conf/"):
+            if kind in ("json", "yaml"):
                 (files / name).parent.mkdir(parents=True, exist_ok=True)
-                (files / name).write_text(self.placed(block, files), encoding="utf-8")
-                config = ["--config-dir", str(files / "conf")]
-        for words in commands(page):
+                (files / name).write_text(self.placed(block, files) if kind == "yaml" else block, encoding="utf-8")
+        for words in map(shortened, commands(page)):
             assert words[:2] == ["python", "-m"]
-            if (said := shlex.join(words)) not in self.done:
-                self.done.add(said)
-                self.one(words[2], [self.placed(word, files) for word in words[3:]], config, said)
+            if words not in self.done:
+                self.done.append(words)
+                self.one(words[2], [self.placed(word, files) for word in words[3:]], files / "conf")
 
-    def one(self, verb: str, words: list[str], config: list[str], said: str) -> None:
-        config = config if verb in SHORT else []
-        if ELSEWHERE & set(words) or any(word.startswith("data.columns") for word in words) or "teacher=desk" in words:
-            result = command(verb, *words, *config, "--cfg", "job")
-        else:
-            out = (
-                []
-                if verb not in (*SHORT,) or any(w.startswith("out=") for w in words)
-                else [f"out={self.root}/{len(self.done)}"]
-            )
-            if self.tiny and verb in ("distill", "train", "rl", "eval") and not any(w.startswith("model=") for w in words):
-                words = [*words, "model=tiny"]
-            short = [word for word in SHORT.get(verb, []) if word not in words]
-            result = command(verb, *words, *short, *out, *config)
-        assert result.returncode == 0, f"{said}\n{result.stderr[-3000:]}"
+    def one(self, verb: str, words: list[str], conf: Path) -> None:
+        if verb in SHORT:
+            composed, named = "--cfg" in words, {word.partition("=")[0] for word in words}
+            words += [] if composed or "out" in named else [f"out={self.root}/{len(self.done)}"]
+            words += ["model=tiny"] if self.tiny and verb != "launch" and not composed and "model" not in named else []
+            words += ["--config-dir", str(conf)] if conf.is_dir() else []
+        result = command(verb, *words)
+        assert result.returncode == 0, f"python -m {verb} {shlex.join(words)}\n{result.stderr[-3000:]}"
 
     def placed(self, word: str, files: Path) -> str:
         """A word with its folders and files in ours."""
@@ -101,7 +99,7 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     """What other pages go on from; a study that the README names already is planned there."""
     made = Commands(tmp_path_factory.mktemp("docs"), tiny=True)
-    made.done |= {shlex.join(words) for words in commands(ROOT / "README.md") if words[2] == "launch"}
+    made.done += [shortened(words) for words in commands(ROOT / "README.md") if words[2] == "launch"]
     made.run(DOCS / "quickstart.md")
     return made
 
