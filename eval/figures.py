@@ -411,7 +411,7 @@ def _front(kind: str) -> Callable[[Tables, bool], Figure]:
             for fit in fits:
                 if fit["group"] == panel:
                     x = np.geomspace(fit["from_flops"], fit["to_flops"], 60)
-                    y = fit["alpha"] + fit["beta"] * (1 - np.exp(-fit["gamma"] * x ** fit["delta"]))
+                    y = fit["alpha"] + fit["beta"] * (1 - np.exp(-fit["gamma"] * (x / fit["to_flops"]) ** fit["delta"]))
                     axes.plot(x, y, color=INK, linestyle=(0, (4, 2)), linewidth=1.1)
             axes.set_xscale("log")
             prices = [row["flops"] for row in rows]

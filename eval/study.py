@@ -29,7 +29,7 @@ SMALLEST = 0.005  # a difference below half a point is not worth the problems th
 MORE = (5, 10)  # seeds that a larger study might have
 LEVELS = 33  # token budgets of a curve
 RESAMPLES = 2000
-TINY = 1e-13  # but for rounding, nothing; gamma of a fit is larger
+TINY = 1e-13  # but for rounding, nothing
 DECIDED = {1: "better", 0: "not decided", -1: "worse"}
 
 
@@ -352,10 +352,13 @@ def fits(table: Table, ceiling: float) -> Table:
         fit = fronts.saturating([row["flops"] for row in points], [row["accuracy"] for row in points], ceiling)
         if fit is not None:
             costs = [row["flops"] for row in points]
-            told = (fit.alpha, fit.beta, fit.gamma, fit.delta, fit.error)
+            told = (fit.alpha, fit.beta, fit.gamma * max(costs) ** fit.delta, fit.delta, fit.error)
             rows.append((group, len(points), ceiling, min(costs), max(costs), *told))
     columns = ("group", "points", "ceiling", "from_flops", "to_flops", "alpha", "beta", "gamma", "delta", "error")
-    caption = "Fits of alpha + beta (1 − exp(−gamma FLOPs^delta)) to the points of the front; error: mean absolute"
+    caption = (
+        "Fits of alpha + beta (1 − exp(−gamma x^delta)) to the points of the front, x being FLOPs in units of to_flops; error: "
+        "mean absolute"
+    )
     return _table(f"{table.name}_fits", caption, columns, rows)
 
 

@@ -3,6 +3,7 @@
 import ast
 import csv
 import json
+import math
 import re
 import shutil
 import unicodedata
@@ -122,6 +123,24 @@ def test_fronts_lengths_and_budgets_are_those_of_the_answers(made: tuple[Path, P
     for point in curve:
         within = sum(tokens <= int(point["tokens"]) for tokens in mean["right"]) / 160
         assert float(point["accuracy"]) == pytest.approx(within, rel=1e-5)
+
+
+def test_a_fit_is_as_near_to_its_points_as_is_said(tmp_path: Path) -> None:
+    """Accuracy that rises with cost, ever faster or ever slower."""
+    ratios = [number / 7 for number in range(8)]
+    points = [Point("small", ratio) for ratio in ratios]
+    grid.study(
+        tmp_path, points, lambda p, benchmark, number: number < 20 * (p.ratio or 0) ** (2 if benchmark == "sums" else 0.5)
+    )
+    tables = told(tmp_path)[1]
+    for kind in ("training", "inference"):
+        assert len(tables[f"front_{kind}_fits"].rows) >= 2
+        for fit in tables[f"front_{kind}_fits"]:
+            front = tables[f"front_{kind}"].where(group=fit["group"], front=True)
+            x = [point["flops"] / fit["to_flops"] for point in front]
+            curve = [fit["alpha"] + fit["beta"] * (1 - math.exp(-fit["gamma"] * value ** fit["delta"])) for value in x]
+            off = [abs(y - point["accuracy"]) for y, point in zip(curve, front, strict=True)]
+            assert sum(off) / len(off) == pytest.approx(fit["error"], abs=1e-4)
 
 
 def test_the_page_says_what_the_files_say(made: tuple[Path, Path]) -> None:
