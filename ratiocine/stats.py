@@ -116,7 +116,7 @@ def compare_seeds(
     covers 95 to 98 % with three seeds and 95 to 97 with five where accuracies differ by seed with a standard deviation of 2 or
     5 points, up to 98 where they do not differ, and 97 to 99.9 with two, which say so little of how seeds differ that only a
     wide interval is safe. Where nothing differs, Holm's adjustment over the 16 or 40 comparisons of five ratios in four
-    categories finds a difference in 0 to 4 of 100 tables.
+    categories finds a difference in 0 to 5 of 100 tables.
     """
     import numpy as np
     from scipy.optimize import brentq

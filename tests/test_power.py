@@ -6,6 +6,8 @@ import pytest
 from conftest import command, done
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import nct
+from scipy.stats import t as student_t
 from test_report import arm
 
 from ratiocine import stats
@@ -27,6 +29,14 @@ def test_seeds_that_vary_set_a_limit() -> None:
     assert stats.needed(0.05, 0.3, 0.05, 3) is None
     assert stats.needed(0.05, 0.3, 0.05, 1) == stats.needed(0.05, 0.3, 0.0, 1), "one seed says nothing of others"
     assert stats.needed(0.2, 0.3, 0.02, 3) is not None
+
+
+def test_what_endless_problems_leave_is_a_t_test_of_seeds() -> None:
+    crit, limit = student_t.ppf(0.975, 4), 0.05 / (0.02 * (2 / 5) ** 0.5)
+    power = nct.sf(crit, 4, limit)
+    assert 0.5 < power < 0.95
+    assert stats.needed(0.05, 0.3, 0.02, 5, power=power - 0.02) is not None
+    assert stats.needed(0.05, 0.3, 0.02, 5, power=power + 0.02) is None
 
 
 @settings(deadline=None, max_examples=8)
