@@ -137,7 +137,8 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     print(f"memory: {_fits(config, prepared, chosen)}", flush=True)
     policy = Policy(config, chosen.device, tokenizer)
     ranks.meet(config.deadline, chosen.device.type)
-    args = arguments(config, chosen, folder)
+    size = models.size(config.model)
+    args = arguments(config, chosen, folder)  # after which every model is made for ZeRO-3, where that is asked for
     last = newest(folder)
     ranks.agree({**run.facts, "the checkpoint to go on from": last and last.name})
     model = load(config, chosen)
@@ -148,7 +149,6 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
         config, prepared.held_out, policy, tokenizer, prepared.thinking, format_term(config), run.out, run.shared, done
     )
     rates = wsd(config.max_steps, config.lr, config.warmup, config.decay)
-    size = models.size(config.model)
     tracker = tracking.tracker(config, run.out, _about(run, config, size))
     with progress(config.max_steps, f"rl {config.reward.name}", "steps") as bar:
         watch = Watch(config, run.out, run.shared, bar, tracker, held_out, cost.Shape.of(model.config), done or 0)

@@ -104,13 +104,13 @@ def _fit(run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chos
     keep(folder, config, chosen)
     sampler = micro_batches(config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen))
     ranks.meet(config.deadline, chosen.device.type)
+    size = models.size(config.model)
     args = arguments(run, config, len(sampler.batches), sampler.per_batch, chosen)  # before the model: ZeRO-3 loads it in parts
     last = newest(folder)
     ranks.agree(
         {**run.facts, "the order of examples": facts["examples_hash"], "the checkpoint to go on from": last and last.name}
     )
     model = load(config, chosen)
-    size = models.size(config.model)
     tracker = tracking.tracker(config, run.out, _about(run, config, facts, size))
     with progress(len(plan.batches[: config.max_steps]), f"train ratio={config.ratio}", "steps") as bar:
         trainer, checkpoints = _trainer(run, config, plan, chosen, args, sampler, model, tracker, bar, last)
