@@ -176,13 +176,15 @@ def test_interrupts_in_a_terminal(thinker: Path) -> None:
 
 
 def read_until(terminal: int, wanted: str, pressing: bytes = b"") -> str:
-    """What is shown until something wanted is; a key is pressed every two seconds, as one that comes while the line is being
-    made ready waits for the next."""
+    """What is shown until something wanted is; a key is pressed again where nothing is for two seconds, as one that comes
+    while the line is being made ready waits for the next."""
     shown, end = b"", time.monotonic() + 120
+    os.write(terminal, pressing)
     while wanted not in shown.decode(errors="replace"):
-        os.write(terminal, pressing)
         if select.select([terminal], [], [], 2 if pressing else end - time.monotonic())[0]:
             shown += os.read(terminal, 65536)
+        else:
+            os.write(terminal, pressing)
         assert time.monotonic() < end, shown
     return shown.decode(errors="replace")
 

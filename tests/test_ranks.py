@@ -83,8 +83,8 @@ SLOW = pytest.mark.slow
     ("how", "ranks", "what", "words"),
     [
         ("torchrun", 2, "full", ()), ("deepspeed", 2, "lora", ("deepspeed=zero3", "lora=true")),
-        ("launch.run", 2, "full", ("fsdp=true",)),
         *(pytest.param(*case, marks=SLOW) for case in (
+            ("launch.run", 2, "full", ("fsdp=true",)),
             ("torchrun", 4, "lora", ("lora=true",)), ("accelerate", 2, "full", ()), ("torchrun", 4, "full", ("deepspeed=zero3",)),
             ("deepspeed", 2, "full", ("deepspeed=zero1",)), ("deepspeed", 2, "full", ("deepspeed=zero2",)),
             ("deepspeed", 2, "full", ("deepspeed=zero3",)), ("deepspeed", 4, "lora", ("deepspeed=zero2", "lora=true")),
