@@ -104,13 +104,15 @@ def warnings(arms: Sequence[Arm], names: Mapping[str, str] | None = None) -> lis
         values = {str(arm.manifest.get(key)) for arm in arms}
         if len(values) > 1:
             found.append(f"The arms were evaluated with different {what}: {', '.join(sorted(values))}.")
-    rates: dict[str, set[str]] = {}
-    for arm in arms:
-        if arm.student and "reward" not in arm.student:
-            rates.setdefault(f"{arm.student['lr']:.2g}", set()).add((names or {}).get(arm.label, arm.label))
-    if len(rates) > 1:
-        told = "; ".join(f"{rate}: {', '.join(sorted(labels))}" for rate, labels in sorted(rates.items()))
-        found.append(f"The arms were trained with different peak learning rates ({told}): the format is not all that differs.")
+    for model in dict.fromkeys(arm.student.get("base") for arm in arms if arm.student):  # each has rates of its own
+        rates: dict[str, set[str]] = {}
+        for arm in arms:
+            if arm.student and arm.student.get("base") == model and "reward" not in arm.student:
+                rates.setdefault(f"{arm.student['lr']:.2g}", set()).add((names or {}).get(arm.label, arm.label))
+        if len(rates) > 1:
+            told = "; ".join(f"{rate}: {', '.join(sorted(labels))}" for rate, labels in sorted(rates.items()))
+            said = f"The arms were trained with different peak learning rates ({told})"
+            found.append(f"{said}: the format is not all that differs.")
     keys = len(tables.shared_keys(arms))
     if any(len(arm.answers) != keys for arm in arms):
         found.append(f"Only the {keys} problems that all arms answered gradably are compared.")

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, command, done
 
 from eval import tables
-from eval.arms import label, load_arms
+from eval.arms import label, load_arms, warnings
 from ratiocine.evaluate import scores
 from ratiocine.runs import Run, open_run
 from ratiocine.traces import TraceStore
@@ -163,3 +163,13 @@ def test_examples_prefer_problems_on_which_arms_disagree(tmp_path: Path) -> None
     second = arm(tmp_path / "b", 1.0, 0, 0, rows=[row("sums", i, "wrong" if i == 7 else "right") for i in range(9)])
     chosen = tables.examples(load_arms([first, second]))
     assert [rows[0]["id"] for _, rows in chosen] == ["7", "0"]
+
+
+@pytest.mark.parametrize(("bases", "said"), [(("a", "a"), 1), (("a", "b"), 0)])
+def test_rates_are_compared_within_a_model(bases: tuple[str, str], said: int) -> None:
+    """Another model has another best rate, which says nothing of the formats."""
+    arms = [
+        tables.Arm(str(at), {"student": {"base": base, "lr": (at + 1) * 1e-4, "ratio": float(at)}}, {}, {}, {})
+        for at, base in enumerate(bases)
+    ]
+    assert sum("peak learning rates (0.0001: 0; 0.0002: 1)" in text for text in warnings(arms)) == said
