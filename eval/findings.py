@@ -179,11 +179,16 @@ def _expected(tables: Tables) -> list[str]:
     parts = []
     for declared, words in (("gain", "to gain from reasoning"), ("no_gain", "not to gain")):
         rows = tables["expectations"].where(declared=declared)
-        seen: dict[str, list[str]] = {}
-        for row in rows:
-            seen.setdefault(row["verdict"].partition(" by ")[0], []).append(_of(row, rows, row["group"]))
-        if rows:
-            parts.append(f"{words}: {'; '.join(f'{verdict} in {_listed(where)}' for verdict, where in seen.items())}")
+        models = dict.fromkeys(row["model"] for row in rows)
+        told = []
+        for model in models:
+            seen: dict[str, list[str]] = {}
+            for row in (row for row in rows if row["model"] == model):
+                seen.setdefault(row["verdict"].partition(" by ")[0], []).append(row["group"])
+            verdicts = ", ".join(f"{verdict} in {_listed(where)}" for verdict, where in seen.items())
+            told.append(f"{model}: {verdicts}" if len(models) > 1 else verdicts)
+        if told:
+            parts.append(f"{words}: {'; '.join(told)}")
     return [f"Declared before training {'. Declared '.join(parts)}."] if parts else []
 
 
