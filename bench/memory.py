@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -65,6 +66,7 @@ def measured(words: Sequence[str], *, resident: bool = False) -> dict[str, Any]:
     def loaded(*args: Any, **kwargs: Any) -> Any:
         model = load(*args, **kwargs)
         found["held"] = sum(weight.nbytes for weight in model.parameters())
+        gc.collect()  # what is let go later would count against what is made
         if resident:
             for weight in model.parameters():  # what is mapped from a file is not there before it is read
                 weight.detach().sum()
