@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from eval import tables
-from eval.arms import load_arms
+from eval.arms import evaluations, load_arms
 from eval.choice import Against, Choice, Option, Surer, choose, measured, surer
 from eval.pages import write
 from eval.ways import Way, gather
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.runs import check_finished
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="the same as data")
     options = parser.parse_args()
     check(options)
-    arms = load_arms(evaluations(options.folders))
+    arms = load_arms([own for folder in options.folders for own in evaluations(folder)])
     grouped = {**tables.groups(arms, "category"), "all": tables.shared_keys(arms)}
     if options.category not in grouped:
         raise BadInput(f"--category {options.category} was not measured; these were: {', '.join(grouped)}")
@@ -81,21 +80,6 @@ def check(options: argparse.Namespace) -> None:
         raise BadInput(f"--weight {options.weight:g}: it should be 0 or more points")
     if options.weight and options.questions is None:
         raise BadInput("--weight needs --questions: what a way costs depends on how many it will answer")
-
-
-def evaluations(folders: Sequence[Path]) -> list[Path]:
-    """The finished evaluations that these folders are or hold. Raises BadInput where one holds none."""
-    found: list[Path] = []
-    for folder in folders:
-        if (folder / "DONE").exists() or not folder.is_dir():
-            found.append(folder)
-            continue
-        inside = [done.parent for done in sorted(folder.rglob("DONE"))]
-        own = [run for run in inside if check_finished(run)["verb"] == "eval"]
-        if not own:
-            raise BadInput(f"{folder} is no finished evaluation and holds none")
-        found += own
-    return found
 
 
 def within(everything: Sequence[Option], asked: Asked) -> list[Option]:

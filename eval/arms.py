@@ -12,7 +12,7 @@ import yaml
 from eval import tables
 from eval.tables import Arm
 from ratiocine.errors import BadInput
-from ratiocine.runs import CONFIG, check_finished
+from ratiocine.runs import CONFIG, check_finished, read_manifest
 from ratiocine.traces import read_traces
 
 
@@ -21,7 +21,7 @@ def evaluations(folder: Path) -> list[Path]:
     if not folder.is_dir() or (folder / "DONE").exists() or (folder / CONFIG).exists():
         return [folder]
     done = [inner for inner in sorted(folder.iterdir()) if (inner / "DONE").exists()]
-    found = [inner for inner in done if check_finished(inner)["verb"] == "eval"]
+    found = [inner for inner in done if read_manifest(inner)["verb"] == "eval"]
     if not found:
         raise BadInput(f"{folder} holds no finished evaluation, neither itself nor in a folder of its own")
     return found

@@ -11,7 +11,8 @@ from eval.ways import Way
 from ratiocine import cost
 from ratiocine.errors import BadInput
 from ratiocine.fronts import support
-from ratiocine.stats import compare_seeds, holm, needed, over_seeds, spread
+from ratiocine.power import needed, spread
+from ratiocine.stats import compare_seeds, holm, over_seeds
 
 Table = list[list[float]]
 

@@ -1,240 +1,52 @@
-"""The pictures of a study, each drawn from its tables alone: wide or for a phone, as SVG for the page or as files.
-
-Sizes are CSS pixels. A picture uses a few reserved colours, which the page replaces by its own for light and dark; the
-files keep them on white. Lines differ by marker and dash too, never by colour alone.
-"""
+"""The pictures of a study, each drawn from its tables alone: wide or for a phone, as SVG for the page or as files."""
 
 from __future__ import annotations
 
 import io
-import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eval.sheets import (
+    INK,
+    LINE,
+    MARKERS,
+    PAPER,
+    SERIES,
+    SOFT,
+    STEPS,
+    STYLE,
+    Look,
+    Picture,
+    Rows,
+    Tables,
+    as_svg,
+    bounded,
+    entitle,
+    in_percent,
+    in_points,
+    inlined,
+    label_points,
+    laid_out,
+    looks,
+)
 from eval.study import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Rows = Sequence[Mapping[str, Any]]
-Tables = Mapping[str, Table]
-
-INK, SOFT, LINE, PAPER = "#1c2330", "#5a6475", "#dde2ea", "#ffffff"
-SERIES = ("#0b6bbf", "#b4530a", "#0a7a53", "#7a3fb3", "#b3264b", "#5b6575")
-STEPS = ("#b37a00", "#1f9464", "#1b7884", "#3a528b", "#5a1a6b")  # ratios, from low to high; lightness falls with them
-VARIABLES = {
-    INK: "fg", SOFT: "soft", LINE: "line", PAPER: "bg",
-    **dict(zip(SERIES, ("c3", "c1", "c4", "c2", "c5", "c0"), strict=True)),
-    **{colour: f"r{at}" for at, colour in enumerate(STEPS)},
-}  # fmt: skip
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
-DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (6, 2, 1, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)))  # dots: untrained
-WIDE, SINGLE, NARROW = 900, 680, 340
-STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "ratiocine", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 11, "figure.dpi": 72, "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": SOFT, "xtick.color": SOFT,
-    "ytick.color": SOFT, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 0.8,
-    "lines.linewidth": 1.8, "lines.markersize": 5.5, "axes.unicode_minus": True, "figure.facecolor": PAPER,
-    "axes.facecolor": "none", "path.simplify": False,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a line of ways is drawn: colour by model (or by line where there is one model), a marker of its own, and a dash among
-    the lines of its model."""
-
-    colour: str
-    marker: str
-    dash: Any
-
-
-def looks(ways: Table) -> dict[str, Look]:
-    """The look of each line of trained ways, the same in every picture."""
-    lines = list(dict.fromkeys((row["model"], row["line"]) for row in ways if row["scenario"] is not None))
-    models = list(dict.fromkeys(row["model"] for row in ways))
-    found, of_model = {}, dict.fromkeys(models, 0)
-    for at, (model, line) in enumerate(lines):
-        colour = models.index(model) if len(models) > 1 else at
-        dash = DASHES[of_model[model] % len(DASHES)]
-        found[line] = Look(SERIES[colour % len(SERIES)], MARKERS[at % len(MARKERS)], dash)
-        of_model[model] += 1
-    return found
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture: for the page, wide and narrow, and on its own with a title, as SVG and as PNG."""
-
-    wide: str
-    narrow: str
-    svg: str
-    png: bytes
-
 
 def picture(name: str, tables: Tables, title: str) -> Picture:
     import matplotlib
 
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        narrow, figure = (_inline(_svg(DRAWN[name](tables, True)), f"{name}-n-"), DRAWN[name](tables, False))
-        wide = _inline(_svg(figure), f"{name}-w-")
-        _entitle(figure, title)
+        narrow, figure = (inlined(as_svg(DRAWN[name](tables, True)), f"{name}-n-"), DRAWN[name](tables, False))
+        wide = inlined(as_svg(figure), f"{name}-w-")
+        entitle(figure, title)
         out = io.BytesIO()
         figure.savefig(out, format="png", dpi=144, metadata={"Software": None})
-        return Picture(wide, narrow, _svg(figure), out.getvalue())
-
-
-def _svg(figure: Figure) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue()
-
-
-def _inline(svg: str, own: str) -> str:
-    """The picture as a part of the page: its colours are the page's, its text in its font, its names begin with `own`; and what
-    says nothing is left out."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.S)
-    head, rest = svg.split(">", 1)
-    width = re.findall(r'viewBox="0 0 (\d+)', head)[0]
-    svg = re.sub(r' (width|height|version)="[^"]*"', "", head) + f' style="max-width: {width}px">' + rest
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", svg)
-    svg = re.sub(r'(href="|url\()#', rf"\1#{own}", svg)
-    for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    svg = re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
-    for nothing in SAYS_NOTHING:
-        svg = re.sub(nothing, "", svg)
-    return re.sub(r"\s*\n\s*", "\n", _without_bare_groups(svg)).strip()
-
-
-SAYS_NOTHING = (  # the page's style sheet has it, or it is so anyway
-    r"font-family: 'DejaVu Sans', sans-serif; ", r"font-size: 11px; ", r' transform="rotate\(-?0 [^"]*\)"',
-    r"; stroke-linecap: square", r"stroke-linecap: square; ", r"; stroke-linejoin: miter", r"stroke-linejoin: miter; ",
-    r"<defs>\s*</defs>",
-)  # fmt: skip
-
-
-def _without_bare_groups(svg: str) -> str:
-    """The same elements without the groups that have no attribute."""
-    parts, bare = [], list[bool]()
-    for part in re.split(r"(<g\b[^>]*>|</g>)", svg):
-        if part.startswith("<g"):
-            bare.append(part == "<g>")
-            parts += [] if bare[-1] else [part]
-        elif part == "</g>":
-            parts += [] if bare.pop() else [part]
-        else:
-            parts.append(part)
-    return "".join(parts)
-
-
-def _entitle(figure: Figure, title: str) -> None:
-    width, height = (float(72 * inches) for inches in figure.get_size_inches())
-    lines = textwrap.wrap(title, int(width / 7.6))
-    more = 18 * len(lines) + 10
-    _grow(figure, more)
-    figure.text(8 / width, 1 - 6 / (height + more), "\n".join(lines), va="top", fontsize=13, fontweight="bold")
-
-
-def _grow(figure: Figure, more: float) -> None:
-    """Room above all there is."""
-    width, inches = figure.get_size_inches()
-    height = 72 * float(inches)
-    figure.set_size_inches(width, (height + more) / 72)
-    for axes in figure.axes:
-        box = axes.get_position()
-        axes.set_position((box.x0, box.y0 * height / (height + more), box.width, box.height * height / (height + more)))
-    for legend in figure.legends:
-        legend.set_bbox_to_anchor((4 / (72 * float(width)), 1 - (more + 4) / (height + more)))
-
-
-def _sheet(
-    panels: Sequence[str], narrow: bool, *, height: float = 170, left: float = 46, inner: float | None = None, columns: int = 3,
-    legend: Sequence[tuple[str, Mapping[str, Any]]] = (), below: float = 42,
-) -> tuple[Figure, list[Axes]]:  # fmt: skip
-    """Axes of such a height with their titles above, in a grid; on a phone one below the other. `left` is the room for labels
-    in the first column, `inner` in the others."""
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    columns = 1 if narrow else min(columns, len(panels))
-    width = NARROW if narrow else WIDE if columns > 1 else SINGLE
-    inner = left if inner is None else inner
-    above, right = (24, 12) if panels[0] else (8, 12)
-    cell = (width - left - inner * (columns - 1)) / columns - right
-    rows = -(-len(panels) // columns)
-    labels = [textwrap.fill(label, max(20, int((width - 60) / 6.4))) for label, _ in legend]
-    across = max(1, int(width / (max((len(line) for label in labels for line in label.split("\n")), default=1) * 6.6 + 52)))
-    head = 19.0 * sum(1 + max(label.count("\n") for label in labels[at : at + across]) for at in range(0, len(labels), across))
-    total = head + rows * (above + height + below)
-    figure = Figure(figsize=(width / 72, total / 72))
-    if legend:
-        # Legends fill columns first: hand them over so that rows read in order.
-        down = -(-len(legend) // across)
-        order = [row * across + column for column in range(across) for row in range(down)]
-        handles = [Line2D([], [], **{"color": INK, **legend[at][1], "label": labels[at]}) for at in order if at < len(legend)]
-        figure.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(4 / width, 1 - 4 / total), ncols=across, frameon=False,
-            borderaxespad=0, handlelength=2.6, columnspacing=1.4, borderpad=0, labelspacing=0.4,
-        )  # fmt: skip
-    found = []
-    for at, name in enumerate(panels):
-        row, column = divmod(at, columns)
-        x = left + column * (cell + right + inner)
-        y = total - head - row * (above + height + below) - above - height
-        axes = figure.add_axes((x / width, y / total, cell / width, height / total))
-        if name:
-            axes.set_title(name, loc="left", fontsize=11, fontweight="bold")
-        axes.grid(axis="y", color=LINE, linewidth=0.8)
-        axes.tick_params(length=3)
-        found.append(axes)
-    return figure, found
-
-
-def _percent(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-
-
-def _points(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+g}".replace("+0", "0").replace("-", "−")))
-
-
-def _name(axes: Axes, points: Sequence[tuple[float, float, str]], others: Sequence[tuple[float, float]] = ()) -> None:
-    """Words beside points, each where it hides neither a point nor other words; what finds no room is in the table."""
-    figure = axes.get_figure()
-    assert figure is not None
-    scale = 72 / figure.dpi
-    places = [axes.transData.transform((x, y)) * scale for x, y, _ in points]
-    hidden = [axes.transData.transform(place) * scale for place in others]
-    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in (*places, *hidden)]
-    window = axes.get_window_extent()
-    for (x, y, words), at in zip(points, places, strict=True):
-        wide = 5.6 * len(words)
-        for dx, dy in ((-5 - wide, 4), (6, -12), (6, 4), (-5 - wide, -12), (-wide / 2, 8), (-wide / 2, -17), (-5 - wide, 14)):
-            box = (at[0] + dx, at[1] + dy, at[0] + dx + wide, at[1] + dy + 9)
-            inside = scale * window.x0 < box[0] and box[2] < scale * window.x1 and scale * window.y0 < box[1]
-            free = all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken)
-            if inside and free:
-                taken.append(box)
-                axes.annotate(words, (x, y), (dx, dy), textcoords="offset points", fontsize=9, color=INK)
-                break
-
-
-def _bounds(axes: Axes, values: Sequence[float]) -> None:
-    low, high = min(values), max(values)
-    room = 0.06 * max(high - low, 0.05)
-    axes.set_ylim(max(-0.02, low - room), min(1.03, high + room))
+        return Picture(wide, narrow, as_svg(figure), out.getvalue())
 
 
 def _against_ratio(
@@ -254,7 +66,7 @@ def _against_ratio(
     for training, marker in PUBLISHED.items():
         if any(mark["training"] == training for mark in marks):
             legend.append((f"published, {training}", {"color": SOFT, "marker": marker, "linestyle": "none", "alpha": 0.7}))
-    figure, every = _sheet(panels, narrow, legend=legend)
+    figure, every = laid_out(panels, narrow, legend=legend)
     for axes, panel in zip(every, panels, strict=True):
         seen, drawn = list[float](), set[float]()
         for line in lines:
@@ -289,8 +101,8 @@ def _against_ratio(
         axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
         axes.set_xlabel("share taught with reasoning")
         if seen:
-            _bounds(axes, seen)
-        _percent(axes.yaxis)
+            bounded(axes, seen)
+        in_percent(axes.yaxis)
     return figure
 
 
@@ -357,7 +169,7 @@ def _forest(name: str) -> Callable[[Tables, bool], Figure]:
         left = 14 + 6.3 * max(len(line) for text in words for line in text.split("\n"))
         mark = {"marker": "o", "linestyle": "solid"}
         legend = [("decided", mark), ("not decided: the interval includes 0", {**mark, "markerfacecolor": PAPER})]
-        figure, every = _sheet(panels, narrow, height=step * len(pairs) + 8, left=left, inner=14, legend=legend)
+        figure, every = laid_out(panels, narrow, height=step * len(pairs) + 8, left=left, inner=14, legend=legend)
         reach = 1.05 * max(max(abs(row["low"]), abs(row["high"])) for row in table) or 0.1
         for at, (axes, panel) in enumerate(zip(every, panels, strict=True)):
             for row in table.where(group=panel):
@@ -373,7 +185,7 @@ def _forest(name: str) -> Callable[[Tables, bool], Figure]:
             axes.grid(axis="x", color=LINE, linewidth=0.8)
             labelled = narrow or at % 3 == 0
             axes.set_yticks(range(len(pairs)), words if labelled else [""] * len(pairs))
-            _points(axes.xaxis)
+            in_points(axes.xaxis)
             axes.set_xlabel("difference, points")
         return figure
 
@@ -397,7 +209,7 @@ def _front(kind: str) -> Callable[[Tables, bool], Figure]:
         if fits:
             legend.append(("fit through the front", {"color": INK, "linestyle": (0, (4, 2)), "linewidth": 1.1}))
         panels = _groups(table)
-        figure, every = _sheet(panels, narrow, height=220, legend=legend)
+        figure, every = laid_out(panels, narrow, height=220, legend=legend)
         for axes, panel in zip(every, panels, strict=True):
             rows = table.where(group=panel)
             best = sorted((row for row in rows if row["front"]), key=lambda row: row["flops"])
@@ -418,11 +230,11 @@ def _front(kind: str) -> Callable[[Tables, bool], Figure]:
             axes.set_xlim(min(prices) / 2.6, max(prices) * 1.3)
             axes.xaxis.set_major_locator(LogLocator(numticks=5))
             axes.xaxis.set_minor_formatter(NullFormatter())
-            _bounds(axes, [row[name] for row in rows for name in ("low", "high")])
+            bounded(axes, [row[name] for row in rows for name in ("low", "high")])
             named = {row["way"]: "" if row["ratio"] is None else f"{row['ratio']:g}, " for row in best}
             words = [(row["flops"], row["accuracy"], f"{named[row['way']]}{100 * row['support']:.0f} %") for row in best]
-            _name(axes, words, [(row["flops"], row["accuracy"]) for row in rows if not row["front"]])
-            _percent(axes.yaxis)
+            label_points(axes, words, [(row["flops"], row["accuracy"]) for row in rows if not row["front"]])
+            in_percent(axes.yaxis)
             axes.set_xlabel("training FLOPs" if kind == "training" else "FLOPs of an answer")
         return figure
 
@@ -435,7 +247,7 @@ def _extra_tokens(tables: Tables, narrow: bool) -> Figure:
     categories = list(dict.fromkeys(row["category"] for row in table))
     style = {name: (SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)]) for at, name in enumerate(categories)}
     legend = [(name, {"color": colour, "marker": marker, "linestyle": "none"}) for name, (colour, marker) in style.items()]
-    figure, every = _sheet(panels, narrow, height=250, columns=2, legend=legend)
+    figure, every = laid_out(panels, narrow, height=250, columns=2, legend=legend)
     for axes, panel in zip(every, panels, strict=True):
         rows = table.where(model=panel)
         for row in rows:
@@ -446,8 +258,8 @@ def _extra_tokens(tables: Tables, narrow: bool) -> Figure:
         axes.axhline(0, color=SOFT, linewidth=1)
         left, right = axes.get_xlim()
         axes.set_xlim(left - 0.06 * (right - left), right + 0.14 * (right - left))
-        _name(axes, [(row["extra"], row["gain"], row["benchmark"]) for row in rows])
-        _points(axes.yaxis)
+        label_points(axes, [(row["extra"], row["gain"], row["benchmark"]) for row in rows])
+        in_points(axes.yaxis)
         axes.set_xlabel("extra tokens an answer")
         axes.set_ylabel("points gained")
     return figure
@@ -461,7 +273,7 @@ def _lengths(tables: Tables, narrow: bool) -> Figure:
     left = 14 + 6.3 * max(len(line) for text in words for line in text.split("\n"))
     legend = [("right", {"marker": "o", "linestyle": "none"}),
               ("wrong", {"marker": "s", "linestyle": "none", "markerfacecolor": PAPER})]  # fmt: skip
-    figure, (axes,) = _sheet([""], narrow, height=step * len(rows) + 8, left=left, legend=legend)
+    figure, (axes,) = laid_out([""], narrow, height=step * len(rows) + 8, left=left, legend=legend)
     most = max(row[name] or 0 for row in rows for name in ("right", "wrong"))
     for y, row in enumerate(rows):
         colour = look[row["line"]].colour if row["line"] in look else SOFT
@@ -498,7 +310,7 @@ def _budgets(tables: Tables, narrow: bool) -> Figure:
     legend = [(f"ratio {ratio:g}", style({"ratio": ratio, "scenario": ""})) for ratio in ratios]
     if any(row["scenario"] is None for row in table):
         legend.append(("untrained", style({"ratio": None, "scenario": None})))
-    figure, every = _sheet(panels, narrow, height=210, columns=2, legend=legend)
+    figure, every = laid_out(panels, narrow, height=210, columns=2, legend=legend)
     for axes, panel in zip(every, panels, strict=True):
         model = next(row["model"] for row in table if row["line"] == panel)
         shown = [row for row in table if row["line"] == panel or (row["scenario"] is None and row["model"] == model)]
@@ -508,8 +320,8 @@ def _budgets(tables: Tables, narrow: bool) -> Figure:
                       markevery=max(1, len(own) // 6), markersize=4.5, linewidth=1.6, drawstyle="steps-post")  # fmt: skip
         axes.set_xscale("log")
         _token_ticks(axes, [row["tokens"] for row in shown])
-        _bounds(axes, [0.0, *(row["accuracy"] for row in shown)])
-        _percent(axes.yaxis)
+        bounded(axes, [0.0, *(row["accuracy"] for row in shown)])
+        in_percent(axes.yaxis)
         axes.set_xlabel("tokens allowed")
     return figure
 

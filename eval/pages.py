@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratiocine.curves import curves
 from ratiocine.errors import BadInput
+from ratiocine.runs import write_whole
 
 if TYPE_CHECKING:
     from eval.tables import Arm
@@ -69,10 +69,8 @@ def reward_stories(named: Iterable[tuple[str, Arm]]) -> list[tuple[str, Mapping[
 
 def write(out: Path, content: str | bytes) -> None:
     """Write a file in one step; raises BadInput where that cannot be done."""
-    temporary = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, out)
+        write_whole(out, content)
     except OSError as error:
         raise BadInput(f"--out {out} cannot be written: {error.strerror}") from None

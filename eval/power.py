@@ -17,7 +17,7 @@ from eval.arms import load_arms
 from eval.compare import check_alike, seeds
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.stats import needed, spread
+from ratiocine.power import needed, spread
 
 SEEDS = (1, 2, 3, 5, 10)
 AGREEMENT, SEED_SD, COMMON = 0.3, 0.02, 0.5  # where nothing is known
@@ -26,7 +26,7 @@ TOO_MUCH = "no number of problems: seeds vary too much"
 
 @dataclass(frozen=True)
 class Setting:
-    """What a comparison is expected to meet (`stats.Spread`), and in words where each of it is from."""
+    """What a comparison is expected to meet (`power.Spread`), and in words where each of it is from."""
 
     discordant: float
     seed_sd: float

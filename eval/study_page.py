@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from eval.arms import warnings
+from eval.captions import Figure, figures
 from eval.explorer import as_script, completions
-from eval.figures import Picture, picture
-from eval.findings import Figure, figures, findings
+from eval.figures import picture
+from eval.findings import findings
 from eval.pages import p, percent, render, reward_stories, short, write
-from eval.study import Cell, Study, Table, all_tables
+from eval.sheets import Picture
+from eval.study import Cell, Study, Table
+from eval.study_tables import all_tables
 from eval.tables import Arm
 from eval.ways import Way
 

@@ -15,6 +15,7 @@ from typing import Any
 from eval import tables
 from eval.tables import Arm
 from ratiocine.errors import BadInput
+from ratiocine.students import inherited, lineage
 
 AXES = ("model", "scenario", "match", "lr_policy", "data", "reward", "ratio")  # what tells ways apart, the ratio last
 USUAL = {"scenario": "mixed", "match": "examples", "lr_policy": "per_format"}  # not worth a word
@@ -43,8 +44,8 @@ class Way:
     @cached_property
     def axes(self) -> dict[str, Any]:
         """Its value on every axis of a study; None where it has none."""
-        found = {axis: self.student.get(axis) for axis in AXES}
-        return {**found, "model": model(self.arms[0]), "scenario": self.student.get("scenario") or "mixed"}
+        found = {axis: inherited(self.student, axis) for axis in AXES}
+        return {**found, "model": model(self.arms[0]), "scenario": found["scenario"] or "mixed"}
 
     @property
     def model(self) -> str:
@@ -53,7 +54,7 @@ class Way:
     @property
     def ratio(self) -> float | None:
         """The share of reasoning that it was taught; None where that is not one number, or nothing was taught here."""
-        return self.arms[0].ratio
+        return self.axes["ratio"]
 
     @property
     def seeds(self) -> list[int]:
@@ -124,10 +125,8 @@ def _seed(arm: Arm) -> int:
 
 def model(arm: Arm) -> str:
     """What a student began with, before any training here."""
-    student = arm.student
-    while student.get("parent"):
-        student = student["parent"]
-    return str(student.get("base") or arm.manifest["model"])
+    *_, first = lineage(arm.student)
+    return str(first.get("base") or arm.manifest["model"])
 
 
 def _key(arm: Arm) -> str:

@@ -23,7 +23,7 @@ class StageConfig(BaseModel):
     set: list[str] = []
 
 
-class RewardConfig(BaseModel):
+class RewardsConfig(BaseModel):
     """What goes on with GRPO: the students of these ratios, or of all; `set` are the words of `rl`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +63,7 @@ class GridConfig(BaseModel):
     verify: list[Literal["both", "reasoning", "either", "none"]] = []
     distill: list[str] = []
     train: list[str] = []
-    rewards: RewardConfig | None = None
+    rewards: RewardsConfig | None = None
     benchmarks: list[str] = Field(min_length=1)
     budget: PositiveInt | None = None
     eval: list[str] = []

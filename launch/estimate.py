@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from launch.config import Expected, StudyConfig
-from launch.stages import Stage
+from launch.stages import VERBS, Stage
 from ratiocine import cli, cost, models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
-from ratiocine.traces import Mode
+from ratiocine.traces import MODES
 
 FLOAT, MOMENTS = 4, 2  # bytes of a weight as it is saved; Adam's numbers beside each, in a checkpoint
 LETTERS = 6  # bytes of a stored completion a token, its ids included
@@ -74,7 +74,8 @@ class Estimate:
         n, told = len(self.needs), [need for need in self.needs.values() if need.flops is not None]
         untold = f", without {n - len(told)} that cannot be told yet" if len(told) < n else ""
         seconds = [need.seconds for need in told if need.seconds is not None]
-        hours = f"{hour(sum(seconds))} of one worker ({self.roughly})" if seconds else "time unknown"
+        known = len(seconds) == len(told) and (not n or any(seconds))
+        hours = f"{hour(sum(seconds))} of one worker ({self.roughly})" if known else "time unknown"
         return (
             f"{len(self.stages)} stages: {len(self.done)} done, {n} to do: {number(sum(need.tokens or 0 for need in told))} "
             f"tokens, {number(sum(need.flops or 0 for need in told))} FLOPs, {hours}, {self.disk / 1e9:.1f} GB of disk{untold}"
@@ -132,10 +133,11 @@ class _Told:
             told = self.lengths(stage)
             tokens = told.n * (told.prompt + told.ift + told.reasoning) if told else None
             return Need(tokens, 0.0, 0.0, disk=LETTERS * (tokens or 0))
-        schema = cli.compose(stage.verb, _schema(stage.verb), stage.resolved(_nowhere(stage)))
+        schema = cli.compose(stage.verb, VERBS[stage.verb].Config, stage.resolved(_nowhere(stage)))
         shape, size = self.student(stage)
         tokens, flops = self.trained(stage, schema, shape) if stage.verb == "train" else self.asked(stage, schema, shape)
-        seconds = None if flops is None else flops / self.rate(stage.verb)
+        rate = None if flops is None else self.rate(stage.verb)
+        seconds = flops / rate if flops is not None and rate else None
         if stage.verb == "eval":
             return Need(tokens, flops, seconds, disk=LETTERS * (tokens or 0))
         return Need(tokens, flops, seconds, weights=FLOAT * size)
@@ -160,7 +162,7 @@ class _Told:
             return None, None
         ratio = (stage.cell.ratio if stage.cell else None) or 0.0
         pairs = self.of_cell(stage)
-        answer = {mode: self.expect.answered.get(mode) or (getattr(pairs, mode) if pairs else None) for mode in _MODES}
+        answer = {mode: self.expect.answered.get(mode) or (getattr(pairs, mode) if pairs else None) for mode in MODES}
         asked = pairs.prompt if pairs else self.expect.asked
         if stage.verb == "rl":
             n: int | None = config.max_steps * config.batch_size
@@ -204,17 +206,10 @@ class _Told:
                 return _shape(model, tuple(more))
             first = self.stages[model[1 : model.index("}")]]
 
-    def rate(self, verb: str) -> float:
-        return self.measured[verb] or self.expect.rate.get(cast(Any, verb)) or SHARE[verb] * _products()
-
-
-_MODES: tuple[Mode, Mode] = ("ift", "reasoning")
-
-
-def _schema(verb: str) -> Any:
-    from launch.planner import VERBS
-
-    return VERBS[verb].Config
+    def rate(self, verb: str) -> float | None:
+        known = self.measured[verb] or self.expect.rate.get(cast(Any, verb))
+        products = None if known else _products()
+        return known or (SHARE[verb] * products if products else None)
 
 
 def _nowhere(stage: Stage) -> dict[str, Path]:
@@ -265,7 +260,7 @@ def _shape(model: str, more: tuple[str, ...]) -> tuple[Shape | None, int]:
         shape, counts = known(model.removesuffix("-instruct"), 0)
         return shape, counts.all
     try:
-        named = cli.compose("eval", _schema("eval"), [f"model={model}", *more]).model
+        named = cli.compose("eval", VERBS["eval"].Config, [f"model={model}", *more]).model
         return _of(named)
     except (BadInput, Failure):
         return None, 0
@@ -276,18 +271,22 @@ def _of(model: ModelConfig) -> tuple[Shape, int]:
 
 
 @cache
-def _products() -> float:
+def _products() -> float | None:
     """FLOPs a second of this machine's products, told by a process of its own: what is forked from one whose threads have
-    multiplied could do so no more."""
+    multiplied could do so no more. None where that process fails."""
     from multiprocessing import get_context
 
     context = get_context("fork") if sys.platform == "linux" else get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_tell_products, args=(theirs,))
     process.start()
-    rate = float(mine.recv())
-    process.join()
-    return rate
+    theirs.close()
+    try:
+        return float(mine.recv())
+    except EOFError:
+        return None
+    finally:
+        process.join()
 
 
 def _tell_products(there: Any) -> None:

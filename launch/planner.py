@@ -12,23 +12,18 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 
-from distill import config as distill_config
-from eval import config as eval_config
 from launch.config import AXES, Config, StudyConfig
-from launch.stages import Stage, compared, expand
-from ratiocine import cli, jobs, places, runs
+from launch.estimate import estimate
+from launch.stages import VERBS, Stage, compared, expand
+from ratiocine import cli, jobs, locks, places, runs
 from ratiocine.errors import BadInput
 from ratiocine.runs import run_hash
 from ratiocine.tracking import Tracked
-from rl import config as rl_config
-from train import config as train_config
 
-VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "rl": rl_config, "eval": eval_config}
 PLAN = "study.yaml"
 
 
@@ -60,8 +55,6 @@ def _composed(verb: str, overrides: list[str], on: places.Place) -> tuple[places
 def run_study(config: Config) -> int:
     """Run (or with `dry_run` tell) a study; returns the highest exit code of a stage, 0 where all went well. What does not need
     a stage that failed runs all the same, and is reported."""
-    from launch.estimate import estimate
-
     study = config.study
     stages, root = plan(study, config.on), Path(config.out or Path("runs") / (study.beside or study.name))
     keep, tracked = config.keep or study.keep, _tracked(config)
@@ -71,14 +64,13 @@ def run_study(config: Config) -> int:
         ours.look_back()
         print(estimate(study, stages, ours.done, keep).text())
         return 0
-    with runs.held(root):
+    runs.check_writable(root)
+    with locks.held(root):
         _check_plan(study, root, note=True)
         return _run(study, ours, keep)
 
 
 def _run(study: StudyConfig, ours: _Stages, keep: str) -> int:
-    from launch.estimate import estimate
-
     started, root = time.monotonic(), ours.root
     ours.look_back()
     if study.grid is not None:

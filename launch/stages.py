@@ -7,11 +7,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
+from distill import config as distill_config
+from eval import config as eval_config
 from launch.config import GridConfig, StageConfig, StudyConfig
 from ratiocine import cli
+from rl import config as rl_config
+from train import config as train_config
 from train.scenario import ScenarioConfig
 
+VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "rl": rl_config, "eval": eval_config}
 PARENT = re.compile(r"\{([\w.+-]+)\}")
 USUAL = {"match": "examples", "lr_policy": "per_format"}  # has no word in a stage's name, so that an axis can be added later
 

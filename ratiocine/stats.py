@@ -13,7 +13,6 @@ from math import comb, sqrt
 Z95 = 1.959963984540054
 RESAMPLES = 10_000
 LEAST = 1e-12  # no p-value over seeds is told more exactly
-MOST = 10_000_000  # problems that a study may need
 
 
 def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
@@ -108,7 +107,7 @@ def compare_seeds(
     """Mean of `second` − `first` over training seeds and problems: (difference, low, high, two-sided p). A row is a seed, a
     column a problem, the same in every row.
 
-    Seeds and problems are two crossed factors, both drawn from more; `_squared_reach` says how far the mean may be off. The
+    Seeds and problems are two crossed factors, both drawn from more; `squared_reach` says how far the mean may be off. The
     interval is never narrower than, and the p-value never below, that of `compare` over the problems' means, which is all that
     one seed can tell.
 
@@ -125,13 +124,13 @@ def compare_seeds(
     assert before.shape == after.shape
     assert before.size
     difference, low, high, p = compare(before.mean(axis=0).tolist(), after.mean(axis=0).tolist(), seed)
-    parts = _components((after - before).tolist())
+    parts = components((after - before).tolist())
     if parts is None:
         return difference, low, high, p
-    reach = sqrt(_squared_reach(parts, 0.05))
+    reach = sqrt(squared_reach(parts, 0.05))
 
     def beyond(level: float) -> float:
-        return _squared_reach(parts, level) - difference**2
+        return squared_reach(parts, level) - difference**2
 
     chance = 1.0 if difference == 0 else LEAST if beyond(LEAST) < 0 else float(brentq(beyond, LEAST, 1.0, xtol=1e-12))
     return difference, max(-1.0, min(low, difference - reach)), min(1.0, max(high, difference + reach)), max(p, chance)
@@ -150,17 +149,17 @@ def over_seeds(table: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, 
     assert values.size
     mean = float(values.mean())
     low, high = interval(values.mean(axis=0).tolist(), seed)
-    parts = _components(table)
+    parts = components(table)
     if parts is None or not 0 < mean < 1:
         return mean, min(low, mean), max(high, mean)
-    shrink = _squared_reach(parts, 0.05) / (mean * (1 - mean))  # z² / n of the answers that it is worth
+    shrink = squared_reach(parts, 0.05) / (mean * (1 - mean))  # z² / n of the answers that it is worth
     middle = (mean + shrink / 2) / (1 + shrink)
     half = sqrt(shrink * mean * (1 - mean) + shrink**2 / 4) / (1 + shrink)
     return mean, min(low, middle - half), max(high, middle + half)
 
 
 @dataclass(frozen=True)
-class _Components:
+class Components:
     """What seeds and problems contribute to the variance of the mean of a table: its mean squares (of problems, of seeds and of
     what is particular to a seed and a problem), each divided by the number of cells."""
 
@@ -171,7 +170,7 @@ class _Components:
     of_both: float
 
 
-def _components(table: Sequence[Sequence[float]]) -> _Components | None:
+def components(table: Sequence[Sequence[float]]) -> Components | None:
     """None where seeds add nothing: there is one alone, or, but for rounding, all say the same of every problem."""
     import numpy as np
 
@@ -185,10 +184,10 @@ def _components(table: Sequence[Sequence[float]]) -> _Components | None:
     of_both = float((rest**2).sum()) / ((n_seeds - 1) * (n - 1)) / values.size
     if max(of_seeds, of_both) < 1e-15:
         return None
-    return _Components(n_seeds, n, float(columns.var(ddof=1)) / n, of_seeds, of_both)
+    return Components(n_seeds, n, float(columns.var(ddof=1)) / n, of_seeds, of_both)
 
 
-def _squared_reach(parts: _Components, level: float) -> float:
+def squared_reach(parts: Components, level: float) -> float:
     """The square of how far a mean over seeds and problems may be off, but for a share `level` of tables.
 
     Every mean square counts with its own quantile of Student's t, which keeps the level whatever the components are (Banerjee,
@@ -208,100 +207,6 @@ def _squared_reach(parts: _Components, level: float) -> float:
     of_seeds = max(parts.of_seeds, 1 / (12 * parts.problems**2 * parts.seeds))
     twice = min(seeds, usual) * parts.of_both * (parts.seeds - 2) / (parts.seeds - 1)
     return problems * parts.of_problems + max(0.0, seeds * of_seeds - twice)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """What makes the difference of two ways of training uncertain. `discordant` is the share of problems on which two students
-    of one seed differ (with several samples, their mean squared difference), `seed_sd` the standard deviation of a way's
-    accuracy over its seeds, and `common` the share of a problem's variance that is the same at every seed. The last two are
-    None where one seed is all there is."""
-
-    discordant: float
-    seed_sd: float | None
-    common: float | None
-
-
-def spread(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> Spread:
-    """What two tables, a row a seed and a column a problem, show of it."""
-    import numpy as np
-
-    change = np.subtract(second, first)
-    discordant = float((change**2).mean())
-    if len(change) == 1:
-        return Spread(discordant, None, None)
-    parts = _components(change.tolist())
-    if parts is None:
-        return Spread(discordant, 0.0, 1.0)
-    own, shared = parts.of_both * parts.seeds, max(0.0, parts.of_problems - parts.of_both)
-    of_seeds = max(0.0, parts.of_seeds - parts.of_both) * parts.seeds / 2
-    return Spread(discordant, sqrt(of_seeds), shared / (shared + own) if own else 1.0)
-
-
-def needed(
-    difference: float, discordant: float, seed_sd: float, seeds: int, power: float = 0.8, level: float = 0.05,
-    common: float = 0.5,
-) -> int | None:  # fmt: skip
-    """How many problems `compare_seeds` needs to find a true difference with this power (its p-value below `level`), given what
-    `Spread` describes. None where no number of problems is enough (10 million are not), for the seeds differ too much.
-
-    For several comparisons under Holm's adjustment, `level` divided by their number is always enough. With one seed it is the
-    power of the exact McNemar test to tell these two students, whatever other seeds would do.
-
-    Simulated (tests/test_simulation.py), 0.78 to 0.85 comes of the 0.8 that is asked for. A pilot of few seeds knows their
-    deviation badly, and the number with it.
-    """
-    assert 0 < abs(difference) <= discordant <= 1
-    assert 0 < power < 1
-    assert seeds > 0
-    sought = abs(difference)
-
-    def enough(n: int) -> bool:
-        if seeds == 1:
-            return _power_of_one(sought, discordant, level, n) >= power
-        return _power_over_seeds(sought, discordant, seed_sd, seeds, level, common, n) >= power
-
-    low, high = 1, 2  # not enough, perhaps enough
-    while not enough(high):
-        low, high = high, 2 * high
-        if high > MOST:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
-
-
-def _power_of_one(difference: float, discordant: float, level: float, n: int) -> float:
-    """Of the exact McNemar test, over the number of problems on which the two differ."""
-    import numpy as np
-    from scipy.stats import binom
-
-    differ = np.arange(int(binom.ppf(1e-9, n, discordant)), int(binom.ppf(1 - 1e-9, n, discordant)) + 1)
-    differ = np.unique(np.linspace(differ[0], differ[-1], min(len(differ), 2000)).astype(int))
-    chance = binom.pmf(differ, n, discordant)
-    gained = (discordant + difference) / (2 * discordant)
-    at_least = binom.isf(level / 2, differ, 0.5) + 1
-    found = binom.sf(at_least - 1, differ, gained) + binom.cdf(differ - at_least, differ, gained)
-    return float((chance * found).sum() / chance.sum())
-
-
-def _power_over_seeds(
-    difference: float, discordant: float, seed_sd: float, seeds: int, level: float, common: float, n: int
-) -> float:
-    """Of `compare_seeds`, over what its seeds' mean square may come out as."""
-    import numpy as np
-    from scipy.special import ndtr
-    from scipy.stats import chi2
-
-    of_one = max(discordant - difference**2, 1e-12)
-    of_both = of_one * (1 - common) / (seeds * n)
-    of_problems = of_one * common / n + of_both
-    of_seeds = 2 * seed_sd**2 / seeds
-    true = sqrt(of_problems + of_seeds)
-    drawn = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1) * (of_seeds + of_both)
-    reach = np.sqrt([_squared_reach(_Components(seeds, n, of_problems, own, of_both), level) for own in drawn])
-    return float((ndtr((difference - reach) / true) + ndtr((-difference - reach) / true)).mean())
 
 
 def is_binary(values: Sequence[float]) -> bool:

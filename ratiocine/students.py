@@ -36,10 +36,12 @@ def student(path: str | None) -> dict[str, Any] | None:
     if manifest["verb"] != "rl":
         return facts
     parent = student(trained["model"]["path"])
+    began = parent["way"] if parent else manifest["inputs"]["model"]
     return {
         **facts, "parent": parent, "reward": trained["reward"]["name"],
         "objective": trained["objective"]["name"], "control": trained["shuffle_rewards"],
-        "way": run_hash("rl", {**trained, "seed": None}, {}), "changed": _changed(trained), "group": manifest["group"],
+        "way": run_hash("rl", {**trained, "seed": None}, {"model": began}),
+        "changed": _changed(trained), "group": manifest["group"],
         "held_out": _lines(folder / "held_out.jsonl", ("step", "n", "accuracy", "ci95")),
         "curves": _lines(folder / "metrics.jsonl", ("step", *DRAWN)), "alarms": manifest["alarms"],
     }  # fmt: skip
@@ -78,12 +80,13 @@ def compared(verb: str, model: ModelConfig, known: Mapping[str, Any] | None) -> 
     """What a run over this model is grouped by, `known` being what `student` says of the model."""
     if known is None:
         return Compared(verb, _base(model.name, model.path))
-    size, scenario, reward = (_first(known, key) for key in ("size", "scenario", "reward"))
-    ratio = _first(known, "ratio", "share")  # a scenario that says every ratio itself has a share
+    size, scenario, reward = (inherited(known, key) for key in ("size", "scenario", "reward"))
+    ratio = inherited(known, "ratio", "share")  # a scenario that says every ratio itself has a share
     return Compared(verb, known["base"], size, scenario, ratio, known["seed"], reward)
 
 
-def _first(known: Mapping[str, Any], *keys: str) -> Any:
+def inherited(known: Mapping[str, Any], *keys: str) -> Any:
+    """The first of these facts that a student, or one that its rewards began with, has."""
     return next((value for one in lineage(known) for key in keys if (value := one.get(key)) is not None), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -88,3 +89,17 @@ def chooser(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("chooser") / "run"
     done("train", "ratio=0", "model=tiny", f"pairs={pairs}", "batch_size=8", "epochs=30", "lr=3e-3", f"out={out}")
     return out / "model"
+
+
+def reshaped(student: Path, folder: Path, **shape: int) -> Path:
+    """A model folder like a student's, with other dimensions and random weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir()
+    for file in (student / "model").iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**(json.loads((folder / "config.json").read_text()) | shape))).save_pretrained(folder)
+    return folder

@@ -11,7 +11,7 @@ from test_report import row
 from eval.choice import Option, choose, measured, surer
 from eval.tables import Arm
 from eval.ways import gather
-from ratiocine import cost, stats
+from ratiocine import cost, power, stats
 from ratiocine.evaluate import scores
 from ratiocine.runs import open_run
 from ratiocine.traces import TraceStore
@@ -180,7 +180,7 @@ def test_what_is_not_decided_is_said_so(tmp_path: Path) -> None:
     assert "But the data do not decide: no way can be told from ratio 1, which did best." in shown
     assert "take m (0.135 billion weights), mixed at ratio 0 (called ratio 0 here)" in shown
     assert "Every way was trained with one seed: what other seeds would do is not covered" in shown
-    problems = stats.needed(2 / 40, 10 / 40, 0.0, 1)
+    problems = power.needed(2 / 40, 10 / 40, 0.0, 1)
     assert f"  - {problems:,} problems and the seeds that there are: " in shown
     assert "seeds a way" not in shown, "how seeds vary cannot be known from one"
     same = done("eval.advise", words[0], "--category", "general-mc")
@@ -203,7 +203,7 @@ def test_what_cannot_be_advised_is_one_line(tmp_path: Path) -> None:
         ((one, "--questions", "0.5"), "--questions 0.5 is no whole number"),
         ((one, "--weight", "2"), "--weight needs --questions"),
         ((one, "--weight", "-1", "--questions", "3"), "--weight -1: it should be 0 or more"),
-        ((str(tmp_path / "empty"),), "is no finished evaluation and holds none"),
+        ((str(tmp_path / "empty"),), "holds no finished evaluation"),
         ((str(tmp_path / "none"),), "does not exist"),
     ):
         refused = command("eval.advise", *words)

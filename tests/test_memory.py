@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, reshaped
 from test_ranks import BIN, free_port
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -228,15 +228,8 @@ def test_two_ranks_send_gradients_once_a_step(rank: int, pairs: Path, tmp_path: 
 @pytest.fixture(scope="module")
 def layered(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose weights are large enough for ZeRO-3 to cut them."""
-    folder = tmp_path_factory.mktemp("layered") / "model"
-    folder.mkdir()
-    for file in (student / "model").iterdir():
-        if file.suffix != ".safetensors":
-            (folder / file.name).write_bytes(file.read_bytes())
     shape = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 4, "head_dim": 128}
-    changed = LlamaConfig(**(json.loads((folder / "config.json").read_text()) | shape))
-    LlamaForCausalLM(changed).save_pretrained(folder)
-    return folder
+    return reshaped(student, tmp_path_factory.mktemp("layered") / "model", **shape)
 
 
 @LINUX

@@ -10,7 +10,7 @@ from scipy.stats import nct
 from scipy.stats import t as student_t
 from test_report import arm
 
-from ratiocine import stats
+from ratiocine import power
 
 
 def test_known_numbers_of_problems() -> None:
@@ -18,25 +18,25 @@ def test_known_numbers_of_problems() -> None:
     approximation (Connor, Biometrics 43, 1987) asks for a little less than the exact one."""
     difference, discordant = 0.1, 0.3
     z = 1.95996 + 0.84162
-    assert stats.needed(difference, discordant, 0.0, 1000, common=1.0) == pytest.approx(
+    assert power.needed(difference, discordant, 0.0, 1000, common=1.0) == pytest.approx(
         z**2 * (discordant - difference**2) / difference**2, rel=0.02
     )
     connor = (1.95996 * discordant**0.5 + 0.84162 * (discordant - difference**2) ** 0.5) ** 2 / difference**2
-    assert connor < stats.needed(difference, discordant, 0.0, 1) < 1.15 * connor
+    assert connor < power.needed(difference, discordant, 0.0, 1) < 1.15 * connor
 
 
 def test_seeds_that_vary_set_a_limit() -> None:
-    assert stats.needed(0.05, 0.3, 0.05, 3) is None
-    assert stats.needed(0.05, 0.3, 0.05, 1) == stats.needed(0.05, 0.3, 0.0, 1), "one seed says nothing of others"
-    assert stats.needed(0.2, 0.3, 0.02, 3) is not None
+    assert power.needed(0.05, 0.3, 0.05, 3) is None
+    assert power.needed(0.05, 0.3, 0.05, 1) == power.needed(0.05, 0.3, 0.0, 1), "one seed says nothing of others"
+    assert power.needed(0.2, 0.3, 0.02, 3) is not None
 
 
 def test_what_endless_problems_leave_is_a_t_test_of_seeds() -> None:
     crit, limit = student_t.ppf(0.975, 4), 0.05 / (0.02 * (2 / 5) ** 0.5)
-    power = nct.sf(crit, 4, limit)
-    assert 0.5 < power < 0.95
-    assert stats.needed(0.05, 0.3, 0.02, 5, power=power - 0.02) is not None
-    assert stats.needed(0.05, 0.3, 0.02, 5, power=power + 0.02) is None
+    most = nct.sf(crit, 4, limit)
+    assert 0.5 < most < 0.95
+    assert power.needed(0.05, 0.3, 0.02, 5, power=most - 0.02) is not None
+    assert power.needed(0.05, 0.3, 0.02, 5, power=most + 0.02) is None
 
 
 @settings(deadline=None, max_examples=8)
@@ -44,7 +44,7 @@ def test_what_endless_problems_leave_is_a_t_test_of_seeds() -> None:
 def test_more_of_everything_never_needs_more(difference: float, discordant: float, seed_sd: float, seeds: int) -> None:
     def problems(**other: float) -> float:
         words = {"difference": difference, "discordant": discordant, "seed_sd": seed_sd, "seeds": seeds} | other
-        return stats.needed(**words) or float("inf")
+        return power.needed(**words) or float("inf")
 
     here = problems()
     assert problems(difference=-difference) == here
@@ -57,7 +57,7 @@ def test_more_of_everything_never_needs_more(difference: float, discordant: floa
 
 def test_the_table_says_what_it_assumes_and_means() -> None:
     shown = done("eval.power", "--difference", "0.1", "--seeds", "4")
-    needed = stats.needed(0.1, 0.5 + 0.6 - 2 * (0.3 + 0.3 * 0.06**0.5), 0.02, 4)
+    needed = power.needed(0.1, 0.5 + 0.6 - 2 * (0.3 + 0.3 * 0.06**0.5), 0.02, 4)
     assert f"    4   {needed:,}\n" in shown
     assert shown.count("assumed: nothing was said") == 4
     assert f"a test of {needed:,} problems with 4 seeds a way finds it in 80 of 100 such studies" in shown

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import command, done
-from transformers import LlamaConfig, LlamaForCausalLM
+from conftest import command, done, reshaped
 
 from ratiocine import models
 from ratiocine.models import ModelConfig
@@ -16,15 +15,7 @@ from ratiocine.shorten import kept, renumbered
 @pytest.fixture(scope="module")
 def deep(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of five layers."""
-    folder = tmp_path_factory.mktemp("deep") / "deep"
-    folder.mkdir()
-    for file in (student / "model").iterdir():
-        if file.suffix != ".safetensors":
-            (folder / file.name).write_bytes(file.read_bytes())
-    torch.manual_seed(0)
-    changed = LlamaConfig(**(json.loads((folder / "config.json").read_text()) | {"num_hidden_layers": 5}))
-    LlamaForCausalLM(changed).save_pretrained(folder)
-    return folder
+    return reshaped(student, tmp_path_factory.mktemp("deep") / "deep", num_hidden_layers=5)
 
 
 def test_the_first_and_the_last_are_kept() -> None:

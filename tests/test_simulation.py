@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from ratiocine import fronts, stats
+from ratiocine import fronts, power, stats
 
 HARD, LIKES = 1.5, 0.5  # sd of the problems' difficulty, and of what makes a problem harder for one arm, beside a noise of 1
 
@@ -119,20 +119,20 @@ def test_what_is_said_to_be_on_the_front_is() -> None:
 def reached(seed: int, n_seeds: int, seed_sd: float, effect: float, tables: int) -> tuple[int, float]:
     """How many problems a study needs, by what a very large pilot shows, and how often it then finds the effect."""
     rng, base = np.random.default_rng(seed), 0.4
-    pilot = stats.spread(*study(rng, [base, base + effect], 400, 1500, seed_sd))
+    pilot = power.spread(*study(rng, [base, base + effect], 400, 1500, seed_sd))
     assert pilot.seed_sd is not None and pilot.common is not None
-    n = stats.needed(effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common)
+    n = power.needed(effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common)
     assert n is not None
     p = [stats.compare_seeds(*study(rng, [base, base + effect], n_seeds, n, seed_sd).tolist())[3] for _ in range(tables)]
     return n, sum(value < 0.05 for value in p) / tables
 
 
 def test_a_pilot_measures_what_was_put_in() -> None:
-    found = stats.spread(*study(np.random.default_rng(0), [0.4, 0.6], 80, 4000, 0.05))
+    found = power.spread(*study(np.random.default_rng(0), [0.4, 0.6], 80, 4000, 0.05))
     assert found.seed_sd == pytest.approx(0.05, abs=0.008)
     assert found.discordant == pytest.approx(0.35, abs=0.05)
     assert found.common is not None and 0.05 < found.common < 0.3
-    assert stats.spread([[0, 1]], [[1, 1]]) == stats.Spread(0.5, None, None)
+    assert power.spread([[0, 1]], [[1, 1]]) == power.Spread(0.5, None, None)
 
 
 @pytest.mark.usefixtures("quick")

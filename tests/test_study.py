@@ -1,5 +1,6 @@
 """Grids: what they plan, what they would cost, and what comes of them through kills, failures and extensions."""
 
+import csv
 import json
 import os
 import random
@@ -14,11 +15,12 @@ import pytest
 from conftest import ROOT, command, done
 
 from eval.config import Config as Eval
+from launch import estimate as cells
 from launch.config import Config, GridConfig, StudyConfig
 from launch.estimate import estimate
 from launch.planner import plan
 from launch.stages import compared
-from ratiocine import cli, runs
+from ratiocine import cli, locks, runs
 from ratiocine.errors import BadInput
 from ratiocine.traces import read_traces
 from train.config import Config as Train
@@ -285,17 +287,17 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same(study: Path, tmp_path
 
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", f"from pathlib import Path; from ratiocine import runs; runs.hold(Path({str(tmp_path)!r})); "
+        [sys.executable, "-c", f"from pathlib import Path; from ratiocine import locks; locks.hold(Path({str(tmp_path)!r})); "
          "print('held', flush=True); input()"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout and holder.stdout.readline() == "held\n"
     with pytest.raises(BadInput, match="is being written to by another process"):
-        runs.hold(tmp_path, patience=0)
+        locks.hold(tmp_path, patience=0)
     holder.kill()
     holder.wait()
-    runs.hold(tmp_path, patience=5)
-    runs.hold(tmp_path, patience=0)
-    runs.release(tmp_path)
+    locks.hold(tmp_path, patience=5)
+    locks.hold(tmp_path, patience=0)
+    locks.release(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -307,3 +309,76 @@ def test_what_is_forked_after_an_estimate_can_multiply() -> None:
         "os.waitpid(child, 0)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("moment", ["os.replace", "shutil.rmtree"])
+def test_weights_go_whole_or_not_at_all(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the process ends after the note, or while files are being removed."""
+    config = {"seed": 0, "out": str(tmp_path / "run")}
+    run = runs.open_run("train", config, {})
+    with run.writing("model") as folder:
+        folder.mkdir()
+        for name in ("a", "b"):
+            (folder / name).write_text(name)
+    run.finish()
+    whole = runs.hash_path(run.out / "model")
+    module, name = moment.split(".")
+    real, calls = getattr(getattr(runs, module), name), 0
+
+    def ends(*words: object, **more: object) -> None:
+        nonlocal calls
+        calls += 1
+        if (calls, name) in ((2, "replace"), (1, "rmtree")):  # the first replace is that of the note
+            raise KeyboardInterrupt
+        real(*words, **more)
+
+    monkeypatch.setattr(getattr(runs, module), name, ends)
+    with pytest.raises(KeyboardInterrupt):
+        runs.remove(run.out, "model")
+    monkeypatch.undo()
+    runs.check_finished(run.out)
+    assert runs.content(run.out / "model") == whole
+    runs.remove(run.out, "model")
+    runs.check_finished(run.out)
+    assert not (run.out / "model").exists()
+    assert runs.content(run.out / "model") == whole
+    runs.reopen(run.out)
+    assert not runs.open_run("train", config, {}).finished
+    assert not runs.let_go(run.out)
+
+
+def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ratiocine import devices
+
+    def lost(*words: object) -> float:
+        os._exit(1)
+
+    monkeypatch.setattr(devices, "matmul_rate", lost)
+    cells._products.cache_clear()
+    assert cells._products() is None
+    study = StudyConfig(name="x", grid=grid(ratios=[0], expect={"pairs": {"demo": 8}, "prompt": {"demo": 9}, "ift": {"demo": 2},
+                                                                "reasoning": {"demo": 7}}))  # fmt: skip
+    told = estimate(study, plan(study), {}, "weights")
+    cells._products.cache_clear()
+    assert told.needs["train-tiny-demo-mixed-0-s0"].flops
+    assert told.needs["train-tiny-demo-mixed-0-s0"].seconds is None
+    assert "time unknown" in told.total
+
+
+def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
+    """From each student on its own: two ways of rewards, each beside what it began with."""
+    pytest.importorskip("trl", reason="needs the extra rl")
+    root = tmp_path / "study"
+    rewards = ",".join(f'"{word}"' for word in ("data=demo", "limit=4", "held_out=4", "max_steps=1", "batch_size=8", "group_size=4",
+                                               "micro_batch_size=8", "budget=8", "threads=1", "precision=float32"))  # fmt: skip
+    said = done(
+        *GRID,
+        "study.grid.ratios=[0,1]",
+        "study.grid.scenarios=[mixed]",
+        f"study.grid.rewards={{set:[{rewards}]}}",
+        f"out={root}",
+    )
+    assert said.count("python -m rl") == 4
+    with open(root / "tables" / "differences_rewards.csv", newline="") as file:
+        pairs = {(row["against"], row["way"]) for row in csv.DictReader(file)}
+    assert pairs == {("ratio 0", "+ grpo r1 ratio 0"), ("ratio 1", "+ grpo r1 ratio 1")}

@@ -22,11 +22,12 @@ from grid import Point
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval import figures, findings, study_page
+from eval import captions, figures, findings, study_page
 from eval.arms import evaluations, load_arms
 from eval.explorer import as_script, completions
 from eval.pages import visible
-from eval.study import Study, Table, all_tables
+from eval.study import Study, Table
+from eval.study_tables import all_tables
 from eval.ways import gather
 from ratiocine import grading
 
@@ -216,7 +217,7 @@ def test_sentences_follow_the_intervals(effect: float, said: str, tmp_path: Path
     assert (overall["low"] > 0) == (effect > 0)
     assert (overall["high"] < 0) == (effect < 0)
     assert ("would decide" in text) == bool(tables["needed"].rows)
-    shown = findings.figures(Study.of(load_arms(evaluations(tmp_path))), tables)
+    shown = captions.figures(Study.of(load_arms(evaluations(tmp_path))), tables)
     assert any("not decided in any category" in sentence for f in shown for sentence in f.says) == (effect == 0)
 
 
@@ -315,7 +316,7 @@ def test_published_accuracies_are_drawn_when_asked_for(tmp_path: Path) -> None:
     marked = figures.picture("accuracy", {**tables, "published": table}, "?").wide
     assert "published, math-centric training" in marked
     assert "published" not in plain
-    said = [sentence for f in findings.figures(known, {**tables, "published": table}) for sentence in f.says]
+    said = [sentence for f in captions.figures(known, {**tables, "published": table}) for sentence in f.says]
     assert any("published accuracies of 1 model of these" in sentence for sentence in said)
 
 

@@ -9,7 +9,7 @@ from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import lengths, models
+from ratiocine import builtin, lengths
 from ratiocine.errors import BadInput
 from ratiocine.problems import digest
 from ratiocine.runs import check_finished
@@ -111,7 +111,7 @@ def _counts(folder: Path, file: Path, tokenizer: PreTrainedTokenizerBase, n: int
         return lengths.columns(file, {side: f"n_tokens_{side}" for side in SIDES})
     stored = folder / "lengths.parquet"
     if wanted not in (manifest.get("other_tokenizers") or {}).values():
-        stored = models.cache_folder() / "lengths" / f"{manifest['outputs']['pairs.parquet'][:16]}-{wanted}.parquet"
+        stored = builtin.cache_folder() / "lengths" / f"{manifest['outputs']['pairs.parquet'][:16]}-{wanted}.parquet"
         if not stored.exists():
             print(f"pairs={folder} was counted by another tokenizer than this model's; counting once", flush=True)
             lengths.write_lengths(stored, file, n, {"this model": tokenizer})
@@ -123,7 +123,7 @@ def _texts(file: Path) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
-    return datasets.Dataset.from_parquet(str(file), cache_dir=str(models.cache_folder() / "pairs"))
+    return datasets.Dataset.from_parquet(str(file), cache_dir=str(builtin.cache_folder() / "pairs"))
 
 
 def fitting(pool: Pool, max_length: int) -> tuple[list[str], dict[str, int]]:
