@@ -21,7 +21,7 @@ from ratiocine import cli, models, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig
 from ratiocine.models import ModelConfig
-from ratiocine.places import Placed
+from ratiocine.places import Placed, Seed
 from ratiocine.rewards import RewardConfig
 from ratiocine.runs import check_finished
 from ratiocine.sources import DataConfig
@@ -135,7 +135,7 @@ class Config(Placed):
     dtype: Dtype = "auto"
     device: Device = "auto"
     threads: PositiveInt | None = None
-    seed: int = 0
+    seed: Seed = 0
     out: str | None = None
     push_to_hub: str | None = None
 

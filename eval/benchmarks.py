@@ -17,8 +17,6 @@ from ratiocine.problems import Problem, digest
 from ratiocine.prompts import PLAIN_STOP, user_text
 from ratiocine.sources import DataConfig
 
-BUDGET = 2048  # tokens, where neither the command line nor the benchmark says
-
 
 @dataclass
 class Suite:
@@ -66,7 +64,7 @@ def load(config: Config) -> Suite:
             loaded.problems[:] = [problem for problem in loaded.problems if key(problem) not in held]
         for problem in sources.limited(loaded.problems, config.limit, config.seed):
             suite.problems[key(problem)] = problem
-            suite.budgets[key(problem)] = config.budget or data.budget or BUDGET
+            suite.budgets[key(problem)] = config.budget_of(data)
     if not suite.problems:
         why = "; ".join(f"{len(ids)} {reason}" for of in suite.dropped.values() for reason, ids in of.items())
         raise BadInput(f"benchmarks={','.join(config.benchmarks)} hold no test problem" + (f" (dropped: {why})" if why else ""))

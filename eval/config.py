@@ -21,8 +21,11 @@ from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
+from ratiocine.places import Seed
 from ratiocine.sources import DataConfig
 from ratiocine.tracking import Tracked
+
+BUDGET = 2048  # tokens, where neither the command line nor the benchmark says
 
 
 class Root(BaseModel):
@@ -48,7 +51,7 @@ class Config(Tracked):
     thinking: bool | None = None
     logprobs: bool = False
     dtype: Dtype = "auto"
-    seed: int = 0
+    seed: Seed = 0
     device: Device = "auto"
     threads: PositiveInt | None = None
     check: bool = False
@@ -79,6 +82,10 @@ class Config(Tracked):
             raise ValueError("should name one benchmark or more, each once")
         return names
 
+    def budget_of(self, data: DataConfig) -> int:
+        """The most tokens of a completion."""
+        return self.budget or data.budget or BUDGET
+
     def sources(self) -> list[DataConfig]:
         """The benchmarks: names from conf/data, or files in the shared schema. Raises BadInput for an unknown one."""
         found: list[DataConfig] = []
@@ -101,4 +108,5 @@ def benchmark_inputs(config: Config) -> dict[str, str]:
 
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
-    return {**benchmark_inputs(config), "model": models.fingerprint(config.model)}
+    budgets = {f"budget:{data.name}": str(config.budget_of(data)) for data in config.sources()}
+    return {**benchmark_inputs(config), **budgets, "model": models.fingerprint(config.model)}

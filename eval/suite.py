@@ -55,13 +55,13 @@ def evaluate(config: Config) -> Run:
     run.write_json("scores.json", result)
     seconds = round(time.perf_counter() - started, 1)
     _track(config, run, known, result)  # while answers are kept: where it fails, the same command asks for none again
-    store.path.unlink()
     run.finish(
         model=config.model.name, student=known, expected=expected(config),
         budget=max(suite.budgets.values()), dropped=suite.dropped, shown={name: len(m) // 2 for name, m in suite.shots.items()},
         decoding={"temperature": config.temperature, "top_p": config.top_p, "samples": config.samples},
         engine=config.engine.name, grader=grader(), seconds=seconds, **facts,
     )  # fmt: skip
+    store.path.unlink()
     _print(result)
     _warn(result)
     return run

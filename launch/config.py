@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from ratiocine import tracking
-from ratiocine.places import Local, Place
+from ratiocine.places import Local, Place, Seed
 
+NAME = re.compile(r"[\w.+-]+")
 AXES = ("pairs", "verify", "models", "scenarios", "ratios", "match", "lr_policy", "seeds")  # may be extended
 
 
@@ -19,7 +21,7 @@ class StageConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     verb: Literal["distill", "train", "rl", "eval"]
-    each: dict[str, list[int | float | str]] = {}
+    each: dict[str, Annotated[list[int | float | str], Field(min_length=1)]] = {}
     set: list[str] = []
 
 
@@ -57,7 +59,7 @@ class GridConfig(BaseModel):
     pairs: dict[str, list[str]] = Field(min_length=1)
     ratios: list[float] = Field(min_length=1)
     scenarios: list[str] = Field(default=["mixed"], min_length=1)
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[Seed] = Field(default=[0], min_length=1)
     match: list[Literal["examples", "tokens", "flops"]] = Field(default=["examples"], min_length=1)
     lr_policy: list[Literal["per_format", "matched"]] = Field(default=["per_format"], min_length=1)
     verify: list[Literal["both", "reasoning", "either", "none"]] = []
@@ -77,7 +79,16 @@ class GridConfig(BaseModel):
             word = {"models": "model", "pairs": "data"}[info.field_name]
             if repeated := [name for name in value if value.count(name) > 1]:
                 raise ValueError(f"'{repeated[0]}' occurs twice")
-            return {str(name): [f"{word}={name}"] for name in value}
+            if unnamed := [name for name in value if not isinstance(name, str) or not NAME.fullmatch(name)]:
+                raise ValueError(f"{unnamed[0]!r} is no name of letters, digits and -._+; give it one: {{NAME: ['{word}=…']}}")
+            return {name: [f"{word}={name}"] for name in value}
+        return value
+
+    @field_validator("models", "pairs")
+    @classmethod
+    def _names_of_stages(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        if unnamed := [name for name in value if not NAME.fullmatch(name)]:
+            raise ValueError(f"'{unnamed[0]}' is no name of letters, digits and -._+, by which stages are called")
         return value
 
     @model_validator(mode="after")
@@ -121,3 +132,9 @@ class Config(BaseModel):
     tracker: tracking.Name = "none"
     project: str = "ratiocine"
     out: str | None = None
+
+    @model_validator(mode="after")
+    def _on_one_machine(self) -> Self:
+        if self.on.name == "local" and self.on.nodes > 1:
+            raise ValueError(f"on.nodes={self.on.nodes}: one machine starts all stages of a study; give on=slurm or on=ray")
+        return self

@@ -25,7 +25,7 @@ from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
 from ratiocine.traces import MODES
 
-FLOAT, MOMENTS = 4, 2  # bytes of a weight as it is saved; Adam's numbers beside each, in a checkpoint
+FLOAT, MOMENTS = 4, 2  # bytes of a weight as it is saved; Adam's numbers beside each, in a checkpoint (of LoRA hardly any)
 LETTERS = 6  # bytes of a stored completion a token, its ids included
 SHARE = {"train": 0.4, "eval": 0.15, "rl": 0.25}  # of a machine's rate of products, roughly, that verbs come to
 
@@ -42,32 +42,38 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Need:
-    """Of one stage; None where it cannot be told yet. `weights` are bytes that `keep=scores` gives back."""
+    """Of one stage; None where it cannot be told yet. `weights` are bytes that `keep=scores` gives back, `checkpoints` those
+    that are there while it runs."""
 
     tokens: float | None = None
     flops: float | None = None
     seconds: float | None = None
     disk: float = 0.0
     weights: float = 0.0
+    checkpoints: float = 0.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The needs of all stages that are still to be done, by name, and what is done."""
+    """The needs of all stages that are still to be done, by name, and what is done; at most `jobs` run at once."""
 
     stages: Sequence[Stage]
     needs: Mapping[str, Need]
     done: Mapping[str, Path]
     keep: str
+    jobs: int
     roughly: str
 
     @property
     def disk(self) -> float:
         """Bytes at the worst moment."""
         needs = self.needs.values()
-        at_once = max((need.weights for need in needs), default=0.0)
-        weights = at_once if self.keep == "scores" else sum(need.weights for need in needs)
-        return sum(need.disk for need in needs) + weights + MOMENTS * at_once
+        weights = sorted((need.weights for need in needs), reverse=True)
+        if self.keep == "scores":  # of a chain of students two are there at once
+            chained = 2 if any(stage.verb == "rl" and stage.name in self.needs for stage in self.stages) else 1
+            weights = weights[: self.jobs * chained]
+        running = sorted((need.checkpoints for need in needs), reverse=True)[: self.jobs]
+        return sum(need.disk for need in needs) + sum(weights) + sum(running)
 
     @property
     def total(self) -> str:
@@ -105,11 +111,11 @@ class Estimate:
             raise BadInput(f"out={root}: {self.disk / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free{hint}")
 
 
-def estimate(study: StudyConfig, stages: Sequence[Stage], done: Mapping[str, Path], keep: str) -> Estimate:
-    """Of what is still to be done of a study."""
+def estimate(study: StudyConfig, stages: Sequence[Stage], done: Mapping[str, Path], keep: str, jobs: int = 1) -> Estimate:
+    """Of what is still to be done of a study, at most `jobs` stages at once."""
     told = _Told(study, stages, done)
     needs = {stage.name: told.need(stage) for stage in stages if stage.name not in done}
-    return Estimate(stages, needs, done, keep, told.roughly)
+    return Estimate(stages, needs, done, keep, jobs, told.roughly)
 
 
 class _Told:
@@ -140,14 +146,15 @@ class _Told:
         seconds = flops / rate if flops is not None and rate else None
         if stage.verb == "eval":
             return Need(tokens, flops, seconds, disk=LETTERS * (tokens or 0))
-        return Need(tokens, flops, seconds, weights=FLOAT * size)
+        kept = 0 if schema.lora else schema.keep + 1  # a new one is whole before an old one goes
+        return Need(tokens, flops, seconds, weights=FLOAT * size, checkpoints=kept * (1 + MOMENTS) * FLOAT * size)
 
     def trained(self, stage: Stage, config: Any, shape: Shape | None) -> tuple[float | None, float | None]:
         """Tokens and FLOPs of a training."""
         pairs = next((self.lengths(self.stages[name]) for name in stage.parents if self.stages[name].verb == "distill"), None)
         if pairs is None or shape is None:
             return None, None
-        ratio = config.ratio if config.ratio is not None else _mean_ratio(config.scenario)
+        ratio = _taught(config)
         n = min(pairs.n, config.limit or pairs.n) * config.epochs
         if config.max_steps:
             n = min(n, config.max_steps * config.batch_size)
@@ -160,14 +167,14 @@ class _Told:
         """Tokens and FLOPs of an evaluation, or of the answers to rewards and their updates."""
         if shape is None:
             return None, None
-        ratio = (stage.cell.ratio if stage.cell else None) or 0.0
+        ratio = self.ratio(stage)
         pairs = self.of_cell(stage)
         answer = {mode: self.expect.answered.get(mode) or (getattr(pairs, mode) if pairs else None) for mode in MODES}
         asked = pairs.prompt if pairs else self.expect.asked
         if stage.verb == "rl":
             n: int | None = config.max_steps * config.batch_size
         else:
-            n = self.expect.problems or _embedded(config)
+            n = _problems(config, self.expect.problems)
         ift, reasoning = answer["ift"], answer["reasoning"]
         if n is None or ift is None or reasoning is None:
             return None, None
@@ -178,6 +185,16 @@ class _Told:
         if stage.verb == "rl":
             flops += sum(part * n * cost.training(shape, round(asked + written)) for part, written in parts)
         return tokens, flops
+
+    def ratio(self, stage: Stage) -> float:
+        """The share of reasoning that its student was taught; 0 before any training."""
+        for name in stage.parents:
+            parent = self.stages[name]
+            if parent.verb == "rl":
+                return self.ratio(parent)
+            if parent.verb == "train":
+                return _taught(cli.compose("train", VERBS["train"].Config, parent.resolved(_nowhere(parent))))
+        return 0.0
 
     def of_cell(self, stage: Stage) -> Lengths | None:
         """The pairs of its cell; for a model before training the first set."""
@@ -216,17 +233,21 @@ def _nowhere(stage: Stage) -> dict[str, Path]:
     return {name: Path("runs") / name for name in stage.parents}
 
 
-def _mean_ratio(scenario: Any) -> float:
-    ratios = [stage.ratio for stage in scenario.stages if stage.ratio is not None]
-    return sum(ratios) / len(ratios) if ratios else 0.5
+def _taught(config: Any) -> float:
+    """The share of reasoning in a training, of a scenario that says every ratio the mean of its stages."""
+    ratios = [stage.ratio for stage in config.scenario.stages if stage.ratio is not None]
+    return float(config.ratio) if config.ratio is not None else sum(ratios) / len(ratios) if ratios else 0.5
 
 
-def _embedded(config: Any) -> int | None:
-    """The problems of an evaluation, where all its benchmarks are embedded families."""
-    counts = [family.test for data in config.sources() for family in data.families.values()]
-    if any(not data.families for data in config.sources()):
+def _problems(config: Any, known: int | None) -> int | None:
+    """The answers of an evaluation: to `known` problems, else to those of its benchmarks where all are embedded families."""
+    found = config.sources()
+    counts = [family.test for data in found for family in data.families.values()]
+    if known is None and any(not data.families for data in found):
         return None
-    return sum(min(config.limit or n, n) for n in counts) * int(config.samples)
+    limit = config.limit or float("inf")
+    n = sum(min(limit, count) for count in counts) if known is None else min(known, limit * len(found))
+    return int(n * config.samples)
 
 
 def _generation(shape: Shape, prompt: int, written: int) -> int:

@@ -7,6 +7,8 @@ of the study and exactly what depends on it runs again, beside what was there.
 
 from __future__ import annotations
 
+import glob
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +18,12 @@ from typing import Any
 
 import yaml
 
+from eval.config import Config as EvalConfig
 from launch.config import AXES, Config, StudyConfig
 from launch.estimate import estimate
 from launch.stages import VERBS, Stage, compared, expand
 from ratiocine import cli, jobs, locks, places, runs
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, Failure
 from ratiocine.runs import run_hash
 from ratiocine.tracking import Tracked
 
@@ -39,7 +42,9 @@ def plan(study: StudyConfig, on: places.Place = places.Local()) -> list[Stage]: 
         if missing := [parent for parent in stage.parents if parent not in before]:
             raise BadInput(f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage")
         before.add(stage.name)
-        _composed(stage.verb, stage.resolved(folders), on)
+        composed, _ = _composed(stage.verb, stage.resolved(folders), on)
+        if isinstance(composed, EvalConfig):
+            composed.sources()
     if missing := [name for name in compared(study) if name not in before]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
@@ -62,7 +67,7 @@ def run_study(config: Config) -> int:
     if config.dry_run:
         _check_plan(study, root)
         ours.look_back()
-        print(estimate(study, stages, ours.done, keep).text())
+        print(estimate(study, stages, ours.done, keep, config.on.jobs).text())
         return 0
     runs.check_writable(root)
     with locks.held(root):
@@ -74,7 +79,7 @@ def _run(study: StudyConfig, ours: _Stages, keep: str) -> int:
     started, root = time.monotonic(), ours.root
     ours.look_back()
     if study.grid is not None:
-        told = estimate(study, ours.stages, ours.done, keep)
+        told = estimate(study, ours.stages, ours.done, keep, ours.on.jobs)
         print(told.total)
         told.check_disk(root)
     folders, failed = ours.run()
@@ -152,18 +157,22 @@ class _Stages:
                 self.children[parent].append(stage.name)
 
     def look_back(self) -> None:
-        """Find what was done before. A stage whose weights are gone counts while nothing needs them."""
+        """Find what was done before. A stage whose weights are gone counts while nothing that can run needs them."""
+        refused: set[str] = set()
         for stage in self.stages:
-            if all(parent in self.done for parent in stage.parents):
+            made = self.root.glob(f"{glob.escape(stage.name)}-{8 * '?'}/DONE")
+            # Where it has never run no model is looked for, or downloaded.
+            if all(parent in self.done for parent in stage.parents) and any(made):
                 try:
                     folder = self._call(stage)[2]
                 except BadInput:  # said when it would run
+                    refused.add(stage.name)
                     continue
                 if (folder / "DONE").exists():
                     self.done[stage.name] = folder
         for stage in reversed(self.stages):
             again = stage.name in self.done and runs.let_go(self.done[stage.name])
-            if again and any(child not in self.done for child in self.children[stage.name]):
+            if again and any(child not in self.done and child not in refused for child in self.children[stage.name]):
                 self._forget(stage.name)
 
     def _forget(self, name: str) -> None:
@@ -199,9 +208,13 @@ class _Stages:
                             self.done[stage.name] = folder
                             continue
                         starter = starter or stack.enter_context(jobs.starter(self.on, self.root / "jobs"))
-                        print(f"\n{self._heading(stage)}: python -m {stage.verb} {' '.join(overrides)}", flush=True)
+                        print(f"\n{self._heading(stage)}: python -m {stage.verb} {shlex.join(overrides)}", flush=True)
                         runs.reopen(folder)
-                        self._start(starter, stage, [*overrides, *self._tracks(stage), f"out='{folder}'"], words, folder)
+                        command = [*overrides, *self._tracks(stage), f"out={cli.quoted(str(folder))}"]
+                        try:
+                            self._start(starter, stage, command, words, folder)
+                        except Failure as error:
+                            self._fail(stage.name, 1, str(error))
                     self._look()
                     if not self.running and not self._ready():
                         break  # what waits needs what failed

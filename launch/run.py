@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 
@@ -39,7 +40,7 @@ def main() -> None:
 
     def run() -> None:
         found = words(asked)
-        print(f"python -m {' '.join(found)}", file=sys.stdout if asked.dry_run else sys.stderr, flush=True)
+        print(f"python -m {shlex.join(found)}", file=sys.stdout if asked.dry_run else sys.stderr, flush=True)
         if not asked.dry_run:
             become(found[0], found[1:])
 

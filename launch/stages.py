@@ -19,6 +19,7 @@ from train.scenario import ScenarioConfig
 
 VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "rl": rl_config, "eval": eval_config}
 PARENT = re.compile(r"\{([\w.+-]+)\}")
+PATH = re.compile(rf"[\w./+-]*{PARENT.pattern}[\w./+-]*")
 USUAL = {"match": "examples", "lr_policy": "per_format"}  # has no word in a stage's name, so that an axis can be added later
 
 
@@ -46,7 +47,12 @@ class Stage:
         return sorted({name for override in self.overrides for name in PARENT.findall(override)})
 
     def resolved(self, folders: Mapping[str, Path]) -> list[str]:
-        return [PARENT.sub(lambda match: str(folders[match[1]]), override) for override in self.overrides]
+        """The words, with the folders in place of the names."""
+
+        def path(found: re.Match[str]) -> str:
+            return cli.quoted(PARENT.sub(lambda match: str(folders[match[1]]), found[0]))
+
+        return [PATH.sub(path, override) for override in self.overrides]
 
 
 def expand(study: StudyConfig) -> list[Stage]:
@@ -67,8 +73,8 @@ def _each(config: StageConfig) -> Iterator[Stage]:
         chosen = dict(zip(config.each, values, strict=True))
 
         def fill(text: str, chosen: Mapping[str, object] = chosen) -> str:
-            for key, value in chosen.items():
-                text = text.replace(f"${key}", str(value))
+            for key in sorted(chosen, key=len, reverse=True):  # $seeds before $seed
+                text = text.replace(f"${key}", str(chosen[key]))
             return text
 
         yield Stage(fill(config.name), config.verb, tuple(fill(override) for override in config.set))

@@ -192,12 +192,28 @@ def normalise(arguments: Sequence[str]) -> list[str]:
         group, equals, value = argument.partition("=")
         if not group.strip("+~"):
             raise BadInput(f"'{argument}' names no key; write key=value")
-        if equals and group in BY_PATH and ("/" in value or os.path.exists(value)) and "," not in value:
-            quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-            found += [f"{group}=local", f"{group}.path='{quoted}'"]
+        typed = _unquoted(value)
+        if equals and group in BY_PATH and ("/" in typed or os.path.exists(typed)) and (typed != value or "," not in value):
+            found += [f"{group}=local", f"{group}.path={quoted(typed)}"]
         else:
             found.append(argument)
     return found
+
+
+def quoted(value: str) -> str:
+    """A text as a value of the command line, in quotes where Hydra's grammar could read it otherwise. (Backslashes count there
+    before a quote only.)"""
+    if re.fullmatch(r"[\w.+-]*/[\w./+-]*", value, re.ASCII):
+        return value
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value)
+    return f"'{escaped}'"
+
+
+def _unquoted(value: str) -> str:
+    """The text that `quoted` was given, also of one without quotes."""
+    if not re.fullmatch(r"'(?:[^'\\]|\\.)*'", value, re.DOTALL):
+        return value
+    return re.sub(r"(\\+)('|\Z)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1])
 
 
 def check(schema: type[C], values: Any) -> C:

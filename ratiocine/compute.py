@@ -16,6 +16,7 @@ from ratiocine import devices, models, ranks
 from ratiocine.devices import Attention, Device, Dtype
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
+from ratiocine.places import Seed
 from ratiocine.runs import write_whole
 from ratiocine.tracking import Tracked
 
@@ -67,7 +68,7 @@ class Trained(Tracked):
     lora_rank: PositiveInt = 16
     lora_targets: str | list[str] = "all-linear"
     load_in_4bit: bool = False
-    seed: int = 0
+    seed: Seed = 0
     deepspeed: DeepSpeedConfig = DeepSpeedConfig(name="none")
     fsdp: bool = False
     deadline: PositiveInt = 1800

@@ -4,6 +4,7 @@ starts there finds this checkout on its path and in its working directory, and w
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -64,7 +65,7 @@ class Call:
         return code(status)
 
     def __str__(self) -> str:
-        return f"python -m {self.module} {' '.join(self.words)}"
+        return f"python -m {self.module} {shlex.join(self.words)}"
 
 
 def path() -> str:

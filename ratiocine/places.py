@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 from ratiocine import devices, ranks
 from ratiocine.errors import BadInput
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every generator takes
+
 
 class _Place(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,7 @@ class _Place(BaseModel):
 
 class Local(_Place):
     name: Literal["local"] = "local"
+    jobs: ClassVar[int] = 1
     nodes: PositiveInt = 1
     rendezvous: str | None = None
 

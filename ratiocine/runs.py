@@ -46,7 +46,7 @@ def run_hash(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
 def _without_locations(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: _without_locations(v) for k, v in value.items() if k not in LOCATIONS}
-    return value
+    return [_without_locations(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _sha(value: Any) -> str:
@@ -102,7 +102,8 @@ class Run:
         for file in [temporary] if temporary.is_file() else sorted(temporary.rglob("*")):
             if file.is_file():
                 _sync(file)
-        _remove(final)
+        if final.is_dir():  # a file is replaced in one step
+            _remove(final)
         os.replace(temporary, final)
         self.outputs[name] = hash_path(final)
 
@@ -132,7 +133,7 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], al
     name = run_hash(verb, config, inputs)
     out = Path(config.get("out") or Path("runs") / verb / name)
     config = {**config, "out": str(out)}
-    other = _hash_of(out)
+    other = found = _hash_of(out)
     if not ranks.is_first():  # what is wrong with the folder the first says
         return Run(verb, ranks.scratch(), name, config, inputs, other == name and (out / "DONE").exists(), out)
     held = [f.name for f in out.iterdir() if not f.name.endswith(".partial")] if out.is_dir() else []
@@ -157,6 +158,9 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], al
     check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
     locks.hold(out)
+    if _hash_of(out) != found or (out / "DONE").exists():  # whoever had it before has changed it meanwhile
+        locks.release(out)
+        return open_run(verb, config, inputs, allow_change)
     (out / GONE).unlink(missing_ok=True)
     with run.writing(CONFIG) as path:
         path.write_text(f"# {verb} {name}\n" + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
@@ -165,13 +169,13 @@ def open_run(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str], al
 
 def remove(out: Path, name: str) -> None:
     """Relieve a finished run of an artefact, and note what it was: the rest of the run stands."""
+    aside = out / f".{name}.partial"
+    _remove(aside)  # of one that ended in the midst of this
     if not (out / name).exists():
         return
     gone = _gone(out)
     if name not in gone:
         write_whole(out / GONE, json.dumps({**gone, name: hash_path(out / name)}) + "\n")
-    aside = out / f".{name}.partial"
-    _remove(aside)
     os.replace(out / name, aside)  # whole or not at all, also where this process ends here
     _remove(aside)
 

@@ -8,6 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import ROOT, command, done
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from distill.config import Config as Distill
@@ -102,6 +105,15 @@ def test_a_path_is_a_model() -> None:
     assert cli.normalise(["model=a/b c", "data=x.jsonl", "model=tiny"]) == [
         "model=local", "model.path='a/b c'", "data=x.jsonl", "model=tiny",
     ]  # fmt: skip
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="$", exclude_categories=["C"]), min_size=1))
+def test_a_quoted_text_is_read_as_it_is(text: str) -> None:
+    quoted = cli.quoted(text)
+    read = OverridesParser.create().parse_override(f"data.path={quoted}").value()
+    assert getattr(read, "text", read) == text
+    if "/" in text:
+        assert cli.normalise([f"model={quoted}"]) == ["model=local", f"model.path={quoted}"]
 
 
 BAD = {

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
+from ratiocine.runs import open_run, run_hash
 from ratiocine.traces import read_pairs
 from ratiocine.tracking import Nothing
 from ratiocine.training import wsd
 from train.callbacks import StepLog
+from train.config import Config, inputs
 from train.scenario import ScenarioConfig, StageConfig, examples_hash, formats, plan
 
 IDS = [f"p{i}" for i in range(60)]
@@ -177,6 +179,22 @@ def test_domains_of_two_sets(pairs: Path, tmp_path: Path) -> None:
     assert (refused.returncode, refused.stderr.splitlines()[-1]) == (2, "train: nowhere does not exist")
     refused = command("train", "ratio=0.5", "model=tiny", f"pairs=[{pairs},{pairs}/../pairs]", f"out={tmp_path / 'x'}")
     assert refused.returncode == 2
+
+
+def test_which_set_a_stage_has_is_part_of_a_run(tmp_path: Path) -> None:
+    folders = {name: str(tmp_path / name) for name in "ab"}
+    for name, folder in folders.items():
+        run = open_run("distill", {"out": folder}, {})
+        with run.writing("pairs.parquet") as path:
+            path.write_text(name)
+        run.finish()
+
+    def named(order: str) -> str:
+        stages = ",".join(f"{{pairs: {folders[name]}, ratio: 0.5}}" for name in order)
+        config = cli.compose("train", Config, ["model=tiny", "ratio=null", f"scenario.stages=[{stages}]"])
+        return run_hash("train", config.model_dump(), inputs(config))
+
+    assert len({named(order) for order in ("aba", "abb", "aab", "bab")}) == 4
 
 
 RESUMED = (

@@ -14,6 +14,7 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratiocine import locks
 from ratiocine.errors import BadInput
 from ratiocine.problems import Seen
 from ratiocine.runs import check_finished, open_run, run_hash
@@ -110,6 +111,41 @@ def test_a_finished_run_is_found_again_and_other_work_refused(tmp_path: Path) ->
     (run.out / "mixture.json").write_text("{}")
     with pytest.raises(BadInput, match=r"corrupt: mixture\.json"):
         check_finished(run.out)
+
+
+def test_who_waited_for_a_folder_finds_what_was_done_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, hold = {**CONFIG, "out": str(tmp_path / "run")}, locks.hold
+
+    def once_another_has_finished(folder: Path) -> None:
+        monkeypatch.setattr(locks, "hold", hold)
+        open_run("train", config, {}).finish(n=3)
+        hold(folder)
+
+    monkeypatch.setattr(locks, "hold", once_another_has_finished)
+    assert open_run("train", config, {}).finished
+    assert check_finished(tmp_path / "run")["n"] == 3
+
+
+def test_a_kill_while_a_file_is_replaced_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes on writes its configuration anew."""
+    config = {**CONFIG, "out": str(tmp_path / "run")}
+    (open_run("train", config, {}).out / "checkpoints").mkdir()
+
+    def ends(*words: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", ends)
+        with pytest.raises(KeyboardInterrupt):
+            open_run("train", config, {})
+    assert not open_run("train", config, {}).finished
+
+
+def test_where_things_are_is_no_part_of_a_run() -> None:
+    def named(where: str, n: int = 1) -> str:
+        return run_hash("distill", {"select": {"pass_rates": [{"run": where, "n": n}]}, "out": where}, {"pass_rates:0": "ab"})
+
+    assert named("here") == named("there") != named("here", n=2)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

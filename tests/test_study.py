@@ -1,5 +1,7 @@
 """Grids: what they plan, what they would cost, and what comes of them through kills, failures and extensions."""
 
+from __future__ import annotations
+
 import csv
 import json
 import os
@@ -9,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,12 +20,13 @@ from conftest import ROOT, command, done
 
 from eval.config import Config as Eval
 from launch import estimate as cells
+from launch import planner
 from launch.config import Config, GridConfig, StudyConfig
 from launch.estimate import estimate
 from launch.planner import plan
-from launch.stages import compared
-from ratiocine import cli, locks, runs
-from ratiocine.errors import BadInput
+from launch.stages import Stage, compared, expand
+from ratiocine import cli, jobs, locks, places, runs
+from ratiocine.errors import BadInput, Failure
 from ratiocine.traces import read_traces
 from train.config import Config as Train
 
@@ -110,6 +115,11 @@ def test_the_words_of_a_cell() -> None:
         (("study.grid.scenarios=[sideways]",), "unknown scenario 'sideways'"),
         (("study.grid.models=[tiyn]",), "unknown model 'tiyn'"),
         (("study.grid.seeds=[]",), "study.grid.seeds=[]"),
+        (("study.grid.seeds=[-1]",), "study.grid.seeds.0=-1: should be greater than or equal to 0"),
+        (("study.grid.models=[Qwen/Qwen2.5-0.5B]",), "'Qwen/Qwen2.5-0.5B' is no name of letters, digits and -._+"),
+        (("study.grid.models=[1.5]",), "1.5 is no name"),
+        (("study.grid.benchmarks=[gsm9k]",), "unknown benchmark 'gsm9k'"),
+        (("on.nodes=2", "on.rendezvous=here:29400"), "one machine starts all stages of a study"),
         (("keep=nothing",), "keep='nothing'"),
     ],
 )
@@ -189,6 +199,24 @@ def test_more_ratios_run_their_cells_alone(study: Path, tmp_path: Path) -> None:
     assert said.count("python -m ") == 2 * 2 + 2 * 2, "the new ratio, mixed and sequential"
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert answers(study).items() <= answers(root).items()
+
+
+def test_what_cannot_be_asked_any_more_has_nobody_trained_again(tmp_path: Path) -> None:
+    """A student whose weights were let go stands, while the problems of its evaluation are out of reach."""
+    problems = tmp_path / "sums.jsonl"
+    rows = [{"id": f"q{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "kind": "number"} for n in range(4)]
+    problems.write_text("\n".join(map(json.dumps, rows)))
+    root = tmp_path / "it's a study, (1)"
+    words = (*GRID, "study.grid.ratios=[1]", "study.grid.seeds=[0]", "study.grid.scenarios=[mixed]", "keep=scores",
+             f"study.grid.benchmarks=[{cli.quoted(str(problems))}]", f"out={cli.quoted(str(root))}")  # fmt: skip
+    done(*words)
+    (trained,) = root.glob("train-*/DONE")
+    before = trained.stat().st_mtime_ns
+    problems.rename(tmp_path / "elsewhere.jsonl")
+    result = command(*words)
+    assert result.returncode == 2
+    assert "python -m train" not in result.stdout
+    assert trained.stat().st_mtime_ns == before
 
 
 def test_the_order_of_cells_changes_nothing(study: Path, tmp_path: Path) -> None:
@@ -280,6 +308,66 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same(study: Path, tmp_path
     assert answers(tmp_path / "study") == answers(study)
     assert len(tables(study)) > 5
     assert tables(tmp_path / "study") == tables(study)
+
+
+class Refusing:
+    """Starts nothing the second time; what it starts ends at once, well."""
+
+    jobs, asked = 8, 0
+
+    def start(self, calls: Sequence[jobs.Call]) -> list[jobs.Job]:
+        Refusing.asked += 1
+        if Refusing.asked == 2:
+            raise Failure("on=slurm: Socket timed out")
+        out = Path(next(word for word in calls[0].words if word.startswith("out="))[4:])
+        runs.open_run(calls[0].module, {"out": str(out)}, {}).finish()
+        return [Ended()]
+
+
+class Ended:
+    logs: Sequence[Path] = ()
+
+    def poll(self) -> int:
+        return 0
+
+    def stop(self) -> None:
+        raise AssertionError("nothing may be stopped")
+
+
+def test_a_job_that_is_not_taken_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "starter", lambda on, folder: nullcontext(Refusing()))
+    stages = [Stage(f"e{n}", "eval", ("model=tiny", "benchmarks=demo", f"seed={n}")) for n in range(3)]
+    folders, failed = planner._Stages(stages, tmp_path, cli.check(places.Slurm, {"name": "slurm"})).run()
+    assert (sorted(folders), failed) == (["e0", "e2"], {"e1": 1})
+
+
+def test_more_at_once_need_more_room() -> None:
+    config = cli.compose("launch", Config, ["study=paper", "study.grid.models=[qwen2.5-14b]"])
+    stages = plan(config.study)
+    one, eight = (estimate(config.study, stages, {}, "scores", jobs).disk for jobs in (1, 8))
+    weights = 4 * 14.77e9
+    assert eight - one == pytest.approx(7 * (weights + 2 * 3 * weights), rel=0.01), "two checkpoints, each with Adam's numbers"
+
+
+def test_limits_samples_and_scenarios_are_counted() -> None:
+    def asked(*eval_words: str, **changes: object) -> dict[str, float | None]:
+        expect = {"pairs": {"demo": 8}, "prompt": {"demo": 10}, "ift": {"demo": 2}, "reasoning": {"demo": 8}, "problems": 100}
+        made = StudyConfig(name="x", grid=grid(eval=list(eval_words), expect=expect, **{"ratios": [1], **changes}))
+        return {name: need.tokens for name, need in estimate(made, plan(made), {}, "weights").needs.items()}
+
+    name = "eval-tiny-demo-mixed-1-s0"
+    assert asked()[name] == 100 * 18
+    assert asked("limit=5")[name] == 5 * 18
+    assert asked("limit=5", "samples=4", "temperature=1")[name] == 20 * 18
+    both = asked(scenarios=["general_reasoning+math_reasoning"])
+    assert both["eval-tiny-demo-general_reasoning+math_reasoning-s0"] == 100 * 18
+
+
+def test_values_of_a_listed_stage() -> None:
+    stage = {"name": "t-$s-$seeds", "verb": "eval", "each": {"s": [1], "seeds": [7]}, "set": ["model=tiny", "benchmarks=demo"]}
+    assert [one.name for one in expand(StudyConfig(name="x", stages=[stage]))] == ["t-1-7"]
+    with pytest.raises(BadInput, match=r"each\.s=\[\]"):
+        cli.check(StudyConfig, {"name": "x", "stages": [{**stage, "each": {"s": []}}]})
 
 
 # One writer

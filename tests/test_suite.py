@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, command, done
 
+from eval.config import Config, inputs
+from ratiocine import cli
+from ratiocine.runs import run_hash
 from ratiocine.traces import TraceStore, read_traces
 
 ROWS = [{"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i), "kind": "number"} for i in range(8)]
@@ -54,6 +57,14 @@ def test_solved_examples_come_first_and_are_not_scored(mine: Path, tmp_path: Pat
     turns = (f"user\n{none[i]['prompt']}assistant\n\\boxed{{{answers[i]}}}" for i in shown)
     extra = sum(len(turn) + 2 * len("\n") + 4 for turn in turns)  # each of the four markers is one token
     assert all(row["n_prompt"] == none[name]["n_prompt"] + extra for name, row in three.items())
+
+
+def test_a_budget_of_a_benchmark_is_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a file's, and may be changed there."""
+    asked = cli.compose("eval", Config, ["model=tiny", "benchmarks=demo"])
+    before, found = run_hash("eval", asked.model_dump(), inputs(asked)), asked.sources()
+    monkeypatch.setattr(Config, "sources", lambda self: [data.model_copy(update={"budget": 7}) for data in found])
+    assert run_hash("eval", asked.model_dump(), inputs(asked)) != before
 
 
 def test_what_means_nothing_is_refused(mine: Path, tmp_path: Path) -> None:

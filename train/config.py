@@ -127,5 +127,6 @@ class Config(Trained):
 
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
-    sets = [hash_path(pairs_file(folder)) for folder in config.folders()]
-    return {"pairs": sets[0] if len(sets) == 1 else " ".join(sets), "model": models.fingerprint(config.model)}
+    sets = {folder: hash_path(pairs_file(folder)) for folder in config.folders()}
+    own = {f"stage {at}": sets[stage.pairs] for at, stage in enumerate(config.scenario.stages, 1) if stage.pairs}
+    return {"pairs": " ".join(sets.values()), **own, "model": models.fingerprint(config.model)}
