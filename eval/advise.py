@@ -1,8 +1,8 @@
 """python -m eval.advise DIR [DIR …]: which of the ways of training that you measured to take.
 
 DIR is a finished evaluation, or a folder of them such as a study's. Of the ways within `--budget` the most accurate is the
-best; those whose difference from it is not decided (95 % interval over seeds and problems, p-values Holm-adjusted) are as good
-as far as these data tell, and the cheapest of them is recommended. A way costs its training and, with `--questions`, so many
+best; those whose difference from it is not decided (its 95 % interval over seeds and problems holds 0) are as good as far as
+these data tell, and the cheapest of them is recommended. A way costs its training and, with `--questions`, so many
 answers, in FLOPs. Nothing is said of what was not measured.
 """
 
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from eval import tables
-from eval.arms import evaluations, load_arms
+from eval.arms import load_all
 from eval.choice import Against, Choice, Option, Surer, choose, measured, surer
-from eval.pages import write
+from eval.pages import p, write
 from eval.ways import Way, gather
 from ratiocine import cli
 from ratiocine.errors import BadInput
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="the same as data")
     options = parser.parse_args()
     check(options)
-    arms = load_arms([own for folder in options.folders for own in evaluations(folder)])
+    arms = load_all(options.folders)
     grouped = {**tables.groups(arms, "category"), "all": tables.shared_keys(arms)}
     if options.category not in grouped:
         raise BadInput(f"--category {options.category} was not measured; these were: {', '.join(grouped)}")
@@ -105,8 +105,9 @@ def recommendation(choice: Choice, asked: Asked) -> list[str]:
     ]
     if not choice.others:
         return [*lines, "No other way was measured" + (" that is within the budget." if asked.budget is not None else ".")]
+    lines += _worse(choice)
     if not alike:
-        return [*lines, f"The other {len(choice.others)} ways are worse, which these data decide."]
+        return lines
     if len(alike) == len(choice.others):
         lines.append(f"But the data do not decide: no way can be told from {best.way.label}, which did best.")
     why = "it is the cheapest of them" if taken is not best else "it did best and none of the others is cheaper"
@@ -117,6 +118,18 @@ def recommendation(choice: Choice, asked: Asked) -> list[str]:
         often_best = f"best in {_share(often[label])} of resamples"
         lines.append(f"  - {label}: {_accuracy(option)}, {told[label]}, {often_best}, {_cost(option, asked)}")
     return lines
+
+
+def _worse(choice: Choice) -> list[str]:
+    """What is left of the decided comparisons when they are adjusted for being many, as a report says it."""
+    decided = [other for other in choice.others if other.decided]
+    if not decided:
+        return []
+    kept = sum(other.p_adjusted < 0.05 for other in decided)
+    many = len(choice.others)
+    alone = f"{len(decided)} of {many} other way{'s' * (many > 1)} {'is' if len(decided) == 1 else 'are'} worse"
+    adjusted = f"adjusted for their number (Holm), {kept or 'none'} {'have' if kept > 1 else 'has'} p < 0.05"
+    return [f"{alone} (95 % intervals leave out 0); {adjusted}."]
 
 
 def named(way: Way) -> str:
@@ -138,7 +151,7 @@ def _share(share: float) -> str:
 
 def _behind(other: Against) -> str:
     points, low, high = (0.0 - round(100 * value, 1) for value in (other.difference, other.high, other.low))
-    return f"{points:+.1f} points (95 %: {low:+.1f} to {high:+.1f})"
+    return f"{points:+.1f} points (95 %: {low:+.1f} to {high:+.1f}; p, Holm: {p(other.p_adjusted)})"
 
 
 def _cost(option: Option, asked: Asked) -> str:
@@ -150,9 +163,8 @@ def to_be_surer(choice: Choice, more: Surer | None, asked: Asked) -> list[str]:
     """What it would take to decide."""
     if more is None:
         return []
-    one = "" if len(choice.others) == 1 else f", as one of {len(choice.others)} comparisons"
     both = f"{choice.best.way.label} and {more.other.way.label}"
-    lines = [f"If {both} differ as much as they seem to, 4 of 5 studies find it{one}, with"]
+    lines = [f"If {both} differ as much as they seem to, 4 of 5 studies find it, with"]
     if more.problems_cost is None:
         lines.append("  - no number of problems, with the seeds that there are: seeds vary too much")
     elif more.problems_cost == (0, 0):

@@ -12,8 +12,11 @@ import yaml
 from eval import tables
 from eval.tables import Arm
 from ratiocine.errors import BadInput
+from ratiocine.evaluate import check_names
 from ratiocine.runs import CONFIG, check_finished, read_manifest
 from ratiocine.traces import read_traces
+
+NAMED = {"model": "base model", "seed": "training seed", "lora": "LoRA", "lr_policy": "lr policy", "told": "other settings"}
 
 
 def evaluations(folder: Path) -> list[Path]:
@@ -27,6 +30,15 @@ def evaluations(folder: Path) -> list[Path]:
     return found
 
 
+def load_all(folders: Sequence[Path], without: Collection[str] = ()) -> list[Arm]:
+    """The arms of evaluations and folders of such, one that several hold once; raises BadInput as `load_arms` does."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for own in evaluations(folder):
+            found.setdefault(read_manifest(own)["hash"], own)
+    return load_arms([*found.values()], without)
+
+
 def load_arms(folders: Sequence[Path], without: Collection[str] = ()) -> list[Arm]:
     """The arms in the given order, their answers without the fields named. Raises BadInput where a folder is no finished
     evaluation, where arms were judged by different graders or asked different questions, or share no problem."""
@@ -37,13 +49,14 @@ def load_arms(folders: Sequence[Path], without: Collection[str] = ()) -> list[Ar
             raise BadInput(f"{folder} holds a `{manifest['verb']}` run, not an evaluation")
         answers: dict[str, list[tables.Row]] = {}
         for row in read_traces(folder / "traces.jsonl"):
+            check_names(folder, row["benchmark"], row["category"])
             answers.setdefault(row["key"], []).append({name: row[name] for name in row if name not in without})
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         name = label(manifest)
         if name in {arm.label for arm in arms}:
             name = f"{name} ({manifest['hash'][:6]})"
-        arms.append(Arm(name, manifest, config, scores, answers))
+        arms.append(Arm(name, manifest, config, scores, answers, folder))
     _check_alike(arms)
     if not tables.shared_keys(arms):
         raise BadInput("these evaluations share no problem that could be compared")
@@ -87,6 +100,13 @@ def taught(student: Mapping[str, Any]) -> str:
     scenario, ratio = student.get("scenario") or "mixed", student["ratio"]
     words = [] if scenario == "mixed" else [scenario]
     return " ".join(words if ratio is None else [*words, f"ratio {ratio:g}"])
+
+
+def apart(arms: Sequence[Arm]) -> list[str]:
+    """What the arms of a page on ratios differ in beside their ratio, as a warning."""
+    beside = tables.beside_ratio(arms)
+    told = "; ".join(f"{NAMED.get(name, name)}: {', '.join(values)}" for name, values in beside.items())
+    return [f"The arms were trained differently in more than their ratio ({told})."] if beside else []
 
 
 def warnings(arms: Sequence[Arm], names: Mapping[str, str] | None = None) -> list[str]:

@@ -11,7 +11,7 @@ from eval.config import Config
 from ratiocine import sources
 from ratiocine.engines import Message, Request
 from ratiocine.errors import BadInput
-from ratiocine.evaluate import key
+from ratiocine.evaluate import check_names, key
 from ratiocine.grading import understood
 from ratiocine.problems import Problem, digest
 from ratiocine.prompts import PLAIN_STOP, user_text
@@ -63,6 +63,7 @@ def load(config: Config) -> Suite:
                 suite.dropped[data.name]["shown_as_example"] = taken
             loaded.problems[:] = [problem for problem in loaded.problems if key(problem) not in held]
         for problem in sources.limited(loaded.problems, config.limit, config.seed):
+            check_names(data.name, problem.source, problem.category)
             suite.problems[key(problem)] = problem
             suite.budgets[key(problem)] = config.budget_of(data)
     if not suite.problems:

@@ -17,7 +17,7 @@ from typing import Any
 from eval.arms import load_arms
 from eval.benchmarks import load
 from eval.config import Config
-from eval.pages import write
+from eval.pages import check_name, write
 from eval.tables import Arm, Row
 from ratiocine import cli, cost, models
 from ratiocine.errors import BadInput
@@ -40,6 +40,7 @@ def main() -> None:
     which.add_argument("--percentiles", nargs="+", type=float, metavar="P", help=f"of completion length; default {PERCENTILES}")
     parser.add_argument("--out", type=Path, default=Path("budgets.html"), help="the page; its numbers go beside it as .json")
     options = parser.parse_args()
+    check_name(options.out)
     arms = load_arms(options.folders)
     curves = {arm.label: curve(arm, options) for arm in arms}
     write(options.out.with_suffix(".json"), json.dumps({"schema_version": 1, "curves": curves}, indent=2) + "\n")

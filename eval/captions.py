@@ -13,6 +13,7 @@ from eval.findings import (
     main_rows,
     number_of,
     pair_named,
+    said_not_better,
     support_said,
 )
 from eval.study import Study, Table
@@ -133,6 +134,7 @@ def _fronts(tables: Tables, kind: str, title: str) -> Figure:
     else:
         says.append("No front has the five points that a saturating curve would need.")
     if kind == "training":
+        says += said_not_better(best)
         says.append("FLOPs by the published form; models that were not trained here are not shown.")
     else:
         says.append("FLOPs of the matrix products needed, the mean over answers.")
@@ -198,7 +200,9 @@ def _budgets(tables: Tables) -> Figure:
         best = max((row for row in rows if row["tokens"] == cap), key=lambda row: row["accuracy"])
         if best["accuracy"] and (not firsts or firsts[-1][0] != best["way"]):
             firsts.append((best["way"], cap))
-    told = [f"{way} from {cap}" for way, cap in (firsts[:1] + firsts[-2:] if len(firsts) > 3 else firsts)]
+    told = [f"{way} from {cap}" for way, cap in firsts]
+    if len(told) > 3:
+        told = [f"at first {told[0]}", f"after {len(told) - 2} others at last {told[-1]}"]
     leads = f"Most answered right within a budget, the point alone: {listed(told)} tokens" if told else "Nothing was right"
     says = (
         f"{leads}; the evaluations had {max(row['tokens'] for row in rows)}.",

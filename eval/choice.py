@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import log10
 from statistics import fmean
 
-from eval.ways import Way
+from eval.ways import Way, counterparts, varying
 from ratiocine import cost
 from ratiocine.errors import BadInput
 from ratiocine.fronts import support
@@ -39,8 +39,8 @@ class Option:
 
 @dataclass(frozen=True)
 class Against:
-    """What the best option is worth more than another: the difference, its 95 % interval and its p-value, adjusted (Holm) for
-    the number of options that the best is compared with."""
+    """What the best option is worth more than another: the difference, its 95 % interval, which decides, and its p-value,
+    adjusted (Holm) for the number of options that the best is compared with."""
 
     option: Option
     difference: float
@@ -50,7 +50,7 @@ class Against:
 
     @property
     def decided(self) -> bool:
-        return self.low > 0 and self.p_adjusted < 0.05
+        return self.low > 0
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def choose(options: Sequence[Option], questions: int | None = None, weight: floa
     rest = [option for option in options if option is not best]
     told = []
     for option in rest:
-        first, second = _paired(option, best)
+        first, second, _ = _paired(option, best)
         if more := _charge(best, questions, weight) - _charge(option, questions, weight):
             second = [[value - more for value in row] for row in second]
         told.append(compare_seeds(first, second))
@@ -139,16 +139,15 @@ def surer(choice: Choice, n: int) -> Surer | None:
     if not pairs:
         return None
     other = pairs[0].option
-    first, second = _paired(other, choice.best)
+    first, second, own = _paired(other, choice.best)
     difference, present = fmean(map(fmean, second)) - fmean(map(fmean, first)), len(first)
-    found = spread(first, second)
+    found = spread(first, second, own)
     if abs(difference) < 1e-9:
         return None
-    level = 0.05 / len(choice.others)
 
     def problems(seeds: int) -> int | None:
-        return needed(difference, max(found.discordant, abs(difference)), found.seed_sd or 0.0, seeds, level=level,
-                      common=0.5 if found.common is None else found.common)  # fmt: skip
+        return needed(difference, max(found.discordant, abs(difference)), found.seed_sd or 0.0, seeds,
+                      common=0.5 if found.common is None else found.common, varying=own)  # fmt: skip
 
     both, more, seeds = (choice.best, other), problems(present), None
     if found.seed_sd is not None and any(option.way.trained for option in both):
@@ -169,15 +168,10 @@ def _charge(option: Option, questions: int | None, weight: float) -> float:
     return weight * log10(option.total(questions)) if weight else 0.0
 
 
-def _paired(first: Option, second: Option) -> tuple[Table, Table]:
-    """Their tables, a row a seed that both have; a model that was not trained here is the counterpart of every seed."""
-    if not first.way.trained and len(first.table) == 1:
-        return first.table * len(second.table), second.table
-    if not second.way.trained and len(second.table) == 1:
-        return first.table, second.table * len(first.table)
-    shared = [seed for seed in first.way.seeds if seed in second.way.seeds]
-    if not shared:
-        least = min(len(first.table), len(second.table))
-        return first.table[:least], second.table[:least]
-    one, other = ([option.table[option.way.seeds.index(seed)] for seed in shared] for option in (first, second))
-    return one, other
+def _paired(first: Option, second: Option) -> tuple[Table, Table, int]:
+    """Their tables, a row a pair of `ways.counterparts`, and how many of the two have seeds of their own there."""
+    both = counterparts(first.way, second.way)
+    one, other = (
+        [option.table[option.way.arms.index(pair[side])] for pair in both] for side, option in enumerate((first, second))
+    )
+    return one, other, varying(both)

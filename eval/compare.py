@@ -1,9 +1,9 @@
 """python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two ways of training, each with one evaluation a seed.
 
 The first evaluation is compared with the first of the others, the second with the second, on the problems that all of them
-answered gradably; a single one is the counterpart of all, such as the student that all began with. The interval is over
-seeds and problems, and wide where two or three seeds differ. Every benchmark, every
-category and all together get a row; p-values are Holm-adjusted over the rows of benchmarks and over those of categories.
+answered gradably; a model that was not trained here, or the student that all began with, is the counterpart of all. The
+interval is over seeds and problems, and wide where two or three seeds differ. Every benchmark, every category and all
+together get a row; p-values are Holm-adjusted over the rows of benchmarks and over those of categories.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from eval import tables
 from eval.arms import load_arms, warnings, way
 from eval.pages import write
 from eval.tables import Arm
+from eval.ways import Pairs, began
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.stats import compare_seeds, holm
@@ -51,30 +52,42 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     options = parser.parse_args()
-    alone = len(options.against) == 1 < len(options.folders)
-    if len(options.folders) != len(options.against) and not alone:
-        raise BadInput(f"{len(options.folders)} evaluations against {len(options.against)}: each needs its counterpart")
-    arms = load_arms([*options.against, *options.folders])
-    bases, others = arms[: len(options.against)], arms[len(options.against) :]
-    told = [(arm.manifest.get("student") or {}).get("seed") for arm in others] if alone else seeds(bases, others)
-    for side in (bases, others):
-        check_alike(side)
-    for warning in warnings(arms):
+    pairs, told = paired(options.against, options.folders)
+    for warning in warnings([arm for pair in pairs for arm in pair]):
         print(f"compare: warning: {warning}", file=sys.stderr)
-    found = changes(bases * len(others) if alone else bases, others)
+    found = changes(pairs)
     if options.out:
         rows = [asdict(change) for change in found]
         write(options.out, json.dumps({"schema_version": 1, "seeds": told, "changes": rows}, indent=2) + "\n")
     print(table(found))
 
 
-def seeds(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[int | None]:
+def paired(against: Sequence[Path], folders: Sequence[Path]) -> tuple[Pairs, list[int | None]]:
+    """The evaluations in pairs, and the training seed of each. Raises BadInput where they are no two ways over seeds."""
+    alone = len(against) == 1 < len(folders)
+    if len(folders) != len(against) and not alone:
+        raise BadInput(f"{len(folders)} evaluations against {len(against)}: each needs its counterpart")
+    arms = load_arms([*against, *folders])
+    bases, others = arms[: len(against)], arms[len(against) :]
+    if alone and bases[0].student and not all(began(bases[0], arm) for arm in others):
+        raise BadInput(
+            f"{against[0]} alone is against {len(folders)} evaluations, but was trained, and not all of them began with it: "
+            "give one for each seed"
+        )
+    pairs = list(zip(bases * len(others) if alone else bases, others, strict=True))
+    told = seeds(pairs)
+    for side in (bases, others):
+        check_alike(side)
+    return pairs, told
+
+
+def seeds(pairs: Pairs) -> list[int | None]:
     """The training seed of every pair. Raises BadInput where the two of a pair were trained at different ones, or two pairs at
     the same."""
     found = []
-    for base, arm in zip(bases, arms, strict=True):
+    for base, arm in pairs:
         first, second = (side.student.get("seed") for side in (base, arm))
-        if "hash" in base.student and (arm.student.get("parent") or {}).get("hash") == base.student["hash"]:
+        if began(base, arm):
             first = None  # what an arm began with is its counterpart at any seed
         if None not in (first, second) and first != second:
             raise BadInput(f"an evaluation of seed {second} has one of seed {first} as its counterpart; give both in one order")
@@ -96,15 +109,15 @@ def check_alike(side: Sequence[Arm]) -> None:
         raise BadInput("one evaluation is given twice: copies are no second source of variance")
 
 
-def changes(bases: Sequence[Arm], arms: Sequence[Arm]) -> list[Change]:
+def changes(pairs: Pairs) -> list[Change]:
     """A row for every benchmark, then every category, then all problems."""
-    everyone = [*bases, *arms]
+    everyone = [arm for pair in pairs for arm in pair]
     levels: list[Mapping[str, Sequence[str]]] = [tables.groups(everyone, field) for field in ("benchmark", "category")]
     found: list[Change] = []
     for level in (*levels, {"all": tables.shared_keys(everyone)}):
         rows = []
         for group, keys in level.items():
-            first, second = (np.array([tables.right(arm, keys) for arm in side]) for side in (bases, arms))
+            first, second = (np.array([tables.right(pair[side], keys) for pair in pairs]) for side in (0, 1))
             alone = tuple((second - first).mean(axis=1).tolist())
             told = compare_seeds(first.tolist(), second.tolist())
             rows.append((group, len(keys), float(first.mean()), float(second.mean()), *told, alone))

@@ -29,6 +29,7 @@ from eval.sheets import (
     label_points,
     laid_out,
     looks,
+    power_of_ten,
 )
 from eval.study import Table
 
@@ -195,7 +196,7 @@ def _forest(name: str) -> Callable[[Tables, bool], Figure]:
 def _front(kind: str) -> Callable[[Tables, bool], Figure]:
     def draw(tables: Tables, narrow: bool) -> Figure:
         import numpy as np
-        from matplotlib.ticker import LogLocator, NullFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
         table, look = tables[f"front_{kind}"], looks(tables["ways"])
         lines = list(dict.fromkeys(row["line"] for row in table if row["line"] in look))
@@ -229,6 +230,7 @@ def _front(kind: str) -> Callable[[Tables, bool], Figure]:
             prices = [row["flops"] for row in rows]
             axes.set_xlim(min(prices) / 2.6, max(prices) * 1.3)
             axes.xaxis.set_major_locator(LogLocator(numticks=5))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
             axes.xaxis.set_minor_formatter(NullFormatter())
             bounded(axes, [row[name] for row in rows for name in ("low", "high")])
             named = {row["way"]: "" if row["ratio"] is None else f"{row['ratio']:g}, " for row in best}

@@ -46,7 +46,7 @@ def _helped(tables: Tables) -> list[str]:
     """Where reasoning helped, where it cost accuracy and where neither is decided."""
     pairs = main_rows(tables)
     if not pairs:
-        return ["No two reasoning ratios of one model are compared here."]
+        return ["No two reasoning ratios of one model, taught alike but for that, are compared here."]
     if len(pairs) <= FEW:
         found = []
         for pair, rows in pairs.items():
@@ -116,14 +116,20 @@ def _needed(tables: Tables) -> list[str]:
     rows = sorted(tables["needed"], key=lambda row: -abs(row["difference"]))[:FEW]
     told = []
     for row in rows:
-        sizes = [(row["seeds"], row["problems"]), (5, row["problems_at_5_seeds"]), (10, row["problems_at_10_seeds"])]
-        may = [(seeds, n) for seeds, n in sizes if n is not None and n <= MANY and seeds >= row["seeds"]]
-        words = (
-            f"{may[0][1]:,} problems with {number_of(may[0][0], 'seed')}" if may else "more than 10 seeds, as they differ much"
-        )
         where = group_named(row, list(tables["needed"]), "all problems" if row["group"] == "all" else row["group"])
-        told.append(f"{where}, {signed(row['difference'])} points: {words}")
+        told.append(f"{where}, {signed(row['difference'])} points: {_enough(row)}")
     return [f"What would decide a difference as large as that seen: {'; '.join(told)}."] if told else []
+
+
+def _enough(row: Row) -> str:
+    """The fewest seeds with which not too many problems do; the fewest problems where all are too many."""
+    sizes = [(row["seeds"], row["problems"]), (5, row["problems_at_5_seeds"]), (10, row["problems_at_10_seeds"])]
+    known = [(seeds, n) for seeds, n in sizes if n is not None and seeds >= row["seeds"]]
+    if not known:
+        return "more than 10 seeds, as they differ much"
+    seeds, n = next((size for size in known if size[1] <= MANY), min(known, key=lambda size: (size[1], size[0])))
+    alone = ", though nothing is known of how seeds differ" if seeds == 1 else ""
+    return f"{n:,} problems with {number_of(seeds, 'seed')}{alone}"
 
 
 def _cost(tables: Tables) -> list[str]:
@@ -191,12 +197,24 @@ def group_named(row: Row, rows: Sequence[Row], name: str) -> str:
 
 def _front(tables: Tables) -> list[str]:
     rows = sorted(tables["front_training"].where(group="all", front=True), key=lambda row: row["flops"])
-    told = [f"{row['way']} ({support_said(row)})" for row in rows]
-    if not told:
-        return []
-    return [
-        f"Worth their training FLOPs over all problems, in brackets how often a bootstrap of the study agrees: {listed(told)}."
-    ]
+    told = [f"{row['way']} ({support_said(row)})" for row in rows if not not_better(row)]
+    found = []
+    if told:
+        agreed = "in brackets how often a bootstrap of the study agrees"
+        found.append(f"Worth their training FLOPs over all problems, {agreed}: {listed(told)}.")
+    found += said_not_better(rows)
+    return [" ".join(found)] if found else []
+
+
+def not_better(row: Row) -> bool:
+    """Whether a way on the front of training costs was not found to be better than its model untrained, where that is known."""
+    return row["than_untrained"] in ("not decided", "worse")
+
+
+def said_not_better(rows: Sequence[Row]) -> list[str]:
+    """Those ways in a sentence."""
+    names = [f"{row['way']} ({row['than_untrained']})" for row in rows if not_better(row)]
+    return [f"Best for their cost, but not found better than their model untrained: {listed(names)}."] if names else []
 
 
 def support_said(row: Row) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from eval.pages import check_name, write
 from ratiocine import cli
 from ratiocine.engines import Request
 from ratiocine.engines.config import OpenAIConfig
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=1024, help="tokens that a judge may take (default: 1024)")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     options = parser.parse_args()
+    check_name(options.out)
     found = judged(options)
     for name, row in found["benchmarks"].items():
         low, high = row["ci95"]
@@ -87,7 +89,7 @@ def judged(options: argparse.Namespace) -> dict[str, Any]:
         "unclear": sum(not row["clear"] for row in store.rows), "benchmarks": compared(rows, jury),
         "differing": sorted(name for name, says in jury.items() if says != (rows[name]["verdict"] == "right")),
     }  # fmt: skip
-    options.out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(options.out, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     store.path.unlink(missing_ok=True)
     return found
 

@@ -17,6 +17,7 @@ import yaml
 
 from eval.benchmarks import load
 from eval.config import Config
+from eval.pages import write
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import shares
@@ -40,7 +41,7 @@ def main() -> None:
         counts = f"{sum(how.values()):>9}{how['exact']:>7}{how['ngram']:>9}{how['fuzzy']:>7}"
         print(f"{name:18}{row['all']['n']:>6}{counts}{row['all']['accuracy']:>9.1%}{without:>26}")
     if options.out is not None:
-        options.out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write(options.out, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
 
 
 def compare(folder: Path, pairs: Path) -> dict[str, Any]:

@@ -67,10 +67,17 @@ def reward_stories(named: Iterable[tuple[str, Arm]]) -> list[tuple[str, Mapping[
     ]
 
 
+def check_name(out: Path) -> None:
+    """Raises BadInput where no file can have this name."""
+    if out.name in ("", "..") or out.is_dir():
+        raise BadInput(f"{out} is a folder and cannot be written: give the name of a file")
+
+
 def write(out: Path, content: str | bytes) -> None:
     """Write a file in one step; raises BadInput where that cannot be done."""
+    check_name(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, content)
     except OSError as error:
-        raise BadInput(f"--out {out} cannot be written: {error.strerror}") from None
+        raise BadInput(f"{out} cannot be written: {error.strerror}") from None

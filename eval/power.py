@@ -13,25 +13,28 @@ from math import sqrt
 from pathlib import Path
 
 from eval import tables
-from eval.arms import load_arms
-from eval.compare import check_alike, seeds
+from eval.compare import paired
+from eval.ways import varying
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.power import needed, spread
 
 SEEDS = (1, 2, 3, 5, 10)
+LEAST = 1e-6  # a difference that anyone would look for
 AGREEMENT, SEED_SD, COMMON = 0.3, 0.02, 0.5  # where nothing is known
 TOO_MUCH = "no number of problems: seeds vary too much"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a comparison is expected to meet (`power.Spread`), and in words where each of it is from."""
+    """What a comparison is expected to meet (`power.Spread`), in words where each of it is from, and how many of the two ways
+    have seeds of their own."""
 
     discordant: float
     seed_sd: float
     common: float
     told: tuple[str, ...]
+    varying: int = 2
 
 
 def main() -> None:
@@ -55,9 +58,10 @@ def main() -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Raises BadInput for what cannot be."""
-    if not 0 < abs(options.difference) < 1:
+    if not LEAST <= abs(options.difference) < 1:
         raise BadInput(
-            f"--difference {options.difference:g}: it should be between -1 and 1 and not 0, such as 0.05 for 5 points"
+            f"--difference {options.difference:g}: it should be between -1 and 1 and not 0 (nor below {LEAST:g}), such as 0.05 "
+            "for 5 points"
         )
     if options.accuracy is not None and not 0 < options.accuracy < 1:
         raise BadInput(f"--accuracy {options.accuracy:g} is not between 0 and 1")
@@ -67,9 +71,9 @@ def check(options: argparse.Namespace) -> None:
         raise BadInput(f"--seed-sd {options.seed_sd:g} is not between 0 and 0.5; 0.02 is 2 points")
     if not 0 < options.power < 1:
         raise BadInput(f"--power {options.power:g} is not between 0 and 1")
-    for name in ("seeds", "comparisons"):
-        if getattr(options, name) < 1:
-            raise BadInput(f"--{name} {getattr(options, name)}: it should be 1 or more")
+    for name, most in (("seeds", 1000), ("comparisons", 1_000_000)):
+        if not 1 <= getattr(options, name) <= most:
+            raise BadInput(f"--{name} {getattr(options, name)}: it should be from 1 to {most:,}")
     if bool(options.pilot) != bool(options.against):
         raise BadInput("a pilot has two sides: give --pilot DIR … and --against DIR …, one evaluation a seed each")
     if options.pilot and (options.accuracy is not None or options.agreement is not None):
@@ -100,18 +104,11 @@ def assumed(options: argparse.Namespace) -> Setting:
 
 def piloted(options: argparse.Namespace) -> Setting:
     """From finished evaluations, on the problems that all of them answered."""
-    alone = len(options.against) == 1 < len(options.pilot)
-    if len(options.pilot) != len(options.against) and not alone:
-        raise BadInput(f"{len(options.pilot)} evaluations against {len(options.against)}: each needs its counterpart")
-    arms = load_arms([*options.against, *options.pilot])
-    bases, others = arms[: len(options.against)], arms[len(options.against) :]
-    if not alone:
-        seeds(bases, others)
-    for side in (bases, others):
-        check_alike(side)
-    keys = tables.shared_keys(arms)
-    first, second = ([tables.right(arm, keys) for arm in side] for side in (bases * len(others) if alone else bases, others))
-    found = spread(first, second)
+    pairs, _ = paired(options.against, options.pilot)
+    keys = tables.shared_keys([arm for pair in pairs for arm in pair])
+    first, second = ([tables.right(pair[side], keys) for pair in pairs] for side in (0, 1))
+    own = varying(pairs)
+    found = spread(first, second, own)
     discordant = min(1.0, max(found.discordant, abs(options.difference)))
     words = [f"the two differ on {discordant:.0%} of {len(keys)} problems (measured)"]
     measured = found.seed_sd if options.seed_sd is None else None
@@ -119,12 +116,12 @@ def piloted(options: argparse.Namespace) -> Setting:
         words.append(_seed_sd(options.seed_sd))
     else:
         words.append(f"accuracies of one way differ by {100 * measured:.1f} points from seed to seed "
-                     f"(measured from {len(others)} seeds, which is a rough guide)")  # fmt: skip
+                     f"(measured from {len(pairs)} seeds, which is a rough guide)")  # fmt: skip
     words.append(
         _half() if found.common is None else f"{found.common:.0%} of a problem's variance is the same at every seed (measured)"
     )
     sd = measured if measured is not None else SEED_SD if options.seed_sd is None else options.seed_sd
-    return Setting(discordant, sd, COMMON if found.common is None else found.common, tuple(words))
+    return Setting(discordant, sd, COMMON if found.common is None else found.common, tuple(words), own)
 
 
 def _default(given: object) -> str:
@@ -150,7 +147,8 @@ def told(options: argparse.Namespace, setting: Setting) -> str:
         *(f"  - {word}" for word in setting.told),
     ]
     lines += ["", f"{'seeds':>5}   problems needed"]
-    found = {n: needed(options.difference, setting.discordant, setting.seed_sd, n, options.power, level, setting.common)
+    found = {n: needed(options.difference, setting.discordant, setting.seed_sd, n, options.power, level, setting.common,
+                       setting.varying)
              for n in sorted({*SEEDS, options.seeds})}  # fmt: skip
     for n, problems in found.items():
         mark = "   (tells two students apart, not two ways: what other seeds would do is not covered)" if n == 1 else ""

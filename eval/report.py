@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from eval import study_page, tables
-from eval.arms import evaluations, load_arms, warnings
+from eval.arms import apart, load_all, warnings
 from eval.pages import render, reward_stories, write
 from eval.tables import Arm, Difference, Expectation
 from eval.ways import several_seeds
@@ -41,7 +41,7 @@ def main() -> None:
         raise BadInput(f"--completions {options.completions} is less than none; give 0 or more")
     if options.ceiling is not None and not 0 < options.ceiling <= 1:
         raise BadInput(f"--ceiling {options.ceiling:g} is no accuracy above 0 and up to 1")
-    arms = load_arms([own for folder in options.folders for own in evaluations(folder)], without=("token_ids", "logprobs"))
+    arms = load_all(options.folders, without=("token_ids", "logprobs"))
     if several_seeds(arms) or len(arms) > FEW:
         completions = COMPLETIONS if options.completions is None else options.completions
         ceiling = 1.0 if options.ceiling is None else options.ceiling
@@ -62,14 +62,15 @@ def page(arms: Sequence[Arm]) -> str:
     keys = tables.shared_keys(arms)
     return render(
         "report.html.j2", arms=arms, families=by_family, categories=by_category, accuracy=tables.accuracy, n=len(keys),
-        total=max(len(arm.answers) for arm in arms), warnings=warnings(arms), summary=summary(tested, tables.rewarded(arms)),
+        warnings=[*apart(arms), *warnings(arms)], summary=summary(tested, tables.rewarded(arms)),
         by_category_differences=tables.differences(against_first, by_category),
         by_family_differences=tables.differences(against_first, by_family), tested=tested,
         overall={arm.label: tables.accuracy(arm, keys) for arm in arms}, examples=tables.examples(arms),
         chart=interval_chart(arms, by_family), cost=cost_chart(arms, keys), macros=tables.macros(arms, by_category),
         thinking=tables.thinking(arms), costs=tables.costs(arms),
         rewarded=reward_stories((arm.label, arm) for arm in arms),
-        decoding=arms[0].manifest["decoding"], trained=sum(arm.ratio is not None for arm in arms),
+        decoding=arms[0].manifest["decoding"],
+        alike=sum(arm.ratio is not None for arm in arms) > 1 and not tables.beside_ratio(arms),
     )  # fmt: skip
 
 

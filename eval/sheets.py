@@ -11,6 +11,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log10
 from typing import TYPE_CHECKING, Any
 
 from eval.study import Table
@@ -33,12 +34,13 @@ VARIABLES = {
 }  # fmt: skip
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (6, 2, 1, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)))  # dots: untrained
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "ratiocine", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
     "font.size": 11, "figure.dpi": 72, "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": SOFT, "xtick.color": SOFT,
     "ytick.color": SOFT, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.linewidth": 0.8,
     "lines.linewidth": 1.8, "lines.markersize": 5.5, "axes.unicode_minus": True, "figure.facecolor": PAPER,
-    "axes.facecolor": "none", "path.simplify": False,
+    "axes.facecolor": "none", "path.simplify": False, "text.parse_math": False,
 }  # fmt: skip
 
 
@@ -92,12 +94,17 @@ def inlined(svg: str, own: str) -> str:
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{own}{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r'(href="|url\()#', rf"\1#{own}", svg)
-    for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    svg = re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: _shorter(tag[0]), svg)
     for nothing in SAYS_NOTHING:
         svg = re.sub(nothing, "", svg)
     return re.sub(r"\s*\n\s*", "\n", _without_bare_groups(svg)).strip()
+
+
+def _shorter(tag: str) -> str:
+    """A tag with the page's colours and numbers of two decimals."""
+    for colour, variable in VARIABLES.items():
+        tag = tag.replace(colour, f"var(--{variable})")
+    return re.sub(r"\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), tag)
 
 
 SAYS_NOTHING = (  # the page's style sheet has it, or it is so anyway
@@ -189,6 +196,11 @@ def in_percent(axis: Any) -> None:
 
     axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+def power_of_ten(value: float) -> str:
+    """Such as 10¹², without the mathematical markup that names of data could break."""
+    return "10" + f"{log10(value):.0f}".translate(RAISED)
 
 
 def in_points(axis: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from eval import tables
 from eval.tables import Arm
-from eval.ways import Way, gather
+from eval.ways import Way, counterparts, gather, varying
 from ratiocine.power import Spread, spread
 from ratiocine.stats import compare_seeds
 
@@ -108,9 +108,15 @@ class Study:
         return max((len(way.arms) for way in self.trained), default=1)
 
     def like(self, way: Way, **axes: Any) -> Way | None:
-        """The way that differs from this one in these axes alone."""
+        """The way that differs from this one in these axes, and what follows from them, alone; None where several do."""
         wanted = {**way.axes, **axes}
-        return next((other for other in self.trained if other.axes == wanted), None)
+        return only(other for other in self.trained if other.axes == wanted and other.alike(way, *axes))
+
+
+def only(found: Iterable[Way]) -> Way | None:
+    """The one that was found: of several it is not known which is meant."""
+    ways = list(found)
+    return ways[0] if len(ways) == 1 else None
 
 
 def named(way: Way) -> tuple[Cell, ...]:
@@ -126,10 +132,14 @@ def ratio_pairs(study: Study) -> list[Pair]:
     has none of its own."""
     found = []
     for way in study.trained:
-        own = [other for other in study.trained if _but_ratio(other) in (_but_ratio(way), _but_ratio(way, scenario="mixed"))]
-        lower = [other for other in own if _ratio(other) < _ratio(way)]
-        if way.ratio is not None and lower:
-            found.append((min(lower, key=lambda other: (_ratio(other), other.axes["scenario"] == "mixed")), way))
+        own = [
+            other for other in study.trained
+            if _ratio(other) < _ratio(way) < inf
+            and (other.alike(way, "ratio") or (other.axes["scenario"] == "mixed" and other.alike(way, "ratio", "scenario")))
+        ]  # fmt: skip
+        ranks = [(_ratio(other), other.axes["scenario"] != way.axes["scenario"]) for other in own]
+        base = only(other for other, rank in zip(own, ranks, strict=True) if rank == min(ranks))
+        found += [] if base is None else [(base, way)]
     return found
 
 
@@ -137,8 +147,8 @@ def _ratio(way: Way) -> float:
     return inf if way.ratio is None else way.ratio
 
 
-def _but_ratio(way: Way, **axes: Any) -> dict[str, Any]:
-    return {**way.axes, **axes, "ratio": None}
+def _examples(way: Way) -> bool:
+    return way.axes["match"] in (None, "examples")
 
 
 def scenario_pairs(study: Study) -> list[Pair]:
@@ -146,9 +156,9 @@ def scenario_pairs(study: Study) -> list[Pair]:
     found = []
     for way in study.trained:
         scenario = str(way.axes["scenario"])
-        base = study.like(way, scenario="mixed" if way.ratio is not None else scenario.replace("reasoning", "ift"))
-        if base is not None and base is not way:
-            found.append((base, way))
+        usual = "mixed" if way.ratio is not None else scenario.replace("reasoning", "ift")
+        base = None if usual == scenario else study.like(way, scenario=usual)
+        found += [] if base is None else [(base, way)]
     return found
 
 
@@ -157,7 +167,7 @@ def compute_pairs(study: Study) -> list[Pair]:
     found = []
     for match in ("flops", "tokens"):
         for way in study.trained:
-            if way.ratio and way.axes["match"] in (None, "examples"):
+            if way.ratio and _examples(way):
                 base = study.like(way, match=match, ratio=0.0) or study.like(way, match=match, ratio=0.0, scenario="mixed")
                 found += [] if base is None else [(base, way)]
     return found
@@ -179,37 +189,39 @@ def reward_pairs(study: Study) -> list[Pair]:
 def main_pairs(study: Study) -> list[Pair]:
     """What a study is asked first: the highest ratio against the lowest, of every model and data, of mixed teaching on the same
     examples where there is such."""
-    usual = [way for way in study.trained if way.axes["scenario"] == "mixed" and way.axes["match"] in (None, "examples")]
-    lines: dict[str, list[Way]] = {}
-    for way in usual or study.trained:
-        if way.ratio is not None and way.axes["reward"] is None:
-            lines.setdefault(str(_but_ratio(way)), []).append(way)
-    ends = [(line[0], line[-1]) for line in lines.values()]  # ways are in order of their ratios
-    return [(low, high) for low, high in ends if low.ratio != high.ratio]
-
-
-def counterparts(first: Way, second: Way) -> list[tuple[Arm, Arm]]:
-    """The arms of two ways in pairs: what rewards began with, or the same seed; one that stands alone goes with all. Where ways
-    have no seed in common, the first with the first."""
+    kinds: list[list[Pair]] = []
+    for pair in ratio_pairs(study):
+        if pair[1].axes["reward"] is None:
+            _gathered(kinds, pair, "ratio", "scenario", "match")
     found = []
-    for arm in second.arms:
-        parent = (arm.student.get("parent") or {}).get("hash")
-        for other in first.arms:
-            same_seed = first.trained and other.student.get("seed") == arm.student.get("seed")
-            if other.student.get("hash", "") == parent or (parent is None and same_seed):
-                found.append((other, arm))
-    if found:
-        return found
-    return [(first.arms[0], arm) for arm in second.arms] if len(first.arms) == 1 else list(zip(first.arms, second.arms))
+    for kind in kinds:
+        usual = [(base, way) for base, way in kind if way.axes["scenario"] == "mixed" and _examples(way)]
+        lines: list[list[Pair]] = []
+        for pair in usual or kind:
+            _gathered(lines, pair, "ratio")
+        for line in lines:
+            highest = max(_ratio(way) for _, way in line)
+            way = only(way for _, way in line if way.ratio == highest)
+            found += [pair for pair in line if pair[1] is way]
+    return found
+
+
+def _gathered(groups: list[list[Pair]], pair: Pair, *apart: str) -> None:
+    """Put a pair to those whose ways differ from its own in these axes alone."""
+    group = next((group for group in groups if group[0][1].alike(pair[1], *apart)), None)
+    if group is None:
+        groups.append(group := [])
+    group.append(pair)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A pair over the same problems: how many of these and of seeds there are, what makes the difference uncertain, and what
-    `compare_seeds` says."""
+    """A pair over the same problems: how many of these, of seeds and of ways with seeds of their own there are, what makes the
+    difference uncertain, and what `compare_seeds` says."""
 
     n: int
     seeds: int
+    varying: int
     spread: Spread
     difference: float
     low: float
@@ -224,4 +236,5 @@ class Compared:
 def compared(pair: Pair, keys: Sequence[str]) -> Compared:
     both = counterparts(*pair)
     first, second = ([tables.right(arms[side], keys) for arms in both] for side in (0, 1))
-    return Compared(len(keys), len(both), spread(first, second), *compare_seeds(first, second))
+    own = varying(both)
+    return Compared(len(keys), len(both), own, spread(first, second, own), *compare_seeds(first, second))

@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from eval.arms import warnings
 from eval.captions import Figure, figures
 from eval.explorer import as_script, completions
 from eval.figures import picture
 from eval.findings import findings
-from eval.pages import p, percent, render, reward_stories, short, write
+from eval.pages import check_name, p, percent, render, reward_stories, short, write
 from eval.sheets import Picture
 from eval.study import Cell, Study, Table
 from eval.study_tables import all_tables
@@ -33,8 +34,10 @@ Shown = tuple[str, str]  # a cell's text, and what stands small under it
 
 
 def write_all(arms: Sequence[Arm], out: Path, most: int, *, ceiling: float = 1.0, published: bool = False) -> str:
-    """Write the page, and beside it pictures, tables and Markdown; returns what was found, for the terminal."""
-    study = Study.of(arms)
+    """Write the page, and beside it pictures, tables and Markdown; returns what was found, for the terminal. Folders beside a
+    page that is not called report have its name before theirs."""
+    check_name(out)
+    study, beside = Study.of(arms), "" if out.stem == "report" else f"{out.stem}-"
     tables = all_tables(study, ceiling)
     if published:
         tables["published"] = published_table(study)
@@ -43,18 +46,18 @@ def write_all(arms: Sequence[Arm], out: Path, most: int, *, ceiling: float = 1.0
     names = {arm.label: way.label for way in study.ways for arm in way.arms}
     warned = warnings(study.arms, names)
     for table in tables.values():
-        write(out.parent / "tables" / f"{table.name}.csv", table.csv())
+        write(out.parent / f"{beside}tables" / f"{table.name}.csv", table.csv())
     for name, made in drawn.items():
-        write(out.parent / "figures" / f"{name}.svg", made.svg)
-        write(out.parent / "figures" / f"{name}.png", made.png)
-    write(out.with_suffix(".md"), markdown(study, tables, said, shown, warned))
-    write(out, page(study, tables, said, shown, drawn, warned, most))
+        write(out.parent / f"{beside}figures" / f"{name}.svg", made.svg)
+        write(out.parent / f"{beside}figures" / f"{name}.png", made.png)
+    write(out.with_suffix(".md"), markdown(study, tables, said, shown, warned, quote(beside)))
+    write(out, page(study, tables, said, shown, drawn, warned, most, quote(beside)))
     return "\n".join(said)
 
 
 def page(
     study: Study, tables: Mapping[str, Table], said: Sequence[str], shown: Sequence[Figure], drawn: Mapping[str, Picture],
-    warned: Sequence[str], most: int,
+    warned: Sequence[str], most: int, beside: str = "",
 ) -> str:  # fmt: skip
     """The HTML page. What models wrote stands in it as JSON, which a script shows as text."""
     import markupsafe
@@ -62,7 +65,7 @@ def page(
     held = completions(study, most)
     return render(
         "study.html.j2", title=title(study), study=study, said=said, figures=shown, tables=tables, warnings=warned,
-        display=display,
+        display=display, beside=beside,
         decoding=study.arms[0].manifest["decoding"], matrix=matrix(tables["accuracy"]), held=held,
         pictures={name: (markupsafe.Markup(made.wide), markupsafe.Markup(made.narrow)) for name, made in drawn.items()},
         rewarded=reward_stories((_told(way, arm), arm) for way in study.ways for arm in way.arms),
@@ -120,7 +123,8 @@ def matrix(table: Table) -> tuple[list[str], list[tuple[str, list[Shown]]]]:
 
 
 def markdown(
-    study: Study, tables: Mapping[str, Table], said: Sequence[str], shown: Sequence[Figure], warned: Sequence[str]
+    study: Study, tables: Mapping[str, Table], said: Sequence[str], shown: Sequence[Figure], warned: Sequence[str],
+    beside: str = "",
 ) -> str:  # fmt: skip
     """Findings, pictures and main tables for where HTML is not at home."""
     lines = [f"# {title(study)}", "", *(f"- {_escaped(sentence)}" for sentence in said), ""]
@@ -133,15 +137,15 @@ def markdown(
             lines += [f"## {tables[name].caption}", "", *_markdown_table(*display(tables[name]))]
     for figure in shown:
         lines += [f"## {figure.title}", "", _escaped(" ".join(figure.says)), ""]
-        lines += [f"![{figure.title}](figures/{figure.name}.svg)", ""] if figure.drawn else []
-        named = [f"[{name}.csv](tables/{name}.csv)" for name in figure.tables]
+        lines += [f"![{figure.title}]({beside}figures/{figure.name}.svg)", ""] if figure.drawn else []
+        named = [f"[{name}.csv]({beside}tables/{name}.csv)" for name in figure.tables]
         lines += [f"Numbers: {', '.join(named)}", ""] if named else []
     return "\n".join(lines)
 
 
 def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[Shown]]) -> list[str]:
     told = [[_escaped(f"{text} ({small})" if small else text) for text, small in row] for row in rows]
-    return ["| " + " | ".join(line) + " |" for line in (heads, ["---"] * len(heads), *told)] + [""]
+    return ["| " + " | ".join(line) + " |" for line in (map(_escaped, heads), ["---"] * len(heads), *told)] + [""]
 
 
 def _escaped(text: str) -> str:

@@ -19,7 +19,6 @@ from eval.study import (
     Table,
     compared,
     compute_pairs,
-    counterparts,
     main_pairs,
     named,
     ratio_pairs,
@@ -28,7 +27,7 @@ from eval.study import (
     scenario_pairs,
 )
 from eval.tables import Arm, Difference, Row
-from eval.ways import Way
+from eval.ways import Way, counterparts
 from ratiocine import cost, fronts
 from ratiocine.power import needed
 from ratiocine.stats import holm, macro_average, over_seeds
@@ -77,7 +76,8 @@ def differences(name: str, caption: str, pairs: Sequence[Pair], groups: Mapping[
 
 def undecided(study: Study) -> Table:
     """For main pairs whose difference is not decided: how many problems would find a true one as large as that seen, with a
-    power of 80 %, with the seeds there are and with more. None where no number would, as seeds differ too much."""
+    power of 80 %, with the seeds there are and with more. None where no number would, as seeds differ too much, and for more
+    seeds where one is all there is."""
     rows = []
     for base, way in main_pairs(study):
         for group, keys in study.groups.items():
@@ -97,7 +97,7 @@ def _needed(c: Compared, seeds: int) -> int | None:
         return None  # one seed says nothing of how much seeds differ
     discordant = max(c.spread.discordant, abs(c.difference))
     common = {} if c.spread.common is None else {"common": c.spread.common}
-    return needed(c.difference, min(1.0, discordant), c.spread.seed_sd or 0.0, seeds, **common)
+    return needed(c.difference, min(1.0, discordant), c.spread.seed_sd or 0.0, seeds, varying=c.varying, **common)
 
 
 def expectations(study: Study) -> Table:
@@ -136,8 +136,10 @@ def costs(study: Study) -> Table:
 
 def front(study: Study, kind: str) -> Table:
     """Accuracy over training or inference FLOPs, a row a way and category: whether the way is on the front, that no other is
-    as cheap and better than, and in which share of bootstrap resamples."""
+    as cheap and better than, and in which share of bootstrap resamples; of training also, whether the way is better than its
+    model untrained, where that was evaluated."""
     rows: list[tuple[Any, ...]] = []
+    untrained = {way.model: way for way in study.ways if not way.trained} if kind == "training" else {}
     for group, keys in study.groups.items():
         paid = {way.label: way.train_flops if kind == "training" else flops(way, keys) for way in study.ways}
         ways = [way for way in study.ways if paid[way.label]]
@@ -146,8 +148,11 @@ def front(study: Study, kind: str) -> Table:
         best = set(fronts.front(price, [mean for mean, _, _ in told]))
         support = fronts.support(price, [way.table(keys) for way in ways]) if ways else []
         for at, way in enumerate(ways):
-            rows.append((group, *named(way), len(keys), price[at], *told[at], at in best, support[at]))
-    columns = ("group", *NAMED, "n", "flops", "accuracy", "low", "high", "front", "support")
+            base = untrained.get(way.model)
+            gained = [base and compared((base, way), keys).decided] if kind == "training" else []
+            rows.append((group, *named(way), len(keys), price[at], *told[at], at in best, support[at], *gained))
+    own = ("than_untrained",) if kind == "training" else ()
+    columns = ("group", *NAMED, "n", "flops", "accuracy", "low", "high", "front", "support", *own)
     return rounded_table(f"front_{kind}", f"Accuracy against {kind} FLOPs", columns, rows)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from eval.pages import percent, short
-from ratiocine.evaluate import shares
+from ratiocine.cost import Shape
+from ratiocine.evaluate import shares, summary
 from ratiocine.stats import compare, holm, interval, macro_average
+from ratiocine.students import axes, differing
 
 Row = Mapping[str, Any]
 Line = tuple[str, list[str]]  # what a line of a table shows: its name, and a text for every arm
@@ -18,13 +21,14 @@ Line = tuple[str, list[str]]  # what a line of a table shows: its name, and a te
 
 @dataclass(frozen=True)
 class Arm:
-    """One finished evaluation: its label, manifest and scores, and its answers to each problem."""
+    """One finished evaluation: its label, manifest and scores, its answers to each problem, and where it is."""
 
     label: str
     manifest: Mapping[str, Any]
     config: Mapping[str, Any]
     scores: Mapping[str, Any]
     answers: Mapping[str, Sequence[Row]]
+    folder: Path | None = None
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -132,14 +136,25 @@ class Expectation:
 
 
 def expectations(arms: Sequence[Arm]) -> list[Expectation]:
-    """The declared families tested between the lowest and the highest trained ratio; empty with fewer than two."""
+    """The declared families tested between the lowest and the highest trained ratio; empty with fewer than two, and where the
+    two differ in more than the ratio."""
     trained = sorted((arm for arm in arms if arm.ratio is not None), key=lambda arm: arm.ratio or 0.0)
     declared: Mapping[str, str] = arms[0].manifest.get("expected") or {}
-    if len(trained) < 2 or trained[0].ratio == trained[-1].ratio:
+    if len(trained) < 2 or trained[0].ratio == trained[-1].ratio or beside_ratio([trained[0], trained[-1]]):
         return []
     tested = {name: keys for name, keys in groups(arms, "benchmark").items() if name in declared}
     found = differences([(trained[0], trained[-1])], tested)
     return [Expectation(d.group, declared[d.group], d, verdict(declared[d.group], d)) for d in found]
+
+
+def beside_ratio(arms: Sequence[Arm]) -> dict[str, list[str]]:
+    """What arms that were trained, but not by rewards, differ in beside the ratio: names with the values that they have."""
+    students = [arm.student for arm in arms if arm.student and "reward" not in arm.student]
+    names = [name for student in students[1:] for name in differing(students[0], student, "ratio")]
+    if len({student.get("seed") for student in students}) > 1:
+        names.append("seed")
+    told = [{**student, **axes(student)} for student in students]
+    return {name: sorted({str(one.get(name)) for one in told}) for name in dict.fromkeys(names)}
 
 
 def rewarded(arms: Sequence[Arm]) -> list[Difference]:
@@ -156,35 +171,41 @@ def verdict(declared: str, d: Difference) -> str:
     return {1: "a gain was seen after all", 0: f"no difference decided by {d.n} problems", -1: "a loss was seen"}[d.decided]
 
 
+def summaries(arms: Sequence[Arm]) -> list[Mapping[str, Any]]:
+    """What `evaluate.summary` says of every arm over the problems that all share."""
+    keys = shared_keys(arms)
+    return [
+        summary([dict(row) for key in keys for row in arm.answers[key]], Shape(**shape) if shape else None)
+        for arm in arms
+        for shape in [arm.manifest.get("shape")]
+    ]
+
+
 def thinking(arms: Sequence[Arm]) -> list[Line]:
     """How the arms think: each measure with its value in every arm."""
-    scores = [arm.scores["all"] for arm in arms]
+    scores = summaries(arms)
     shown: list[Line] = [
         ("Thought", [percent(s["thought"]) for s in scores]),
-        ("In the other mode", [percent(s.get("mode_flip")) for s in scores]),
+        ("In the other mode", [percent(s["mode_flip"]) for s in scores]),
     ]
     for name, tokens in (("Thinking tokens", "thinking_tokens"), ("Answer tokens", "answer_tokens")):
         shown += [(f"{name}, {verdict}", [short(s[tokens][verdict]) for s in scores]) for verdict in ("right", "wrong")]
-    for name, share in (
-        ("Cut off at the budget", "truncated"),
-        ("No answer found", "not_extracted"),
-        ("Ungradable", "ungradable"),
-    ):
+    for name, share in (("Cut off at the budget", "truncated"), ("No answer found", "not_extracted")):
         shown.append((name, [percent(s[share]) for s in scores]))
     for kind in ("outcome", "process"):
-        shown.append((f"{kind.capitalize()} efficiency", [percent((s.get("efficiency") or {}).get(kind)) for s in scores]))
+        shown.append((f"{kind.capitalize()} efficiency", [percent((s["efficiency"] or {}).get(kind)) for s in scores]))
     return shown
 
 
 def costs(arms: Sequence[Arm]) -> list[Line]:
-    """What training and evaluation cost, by arm."""
-    students = [arm.manifest.get("student") or {} for arm in arms]
+    """What training and evaluation cost, by arm; times are those of whole runs."""
+    scores = summaries(arms)
     return [
-        ("Training FLOPs", [short(s.get("train_flops")) for s in students]),
-        ("Training seconds", [str(s.get("seconds", "–")) for s in students]),
+        ("Training FLOPs", [short(arm.student.get("train_flops")) for arm in arms]),
+        ("Training seconds", [str(arm.student.get("seconds", "–")) for arm in arms]),
         ("Evaluation seconds", [str(arm.manifest["seconds"]) for arm in arms]),
-        ("FLOPs per problem", [short(arm.scores["all"]["flops"]) for arm in arms]),
-        ("Completion tokens per problem", [short(arm.scores["all"]["completion_tokens"]) for arm in arms]),
+        ("FLOPs per problem", [short(s["flops"]) for s in scores]),
+        ("Completion tokens per problem", [short(s["completion_tokens"]) for s in scores]),
     ]
 
 

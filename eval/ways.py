@@ -6,21 +6,21 @@ accuracy is a mean over seeds and problems, with the uncertainty of both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
 from eval import tables
 from eval.tables import Arm
 from ratiocine.errors import BadInput
-from ratiocine.students import inherited, lineage
+from ratiocine.students import AXES, FACTS, axes, differing, lineage
 
-AXES = ("model", "scenario", "match", "lr_policy", "data", "reward", "ratio")  # what tells ways apart, the ratio last
+Pairs = Sequence[tuple[Arm, Arm]]
 USUAL = {"scenario": "mixed", "match": "examples", "lr_policy": "per_format"}  # not worth a word
 LONG = 24  # characters of a name of data that a label repeats
-FACTS = ("objective", "control", "lora", "lr", "steps")  # what may tell ways apart that are alike on every axis
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class Way:
     @cached_property
     def axes(self) -> dict[str, Any]:
         """Its value on every axis of a study; None where it has none."""
-        found = {axis: inherited(self.student, axis) for axis in AXES}
-        return {**found, "model": model(self.arms[0]), "scenario": found["scenario"] or "mixed"}
+        return {**axes(self.student), "model": model(self.arms[0])}
 
     @property
     def model(self) -> str:
@@ -64,6 +63,10 @@ class Way:
     def size(self) -> int | None:
         """Number of weights, where that is known."""
         return self.arms[0].manifest.get("size")
+
+    def alike(self, other: Way, *apart: str) -> bool:
+        """Whether two trained ways differ in these axes at most, and in what follows from them (`students.differing`)."""
+        return not differing(self.student, other.student, *apart)
 
     def table(self, keys: Sequence[str]) -> list[list[float]]:
         """The share of right answers, a row a seed and a column a problem."""
@@ -98,13 +101,48 @@ def gather(arms: Sequence[Arm]) -> list[Way]:
     there twice."""
     sides = [tuple(sorted(side, key=_seed)) for side in _sides(arms)]
     for side in sides:
-        seeds = [arm.student.get("seed") for arm in side]
-        if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
-            raise BadInput(f"{side[0].label}: seed {twice[0]} occurs twice; copies of a seed are no second source of variance")
+        for one, other in pairwise(side):
+            if _seed(one) == _seed(other):
+                what = f"seed {_seed(one)}" if one.student else "a model"
+                raise BadInput(
+                    f"{one.label}: {what} occurs twice, in {one.folder} and {other.folder}; of two evaluations give one, as "
+                    "copies of a seed are no second source of variance"
+                )
     ways = sorted((Way("", "", side) for side in sides), key=_order)
     lines = _lines(ways)
     named = zip(_labels(ways, lines), _spelled(ways, lines), ways, strict=True)
     return [Way(label, line, way.arms) for label, line, way in named]
+
+
+def counterparts(first: Way, second: Way) -> Pairs:
+    """The arms of two ways in pairs: what rewards began with and what came of it, or the same seed. A model that was not
+    trained here goes with all seeds; ways that share no seed are paired in order, as none is nearer to one than another."""
+    both = [(one, other) for one in first.arms for other in second.arms]
+    for belong in (_untrained, began, _same_seed):
+        if found := [pair for pair in both if belong(*pair)]:
+            return found
+    return list(zip(first.arms, second.arms, strict=False))
+
+
+def varying(pairs: Pairs) -> int:
+    """How many of the two ways have seeds of their own in these pairs: one where an evaluation goes with all of the other."""
+    return 1 if any(len({id(pair[side]) for pair in pairs}) == 1 for side in (0, 1)) else 2
+
+
+def _untrained(one: Arm, other: Arm) -> bool:
+    return not (one.student and other.student)
+
+
+def began(one: Arm, other: Arm) -> bool:
+    """Whether one of the two is what the other's rewards began with."""
+    return any(
+        "hash" in before.student and before.student["hash"] == (after.student.get("parent") or {}).get("hash")
+        for before, after in ((one, other), (other, one))
+    )
+
+
+def _same_seed(one: Arm, other: Arm) -> bool:
+    return _seed(one) == _seed(other)
 
 
 def several_seeds(arms: Sequence[Arm]) -> bool:
@@ -147,7 +185,7 @@ def _varying(ways: Sequence[Way]) -> set[str]:
 
 
 def _lines(ways: Sequence[Way]) -> list[str]:
-    """What tells ways apart, the ratio aside, in as few words as do."""
+    """What tells ways apart, the ratio aside, in as few words as do; where axes do not, by a fact or a number."""
     varying = _varying(ways)
     data = sorted({str(way.axes["data"]) for way in ways})
     found = []
@@ -161,6 +199,27 @@ def _lines(ways: Sequence[Way]) -> list[str]:
             if axis in varying and value not in (None, USUAL.get(axis)):
                 words.append(_word(axis, str(value), way.student, data))
         found.append(" ".join(words))
+    return _told_apart(ways, found, lambda one, other: one.alike(other, "ratio"))
+
+
+def _told_apart(ways: Sequence[Way], names: Sequence[str], alike: Callable[[Way, Way], bool]) -> list[str]:
+    """The names, those of ways that are not alike followed by the first fact that tells them apart, or by a number."""
+    found = list(names)
+    for name in dict.fromkeys(names):
+        kinds: list[list[int]] = []
+        for at, way in enumerate(ways):
+            if names[at] == name:
+                kind = next((kind for kind in kinds if alike(ways[kind[0]], way)), None)
+                if kind is None:
+                    kinds.append(kind := [])
+                kind.append(at)
+        firsts = [ways[kind[0]].student for kind in kinds]
+        told = (fact for fact in FACTS if fact != "told" and len({str(one.get(fact)) for one in firsts}) == len(firsts))
+        fact = next(told, None)
+        for number, kind in enumerate(kinds if len(kinds) > 1 else []):
+            word = str(number + 1) if fact is None else f"{fact} {firsts[number].get(fact)}"
+            for at in kind:
+                found[at] = f"{name} ({word})".strip()
     return found
 
 
@@ -186,18 +245,10 @@ def _spelled(ways: Sequence[Way], lines: Sequence[str]) -> list[str]:
 
 
 def _labels(ways: Sequence[Way], lines: Sequence[str]) -> list[str]:
-    """Line and ratio; where that is not unique, the first fact that tells them apart, or a number."""
+    """Line and ratio."""
     plain = []
     for way, line in zip(ways, lines, strict=True):
         words = [line] if line else []
         words += [] if way.ratio is None else [f"ratio {way.ratio:g}"]
         plain.append(" ".join(words) or way.model)
-    found = []
-    for way, label in zip(ways, plain, strict=True):
-        alike = [other for other, name in zip(ways, plain, strict=True) if name == label]
-        if len(alike) > 1:
-            told = (fact for fact in FACTS if len({str(other.student.get(fact)) for other in alike}) == len(alike))
-            fact = next(told, None)
-            label += f" ({alike.index(way) + 1})" if fact is None else f" ({fact} {way.student.get(fact)})"
-        found.append(label)
-    return found
+    return _told_apart(ways, plain, lambda one, other: one is other)

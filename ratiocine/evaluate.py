@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratiocine import cost, overthinking, stats
 from ratiocine.engines import Engine, Request
+from ratiocine.errors import BadInput
 from ratiocine.grading import canonical, grade
 from ratiocine.problems import Problem
 from ratiocine.prompts import CLOSE, OPEN, Parts, split, user_text
@@ -110,6 +111,12 @@ def scores(rows: Iterable[Row], shape: cost.Shape | None = None) -> dict[str, An
         "schema_version": 1, "benchmarks": {name: summary(own, shape) for name, own in by("benchmark").items()},
         "categories": {name: macro(own) for name, own in by("category").items()}, "all": macro(rows),
     }  # fmt: skip
+
+
+def check_names(where: object, benchmark: str, category: str) -> None:
+    """Raises BadInput where a benchmark or a category has the name that all problems together have."""
+    if "all" in (benchmark, category):
+        raise BadInput(f"{where} has a benchmark or category named all, which is what all problems together are called")
 
 
 def shares(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from math import sqrt
 
 from ratiocine.stats import Components, components, squared_reach
 
-MOST = 10_000_000  # problems that a study may need
+MOST = 10**15  # problems, of which more make no difference that could be told
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Spread:
     common: float | None
 
 
-def spread(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> Spread:
-    """What two tables, a row a seed and a column a problem, show of it."""
+def spread(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], varying: int = 2) -> Spread:
+    """What two tables, a row a seed and a column a problem, show of it. `varying` is 1 where one of them repeats what one
+    evaluation says, so that all that differs between seeds is the other's."""
     import numpy as np
 
     change = np.subtract(second, first)
@@ -35,16 +36,17 @@ def spread(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) 
     if parts is None:
         return Spread(discordant, 0.0, 1.0)
     own, shared = parts.of_both * parts.seeds, max(0.0, parts.of_problems - parts.of_both)
-    of_seeds = max(0.0, parts.of_seeds - parts.of_both) * parts.seeds / 2
+    of_seeds = max(0.0, parts.of_seeds - parts.of_both) * parts.seeds / varying
     return Spread(discordant, sqrt(of_seeds), shared / (shared + own) if own else 1.0)
 
 
 def needed(
     difference: float, discordant: float, seed_sd: float, seeds: int, power: float = 0.8, level: float = 0.05,
-    common: float = 0.5,
+    common: float = 0.5, varying: int = 2,
 ) -> int | None:  # fmt: skip
     """How many problems `compare_seeds` needs to find a true difference with this power (its p-value below `level`), given what
-    `Spread` describes. None where no number of problems is enough (10 million are not), for the seeds differ too much.
+    `Spread` describes and how many of the two ways have seeds that differ. None where no number of problems is enough, for the
+    seeds differ too much (or the difference is below one in a million).
 
     For several comparisons under Holm's adjustment, `level` divided by their number is always enough. With one seed it is the
     power of the exact McNemar test to tell these two students, whatever other seeds would do.
@@ -60,7 +62,7 @@ def needed(
     def enough(n: int) -> bool:
         if seeds == 1:
             return _power_of_one(sought, discordant, level, n) >= power
-        return _power_over_seeds(sought, discordant, seed_sd, seeds, level, common, n) >= power
+        return _power_over_seeds(sought, discordant, varying * seed_sd**2, seeds, level, common, n) >= power
 
     low, high = 1, 2  # not enough, perhaps enough
     while not enough(high):
@@ -78,8 +80,8 @@ def _power_of_one(difference: float, discordant: float, level: float, n: int) ->
     import numpy as np
     from scipy.stats import binom
 
-    differ = np.arange(int(binom.ppf(1e-9, n, discordant)), int(binom.ppf(1 - 1e-9, n, discordant)) + 1)
-    differ = np.unique(np.linspace(differ[0], differ[-1], min(len(differ), 2000)).astype(int))
+    least, most = (int(binom.ppf(tail, n, discordant)) for tail in (1e-9, 1 - 1e-9))
+    differ = np.unique(np.linspace(least, most, min(most - least + 1, 2000)).astype(int))
     chance = binom.pmf(differ, n, discordant)
     gained = (discordant + difference) / (2 * discordant)
     at_least = binom.isf(level / 2, differ, 0.5) + 1
@@ -88,9 +90,9 @@ def _power_of_one(difference: float, discordant: float, level: float, n: int) ->
 
 
 def _power_over_seeds(
-    difference: float, discordant: float, seed_sd: float, seeds: int, level: float, common: float, n: int
+    difference: float, discordant: float, variance: float, seeds: int, level: float, common: float, n: int
 ) -> float:
-    """Of `compare_seeds`, over what its seeds' mean square may come out as."""
+    """Of `compare_seeds`, over what its seeds' mean square may come out as; differences vary by seed with this `variance`."""
     import numpy as np
     from scipy.special import ndtr
     from scipy.stats import chi2
@@ -98,7 +100,7 @@ def _power_over_seeds(
     of_one = max(discordant - difference**2, 1e-12)
     of_both = of_one * (1 - common) / (seeds * n)
     of_problems = of_one * common / n + of_both
-    of_seeds = 2 * seed_sd**2 / seeds
+    of_seeds = variance / seeds
     true = sqrt(of_problems + of_seeds)
     drawn = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1) * (of_seeds + of_both)
     reach = np.sqrt([squared_reach(Components(seeds, n, of_problems, own, of_both), level) for own in drawn])

@@ -77,17 +77,40 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of a mean over problems: Wilson's where every value is 0 or 1, else by bootstrap."""
-    return wilson(round(sum(values)), len(values)) if is_binary(values) else macro_average([values], seed)[1:]
+    """95 % interval of a mean over problems: Wilson's where every value is 0 or 1, else by bootstrap; `bounded` where all are
+    alike."""
+    if is_binary(values):
+        return wilson(round(sum(values)), len(values))
+    return bounded(values, 0.0) if _alike(values) else macro_average([values], seed)[1:]
+
+
+def bounded(values: Sequence[float], least: float) -> tuple[float, float]:
+    """95 % interval of a mean of values from `least` to 1 that are all alike, which a bootstrap would call certain: as Agresti
+    and Coull's (American Statistician 52, 1998), with z² / 2 more values at either bound. It holds the mean."""
+    n, pseudo, mean = len(values), Z95**2, sum(values) / len(values)
+    middle = (n * mean + pseudo * (least + 1) / 2) / (n + pseudo)
+    square = (n * mean**2 + pseudo * (least**2 + 1) / 2) / (n + pseudo)
+    half = Z95 * sqrt((square - middle**2) / (n + pseudo))
+    return max(least, min(mean, middle - half)), min(1.0, max(mean, middle + half))
+
+
+def _alike(values: Sequence[float]) -> bool:
+    return max(values) - min(values) < 1e-12
 
 
 def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> tuple[float, float, float, float]:
     """Mean of `second` − `first` over the same problems: (difference, low, high, two-sided p).
 
     Newcombe's interval and the exact McNemar test where every value is 0 or 1; else the bootstrap interval of the mean
-    difference, and the p-value of a sign-flip test: where neither arm is better, a problem's difference could as well have
-    had the other sign.
+    difference (`bounded` where all are alike), and the p-value of a sign-flip test: where neither arm is better, a problem's
+    difference could as well have had the other sign. Where p is 0.05 or more the interval reaches to 0 at least, so that it
+    decides nothing that the test does not.
     """
+    difference, low, high, p = _compared(first, second, seed)
+    return (difference, min(low, 0.0), max(high, 0.0), p) if p >= 0.05 else (difference, low, high, p)
+
+
+def _compared(first: Sequence[float], second: Sequence[float], seed: int) -> tuple[float, float, float, float]:
     import numpy as np
 
     if is_binary(first) and is_binary(second):
@@ -95,6 +118,8 @@ def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> t
         return (*paired_difference(a, b), mcnemar(a, b))
     change = np.subtract(second, first)
     difference, low, high = macro_average([change.tolist()], seed)
+    if _alike(change.tolist()):
+        low, high = bounded(change.tolist(), -1.0)
     sizes, counts = np.unique(np.abs(change).round(12), return_counts=True)
     kept = np.random.default_rng([seed, 1]).binomial(counts, 0.5, size=(RESAMPLES, len(counts)))
     extreme = np.abs((2 * kept - counts) @ sizes) >= abs(change.sum()) - 1e-9

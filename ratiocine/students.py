@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ from ratiocine.models import ModelConfig
 from ratiocine.rewards import RewardConfig
 from ratiocine.runs import check_finished, run_hash
 from ratiocine.tracking import Compared
+
+AXES = ("model", "scenario", "match", "lr_policy", "data", "reward", "ratio")  # what a study varies, the ratio last
+FACTS = ("objective", "control", "changed", "lora", "lr", "steps", "told")  # what else may tell two students apart
+# in axes and facts, hashed on its own, or no part of how a student was taught
+ELSEWHERE = {
+    "model", "scenario", "ratio", "match", "lr_policy", "pairs", "reward", "objective", "shuffle_rewards", "lora", "lr",
+    "max_steps", "seed",
+}  # fmt: skip
 
 
 def student(path: str | None) -> dict[str, Any] | None:
@@ -31,6 +40,7 @@ def student(path: str | None) -> dict[str, Any] | None:
         "base": _base(trained["model"]["name"], trained["model"].get("path")), "lora": trained.get("lora"),
         "match": trained.get("match"), "lr_policy": trained.get("lr_policy"), "data": manifest.get("data"),
         "way": run_hash(manifest["verb"], {**trained, "seed": None}, manifest["inputs"]),
+        "told": run_hash(manifest["verb"], {key: value for key, value in trained.items() if key not in ELSEWHERE}, {}),
         **{key: manifest.get(key) for key in keys},
     }  # fmt: skip
     if manifest["verb"] != "rl":
@@ -74,6 +84,45 @@ def lineage(student: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
     while student is not None:
         yield student
         student = student.get("parent")
+
+
+def axes(known: Mapping[str, Any]) -> dict[str, Any]:
+    """A student's value on every axis of a study; None where it has none."""
+    *_, first = lineage(known)
+    found = {axis: inherited(known, axis) for axis in AXES}
+    return {**found, "model": first.get("base"), "scenario": found["scenario"] or "mixed"}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any], *apart: str) -> list[str]:
+    """The axes and facts in which two students differ, the axes named aside and what follows from these. What is not known of
+    one of them tells nothing."""
+    told, others = axes(one), axes(other)
+    moved = [axis for axis in AXES if told[axis] != others[axis]]
+    found = [axis for axis in moved if axis not in apart]
+    lines = list(lineage(one)), list(lineage(other))
+    if len(lines[0]) != len(lines[1]):
+        return [*found, "parent"]
+    for a, b in zip(*lines, strict=True):
+        found += [fact for fact in FACTS if fact not in _following(a, moved) and not _same(a.get(fact), b.get(fact))]
+    return list(dict.fromkeys(found))
+
+
+def _following(known: Mapping[str, Any], moved: Collection[str]) -> set[str]:
+    """The facts that follow from axes that differ: rates by format from what is taught when, steps from which costs are held
+    equal; in stages, whose last batches are smaller, from the ratio too."""
+    found = set()
+    staged = (known.get("scenario") or "mixed") != "mixed" or (known.get("match") or "examples") != "examples"
+    if "lr_policy" in moved or (known.get("lr_policy") == "per_format" and {"ratio", "scenario"} & set(moved)):
+        found.add("lr")
+    if {"match", "scenario"} & set(moved) or (staged and "ratio" in moved):
+        found.add("steps")
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return True
+    return isclose(one, other) if isinstance(one, float) and isinstance(other, float) else bool(one == other)
 
 
 def compared(verb: str, model: ModelConfig, known: Mapping[str, Any] | None) -> Compared:

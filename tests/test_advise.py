@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import command, done
-from test_report import row
+from test_report import SHAPE, row
 
 from eval.choice import Option, choose, measured, surer
 from eval.tables import Arm
@@ -15,8 +15,6 @@ from ratiocine import cost, power, stats
 from ratiocine.evaluate import scores
 from ratiocine.runs import open_run
 from ratiocine.traces import TraceStore
-
-SHAPE = {"vocab": 100, "width": 8, "ff": 16, "heads": 2, "layers": 2, "kv_heads": 2, "head": 4, "gated": True}
 
 
 def facts(ratio: float | None, seed: int, flops: float, scenario: str = "mixed") -> dict | None:
@@ -104,8 +102,8 @@ def test_the_rule_over_many_grids(monkeypatch: pytest.MonkeyPatch, questions: in
         for i in rest:
             change = weight * (np.log10(spent[at]) - np.log10(spent[i])) if weight else 0.0
             told.append(stats.compare_seeds(found[i].table, (np.array(found[at].table) - change).tolist()))
-        adjusted = stats.holm([one[3] for one in told])
-        alike = [at, *(i for i, one, p in zip(rest, told, adjusted, strict=True) if one[1] <= 0 or p >= 0.05)]
+        alike = [at, *(i for i, one in zip(rest, told, strict=True) if one[1] <= 0)]
+        assert [other.p_adjusted for other in choice.others] == pytest.approx(stats.holm([one[3] for one in told]))
         assert choice.recommended is found[min(alike, key=lambda i: spent[i])]
         assert {id(other.option) for other in choice.alike} == {id(found[i]) for i in alike if i != at}
         assert sum(choice.often) >= 1 - 1e-9
@@ -153,6 +151,27 @@ def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
     assert told["said"] == shown.splitlines()
 
 
+def test_what_its_own_interval_rules_out_is_not_recommended(tmp_path: Path) -> None:
+    """Of many ways that are told apart one by one, but not when adjusted for being many, the cheapest is no choice."""
+    for at in range(9):
+        evaluated(tmp_path / f"low-{at}", at / 100, [*range(20)], flops=1e12 + at)
+    evaluated(tmp_path / "high", 1.0, [*range(27)], flops=4e12)
+    shown = done("eval.advise", str(tmp_path), "--category", "math-oe", "--json", str(tmp_path / "a.json"))
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert (told["recommended"], told["undecided"]) == ("ratio 1", [])
+    against = [way["best_against"] for way in told["ways"] if way["label"] != "ratio 1"]
+    assert all(one["low"] > 0 and one["p_adjusted"] > 0.05 and one["decided"] for one in against)
+    assert (
+        "9 of 9 other ways are worse (95 % intervals leave out 0); adjusted for their number (Holm), none has p < 0.05" in shown
+    )
+
+
+def test_two_folders_may_share_an_evaluation(tmp_path: Path) -> None:
+    one, other = (grid(tmp_path / name) for name in ("a", "b"))
+    alone, both = (done("eval.advise", *map(str, folders)) for folders in ([one], [one, other]))
+    assert alone == both
+
+
 def test_a_budget_and_questions_count(tmp_path: Path) -> None:
     study, out = str(grid(tmp_path / "study")), tmp_path / "a.json"
     small = done("eval.advise", study, "--category", "math-oe", "--budget", "1.5e12", "--json", str(out))
@@ -178,6 +197,7 @@ def test_what_is_not_decided_is_said_so(tmp_path: Path) -> None:
     ]
     shown = done("eval.advise", *words, "--category", "math-oe")
     assert "But the data do not decide: no way can be told from ratio 1, which did best." in shown
+    assert "; p, Holm: 0.754)" in shown
     assert "take m (0.135 billion weights), mixed at ratio 0 (called ratio 0 here)" in shown
     assert "Every way was trained with one seed: what other seeds would do is not covered" in shown
     problems = power.needed(2 / 40, 10 / 40, 0.0, 1)

@@ -60,6 +60,37 @@ def test_few_problems_decide_nothing() -> None:
     assert p == 0.25
 
 
+SHARES = st.integers(1, 12).flatmap(
+    lambda n: st.lists(
+        st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=n, max_size=n), min_size=1, max_size=3
+    )
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(SHARES, st.booleans())
+def test_no_interval_decides_what_the_test_does_not(table: list, binary: bool) -> None:
+    """Of answers given once or sampled four times; and none is without width."""
+    scale = 1 if binary else 4
+    first, second = ([[min(cell[side], scale) / scale for cell in row] for row in table] for side in (0, 1))
+    difference, low, high, p = stats.compare_seeds(first, second)
+    assert low <= difference + 1e-9 and difference - 1e-9 <= high
+    assert high - low > 1e-6
+    assert p < 0.05 or low <= 0 <= high
+
+
+def test_values_that_are_all_alike_are_not_certain() -> None:
+    for first, second in (([[0.5]] * 2, [[0.0]] * 2), ([[0.25, 0.5, 0.0]], [[0.5, 0.75, 0.25]])):
+        _, low, high, p = stats.compare_seeds(first, second)
+        assert p > 0.2
+        assert low < -0.4 < 0.4 < high
+    _, low, high, p = stats.compare_seeds([[0.25] * 100], [[0.5] * 100])
+    assert (low, high) == pytest.approx((0.203, 0.279), abs=0.001)
+    assert p < 0.001
+    low, high = stats.interval([0.5] * 3)
+    assert low < 0.25 < 0.75 < high
+
+
 def by_hand(table: np.ndarray, level: float) -> float:
     """How far the mean may be off, from the sums of squares of a two-way table without repetition."""
     n_seeds, n = table.shape
@@ -161,12 +192,14 @@ def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
     one, two, other = (
         str(arm(tmp_path / str(at), ratio, 1, 1, seed=seed)) for at, (ratio, seed) in enumerate(((0.0, 0), (1.0, 0), (1.0, 1)))
     )
+    assert "by seed" in done("eval.compare", two, other, "--against", base)
     for words, message in (
         ((one, "--against", two, other), "1 evaluations against 2: each needs its counterpart"),
         ((one, "--against", other), "an evaluation of seed 0 has one of seed 1 as its counterpart"),
         ((one, one, "--against", two, two), "seed 0 occurs twice"),
         ((base, base, "--against", again, again), "one evaluation is given twice"),
         ((one, other, "--against", two, late), "one side holds ratio 0 and ratio 1"),
+        ((two, other, "--against", one), "alone is against 2 evaluations, but was trained, and not all of them began with it"),
     ):
         refused = command("eval.compare", *words)
         assert refused.returncode == 2

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import command, done
 from hypothesis import given, settings
@@ -39,6 +40,25 @@ def test_what_endless_problems_leave_is_a_t_test_of_seeds() -> None:
     assert power.needed(0.05, 0.3, 0.02, 5, power=most + 0.02) is None
 
 
+def test_seeds_that_do_not_differ_ask_for_problems_alone() -> None:
+    z = 1.95996 + 0.84162
+    for seeds in (1, 3):
+        assert power.needed(1e-4, 0.3, 0.0, seeds, common=1.0) == pytest.approx(z**2 * 0.3 / 1e-8, rel=0.25)
+
+
+def test_what_goes_with_all_seeds_has_none_of_its_own() -> None:
+    """All that differs between seeds is then that of one way."""
+    rng = np.random.default_rng(0)
+    level = 0.5 + rng.normal(0, 0.05, size=(400, 1))
+    second = (rng.random((400, 1000)) < level).astype(int).tolist()
+    first = [(rng.random(1000) < 0.3).astype(int).tolist()] * 400
+    found = power.spread(first, second, 1)
+    assert found.seed_sd == pytest.approx(0.05, abs=0.005)
+    both, one = (power.needed(0.1, 0.5, 0.02, 5, varying=varying) for varying in (2, 1))
+    assert both is not None and one is not None and one < both
+    assert one == power.needed(0.1, 0.5, 0.02 / 2**0.5, 5)
+
+
 @settings(deadline=None, max_examples=8)
 @given(st.floats(0.05, 0.3), st.floats(0.3, 0.6), st.floats(0, 0.02), st.integers(3, 8))
 def test_more_of_everything_never_needs_more(difference: float, discordant: float, seed_sd: float, seeds: int) -> None:
@@ -63,6 +83,7 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
     assert f"a test of {needed:,} problems with 4 seeds a way finds it in 80 of 100 such studies" in shown
     assert "    2   no number of problems: seeds vary too much" in shown
     assert "what other seeds would do is not covered" in shown
+    assert "vary too much" not in done("eval.power", "--difference", "0.0001", "--seed-sd", "0")
     told = done("eval.power", "--difference", "0.1", "--accuracy", "0.5", "--agreement", "0.3", "--seed-sd", "0.02")
     assert told.count("assumed") == 1
     assert "with 3 seeds a way" in told
@@ -90,7 +111,10 @@ def test_a_pilot_is_measured(tmp_path: Path) -> None:
         (["--difference", "0.3", "--accuracy", "0.8"], "--accuracy 0.8 with --difference 0.3 is an accuracy of 1.1"),
         (["--difference", "0.3", "--agreement", "0.9"], "--agreement 0.9: accuracies of 0.5 and 0.8 allow -0.50 to 0.50"),
         (["--difference", "0.3", "--power", "1"], "--power 1 is not between 0 and 1"),
-        (["--difference", "0.3", "--seeds", "0"], "--seeds 0: it should be 1 or more"),
+        (["--difference", "0.3", "--seeds", "0"], "--seeds 0: it should be from 1 to 1,000"),
+        (["--difference", "0.3", "--seeds", "1" + "0" * 32], "it should be from 1 to 1,000"),
+        (["--difference", "0.3", "--comparisons", "1" + "0" * 400], "it should be from 1 to 1,000,000"),
+        (["--difference", "1e-7"], "--difference 1e-07: it should be between -1 and 1 and not 0 (nor below 1e-06)"),
         (["--difference", "0.3", "--seed-sd", "2"], "--seed-sd 2 is not between 0 and 0.5"),
         (["--difference", "0.3", "--pilot", "x"], "a pilot has two sides"),
         (["--difference", "0.3", "--accuracy", "0.4", "--pilot", "x", "--against", "y"], "are measured by the pilot"),

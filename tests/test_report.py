@@ -14,6 +14,7 @@ from ratiocine.evaluate import scores
 from ratiocine.runs import Run, open_run
 from ratiocine.traces import TraceStore
 
+SHAPE = {"vocab": 100, "width": 8, "ff": 16, "heads": 2, "layers": 2, "kv_heads": 2, "head": 4, "gated": True}
 EXPECTED = {"sums": "gain", "names": "no_gain"}
 
 
@@ -29,7 +30,7 @@ def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}
 
 def arm(
     out: Path, ratio: float | None, sums: int, names: int, *, budget: int = 64, rows: list[dict] | None = None, seed: int = 0,
-    scenario: str = "mixed",
+    scenario: str = "mixed", base: str = "m",
 ) -> Path:  # fmt: skip
     """An evaluation of 40 sums and 20 names, of which the first so many are right."""
     made = rows or [
@@ -43,7 +44,7 @@ def arm(
         TraceStore(path).append(made)
     run.write_json("scores.json", scores(made))
     student = None if ratio is None else {
-        "ratio": ratio, "scenario": scenario, "seed": seed, "base": "m", "lora": False, "steps": 3, "tokens": 1234, "lr": 1e-4, "train_flops": 1e12, "seconds": 2.0,
+        "ratio": ratio, "scenario": scenario, "seed": seed, "base": base, "lora": False, "steps": 3, "tokens": 1234, "lr": 1e-4, "train_flops": 1e12, "seconds": 2.0,
     }  # fmt: skip
     run.finish(
         model="m",
@@ -53,6 +54,7 @@ def arm(
         seconds=1.0,
         dtype="torch.float32",
         attention="sdpa",
+        shape=SHAPE,
         decoding={"temperature": 0.0, "top_p": 1.0, "samples": 1},
     )
     return out
@@ -126,6 +128,50 @@ def test_arms_that_are_not_alike_are_said_to_be(tmp_path: Path) -> None:
     folders = [str(arm(tmp_path / "a", 0.0, 1, 1)), str(arm(tmp_path / "b", 1.0, 1, 1, budget=128))]
     done("eval.report", *folders, "--out", str(tmp_path / "r.html"))
     assert "different token budgets: 128, 64" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"base": "other", "seed": 1}, "base model: m, other; training seed: 0, 1"),
+        ({"scenario": "sequential"}, "scenario: mixed"),
+    ],
+)
+def test_ratios_are_compared_where_nothing_else_differs(facts: dict, said: str, tmp_path: Path) -> None:
+    first = str(arm(tmp_path / "a", 0.0, 2, 10))
+    for name, told in (("alike", {}), ("apart", facts)):
+        shown = done("eval.report", first, str(arm(tmp_path / name, 1.0, 22, 9, **told)), "--out", str(tmp_path / "r.html"))
+        page = (tmp_path / "r.html").read_text()
+        assert ("The same model was trained on the same problems" in page) == (name == "alike")
+        assert ("sums: gain seen" in page) == ("ratio 1 − ratio 0" in shown) == (name == "alike")
+        assert ("differently in more than their ratio" in page) == (name == "apart")
+    assert f"The arms were trained differently in more than their ratio ({said}" in page
+    assert "no declared expectation is tested" in page
+
+
+def test_what_is_said_of_arms_is_of_the_problems_that_they_share(tmp_path: Path) -> None:
+    long = [{**row("sums", i, "wrong"), "n_completion": 500, "stop": "length", "thought": True} for i in range(30, 40)]
+    short = [row("sums", i, "right") for i in range(30)]
+    folders = [arm(tmp_path / "a", 0.0, 0, 0, rows=[*short, *long]), arm(tmp_path / "b", 1.0, 0, 0, rows=short)]
+    done("eval.report", *map(str, folders), "--out", str(tmp_path / "r.html"))
+    assert "Each arm answered the same 30 problems" in (tmp_path / "r.html").read_text()
+    arms = load_arms(folders)
+    lines = dict([*tables.thinking(arms), *tables.costs(arms)])
+    assert lines["Completion tokens per problem"] == ["5", "5"]
+    assert lines["Thought"] == lines["Cut off at the budget"] == ["0.0 %", "0.0 %"]
+
+
+@pytest.mark.parametrize("out", [".", "..", "", "/", "folder"])
+@pytest.mark.parametrize("module", ["eval.report", "eval.advise", "eval.compare"])
+def test_what_names_no_file_is_one_line(module: str, out: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    words = [str(arm(tmp_path / str(seed), 1.0, 1, 1, seed=seed)) for seed in (0, 1)]
+    words += {"eval.compare": ["--against", *words], "eval.report": [], "eval.advise": []}[module]
+    words += ["--json" if module == "eval.advise" else "--out", str(tmp_path / "folder") if out == "folder" else out]
+    result = command(module, *words)
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
+    assert "is a folder and cannot be written: give the name of a file" in result.stderr
+    assert not [*tmp_path.glob(".*.partial"), *tmp_path.glob("*tables")]
 
 
 def test_bad_folders_are_one_line(arms: list[str], tmp_path: Path, student: Path) -> None:

@@ -13,23 +13,28 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import grid
 import pytest
+import yaml
 from conftest import ROOT, command, done
 from grid import Point
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eval import captions, figures, findings, study_page
-from eval.arms import evaluations, load_arms
+from eval.arms import evaluations, load_all, load_arms
 from eval.explorer import as_script, completions
 from eval.pages import visible
-from eval.study import Study, Table
+from eval.study import Study, Table, compared
 from eval.study_tables import all_tables
-from eval.ways import gather
-from ratiocine import grading
+from eval.tables import Arm
+from eval.ways import counterparts, gather
+from ratiocine import grading, students
+from ratiocine.errors import BadInput
+from ratiocine.runs import read_manifest
 
 SMALL = [
     *(Point(model, None) for model in grid.SHAPES),
@@ -72,6 +77,135 @@ def told(root: Path) -> tuple[str, dict[str, Table]]:
     found = Study.of(load_arms(evaluations(root)))
     tables = all_tables(found)
     return " ".join(findings.findings(found, tables)), tables
+
+
+def taught(root: Path, **facts: Any) -> list[Arm]:
+    """The evaluations of a folder, as if their students had been told something else."""
+    named = " ".join(map(str, facts.values()))
+    return [
+        retold(arm, named, **{**arm.student, "way": f"{arm.student['way']} {named}", **facts})
+        for arm in load_arms(evaluations(root))
+    ]
+
+
+def retold(arm: Arm, named: str, **student: Any) -> Arm:
+    manifest = {**arm.manifest, "hash": f"{arm.manifest['hash']} {named}", "student": student}
+    return replace(arm, label=f"{arm.label} {named}", manifest=manifest)
+
+
+def rewarded(arms: list[Arm], reward: str, *, control: bool = False, kept: bool = True) -> list[Arm]:
+    """The same evaluations, as if rewards had trained these students further; `kept` says whether these are the parents."""
+    named, found = f"{reward} {control}", []
+    for arm in arms:
+        before = arm.student
+        found.append(retold(
+            arm, named, reward=reward, objective="grpo", control=control, changed=[], ratio=None, seed=before["seed"],
+            base=before["base"], lr=1e-6, steps=9, train_flops=1e9, way=f"{before['way']} {named}",
+            hash=f"{before['hash']} {named}", parent=before if kept else {**before, "hash": "of another run"},
+        ))  # fmt: skip
+    return found
+
+
+def pairs(tables: dict[str, Table], name: str) -> set[tuple[str, str]]:
+    return {(row["way"], row["against"]) for row in tables[name]}
+
+
+ENDS = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "word"),
+    [
+        ({"lora": False}, {"lora": True}, "lora True"),
+        ({"lr_policy": "matched"}, {"lr_policy": "matched", "lr": 3e-4}, "lr 0.0003"),
+        ({"steps": 100}, {"steps": 50}, "steps 50"),
+        ({"told": "a"}, {"told": "b"}, "(2)"),
+    ],
+)
+def test_ways_are_compared_that_differ_in_one_thing(one: dict, other: dict, word: str, tmp_path: Path) -> None:
+    """Ratios of students that were told something else too are not compared."""
+    root = grid.study(tmp_path, ENDS, counted, problems=4)
+    both = Study.of([*taught(root, **one), *taught(root, **other)])
+    tables = all_tables(both)
+    for name in ("differences_ratio", "differences_main"):
+        assert len(pairs(tables, name)) == 2
+        assert all((word in way) == (word in against) for way, against in pairs(tables, name))
+    assert pairs(tables, "differences_scenario") == set()
+    assert len({way.line for way in both.ways}) == 2, "a line joins ways that differ in the ratio alone"
+    low, high = ([arm for arm in taught(root, **told) if arm.ratio == ratio] for told, ratio in ((one, 0), (other, 1)))
+    crossed = Study.of([*low, *high])
+    tables = all_tables(crossed)
+    assert not [name for name, table in tables.items() if name.startswith("differences") and table.rows]
+    assert "No two reasoning ratios of one model, taught alike but for that, are" in " ".join(
+        findings.findings(crossed, tables)
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "differs"), [("ratio", 0.25, ["ratio"]), ("seed", 7, []), ("batch_size", 3, ["told"])]
+)
+def test_a_student_tells_what_else_it_was_told(
+    key: str, value: Any, differs: list[str], student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(students, "check_finished", read_manifest)  # the configuration is not the one that was written
+    other = shutil.copytree(student, tmp_path / "other")
+    told = yaml.safe_load((other / "config.yaml").read_text())
+    assert told[key] != value
+    (other / "config.yaml").write_text(yaml.safe_dump({**told, key: value}))
+    known = [students.student(str(folder / "model")) for folder in (student, other)]
+    assert known[0] and known[1]
+    assert students.differing(*known) == differs
+
+
+def test_what_follows_from_an_axis_is_no_other_difference(tmp_path: Path) -> None:
+    """Rates by format, steps of further epochs at equal cost, and a last batch for every stage."""
+    points = [*ENDS, Point("small", 0.0, match="flops"), Point("small", 0.5), Point("small", 0.5, "sequential")]
+    arms = []
+    for arm in load_arms(evaluations(grid.study(tmp_path, points, counted, problems=4))):
+        steps = 100 + (arm.student["scenario"] != "mixed") + 500 * (arm.student["match"] == "flops")
+        arms.append(retold(arm, "", **{**arm.student, "lr": 1e-4 * (1 + arm.student["ratio"]), "steps": steps}))
+    tables = all_tables(Study.of(arms))
+    assert len(pairs(tables, "differences_ratio")) == 3
+    assert len(pairs(tables, "differences_scenario")) == 1
+    assert len(pairs(tables, "differences_compute")) == 3
+
+
+def test_a_control_of_rewards_is_no_order_of_teaching(tmp_path: Path) -> None:
+    arms = taught(grid.study(tmp_path, ENDS[2:], counted, problems=4))
+    tables = all_tables(Study.of([*arms, *rewarded(arms, "e2h"), *rewarded(arms, "e2h", control=True)]))
+    assert pairs(tables, "differences_scenario") == set()
+    assert len(pairs(tables, "differences_rewards")) == 2
+
+
+def of_seeds(arms: list[Arm], *seeds: int) -> list[Arm]:
+    return [arm for arm in arms if arm.student["seed"] in seeds]
+
+
+def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
+    """A base that stands alone goes with all where it was not trained, or where all began with it."""
+    points = [Point("small"), *(Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0, 1, 2))]
+    arms = load_arms(evaluations(grid.study(tmp_path, points, counted, problems=4)))
+    untrained, *rest = sorted(arms, key=lambda arm: -1 if arm.ratio is None else arm.ratio)
+    low, high = rest[:3], rest[3:]
+
+    def seeds(*gathered: Arm) -> list[tuple[int | None, int | None]]:
+        pair = tuple(gather(gathered))
+        assert len(pair) == 2
+        both = counterparts(*pair)
+        assert compared(pair, list(arms[0].answers)).seeds == len(both)
+        assert [(a.label, b.label) for b, a in counterparts(*pair[::-1])] == [(a.label, b.label) for a, b in both]
+        return [(one.student.get("seed"), other.student.get("seed")) for one, other in both]
+
+    assert seeds(*low, *high) == [(0, 0), (1, 1), (2, 2)]
+    assert seeds(*of_seeds(low, 0), *high) == [(0, 0)]
+    assert seeds(*low, *of_seeds(high, 1, 2)) == [(1, 1), (2, 2)]
+    assert seeds(*of_seeds(low, 0), *of_seeds(high, 1, 2)) == [(0, 1)], "where none match, no more pairs than seeds"
+    assert seeds(untrained, *high) == [(None, 0), (None, 1), (None, 2)]
+    (lone,) = of_seeds(low, 0)
+    after = [retold(arm, "", **{**arm.student, "parent": lone.student}) for arm in rewarded(low, "e2h")]
+    assert seeds(lone, *after) == [(0, 0), (0, 1), (0, 2)]
+    assert seeds(*rewarded(low, "e2h"), *rewarded(of_seeds(low, 1, 2), "e2h", control=True)) == [(1, 1), (2, 2)]
+    assert seeds(*low, *rewarded(of_seeds(low, 1, 2), "e2h", kept=False)) == [(1, 1), (2, 2)]
 
 
 def test_the_files_have_the_numbers(made: tuple[Path, Path]) -> None:
@@ -335,12 +469,107 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     assert "an unknown one" in report(one, old)
     (tmp_path / "none" / "half").mkdir(parents=True)
     assert "none holds no finished evaluation" in report(tmp_path / "none")
-    twice = shutil.copytree(tmp_path / "one", tmp_path / "copy")
-    grid.study(tmp_path / "seed", [Point("small", 0.0, seed=1)], problems=2)
-    assert "seed 0 occurs twice" in report(one, twice, tmp_path / "seed")
     result = command("eval.report", str(one), "--completions", "-1", "--out", str(tmp_path / "r.html"))
     assert (result.returncode, "0 or more" in result.stderr) == (2, True)
     assert not (tmp_path / "r.html").exists()
+
+
+def test_an_evaluation_that_two_folders_hold_counts_once(tmp_path: Path) -> None:
+    one, other = (
+        grid.study(tmp_path / str(ratio), [Point("small"), Point("small", ratio)], problems=2) for ratio in (0.0, 1.0)
+    )
+    arms = load_all([one, other, one])
+    assert [arm.label for arm in arms] == ["ratio 0", "small (untrained)", "ratio 1"]
+    assert [arm.folder.parent if arm.folder else None for arm in arms] == [one, one, other]
+    again = replace(retold(arms[0], "again", **arms[0].student), folder=other)
+    with pytest.raises(BadInput, match=r"ratio 0: seed 0 occurs twice, in .*eval-small-0.0-mixed-examples-0 and .*1.0; "):
+        gather([*arms, again])
+
+
+def test_a_name_that_all_problems_have_is_refused(tmp_path: Path) -> None:
+    for field in ("category", "benchmark"):
+        root = grid.study(tmp_path / field, ENDS, problems=2, mended=lambda point, made, field=field: {field: "all"})
+        result = command("eval.report", str(root), "--out", str(tmp_path / "r.html"))
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert f"{root}/eval-small-0.0-mixed-examples-0 has a benchmark or category named all" in result.stderr
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Not as mathematics, nor as numbers that could be shorter, nor as Markdown."""
+    named = {"names": "$\\alpa$", "spans": "$x^{$", "angles": "a|b 1.12534", "sums": "<img src=x>"}
+    points = [*ENDS, Point("small", 0.125, seed=0), Point("small", 0.125, seed=1)]
+    grid.study(tmp_path / "s", points, counted, problems=4,
+               mended=lambda point, made: {"category": named[made["benchmark"]]})  # fmt: skip
+    done("eval.report", str(tmp_path / "s"), "--completions", "0", "--out", str(tmp_path / "r.html"))
+    drawn = " ".join(re.findall(r"<svg.*?</svg>", (tmp_path / "r.html").read_text(), re.S))
+    texts = {"".join(text.itertext()) for svg in re.findall(r"<svg.*?</svg>", drawn, re.S)
+             for text in ElementTree.fromstring(svg).iter() if text.tag.endswith("text")}  # fmt: skip
+    assert {"$\\alpa$", "$x^{$", "a|b 1.12534", "<img src=x>", "0.125"} <= texts
+    assert any(re.fullmatch("10[⁰¹²³⁴⁵⁶⁷⁸⁹]+", text) for text in texts), "the ticks of costs"
+    assert not re.search(r"\d\.\d{3,}", re.sub(r">[^<]*<", "><", drawn))
+    heads = next(line for line in (tmp_path / "r.md").read_text().splitlines() if line.startswith("| way"))
+    assert "a\\|b" in heads and "\\<img" in heads
+
+
+def test_pages_side_by_side_have_their_own_files(tmp_path: Path) -> None:
+    grid.study(tmp_path / "s", ENDS, counted, problems=4)
+    for name in ("report.html", "second page.html"):
+        done("eval.report", str(tmp_path / "s"), "--completions", "0", "--out", str(tmp_path / name))
+    folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert folders == ["figures", "s", "second page-figures", "second page-tables", "tables"]
+    page, text = ((tmp_path / f"second page.{end}").read_text() for end in ("html", "md"))
+    links = re.findall(r'href="([^"#]+)"', page) + re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 20
+    assert all(link == "data:," or (tmp_path / unquote(link)).parent.name.startswith("second page-") for link in links)
+    assert all(link == "data:," or (tmp_path / unquote(link)).exists() for link in links)
+
+
+def test_what_is_not_better_than_its_model_untrained_is_not_worth_its_training(tmp_path: Path) -> None:
+    points = [Point("small"), *(Point("small", 0.25, seed=seed) for seed in (0, 1))]
+    text, tables = told(
+        grid.study(tmp_path / "a", points, lambda p, b, number: number < (8 if p.ratio is None else 3), problems=20)
+    )
+    assert "Worth their training FLOPs" not in text
+    assert "Best for their cost, but not found better than their model untrained: ratio 0.25 (worse)." in text
+    shown = captions.figures(Study.of(load_arms(evaluations(tmp_path / "a"))), tables)
+    assert any("not found better than their model untrained" in says for f in shown for says in f.says)
+    text, _ = told(
+        grid.study(tmp_path / "b", points, lambda p, b, number: number < (3 if p.ratio is None else 18), problems=20)
+    )
+    assert "Worth their training FLOPs" in text and "not found better" not in text
+    text, _ = told(grid.study(tmp_path / "c", points[1:], problems=4))
+    assert "Worth their training FLOPs" in text, "where nothing is known of it"
+
+
+def test_the_highest_ratio_is_compared_where_the_lowest_alone_was_mixed(tmp_path: Path) -> None:
+    points = [Point("small", 0.0), Point("small", 0.25, "sequential"), Point("small", 0.5, "sequential")]
+    text, tables = told(grid.study(tmp_path, points, counted, problems=4))
+    assert pairs(tables, "differences_main") == {("sequential ratio 0.5", "ratio 0")}
+    assert "No two" not in text
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((3, 16_346, 12_000, 11_000), "11,000 problems with 10 seeds"),
+        ((3, 16_346, 16_346, 16_346), "16,346 problems with 3 seeds"),
+        ((3, None, 9_000, 400), "9,000 problems with 5 seeds"),
+        ((3, None, None, None), "more than 10 seeds, as they differ much"),
+        ((1, 700, None, None), "700 problems with 1 seed, though nothing is known of how seeds differ"),
+        ((1, 16_346, None, None), "16,346 problems with 1 seed, though nothing is known of how seeds differ"),
+    ],
+)
+def test_what_would_decide(row: tuple[Any, ...], said: str) -> None:
+    columns = ("seeds", "problems", "problems_at_5_seeds", "problems_at_10_seeds", "group", "model", "difference")
+    found = findings._needed({"needed": Table("needed", "", columns, ((*row, "all", "m", 0.01),))})
+    assert found == [f"What would decide a difference as large as that seen: all problems, +1 points: {said}."]
+
+
+def test_who_leads_at_first_and_at_last() -> None:
+    columns = ("way", "tokens", "accuracy")
+    rows = tuple((way, cap, 0.1 * cap * (way == leader)) for cap, leader in enumerate("ABCD", 1) for way in "ABCD")
+    says = captions._budgets({"budgets": Table("budgets", "", columns, rows)}).says[0]
+    assert "at first A from 1, after 2 others at last D from 4 tokens" in says.replace(" and ", ", ")
 
 
 def test_evaluations_of_no_known_grader_are_of_one(tmp_path: Path) -> None:
@@ -364,8 +593,6 @@ def test_the_grader_is_named_by_all_that_it_imports() -> None:
 
 
 def arm(label: str, **student: Any) -> Any:
-    from eval.tables import Arm
-
     told = {"base": "m", "ratio": 0.5, "scenario": "mixed", "seed": 0, "match": "examples", "way": label, **student}
     return Arm(label, {"model": "m", "hash": label, "student": told}, {}, {}, {})
 
