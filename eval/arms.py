@@ -31,11 +31,13 @@ def evaluations(folder: Path) -> list[Path]:
 
 
 def load_all(folders: Sequence[Path], without: Collection[str] = ()) -> list[Arm]:
-    """The arms of evaluations and folders of such, one that several hold once; raises BadInput as `load_arms` does."""
-    found: dict[str, Path] = {}
+    """The arms of evaluations and folders of such, one that several hold once (the same questions by the same engine, judged by
+    the same grader); raises BadInput as `load_arms` does."""
+    found: dict[tuple[Any, ...], Path] = {}
     for folder in folders:
         for own in evaluations(folder):
-            found.setdefault(read_manifest(own)["hash"], own)
+            manifest = read_manifest(own)
+            found.setdefault(tuple(manifest.get(key) for key in ("hash", "engine", "grader")), own)
     return load_arms([*found.values()], without)
 
 

@@ -108,5 +108,5 @@ def benchmark_inputs(config: Config) -> dict[str, str]:
 
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
-    budgets = {f"budget:{data.name}": str(config.budget_of(data)) for data in config.sources()}
-    return {**benchmark_inputs(config), **budgets, "model": models.fingerprint(config.model)}
+    own = {} if config.budget else {f"budget:{data.name}": str(config.budget_of(data)) for data in config.sources()}
+    return {**benchmark_inputs(config), **own, "model": models.fingerprint(config.model)}

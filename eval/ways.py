@@ -125,8 +125,10 @@ def counterparts(first: Way, second: Way) -> Pairs:
 
 
 def varying(pairs: Pairs) -> int:
-    """How many of the two ways have seeds of their own in these pairs: one where an evaluation goes with all of the other."""
-    return 1 if any(len({id(pair[side]) for pair in pairs}) == 1 for side in (0, 1)) else 2
+    """How many of the two ways have seeds of their own in these pairs: one where an evaluation goes with all of the other, and
+    where it is of a model that was not trained."""
+    alone = len(pairs) > 1 and any(len({id(pair[side]) for pair in pairs}) == 1 for side in (0, 1))
+    return 1 if alone or any(_untrained(*pair) for pair in pairs) else 2
 
 
 def _untrained(one: Arm, other: Arm) -> bool:

@@ -246,7 +246,8 @@ def _problems(config: Any, known: int | None) -> int | None:
     if known is None and any(not data.families for data in found):
         return None
     limit = config.limit or float("inf")
-    n = sum(min(limit, count) for count in counts) if known is None else min(known, limit * len(found))
+    sources = sum(len(data.families) or 1 for data in found)
+    n = sum(min(limit, count) for count in counts) if known is None else min(known, limit * sources)
     return int(n * config.samples)
 
 

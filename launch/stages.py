@@ -19,7 +19,8 @@ from train.scenario import ScenarioConfig
 
 VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "rl": rl_config, "eval": eval_config}
 PARENT = re.compile(r"\{([\w.+-]+)\}")
-PATH = re.compile(rf"[\w./+-]*{PARENT.pattern}[\w./+-]*")
+TOKEN = rf"[\w./+-]*{PARENT.pattern}[\w./+-]*"
+PATH = re.compile(rf"'{TOKEN}'|{TOKEN}")
 USUAL = {"match": "examples", "lr_policy": "per_format"}  # has no word in a stage's name, so that an axis can be added later
 
 
@@ -50,7 +51,7 @@ class Stage:
         """The words, with the folders in place of the names."""
 
         def path(found: re.Match[str]) -> str:
-            return cli.quoted(PARENT.sub(lambda match: str(folders[match[1]]), found[0]))
+            return cli.quoted(PARENT.sub(lambda match: str(folders[match[1]]), found[0].strip("'")))
 
         return [PATH.sub(path, override) for override in self.overrides]
 

@@ -43,10 +43,11 @@ def run_hash(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
     return _sha({"verb": verb, "config": _without_locations(config), "inputs": inputs, "schema": SCHEMA_VERSION})[:16]
 
 
-def _without_locations(value: Any) -> Any:
+def _without_locations(value: Any, listed: bool = False) -> Any:
+    """In what stands in a list one that is null stays: it says that there is none."""
     if isinstance(value, Mapping):
-        return {k: _without_locations(v) for k, v in value.items() if k not in LOCATIONS}
-    return [_without_locations(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {k: _without_locations(v) for k, v in value.items() if k not in LOCATIONS or (listed and v is None)}
+    return [_without_locations(inner, True) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _sha(value: Any) -> str:

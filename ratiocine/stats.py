@@ -87,7 +87,7 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
 def bounded(values: Sequence[float], least: float) -> tuple[float, float]:
     """95 % interval of a mean of values from `least` to 1 that are all alike, which a bootstrap would call certain: as Agresti
     and Coull's (American Statistician 52, 1998), with z² / 2 more values at either bound. It holds the mean."""
-    n, pseudo, mean = len(values), Z95**2, sum(values) / len(values)
+    n, pseudo, mean = len(values), Z95**2, min(1.0, max(least, sum(values) / len(values)))
     middle = (n * mean + pseudo * (least + 1) / 2) / (n + pseudo)
     square = (n * mean**2 + pseudo * (least**2 + 1) / 2) / (n + pseudo)
     half = Z95 * sqrt((square - middle**2) / (n + pseudo))

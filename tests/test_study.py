@@ -27,6 +27,7 @@ from launch.planner import plan
 from launch.stages import Stage, compared, expand
 from ratiocine import cli, jobs, locks, places, runs
 from ratiocine.errors import BadInput, Failure
+from ratiocine.sources import DataConfig
 from ratiocine.traces import read_traces
 from train.config import Config as Train
 
@@ -357,10 +358,18 @@ def test_limits_samples_and_scenarios_are_counted() -> None:
 
     name = "eval-tiny-demo-mixed-1-s0"
     assert asked()[name] == 100 * 18
-    assert asked("limit=5")[name] == 5 * 18
-    assert asked("limit=5", "samples=4", "temperature=1")[name] == 20 * 18
+    families = len(cli.named("data", "demo", DataConfig).families)
+    assert asked("limit=5")[name] == 5 * families * 18, "a limit is that of each family"
+    assert asked("limit=5", "samples=4", "temperature=1")[name] == 4 * 5 * families * 18
     both = asked(scenarios=["general_reasoning+math_reasoning"])
     assert both["eval-tiny-demo-general_reasoning+math_reasoning-s0"] == 100 * 18
+
+
+@pytest.mark.parametrize("word", ["data={d}/x.jsonl", "data='{d}/x.jsonl'", "pairs=[{d},{d}]"])
+def test_folders_of_any_name_in_words(word: str) -> None:
+    (plain,), (odd,) = (Stage("s", "eval", (word,)).resolved({"d": Path(folder)}) for folder in ("/a/d", "/a b/d"))
+    assert plain == word.replace("{d}", "/a/d").replace("'", "")
+    assert odd == ("pairs=['/a b/d','/a b/d']" if "[" in word else "data='/a b/d/x.jsonl'")
 
 
 def test_values_of_a_listed_stage() -> None:

@@ -31,7 +31,7 @@ from eval.pages import visible
 from eval.study import Study, Table, compared
 from eval.study_tables import all_tables
 from eval.tables import Arm
-from eval.ways import counterparts, gather
+from eval.ways import counterparts, gather, varying
 from ratiocine import grading, students
 from ratiocine.errors import BadInput
 from ratiocine.runs import read_manifest
@@ -484,6 +484,8 @@ def test_an_evaluation_that_two_folders_hold_counts_once(tmp_path: Path) -> None
     again = replace(retold(arms[0], "again", **arms[0].student), folder=other)
     with pytest.raises(BadInput, match=r"ratio 0: seed 0 occurs twice, in .*eval-small-0.0-mixed-examples-0 and .*1.0; "):
         gather([*arms, again])
+    elsewhere = grid.study(tmp_path / "other", [Point("small", 1.0)], problems=2, engine="vllm")
+    assert len(load_all([other, elsewhere])) == 3, "another engine is another evaluation"
 
 
 def test_a_name_that_all_problems_have_is_refused(tmp_path: Path) -> None:
@@ -619,3 +621,9 @@ def test_the_page_of_five_thousand_answers_is_at_most_five_megabytes(tmp_path: P
     held = json.loads(re.search(r'id="held">(.*?)</script>', page, re.S)[1])
     assert len(held["answers"]) == 5000
     assert len(page.encode()) <= 5_000_000
+
+
+def test_one_pair_of_students_differs_on_both_sides(tmp_path: Path) -> None:
+    grid.study(tmp_path, [Point("small"), Point("small", 0.0), Point("small", 1.0)], problems=2)
+    untrained, low, high = sorted(load_arms(evaluations(tmp_path)), key=lambda arm: arm.student.get("ratio", -1))
+    assert (varying([(low, high)]), varying([(untrained, high)])) == (2, 1)
