@@ -100,7 +100,8 @@ def recommendation(choice: Choice, asked: Asked) -> list[str]:
     first = _share(often[taken.way.label])
     lines = [
         f"For {where} ({asked.n:,} problems): take {named(taken.way)}.",
-        f"Its accuracy is {_accuracy(taken)}, and the best in {first} of resamples of seeds and problems.",
+        f"Its accuracy is {_accuracy(taken)}"
+        + (f", and the best in {first} of resamples of seeds and problems." if choice.others else "."),
         f"It costs {_cost(taken, asked)}.",
     ]
     if not choice.others:

@@ -82,7 +82,8 @@ def _held(table: Table) -> list[str]:
     kept = sum(row["p_holm"] < 0.05 for row in decided)
     alone = f"{len(decided)} of these {len(table.rows)} comparisons {'is' if len(decided) == 1 else 'are'} decided"
     return [
-        f"Taken alone, {alone}; adjusted for their number (Holm), {kept or 'none'} {'have' if kept > 1 else 'has'} p < 0.05."
+        f"Taken alone, {alone}; adjusted for their number (Holm), {kept or 'none'} {'have' if kept > 1 else 'has'} p < 0.05"
+        + ("." if kept == len(decided) else ": that chance made the others look so is not ruled out.")
     ]
 
 
@@ -228,7 +229,8 @@ def with_interval(row: Row) -> str:
 
 
 def signed(share: float) -> str:
-    return f"{100 * share:+.0f}".replace("-", "−")
+    whole = round(100 * share)
+    return f"{whole:+d}".replace("-", "−") if whole else "0"
 
 
 def number_of(n: int, noun: str) -> str:

@@ -130,7 +130,7 @@ class _Told:
         elif self.expect.rate:
             self.roughly = ", ".join(f"{verb} at {rate:.2g} FLOPs a second" for verb, rate in self.expect.rate.items())
         else:
-            self.roughly = "roughly, by this machine's rate of products"
+            self.roughly = "roughly, by this machine's rate of products while this was asked"
 
     def need(self, stage: Stage) -> Need:
         if stage.cell is None:

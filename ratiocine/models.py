@@ -89,8 +89,8 @@ def _from_hub(model: ModelConfig) -> Path:
         raise BadInput(f"model={model.path} is neither a folder here nor on the Hugging Face hub") from None
     except (LocalEntryNotFoundError, OSError, RuntimeError):
         raise BadInput(
-            f"model={model.name} needs {model.path} from the Hugging Face hub, which cannot be reached from here; "
-            "give a local folder instead: model=/path/to/folder"
+            f"model={model.name}: {model.path} is no folder here, and the Hugging Face hub cannot be reached from here; give a "
+            "local folder: model=/path/to/folder"
         ) from None
 
 

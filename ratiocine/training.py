@@ -170,8 +170,11 @@ def only_at(model: Any, there: torch.Tensor) -> Iterator[None]:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder."""
-    return max(checkpoints(folder), key=lambda f: int(f.name), default=None)
+    """The newest whole checkpoint in a folder, of which the first rank tells."""
+    found = max(checkpoints(folder), key=lambda f: int(f.name), default=None)
+    if found is not None:
+        print(f"going on from the checkpoint of step {found.name}", flush=True)
+    return found
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -235,6 +238,8 @@ class Checkpoints(TrainerCallback):
                 restore()
                 raise KeyboardInterrupt
             first = first or time.monotonic()
+            if not self.stopping and ranks.is_first():
+                os.write(2, b"\nending after this step, with a checkpoint; again to end at once\n")  # within a write, perhaps
             self.stopping = True
 
         for number in before:
