@@ -90,7 +90,7 @@ def _from_hub(model: ModelConfig) -> Path:
     except (LocalEntryNotFoundError, OSError, RuntimeError):
         raise BadInput(
             f"model={model.name}: {model.path} is no folder here, and the Hugging Face hub cannot be reached from here; give a "
-            "local folder: model=/path/to/folder"
+            "local folder instead: model=/path/to/folder"
         ) from None
 
 
