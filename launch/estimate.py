@@ -123,7 +123,7 @@ class _Told:
 
     def __init__(self, study: StudyConfig, stages: Sequence[Stage], done: Mapping[str, Path]) -> None:
         self.expect = study.grid.expect if study.grid else Expected()
-        self.stages, self.done = {stage.name: stage for stage in stages}, done
+        self.stages, self.done, self.configs = {stage.name: stage for stage in stages}, done, dict[str, Any]()
         self.measured = {verb: _measured(verb, stages, done) for verb in SHARE}
         if any(self.measured.values()):
             self.roughly = "as finished stages took"
@@ -139,7 +139,7 @@ class _Told:
             told = self.lengths(stage)
             tokens = told.n * (told.prompt + told.ift + told.reasoning) if told else None
             return Need(tokens, 0.0, 0.0, disk=LETTERS * (tokens or 0))
-        schema = cli.compose(stage.verb, VERBS[stage.verb].Config, stage.resolved(_nowhere(stage)))
+        schema = self.composed(stage)
         shape, size = self.student(stage)
         tokens, flops = self.trained(stage, schema, shape) if stage.verb == "train" else self.asked(stage, schema, shape)
         rate = None if flops is None else self.rate(stage.verb)
@@ -148,6 +148,13 @@ class _Told:
             return Need(tokens, flops, seconds, disk=LETTERS * (tokens or 0))
         kept = 0 if schema.lora else schema.keep + 1  # a new one is whole before an old one goes
         return Need(tokens, flops, seconds, weights=FLOAT * size, checkpoints=kept * (1 + MOMENTS) * FLOAT * size)
+
+    def composed(self, stage: Stage) -> Any:
+        """Its configuration."""
+        if stage.name not in self.configs:
+            nowhere = {name: Path("runs") / name for name in stage.parents}
+            self.configs[stage.name] = cli.compose(stage.verb, VERBS[stage.verb].Config, stage.resolved(nowhere))
+        return self.configs[stage.name]
 
     def trained(self, stage: Stage, config: Any, shape: Shape | None) -> tuple[float | None, float | None]:
         """Tokens and FLOPs of a training."""
@@ -193,7 +200,7 @@ class _Told:
             if parent.verb == "rl":
                 return self.ratio(parent)
             if parent.verb == "train":
-                return _taught(cli.compose("train", VERBS["train"].Config, parent.resolved(_nowhere(parent))))
+                return _taught(self.composed(parent))
         return 0.0
 
     def of_cell(self, stage: Stage) -> Lengths | None:
@@ -227,10 +234,6 @@ class _Told:
         known = self.measured[verb] or self.expect.rate.get(cast(Any, verb))
         products = None if known else _products()
         return known or (SHARE[verb] * products if products else None)
-
-
-def _nowhere(stage: Stage) -> dict[str, Path]:
-    return {name: Path("runs") / name for name in stage.parents}
 
 
 def _taught(config: Any) -> float:

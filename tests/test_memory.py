@@ -217,7 +217,8 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel counts wh
 
 
 @LINUX
-@pytest.mark.parametrize("rank", [0, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 16])
 def test_two_ranks_send_gradients_once_a_step(rank: int, pairs: Path, tmp_path: Path) -> None:
     """Two micro-batches a step."""
     expected = sent(counted(models.skeleton(TINY), rank), Spread("none", 2), 2).total

@@ -267,6 +267,7 @@ def two(
     return [subprocess.CompletedProcess([], process.returncode, *told) for process, told in zip(running, said, strict=True)]
 
 
+@pytest.mark.slow
 def test_ranks_that_disagree_are_refused_before_the_first_step(pairs: Path, tmp_path: Path) -> None:
     """On the configuration, and on the version of a library."""
     words = ("train", *TRAIN, f"pairs={pairs}", f"out={tmp_path / 'run'}")

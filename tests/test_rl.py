@@ -462,7 +462,13 @@ MOVING = ("objective.kl=0.1", "objective.reference_every=1", "updates=2", "itera
 
 @pytest.mark.parametrize(
     ("where", "more"),
-    [("rollout", ()), ("update", ()), ("saving", ()), ("update", ("lora=true", "lora_rank=4")), ("rollout", MOVING)],
+    [
+        ("rollout", ()),
+        ("update", ()),
+        ("saving", ()),
+        pytest.param("update", ("lora=true", "lora_rank=4"), marks=pytest.mark.slow),
+        pytest.param("rollout", MOVING, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
     where: str, more: tuple[str, ...], whole: Path, chooser: Path, tmp_path: Path
