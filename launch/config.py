@@ -74,22 +74,15 @@ class GridConfig(BaseModel):
 
     @field_validator("models", "pairs", mode="before")
     @classmethod
-    def _names_alone(cls, value: Any, info: Any) -> Any:
-        if isinstance(value, list):
-            word = {"models": "model", "pairs": "data"}[info.field_name]
-            if repeated := [name for name in value if value.count(name) > 1]:
-                raise ValueError(f"'{repeated[0]}' occurs twice")
-            if unnamed := [name for name in value if not isinstance(name, str) or not NAME.fullmatch(name)]:
-                raise ValueError(f"{unnamed[0]!r} is no name of letters, digits and -._+; give it one: {{NAME: ['{word}=…']}}")
-            return {name: [f"{word}={name}"] for name in value}
-        return value
-
-    @field_validator("models", "pairs")
-    @classmethod
-    def _names_of_stages(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
-        if unnamed := [name for name in value if not NAME.fullmatch(name)]:
-            raise ValueError(f"'{unnamed[0]}' is no name of letters, digits and -._+, by which stages are called")
-        return value
+    def _names_of_stages(cls, value: Any, info: Any) -> Any:
+        """Names alone are words as well; stages are called by them."""
+        word = {"models": "model", "pairs": "data"}[info.field_name]
+        names = list(value) if isinstance(value, (list, dict)) else []
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"'{repeated[0]}' occurs twice")
+        if unnamed := [name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)]:
+            raise ValueError(f"{unnamed[0]!r} is no name of letters, digits and -._+; give it one: {{NAME: ['{word}=…']}}")
+        return {name: [f"{word}={name}"] for name in names} if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _no_cell_twice(self) -> Self:

@@ -44,7 +44,7 @@ def run_hash(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) ->
 
 
 def _without_locations(value: Any, listed: bool = False) -> Any:
-    """In what stands in a list one that is null stays: it says that there is none."""
+    """Of a location in a list null stays: an earlier version looked into no list, and what it hashed is to be found again."""
     if isinstance(value, Mapping):
         return {k: _without_locations(v) for k, v in value.items() if k not in LOCATIONS or (listed and v is None)}
     return [_without_locations(inner, True) for inner in value] if isinstance(value, (list, tuple)) else value

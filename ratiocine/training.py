@@ -104,9 +104,11 @@ class SteppedTrainer(Trainer):
         if self.args.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        if resume_from_checkpoint:
+            print(f"going on from the checkpoint of step {Path(str(resume_from_checkpoint)).name}", flush=True)
         with quiet():
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint, **kwargs)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
@@ -170,11 +172,8 @@ def only_at(model: Any, there: torch.Tensor) -> Iterator[None]:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder, of which the first rank tells."""
-    found = max(checkpoints(folder), key=lambda f: int(f.name), default=None)
-    if found is not None:
-        print(f"going on from the checkpoint of step {found.name}", flush=True)
-    return found
+    """The newest whole checkpoint in a folder."""
+    return max(checkpoints(folder), key=lambda f: int(f.name), default=None)
 
 
 def checkpoints(folder: Path) -> list[Path]:

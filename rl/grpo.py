@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ratiocine import memory
     from ratiocine.compute import Compute
     from rl.held_out import HeldOut
+    from rl.policy import Policy
+    from rl.trainer import PolicyTrainer
     from rl.watch import Watch
 
 CHECKPOINTS = "checkpoints"
@@ -124,11 +126,10 @@ def train(config: Config) -> Run:
 
 def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     import torch
-    from transformers import PrinterCallback
 
     from rl.held_out import HeldOut
-    from rl.policy import Policy, Served
-    from rl.trainer import PolicyTrainer, arguments
+    from rl.policy import Policy
+    from rl.trainer import arguments
     from rl.watch import Watch, format_term
 
     folder, tokenizer = run.shared / CHECKPOINTS, prepared.tokenizer
@@ -148,26 +149,11 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     held_out = HeldOut(
         config, prepared.held_out, policy, tokenizer, prepared.thinking, format_term(config), run.out, run.shared, done
     )
-    rates = wsd(config.max_steps, config.lr, config.warmup, config.decay)
     tracker = tracking.tracker(config, run.out, _about(run, config, size))
     with progress(config.max_steps, f"rl {config.reward.name}", "steps") as bar:
         watch = Watch(config, run.out, run.shared, bar, tracker, held_out, cost.Shape.of(model.config), done or 0)
         checkpoints = Checkpoints(folder, config.keep, every=config.optimizer_steps)
-
-        def answered(number: int) -> Step:
-            if config.engine.name == "transformers":
-                policy.refresh(trainer.accelerator.unwrap_model(trainer.model))
-            watch.taken = rollouts.step(number)
-            check_budget(config, watch.taken, number)
-            return watch.taken
-
-        trainer = watch.trainer = PolicyTrainer(
-            config, args, model, tokenizer, chosen, answered,
-            lambda step: rates[min(step // config.optimizer_steps, len(rates) - 1)], [watch, checkpoints],
-        )  # fmt: skip
-        trainer.remove_callback(PrinterCallback)
-        ask = policy.continue_ if config.engine.name == "transformers" else Served(trainer, tokenizer).continue_
-        rollouts = Rollouts(config, prepared.problems, tokenizer, ask, prepared.thinking)
+        trainer = _trainer(config, prepared, chosen, args, model, policy, watch, checkpoints)
         if last is None:
             if config.sharding != "zero3":  # which has no whole model before it trains
                 trainer.try_longest(prepared.longest)
@@ -186,6 +172,35 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
         if ranks.is_first():
             _finish(run, config, prepared, facts, student, watch, held_out)
     ranks.wait()
+
+
+def _trainer(
+    config: Config, prepared: Prepared, chosen: Compute, args: Any, model: Any, policy: Policy, watch: Watch,
+    checkpoints: Checkpoints,
+) -> PolicyTrainer:  # fmt: skip
+    """The trainer, which asks the model that it trains, as it is at each step."""
+    from transformers import PrinterCallback
+
+    from rl.policy import Served
+    from rl.trainer import PolicyTrainer
+
+    rates, here = wsd(config.max_steps, config.lr, config.warmup, config.decay), config.engine.name == "transformers"
+
+    def answered(number: int) -> Step:
+        if here:
+            policy.refresh(trainer.accelerator.unwrap_model(trainer.model))
+        watch.taken = rollouts.step(number)
+        check_budget(config, watch.taken, number)
+        return watch.taken
+
+    trainer = watch.trainer = PolicyTrainer(
+        config, args, model, prepared.tokenizer, chosen, answered,
+        lambda step: rates[min(step // config.optimizer_steps, len(rates) - 1)], [watch, checkpoints],
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    ask = policy.continue_ if here else Served(trainer, prepared.tokenizer).continue_
+    rollouts = Rollouts(config, prepared.problems, prepared.tokenizer, ask, prepared.thinking)
+    return trainer
 
 
 def _fits(config: Config, prepared: Prepared, chosen: Compute) -> memory.Need:

@@ -229,7 +229,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(step: int, whole: Path, pai
     half = out / "checkpoints" / ".partial" / "checkpoint-28"
     half.mkdir(parents=True, exist_ok=True)
     (half / "trainer_state.json").write_text("{")
-    done("train", *RESUMED, f"pairs={pairs}", f"out={out}")
+    said = done("train", *RESUMED, f"pairs={pairs}", f"out={out}")
+    assert f"going on from the checkpoint of step {max(saved)}\n" in said
     same(out, whole)
     assert not (out / "checkpoints").exists()
 
@@ -237,6 +238,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(step: int, whole: Path, pai
 def test_sigterm_saves_and_ends(whole: Path, pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert stopped(out, pairs, 6, signal.SIGTERM) == 130
+    assert "ending after this step, with a checkpoint" in (tmp_path / "stderr").read_text()
     step = len(metrics(out))
     assert {f.name for f in (out / "checkpoints").glob("[0-9]*")} == {"4", str(step)}  # the best so far, and the newest
     refused = command("train", *RESUMED, f"pairs={pairs}", "lr=0.5", f"out={out}")
@@ -263,9 +265,10 @@ def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
 
 
 def stopped(out: Path, pairs: Path, step: int, number: int) -> int:
-    """Run until a step is in the log, then send a signal; returns the exit code."""
+    """Run until a step is in the log, then send a signal; returns the exit code. What it says is in `stderr` beside `out`."""
     words = [sys.executable, "-m", "train", *RESUMED, f"pairs={pairs}", f"out={out}"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    with open(out.parent / "stderr", "wb") as said:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said, env=os.environ)
     log = out / "metrics.jsonl"
     while process.poll() is None and (not log.exists() or log.read_text().count("\n") < step):
         time.sleep(0.01)
