@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT, command, done
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -107,7 +107,12 @@ def test_a_path_is_a_model() -> None:
     ]  # fmt: skip
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="$", exclude_categories=["C"]), min_size=1))
+ANY = st.characters(codec="utf-8", exclude_characters="$", exclude_categories=["C"])
+ODD = st.sampled_from("\\'\" /,=:a1[](){}#")
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(ANY, min_size=1) | st.text(ODD, min_size=1, max_size=8))
 def test_a_quoted_text_is_read_as_it_is(text: str) -> None:
     quoted = cli.quoted(text)
     read = OverridesParser.create().parse_override(f"data.path={quoted}").value()

@@ -375,6 +375,8 @@ def test_folders_of_any_name_in_words(word: str) -> None:
 def test_values_of_a_listed_stage() -> None:
     stage = {"name": "t-$s-$seeds", "verb": "eval", "each": {"s": [1], "seeds": [7]}, "set": ["model=tiny", "benchmarks=demo"]}
     assert [one.name for one in expand(StudyConfig(name="x", stages=[stage]))] == ["t-1-7"]
+    with pytest.raises(BadInput, match="unknown benchmark 'nothing'"):
+        plan(cli.check(StudyConfig, {"name": "x", "stages": [{**stage, "set": ["model=tiny", "benchmarks=nothing"]}]}))
     with pytest.raises(BadInput, match=r"each\.s=\[\]"):
         cli.check(StudyConfig, {"name": "x", "stages": [{**stage, "each": {"s": []}}]})
 
