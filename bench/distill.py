@@ -32,10 +32,12 @@ def serve(ready: Any) -> None:
     """A server in a process of its own; it says its port."""
     from aiohttp import web
 
-    body = json.dumps({
-        "choices": [{"message": {"content": ANSWER}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 20, "completion_tokens": 8},
-    }).encode()  # fmt: skip
+    body = json.dumps(
+        {
+            "choices": [{"message": {"content": ANSWER}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 20, "completion_tokens": 8},
+        }
+    ).encode()
 
     async def complete(request: web.Request) -> web.Response:
         await request.read()
@@ -57,7 +59,9 @@ def serve(ready: Any) -> None:
 @contextmanager
 def served() -> Iterator[str]:
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(theirs,), daemon=True
+    )
     process.start()
     try:
         yield f"http://127.0.0.1:{ours.recv()}/v1"
@@ -74,7 +78,12 @@ def bare(url: str, n: int) -> None:
     """The least that a client can do: post and read."""
     import aiohttp
 
-    body = {"model": "m", "messages": [{"role": "user", "content": "What is 3 + 4?"}], "max_tokens": 64, "temperature": 0.6}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "What is 3 + 4?"}],
+        "max_tokens": 64,
+        "temperature": 0.6,
+    }
 
     async def run() -> None:
         left = iter(range(n))
@@ -94,15 +103,25 @@ def questions(folder: Path, n: int, first: int = 0) -> Path:
     file = folder / f"prompts-{first}-{n}.jsonl"
     with open(file, "w") as out:
         for i in range(first, first + n):
-            out.write(json.dumps({"id": str(i), "question": f"What is {i} + {7 * i}?", "answer": "7", "kind": "number"}) + "\n")
+            out.write(
+                json.dumps(
+                    {
+                        "id": str(i),
+                        "question": f"What is {i} + {7 * i}?",
+                        "answer": "7",
+                        "kind": "number",
+                    }
+                )
+                + "\n"
+            )
     return file
 
 
 def calls() -> dict[str, Any]:
-    from distill.answers import AnswerStore
-    from distill.ask import ask
+    from distill.answer_cache import AnswerStore
     from distill.config import Config
     from distill.select import Prompts
+    from distill.teacher import ask
     from ratiocine import cli
 
     n = 4000
@@ -111,17 +130,29 @@ def calls() -> dict[str, Any]:
         store = AnswerStore(Path(folder) / "answers.sqlite")
         for chunk in range(CHUNKS + 1):
             file = questions(Path(folder), n, chunk * n)
-            config = cli.compose("distill", Config, [
-                "teacher=openai", f"teacher.engine.url={url}", "teacher.engine.model=m", f"teacher.engine.concurrency={CALLS}",
-                f"data={file}",
-            ])  # fmt: skip
-            prompts = Prompts(config.data, config.select, seed=0, limit=None, drop=lambda problem, reason: None)
+            config = cli.compose(
+                "distill",
+                Config,
+                [
+                    "teacher=openai",
+                    f"teacher.engine.url={url}",
+                    "teacher.engine.model=m",
+                    f"teacher.engine.concurrency={CALLS}",
+                    f"data={file}",
+                ],
+            )
+            prompts = Prompts(
+                config.data, config.select, seed=0, limit=None, drop=lambda problem, reason: None
+            )
             before, started = cpu(), time.perf_counter()
             ask(config, prompts, store)
             ours, spent = 2 * n / (time.perf_counter() - started), (cpu() - before) / (2 * n)
             before, started = cpu(), time.perf_counter()
             bare(url, 2 * n)
-            theirs, theirs_spent = 2 * n / (time.perf_counter() - started), (cpu() - before) / (2 * n)
+            theirs, theirs_spent = (
+                2 * n / (time.perf_counter() - started),
+                (cpu() - before) / (2 * n),
+            )
             said = "warm-up" if chunk == 0 else f"part {chunk} of {CHUNKS}"
             print(
                 f"{said}: {ours:.0f} and {theirs:.0f} calls/s, {spent * 1e3:.3f} and {theirs_spent * 1e3:.3f} ms of CPU",
@@ -133,10 +164,12 @@ def calls() -> dict[str, Any]:
     ratios = [a / b for a, b in rates]
     return {
         "what": f"{CALLS} calls at once of {DELAY * 1e3:.0f} ms, every answer durable, against bare aiohttp",
-        "ours": round(statistics.median(a for a, _ in rates)), "peer": round(statistics.median(b for _, b in rates)),
-        "ratio": round(statistics.median(ratios), 3), "spread": [round(min(ratios), 3), round(max(ratios), 3)],
+        "ours": round(statistics.median(a for a, _ in rates)),
+        "peer": round(statistics.median(b for _, b in rates)),
+        "ratio": round(statistics.median(ratios), 3),
+        "spread": [round(min(ratios), 3), round(max(ratios), 3)],
         "cpu_ms_per_call": round(statistics.median(used) * 1e3, 3),
-    }  # fmt: skip
+    }
 
 
 def memory() -> dict[str, Any]:
@@ -146,10 +179,17 @@ def memory() -> dict[str, Any]:
         for n in (10_000, 200_000):
             out = Path(folder) / str(n)
             words = [
-                "teacher=openai", f"teacher.engine.url={url}", "teacher.engine.model=m", f"teacher.engine.concurrency={CALLS}",
-                f"data={questions(Path(folder), n)}", "switch=template", "verify=none", f"out={out}", "model=tiny",
+                "teacher=openai",
+                f"teacher.engine.url={url}",
+                "teacher.engine.model=m",
+                f"teacher.engine.concurrency={CALLS}",
+                f"data={questions(Path(folder), n)}",
+                "switch=template",
+                "verify=none",
+                f"out={out}",
+                "model=tiny",
                 f"answers={out}.sqlite",
-            ]  # fmt: skip
+            ]
             code = (
                 "import resource, sys, runpy\n"
                 "sys.argv = ['distill', *sys.argv[1:]]\n"
@@ -158,21 +198,33 @@ def memory() -> dict[str, Any]:
                 "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, status)\n"
             )
             started = time.perf_counter()
-            done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-            _, peak, status = next(line for line in done.stdout.splitlines() if line.startswith("PEAK")).split()
+            done = subprocess.run(
+                [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+            )
+            _, peak, status = next(
+                line for line in done.stdout.splitlines() if line.startswith("PEAK")
+            ).split()
             found[n] = int(peak) / 1024
-            print(f"{n} prompts: {found[n]:.0f} MB at most, {time.perf_counter() - started:.0f} s, status {status}", flush=True)
+            print(
+                f"{n} prompts: {found[n]:.0f} MB at most, {time.perf_counter() - started:.0f} s, status {status}",
+                flush=True,
+            )
     few, many = found.values()
     return {
-        "what": "peak memory of distill over a file of prompts, MB: 10,000 beside 200,000", "ours": round(many),
-        "peer": round(few), "ratio": round(few / many, 3), "spread": [round(few / many, 3)] * 2,
-    }  # fmt: skip
+        "what": "peak memory of distill over a file of prompts, MB: 10,000 beside 200,000",
+        "ours": round(many),
+        "peer": round(few),
+        "ratio": round(few / many, 3),
+        "spread": [round(few / many, 3)] * 2,
+    }
 
 
 def prompts_of(n: int, planted: int, seed: int) -> tuple[list[str], set[int]]:
     """`n` prompts of about 300 characters; `planted` of them repeat an earlier one with one word replaced."""
     rng = random.Random(seed)
-    syllables = [a + b for a in "bcdfghklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "ol")]
+    syllables = [
+        a + b for a in "bcdfghklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "er", "ol")
+    ]
     vocabulary = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(WORDS)]
     texts = [" ".join(rng.choices(vocabulary, k=50)) for _ in range(n - planted)]
     for text in rng.sample(texts, planted):
@@ -186,13 +238,15 @@ def selection(n: int, root: str | None) -> dict[str, Any]:
     from distill.config import Config
     from distill.select import benchmark_texts
     from ratiocine import cli
-    from ratiocine.overlap import Index, repeats
-    from ratiocine.problems import content_key
+    from ratiocine.data import Index, repeats
+    from ratiocine.hashing import content_key
 
     texts, planted = prompts_of(n, n // 100, 0)
     texts[0] = texts[-1]  # one word for word
     config = cli.compose(
-        "distill", Config, ["select=clean", *([f"select.root={root}"] if root else ["select.decontaminate=[]"])]
+        "distill",
+        Config,
+        ["select=clean", *([f"select.root={root}"] if root else ["select.decontaminate=[]"])],
     )
     held = benchmark_texts(config.select)
     whole = time.perf_counter()
@@ -202,7 +256,10 @@ def selection(n: int, root: str | None) -> dict[str, Any]:
     started = time.perf_counter()
     index = Index(held)
     flagged = sum(bool(index.held_by(text)) for text in texts)
-    print(f"13-gram: {flagged} of {n} in {len(held)} problems, {time.perf_counter() - started:.0f} s", flush=True)
+    print(
+        f"13-gram: {flagged} of {n} in {len(held)} problems, {time.perf_counter() - started:.0f} s",
+        flush=True,
+    )
     started = time.perf_counter()
     near = repeats(texts)
     print(f"near: {len(near)} in {time.perf_counter() - started:.0f} s", flush=True)
@@ -211,14 +268,22 @@ def selection(n: int, root: str | None) -> dict[str, Any]:
     wrong = len(set(near) - planted) / n
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
-        "what": f"exact and near-repeats and 13-gram decontamination of {n} prompts", "ours": round(spent, 1), "peer": 300.0,
-        "ratio": round(300 / spent, 2), "spread": [round(300 / spent, 2)] * 2, "peak_gb": round(peak, 2),
-        "recall": round(recall, 5), "false_positives": round(wrong, 6), "benchmark_problems": len(held),
-    }  # fmt: skip
+        "what": f"exact and near-repeats and 13-gram decontamination of {n} prompts",
+        "ours": round(spent, 1),
+        "peer": 300.0,
+        "ratio": round(300 / spent, 2),
+        "spread": [round(300 / spent, 2)] * 2,
+        "peak_gb": round(peak, 2),
+        "recall": round(recall, 5),
+        "false_positives": round(wrong, 6),
+        "benchmark_problems": len(held),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.distill", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.distill", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("what", choices=("calls", "memory", "select"))
     parser.add_argument("--n", type=int, default=1_000_000, help="prompts to select from")
     parser.add_argument("--root", help="a folder with local copies of the benchmarks")

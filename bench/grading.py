@@ -17,10 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratiocine import judges
-from ratiocine.grading import grade
-from ratiocine.problems import Problem
+from ratiocine.grading import grade, worker
 from ratiocine.prompts import split
+from ratiocine.records import Problem
 
 Pair = tuple[Problem, str]
 CHUNKS = 8
@@ -42,11 +41,20 @@ def pairs(root: Path, n: int, seed: int) -> list[Pair]:
                 if re.fullmatch(r"-?\d+", row["answer"]) and draw.random() < 0.5:
                     answer = str(int(row["answer"]) + draw.choice([-1, 1, 10]))
             text = f"We work it out step by step and find the result. The final answer is $\\boxed{{{answer}}}$."
-            found.append((Problem(row["id"], row["question"], row["answer"], kind, "math-oe", row["benchmark"]), text))  # type: ignore[arg-type]
+            found.append(
+                (
+                    Problem(
+                        row["id"], row["question"], row["answer"], kind, "math-oe", row["benchmark"]
+                    ),
+                    text,
+                )
+            )  # type: ignore[arg-type]
         return found
 
     mixed = made(rows("gsm8k_test.jsonl", "gsm8k_train.jsonl"), "number", round(0.6 * n))
-    mixed += made(rows("math500_test.jsonl", "math_train_sample.jsonl"), "expression", n - len(mixed))
+    mixed += made(
+        rows("math500_test.jsonl", "math_train_sample.jsonl"), "expression", n - len(mixed)
+    )
     draw.shuffle(mixed)
     return mixed
 
@@ -59,7 +67,10 @@ def trl(chunk: Sequence[Pair]) -> list[bool]:
     from trl.rewards import accuracy_reward
 
     completions = [[{"role": "assistant", "content": text}] for _, text in chunk]
-    return [r == 1.0 for r in accuracy_reward(completions, [f"${problem.reference}$" for problem, _ in chunk])]
+    return [
+        r == 1.0
+        for r in accuracy_reward(completions, [f"${problem.reference}$" for problem, _ in chunk])
+    ]
 
 
 def math_verify(chunk: Sequence[Pair]) -> list[bool]:
@@ -68,7 +79,9 @@ def math_verify(chunk: Sequence[Pair]) -> list[bool]:
     return [verify(parse(f"${problem.reference}$"), parse(text)) for problem, text in chunk]
 
 
-def measure(name: str, all_pairs: Sequence[Pair], peer: Callable[[Sequence[Pair]], list[bool]]) -> dict[str, Any]:
+def measure(
+    name: str, all_pairs: Sequence[Pair], peer: Callable[[Sequence[Pair]], list[bool]]
+) -> dict[str, Any]:
     size = -(-len(all_pairs) // CHUNKS)
     ratios, rates, differing = [], {"ours": list[float](), "peer": list[float]()}, []
     for start in range(0, len(all_pairs), size):
@@ -81,30 +94,45 @@ def measure(name: str, all_pairs: Sequence[Pair], peer: Callable[[Sequence[Pair]
             rates[who].append(len(chunk) / (time.perf_counter() - started))
         ratios.append(rates["ours"][-1] / rates["peer"][-1])
         both = zip(chunk, found["ours"], found["peer"], strict=True)
-        differing += [(p.reference, text.partition("$")[2], a, b) for (p, text), a, b in both if a != b]
+        differing += [
+            (p.reference, text.partition("$")[2], a, b) for (p, text), a, b in both if a != b
+        ]
     for reference, text, a, b in differing:
         print(f"  {name}: reference {reference!r}, answer {text!r}: ours {a}, peer {b}")
     return {
-        "what": name, "n": len(all_pairs), "ours": round(statistics.median(rates["ours"])),
-        "peer": round(statistics.median(rates["peer"])), "ratio": round(statistics.median(ratios), 2),
-        "spread": [round(min(ratios), 2), round(max(ratios), 2)], "differing": len(differing),
-    }  # fmt: skip
+        "what": name,
+        "n": len(all_pairs),
+        "ours": round(statistics.median(rates["ours"])),
+        "peer": round(statistics.median(rates["peer"])),
+        "ratio": round(statistics.median(ratios), 2),
+        "spread": [round(min(ratios), 2), round(max(ratios), 2)],
+        "differing": len(differing),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.grading", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--root", type=Path, default=Path("../shared/benchmarks"), help="local copies of gsm8k and MATH")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.grading", description=__doc__.splitlines()[0]
+    )  # type: ignore[union-attr]
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("../shared/benchmarks"),
+        help="local copies of gsm8k and MATH",
+    )
     parser.add_argument("-n", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.disable()
     sample = pairs(options.root, options.n, options.seed)
     plain = [p for p in pairs(options.root, options.n, options.seed + 1) if p[0].kind == "number"]
-    maths = [p for p in pairs(options.root, options.n, options.seed + 2) if p[0].kind == "expression"]
+    maths = [
+        p for p in pairs(options.root, options.n, options.seed + 2) if p[0].kind == "expression"
+    ]
     symbolic = [p for p in maths if not re.fullmatch(r"-?[\d,.]+", p[0].reference or "")]
     ours(sample[:1])
     trl(sample[:1])
-    judges.equivalent("x^2", "x x")  # imports and processes are not timed
+    worker.equivalent("x^2", "x x")  # imports and processes are not timed
     results = [
         measure("mix against TRL's accuracy_reward", sample, trl),
         measure("plain numbers against TRL's accuracy_reward", plain, trl),

@@ -29,10 +29,22 @@ def settings(folder: Path, steps: int, seed: int) -> Any:
     from rl.config import Config
 
     words = [
-        "model=smollm2-135m", "data=gsm_symbolic", f"reward.terms={TERMS}", f"budget={LIMIT}", f"group_size={GROUP}",
-        f"batch_size={BATCH}", f"micro_batch_size={MICRO}", f"max_steps={steps}", "held_out=0", "limit=200", f"seed={seed}",
-        "device=cpu", "save_steps=1000", "objective.std=sample", f"out={folder}",
-    ]  # fmt: skip
+        "model=smollm2-135m",
+        "data=gsm_symbolic",
+        f"reward.terms={TERMS}",
+        f"budget={LIMIT}",
+        f"group_size={GROUP}",
+        f"batch_size={BATCH}",
+        f"micro_batch_size={MICRO}",
+        f"max_steps={steps}",
+        "held_out=0",
+        "limit=200",
+        f"seed={seed}",
+        "device=cpu",
+        "save_steps=1000",
+        "objective.std=sample",
+        f"out={folder}",
+    ]
     return cli.compose("rl", Config, words)
 
 
@@ -49,9 +61,17 @@ def ours(config: Any, folder: Path) -> dict[str, float]:
     from rl.grpo import train
 
     train(config)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert all(row["no_difference"] == 0 for row in rows), "an answer was left out, which the other side trains on"
-    told = {name: sum(row[f"{name}_seconds"] for row in rows) for name in ("rollout", "reward", "update")}
+    rows = [
+        json.loads(line)
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert all(row["no_difference"] == 0 for row in rows), (
+        "an answer was left out, which the other side trains on"
+    )
+    told = {
+        name: sum(row[f"{name}_seconds"] for row in rows)
+        for name in ("rollout", "reward", "update")
+    }
     return {"seconds": rows[-1]["seconds"], "tokens": rows[-1]["tokens"], **told}
 
 
@@ -63,7 +83,7 @@ def theirs(config: Any, folder: Path, *, best: bool) -> dict[str, float]:
     from ratiocine import devices, models
     from ratiocine.evaluate import key
     from ratiocine.prompts import user_text
-    from ratiocine.rollouts import Rollout
+    from ratiocine.rewards import Rollout
     from rl.grpo import prepare
 
     prepared = prepare(config)
@@ -71,14 +91,24 @@ def theirs(config: Any, folder: Path, *, best: bool) -> dict[str, float]:
     stop = prepared.tokenizer.eos_token_id
     spent = {"rollout": 0.0, "reward": 0.0, "tokens": 0.0}
 
-    def reward(prompts: Any, completions: Any, completion_ids: Any, name: Any, **more: Any) -> list[float | None]:
+    def reward(
+        prompts: Any, completions: Any, completion_ids: Any, name: Any, **more: Any
+    ) -> list[float | None]:
         started, found = time.perf_counter(), []
         for at in range(0, len(name), GROUP):
             rows = range(at, at + GROUP)
-            found += config.reward([
-                Rollout(problems[name[i]], completions[i][0]["content"], len(completion_ids[i]), tuple(completion_ids[i]),
-                        finished=completion_ids[i][-1] == stop) for i in rows
-            ])  # fmt: skip
+            found += config.reward(
+                [
+                    Rollout(
+                        problems[name[i]],
+                        completions[i][0]["content"],
+                        len(completion_ids[i]),
+                        tuple(completion_ids[i]),
+                        finished=completion_ids[i][-1] == stop,
+                    )
+                    for i in rows
+                ]
+            )
         spent["reward"] += time.perf_counter() - started
         spent["tokens"] += sum(map(len, completion_ids))
         return found
@@ -92,17 +122,33 @@ def theirs(config: Any, folder: Path, *, best: bool) -> dict[str, float]:
 
     half = best and devices.computes_in("auto", torch.device("cpu")) == torch.bfloat16
     arguments = GRPOConfig(
-        output_dir=str(folder), max_steps=config.max_steps, per_device_train_batch_size=MICRO,
-        gradient_accumulation_steps=BATCH // MICRO, num_generations=GROUP, max_completion_length=LIMIT, learning_rate=config.lr,
-        use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, seed=config.seed, loss_type="grpo",
+        output_dir=str(folder),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=MICRO,
+        gradient_accumulation_steps=BATCH // MICRO,
+        num_generations=GROUP,
+        max_completion_length=LIMIT,
+        learning_rate=config.lr,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        seed=config.seed,
+        loss_type="grpo",
         **({"gradient_checkpointing": False} if best else {}),
-    )  # fmt: skip
+    )
     model = models.load_model(config.model, "cpu", dtype="bfloat16" if half else "float32")
-    rows = [{"prompt": [{"role": "user", "content": user_text(p)}], "name": name} for name, p in problems.items()]
+    rows = [
+        {"prompt": [{"role": "user", "content": user_text(p)}], "name": name}
+        for name, p in problems.items()
+    ]
     trainer = Timed(
-        model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=prepared.tokenizer,
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=prepared.tokenizer,
         reward_funcs=reward,
-    )  # fmt: skip
+    )
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
@@ -111,11 +157,16 @@ def theirs(config: Any, folder: Path, *, best: bool) -> dict[str, float]:
 
 def apart(found: dict[str, list[dict[str, float]]], part: str, steps: int) -> dict[str, float]:
     """Seconds a step of one part of the work, by side."""
-    return {who: round(statistics.median(one[part] for one in of) / steps, 2) for who, of in found.items()}
+    return {
+        who: round(statistics.median(one[part] for one in of) / steps, 2)
+        for who, of in found.items()
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.grpo", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.grpo", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="steps of 32 answers in each repeat")
     parser.add_argument("--no-stock", action="store_true", help="leave TRL as it comes out")
@@ -125,23 +176,40 @@ def main() -> None:
     for repeat in range(options.repeats):
         for who in ("best", "ours") if options.no_stock else ("best", "ours", "stock"):
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-                found.setdefault(who, []).append(alone.submit(measured, who, options.steps, repeat).result())
+                found.setdefault(who, []).append(
+                    alone.submit(measured, who, options.steps, repeat).result()
+                )
         said = "; ".join(
             f"{who} {of[-1]['seconds'] / options.steps:.1f} s a step ({of[-1]['rollout'] / options.steps:.1f} answering, "
             f"{of[-1]['update'] / options.steps:.1f} updating), {of[-1]['tokens']:.0f} tokens"
             for who, of in found.items()
         )
         print(f"part {repeat + 1} of {options.repeats}: {said}", flush=True)
-    hourly = {who: [3600 * options.steps / one["seconds"] for one in of] for who, of in found.items()}
-    ratios = {who: sorted(a / b for a, b in zip(hourly["ours"], hourly[who], strict=True)) for who in hourly if who != "ours"}
-    print(json.dumps({
-        "what": "GRPO steps an hour, SmolLM2-135M, 32 answers of at most 96 tokens, against TRL in bfloat16, no checkpointing",
-        "ours": round(statistics.median(hourly["ours"]), 1), "peer": round(statistics.median(hourly["best"]), 1),
-        "ratio": round(statistics.median(ratios["best"]), 3), "spread": [round(ratios["best"][i], 3) for i in (0, -1)],
-        "times_stock": [round(value, 2) for value in ratios.get("stock", [])],
-        "share_of_rewards": round(max(one["reward"] / one["seconds"] for one in found["ours"]), 5),
-        "rollout_seconds": apart(found, "rollout", options.steps), "update_seconds": apart(found, "update", options.steps),
-    }))  # fmt: skip
+    hourly = {
+        who: [3600 * options.steps / one["seconds"] for one in of] for who, of in found.items()
+    }
+    ratios = {
+        who: sorted(a / b for a, b in zip(hourly["ours"], hourly[who], strict=True))
+        for who in hourly
+        if who != "ours"
+    }
+    print(
+        json.dumps(
+            {
+                "what": "GRPO steps an hour, SmolLM2-135M, 32 answers of at most 96 tokens, against TRL in bfloat16, no checkpointing",
+                "ours": round(statistics.median(hourly["ours"]), 1),
+                "peer": round(statistics.median(hourly["best"]), 1),
+                "ratio": round(statistics.median(ratios["best"]), 3),
+                "spread": [round(ratios["best"][i], 3) for i in (0, -1)],
+                "times_stock": [round(value, 2) for value in ratios.get("stock", [])],
+                "share_of_rewards": round(
+                    max(one["reward"] / one["seconds"] for one in found["ours"]), 5
+                ),
+                "rollout_seconds": apart(found, "rollout", options.steps),
+                "update_seconds": apart(found, "update", options.steps),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

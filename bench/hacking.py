@@ -10,12 +10,14 @@ import warnings
 from typing import Any
 
 from ratiocine import cli
-from ratiocine.problems import Problem
-from ratiocine.rewards import RewardConfig
-from ratiocine.rollouts import Rollout
+from ratiocine.records import Problem
+from ratiocine.rewards import RewardConfig, Rollout
 
 SEVEN = Problem("1", "What is 3 + 4?", "7", "number", "math-oe", "sums")
-HONEST = {"right": "<think>\n3 + 4 = 7\n</think>\n\n\\boxed{7}", "wrong": "<think>\n3 + 4 = 8\n</think>\n\n\\boxed{8}"}
+HONEST = {
+    "right": "<think>\n3 + 4 = 7\n</think>\n\n\\boxed{7}",
+    "wrong": "<think>\n3 + 4 = 8\n</think>\n\n\\boxed{8}",
+}
 ATTEMPTS = {
     "many boxes, the right one first": "<think>a</think>\\boxed{7}\\boxed{8}\\boxed{9}",
     "many boxes, the right one among them": "<think>a</think>\\boxed{5}\\boxed{6}\\boxed{7}\\boxed{8}",
@@ -68,7 +70,9 @@ def theirs(text: str) -> tuple[Any, Any]:
 
 
 def main() -> None:
-    print("| attempt | here: accuracy | reward r1 | TRL: accuracy | format |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| attempt | here: accuracy | reward r1 | TRL: accuracy | format |\n| --- | --- | --- | --- | --- |"
+    )
     for name, text in {**HONEST, **ATTEMPTS}.items():
         (right, whole), (accuracy, form) = ours(text), theirs(text)
         print(f"| {name} | {right:g} | {whole:g} | {accuracy} | {form:g} |", flush=True)

@@ -1,7 +1,8 @@
 """python -m distill teacher=oracle data=demo"""
 
 from distill.config import Config
-from ratiocine import cli, publish
+from ratiocine import cli
+from ratiocine.runs import publish
 
 PUBLISHED = ("README.md", "pairs.parquet", "lengths.svg", "manifest.json")
 
@@ -14,7 +15,13 @@ def run(config: Config) -> None:
         publish.check(name)
     made = distill(config)
     if name is not None:
-        publish.push(name, "dataset", {file: made.out / file for file in PUBLISHED}, f"Pairs {made.hash}", made.out)
+        publish.push(
+            name,
+            "dataset",
+            {file: made.out / file for file in PUBLISHED},
+            f"Pairs {made.hash}",
+            made.out,
+        )
 
 
 if __name__ == "__main__":

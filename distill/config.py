@@ -17,23 +17,35 @@ from pydantic import (
 )
 
 from distill.select import SelectConfig
-from ratiocine import cli, models, sources
+from ratiocine import cli, models
+from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines.config import EngineConfig
+from ratiocine.engines import EngineConfig
+from ratiocine.executors import Placed, Seed
 from ratiocine.models import ModelConfig
-from ratiocine.places import Placed, Seed
+from ratiocine.records import MODES, Mode
 from ratiocine.rewards import RewardConfig
 from ratiocine.runs import check_finished
-from ratiocine.sources import DataConfig
-from ratiocine.traces import MODES, Mode
 
 TopP = Annotated[float, Field(gt=0, le=1)]
 Verify = Literal["both", "reasoning", "either", "none"]
 Pick = Literal["first", "shortest", "majority", "reward"]
 REWARD = "r1"  # conf/distill.yaml's own
-FOR_STUDENTS = ("binary", "tag_count")  # terms for which a direct answer is worth less than one with a trace
+FOR_STUDENTS = (
+    "binary",
+    "tag_count",
+)  # terms for which a direct answer is worth less than one with a trace
 # keys that teachers which are no models have no use for
-FOR_MODELS = ("samples", "pick", "budget", "temperature", "top_p", "dtype", "retry_refused", "spend")
+FOR_MODELS = (
+    "samples",
+    "pick",
+    "budget",
+    "temperature",
+    "top_p",
+    "dtype",
+    "retry_refused",
+    "spend",
+)
 
 
 class Decoding(TypedDict):
@@ -148,27 +160,43 @@ class Config(Placed):
         if self.teacher.engine is None:
             for key in FOR_MODELS:
                 if (value := getattr(self, key)) != type(self).model_fields[key].default:
-                    raise ValueError(f"{key}={value} means nothing with teacher={self.teacher.name}, which is no model")
+                    raise ValueError(
+                        f"{key}={value} means nothing with teacher={self.teacher.name}, which is no model"
+                    )
             if self.alone and self.askers:
-                raise ValueError(f"on={self.on.name}: teacher={self.teacher.name} has nothing to share out, being no model")
+                raise ValueError(
+                    f"on={self.on.name}: teacher={self.teacher.name} has nothing to share out, being no model"
+                )
         if self.teacher.name in ("oracle", "reference") and self.verify != "both":
             raise ValueError(
                 f"verify={self.verify} means nothing with teacher={self.teacher.name}, both of whose answers are right"
             )
         if self.spend.money is not None and not self.price.prompt + self.price.completion:
-            raise ValueError(f"spend.money={self.spend.money:g} needs price.prompt and price.completion")
+            raise ValueError(
+                f"spend.money={self.spend.money:g} needs price.prompt and price.completion"
+            )
         if self.pick != "reward" and self.reward != cli.named("reward", REWARD, RewardConfig):
-            raise ValueError(f"reward={self.reward.name} means nothing with pick={self.pick}; try pick=reward")
+            raise ValueError(
+                f"reward={self.reward.name} means nothing with pick={self.pick}; try pick=reward"
+            )
         if self.pick != "first" and self.samples == 1:
-            raise ValueError(f"pick={self.pick} has one answer to choose from; give more, such as samples=4")
+            raise ValueError(
+                f"pick={self.pick} has one answer to choose from; give more, such as samples=4"
+            )
         for term in self.reward.terms if self.pick == "reward" else ():
             if term.name in FOR_STUDENTS or (term.name == "repetition" and term.form == "dense"):
-                raise ValueError(f"reward={self.reward.name}: '{term.name}' looks at a student's tags or tokens; leave it out")
+                raise ValueError(
+                    f"reward={self.reward.name}: '{term.name}' looks at a student's tags or tokens; leave it out"
+                )
         for mode in MODES:
             if self.samples > 1 and self.decoding(mode)["temperature"] == 0:
-                raise ValueError(f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times")
+                raise ValueError(
+                    f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times"
+                )
             if self.switch.mode(mode).model is not None and self.teacher.name != "openai":
-                raise ValueError(f"switch.{mode}.model is for teacher=openai, not {self.teacher.name}")
+                raise ValueError(
+                    f"switch.{mode}.model is for teacher=openai, not {self.teacher.name}"
+                )
         return self
 
     def decoding(self, mode: Mode) -> Decoding:
@@ -177,11 +205,13 @@ class Config(Placed):
         return {
             "temperature": self.temperature if how.temperature is None else how.temperature,
             "top_p": self.top_p if how.top_p is None else how.top_p,
-        }  # fmt: skip
+        }
 
     def confounds(self) -> list[str]:
         """What differs between the modes beside thinking: reasons other than the trace for one side to be better."""
-        ift, reasoning = ({"model": teacher_name(self, mode), **self.decoding(mode)} for mode in MODES)
+        ift, reasoning = (
+            {"model": teacher_name(self, mode), **self.decoding(mode)} for mode in MODES
+        )
         return [key for key in ift if ift[key] != reasoning[key]]
 
 
@@ -192,7 +222,9 @@ def teacher_model(config: Config) -> ModelConfig | None:
 
 def model_named(name: str) -> ModelConfig:
     """A model by its name in conf/model, its folder or its hub id."""
-    return ModelConfig(name=name, path=name) if "/" in name else cli.named("model", name, ModelConfig)
+    return (
+        ModelConfig(name=name, path=name) if "/" in name else cli.named("model", name, ModelConfig)
+    )
 
 
 def teacher_name(config: Config, mode: Mode) -> str:
@@ -208,11 +240,19 @@ def teacher_name(config: Config, mode: Mode) -> str:
 
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads, and the names of the models that answer."""
-    found = {"data": sources.fingerprint(config.data, "train"), "tokenizer": models.fingerprint(config.model)}
-    found |= {f"tokenizer:{name}": models.fingerprint(model_named(name)) for name in config.tokenizers}
+    found = {
+        "data": sources.fingerprint(config.data, "train"),
+        "tokenizer": models.fingerprint(config.model),
+    }
+    found |= {
+        f"tokenizer:{name}": models.fingerprint(model_named(name)) for name in config.tokenizers
+    }
     if config.teacher.engine is not None:
         found |= {f"teacher:{mode}": teacher_name(config, mode) for mode in MODES}
-    found |= {f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.select.benchmarks()}
+    found |= {
+        f"benchmark:{data.name}": sources.fingerprint(data, "test")
+        for data in config.select.benchmarks()
+    }
     for at, rule in enumerate(config.select.pass_rates):
         if rule.run is not None:
             found[f"pass_rates:{at}"] = check_finished(Path(rule.run))["hash"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ratiocine.problems import LETTERS, Problem
-from ratiocine.syllogism import counterexample, parse
+from ratiocine.data import counterexample, parse
+from ratiocine.records import LETTERS, Problem
 
 
 def answer(problem: Problem) -> str:
@@ -67,8 +67,15 @@ def _spell_backward(problem: Problem) -> str:
 
 
 def _letter_counting(problem: Problem) -> str:
-    counts = [(word, word.lower().count(problem.meta["letter"].lower())) for word in problem.meta["words"]]
-    return "\n".join([*(f"{word}: {n}" for word, n in counts), *running_sums(" + ".join(str(n) for _, n in counts))])
+    counts = [
+        (word, word.lower().count(problem.meta["letter"].lower())) for word in problem.meta["words"]
+    ]
+    return "\n".join(
+        [
+            *(f"{word}: {n}" for word, n in counts),
+            *running_sums(" + ".join(str(n) for _, n in counts)),
+        ]
+    )
 
 
 def _syllogism(problem: Problem) -> str:

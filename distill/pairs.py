@@ -11,27 +11,29 @@ from pathlib import Path
 from statistics import fmean
 from typing import IO, TYPE_CHECKING, Any
 
-from distill import card, oracle, reference, replay
-from distill.answers import Answer, AnswerStore
-from distill.ask import answers, ask
-from distill.choose import Made, Tally, choose
+from distill import data_card, oracle, reference, replay
+from distill.answer_cache import Answer, AnswerStore
+from distill.answer_selection import Made, Tally, choose
 from distill.config import Config, inputs, model_named, teacher_name
 from distill.select import Place, Prompts, domain, drawn, outside
-from ratiocine import models, sources
+from distill.teacher import answers, ask
+from ratiocine import models
+from ratiocine.data import sources, tokenizer_hash, write_lengths
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.grading import grade
-from ratiocine.lengths import tokenizer_hash, write_lengths
-from ratiocine.problems import Problem
 from ratiocine.progress import tracked
 from ratiocine.prompts import completion_ids, prompt_ids, render, split, user_text
+from ratiocine.records import MODES, SIDES, Mode, Pair, Problem
 from ratiocine.runs import Run, open_run
-from ratiocine.traces import MODES, SIDES, Mode, Pair, stream_pairs, write_pairs
+from ratiocine.stores import stream_pairs, write_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Teach = tuple[Callable[[Problem], str], Callable[[Problem, str], str | None]]  # the trace, and what is wrong with it
+Teach = tuple[
+    Callable[[Problem], str], Callable[[Problem, str], str | None]
+]  # the trace, and what is wrong with it
 WRITERS: dict[str, Teach] = {
     "oracle": (oracle.trace, replay.fault),
     "reference": (reference.trace, reference.fault),
@@ -59,7 +61,9 @@ class Totals:
     shared: int = 0
     without_reference: int = 0
     sources: Counter[str] = field(default_factory=Counter)
-    tokens: dict[str, array[int]] = field(default_factory=lambda: {side: array("I") for side in SIDES})
+    tokens: dict[str, array[int]] = field(
+        default_factory=lambda: {side: array("I") for side in SIDES}
+    )
     levels: dict[str, list[int]] = field(default_factory=dict)  # pairs and problems
 
     def keep(self, pair: Pair, place: Place) -> Pair:
@@ -77,7 +81,9 @@ class Totals:
 def distill(config: Config) -> Run:
     """Write `pairs.parquet`, its data card and its manifest. Pairs are kept whole or left out with a counted reason."""
     if config.teacher.name == "oracle" and not config.data.families:
-        raise BadInput(f"teacher=oracle solves embedded families only, not data={config.data.name}; try teacher=reference")
+        raise BadInput(
+            f"teacher=oracle solves embedded families only, not data={config.data.name}; try teacher=reference"
+        )
     run = open_run("distill", config.model_dump(), inputs(config))
     if run.finished:
         print(f"{run.out} is finished")
@@ -88,7 +94,11 @@ def distill(config: Config) -> Run:
     with run.writing("left_out.jsonl") as path, open(path, "w", encoding="utf-8") as file:
         left_out = LeftOut(file)
         prompts = Prompts(
-            config.data, config.select, seed=config.seed, limit=config.limit, drop=lambda p, why: left_out.add(key(p), why)
+            config.data,
+            config.select,
+            seed=config.seed,
+            limit=config.limit,
+            drop=lambda p, why: left_out.add(key(p), why),
         )
         make, asked = _maker(config, prompts, tallies)
         with run.writing("rates.jsonl") as path, open(path, "w", encoding="utf-8") as rates:
@@ -96,37 +106,54 @@ def distill(config: Config) -> Run:
             with run.writing("pairs.parquet") as path:
                 _write(path, made, config, totals, left_out)
                 if not totals.n:
-                    raise BadInput(f"data={config.data.name} gave no pair; left out: {dict(left_out.counts)}")
+                    raise BadInput(
+                        f"data={config.data.name} gave no pair; left out: {dict(left_out.counts)}"
+                    )
     if others:
         with run.writing("lengths.parquet") as path:
             write_lengths(path, run.out / "pairs.parquet", totals.n, others)
     if asked:
         asked["answers"] = {mode: tally.told() for mode, tally in tallies.items()}
     facts = {
-        "sides": list(MODES), "teacher": config.teacher.name, "data": config.data.name, "n": totals.n,
-        "n_by_source": dict(totals.sources), "dropped": dict(left_out.counts), "without_reference": totals.without_reference,
+        "sides": list(MODES),
+        "teacher": config.teacher.name,
+        "data": config.data.name,
+        "n": totals.n,
+        "n_by_source": dict(totals.sources),
+        "dropped": dict(left_out.counts),
+        "without_reference": totals.without_reference,
         "disjoint": {
-            "train": totals.n, "test": None if prompts.held_out is None else len(prompts.held_out),
+            "train": totals.n,
+            "test": None if prompts.held_out is None else len(prompts.held_out),
             "shared": None if prompts.held_out is None else totals.shared,
         },
-        "decontaminated": config.select.decontaminate, "revisions": sources.revisions(config.data),
+        "decontaminated": config.select.decontaminate,
+        "revisions": sources.revisions(config.data),
         "tokenizer": tokenizer_hash(models.load_tokenizer(config.model)),
         "other_tokenizers": {name: tokenizer_hash(tokenizer) for name, tokenizer in others.items()},
         "mean_tokens": {side: round(fmean(totals.tokens[side]), 1) for side in SIDES},
-        "by_level": dict(sorted(totals.levels.items())), "licence": config.data.licence, **asked,
-    }  # fmt: skip
+        "by_level": dict(sorted(totals.levels.items())),
+        "licence": config.data.licence,
+        **asked,
+    }
     with run.writing("lengths.svg") as path:
-        path.write_text(card.lengths({mode: totals.tokens[mode] for mode in MODES}), encoding="utf-8")
+        path.write_text(
+            data_card.lengths({mode: totals.tokens[mode] for mode in MODES}), encoding="utf-8"
+        )
     with run.writing("README.md") as path:
-        path.write_text(card.text(config, facts), encoding="utf-8")
+        path.write_text(data_card.text(config, facts), encoding="utf-8")
     run.finish(**facts)
     for mode, told in asked.get("answers", {}).items():
-        print(f"{mode}: {told['answers']} answers of {told['mean_tokens']} tokens on average; {told['fates']}")
+        print(
+            f"{mode}: {told['answers']} answers of {told['mean_tokens']} tokens on average; {told['fates']}"
+        )
     print(f"{totals.n} pairs in {run.out}; dropped {dict(left_out.counts) or 'none'}")
     return run
 
 
-def _maker(config: Config, prompts: Prompts, tallies: dict[Mode, Tally]) -> tuple[Maker, dict[str, Any]]:
+def _maker(
+    config: Config, prompts: Prompts, tallies: dict[Mode, Tally]
+) -> tuple[Maker, dict[str, Any]]:
     """What makes a pair of a problem, once the teacher has been asked, and what is to be known of how it was asked."""
     if config.teacher.name in WRITERS:
         return lambda problem: _solved(config, problem), {}
@@ -139,7 +166,12 @@ def _maker(config: Config, prompts: Prompts, tallies: dict[Mode, Tally]) -> tupl
     names = {mode: teacher_name(config, mode) for mode in MODES}
 
     def make(problem: Problem) -> Made:
-        return choose(config, problem, {m: answers(config, names[m], problem, m, store) for m in MODES}, tallies)
+        return choose(
+            config,
+            problem,
+            {m: answers(config, names[m], problem, m, store) for m in MODES},
+            tallies,
+        )
 
     return make, told
 
@@ -169,7 +201,9 @@ def _given(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> dict[Mode, l
                 f"data={problem.source}: the problem '{problem.id}' has no {mode} answer; say which columns hold both: "
                 "data.columns='{question: …, meta.ift: …, meta.reasoning: …}'"
             )
-        found[mode] = [{"text": text, "stop": "stop", "n_completion": len(completion_ids(tokenizer, text))}]
+        found[mode] = [
+            {"text": text, "stop": "stop", "n_completion": len(completion_ids(tokenizer, text))}
+        ]
     return found
 
 
@@ -191,17 +225,36 @@ def _made(
             continue
         prompt, (ift, reasoning) = user_text(problem), made.sides
         pair = Pair(
-            problem.id, prompt, reasoning, ift, problem.reference, problem.category, problem.source,
-            len(prompt_ids(tokenizer, prompt)), len(completion_ids(tokenizer, reasoning)), len(completion_ids(tokenizer, ift)),
-        )  # fmt: skip
+            problem.id,
+            prompt,
+            reasoning,
+            ift,
+            problem.reference,
+            problem.category,
+            problem.source,
+            len(prompt_ids(tokenizer, prompt)),
+            len(completion_ids(tokenizer, reasoning)),
+            len(completion_ids(tokenizer, ift)),
+        )
         if reason := outside(pair, config.select):
             left_out.add(key(problem), reason)
             continue
         shared = prompts.held_out is not None and sources.content(problem) in prompts.held_out
-        yield pair, Place(problem.id, problem.source, domain(problem), pair.n_tokens_reasoning, level, shared)
+        yield (
+            pair,
+            Place(
+                problem.id, problem.source, domain(problem), pair.n_tokens_reasoning, level, shared
+            ),
+        )
 
 
-def _write(path: Path, made: Iterator[tuple[Pair, Place]], config: Config, totals: Totals, left_out: LeftOut) -> None:
+def _write(
+    path: Path,
+    made: Iterator[tuple[Pair, Place]],
+    config: Config,
+    totals: Totals,
+    left_out: LeftOut,
+) -> None:
     """Write the pairs that are kept. A draw among all of them first writes all, for it must have seen them."""
     if not config.select.draws:
         write_pairs(path, (totals.keep(pair, place) for pair, place in made))

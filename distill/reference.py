@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ratiocine.numbers import NUMBER_IN_TEXT, read_number
-from ratiocine.problems import Problem
+from ratiocine.grading import NUMBER_IN_TEXT, read_number
+from ratiocine.records import Problem
 
 CALCULATOR = re.compile(r"<<[^<>]*>>")  # gsm8k's marks for its calculator, `<<48/2=24>>`
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from ratiocine.numbers import NUMBER_IN_TEXT, read_number
-from ratiocine.problems import LETTERS, Problem
-from ratiocine.syllogism import counterexample, parse, refutes
+from ratiocine.data import counterexample, parse, refutes
+from ratiocine.grading import NUMBER_IN_TEXT, read_number
+from ratiocine.records import LETTERS, Problem
 
 STEP = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
 # Two plain numbers and their result, in a text of people's making; not the tail of a longer sum, nor a percentage.
@@ -31,7 +31,11 @@ def fault(problem: Problem, trace: str) -> str | None:
     lines = trace.split("\n")
     if problem.kind == "choice":
         option = re.fullmatch(r"([A-J])\. (.+)", lines.pop())
-        if option is None or option[1] != problem.reference or _text(problem, option[1]) != option[2]:
+        if (
+            option is None
+            or option[1] != problem.reference
+            or _text(problem, option[1]) != option[2]
+        ):
             return "option"
     return CHECKS[problem.meta["family"]](problem, lines)
 
@@ -54,11 +58,15 @@ def _sum_chain(expression: str, lines: list[str]) -> int | None:
 
 
 def _chain_sum(problem: Problem, lines: list[str]) -> str | None:
-    expression = problem.question.removeprefix("What is ").removeprefix("Which number is ").removesuffix("?")
+    expression = (
+        problem.question.removeprefix("What is ").removeprefix("Which number is ").removesuffix("?")
+    )
     if len(lines) != len(expression.split()) // 2:
         return "steps"
     reached = _sum_chain(expression, lines)
-    wanted = problem.reference if problem.kind == "number" else _text(problem, problem.reference or "")
+    wanted = (
+        problem.reference if problem.kind == "number" else _text(problem, problem.reference or "")
+    )
     return None if str(reached) == wanted else "arithmetic"
 
 
@@ -70,7 +78,11 @@ def _leg_counting(problem: Problem, lines: list[str]) -> str | None:
     for (count, plural), line in zip(listed, lines, strict=False):
         animal, _, step = line.partition(": ")
         match = STEP.fullmatch(step)
-        if not plural.startswith(animal) or match is None or match.groups()[:3] != (count, "*", str(ANIMALS.get(animal))):
+        if (
+            not plural.startswith(animal)
+            or match is None
+            or match.groups()[:3] != (count, "*", str(ANIMALS.get(animal)))
+        ):
             return "animal"
         if int(match[1]) * int(match[3]) != int(match[4]):
             return "arithmetic"
@@ -110,11 +122,17 @@ def _spell_backward(problem: Problem, lines: list[str]) -> str | None:
     if len(lines) != 2 or lines[0].split() != list(word):
         return "spelling"
     backward = lines[1].split()
-    return None if backward == list(word)[::-1] and "".join(backward) == problem.reference else "reversal"
+    return (
+        None
+        if backward == list(word)[::-1] and "".join(backward) == problem.reference
+        else "reversal"
+    )
 
 
 def _letter_counting(problem: Problem, lines: list[str]) -> str | None:
-    asked = re.fullmatch(r'How many times does the letter "(.)" appear in the text: "(.*)"\?', problem.question)
+    asked = re.fullmatch(
+        r'How many times does the letter "(.)" appear in the text: "(.*)"\?', problem.question
+    )
     assert asked is not None
     words = asked[2].split()
     if len(lines) != 2 * len(words) - 1:
@@ -150,7 +168,11 @@ def _needle(problem: Problem, lines: list[str]) -> str | None:
     sentence, name = lines[0], _text(problem, problem.reference or "")
     if sentence.rstrip(".") not in text.rstrip(".").split(". "):
         return "not_in_text"
-    return None if f"{name} {question.removeprefix('Who ').removesuffix('?')}." == sentence else "not_asked"
+    return (
+        None
+        if f"{name} {question.removeprefix('Who ').removesuffix('?')}." == sentence
+        else "not_asked"
+    )
 
 
 CHECKS: dict[str, Callable[[Problem, list[str]], str | None]] = {

@@ -14,16 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
-from ratiocine import cli, sources
+from ratiocine import cli
+from ratiocine.data import DataConfig, Index, repeats, sources
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
-from ratiocine.overlap import Index, repeats
-from ratiocine.problems import Problem, Seen, digest, smallest
+from ratiocine.hashing import Seen, digest, smallest
+from ratiocine.records import Mode, Pair, Problem
 from ratiocine.runs import check_finished
-from ratiocine.sources import DataConfig
-from ratiocine.traces import Mode, Pair
 
 
 def _compiles(pattern: str) -> str:
@@ -104,7 +112,9 @@ class SelectConfig(BaseModel):
 
     def benchmarks(self) -> list[DataConfig]:
         """The benchmarks that no problem may be in, as they are read."""
-        named = (cli.named("data", name, DataConfig, called="benchmark") for name in self.decontaminate)
+        named = (
+            cli.named("data", name, DataConfig, called="benchmark") for name in self.decontaminate
+        )
         return [data.model_copy(update={"root": self.root}) for data in named]
 
 
@@ -120,7 +130,9 @@ class Prompts:
     texts; no other step holds more than ids.
     """
 
-    def __init__(self, data: DataConfig, select: SelectConfig, *, seed: int, limit: int | None, drop: Drop) -> None:
+    def __init__(
+        self, data: DataConfig, select: SelectConfig, *, seed: int, limit: int | None, drop: Drop
+    ) -> None:
         self.data, self.seed, self.n = data, seed, 0
         self.held_out = _held_out(data, seed)
         self.out: set[str] = set()
@@ -145,7 +157,11 @@ class Prompts:
     def _checked(self, select: SelectConfig, limit: int | None, out: Drop) -> Iterator[Problem]:
         """The problems that every step but the search for near-repeats lets through."""
         index = Index(benchmark_texts(select), select.ngram) if select.decontaminate else None
-        rates = [(rule, _rates(Path(rule.run), rule.mode)) for rule in select.pass_rates if rule.run is not None]
+        rates = [
+            (rule, _rates(Path(rule.run), rule.mode))
+            for rule in select.pass_rates
+            if rule.run is not None
+        ]
         seen = Seen()
         for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=out):
             content = sources.content(problem)
@@ -184,7 +200,11 @@ def _text(problem: Problem) -> str:
 
 
 def benchmark_texts(select: SelectConfig) -> dict[str, str]:
-    return {f"{data.name}/{p.id}": _text(p) for data in select.benchmarks() for p in sources.read(data, "test", 0)}
+    return {
+        f"{data.name}/{p.id}": _text(p)
+        for data in select.benchmarks()
+        for p in sources.read(data, "test", 0)
+    }
 
 
 def _rates(run: Path, mode: Mode) -> dict[str, tuple[int, int]]:
@@ -194,7 +214,9 @@ def _rates(run: Path, mode: Mode) -> dict[str, tuple[int, int]]:
         with open(run / "rates.jsonl", encoding="utf-8") as lines:
             found = {row["key"]: tuple(row[mode]) for row in map(json.loads, lines)}
     if not found:
-        raise BadInput(f"select.pass_rates: {run} holds no `distill` run of a model over problems with references")
+        raise BadInput(
+            f"select.pass_rates: {run} holds no `distill` run of a model over problems with references"
+        )
     return found
 
 
@@ -227,7 +249,9 @@ def drawn(places: Sequence[Place], select: SelectConfig, seed: int) -> set[int]:
     by_domain: dict[str, list[str]] = {}
     for place in places:
         by_domain.setdefault(place.domain, []).append(place.id)
-    kept = {(name, i) for name, ids in by_domain.items() for i in smallest(ids, select.per_domain, seed)}
+    kept = {
+        (name, i) for name, ids in by_domain.items() for i in smallest(ids, select.per_domain, seed)
+    }
     return {at for at, place in enumerate(places) if (place.domain, place.id) in kept}
 
 
@@ -235,7 +259,11 @@ def s1(places: Sequence[Place], config: S1Config, seed: int) -> list[int]:
     """The places that s1 takes, in the order in which it takes them; all of them where there are no more than `n`."""
     rng = random.Random(digest("s1", seed))
     longer = {rule.source: rule.longer for rule in config.preferred}
-    preferred = [at for at, place in enumerate(places) if place.source in longer and place.tokens > longer[place.source]]
+    preferred = [
+        at
+        for at, place in enumerate(places)
+        if place.source in longer and place.tokens > longer[place.source]
+    ]
     chosen = preferred[: config.n]
     taken, left = set(chosen), dict[str, list[int]]()
     for at in sorted(range(len(places)), key=lambda at: (-places[at].tokens, places[at].id)):

@@ -1,7 +1,8 @@
 """python -m eval model=runs/train/ab12/model benchmarks=demo"""
 
 from eval.config import Config
-from ratiocine import cli, tracking
+from ratiocine import cli
+from ratiocine.runs import tracking
 
 
 def run(config: Config) -> None:

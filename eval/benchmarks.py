@@ -8,14 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from eval.config import Config
-from ratiocine import sources
+from ratiocine.data import DataConfig, sources
 from ratiocine.engines import Message, Request
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import check_names, key
 from ratiocine.grading import understood
-from ratiocine.problems import Problem, digest
+from ratiocine.hashing import digest
 from ratiocine.prompts import PLAIN_STOP, user_text
-from ratiocine.sources import DataConfig
+from ratiocine.records import Problem
 
 
 @dataclass
@@ -34,12 +34,24 @@ class Suite:
         for name, problem in self.problems.items():
             samples = tuple(s for s in range(config.samples) if (name, s) not in done)
             if samples:
-                messages = (*self.shots.get(problem.source, ()), {"role": "user", "content": user_text(problem)})
-                found.append(Request(
-                    name, messages, self.budgets[name], thinking=config.thinking, temperature=config.temperature,
-                    stop=PLAIN_STOP if config.model.chat_template == "plain" else (), top_p=config.top_p, seed=config.seed,
-                    samples=samples, logprobs=config.logprobs,
-                ))  # fmt: skip
+                messages = (
+                    *self.shots.get(problem.source, ()),
+                    {"role": "user", "content": user_text(problem)},
+                )
+                found.append(
+                    Request(
+                        name,
+                        messages,
+                        self.budgets[name],
+                        thinking=config.thinking,
+                        temperature=config.temperature,
+                        stop=PLAIN_STOP if config.model.chat_template == "plain" else (),
+                        top_p=config.top_p,
+                        seed=config.seed,
+                        samples=samples,
+                        logprobs=config.logprobs,
+                    )
+                )
         return sorted(found, key=lambda request: -request.budget)
 
 
@@ -49,37 +61,59 @@ def load(config: Config) -> Suite:
     for data in config.sources():
         loaded = sources.load(data, "test", seed=config.seed)
         suite.dropped[data.name] = dict(loaded.dropped)
-        if without := [p.id for p in loaded.problems if p.reference is None and p.kind != "instructions"]:
+        if without := [
+            p.id for p in loaded.problems if p.reference is None and p.kind != "instructions"
+        ]:
             suite.dropped[data.name]["no_reference"] = without
-            loaded.problems[:] = [p for p in loaded.problems if p.reference is not None or p.kind == "instructions"]
+            loaded.problems[:] = [
+                p for p in loaded.problems if p.reference is not None or p.kind == "instructions"
+            ]
         for reason, ids in suite.dropped[data.name].items():
-            print(f"{data.name}: {len(ids)} dropped ({reason}): {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}")
+            print(
+                f"{data.name}: {len(ids)} dropped ({reason}): {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"
+            )
         if config.shots:
             shown = _shown(data, loaded.problems, config)
             for problem in shown:
-                suite.shots[problem.source] = (*suite.shots.get(problem.source, ()), *solved(problem))
+                suite.shots[problem.source] = (
+                    *suite.shots.get(problem.source, ()),
+                    *solved(problem),
+                )
             held = {key(problem) for problem in shown}
             if taken := [problem.id for problem in loaded.problems if key(problem) in held]:
                 suite.dropped[data.name]["shown_as_example"] = taken
-            loaded.problems[:] = [problem for problem in loaded.problems if key(problem) not in held]
+            loaded.problems[:] = [
+                problem for problem in loaded.problems if key(problem) not in held
+            ]
         for problem in sources.limited(loaded.problems, config.limit, config.seed):
             check_names(data.name, problem.source, problem.category)
             suite.problems[key(problem)] = problem
             suite.budgets[key(problem)] = config.budget_of(data)
     if not suite.problems:
-        why = "; ".join(f"{len(ids)} {reason}" for of in suite.dropped.values() for reason, ids in of.items())
-        raise BadInput(f"benchmarks={','.join(config.benchmarks)} hold no test problem" + (f" (dropped: {why})" if why else ""))
+        why = "; ".join(
+            f"{len(ids)} {reason}" for of in suite.dropped.values() for reason, ids in of.items()
+        )
+        raise BadInput(
+            f"benchmarks={','.join(config.benchmarks)} hold no test problem"
+            + (f" (dropped: {why})" if why else "")
+        )
     return suite
 
 
 def _shown(data: DataConfig, test: list[Problem], config: Config) -> list[Problem]:
     """`shots` solved problems of each source: of the training split where there is one, else of the test split, and then they
     are not scored. None where the answers of a benchmark are not given (IFEval)."""
-    pool = sources.load(data, "train", seed=config.seed).problems if sources.has(data, "train") else test
+    pool = (
+        sources.load(data, "train", seed=config.seed).problems
+        if sources.has(data, "train")
+        else test
+    )
     chosen: list[Problem] = []
     for source in sorted({problem.source for problem in pool}):
         of_source = [p for p in pool if p.source == source and p.reference is not None]
-        chosen += sorted(of_source, key=lambda problem: digest("shots", config.seed, problem.id))[: config.shots]
+        chosen += sorted(of_source, key=lambda problem: digest("shots", config.seed, problem.id))[
+            : config.shots
+        ]
     return chosen
 
 
@@ -99,12 +133,20 @@ def check(config: Config) -> None:
     for data in config.sources():
         loaded = sources.load(data, "test", seed=config.seed)
         n, lost = len(loaded.problems), sum(map(len, loaded.dropped.values()))
-        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(p.kind for p in loaded.problems).most_common())
+        kinds = ", ".join(
+            f"{count} {kind}"
+            for kind, count in Counter(p.kind for p in loaded.problems).most_common()
+        )
         whole = data.hub.count if data.hub else None
-        print(f"{data.name}: {n} problems ({kinds}), {lost} dropped" + (f", {whole} in the whole set" if whole else ""))
+        print(
+            f"{data.name}: {n} problems ({kinds}), {lost} dropped"
+            + (f", {whole} in the whole set" if whole else "")
+        )
         for reason, ids in loaded.dropped.items():
             print(f"  {reason}: {', '.join(ids)}")
         if by_text := [problem.id for problem in loaded.problems if not understood(problem)]:
             print(f"  matched by text only: {', '.join(by_text)}")
         if whole and data.root is None and n + lost != whole:
-            raise BadInput(f"benchmark {data.name}: {n + lost} rows, where the pinned files have {whole}")
+            raise BadInput(
+                f"benchmark {data.name}: {n + lost} rows, where the pinned files have {whole}"
+            )

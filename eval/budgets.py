@@ -14,41 +14,63 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from eval.arms import load_arms
 from eval.benchmarks import load
 from eval.config import Config
-from eval.pages import check_name, write
-from eval.tables import Arm, Row
+from eval.report import Arm, Row, check_name, load_arms, write
 from ratiocine import cli, cost, models
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import shares, verdict_of
-from ratiocine.problems import Problem
 from ratiocine.progress import progress
+from ratiocine.records import Problem
 from ratiocine.stats import interval
 
-TEMPLATE = Path(__file__).parent / "budgets.html.j2"
+TEMPLATE = Path(__file__).parent / "report" / "templates" / "budgets.html.j2"
 PERCENTILES = (0, 25, 50, 75, 100)
 Point = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m eval.budgets", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.budgets", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--tokens", nargs="+", type=int, metavar="N", help="caps on the whole completion")
-    which.add_argument("--max-thinking-tokens", nargs="+", type=int, metavar="N", help="caps on the think block")
-    which.add_argument("--percentiles", nargs="+", type=float, metavar="P", help=f"of completion length; default {PERCENTILES}")
-    parser.add_argument("--out", type=Path, default=Path("budgets.html"), help="the page; its numbers go beside it as .json")
+    which.add_argument(
+        "--tokens", nargs="+", type=int, metavar="N", help="caps on the whole completion"
+    )
+    which.add_argument(
+        "--max-thinking-tokens", nargs="+", type=int, metavar="N", help="caps on the think block"
+    )
+    which.add_argument(
+        "--percentiles",
+        nargs="+",
+        type=float,
+        metavar="P",
+        help=f"of completion length; default {PERCENTILES}",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("budgets.html"),
+        help="the page; its numbers go beside it as .json",
+    )
     options = parser.parse_args()
     check_name(options.out)
     arms = load_arms(options.folders)
     curves = {arm.label: curve(arm, options) for arm in arms}
-    write(options.out.with_suffix(".json"), json.dumps({"schema_version": 1, "curves": curves}, indent=2) + "\n")
+    write(
+        options.out.with_suffix(".json"),
+        json.dumps({"schema_version": 1, "curves": curves}, indent=2) + "\n",
+    )
     write(options.out, page(curves, thinking=bool(options.max_thinking_tokens)))
     for label, points in curves.items():
         print(f"{label}\n{'cap':>10}{'tokens':>9}{'cut':>8}{'accuracy':>10}{'95 %':>18}")
         for p in points:
-            print(f"{p['cap']:>10}{p['tokens']:>9.1f}{p['cut']:>8.0%}{p['accuracy']:>10.1%}{p['low']:>10.1%} – {p['high']:.1%}")
+            print(
+                f"{p['cap']:>10}{p['tokens']:>9.1f}{p['cut']:>8.0%}{p['accuracy']:>10.1%}{p['low']:>10.1%} – {p['high']:.1%}"
+            )
 
 
 def curve(arm: Arm, options: argparse.Namespace) -> list[Point]:
@@ -57,9 +79,14 @@ def curve(arm: Arm, options: argparse.Namespace) -> list[Point]:
     problems = load(config).problems
     rows = [row for answers in arm.answers.values() for row in answers]
     if options.max_thinking_tokens:
-        return [_point(arm, cap, [_thinking_cut(row, cap) for row in rows]) for cap in _caps(options.max_thinking_tokens)]
+        return [
+            _point(arm, cap, [_thinking_cut(row, cap) for row in rows])
+            for cap in _caps(options.max_thinking_tokens)
+        ]
     if any(row["token_ids"] is None for row in rows):
-        raise BadInput(f"{arm.label}: its engine gave no token ids, so completions cannot be cut; --max-thinking-tokens can be")
+        raise BadInput(
+            f"{arm.label}: its engine gave no token ids, so completions cannot be cut; --max-thinking-tokens can be"
+        )
     lengths = sorted(row["n_completion"] for row in rows)
     percentiles = options.percentiles or PERCENTILES
     if any(not 0 <= p <= 100 for p in percentiles):
@@ -88,7 +115,12 @@ def _cut(row: Row, cap: int, problem: Problem, decode: Callable[[list[int]], str
     if row["n_completion"] <= cap:
         return row
     text = decode(row["token_ids"][:cap])
-    return {**row, **verdict_of(problem, text, False, opened=row["opened"]), "n_completion": cap, "stop": "length"}
+    return {
+        **row,
+        **verdict_of(problem, text, False, opened=row["opened"]),
+        "n_completion": cap,
+        "stop": "length",
+    }
 
 
 def _thinking_cut(row: Row, cap: int) -> Row:
@@ -105,18 +137,29 @@ def _point(arm: Arm, cap: int, rows: Sequence[Row]) -> Point:
     shape = arm.manifest.get("shape")
     flops = None
     if shape:
-        flops = fmean(cost.exact_generation(cost.Shape(**shape), row["n_prompt"], row["n_completion"]) for row in rows)
+        flops = fmean(
+            cost.exact_generation(cost.Shape(**shape), row["n_prompt"], row["n_completion"])
+            for row in rows
+        )
     return {
-        "cap": cap, "n": len(values), "accuracy": fmean(values), "low": low, "high": high, "flops": flops,
-        "tokens": fmean(row["n_completion"] for row in rows), "cut": fmean(row["stop"] == "length" for row in rows),
-    }  # fmt: skip
+        "cap": cap,
+        "n": len(values),
+        "accuracy": fmean(values),
+        "low": low,
+        "high": high,
+        "flops": flops,
+        "tokens": fmean(row["n_completion"] for row in rows),
+        "cut": fmean(row["stop"] == "length" for row in rows),
+    }
 
 
 def page(curves: Mapping[str, Sequence[Point]], *, thinking: bool) -> str:
     """The picture and the table, as one self-contained page."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
     most = max(point["cap"] for points in curves.values() for point in points)
     top = min(1.0, 1.1 * max(point["high"] for points in curves.values() for point in points))

@@ -17,11 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import tables
-from eval.arms import load_arms, warnings, way
-from eval.pages import write
-from eval.tables import Arm
-from eval.ways import Pairs, began
+from eval.report import Arm, Pairs, began, load_arms, scored, warnings, way, write
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.stats import compare_seeds, holm
@@ -45,10 +41,23 @@ class Change:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m eval.compare", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder, one a seed")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.compare", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument(
-        "--against", nargs="+", type=Path, metavar="DIR", required=True, help="the other side, as many or one for all"
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="a finished `python -m eval` folder, one a seed",
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        required=True,
+        help="the other side, as many or one for all",
     )
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     options = parser.parse_args()
@@ -58,7 +67,10 @@ def main() -> None:
     found = changes(pairs)
     if options.out:
         rows = [asdict(change) for change in found]
-        write(options.out, json.dumps({"schema_version": 1, "seeds": told, "changes": rows}, indent=2) + "\n")
+        write(
+            options.out,
+            json.dumps({"schema_version": 1, "seeds": told, "changes": rows}, indent=2) + "\n",
+        )
     print(table(found))
 
 
@@ -66,7 +78,9 @@ def paired(against: Sequence[Path], folders: Sequence[Path]) -> tuple[Pairs, lis
     """The evaluations in pairs, and the training seed of each. Raises BadInput where they are no two ways over seeds."""
     alone = len(against) == 1 < len(folders)
     if len(folders) != len(against) and not alone:
-        raise BadInput(f"{len(folders)} evaluations against {len(against)}: each needs its counterpart")
+        raise BadInput(
+            f"{len(folders)} evaluations against {len(against)}: each needs its counterpart"
+        )
     arms = load_arms([*against, *folders])
     bases, others = arms[: len(against)], arms[len(against) :]
     if alone and bases[0].student and not all(began(bases[0], arm) for arm in others):
@@ -90,10 +104,14 @@ def seeds(pairs: Pairs) -> list[int | None]:
         if began(base, arm):
             first = None  # what an arm began with is its counterpart at any seed
         if None not in (first, second) and first != second:
-            raise BadInput(f"an evaluation of seed {second} has one of seed {first} as its counterpart; give both in one order")
+            raise BadInput(
+                f"an evaluation of seed {second} has one of seed {first} as its counterpart; give both in one order"
+            )
         found.append(first if second is None else second)
     if repeated := [seed for seed in found if seed is not None and found.count(seed) > 1]:
-        raise BadInput(f"seed {repeated[0]} occurs twice: copies of a seed are no second source of variance")
+        raise BadInput(
+            f"seed {repeated[0]} occurs twice: copies of a seed are no second source of variance"
+        )
     return found
 
 
@@ -101,9 +119,13 @@ def check_alike(side: Sequence[Arm]) -> None:
     """Raises BadInput where the evaluations of one side are not of one way of training, or one of them is there twice."""
     ways = sorted({way(arm.manifest) for arm in side})
     if len(ways) > 1:
-        raise BadInput(f"one side holds {' and '.join(ways)}; its evaluations should differ in their seeds alone")
+        raise BadInput(
+            f"one side holds {' and '.join(ways)}; its evaluations should differ in their seeds alone"
+        )
     if len({arm.student.get("way") for arm in side}) > 1:
-        raise BadInput(f"one side holds runs of rl that differ in more than their seeds, all of them {ways[0]}")
+        raise BadInput(
+            f"one side holds runs of rl that differ in more than their seeds, all of them {ways[0]}"
+        )
     hashes = [arm.manifest["hash"] for arm in side]
     if len(set(hashes)) < len(hashes):
         raise BadInput("one evaluation is given twice: copies are no second source of variance")
@@ -112,12 +134,16 @@ def check_alike(side: Sequence[Arm]) -> None:
 def changes(pairs: Pairs) -> list[Change]:
     """A row for every benchmark, then every category, then all problems."""
     everyone = [arm for pair in pairs for arm in pair]
-    levels: list[Mapping[str, Sequence[str]]] = [tables.groups(everyone, field) for field in ("benchmark", "category")]
+    levels: list[Mapping[str, Sequence[str]]] = [
+        scored.groups(everyone, field) for field in ("benchmark", "category")
+    ]
     found: list[Change] = []
-    for level in (*levels, {"all": tables.shared_keys(everyone)}):
+    for level in (*levels, {"all": scored.shared_keys(everyone)}):
         rows = []
         for group, keys in level.items():
-            first, second = (np.array([tables.right(pair[side], keys) for pair in pairs]) for side in (0, 1))
+            first, second = (
+                np.array([scored.right(pair[side], keys) for pair in pairs]) for side in (0, 1)
+            )
             alone = tuple((second - first).mean(axis=1).tolist())
             told = compare_seeds(first.tolist(), second.tolist())
             rows.append((group, len(keys), float(first.mean()), float(second.mean()), *told, alone))
@@ -127,12 +153,16 @@ def changes(pairs: Pairs) -> list[Change]:
 
 
 def table(found: Sequence[Change]) -> str:
-    lines = [f"{'':20}{'n':>5}{'against':>10}{'these':>9}{'difference, points (95 %)':>32}{'p adj.':>9}   by seed"]
+    lines = [
+        f"{'':20}{'n':>5}{'against':>10}{'these':>9}{'difference, points (95 %)':>32}{'p adj.':>9}   by seed"
+    ]
     for c in found:
         difference = f"{100 * c.difference:+.1f} ({100 * c.low:+.1f} to {100 * c.high:+.1f})"
         alone = " ".join(f"{100 * value:+.1f}" for value in c.by_seed)
         p = "< 0.001" if c.p_adjusted < 0.001 else f"{c.p_adjusted:.3f}"
-        lines.append(f"{c.group:20}{c.n:>5}{100 * c.base:>8.1f} %{100 * c.arm:>7.1f} %{difference:>32}{p:>9}   {alone}")
+        lines.append(
+            f"{c.group:20}{c.n:>5}{100 * c.base:>8.1f} %{100 * c.arm:>7.1f} %{difference:>32}{p:>9}   {alone}"
+        )
     return "\n".join(lines)
 
 

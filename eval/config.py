@@ -16,14 +16,14 @@ from pydantic import (
     model_validator,
 )
 
-from ratiocine import cli, models, sources
+from ratiocine import cli, models
+from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines.config import EngineConfig, TransformersConfig
+from ratiocine.engines import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
+from ratiocine.executors import Seed
 from ratiocine.models import ModelConfig
-from ratiocine.places import Seed
-from ratiocine.sources import DataConfig
-from ratiocine.tracking import Tracked
+from ratiocine.runs import Tracked
 
 BUDGET = 2048  # tokens, where neither the command line nor the benchmark says
 
@@ -69,7 +69,9 @@ class Config(Tracked):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if self.samples > 1 and self.temperature == 0:
-            raise ValueError(f"samples={self.samples} at temperature=0 would be the same completion {self.samples} times")
+            raise ValueError(
+                f"samples={self.samples} at temperature=0 would be the same completion {self.samples} times"
+            )
         if self.temperature == 0 and self.top_p < 1:
             raise ValueError(f"top_p={self.top_p:g} means nothing at temperature=0")
         return self
@@ -92,21 +94,31 @@ class Config(Tracked):
         for name in self.benchmarks:
             if name.endswith((".jsonl", ".parquet")):
                 if Path(name).stem in {data.name for data in found}:
-                    raise BadInput(f"benchmarks={name}: another benchmark is called '{Path(name).stem}' too; rename the file")
+                    raise BadInput(
+                        f"benchmarks={name}: another benchmark is called '{Path(name).stem}' too; rename the file"
+                    )
                 own = cli.named("data", "local", DataConfig)
                 found.append(own.model_copy(update={"name": Path(name).stem, "path": name}))
                 continue
             data = cli.named("data", name, DataConfig, called="benchmark")
-            found.append(data if data.families else data.model_copy(update={"root": self.data.root}))
+            found.append(
+                data if data.families else data.model_copy(update={"root": self.data.root})
+            )
         return found
 
 
 def benchmark_inputs(config: Config) -> dict[str, str]:
     """Content hashes of the benchmarks."""
-    return {f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.sources()}
+    return {
+        f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.sources()
+    }
 
 
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
-    own = {} if config.budget else {f"budget:{data.name}": str(config.budget_of(data)) for data in config.sources()}
+    own = (
+        {}
+        if config.budget
+        else {f"budget:{data.name}": str(config.budget_of(data)) for data in config.sources()}
+    )
     return {**benchmark_inputs(config), **own, "model": models.fingerprint(config.model)}

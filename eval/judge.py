@@ -14,17 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval.pages import check_name, write
+from eval.report import check_name, write
 from ratiocine import cli
-from ratiocine.engines import Request
-from ratiocine.engines.config import OpenAIConfig
-from ratiocine.engines.openai import OpenAIEngine
+from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request
 from ratiocine.errors import BadInput
 from ratiocine.progress import progress
 from ratiocine.prompts import split
 from ratiocine.runs import check_finished
 from ratiocine.stats import wilson
-from ratiocine.traces import TraceStore, read_traces
+from ratiocine.stores import TraceStore, read_traces
 
 END = 2000  # characters of an answer that a judge is shown
 PROMPT = (
@@ -39,13 +37,26 @@ INSTRUCTIONS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m eval.judge", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
-    parser.add_argument(
-        "--judge", nargs=2, action="append", required=True, metavar=("URL", "MODEL"), help="repeat it for a jury"
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.judge", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--key-env", default="OPENAI_API_KEY", help="environment variable that holds the key")
-    parser.add_argument("--budget", type=int, default=1024, help="tokens that a judge may take (default: 1024)")
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
+    )
+    parser.add_argument(
+        "--judge",
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("URL", "MODEL"),
+        help="repeat it for a jury",
+    )
+    parser.add_argument(
+        "--key-env", default="OPENAI_API_KEY", help="environment variable that holds the key"
+    )
+    parser.add_argument(
+        "--budget", type=int, default=1024, help="tokens that a judge may take (default: 1024)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     options = parser.parse_args()
     check_name(options.out)
@@ -63,32 +74,51 @@ def judged(options: argparse.Namespace) -> dict[str, Any]:
     if check_finished(options.folder)["verb"] != "eval":
         raise BadInput(f"{options.folder} holds no `eval` run")
     rows = {
-        f"{r['key']}#{r['sample']}": r for r in read_traces(options.folder / "traces.jsonl") if r["verdict"] != "ungradable"
+        f"{r['key']}#{r['sample']}": r
+        for r in read_traces(options.folder / "traces.jsonl")
+        if r["verdict"] != "ungradable"
     }
     store = TraceStore(options.out.with_name(f".{options.out.name}.partial"))
     with progress(len(rows) * len(options.judge), "judge", "verdicts") as bar:
         bar.update(len(store.rows))
         for number, (url, model) in enumerate(options.judge):
             done = {row["answer"] for row in store.rows if row["judge"] == number}
-            engine = OpenAIEngine(OpenAIConfig(name="openai", url=url, model=model, key_env=options.key_env))
+            engine = OpenAIEngine(
+                OpenAIConfig(name="openai", url=url, model=model, key_env=options.key_env)
+            )
             engine.check()
-            requests = [Request(name, message(row), options.budget) for name, row in rows.items() if name not in done]
+            requests = [
+                Request(name, message(row), options.budget)
+                for name, row in rows.items()
+                if name not in done
+            ]
             for traces in engine.continue_(requests):
                 said = [(split(trace.text).boxed or "").strip().lower() for trace in traces]
-                store.append([
-                    {"judge": number, "answer": trace.id, "says": word == "yes", "clear": word in ("yes", "no")}
-                    for trace, word in zip(traces, said, strict=True)
-                ])  # fmt: skip
+                store.append(
+                    [
+                        {
+                            "judge": number,
+                            "answer": trace.id,
+                            "says": word == "yes",
+                            "clear": word in ("yes", "no"),
+                        }
+                        for trace, word in zip(traces, said, strict=True)
+                    ]
+                )
                 bar.update(len(traces))
     votes: dict[str, list[bool]] = {name: [] for name in rows}
     for row in store.rows:
         votes[row["answer"]].append(row["says"])
     jury = {name: 2 * sum(said) > len(said) for name, said in votes.items()}
     found = {
-        "schema_version": 1, "judges": [model for _, model in options.judge],
-        "unclear": sum(not row["clear"] for row in store.rows), "benchmarks": compared(rows, jury),
-        "differing": sorted(name for name, says in jury.items() if says != (rows[name]["verdict"] == "right")),
-    }  # fmt: skip
+        "schema_version": 1,
+        "judges": [model for _, model in options.judge],
+        "unclear": sum(not row["clear"] for row in store.rows),
+        "benchmarks": compared(rows, jury),
+        "differing": sorted(
+            name for name, says in jury.items() if says != (rows[name]["verdict"] == "right")
+        ),
+    }
     write(options.out, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     store.path.unlink(missing_ok=True)
     return found
@@ -99,9 +129,7 @@ def message(row: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
     if row["reference"] is None:
         text = f"{INSTRUCTIONS}\n\nInstruction:\n{row['prompt']}\n\nResponse:\n{row['completion'][-END:]}"
     else:
-        text = (
-            f"{PROMPT}\n\nQuestion:\n{row['prompt']}\n\nAnswer:\n{row['completion'][-END:]}\n\nReference:\n{row['reference']}"
-        )
+        text = f"{PROMPT}\n\nQuestion:\n{row['prompt']}\n\nAnswer:\n{row['completion'][-END:]}\n\nReference:\n{row['reference']}"
     return ({"role": "user", "content": text},)
 
 
@@ -109,15 +137,26 @@ def compared(rows: Mapping[str, Mapping[str, Any]], jury: Mapping[str, bool]) ->
     """Accuracy by rule and by jury, and how often they agree, by benchmark; Cohen's kappa is 0 where either never varies."""
     found = {}
     for benchmark in sorted({row["benchmark"] for row in rows.values()}):
-        cells = Counter((r["verdict"] == "right", jury[k]) for k, r in rows.items() if r["benchmark"] == benchmark)
+        cells = Counter(
+            (r["verdict"] == "right", jury[k])
+            for k, r in rows.items()
+            if r["benchmark"] == benchmark
+        )
         n = cells.total()
-        rule, said = (cells[True, True] + cells[True, False]) / n, (cells[True, True] + cells[False, True]) / n
+        rule, said = (
+            (cells[True, True] + cells[True, False]) / n,
+            (cells[True, True] + cells[False, True]) / n,
+        )
         same = cells[True, True] + cells[False, False]
         chance = rule * said + (1 - rule) * (1 - said)
         found[benchmark] = {
-            "n": n, "rule": rule, "jury": said, "agreement": same / n, "ci95": list(wilson(same, n)),
+            "n": n,
+            "rule": rule,
+            "jury": said,
+            "agreement": same / n,
+            "ci95": list(wilson(same, n)),
             "kappa": (same / n - chance) / (1 - chance) if chance < 1 else 0.0,
-        }  # fmt: skip
+        }
     return found
 
 

@@ -17,27 +17,45 @@ import yaml
 
 from eval.benchmarks import load
 from eval.config import Config
-from eval.pages import write
+from eval.report import write
 from ratiocine import cli
+from ratiocine.data import by_how, overlaps, without_wording
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import shares
-from ratiocine.overlap import by_how, overlaps, without_wording
 from ratiocine.runs import check_finished
 from ratiocine.stats import interval
-from ratiocine.traces import read_pairs, read_traces
+from ratiocine.stores import read_pairs, read_traces
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m eval.overlap", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
-    parser.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="a finished `python -m distill` folder")
-    parser.add_argument("--out", type=Path, help="a JSON file for the flagged problems and the scores")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.overlap", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
+    )
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a finished `python -m distill` folder",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="a JSON file for the flagged problems and the scores"
+    )
     options = parser.parse_args()
     found = compare(options.folder, options.pairs)
-    print(f"{'':18}{'n':>6}{'flagged':>9}{'exact':>7}{'13-gram':>9}{'fuzzy':>7}{'all':>9}{'without flagged':>26}")
+    print(
+        f"{'':18}{'n':>6}{'flagged':>9}{'exact':>7}{'13-gram':>9}{'fuzzy':>7}{'all':>9}{'without flagged':>26}"
+    )
     for name, row in found["benchmarks"].items():
         how, rest = row["flagged"], row["without"]
-        without = "–" if rest is None else f"{rest['accuracy']:.1%} ({rest['ci95'][0]:.1%} – {rest['ci95'][1]:.1%})"
+        without = (
+            "–"
+            if rest is None
+            else f"{rest['accuracy']:.1%} ({rest['ci95'][0]:.1%} – {rest['ci95'][1]:.1%})"
+        )
         counts = f"{sum(how.values()):>9}{how['exact']:>7}{how['ngram']:>9}{how['fuzzy']:>7}"
         print(f"{name:18}{row['all']['n']:>6}{counts}{row['all']['accuracy']:>9.1%}{without:>26}")
     if options.out is not None:
@@ -52,7 +70,11 @@ def compare(folder: Path, pairs: Path) -> dict[str, Any]:
     config = cli.check(Config, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
     problems = load(config).problems
     kept = read_pairs(pairs / "pairs.parquet")
-    train = dict(zip((pair.id for pair in kept), without_wording([pair.prompt for pair in kept]), strict=True))
+    train = dict(
+        zip(
+            (pair.id for pair in kept), without_wording([pair.prompt for pair in kept]), strict=True
+        )
+    )
     scored = shares(row for row in read_traces(folder / "traces.jsonl") if row["key"] in problems)
     test = {key: f"{problems[key].context} {problems[key].question}".strip() for key in scored}
     matches = overlaps(train, test)
@@ -65,7 +87,11 @@ def compare(folder: Path, pairs: Path) -> dict[str, Any]:
             "all": _score([scored[key] for key in own]),
             "without": _score([scored[key] for key in clean]) if clean else None,
         }
-    return {"schema_version": 1, "benchmarks": benchmarks, "matches": {key: asdict(match) for key, match in matches.items()}}
+    return {
+        "schema_version": 1,
+        "benchmarks": benchmarks,
+        "matches": {key: asdict(match) for key, match in matches.items()},
+    }
 
 
 def _score(values: list[float]) -> dict[str, Any]:

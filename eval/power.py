@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
-from eval import tables
 from eval.compare import paired
-from eval.ways import varying
+from eval.report import scored, varying
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.power import needed, spread
+from ratiocine.stats import needed, spread
 
 SEEDS = (1, 2, 3, 5, 10)
 LEAST = 1e-6  # a difference that anyone would look for
@@ -38,18 +37,48 @@ class Setting:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m eval.power", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--difference", type=float, required=True, help="the smallest difference worth finding; 0.05 is 5 points"
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.power", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--accuracy", type=float, help="of the way that is compared against (default: 0.5)")
-    parser.add_argument("--agreement", type=float, metavar="R", help=f"correlation of the two's answers (default: {AGREEMENT})")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds a way that you think of (default: 3)")
-    parser.add_argument("--seed-sd", type=float, help=f"how accuracies of one way differ by seed (default: {SEED_SD})")
-    parser.add_argument("--power", type=float, default=0.8, help="the chance of finding it (default: 0.8)")
-    parser.add_argument("--comparisons", type=int, default=1, help="how many are made in one table (default: 1)")
-    parser.add_argument("--pilot", nargs="+", type=Path, metavar="DIR", help="finished evaluations, one a seed")
-    parser.add_argument("--against", nargs="+", type=Path, metavar="DIR", help="those that the pilot is compared with")
+    parser.add_argument(
+        "--difference",
+        type=float,
+        required=True,
+        help="the smallest difference worth finding; 0.05 is 5 points",
+    )
+    parser.add_argument(
+        "--accuracy", type=float, help="of the way that is compared against (default: 0.5)"
+    )
+    parser.add_argument(
+        "--agreement",
+        type=float,
+        metavar="R",
+        help=f"correlation of the two's answers (default: {AGREEMENT})",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="seeds a way that you think of (default: 3)"
+    )
+    parser.add_argument(
+        "--seed-sd",
+        type=float,
+        help=f"how accuracies of one way differ by seed (default: {SEED_SD})",
+    )
+    parser.add_argument(
+        "--power", type=float, default=0.8, help="the chance of finding it (default: 0.8)"
+    )
+    parser.add_argument(
+        "--comparisons", type=int, default=1, help="how many are made in one table (default: 1)"
+    )
+    parser.add_argument(
+        "--pilot", nargs="+", type=Path, metavar="DIR", help="finished evaluations, one a seed"
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
+        help="those that the pilot is compared with",
+    )
     options = parser.parse_args()
     check(options)
     setting = piloted(options) if options.pilot else assumed(options)
@@ -66,7 +95,9 @@ def check(options: argparse.Namespace) -> None:
     if options.accuracy is not None and not 0 < options.accuracy < 1:
         raise BadInput(f"--accuracy {options.accuracy:g} is not between 0 and 1")
     if options.agreement is not None and not -1 <= options.agreement <= 1:
-        raise BadInput(f"--agreement {options.agreement:g} is no correlation; those are between -1 and 1")
+        raise BadInput(
+            f"--agreement {options.agreement:g} is no correlation; those are between -1 and 1"
+        )
     if options.seed_sd is not None and not 0 <= options.seed_sd <= 0.5:
         raise BadInput(f"--seed-sd {options.seed_sd:g} is not between 0 and 0.5; 0.02 is 2 points")
     if not 0 < options.power < 1:
@@ -75,7 +106,9 @@ def check(options: argparse.Namespace) -> None:
         if not 1 <= getattr(options, name) <= most:
             raise BadInput(f"--{name} {getattr(options, name)}: it should be from 1 to {most:,}")
     if bool(options.pilot) != bool(options.against):
-        raise BadInput("a pilot has two sides: give --pilot DIR … and --against DIR …, one evaluation a seed each")
+        raise BadInput(
+            "a pilot has two sides: give --pilot DIR … and --against DIR …, one evaluation a seed each"
+        )
     if options.pilot and (options.accuracy is not None or options.agreement is not None):
         raise BadInput("--accuracy and --agreement are measured by the pilot; leave them out")
 
@@ -85,28 +118,40 @@ def assumed(options: argparse.Namespace) -> Setting:
     first = 0.5 if options.accuracy is None else options.accuracy
     second = first + options.difference
     if not 0 <= second <= 1:
-        raise BadInput(f"--accuracy {first:g} with --difference {options.difference:g} is an accuracy of {second:g}")
+        raise BadInput(
+            f"--accuracy {first:g} with --difference {options.difference:g} is an accuracy of {second:g}"
+        )
     scale = sqrt(first * (1 - first) * second * (1 - second))
     least, most = (
-        ((both - first * second) / scale if scale else 0.0) for both in (max(0.0, first + second - 1), min(first, second))
+        ((both - first * second) / scale if scale else 0.0)
+        for both in (max(0.0, first + second - 1), min(first, second))
     )
     agreement = min(AGREEMENT, most) if options.agreement is None else options.agreement
     if not least - 1e-9 <= agreement <= most + 1e-9:
-        raise BadInput(f"--agreement {agreement:g}: accuracies of {first:g} and {second:g} allow {least:.2f} to {most:.2f}")
-    discordant = max(first + second - 2 * (first * second + agreement * scale), abs(options.difference))
-    return Setting(discordant, SEED_SD if options.seed_sd is None else options.seed_sd, COMMON, (
-        f"the accuracies are {first:.3g} and {second:.3g}{_default(options.accuracy)}",
-        f"answers correlate by {agreement:.2g}{_default(options.agreement)}, so they differ on {discordant:.0%} of problems",
-        _seed_sd(options.seed_sd),
-        _half(),
-    ))  # fmt: skip
+        raise BadInput(
+            f"--agreement {agreement:g}: accuracies of {first:g} and {second:g} allow {least:.2f} to {most:.2f}"
+        )
+    discordant = max(
+        first + second - 2 * (first * second + agreement * scale), abs(options.difference)
+    )
+    return Setting(
+        discordant,
+        SEED_SD if options.seed_sd is None else options.seed_sd,
+        COMMON,
+        (
+            f"the accuracies are {first:.3g} and {second:.3g}{_default(options.accuracy)}",
+            f"answers correlate by {agreement:.2g}{_default(options.agreement)}, so they differ on {discordant:.0%} of problems",
+            _seed_sd(options.seed_sd),
+            _half(),
+        ),
+    )
 
 
 def piloted(options: argparse.Namespace) -> Setting:
     """From finished evaluations, on the problems that all of them answered."""
     pairs, _ = paired(options.against, options.pilot)
-    keys = tables.shared_keys([arm for pair in pairs for arm in pair])
-    first, second = ([tables.right(pair[side], keys) for pair in pairs] for side in (0, 1))
+    keys = scored.shared_keys([arm for pair in pairs for arm in pair])
+    first, second = ([scored.right(pair[side], keys) for pair in pairs] for side in (0, 1))
     own = varying(pairs)
     found = spread(first, second, own)
     discordant = min(1.0, max(found.discordant, abs(options.difference)))
@@ -115,13 +160,25 @@ def piloted(options: argparse.Namespace) -> Setting:
     if measured is None:
         words.append(_seed_sd(options.seed_sd))
     else:
-        words.append(f"accuracies of one way differ by {100 * measured:.1f} points from seed to seed "
-                     f"(measured from {len(pairs)} seeds, which is a rough guide)")  # fmt: skip
+        words.append(
+            f"accuracies of one way differ by {100 * measured:.1f} points from seed to seed "
+            f"(measured from {len(pairs)} seeds, which is a rough guide)"
+        )
     words.append(
-        _half() if found.common is None else f"{found.common:.0%} of a problem's variance is the same at every seed (measured)"
+        _half()
+        if found.common is None
+        else f"{found.common:.0%} of a problem's variance is the same at every seed (measured)"
     )
-    sd = measured if measured is not None else SEED_SD if options.seed_sd is None else options.seed_sd
-    return Setting(discordant, sd, COMMON if found.common is None else found.common, tuple(words), own)
+    sd = (
+        measured
+        if measured is not None
+        else SEED_SD
+        if options.seed_sd is None
+        else options.seed_sd
+    )
+    return Setting(
+        discordant, sd, COMMON if found.common is None else found.common, tuple(words), own
+    )
 
 
 def _default(given: object) -> str:
@@ -147,13 +204,29 @@ def told(options: argparse.Namespace, setting: Setting) -> str:
         *(f"  - {word}" for word in setting.told),
     ]
     lines += ["", f"{'seeds':>5}   problems needed"]
-    found = {n: needed(options.difference, setting.discordant, setting.seed_sd, n, options.power, level, setting.common,
-                       setting.varying)
-             for n in sorted({*SEEDS, options.seeds})}  # fmt: skip
+    found = {
+        n: needed(
+            options.difference,
+            setting.discordant,
+            setting.seed_sd,
+            n,
+            options.power,
+            level,
+            setting.common,
+            setting.varying,
+        )
+        for n in sorted({*SEEDS, options.seeds})
+    }
     for n, problems in found.items():
-        mark = "   (tells two students apart, not two ways: what other seeds would do is not covered)" if n == 1 else ""
+        mark = (
+            "   (tells two students apart, not two ways: what other seeds would do is not covered)"
+            if n == 1
+            else ""
+        )
         lines.append(f"{n:>5}   {TOO_MUCH if problems is None else f'{problems:,}'}{mark}")
-    return "\n".join([*lines, "", meaning(options.seeds, found[options.seeds], points, options.power)])
+    return "\n".join(
+        [*lines, "", meaning(options.seeds, found[options.seeds], points, options.power)]
+    )
 
 
 def meaning(n_seeds: int, problems: int | None, points: str, power: float) -> str:

@@ -17,15 +17,19 @@ from ratiocine import cli
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import scores, verdict_of
-from ratiocine.grading import grader
+from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
 from ratiocine.runs import check_finished, open_run
-from ratiocine.traces import TraceStore, read_traces
+from ratiocine.stores import TraceStore, read_traces
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m eval.regrade", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder")
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.regrade", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     options = parser.parse_args()
     regrade(options.folder, options.out)
@@ -40,7 +44,9 @@ def regrade(folder: Path, out: Path) -> None:
     problems = load(config).problems
     rows = list(read_traces(folder / "traces.jsonl"))
     if gone := [row["key"] for row in rows if row["key"] not in problems]:
-        raise BadInput(f"{folder} has answers to problems that its benchmarks no longer hold, such as {gone[0]}")
+        raise BadInput(
+            f"{folder} has answers to problems that its benchmarks no longer hold, such as {gone[0]}"
+        )
     run = open_run(
         "eval",
         {**config.model_dump(), "tracker": "none", "out": str(out)},
@@ -54,18 +60,27 @@ def regrade(folder: Path, out: Path) -> None:
     with progress(len(rows), "regrade", "answers") as bar:
         for row in rows:
             problem = problems[row["key"]]
-            found = verdict_of(problem, row["completion"], row["stop"] == "stop", opened=row["opened"])
+            found = verdict_of(
+                problem, row["completion"], row["stop"] == "stop", opened=row["opened"]
+            )
             new = {**row, **found, "reference": problem.reference}
             changed[f"{row['verdict']} → {new['verdict']}"] += row["verdict"] != new["verdict"]
             judged.append(new)
             bar.update()
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(judged)
-    run.write_json("scores.json", scores(judged, Shape(**manifest["shape"]) if manifest["shape"] else None))
+    run.write_json(
+        "scores.json", scores(judged, Shape(**manifest["shape"]) if manifest["shape"] else None)
+    )
     own = ("schema_version", "verb", "hash", "inputs", "outputs", "seed", "versions", "revision")
     kept = {name: value for name, value in manifest.items() if name not in own}
-    run.finish(**{**kept, "grader": grader()}, regraded_from=manifest["hash"], changed=dict(+changed))
-    print(f"{sum(changed.values())} of {len(rows)} verdicts changed" + "".join(f"; {n} {way}" for way, n in (+changed).items()))
+    run.finish(
+        **{**kept, "grader": GRADER_VERSION}, regraded_from=manifest["hash"], changed=dict(+changed)
+    )
+    print(
+        f"{sum(changed.values())} of {len(rows)} verdicts changed"
+        + "".join(f"; {n} {way}" for way, n in (+changed).items())
+    )
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ from typing import Any
 
 from eval.benchmarks import load
 from eval.config import Config, inputs
-from ratiocine import cost, tracking
-from ratiocine.engines.start import start
+from ratiocine import cost
+from ratiocine.engines import start
 from ratiocine.evaluate import answered, scores
-from ratiocine.grading import grader
+from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
 from ratiocine.rendering import asked_to_think
-from ratiocine.runs import Run, open_run
-from ratiocine.students import compared, lineage, student
-from ratiocine.traces import TraceStore
+from ratiocine.runs import Run, ancestors, compared, open_run, student, tracking
+from ratiocine.stores import TraceStore
 
 WARN = 0.05  # share of truncated completions from which a budget is called too small
 
@@ -36,14 +35,22 @@ def evaluate(config: Config) -> Run:
     done = {(row["key"], row["sample"]) for row in store.rows}
     requests = suite.requests(config, done)
     started_with = start(
-        config.engine, config.model, needed={ability for request in requests for ability in request.needs()},
-        dtype=config.dtype, device=config.device, threads=config.threads, askers=config.askers, on=config.on,
-    )  # fmt: skip
+        config.engine,
+        config.model,
+        needed={ability for request in requests for ability in request.needs()},
+        dtype=config.dtype,
+        device=config.device,
+        threads=config.threads,
+        askers=config.askers,
+        on=config.on,
+    )
     engine, tokenizer, facts = started_with.engine, started_with.tokenizer, started_with.facts
     started = time.perf_counter()
     with progress(len(suite.problems) * config.samples, "eval", "answers") as bar:
         bar.update(len(done))
-        for rows in answered(engine, requests, suite.problems, tokenizer, expected=should_think(config, known)):
+        for rows in answered(
+            engine, requests, suite.problems, tokenizer, expected=should_think(config, known)
+        ):
             store.append(rows)
             bar.update(len(rows))
     order = {name: position for position, name in enumerate(suite.problems)}
@@ -54,13 +61,26 @@ def evaluate(config: Config) -> Run:
         TraceStore(path).append(store.rows)
     run.write_json("scores.json", result)
     seconds = round(time.perf_counter() - started, 1)
-    _track(config, run, known, result)  # while answers are kept: where it fails, the same command asks for none again
+    _track(
+        config, run, known, result
+    )  # while answers are kept: where it fails, the same command asks for none again
     run.finish(
-        model=config.model.name, student=known, expected=expected(config),
-        budget=max(suite.budgets.values()), dropped=suite.dropped, shown={name: len(m) // 2 for name, m in suite.shots.items()},
-        decoding={"temperature": config.temperature, "top_p": config.top_p, "samples": config.samples},
-        engine=config.engine.name, grader=grader(), seconds=seconds, **facts,
-    )  # fmt: skip
+        model=config.model.name,
+        student=known,
+        expected=expected(config),
+        budget=max(suite.budgets.values()),
+        dropped=suite.dropped,
+        shown={name: len(m) // 2 for name, m in suite.shots.items()},
+        decoding={
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "samples": config.samples,
+        },
+        engine=config.engine.name,
+        grader=GRADER_VERSION,
+        seconds=seconds,
+        **facts,
+    )
     store.path.unlink()
     _print(result)
     _warn(result)
@@ -72,27 +92,45 @@ def measured(result: Mapping[str, Any], known: Mapping[str, Any] | None) -> dict
     its 95 % interval, mean completion tokens, shares that were cut and that thought, and mean FLOPs of a completion; and the
     FLOPs of training (the published formula), those before rewards included. Of two with one name, the category counts."""
     row: dict[str, float | None] = {}
-    for name, found in {**result["benchmarks"], **result["categories"], "all": result["all"]}.items():
+    for name, found in {
+        **result["benchmarks"],
+        **result["categories"],
+        "all": result["all"],
+    }.items():
         low, high = found["ci95"]
         row |= {
-            f"accuracy/{name}": found["accuracy"], f"accuracy_low/{name}": low, f"accuracy_high/{name}": high,
-            f"tokens/{name}": found["completion_tokens"], f"truncated/{name}": found["truncated"],
-            f"thought/{name}": found["thought"], f"flops/{name}": found["flops"],
-        }  # fmt: skip
-    spent = [one["train_flops"] for one in lineage(known)]
+            f"accuracy/{name}": found["accuracy"],
+            f"accuracy_low/{name}": low,
+            f"accuracy_high/{name}": high,
+            f"tokens/{name}": found["completion_tokens"],
+            f"truncated/{name}": found["truncated"],
+            f"thought/{name}": found["thought"],
+            f"flops/{name}": found["flops"],
+        }
+    spent = [one["train_flops"] for one in ancestors(known)]
     return {**row, "train_flops": None if not spent or None in spent else sum(spent)}
 
 
-def _track(config: Config, run: Run, known: Mapping[str, Any] | None, result: Mapping[str, Any]) -> None:
+def _track(
+    config: Config, run: Run, known: Mapping[str, Any] | None, result: Mapping[str, Any]
+) -> None:
     """One row, at the last optimizer step of the student; 0 for one that was not trained here."""
     by = compared("eval", config.model, known)
-    taught = "untrained" if known is None else " ".join(
-        f"{key}={value}" for key in ("reward", "scenario", "ratio", "seed") if (value := getattr(by, key)) is not None
-    )  # fmt: skip
+    taught = (
+        "untrained"
+        if known is None
+        else " ".join(
+            f"{key}={value}"
+            for key in ("reward", "scenario", "ratio", "seed")
+            if (value := getattr(by, key)) is not None
+        )
+    )
     facts = {**config.model_dump(), "sampling_seed": config.seed, "inputs": dict(run.inputs)}
-    about = tracking.About(run.hash, f"eval {by.model_name} {taught}", f"eval {by.model_name}", by, facts)
+    about = tracking.About(
+        run.hash, f"eval {by.model_name} {taught}", f"eval {by.model_name}", by, facts
+    )
     tracker = tracking.tracker(config, run.out, about)
-    tracker.log(sum(one["steps"] for one in lineage(known)), measured(result, known))
+    tracker.log(sum(one["steps"] for one in ancestors(known)), measured(result, known))
     tracker.finish()
 
 
@@ -113,15 +151,25 @@ def expected(config: Config) -> dict[str, str]:
 def _print(result: dict[str, Any]) -> None:
     width = min(96, shutil.get_terminal_size().columns)
     print(f"{'':18}{'n':>6}{'accuracy':>10}{'95 %':>16}{'thought':>9}{'tokens':>8}"[:width])
-    for name, s in [*result["benchmarks"].items(), *result["categories"].items(), ("all", result["all"])]:
+    for name, s in [
+        *result["benchmarks"].items(),
+        *result["categories"].items(),
+        ("all", result["all"]),
+    ]:
         low, high = s["ci95"]
         accuracy = "–" if s["accuracy"] is None else f"{s['accuracy']:.1%}"
         interval = f"{low:.1%} – {high:.1%}"
-        print(f"{name:18}{s['n']:>6}{accuracy:>10}{interval:>16}{s['thought']:>9.0%}{s['completion_tokens']:>8.1f}"[:width])
+        print(
+            f"{name:18}{s['n']:>6}{accuracy:>10}{interval:>16}{s['thought']:>9.0%}{s['completion_tokens']:>8.1f}"[
+                :width
+            ]
+        )
 
 
 def _warn(result: dict[str, Any]) -> None:
     """A budget that cuts many completions measures the budget."""
     for name, s in result["benchmarks"].items():
         if s["truncated"] >= WARN:
-            print(f"warning: {name}: {s['truncated']:.0%} of the completions were cut by the budget, and count as no answer")
+            print(
+                f"warning: {name}: {s['truncated']:.0%} of the completions were cut by the budget, and count as no answer"
+            )

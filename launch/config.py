@@ -5,13 +5,30 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
-from ratiocine import tracking
-from ratiocine.places import Local, Place, Seed
+from ratiocine.executors import Local, Place, Seed
+from ratiocine.runs import tracking
 
 NAME = re.compile(r"[\w.+-]+")
-AXES = ("pairs", "verify", "models", "scenarios", "ratios", "match", "lr_policy", "seeds")  # may be extended
+AXES = (
+    "pairs",
+    "verify",
+    "models",
+    "scenarios",
+    "ratios",
+    "match",
+    "lr_policy",
+    "seeds",
+)  # may be extended
 
 
 class StageConfig(BaseModel):
@@ -80,8 +97,12 @@ class GridConfig(BaseModel):
         names = list(value) if isinstance(value, (list, dict)) else []
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"'{repeated[0]}' occurs twice")
-        if unnamed := [name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)]:
-            raise ValueError(f"{unnamed[0]!r} is no name of letters, digits and -._+; give it one: {{NAME: ['{word}=…']}}")
+        if unnamed := [
+            name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)
+        ]:
+            raise ValueError(
+                f"{unnamed[0]!r} is no name of letters, digits and -._+; give it one: {{NAME: ['{word}=…']}}"
+            )
         return {name: [f"{word}={name}"] for name in names} if isinstance(value, list) else value
 
     @model_validator(mode="after")
@@ -89,7 +110,9 @@ class GridConfig(BaseModel):
         for axis in AXES:
             values = list(getattr(self, axis))
             if repeated := [value for value in values if values.count(value) > 1]:
-                raise ValueError(f"{axis}={values}: {repeated[0]} occurs twice, and so would its cells")
+                raise ValueError(
+                    f"{axis}={values}: {repeated[0]} occurs twice, and so would its cells"
+                )
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
             raise ValueError(f"ratios={self.ratios}: {wrong[0]:g} is no share from 0 to 1")
         return self
@@ -129,5 +152,7 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _on_one_machine(self) -> Self:
         if self.on.name == "local" and self.on.nodes > 1:
-            raise ValueError(f"on.nodes={self.on.nodes}: one machine starts all stages of a study; give on=slurm or on=ray")
+            raise ValueError(
+                f"on.nodes={self.on.nodes}: one machine starts all stages of a study; give on=slurm or on=ray"
+            )
         return self

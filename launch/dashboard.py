@@ -24,17 +24,24 @@ from typing import Any, Literal
 
 import yaml
 
-from eval.arms import way
-from eval.pages import percent, write
-from ratiocine import cli, tracking
+from eval.report import percent, way, write
+from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
-from ratiocine.runs import CONFIG, check_finished
-from ratiocine.students import compared
+from ratiocine.runs import CONFIG, check_finished, compared, tracking
 
 FILE = "dashboard.json"
-KEYS = ("study", "ratio", "scenario", "model_name", "size", "seed")  # what runs are grouped by, the outermost first
-PLAIN = re.compile(r"[\w .,:+@/-]+")  # what the library's filters hold unharmed: quotes, = and < mean something in them
+KEYS = (
+    "study",
+    "ratio",
+    "scenario",
+    "model_name",
+    "size",
+    "seed",
+)  # what runs are grouped by, the outermost first
+PLAIN = re.compile(
+    r"[\w .,:+@/-]+"
+)  # what the library's filters hold unharmed: quotes, = and < mean something in them
 MOST = 100  # runs that a panel shows; W&B's own default is 10
 Kind = Literal["bars", "points", "lines"]
 
@@ -91,27 +98,37 @@ def sections(categories: Sequence[str]) -> dict[str, list[Shown]]:
     return {
         "Accuracy by category": [
             *(bars(f"Accuracy, {name}", f"accuracy/{name}") for name in every),
-            bars("Accuracy, all, with its 95 % interval", "accuracy_low/all", "accuracy/all", "accuracy_high/all"),
+            bars(
+                "Accuracy, all, with its 95 % interval",
+                "accuracy_low/all",
+                "accuracy/all",
+                "accuracy_high/all",
+            ),
         ],
         "Cost": [
             *(points("train_flops", "training FLOPs", name) for name in every),
-            *(points(f"tokens/{name}", "tokens", name) for name in every), bars("FLOPs of an answer", "flops/all"),
+            *(points(f"tokens/{name}", "tokens", name) for name in every),
+            bars("FLOPs of an answer", "flops/all"),
         ],
         "Lengths": [
             *(bars(f"Tokens of an answer, {name}", f"tokens/{name}") for name in every),
-            bars("Share that thought", "thought/all"), bars("Share that the budget cut", "truncated/all"),
+            bars("Share that thought", "thought/all"),
+            bars("Share that the budget cut", "truncated/all"),
         ],
         "Training": [
             Shown("lines", "Loss of direct and of reasoning rows", ("loss_ift", "loss_reasoning")),
-            Shown("lines", "Learning rate", ("lr",)), Shown("lines", "Tokens a second", ("tokens_per_second",)),
+            Shown("lines", "Learning rate", ("lr",)),
+            Shown("lines", "Tokens a second", ("tokens_per_second",)),
         ],
-    }  # fmt: skip
+    }
 
 
 def named(categories: Sequence[str]) -> tuple[list[str], list[str]]:
     """Every metric and every key of a run's configuration that the dashboard names."""
     panels = [panel for section in sections(categories).values() for panel in section]
-    return sorted({name for panel in panels for name in (*panel.metrics, panel.over) if name}), list(KEYS)
+    return sorted(
+        {name for panel in panels for name in (*panel.metrics, panel.over) if name}
+    ), list(KEYS)
 
 
 def stages(folder: Path) -> list[Stage]:
@@ -143,16 +160,26 @@ def findings(found: Sequence[Evaluated], categories: Sequence[str]) -> str:
     """Accuracy by way of teaching and category as a Markdown table: of one run with its 95 % interval, of several their mean
     with the least and the most of them."""
     grouped: dict[tuple[str, str, str], list[Evaluated]] = {}
-    for one in sorted(found, key=lambda one: (one.by.model_name, one.by.ratio is not None, one.by.ratio or 0.0)):
+    for one in sorted(
+        found, key=lambda one: (one.by.model_name, one.by.ratio is not None, one.by.ratio or 0.0)
+    ):
         grouped.setdefault((one.by.model_name, way(one.manifest), one.asked), []).append(one)
-    return tracking.markdown([
-        {
-            "model": model, "taught": taught, "asked": asked, "runs": len(runs),
-            **{name: _cell([one.scores["categories"].get(name) for one in runs]) for name in categories},
-            "all": _cell([one.scores["all"] for one in runs]),
-        }
-        for (model, taught, asked), runs in grouped.items()
-    ])  # fmt: skip
+    return tracking.markdown(
+        [
+            {
+                "model": model,
+                "taught": taught,
+                "asked": asked,
+                "runs": len(runs),
+                **{
+                    name: _cell([one.scores["categories"].get(name) for one in runs])
+                    for name in categories
+                },
+                "all": _cell([one.scores["all"] for one in runs]),
+            }
+            for (model, taught, asked), runs in grouped.items()
+        ]
+    )
 
 
 def _cell(summaries: Sequence[Mapping[str, Any] | None]) -> str:
@@ -186,16 +213,21 @@ class Dashboard:
         from wandb_workspaces import expr, workspaces
 
         return workspaces.Workspace(
-            entity=self.entity, project=self.project, name=self.title,
+            entity=self.entity,
+            project=self.project,
+            name=self.title,
             sections=[
-                workspaces.Section(name=name, panels=[_drawn(panel) for panel in panels], is_open=True)
+                workspaces.Section(
+                    name=name, panels=[_drawn(panel) for panel in panels], is_open=True
+                )
                 for name, panels in sections(self.categories).items()
             ],
             settings=workspaces.WorkspaceSettings(max_runs=MOST),
             runset_settings=workspaces.RunsetSettings(
-                filters=[expr.Config("study").isin(list(self.studies))], groupby=[expr.Config(key) for key in KEYS]
+                filters=[expr.Config("study").isin(list(self.studies))],
+                groupby=[expr.Config(key) for key in KEYS],
             ),
-        )  # fmt: skip
+        )
 
     def report(self) -> Any:
         """The report, as an object of wandb-workspaces. Its run sets are of its own project, which they do not name: the
@@ -204,8 +236,14 @@ class Dashboard:
 
         blocks = [v2.H2("Accuracy"), v2.P(self.said), v2.MarkdownBlock(self.findings)]
         for name, panels in sections(self.categories).items():
-            sets = [v2.Runset(name=called, filters=_kept(kept)) for called, kept in self.run_sets.items()]
-            blocks += [v2.H2(name), v2.PanelGrid(runsets=sets, panels=[_drawn(panel) for panel in panels])]
+            sets = [
+                v2.Runset(name=called, filters=_kept(kept))
+                for called, kept in self.run_sets.items()
+            ]
+            blocks += [
+                v2.H2(name),
+                v2.PanelGrid(runsets=sets, panels=[_drawn(panel) for panel in panels]),
+            ]
         return v2.Report(entity=self.entity, project=self.project, title=self.title, blocks=blocks)
 
     @property
@@ -228,7 +266,10 @@ class Dashboard:
 def _kept(kept: Mapping[str, Sequence[str]]) -> list[Any]:
     from wandb_workspaces import expr
 
-    return [(expr.Metric("ID") if key == "id" else expr.Config(key)).isin(list(values)) for key, values in kept.items()]
+    return [
+        (expr.Metric("ID") if key == "id" else expr.Config(key)).isin(list(values))
+        for key, values in kept.items()
+    ]
 
 
 def _drawn(panel: Shown) -> Any:
@@ -237,7 +278,9 @@ def _drawn(panel: Shown) -> Any:
 
     if panel.kind == "points":
         x, y = v2.SummaryMetric(panel.over), v2.SummaryMetric(panel.metrics[0])
-        return v2.ScatterPlot(title=panel.title, x=x, y=y, z=v2.Config("ratio"), log_x=panel.over == "train_flops")
+        return v2.ScatterPlot(
+            title=panel.title, x=x, y=y, z=v2.Config("ratio"), log_x=panel.over == "train_flops"
+        )
     by_ratio = {
         "groupby": v2.Config("ratio"),
         "groupby_aggfunc": "mean",
@@ -246,7 +289,13 @@ def _drawn(panel: Shown) -> Any:
     }
     if panel.kind == "lines":
         return v2.LinePlot(title=panel.title, x="Step", y=list(panel.metrics), **by_ratio)
-    return v2.BarPlot(title=panel.title, metrics=list(panel.metrics), orientation="v", max_bars_to_show=MOST, **by_ratio)
+    return v2.BarPlot(
+        title=panel.title,
+        metrics=list(panel.metrics),
+        orientation="v",
+        max_bars_to_show=MOST,
+        **by_ratio,
+    )
 
 
 def dashboard(found: Sequence[Stage], entity: str, project: str | None) -> Dashboard:
@@ -265,13 +314,19 @@ def dashboard(found: Sequence[Stage], entity: str, project: str | None) -> Dashb
     run_sets: dict[str, dict[str, list[str]]] = {}
     for one in shown:
         _add(run_sets, one)
-    for value in {value for kept in run_sets.values() for values in kept.values() for value in values}:
+    for value in {
+        value for kept in run_sets.values() for values in kept.values() for value in values
+    }:
         if not PLAIN.fullmatch(value):
-            raise BadInput(f"{value!r} cannot be filtered by in W&B; take a name of letters, digits and . , : + @ / - _")
+            raise BadInput(
+                f"{value!r} cannot be filtered by in W&B; take a name of letters, digits and . , : + @ / - _"
+            )
     categories = tuple(sorted({name for one in shown for name in one.scores["categories"]}))
     studies = tuple(sorted({str(stage.config["group"]) for stage in told}))
     table = findings(shown, categories)
-    return Dashboard(entity, project or projects[0], studies, categories, run_sets, table, len(shown))
+    return Dashboard(
+        entity, project or projects[0], studies, categories, run_sets, table, len(shown)
+    )
 
 
 def _add(run_sets: dict[str, dict[str, list[str]]], one: Evaluated) -> None:
@@ -279,7 +334,8 @@ def _add(run_sets: dict[str, dict[str, list[str]]], one: Evaluated) -> None:
     has no scenario that could be asked for."""
     study, by = str(one.study), one.by
     kept = run_sets.setdefault(
-        f"{study}: {by.model_name}, {by.scenario or 'untrained'}", {"study": [study], "model_name": [by.model_name]}
+        f"{study}: {by.model_name}, {by.scenario or 'untrained'}",
+        {"study": [study], "model_name": [by.model_name]},
     )
     if by.scenario:
         kept["scenario"] = [by.scenario]
@@ -288,14 +344,24 @@ def _add(run_sets: dict[str, dict[str, list[str]]], one: Evaluated) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m launch.dashboard", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a study, such as runs/demo")
-    parser.add_argument("--entity", default="", help="the user or team whose project it is (default: yours)")
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.dashboard", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="the folder of a study, such as runs/demo"
+    )
+    parser.add_argument(
+        "--entity", default="", help="the user or team whose project it is (default: yours)"
+    )
     parser.add_argument("--project", help="default: the one that the runs were told to")
-    parser.add_argument("--save", action="store_true", help="send it; without this it is only shown")
+    parser.add_argument(
+        "--save", action="store_true", help="send it; without this it is only shown"
+    )
     options = parser.parse_args()
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise BadInput("python -m launch.dashboard needs an extra: pip install 'ratiocine[dashboard]'")
+        raise BadInput(
+            "python -m launch.dashboard needs an extra: pip install 'ratiocine[dashboard]'"
+        )
     found = stages(options.folder)
     own = _own_entity() if options.save else ""
     made = dashboard(found, options.entity or own, options.project)
@@ -307,7 +373,9 @@ def main() -> None:
         f"\nW&B was told of {sum(stage.told for stage in trackable)} of {len(trackable)} runs; written: {options.folder / FILE}"
     )
     if any(options.folder.glob("*/wandb/offline-run-*")):
-        print(f"runs that were made offline are sent by: wandb sync {shlex.quote(str(options.folder))}/*/wandb/offline-run-*")
+        print(
+            f"runs that were made offline are sent by: wandb sync {shlex.quote(str(options.folder))}/*/wandb/offline-run-*"
+        )
     if options.save:
         _save(workspace, report)
     else:
@@ -317,7 +385,10 @@ def main() -> None:
 def specification(workspace: Any, report: Any) -> dict[str, Any]:
     """Both as the library would send them."""
     told = {"workspace": workspace, "report": report}
-    models = {name: made._to_model().model_dump(mode="json", by_alias=True, exclude_none=True) for name, made in told.items()}
+    models = {
+        name: made._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
+        for name, made in told.items()
+    }
     return {"schema_version": 1, **models}
 
 

@@ -1,6 +1,6 @@
 """python -m launch.memory: which models can be trained on which cards, and what the cards then tell each other, as tables.
 
-From `ratiocine.memory` and `ratiocine.communication`, that is from shapes: nothing is loaded, and nothing was measured on a
+From `ratiocine.memory` and `ratiocine.memory.communication`, that is from shapes: nothing is loaded, and nothing was measured on a
 GPU.
 """
 
@@ -14,12 +14,10 @@ from typing import Any
 import torch
 
 from ratiocine import memory, models
-from ratiocine.activations import Counts, Largest, counted
-from ratiocine.communication import sent
-from ratiocine.compute import Compute, Sharding, Trained
 from ratiocine.cost import Shape
-from ratiocine.memory import Need, Spread
+from ratiocine.memory import Counts, Largest, Need, Spread, counted, sent
 from ratiocine.models import ModelConfig
+from ratiocine.training import Compute, Sharding, Trained
 
 # Widths of model and feed-forward, layers, heads, key-value heads, vocabulary, and whether the head is the embedding:
 # config.json of Qwen/Qwen2.5-0.5B … 14B on the Hugging Face hub.
@@ -46,24 +44,43 @@ def known(name: str, rank: int) -> tuple[Shape, Counts]:
 
         width, ff, layers, heads, kv_heads, vocab, tied = QWEN[name]
         with torch.device("meta"):
-            model = Qwen2ForCausalLM(Qwen2Config(
-                hidden_size=width, intermediate_size=ff, num_hidden_layers=layers, num_attention_heads=heads,
-                num_key_value_heads=kv_heads, vocab_size=vocab, tie_word_embeddings=tied,
-            ))  # fmt: skip
+            model = Qwen2ForCausalLM(
+                Qwen2Config(
+                    hidden_size=width,
+                    intermediate_size=ff,
+                    num_hidden_layers=layers,
+                    num_attention_heads=heads,
+                    num_key_value_heads=kv_heads,
+                    vocab_size=vocab,
+                    tie_word_embeddings=tied,
+                )
+            )
     else:
         model = models.skeleton(ModelConfig(name="local", path=name))
     return Shape.of(model.config), counted(model, rank)
 
 
-def need(name: str, spread: Spread, options: argparse.Namespace, *, lora: bool = False, four_bit: bool = False) -> Need:
+def need(
+    name: str,
+    spread: Spread,
+    options: argparse.Namespace,
+    *,
+    lora: bool = False,
+    four_bit: bool = False,
+) -> Need:
     """Of each card, in the settings of the tables."""
     config = Trained(
-        model=ModelConfig(name=name), lora=lora, load_in_4bit=four_bit, gradient_checkpointing=True,
+        model=ModelConfig(name=name),
+        lora=lora,
+        load_in_4bit=four_bit,
+        gradient_checkpointing=True,
         micro_batch_size=options.rows,
-    )  # fmt: skip
+    )
     chosen = Compute(torch.device("cuda"), torch.bfloat16, "flash_attention_2", padding_free=False)
     largest = Largest(options.rows, options.length, options.rows * options.length)
-    return memory.estimate(*known(name, config.lora_rank if lora else 0), config, chosen, largest, spread)
+    return memory.estimate(
+        *known(name, config.lora_rank if lora else 0), config, chosen, largest, spread
+    )
 
 
 def fitting(name: str, size: int, cards: int, options: argparse.Namespace, *, lora: bool) -> str:
@@ -83,20 +100,33 @@ def cards(options: argparse.Namespace) -> Iterator[str]:
     yield "|---" * (len(SIZES) + 1) + "|"
     for name in options.models:
         for lora in (False, True):
-            cells = [" / ".join(fitting(name, size, n, options, lora=lora) for n in NUMBERS) for size in SIZES]
+            cells = [
+                " / ".join(fitting(name, size, n, options, lora=lora) for n in NUMBERS)
+                for size in SIZES
+            ]
             yield f"| {name}, {'adapters' if lora else 'all weights'} | " + " | ".join(cells) + " |"
 
 
 def bytes_each(options: argparse.Namespace) -> Iterator[str]:
     """GB of each of eight cards, by stage, and of one."""
     eight = NUMBERS[-1]
-    yield "| | one card | " + " | ".join(f"{eight} cards, {stage}" for stage in STAGES) + " | one card, 4-bit |"
+    yield (
+        "| | one card | "
+        + " | ".join(f"{eight} cards, {stage}" for stage in STAGES)
+        + " | one card, 4-bit |"
+    )
     yield "|---" * (len(STAGES) + 3) + "|"
     for name in options.models:
         for lora in (False, True):
             spreads = [Spread(), *(Spread(stage, eight) for stage in STAGES)]
-            cells = [f"{need(name, spread, options, lora=lora).total / 2**30:.1f}" for spread in spreads]
-            cells += [f"{need(name, Spread(), options, lora=True, four_bit=True).total / 2**30:.1f}" if lora else "–"]
+            cells = [
+                f"{need(name, spread, options, lora=lora).total / 2**30:.1f}" for spread in spreads
+            ]
+            cells += [
+                f"{need(name, Spread(), options, lora=True, four_bit=True).total / 2**30:.1f}"
+                if lora
+                else "–"
+            ]
             yield f"| {name}, {'adapters' if lora else 'all weights'} | " + " | ".join(cells) + " |"
 
 
@@ -110,18 +140,28 @@ def told(options: argparse.Namespace) -> Iterator[str]:
             counts = known(name, 16 if lora else 0)[1]
             cells = []
             for stage in STAGES:
-                gb = sent(counts, Spread(stage, eight), -(-BATCH // (eight * options.rows))).total / 1e9
+                gb = (
+                    sent(counts, Spread(stage, eight), -(-BATCH // (eight * options.rows))).total
+                    / 1e9
+                )
                 cells.append(f"{gb:.3g} GB: " + " / ".join(f"{gb / link:.2g}" for link in LINKS))
             yield f"| {name}, {'adapters' if lora else 'all weights'} | " + " | ".join(cells) + " |"
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m launch.memory", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.memory", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument(
-        "models", nargs="*", default=list(QWEN), help=f"folders, hub ids, or of {', '.join(QWEN)}; default these"
+        "models",
+        nargs="*",
+        default=list(QWEN),
+        help=f"folders, hub ids, or of {', '.join(QWEN)}; default these",
     )
     parser.add_argument("--rows", type=int, default=1, help="of a micro-batch (default 1)")
-    parser.add_argument("--length", type=int, default=4096, help="of a row, all of it learned from (default 4096)")
+    parser.add_argument(
+        "--length", type=int, default=4096, help="of a row, all of it learned from (default 4096)"
+    )
     options = parser.parse_args(words)
     for table in (cards, bytes_each, told):
         print(*table(options), sep="\n", end="\n\n")

@@ -20,12 +20,13 @@ import yaml
 
 from eval.config import Config as EvalConfig
 from launch.config import AXES, Config, StudyConfig
-from launch.estimate import estimate
+from launch.cost_estimate import estimate
 from launch.stages import VERBS, Stage, compared, expand
-from ratiocine import cli, jobs, locks, places, runs
+from ratiocine import cli, runs
 from ratiocine.errors import BadInput, Failure
-from ratiocine.runs import run_hash
-from ratiocine.tracking import Tracked
+from ratiocine.executors import base
+from ratiocine.executors import config as places
+from ratiocine.runs import Tracked, locks, run_hash
 
 PLAN = "study.yaml"
 
@@ -40,7 +41,9 @@ def plan(study: StudyConfig, on: places.Place = places.Local()) -> list[Stage]: 
         if stage.name in before:
             raise BadInput(f"study={study.name}: the stage '{stage.name}' occurs twice")
         if missing := [parent for parent in stage.parents if parent not in before]:
-            raise BadInput(f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage")
+            raise BadInput(
+                f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage"
+            )
         before.add(stage.name)
         composed, _ = _composed(stage.verb, stage.resolved(folders), on)
         if isinstance(composed, EvalConfig):
@@ -61,7 +64,10 @@ def run_study(config: Config) -> int:
     """Run (or with `dry_run` tell) a study; returns the highest exit code of a stage, 0 where all went well. What does not need
     a stage that failed runs all the same, and is reported."""
     study = config.study
-    stages, root = plan(study, config.on), Path(config.out or Path("runs") / (study.beside or study.name))
+    stages, root = (
+        plan(study, config.on),
+        Path(config.out or Path("runs") / (study.beside or study.name)),
+    )
     keep, tracked = config.keep or study.keep, _tracked(config)
     ours = _Stages(stages, root, config.on, tracked, keep)
     if config.dry_run:
@@ -84,10 +90,19 @@ def _run(study: StudyConfig, ours: _Stages, keep: str) -> int:
         told.check_disk(root)
     folders, failed = ours.run()
     if failed:
-        lost = [stage.name for stage in ours.stages if stage.name not in folders and stage.name not in failed]
-        print(f"launch: {', '.join(failed)} failed{_not_run(lost)}; the same command goes on from here", file=sys.stderr)
+        lost = [
+            stage.name
+            for stage in ours.stages
+            if stage.name not in folders and stage.name not in failed
+        ]
+        print(
+            f"launch: {', '.join(failed)} failed{_not_run(lost)}; the same command goes on from here",
+            file=sys.stderr,
+        )
     names = [name for name in compared(study) if name in folders]
-    status = _report(names, folders, root / (f"{study.name}.html" if study.beside else "report.html"))
+    status = _report(
+        names, folders, root / (f"{study.name}.html" if study.beside else "report.html")
+    )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"total time {minutes} min {seconds} s")
     return max([status, *failed.values()])
@@ -129,7 +144,10 @@ def _differing(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str
         for name in sorted({*one, *other} - {"expect"}):
             a, b = one.get(name), other.get(name)
             if name in ("models", "pairs"):  # the same name means the same in both
-                a, b = ({k: v for k, v in side.items() if k in (a or {}) and k in (b or {})} for side in (a or {}, b or {}))
+                a, b = (
+                    {k: v for k, v in side.items() if k in (a or {}) and k in (b or {})}
+                    for side in (a or {}, b or {})
+                )
             elif name in AXES:
                 continue
             if a != b:
@@ -144,10 +162,15 @@ class _Stages:
     """The stages of a study on their way: waiting, running, and done with the folders that they are in."""
 
     def __init__(
-        self, stages: list[Stage], root: Path, on: places.Place, tracked: Sequence[str] = (), keep: str = "weights"
-    ) -> None:  # fmt: skip
+        self,
+        stages: list[Stage],
+        root: Path,
+        on: places.Place,
+        tracked: Sequence[str] = (),
+        keep: str = "weights",
+    ) -> None:
         self.stages, self.root, self.on, self.tracked, self.keep = stages, root, on, tracked, keep
-        self.running: dict[str, tuple[jobs.Job, jobs.Tail, Path]] = {}
+        self.running: dict[str, tuple[base.Job, base.Tail, Path]] = {}
         self.calls: dict[str, tuple[list[str], list[str], Path]] = {}
         self.done: dict[str, Path] = {}
         self.failed: dict[str, int] = {}
@@ -172,7 +195,10 @@ class _Stages:
                     self.done[stage.name] = folder
         for stage in reversed(self.stages):
             again = stage.name in self.done and runs.let_go(self.done[stage.name])
-            if again and any(child not in self.done and child not in refused for child in self.children[stage.name]):
+            if again and any(
+                child not in self.done and child not in refused
+                for child in self.children[stage.name]
+            ):
                 self._forget(stage.name)
 
     def _forget(self, name: str) -> None:
@@ -190,7 +216,7 @@ class _Stages:
         self.waiting = [stage for stage in self.stages if stage.name not in self.done]
         self._make_room()
         with ExitStack() as stack:
-            starter: jobs.Starter | None = None
+            starter: base.Starter | None = None
             try:
                 while self.waiting or self.running:
                     for stage in self._ready():
@@ -207,10 +233,19 @@ class _Stages:
                             print(f"{self._heading(stage)}: finished before", flush=True)
                             self.done[stage.name] = folder
                             continue
-                        starter = starter or stack.enter_context(jobs.starter(self.on, self.root / "jobs"))
-                        print(f"\n{self._heading(stage)}: python -m {stage.verb} {shlex.join(overrides)}", flush=True)
+                        starter = starter or stack.enter_context(
+                            base.starter(self.on, self.root / "jobs")
+                        )
+                        print(
+                            f"\n{self._heading(stage)}: python -m {stage.verb} {shlex.join(overrides)}",
+                            flush=True,
+                        )
                         runs.reopen(folder)
-                        command = [*overrides, *self._tracks(stage), f"out={cli.quoted(str(folder))}"]
+                        command = [
+                            *overrides,
+                            *self._tracks(stage),
+                            f"out={cli.quoted(str(folder))}",
+                        ]
                         try:
                             self._start(starter, stage, command, words, folder)
                         except Failure as error:
@@ -225,7 +260,9 @@ class _Stages:
         return self.done, self.failed
 
     def _ready(self) -> list[Stage]:
-        return [stage for stage in self.waiting if all(parent in self.done for parent in stage.parents)]
+        return [
+            stage for stage in self.waiting if all(parent in self.done for parent in stage.parents)
+        ]
 
     def _tracks(self, stage: Stage) -> Sequence[str]:
         return self.tracked if issubclass(VERBS[stage.verb].Config, Tracked) else ()
@@ -234,7 +271,9 @@ class _Stages:
         """With `keep=scores`: remove the weights of every student that nothing needs any more."""
         if self.keep == "scores":
             for stage in self.stages:
-                needed = not self.children[stage.name] or any(child not in self.done for child in self.children[stage.name])
+                needed = not self.children[stage.name] or any(
+                    child not in self.done for child in self.children[stage.name]
+                )
                 if stage.verb in ("train", "rl") and stage.name in self.done and not needed:
                     runs.remove(self.done[stage.name], "model")
 
@@ -250,11 +289,27 @@ class _Stages:
             self.calls[stage.name] = overrides, words, self.root / f"{stage.name}-{name[:8]}"
         return self.calls[stage.name]
 
-    def _start(self, starter: jobs.Starter, stage: Stage, command: list[str], words: list[str], folder: Path) -> None:
+    def _start(
+        self,
+        starter: base.Starter,
+        stage: Stage,
+        command: list[str],
+        words: list[str],
+        folder: Path,
+    ) -> None:
         (job,) = starter.start(
-            [jobs.call(stage.verb, command, self.on, words, VERBS[stage.verb].Config.shares_out, stage.name)]
+            [
+                base.call(
+                    stage.verb,
+                    command,
+                    self.on,
+                    words,
+                    VERBS[stage.verb].Config.shares_out,
+                    stage.name,
+                )
+            ]
         )
-        self.running[stage.name] = job, jobs.Tail(job.logs), folder
+        self.running[stage.name] = job, base.Tail(job.logs), folder
 
     def _look(self) -> None:
         """What has ended since the last look."""
@@ -269,11 +324,15 @@ class _Stages:
             else:
                 self._fail(name, ended or 1, tail.last() if job.logs else "")
         if self.running:
-            time.sleep(jobs.LOOK if self.on.name != "local" else 0.05)
+            time.sleep(base.LOOK if self.on.name != "local" else 0.05)
 
     def _fail(self, name: str, status: int, said: str) -> None:
         self.failed[name] = status
-        print(f"launch: {name} ended with exit code {status}{f': {said}' if said else ''}", file=sys.stderr, flush=True)
+        print(
+            f"launch: {name} ended with exit code {status}{f': {said}' if said else ''}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:
@@ -281,8 +340,8 @@ def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:
         return 0
     print()
     words = (*(str(folders[name]) for name in names), "--out", str(page))
-    with jobs.starter(places.Local(), Path()) as here:
-        (job,) = here.start([jobs.Call("eval.report", words)])
+    with base.starter(places.Local(), Path()) as here:
+        (job,) = here.start([base.Call("eval.report", words)])
         while (status := job.poll()) is None:
             time.sleep(0.05)
     if status == 0:

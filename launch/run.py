@@ -9,7 +9,7 @@ import sys
 
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.processes import VERBS, become
+from ratiocine.executors import VERBS, become
 
 
 def words(asked: argparse.Namespace) -> list[str]:
@@ -18,21 +18,40 @@ def words(asked: argparse.Namespace) -> list[str]:
     command = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
     if not command or command[0] not in (*VERBS, "launch"):
         named = f"'{command[0]}' is no verb" if command else "a verb is needed"
-        raise BadInput(f"{named}: write -- and then one of {', '.join(VERBS)} or launch, with its words")
-    on = asked.on or ("slurm" if asked.nodes > 1 and not asked.rendezvous and shutil.which("sbatch") else "local")
+        raise BadInput(
+            f"{named}: write -- and then one of {', '.join(VERBS)} or launch, with its words"
+        )
+    on = asked.on or (
+        "slurm" if asked.nodes > 1 and not asked.rendezvous and shutil.which("sbatch") else "local"
+    )
     more = {"gpus": asked.gpus, "ranks": asked.ranks, "rendezvous": asked.rendezvous}
     nodes = [f"on.nodes={asked.nodes}"] if asked.nodes > 1 else []
-    return [*command, f"on={on}", *(f"on.{key}={value}" for key, value in more.items() if value), *nodes]
+    return [
+        *command,
+        f"on={on}",
+        *(f"on.{key}={value}" for key, value in more.items() if value),
+        *nodes,
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m launch.run", description=(__doc__ or "").partition(": ")[2])
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.run", description=(__doc__ or "").partition(": ")[2]
+    )
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of each node, a process on each")
-    parser.add_argument("--ranks", type=int, default=0, help="processes of each node, where they have no GPUs")
-    parser.add_argument("--nodes", type=int, default=1)
-    parser.add_argument("--on", choices=cli.options("on"), help="default: slurm for several nodes where it is here, else local")
     parser.add_argument(
-        "--rendezvous", metavar="HOST:PORT", help="without Slurm: where nodes meet, on each of which this is typed"
+        "--ranks", type=int, default=0, help="processes of each node, where they have no GPUs"
+    )
+    parser.add_argument("--nodes", type=int, default=1)
+    parser.add_argument(
+        "--on",
+        choices=cli.options("on"),
+        help="default: slurm for several nodes where it is here, else local",
+    )
+    parser.add_argument(
+        "--rendezvous",
+        metavar="HOST:PORT",
+        help="without Slurm: where nodes meet, on each of which this is typed",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be run")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- VERB key=value …")
@@ -40,7 +59,11 @@ def main() -> None:
 
     def run() -> None:
         found = words(asked)
-        print(f"python -m {shlex.join(found)}", file=sys.stdout if asked.dry_run else sys.stderr, flush=True)
+        print(
+            f"python -m {shlex.join(found)}",
+            file=sys.stdout if asked.dry_run else sys.stderr,
+            flush=True,
+        )
         if not asked.dry_run:
             become(found[0], found[1:])
 

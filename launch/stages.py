@@ -17,11 +17,19 @@ from rl import config as rl_config
 from train import config as train_config
 from train.scenario import ScenarioConfig
 
-VERBS: dict[str, ModuleType] = {"distill": distill_config, "train": train_config, "rl": rl_config, "eval": eval_config}
+VERBS: dict[str, ModuleType] = {
+    "distill": distill_config,
+    "train": train_config,
+    "rl": rl_config,
+    "eval": eval_config,
+}
 PARENT = re.compile(r"\{([\w.+-]+)\}")
 TOKEN = rf"[\w./+-]*{PARENT.pattern}[\w./+-]*"
 PATH = re.compile(rf"'{TOKEN}'|{TOKEN}")
-USUAL = {"match": "examples", "lr_policy": "per_format"}  # has no word in a stage's name, so that an axis can be added later
+USUAL = {
+    "match": "examples",
+    "lr_policy": "per_format",
+}  # has no word in a stage's name, so that an axis can be added later
 
 
 @dataclass(frozen=True)
@@ -78,38 +86,81 @@ def _each(config: StageConfig) -> Iterator[Stage]:
                 text = text.replace(f"${key}", str(chosen[key]))
             return text
 
-        yield Stage(fill(config.name), config.verb, tuple(fill(override) for override in config.set))
+        yield Stage(
+            fill(config.name), config.verb, tuple(fill(override) for override in config.set)
+        )
 
 
 def _grid(grid: GridConfig) -> Iterator[Stage]:
     """What cells share comes first: the sets of pairs, and the models before any training."""
-    answer = (f"benchmarks=[{','.join(grid.benchmarks)}]", *([f"budget={grid.budget}"] if grid.budget else []), *grid.eval)
+    answer = (
+        f"benchmarks=[{','.join(grid.benchmarks)}]",
+        *([f"budget={grid.budget}"] if grid.budget else []),
+        *grid.eval,
+    )
     verified: Sequence[str | None] = grid.verify or [None]
     for (name, words), verify in itertools.product(grid.pairs.items(), verified):
         more = [f"verify={verify}"] if verify else []
         yield Stage(_pairs(name, verify), "distill", (*words, *grid.distill, *more), Cell(name))
     if grid.untrained is not None:
         for model, words in grid.models.items():
-            yield Stage(f"eval-{model}", "eval", (*words, *answer, *grid.untrained), Cell("", model))
+            yield Stage(
+                f"eval-{model}", "eval", (*words, *answer, *grid.untrained), Cell("", model)
+            )
     scenarios = {name: cli.named("scenario", name, ScenarioConfig) for name in grid.scenarios}
     for seed, pairs, verify, (model, words), scenario, match, policy in itertools.product(
-        grid.seeds, grid.pairs, verified, grid.models.items(), grid.scenarios, grid.match, grid.lr_policy
+        grid.seeds,
+        grid.pairs,
+        verified,
+        grid.models.items(),
+        grid.scenarios,
+        grid.match,
+        grid.lr_policy,
     ):  # seed by seed: what is interrupted has the whole grid once, not a part of it often
         for ratio in _ratios(grid, scenarios[scenario]):
             cell = Cell(pairs, model, ratio)
-            usual = [value for axis, value in (("match", match), ("lr_policy", policy)) if value != USUAL[axis]]
+            usual = [
+                value
+                for axis, value in (("match", match), ("lr_policy", policy))
+                if value != USUAL[axis]
+            ]
             taught = [] if ratio is None else [f"{ratio:g}"]
-            name = "-".join([model, *_pairs(pairs, verify).split("-")[1:], scenario, *taught, *usual, f"s{seed}"])
+            name = "-".join(
+                [
+                    model,
+                    *_pairs(pairs, verify).split("-")[1:],
+                    scenario,
+                    *taught,
+                    *usual,
+                    f"s{seed}",
+                ]
+            )
             words_of = [f"scenario={scenario}", *([] if ratio is None else [f"ratio={ratio:g}"])]
             yield Stage(
-                f"train-{name}", "train",
-                (*words, f"pairs={{{_pairs(pairs, verify)}}}", *words_of, f"match={match}", f"lr_policy={policy}",
-                 *grid.train, f"seed={seed}"), cell,
-            )  # fmt: skip
+                f"train-{name}",
+                "train",
+                (
+                    *words,
+                    f"pairs={{{_pairs(pairs, verify)}}}",
+                    *words_of,
+                    f"match={match}",
+                    f"lr_policy={policy}",
+                    *grid.train,
+                    f"seed={seed}",
+                ),
+                cell,
+            )
             yield Stage(f"eval-{name}", "eval", (f"model={{train-{name}}}/model", *answer), cell)
             if grid.rewards and (grid.rewards.ratios is None or ratio in grid.rewards.ratios):
-                yield Stage(f"rl-{name}", "rl", (f"model={{train-{name}}}/model", *grid.rewards.set, f"seed={seed}"), cell)
-                yield Stage(f"eval-rl-{name}", "eval", (f"model={{rl-{name}}}/model", *answer), cell)
+                yield Stage(
+                    f"rl-{name}",
+                    "rl",
+                    (f"model={{train-{name}}}/model", *grid.rewards.set, f"seed={seed}"),
+                    cell,
+                )
+                yield Stage(
+                    f"eval-rl-{name}", "eval", (f"model={{rl-{name}}}/model", *answer), cell
+                )
 
 
 def _pairs(name: str, verify: str | None) -> str:
@@ -119,6 +170,8 @@ def _pairs(name: str, verify: str | None) -> str:
 def _ratios(grid: GridConfig, scenario: ScenarioConfig) -> list[float | None]:
     if scenario.fixes_ratio:
         return [None]
-    by_format = len(scenario.stages) > 1 and all(stage.format is not None for stage in scenario.stages)
+    by_format = len(scenario.stages) > 1 and all(
+        stage.format is not None for stage in scenario.stages
+    )
     same = by_format and "mixed" in grid.scenarios and scenario.schedule == "whole"
     return [ratio for ratio in grid.ratios if not (same and ratio in (0, 1))]

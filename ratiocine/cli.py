@@ -21,8 +21,9 @@ from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ratiocine import jobs, places, processes, ranks
 from ratiocine.errors import BadInput, Failure
+from ratiocine.executors import base, distributed, local
+from ratiocine.executors import config as places
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that `main` can say it in one line
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -30,7 +31,12 @@ if not sys.stderr.isatty():
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-QUIET = ("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+QUIET = (
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+)
 FIRST_SAYS_IT = 5.0  # seconds
 BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
 
@@ -46,26 +52,34 @@ def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn
 
 def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
     """Do `work` and exit with its status; what goes wrong is said in one line that begins with `name`."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):  # the second is ignored by default in a background job
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGUSR2,
+    ):  # the second is ignored by default in a background job
         signal.signal(number, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
         signal.signal(signal.SIGHUP, _interrupt)
-    if ranks.launched():
-        processes.end_with_parent()
-    if not ranks.is_first():
+    if distributed.launched():
+        local.end_with_parent()
+    if not distributed.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lasts)
     try:
         status = work() or 0
         sys.stdout.flush()
     except (BadInput, Failure) as error:
         status = 2 if isinstance(error, BadInput) else 1
-        if not ranks.is_first():
+        if not distributed.is_first():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(FIRST_SAYS_IT)  # and then the launcher ends this process
-            name = f"{name}, rank {ranks.rank()}"
+            name = f"{name}, rank {distributed.rank()}"
         print(f"{name}: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        others = f", rank {ranks.rank()}: ended with the others" if not ranks.is_first() else ": interrupted"
+        others = (
+            f", rank {distributed.rank()}: ended with the others"
+            if not distributed.is_first()
+            else ": interrupted"
+        )
         print(f"{name}{others}", file=sys.stderr)
         status = 130
     except BrokenPipeError:  # whoever reads has seen enough
@@ -73,17 +87,19 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         status = 141
     except Exception as error:
         status = 1
-        if not ranks.launched():
+        if not distributed.launched():
             raise
-        said = ranks.lost(error)
-        if said is None and ranks.is_first():
+        said = distributed.lost(error)
+        if said is None and distributed.is_first():
             raise
         if said is None:  # the first has most likely met the same, and tells it whole
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(FIRST_SAYS_IT)
-            said = f"{type(error).__name__}: {processes.first_line(error)}"
-        print(f"{name}, rank {ranks.rank()}: {said}", file=sys.stderr)
-    if ranks.launched():  # the launcher ends what has ended already, and an exit that is interrupted tells a trace
+            said = f"{type(error).__name__}: {local.first_line(error)}"
+        print(f"{name}, rank {distributed.rank()}: {said}", file=sys.stderr)
+    if (
+        distributed.launched()
+    ):  # the launcher ends what has ended already, and an exit that is interrupted tells a trace
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(status)
 
@@ -105,18 +121,31 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             words = _one_of_a_sweep(list(HydraConfig.get().overrides.task), swept)
             if not _sent(words):
-                status = max(status, subprocess.run([sys.executable, "-m", verb, *words], check=False).returncode)
+                status = max(
+                    status,
+                    subprocess.run([sys.executable, "-m", verb, *words], check=False).returncode,
+                )
                 return
         else:
             words = typed
         found.append(OmegaConf.to_container(composed, resolve=True))
         sent.append(words)
 
-    sys.argv[1:] = [word for word in sys.argv[1:] if not re.match(r"--local[-_]rank\b", word)]  # of deepspeed; RANK says it too
+    sys.argv[1:] = [
+        word for word in sys.argv[1:] if not re.match(r"--local[-_]rank\b", word)
+    ]  # of deepspeed; RANK says it too
     entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
-    with tempfile.TemporaryDirectory() as scratch:  # `-m` insists on writing its own record somewhere
-        flags = [word for word in sys.argv[1:] if word.startswith("--") or not re.match(r"~|[^=]+=", word)]
-        overrides = [word for word in sys.argv[1:] if word not in flags]  # argparse wants them in one run
+    with (
+        tempfile.TemporaryDirectory() as scratch
+    ):  # `-m` insists on writing its own record somewhere
+        flags = [
+            word
+            for word in sys.argv[1:]
+            if word.startswith("--") or not re.match(r"~|[^=]+=", word)
+        ]
+        overrides = [
+            word for word in sys.argv[1:] if word not in flags
+        ]  # argparse wants them in one run
         swept |= {_key(word) for word in overrides if _sweeps(word)}
         typed = normalise(overrides)
         sys.argv[1:] = [*flags, *normalise(overrides), *QUIET, f"hydra.sweep.dir={scratch}"]
@@ -128,8 +157,12 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
             raise _said_plainly(verb, error) or error from None
     # Outside Hydra, which would print about any exception in a voice of its own.
     configs = [check(schema, values) for values in found]
-    if configs and isinstance(configs[0], places.Placed) and (configs[0].elsewhere or len(configs) > 1):
-        return max(status, jobs.send(verb, configs[0], sent))
+    if (
+        configs
+        and isinstance(configs[0], places.Placed)
+        and (configs[0].elsewhere or len(configs) > 1)
+    ):
+        return max(status, base.send(verb, configs[0], sent))
     return max([status, *(run(config) or 0 for config in configs)])
 
 
@@ -138,7 +171,12 @@ def help_text(verb: str) -> str:
     import yaml
 
     text = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
-    groups = {g: v for d in yaml.safe_load(text).get("defaults", []) if isinstance(d, dict) for g, v in d.items()}
+    groups = {
+        g: v
+        for d in yaml.safe_load(text).get("defaults", [])
+        if isinstance(d, dict)
+        for g, v in d.items()
+    }
     about, _, keys = text.partition("\n\n")
     lines = [
         about.splitlines()[0].removeprefix("# "),
@@ -148,11 +186,19 @@ def help_text(verb: str) -> str:
         keys.rstrip(),
     ]
     for group, chosen in groups.items():
-        lines.append(textwrap.fill(
-            f"{group}={chosen}, or one of {', '.join(options(group))}" + ("; or a path" if group in BY_PATH else ""),
-            100, subsequent_indent="    ", break_on_hyphens=False,
-        ))  # fmt: skip
-    lines += ["", "-m sweeps values with commas, one process a job; --cfg job shows the composed configuration."]
+        lines.append(
+            textwrap.fill(
+                f"{group}={chosen}, or one of {', '.join(options(group))}"
+                + ("; or a path" if group in BY_PATH else ""),
+                100,
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+            )
+        )
+    lines += [
+        "",
+        "-m sweeps values with commas, one process a job; --cfg job shows the composed configuration.",
+    ]
     return "\n".join(lines)
 
 
@@ -193,7 +239,12 @@ def normalise(arguments: Sequence[str]) -> list[str]:
         if not group.strip("+~"):
             raise BadInput(f"'{argument}' names no key; write key=value")
         typed = _unquoted(value)
-        if equals and group in BY_PATH and ("/" in typed or os.path.exists(typed)) and (typed != value or "," not in value):
+        if (
+            equals
+            and group in BY_PATH
+            and ("/" in typed or os.path.exists(typed))
+            and (typed != value or "," not in value)
+        ):
             found += [f"{group}=local", f"{group}.path={quoted(typed)}"]
         else:
             found.append(argument)
@@ -205,7 +256,9 @@ def quoted(value: str) -> str:
     before a quote only.)"""
     if re.fullmatch(r"[\w.+-]*/[\w./+-]*", value, re.ASCII):
         return value
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value)
+    escaped = re.sub(
+        r"(\\*)('|\Z)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value
+    )
     return f"'{escaped}'"
 
 
@@ -213,7 +266,9 @@ def _unquoted(value: str) -> str:
     """The text that `quoted` was given, also of one without quotes."""
     if not re.fullmatch(r"'(?:[^'\\]|\\.)*'", value, re.DOTALL):
         return value
-    return re.sub(r"(\\+)('|\Z)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1])
+    return re.sub(
+        r"(\\+)('|\Z)", lambda found: found[1][: len(found[1]) // 2] + found[2], value[1:-1]
+    )
 
 
 def check(schema: type[C], values: Any) -> C:
@@ -276,7 +331,9 @@ def _said_plainly(verb: str, error: Exception) -> BadInput | None:
     text = str(error)
     if match := re.search(r"Could not find '([\w-]+)/([^']*)'", text):
         known = options(match[1])
-        return BadInput(f"unknown {match[1]} '{match[2]}'; known: {', '.join(known)}{_nearest(match[2], known)}")
+        return BadInput(
+            f"unknown {match[1]} '{match[2]}'; known: {', '.join(known)}{_nearest(match[2], known)}"
+        )
     if match := re.search(r"Could not override '([^']+)'", text):
         known = top_keys(verb)
         near = _nearest(match[1], known) or f"; known: {', '.join(known)}"
@@ -313,4 +370,6 @@ def _one_of_a_sweep(overrides: list[str], swept: Collection[str]) -> list[str]:
     """One job of `-m`, in a folder below `out`, where that was given, that is named for what is swept."""
     name = "_".join(o.lstrip("+") for o in overrides if _key(o) in swept)
     folder = re.sub(r"[^A-Za-z0-9.=-]", "_", name)
-    return [f"out='{o[4:].strip(chr(39))}/{folder}'" if o.startswith("out=") else o for o in overrides]
+    return [
+        f"out='{o[4:].strip(chr(39))}/{folder}'" if o.startswith("out=") else o for o in overrides
+    ]

@@ -34,9 +34,14 @@ class Shape:
         text = config.get_text_config()
         heads = text.num_attention_heads
         return Shape(
-            text.vocab_size, text.hidden_size, text.intermediate_size, heads, text.num_hidden_layers,
-            getattr(text, "num_key_value_heads", None) or heads, getattr(text, "head_dim", None) or text.hidden_size // heads,
-        )  # fmt: skip
+            text.vocab_size,
+            text.hidden_size,
+            text.intermediate_size,
+            heads,
+            text.num_hidden_layers,
+            getattr(text, "num_key_value_heads", None) or heads,
+            getattr(text, "head_dim", None) or text.hidden_size // heads,
+        )
 
 
 def forward(s: Shape, length: int) -> int:
@@ -57,7 +62,9 @@ def prefill(s: Shape, length: int) -> int:
 def decode_step(s: Shape, context: int) -> int:
     """FLOPs of one cached token after `context` tokens (eq. 5)."""
     attention = 6 * s.width**2 + 4 * context * s.width + 3 * context * s.heads + 2 * s.width**2
-    return 2 * s.width * s.vocab + s.layers * (attention + 4 * s.width * s.ff) + 2 * s.width * s.vocab
+    return (
+        2 * s.width * s.vocab + s.layers * (attention + 4 * s.width * s.ff) + 2 * s.width * s.vocab
+    )
 
 
 def generation(s: Shape, prompt: int, generated: int) -> int:
@@ -72,7 +79,10 @@ def exact_forward(s: Shape, start: int, end: int, logits: int) -> int:
     attended = (start + 1 + end) * n // 2  # keys that the queries see, summed
     projections = 2 * s.width * s.head * (2 * s.heads + 2 * s.kv_heads)
     feed_forward = (3 if s.gated else 2) * 2 * s.width * s.ff
-    return s.layers * (n * (projections + feed_forward) + 4 * s.heads * s.head * attended) + logits * 2 * s.width * s.vocab
+    return (
+        s.layers * (n * (projections + feed_forward) + 4 * s.heads * s.head * attended)
+        + logits * 2 * s.width * s.vocab
+    )
 
 
 def exact_generation(s: Shape, prompt: int, generated: int) -> int:
@@ -87,5 +97,10 @@ def exact_training(s: Shape, length: int, supervised: int, *, frozen: bool = Fal
 
 
 def _layers(s: Shape, length: int) -> int:
-    attention = 6 * length * s.width**2 + 4 * length**2 * s.width + 3 * length**2 * s.heads + 2 * length * s.width**2
+    attention = (
+        6 * length * s.width**2
+        + 4 * length**2 * s.width
+        + 3 * length**2 * s.heads
+        + 2 * length * s.width**2
+    )
     return s.layers * (attention + 4 * length * s.width * s.ff)

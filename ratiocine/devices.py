@@ -18,11 +18,17 @@ def resolve_device(device: Device) -> torch.device:
     """The device asked for; `auto` is CUDA, then MPS, then the CPU. Raises BadInput where it is not there."""
     import torch
 
-    there: dict[Device, bool] = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there: dict[Device, bool] = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if device == "auto":
         device = next(name for name, found in there.items() if found)
     if not there[device]:
-        raise BadInput(f"device={device} is not on this machine; there is: {', '.join(n for n, ok in there.items() if ok)}")
+        raise BadInput(
+            f"device={device} is not on this machine; there is: {', '.join(n for n, ok in there.items() if ok)}"
+        )
     return torch.device(device)
 
 
@@ -84,7 +90,11 @@ def prepare_process(threads: int | None) -> None:
         torch.set_num_threads(threads)
     try:
         libc = ctypes.CDLL("libc.so.6")
-        for option, value in ((-4, 0), (-1, -1), (-2, 1 << 28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+        for option, value in (
+            (-4, 0),
+            (-1, -1),
+            (-2, 1 << 28),
+        ):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass
@@ -104,7 +114,9 @@ def attends_by(attention: Attention, device: torch.device, dtype: torch.dtype) -
                 "attention=flash_attention_2 needs a CUDA device and `pip install flash-attn`; sdpa and eager are here"
             )
         if dtype == torch.float32:
-            raise BadInput("attention=flash_attention_2 cannot compute in float32; give precision=bfloat16, or attention=sdpa")
+            raise BadInput(
+                "attention=flash_attention_2 cannot compute in float32; give precision=bfloat16, or attention=sdpa"
+            )
     if attention != "auto":
         return attention
     if device.type == "cpu":

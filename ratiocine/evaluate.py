@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import cost, overthinking, stats
+from ratiocine import cost, stats
 from ratiocine.engines import Engine, Request
 from ratiocine.errors import BadInput
-from ratiocine.grading import canonical, grade
-from ratiocine.problems import Problem
+from ratiocine.grading import canonical, grade, overthinking
 from ratiocine.prompts import CLOSE, OPEN, Parts, split, user_text
-from ratiocine.traces import Trace
+from ratiocine.records import Problem, Trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,7 +31,10 @@ def answered(
     """Scored rows of all requests, some at a time; a request's id is the key of its problem. `expected` says whether the model
     should think, where that is known."""
     for traces in engine.continue_(requests):
-        yield [{**score(problems[trace.id], trace, tokenizer), "expected": expected} for trace in traces]
+        yield [
+            {**score(problems[trace.id], trace, tokenizer), "expected": expected}
+            for trace in traces
+        ]
 
 
 def key(problem: Problem) -> str:
@@ -44,16 +46,27 @@ def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | N
     parts, n_completion = split(trace.text, opened=trace.opened), trace.n_completion
     n_think = thinking_tokens(trace, parts, tokenizer)
     return {
-        "key": trace.id, "sample": trace.sample, "id": problem.id, "benchmark": problem.source, "category": problem.category,
+        "key": trace.id,
+        "sample": trace.sample,
+        "id": problem.id,
+        "benchmark": problem.source,
+        "category": problem.category,
         "level": None if (level := problem.meta.get("level")) is None else str(level),
-        "prompt": user_text(problem), "reference": problem.reference, "completion": trace.text,
+        "prompt": user_text(problem),
+        "reference": problem.reference,
+        "completion": trace.text,
         **verdict_of(problem, trace.text, trace.stop == "stop", opened=trace.opened),
-        "stop": trace.stop, "opened": trace.opened,
-        "thought": bool(parts.think), "n_prompt": trace.n_prompt, "n_completion": n_completion,
-        "n_think": n_think, "n_answer": n_completion - n_think, "seconds": trace.seconds,
+        "stop": trace.stop,
+        "opened": trace.opened,
+        "thought": bool(parts.think),
+        "n_prompt": trace.n_prompt,
+        "n_completion": n_completion,
+        "n_think": n_think,
+        "n_answer": n_completion - n_think,
+        "seconds": trace.seconds,
         "token_ids": None if trace.token_ids is None else list(trace.token_ids),
         "logprobs": None if trace.logprobs is None else list(trace.logprobs),
-    }  # fmt: skip
+    }
 
 
 def thinking_tokens(trace: Trace, parts: Parts, tokenizer: PreTrainedTokenizerBase | None) -> int:
@@ -72,9 +85,12 @@ def verdict_of(problem: Problem, completion: str, finished: bool, *, opened: boo
     """The part of a row that the grader decides."""
     found = grade(problem, split(completion, finished=finished, opened=opened))
     return {
-        "verdict": found.verdict, "extracted": found.extracted, "reason": found.reason, "detail": dict(found.detail),
+        "verdict": found.verdict,
+        "extracted": found.extracted,
+        "reason": found.reason,
+        "detail": dict(found.detail),
         "efficiency": efficiency(problem, completion) if CLOSE in completion else None,
-    }  # fmt: skip
+    }
 
 
 def efficiency(problem: Problem, completion: str) -> list[float] | None:
@@ -100,23 +116,33 @@ def scores(rows: Iterable[Row], shape: cost.Shape | None = None) -> dict[str, An
     rows = list(rows)
 
     def by(field: str) -> dict[str, list[Row]]:
-        return {name: [row for row in rows if row[field] == name] for name in sorted({row[field] for row in rows})}
+        return {
+            name: [row for row in rows if row[field] == name]
+            for name in sorted({row[field] for row in rows})
+        }
 
     def macro(rows: Sequence[Row]) -> dict[str, Any]:
-        groups = [[*shares([row for row in rows if row["benchmark"] == name]).values()] for name in by("benchmark")]
+        groups = [
+            [*shares([row for row in rows if row["benchmark"] == name]).values()]
+            for name in by("benchmark")
+        ]
         mean, low, high = stats.macro_average([group for group in groups if group])
         return {**summary(rows, shape), "macro": {"accuracy": mean, "ci95": [low, high]}}
 
     return {
-        "schema_version": 1, "benchmarks": {name: summary(own, shape) for name, own in by("benchmark").items()},
-        "categories": {name: macro(own) for name, own in by("category").items()}, "all": macro(rows),
-    }  # fmt: skip
+        "schema_version": 1,
+        "benchmarks": {name: summary(own, shape) for name, own in by("benchmark").items()},
+        "categories": {name: macro(own) for name, own in by("category").items()},
+        "all": macro(rows),
+    }
 
 
 def check_names(where: object, benchmark: str, category: str) -> None:
     """Raises BadInput where a benchmark or a category has the name that all problems together have."""
     if "all" in (benchmark, category):
-        raise BadInput(f"{where} has a benchmark or category named all, which is what all problems together are called")
+        raise BadInput(
+            f"{where} has a benchmark or category named all, which is what all problems together are called"
+        )
 
 
 def shares(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -153,19 +179,32 @@ def summary(rows: Sequence[Row], shape: cost.Shape | None = None) -> dict[str, A
         **_sampled(graded),
         "truncated": _share(rows, lambda row: row["stop"] == "length"),
         "thought": _share(rows, lambda row: row["thought"]),
-        "mode_flip": _share(expected, lambda row: row["thought"] != row["expected"]) if expected else None,
-        "efficiency": {"outcome": fmean(e[0] for e in efficient), "process": fmean(e[1] for e in efficient)}
+        "mode_flip": _share(expected, lambda row: row["thought"] != row["expected"])
+        if expected
+        else None,
+        "efficiency": {
+            "outcome": fmean(e[0] for e in efficient),
+            "process": fmean(e[1] for e in efficient),
+        }
         if efficient
         else None,
         "not_extracted": _share(rows, lambda row: row["extracted"] is None),
-        "thinking_tokens": {"right": _mean(right, "n_think"), "wrong": _mean(wrong, "n_think"), "by_level": _by_level(graded)},
+        "thinking_tokens": {
+            "right": _mean(right, "n_think"),
+            "wrong": _mean(wrong, "n_think"),
+            "by_level": _by_level(graded),
+        },
         "answer_tokens": {"right": _mean(right, "n_answer"), "wrong": _mean(wrong, "n_answer")},
         "completion_tokens": _mean(rows, "n_completion"),
         "prompt_tokens": _mean(rows, "n_prompt"),
         "measures": _measures(graded),
         "reasons": dict(Counter(row["reason"] for row in rows).most_common()),
-        "flops": fmean(cost.generation(shape, r["n_prompt"], r["n_completion"]) for r in rows) if shape and rows else None,
-        "exact_flops": fmean(cost.exact_generation(shape, r["n_prompt"], r["n_completion"]) for r in rows)
+        "flops": fmean(cost.generation(shape, r["n_prompt"], r["n_completion"]) for r in rows)
+        if shape and rows
+        else None,
+        "exact_flops": fmean(
+            cost.exact_generation(shape, r["n_prompt"], r["n_completion"]) for r in rows
+        )
         if shape and rows
         else None,
     }
@@ -183,14 +222,19 @@ def _sampled(rows: Sequence[Row]) -> dict[str, Any]:
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if k <= most]
     tally = [(len(own), sum(row["verdict"] == "right" for row in own)) for own in by_key.values()]
     votes = [
-        [(canonical(row["extracted"]), row["verdict"] == "right") for row in own if row["extracted"] is not None]
+        [
+            (canonical(row["extracted"]), row["verdict"] == "right")
+            for row in own
+            if row["extracted"] is not None
+        ]
         for own in by_key.values()
     ]
     majorities = [stats.majority(cast) for cast in votes]
     return {
-        "samples": most, "pass_at": {str(k): fmean(stats.pass_at_k(n, c, k) for n, c in tally) for k in ks},
+        "samples": most,
+        "pass_at": {str(k): fmean(stats.pass_at_k(n, c, k) for n, c in tally) for k in ks},
         "majority": {"accuracy": fmean(majorities), "ci95": list(stats.interval(majorities))},
-    }  # fmt: skip
+    }
 
 
 def _by_level(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
@@ -199,7 +243,8 @@ def _by_level(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
     for level in sorted({row["level"] for row in rows if row.get("level") is not None}):
         own = [row for row in rows if row.get("level") == level]
         found[level] = {
-            verdict: _mean([row for row in own if row["verdict"] == verdict], "n_think") for verdict in ("right", "wrong")
+            verdict: _mean([row for row in own if row["verdict"] == verdict], "n_think")
+            for verdict in ("right", "wrong")
         }
     return found
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
-from ratiocine import ranks
+from ratiocine.executors import distributed
 
 T = TypeVar("T")
 
@@ -34,10 +34,17 @@ def progress(total: int, description: str, unit: str) -> Iterator[tqdm]:  # type
 
     terminal = sys.stderr.isatty()
     bar = tqdm(
-        total=total, desc=description, unit=f" {unit}", dynamic_ncols=terminal, ncols=None if terminal else 96,
-        file=sys.stderr if terminal else _Lines(sys.stderr), mininterval=0.2 if terminal else 60, maxinterval=60,
-        leave=True, disable=not ranks.is_first(),
-    )  # fmt: skip
+        total=total,
+        desc=description,
+        unit=f" {unit}",
+        dynamic_ncols=terminal,
+        ncols=None if terminal else 96,
+        file=sys.stderr if terminal else _Lines(sys.stderr),
+        mininterval=0.2 if terminal else 60,
+        maxinterval=60,
+        leave=True,
+        disable=not distributed.is_first(),
+    )
     try:
         yield bar
     finally:

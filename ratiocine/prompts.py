@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ratiocine.errors import BadInput
-from ratiocine.problems import LETTERS, Problem
+from ratiocine.records import LETTERS, Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,8 +62,12 @@ class Parts:
 
 def user_text(problem: Problem) -> str:
     """The user message: instruction, context, question, lettered options. The same in every format and arm."""
-    options = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, problem.choices, strict=False))
-    return "\n".join(part for part in (problem.instruction, problem.context, problem.question, options) if part)
+    options = "\n".join(
+        f"{letter}. {text}" for letter, text in zip(LETTERS, problem.choices, strict=False)
+    )
+    return "\n".join(
+        part for part in (problem.instruction, problem.context, problem.question, options) if part
+    )
 
 
 def render(answer: str, think: str | None = None) -> str:
@@ -76,7 +80,13 @@ def split(text: str, *, finished: bool = True, opened: bool = False) -> Parts:
     answer; a bare closing tag counts, because some templates put the opening one into the prompt (`opened`)."""
     head, tag, answer = text.rpartition(CLOSE)
     if OPEN in answer or (opened and not tag):
-        return Parts(think=text.replace(OPEN, "", 1).strip(), answer="", boxed=None, closed=False, finished=finished)
+        return Parts(
+            think=text.replace(OPEN, "", 1).strip(),
+            answer="",
+            boxed=None,
+            closed=False,
+            finished=finished,
+        )
     think = head.replace(OPEN, "", 1).strip() if tag else None
     begin = answer.rfind(ANSWER_OPEN)
     if begin >= 0:
@@ -114,7 +124,9 @@ def last_boxed(text: str) -> str | None:
 
 
 def prompt_text(
-    tokenizer: PreTrainedTokenizerBase, messages: str | Sequence[Mapping[str, str]], thinking: bool | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    messages: str | Sequence[Mapping[str, str]],
+    thinking: bool | None = None,
 ) -> str:
     """The generation prompt for a conversation, or for one user message; `thinking` sets the template's own switch, None
     leaves it. Raises BadInput where the template has none."""
@@ -123,7 +135,9 @@ def prompt_text(
     switch = {} if thinking is None else {SWITCH: thinking}
     if switch:
         check_switch(tokenizer)
-    return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True, **switch)
+    return tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=True, **switch
+    )
 
 
 class NoSwitch(BadInput):
@@ -133,7 +147,9 @@ class NoSwitch(BadInput):
 def check_switch(tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise NoSwitch where the chat template has no switch for thinking."""
     if SWITCH not in str(tokenizer.chat_template):
-        raise NoSwitch(f"thinking cannot be set: this model's chat template has no switch ({SWITCH})")
+        raise NoSwitch(
+            f"thinking cannot be set: this model's chat template has no switch ({SWITCH})"
+        )
 
 
 def opens_thinking(prompt: str) -> bool:
@@ -148,7 +164,9 @@ def prompt_ids(
     thinking: bool | None = None,
 ) -> list[int]:
     """Token ids of `prompt_text` and of what the assistant's turn already begins with."""
-    ids = tokenizer(prompt_text(tokenizer, messages, thinking), add_special_tokens=False)["input_ids"]
+    ids = tokenizer(prompt_text(tokenizer, messages, thinking), add_special_tokens=False)[
+        "input_ids"
+    ]
     return [*ids, *tokenizer(prefix, add_special_tokens=False)["input_ids"]] if prefix else ids
 
 
@@ -169,5 +187,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     tail = tokenizer(text.rpartition(marker)[2].strip(), add_special_tokens=False)["input_ids"]
     token = tail[0] if tail else tokenizer.eos_token_id
     if token not in tokenizer.all_special_ids and token not in tokenizer.added_tokens_decoder:
-        raise BadInput(f"the chat template ends a turn with {tokenizer.decode(tail)!r}, which is no special token")
+        raise BadInput(
+            f"the chat template ends a turn with {tokenizer.decode(tail)!r}, which is no special token"
+        )
     return token

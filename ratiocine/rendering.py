@@ -19,9 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ratiocine.errors import BadInput
-from ratiocine.problems import digest
-from ratiocine.prompts import OPEN, SWITCH, completion_ids, opens_thinking, prompt_ids, prompt_text, render
-from ratiocine.traces import MODES, Mode
+from ratiocine.hashing import digest
+from ratiocine.prompts import (
+    OPEN,
+    SWITCH,
+    completion_ids,
+    opens_thinking,
+    prompt_ids,
+    prompt_text,
+    render,
+)
+from ratiocine.records import MODES, Mode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,7 +48,9 @@ class Rendering:
     """Prompts and completions as token ids, in one form. `auto` is `switch` where the template has one, else `plain`. Raises
     BadInput where the template opens a think block that a direct answer cannot close."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, form: Form | Literal["auto"] = "auto") -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, form: Form | Literal["auto"] = "auto"
+    ) -> None:
         if form == "auto":
             form = "switch" if SWITCH in str(tokenizer.chat_template) else "plain"
         if form == "switch" and SWITCH not in str(tokenizer.chat_template):
@@ -81,9 +91,11 @@ class Rendering:
     def record(self, taught: Collection[Mode]) -> dict[str, Any]:
         """What is kept with a student that was taught these formats."""
         return {
-            "schema_version": 1, "form": self.form, "taught": [mode for mode in MODES if mode in taught],
+            "schema_version": 1,
+            "form": self.form,
+            "taught": [mode for mode in MODES if mode in taught],
             "chat_template": digest(self.tokenizer.chat_template),
-        }  # fmt: skip
+        }
 
     def _opened(self, mode: Mode) -> list[int]:
         """The tokens with which the prompt itself opens a think block."""

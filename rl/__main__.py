@@ -1,6 +1,7 @@
 """python -m rl model=runs/train/ab12/model reward=r1"""
 
-from ratiocine import cli, tracking
+from ratiocine import cli
+from ratiocine.runs import tracking
 from rl.config import Config, check_here, inputs
 
 

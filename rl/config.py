@@ -5,15 +5,24 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
-from ratiocine import models, sources
-from ratiocine.compute import Trained
+from ratiocine import models
+from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Dtype
-from ratiocine.engines.config import TransformersConfig, VLLMConfig
+from ratiocine.engines import TransformersConfig, VLLMConfig
 from ratiocine.errors import BadInput
 from ratiocine.rewards import RewardConfig
-from ratiocine.sources import DataConfig
+from ratiocine.training import Trained
 
 Loss = Literal["sequence-mean", "token-mean", "constant", "mirror-descent"]
 Std = Literal["population", "sample", "none"]
@@ -40,11 +49,17 @@ class ObjectiveConfig(BaseModel):
     @model_validator(mode="after")
     def _no_key_for_nothing(self) -> Self:
         if self.tau and self.loss != "mirror-descent":
-            raise ValueError(f"tau={self.tau:g} is for loss=mirror-descent, not for loss={self.loss}")
+            raise ValueError(
+                f"tau={self.tau:g} is for loss=mirror-descent, not for loss={self.loss}"
+            )
         if self.kl and self.loss == "mirror-descent":
-            raise ValueError(f"kl={self.kl:g}: with loss=mirror-descent tau says how near to the reference the policy stays")
+            raise ValueError(
+                f"kl={self.kl:g}: with loss=mirror-descent tau says how near to the reference the policy stays"
+            )
         if self.loss == "mirror-descent" and self.clip != type(self).model_fields["clip"].default:
-            raise ValueError(f"clip={list(self.clip)} means nothing with loss=mirror-descent, whose ratios are not clipped")
+            raise ValueError(
+                f"clip={list(self.clip)} means nothing with loss=mirror-descent, whose ratios are not clipped"
+            )
         if self.reference_every and not self.kl:
             raise ValueError(f"reference_every={self.reference_every} means nothing with kl=0")
         return self
@@ -56,7 +71,9 @@ class Config(Trained):
     data: DataConfig
     reward: RewardConfig
     objective: ObjectiveConfig
-    engine: Annotated[TransformersConfig | VLLMConfig, Field(discriminator="name")] = TransformersConfig()
+    engine: Annotated[TransformersConfig | VLLMConfig, Field(discriminator="name")] = (
+        TransformersConfig()
+    )
     max_steps: PositiveInt = 200
     batch_size: PositiveInt = 32
     group_size: PositiveInt = 8
@@ -83,9 +100,13 @@ class Config(Trained):
     @model_validator(mode="after")
     def _groups(self) -> Self:
         if self.group_size < 2:
-            raise ValueError(f"group_size={self.group_size}: an answer is judged against others of its group; give 2 or more")
+            raise ValueError(
+                f"group_size={self.group_size}: an answer is judged against others of its group; give 2 or more"
+            )
         if self.batch_size % self.group_size:
-            raise ValueError(f"batch_size={self.batch_size} is no multiple of group_size={self.group_size}")
+            raise ValueError(
+                f"batch_size={self.batch_size} is no multiple of group_size={self.group_size}"
+            )
         if self.batch_size % (self.updates * self.micro_batch_size * self.world):
             among = f" times {self.world} ranks" if self.world > 1 else ""
             raise ValueError(
@@ -99,11 +120,17 @@ class Config(Trained):
         """What is in the README's table of ways to train on several ranks."""
         zero, objective = self.deepspeed, self.objective
         if self.fsdp:
-            raise ValueError("fsdp=true is not tried in reinforcement learning; deepspeed=zero3 cuts as much over the ranks")
+            raise ValueError(
+                "fsdp=true is not tried in reinforcement learning; deepspeed=zero3 cuts as much over the ranks"
+            )
         if self.engine.name == "vllm" and zero.stage == 3:
-            raise ValueError(f"deepspeed={zero.name}: engine=vllm is given whole weights, which no rank has; try zero2")
+            raise ValueError(
+                f"deepspeed={zero.name}: engine=vllm is given whole weights, which no rank has; try zero2"
+            )
         if zero.stage and self.load_in_4bit:
-            raise ValueError(f"deepspeed={zero.name}: load_in_4bit=true is not tried with it; take deepspeed=none")
+            raise ValueError(
+                f"deepspeed={zero.name}: load_in_4bit=true is not tried with it; take deepspeed=none"
+            )
         if zero.stage and not self.lora and (objective.kl or objective.reference_every):
             raise ValueError(
                 f"objective.kl={objective.kl:g}: under deepspeed={zero.name} no reference is held beside the policy; lora=true "
@@ -141,10 +168,17 @@ def check_here(config: Config) -> None:
     if find_spec("trl") is None:
         raise BadInput("python -m rl needs an extra: pip install 'ratiocine[rl]'")
     if config.engine.name == "vllm" and find_spec("vllm") is None:
-        raise BadInput("engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; engine=transformers is here")
+        raise BadInput(
+            "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; engine=transformers is here"
+        )
 
 
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
-    found = {"data": sources.fingerprint(config.data, "train"), "model": models.fingerprint(config.model)}
-    return found if config.engine.name == "transformers" else {**found, "engine": config.engine.name}
+    found = {
+        "data": sources.fingerprint(config.data, "train"),
+        "model": models.fingerprint(config.model),
+    }
+    return (
+        found if config.engine.name == "transformers" else {**found, "engine": config.engine.name}
+    )

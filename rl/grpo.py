@@ -10,17 +10,28 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import cost, devices, models, ranks, rendering, sources, students, tracking
-from ratiocine.compute import compute, keep, load
-from ratiocine.curves import curves
+from ratiocine import cost, devices, models, rendering
+from ratiocine.data import sources
 from ratiocine.errors import BadInput, Failure
 from ratiocine.evaluate import key
+from ratiocine.executors import distributed
 from ratiocine.grading import KINDS
-from ratiocine.problems import Problem, smallest
+from ratiocine.hashing import smallest
+from ratiocine.plotting import curves
 from ratiocine.progress import progress
-from ratiocine.prompts import CLOSE, PREFILLED, check_switch, end_of_turn, opens_thinking, prompt_ids, prompt_text, user_text
-from ratiocine.runs import Run, check_writable, open_run
-from ratiocine.training import Checkpoints, gathered, newest, whole, wsd
+from ratiocine.prompts import (
+    CLOSE,
+    PREFILLED,
+    check_switch,
+    end_of_turn,
+    opens_thinking,
+    prompt_ids,
+    prompt_text,
+    user_text,
+)
+from ratiocine.records import Problem
+from ratiocine.runs import Run, check_writable, lineage, open_run, tracking
+from ratiocine.training import Checkpoints, compute, gathered, keep, load, newest, whole, wsd
 from rl.config import Config, inputs
 from rl.rollouts import Rollouts, Step
 
@@ -28,11 +39,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ratiocine import memory
-    from ratiocine.compute import Compute
-    from rl.held_out import HeldOut
+    from ratiocine.training import Compute
+    from rl.metrics import Watch
     from rl.policy import Policy
-    from rl.trainer import PolicyTrainer
-    from rl.watch import Watch
+    from rl.policy_trainer import PolicyTrainer
+    from rl.val_accuracy import HeldOut
 
 CHECKPOINTS = "checkpoints"
 TRACED = ("format", "binary", "tag_count")  # terms that want a think block
@@ -54,7 +65,9 @@ def prepare(config: Config) -> Prepared:
     """Load and check all of it. Raises BadInput where a reward wants what a problem or the prompt has not."""
     loaded = sources.load(config.data, "train", seed=config.seed, limit=config.limit)
     for reason, ids in loaded.dropped.items():
-        print(f"{config.data.name}: {len(ids)} dropped ({reason}): {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}")
+        print(
+            f"{config.data.name}: {len(ids)} dropped ({reason}): {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"
+        )
     problems = loaded.problems
     check_problems(config, problems)
     # Without a reference nothing tells whether an answer is right.
@@ -74,18 +87,30 @@ def prepare(config: Config) -> Prepared:
         check_switch(tokenizer)
     if config.prefill:
         if opens_thinking(prompt_text(tokenizer, "?", thinking)):
-            raise BadInput("prefill=true: the chat template opens a think block already; leave it out")
+            raise BadInput(
+                "prefill=true: the chat template opens a think block already; leave it out"
+            )
         tokenizer.chat_template += PREFILLED
     check_prompt(config, tokenizer, thinking)
-    longest = max(len(prompt_ids(tokenizer, user_text(problem), thinking=thinking)) for problem in train)
-    return Prepared(train, [problem for problem in problems if key(problem) in held], tokenizer, thinking, longest)
+    longest = max(
+        len(prompt_ids(tokenizer, user_text(problem), thinking=thinking)) for problem in train
+    )
+    return Prepared(
+        train,
+        [problem for problem in problems if key(problem) in held],
+        tokenizer,
+        thinking,
+        longest,
+    )
 
 
 def check_problems(config: Config, problems: Sequence[Problem]) -> None:
     """Raise BadInput where problems lack what a term of the reward needs of them."""
     lacking = {p.id: what for p in problems if (what := config.reward.lacking(p)) is not None}
     if config.reward.graded:
-        lacking |= {p.id: "a reference that can be judged" for p in problems if not KINDS[p.kind].usable(p)}
+        lacking |= {
+            p.id: "a reference that can be judged" for p in problems if not KINDS[p.kind].usable(p)
+        }
     if lacking:
         first = ", ".join(list(lacking)[:5])
         raise BadInput(
@@ -111,7 +136,9 @@ def train(config: Config) -> Run:
     devices.prepare_process(config.threads)
     prepared = prepare(config)
     if shape := {"updates", "iterations"} & set(config.allow_change):
-        raise BadInput(f"allow_change={sorted(shape)}: a run goes on with as many updates a step as it began with")
+        raise BadInput(
+            f"allow_change={sorted(shape)}: a run goes on with as many updates a step as it began with"
+        )
     run = open_run("rl", config.model_dump(), inputs(config), allow_change=config.allow_change)
     if run.finished:
         print(f"{run.out} is finished")
@@ -127,31 +154,50 @@ def train(config: Config) -> Run:
 def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     import torch
 
-    from rl.held_out import HeldOut
+    from rl.metrics import Watch, format_term
     from rl.policy import Policy
-    from rl.trainer import arguments
-    from rl.watch import Watch, format_term
+    from rl.policy_trainer import arguments
+    from rl.val_accuracy import HeldOut
 
     folder, tokenizer = run.shared / CHECKPOINTS, prepared.tokenizer
     chosen = compute(config, folder)
     keep(folder, config, chosen)
     print(f"memory: {_fits(config, prepared, chosen)}", flush=True)
     policy = Policy(config, chosen.device, tokenizer)
-    ranks.meet(config.deadline, chosen.device.type)
+    distributed.meet(config.deadline, chosen.device.type)
     size = models.size(config.model)
-    args = arguments(config, chosen, folder)  # after which every model is made for ZeRO-3, where that is asked for
+    args = arguments(
+        config, chosen, folder
+    )  # after which every model is made for ZeRO-3, where that is asked for
     last = newest(folder)
-    ranks.agree({**run.facts, "the checkpoint to go on from": last and last.name})
+    distributed.agree({**run.facts, "the checkpoint to go on from": last and last.name})
     model = load(config, chosen)
     _remember(model, folder)
     model.generation_config.eos_token_id = end_of_turn(tokenizer)
     done = None if last is None else int(last.name) // config.optimizer_steps
     held_out = HeldOut(
-        config, prepared.held_out, policy, tokenizer, prepared.thinking, format_term(config), run.out, run.shared, done
+        config,
+        prepared.held_out,
+        policy,
+        tokenizer,
+        prepared.thinking,
+        format_term(config),
+        run.out,
+        run.shared,
+        done,
     )
     tracker = tracking.tracker(config, run.out, _about(run, config, size))
     with progress(config.max_steps, f"rl {config.reward.name}", "steps") as bar:
-        watch = Watch(config, run.out, run.shared, bar, tracker, held_out, cost.Shape.of(model.config), done or 0)
+        watch = Watch(
+            config,
+            run.out,
+            run.shared,
+            bar,
+            tracker,
+            held_out,
+            cost.Shape.of(model.config),
+            done or 0,
+        )
         checkpoints = Checkpoints(folder, config.keep, every=config.optimizer_steps)
         trainer = _trainer(config, prepared, chosen, args, model, policy, watch, checkpoints)
         if last is None:
@@ -159,7 +205,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
                 trainer.try_longest(prepared.longest)
             if held_out.requests:
                 tracker.log(0, held_out.take(model, 0))
-        with checkpoints.on_signal(), ranks.phase("training"):
+        with checkpoints.on_signal(), distributed.phase("training"):
             try:
                 trainer.train(resume_from_checkpoint=None if last is None else str(last))
             except torch.OutOfMemoryError:
@@ -168,23 +214,35 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
                     "micro_batch_size or budget, gradient_checkpointing=true or lora=true"
                 ) from None
     facts = {**chosen.facts, "sample_precision": devices.name(policy.dtype), "size": size}
-    with ranks.phase("collecting the student"), gathered(trainer, lambda: load(config, chosen)) as student:
-        if ranks.is_first():
+    with (
+        distributed.phase("collecting the student"),
+        gathered(trainer, lambda: load(config, chosen)) as student,
+    ):
+        if distributed.is_first():
             _finish(run, config, prepared, facts, student, watch, held_out)
-    ranks.wait()
+    distributed.wait()
 
 
 def _trainer(
-    config: Config, prepared: Prepared, chosen: Compute, args: Any, model: Any, policy: Policy, watch: Watch,
+    config: Config,
+    prepared: Prepared,
+    chosen: Compute,
+    args: Any,
+    model: Any,
+    policy: Policy,
+    watch: Watch,
     checkpoints: Checkpoints,
-) -> PolicyTrainer:  # fmt: skip
+) -> PolicyTrainer:
     """The trainer, which asks the model that it trains, as it is at each step."""
     from transformers import PrinterCallback
 
     from rl.policy import Served
-    from rl.trainer import PolicyTrainer
+    from rl.policy_trainer import PolicyTrainer
 
-    rates, here = wsd(config.max_steps, config.lr, config.warmup, config.decay), config.engine.name == "transformers"
+    rates, here = (
+        wsd(config.max_steps, config.lr, config.warmup, config.decay),
+        config.engine.name == "transformers",
+    )
 
     def answered(number: int) -> Step:
         if here:
@@ -194,9 +252,15 @@ def _trainer(
         return watch.taken
 
     trainer = watch.trainer = PolicyTrainer(
-        config, args, model, prepared.tokenizer, chosen, answered,
-        lambda step: rates[min(step // config.optimizer_steps, len(rates) - 1)], [watch, checkpoints],
-    )  # fmt: skip
+        config,
+        args,
+        model,
+        prepared.tokenizer,
+        chosen,
+        answered,
+        lambda step: rates[min(step // config.optimizer_steps, len(rates) - 1)],
+        [watch, checkpoints],
+    )
     trainer.remove_callback(PrinterCallback)
     ask = policy.continue_ if here else Served(trainer, prepared.tokenizer).continue_
     rollouts = Rollouts(config, prepared.problems, prepared.tokenizer, ask, prepared.thinking)
@@ -204,32 +268,63 @@ def _trainer(
 
 
 def _fits(config: Config, prepared: Prepared, chosen: Compute) -> memory.Need:
-    from ratiocine import fitting, memory
-    from ratiocine.activations import Largest
+    from ratiocine import memory
+    from ratiocine.memory import Largest, checks
     from rl.policy import samples_in
 
     rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
     length = prepared.longest + config.tokens
-    largest = [Largest(rows, length, rows * config.tokens, config.batch_size == config.updates * rows * ranks.world())]
+    largest = [
+        Largest(
+            rows,
+            length,
+            rows * config.tokens,
+            config.batch_size == config.updates * rows * distributed.world(),
+        )
+    ]
     number, cached = samples_in(config, chosen.device).itemsize, 0
     if config.engine.name == "transformers":
-        cached = min(max(config.engine.tokens, length), min(config.engine.batch, config.batch_size) * length)
+        cached = min(
+            max(config.engine.tokens, length), min(config.engine.batch, config.batch_size) * length
+        )
     sampling = memory.Sampling(number / 4 + bool(reference), cached, number)
-    return fitting.check(config, chosen, largest, "budget", memory.Spread(config.sharding, ranks.world()), sampling)
+    return checks.check(
+        config,
+        chosen,
+        largest,
+        "budget",
+        memory.Spread(config.sharding, distributed.world()),
+        sampling,
+    )
 
 
 def _finish(
-    run: Run, config: Config, prepared: Prepared, facts: Mapping[str, Any], student: Any, watch: Watch, held_out: HeldOut
+    run: Run,
+    config: Config,
+    prepared: Prepared,
+    facts: Mapping[str, Any],
+    student: Any,
+    watch: Watch,
+    held_out: HeldOut,
 ) -> None:
     """Save the student and what is known of its run, and say what came of it."""
     change, end = held_out.change(), watch.rows[-1]
     _save(run, config, prepared, student, watch.rows)
     watch.tracker.finish()
     run.finish(
-        lr=config.lr, steps=len(watch.rows), tokens=end["tokens"], seconds=end["seconds"], **facts,
-        problems=len(prepared.problems), held_out=change, train_flops=end["flops_paper"], train_flops_exact=end["flops"],
-        alarms=[*watch.alarms.values()], thinking=prepared.thinking, group=_shown(run.out),
-    )  # fmt: skip
+        lr=config.lr,
+        steps=len(watch.rows),
+        tokens=end["tokens"],
+        seconds=end["seconds"],
+        **facts,
+        problems=len(prepared.problems),
+        held_out=change,
+        train_flops=end["flops_paper"],
+        train_flops_exact=end["flops"],
+        alarms=[*watch.alarms.values()],
+        thinking=prepared.thinking,
+        group=_shown(run.out),
+    )
     shutil.rmtree(run.out / CHECKPOINTS, ignore_errors=True)
     if change:
         low, high = change["ci95"]
@@ -250,7 +345,9 @@ def check_budget(config: Config, step: Step, number: int) -> None:
             "start from a student that ends its turns"
         )
     if number == 0 and 2 * cut >= len(rollouts):
-        print(f"warning: budget={config.tokens} cut {cut} of the first step's {len(rollouts)} answers: they count as wrong")
+        print(
+            f"warning: budget={config.tokens} cut {cut} of the first step's {len(rollouts)} answers: they count as wrong"
+        )
 
 
 def _remember(model: Any, folder: Path) -> None:
@@ -258,18 +355,23 @@ def _remember(model: Any, folder: Path) -> None:
     name = model.config._name_or_path
     if not name or not Path(name).is_dir():
         with whole(list(model.parameters())):
-            if ranks.is_first():
+            if distributed.is_first():
                 model.save_pretrained(folder / "start")
-        ranks.wait()
+        distributed.wait()
         model.config._name_or_path = str(folder / "start")
 
 
-def _save(run: Run, config: Config, prepared: Prepared, student: Any, rows: Sequence[dict[str, Any]]) -> None:
+def _save(
+    run: Run, config: Config, prepared: Prepared, student: Any, rows: Sequence[dict[str, Any]]
+) -> None:
     for name in LOGS:
         if (run.out / name).exists():
             with run.writing(name) as path:
                 shutil.copyfile(run.out / name, path)
-    held = [json.loads(line) for line in (run.out / "held_out.jsonl").read_text(encoding="utf-8").splitlines()]
+    held = [
+        json.loads(line)
+        for line in (run.out / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     with run.writing("curves.svg") as path:
         path.write_text(curves(rows, held), encoding="utf-8")
     with run.writing("model") as path:
@@ -280,7 +382,9 @@ def _shown(folder: Path) -> list[dict[str, Any]]:
     """One group of answers to show: of those that hold right and wrong ones the last, else the last of all."""
     mixed, last = list[dict[str, Any]](), list[dict[str, Any]]()
     with open(folder / "completions.jsonl", encoding="utf-8") as file:
-        for _, rows in groupby(map(json.loads, file), key=lambda row: (row["step"], row["source"], row["id"])):
+        for _, rows in groupby(
+            map(json.loads, file), key=lambda row: (row["step"], row["source"], row["id"])
+        ):
             last = list(rows)
             mixed = last if len({row["right"] for row in last}) > 1 else mixed
     return mixed or last
@@ -299,11 +403,13 @@ def _record(config: Config, prepared: Prepared) -> dict[str, Any] | None:
 
 
 def _about(run: Run, config: Config, size: int) -> tracking.About:
-    before = students.compared("rl", config.model, students.student(config.model.path))
+    before = lineage.compared("rl", config.model, lineage.student(config.model.path))
     by = replace(before, size=size, seed=config.seed, reward=config.reward.name)
     told = {
-        **config.model_dump(), "inputs": dict(run.inputs), "reward_terms": config.reward.model_dump()["terms"],
+        **config.model_dump(),
+        "inputs": dict(run.inputs),
+        "reward_terms": config.reward.model_dump()["terms"],
         "objective_name": config.objective.name,
-    }  # fmt: skip
+    }
     title = f"{by.model_name} {config.objective.name} {config.reward.name} seed={config.seed}"
     return tracking.About(run.hash, title, f"{by.model_name} {config.reward.name}", by, told)

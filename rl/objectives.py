@@ -12,7 +12,12 @@ from rl.config import Loss, Std
 if TYPE_CHECKING:
     import torch
 
-TRL_LOSSES: dict[Loss, str] = {"sequence-mean": "grpo", "token-mean": "dapo", "constant": "dr_grpo", "mirror-descent": "grpo"}
+TRL_LOSSES: dict[Loss, str] = {
+    "sequence-mean": "grpo",
+    "token-mean": "dapo",
+    "constant": "dr_grpo",
+    "mirror-descent": "grpo",
+}
 
 
 def advantages(rewards: Sequence[float | None], std: Std) -> list[float]:
@@ -25,7 +30,9 @@ def advantages(rewards: Sequence[float | None], std: Std) -> list[float]:
     mean = fmean(values)
     scale = 1.0
     if std != "none":
-        scale = sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - (std == "sample")))
+        scale = sqrt(
+            sum((value - mean) ** 2 for value in values) / (len(values) - (std == "sample"))
+        )
     return [(value - mean) / scale for value in values]
 
 
@@ -36,7 +43,11 @@ def flat(rewards: Sequence[float | None]) -> bool:
 
 
 def mirror_descent(
-    logprobs: torch.Tensor, before: torch.Tensor, mask: torch.Tensor, advantages: torch.Tensor, tau: float
+    logprobs: torch.Tensor,
+    before: torch.Tensor,
+    mask: torch.Tensor,
+    advantages: torch.Tensor,
+    tau: float,
 ) -> torch.Tensor:
     """Kimi k1.5 (arXiv 2501.12599, eq. 3) as a loss: its gradient is −1/k Σ [∇ log π(y) (r − r̄) − τ/2 ∇ (log π(y) / π_i(y))²],
     where π_i answered. Token log-probabilities and `mask` are (rows, tokens), advantages r − r̄ are (rows,)."""

@@ -9,12 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from ratiocine import models
-from ratiocine.engines import Request
-from ratiocine.engines.config import TransformersConfig
-from ratiocine.engines.decoding import pack_linears
-from ratiocine.engines.transformers import TransformersEngine
+from ratiocine.engines import Request, TransformersConfig, TransformersEngine, pack_linears
 from ratiocine.prompts import end_of_turn, opens_thinking, prompt_ids, prompt_text
-from ratiocine.traces import Trace
+from ratiocine.records import Trace
 from ratiocine.training import whole
 from rl.config import Config
 
@@ -23,11 +20,15 @@ class Policy:
     """`refresh` takes over the weights of a model; `continue_` answers with them. A second copy is held, in `sample_dtype`: the
     one that is trained keeps its float32 weights and its own attention. It has to be made before those are cut over ranks."""
 
-    def __init__(self, config: Config, device: torch.device, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, config: Config, device: torch.device, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
         self.name = "transformers"
         self.dtype = samples_in(config, device)
         with torch.device(device):
-            self.weights: Any = AutoModelForCausalLM.from_config(models.config_of(config.model), dtype=self.dtype)
+            self.weights: Any = AutoModelForCausalLM.from_config(
+                models.config_of(config.model), dtype=self.dtype
+            )
         self.weights.requires_grad_(False)
         settings = config.engine if config.engine.name == "transformers" else TransformersConfig()
         self.engine = TransformersEngine(self.weights, tokenizer, end_of_turn(tokenizer), settings)
@@ -36,7 +37,12 @@ class Policy:
         with torch.no_grad():
             for layer in self.weights.modules():  # what was packed has given its weights away
                 if isinstance(layer, torch.nn.Linear) and not layer.weight.numel():
-                    empty = torch.empty(layer.out_features, layer.in_features, dtype=self.dtype, device=self.weights.device)
+                    empty = torch.empty(
+                        layer.out_features,
+                        layer.in_features,
+                        dtype=self.dtype,
+                        device=self.weights.device,
+                    )
                     layer.weight = torch.nn.Parameter(empty, requires_grad=False)
             there = {**dict(self.weights.named_parameters()), **dict(self.weights.named_buffers())}
             for name, weight in merged(model):
@@ -75,12 +81,17 @@ def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         layer = module
         if isinstance(module, BaseTunerLayer):
             within, layer = (*within, f"{name}."), module.get_base_layer()
-        with whole(list(module.parameters() if layer is not module else layer.parameters(recurse=False))):
+        with whole(
+            list(module.parameters() if layer is not module else layer.parameters(recurse=False))
+        ):
             for part, parameter in layer.named_parameters(recurse=False):
                 linear = part == "weight" and isinstance(layer, torch.nn.Linear)
                 weight = dequantize_module_weight(layer) if linear else parameter
                 adds = part == "weight" and layer is not module
-                yield f"{name}.{part}", weight + module.get_delta_weight("default") if adds else weight
+                yield (
+                    f"{name}.{part}",
+                    weight + module.get_delta_weight("default") if adds else weight,
+                )
 
 
 class Served:
@@ -92,17 +103,32 @@ class Served:
 
     def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]:
         asked = [(request, sample) for request in requests for sample in request.samples]
-        prompts = [prompt_ids(self.tokenizer, request.messages, thinking=request.thinking) for request, _ in asked]
+        prompts = [
+            prompt_ids(self.tokenizer, request.messages, thinking=request.thinking)
+            for request, _ in asked
+        ]
         _, answers, logprobs, _ = self.trainer.vllm_generation.generate(
             prompts=prompts, images=None, num_generations=len(requests[0].samples)
         )
         traces = []
-        for (request, sample), prompt, ids, values in zip(asked, prompts, answers, logprobs, strict=True):
+        for (request, sample), prompt, ids, values in zip(
+            asked, prompts, answers, logprobs, strict=True
+        ):
             ended = bool(ids) and ids[-1] == self.stop
-            traces.append(Trace(
-                request.id, self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False),
-                "stop" if ended else "length", len(prompt), len(ids), 0.0, token_ids=tuple(ids),
-                logprobs=tuple(first for first, *_ in values), sample=sample,
-                opened=opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking)),
-            ))  # fmt: skip
+            traces.append(
+                Trace(
+                    request.id,
+                    self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False),
+                    "stop" if ended else "length",
+                    len(prompt),
+                    len(ids),
+                    0.0,
+                    token_ids=tuple(ids),
+                    logprobs=tuple(first for first, *_ in values),
+                    sample=sample,
+                    opened=opens_thinking(
+                        prompt_text(self.tokenizer, request.messages, request.thinking)
+                    ),
+                )
+            )
         yield traces

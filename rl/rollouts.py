@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ratiocine import ranks
 from ratiocine.engines import Request
 from ratiocine.evaluate import key, thinking_tokens
-from ratiocine.problems import Problem, digest
+from ratiocine.executors import distributed
+from ratiocine.hashing import digest
 from ratiocine.prompts import prompt_ids, user_text
-from ratiocine.rollouts import Rollout
-from ratiocine.traces import Trace
+from ratiocine.records import Problem, Trace
+from ratiocine.rewards import Rollout
 from rl.config import Config
 from rl.objectives import advantages, flat
 
@@ -62,10 +62,19 @@ class Rollouts:
     """`step(number)` answers the step's problems with `sample` and values the answers."""
 
     def __init__(
-        self, config: Config, problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, sample: Sample,
+        self,
+        config: Config,
+        problems: Sequence[Problem],
+        tokenizer: PreTrainedTokenizerBase,
+        sample: Sample,
         thinking: bool | None,
-    ) -> None:  # fmt: skip
-        self.config, self.tokenizer, self.sample, self.thinking = config, tokenizer, sample, thinking
+    ) -> None:
+        self.config, self.tokenizer, self.sample, self.thinking = (
+            config,
+            tokenizer,
+            sample,
+            thinking,
+        )
         self.problems = {key(problem): problem for problem in problems}
         self.reward_seconds = 0.0
 
@@ -79,7 +88,9 @@ class Rollouts:
             useless = [at for at, group in enumerate(groups) if group.flat]
             if not useless:
                 break
-            others = self._others(number, again, {key(group.problem) for group in drawn})[: len(useless)]
+            others = self._others(number, again, {key(group.problem) for group in drawn})[
+                : len(useless)
+            ]
             fresh = self._answered(others, number)
             drawn += fresh
             for at, group in zip(useless, fresh, strict=False):
@@ -87,19 +98,27 @@ class Rollouts:
         if config.shuffle_rewards:
             groups = self._dealt(groups, number)
         std = config.objective.std
-        groups = [replace(group, advantages=tuple(advantages(group.rewards, std))) for group in groups]
+        groups = [
+            replace(group, advantages=tuple(advantages(group.rewards, std))) for group in groups
+        ]
         return Step(groups, drawn, time.perf_counter() - started, self.reward_seconds)
 
     def requests(self, names: Sequence[str], step: int) -> list[Request]:
         config = self.config
         return [
             Request(
-                name, ({"role": "user", "content": user_text(self.problems[name])},), config.tokens, thinking=self.thinking,
-                temperature=config.temperature, top_p=config.top_p, seed=int(digest(config.seed, "rl", step)[:12], 16),
-                samples=tuple(range(config.group_size)), logprobs=True,
+                name,
+                ({"role": "user", "content": user_text(self.problems[name])},),
+                config.tokens,
+                thinking=self.thinking,
+                temperature=config.temperature,
+                top_p=config.top_p,
+                seed=int(digest(config.seed, "rl", step)[:12], 16),
+                samples=tuple(range(config.group_size)),
+                logprobs=True,
             )
             for name in names
-        ]  # fmt: skip
+        ]
 
     def _names(self, step: int) -> list[str]:
         """The problems of a step: one pass over all of them after the other, each in an order of its own. What does not fill a
@@ -110,16 +129,20 @@ class Rollouts:
 
     @lru_cache(maxsize=4)  # noqa: B019  (one object a run)
     def _pass(self, number: int) -> list[str]:
-        return sorted(self.problems, key=lambda name: digest(self.config.seed, "pass", number, name))
+        return sorted(
+            self.problems, key=lambda name: digest(self.config.seed, "pass", number, name)
+        )
 
     def _others(self, step: int, again: int, used: set[str]) -> list[str]:
         """Problems to take the place of others of this step."""
         left = [name for name in self.problems if name not in used]
-        return sorted(left, key=lambda name: digest(self.config.seed, "others", step, again, name))[: self.config.problems]
+        return sorted(left, key=lambda name: digest(self.config.seed, "others", step, again, name))[
+            : self.config.problems
+        ]
 
     def _answered(self, names: Sequence[str], step: int) -> list[Group]:
         """A group for each problem, in this order; of several ranks each answers and values its part."""
-        return ranks.shared_out(names, lambda part: self._own(part, step))
+        return distributed.shared_out(names, lambda part: self._own(part, step))
 
     def _own(self, names: Sequence[str], step: int) -> list[Group]:
         found: dict[str, dict[int, Trace]] = {name: {} for name in names}
@@ -127,24 +150,43 @@ class Rollouts:
             for trace in traces:
                 found[trace.id][trace.sample] = trace
         started = time.perf_counter()
-        groups = [self._valued(self.problems[name], [of for _, of in sorted(found[name].items())]) for name in names]
+        groups = [
+            self._valued(self.problems[name], [of for _, of in sorted(found[name].items())])
+            for name in names
+        ]
         self.reward_seconds += time.perf_counter() - started
         return groups
 
     def _valued(self, problem: Problem, traces: Sequence[Trace]) -> Group:
         reward = self.config.reward
         rollouts = [
-            Rollout(problem, t.text, t.n_completion, t.token_ids, finished=t.stop == "stop", opened=t.opened) for t in traces
+            Rollout(
+                problem,
+                t.text,
+                t.n_completion,
+                t.token_ids,
+                finished=t.stop == "stop",
+                opened=t.opened,
+            )
+            for t in traces
         ]
         components = reward.components(rollouts)
         totals = reward(rollouts, components)
         prompt = tuple(prompt_ids(self.tokenizer, user_text(problem), thinking=self.thinking))
-        thinking = tuple(thinking_tokens(t, r.parts, self.tokenizer) for t, r in zip(traces, rollouts, strict=True))
-        return Group(problem, prompt, tuple(traces), tuple(rollouts), thinking, components, tuple(totals))
+        thinking = tuple(
+            thinking_tokens(t, r.parts, self.tokenizer)
+            for t, r in zip(traces, rollouts, strict=True)
+        )
+        return Group(
+            problem, prompt, tuple(traces), tuple(rollouts), thinking, components, tuple(totals)
+        )
 
     def _dealt(self, groups: Sequence[Group], step: int) -> list[Group]:
         """The control: the rewards of a step dealt at random among all of its answers."""
         rewards = [reward for group in groups for reward in group.rewards if reward is not None]
         random.Random(f"{self.config.seed} {step}").shuffle(rewards)
         deal = iter(rewards)
-        return [replace(g, rewards=tuple(None if r is None else next(deal) for r in g.rewards)) for g in groups]
+        return [
+            replace(g, rewards=tuple(None if r is None else next(deal) for r in g.rewards))
+            for g in groups
+        ]

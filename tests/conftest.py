@@ -17,8 +17,12 @@ ROOT = TESTS.parent
 sys.path.insert(0, str(TESTS))
 import sitecustomize  # noqa: E402, F401  (the guard, in this process)
 
-os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # test processes side by side share the cores
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+if workers := int(
+    os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")
+):  # test processes side by side share the cores
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 from forks import Forks  # noqa: E402
 
@@ -27,7 +31,11 @@ os.environ["HF_HUB_OFFLINE"] = "0"  # the guard, not this switch, is what keeps 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files with the longest tests first, so that none of them is left alone at the end."""
-    long = {item.path for item in items if item.get_closest_marker("model") or item.path.stem in ("test_rl", "test_ranks")}
+    long = {
+        item.path
+        for item in items
+        if item.get_closest_marker("model") or item.path.stem in ("test_rl", "test_ranks")
+    }
     items.sort(key=lambda item: item.path not in long)
 
 
@@ -57,13 +65,22 @@ def command(*words: str, stdin: str = os.devnull) -> subprocess.CompletedProcess
     if sys.platform == "linux":
         return forks().run(words, stdin)
     with open(stdin, encoding="utf-8") as file:
-        return subprocess.run([sys.executable, "-m", *words], cwd=ROOT, stdin=file, capture_output=True, text=True, timeout=600)
+        return subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=ROOT,
+            stdin=file,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
 
 
 def done(*words: str, stdin: str = os.devnull) -> str:
     """The same, which must succeed; returns what it printed."""
     result = command(*words, stdin=stdin)
-    assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
+    assert result.returncode == 0, (
+        f"{' '.join(words)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
+    )
     return result.stdout
 
 
@@ -79,7 +96,15 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def student(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
     """A tiny student after two steps at ratio 0.5."""
     out = tmp_path_factory.mktemp("student") / "run"
-    done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", f"out={out}")
+    done(
+        "train",
+        "+ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=8",
+        "max_steps=2",
+        f"out={out}",
+    )
     return out
 
 
@@ -87,7 +112,16 @@ def student(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
 def chooser(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny student that has learned to answer in a few tokens and to end its turn."""
     out = tmp_path_factory.mktemp("chooser") / "run"
-    done("train", "ratio=0", "model=tiny", f"pairs={pairs}", "batch_size=8", "epochs=30", "lr=3e-3", f"out={out}")
+    done(
+        "train",
+        "ratio=0",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=8",
+        "epochs=30",
+        "lr=3e-3",
+        f"out={out}",
+    )
     return out / "model"
 
 
@@ -101,5 +135,7 @@ def reshaped(student: Path, folder: Path, **shape: int) -> Path:
         if file.suffix != ".safetensors":
             (folder / file.name).write_bytes(file.read_bytes())
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**(json.loads((folder / "config.json").read_text()) | shape))).save_pretrained(folder)
+    LlamaForCausalLM(
+        LlamaConfig(**(json.loads((folder / "config.json").read_text()) | shape))
+    ).save_pretrained(folder)
     return folder

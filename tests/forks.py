@@ -1,6 +1,6 @@
 """Commands as forks of one process that has imported what they need: each would otherwise spend ten seconds on that.
 
-A fork runs `python -m words…` as `ratiocine.processes` starts stages. Tests that kill or interrupt a command, sweeps and servers
+A fork runs `python -m words…` as `ratiocine.executors.local` starts stages. Tests that kill or interrupt a command, sweeps and servers
 start real interpreters.
 """
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ratiocine.processes import HEAVY, become
+from ratiocine.executors import HEAVY, become
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,16 +21,31 @@ class Forks:
 
     def __init__(self) -> None:
         self.server = subprocess.Popen(
-            [sys.executable, __file__], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-        )  # fmt: skip
+            [sys.executable, __file__],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            },
+        )
 
-    def run(self, words: tuple[str, ...], stdin: str = os.devnull) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, words: tuple[str, ...], stdin: str = os.devnull
+    ) -> subprocess.CompletedProcess[str]:
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder) / "out", Path(folder) / "err"
-            asked = {"words": words, "out": str(out), "err": str(err), "in": stdin, "env": dict(os.environ)}
+            asked = {
+                "words": words,
+                "out": str(out),
+                "err": str(err),
+                "in": stdin,
+                "env": dict(os.environ),
+            }
             self.server.stdin.write(json.dumps(asked) + "\n")
             self.server.stdin.flush()
             code = int(self.server.stdout.readline())

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch
 from transformers import TrainerCallback
 
-from ratiocine import compute
+from ratiocine.training import config
 from train import sft
 
 steps: list[dict[str, int]] = []
@@ -19,7 +19,11 @@ scattered = 0
 
 
 def written() -> int:
-    return next(int(line.split()[1]) for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("wchar"))
+    return next(
+        int(line.split()[1])
+        for line in Path("/proc/self/io").read_text().splitlines()
+        if line.startswith("wchar")
+    )
 
 
 class Count(TrainerCallback):
@@ -30,7 +34,9 @@ class Count(TrainerCallback):
 def counting(name: str) -> None:
     reduce = getattr(torch.distributed, name)
 
-    def counted(output: torch.Tensor, input: torch.Tensor, *args: object, **kwargs: object) -> object:
+    def counted(
+        output: torch.Tensor, input: torch.Tensor, *args: object, **kwargs: object
+    ) -> object:
         global scattered
         scattered += input.nbytes
         return reduce(output, input, *args, **kwargs)
@@ -41,7 +47,7 @@ def counting(name: str) -> None:
 for name in ("reduce_scatter_tensor", "_reduce_scatter_base", "reduce_scatter_single"):
     if hasattr(torch.distributed, name):
         counting(name)
-settings, trainer = compute.DeepSpeedConfig.settings, sft._trainer
+settings, trainer = config.DeepSpeedConfig.settings, sft._trainer
 
 
 def with_callback(*args: object, **kwargs: object) -> object:
@@ -50,14 +56,17 @@ def with_callback(*args: object, **kwargs: object) -> object:
     return made
 
 
-def short(self: compute.DeepSpeedConfig) -> dict | None:
+def short(self: config.DeepSpeedConfig) -> dict | None:
     found = settings.fget(self)
     if found and (reach := os.environ.get("REACH")):
-        found["zero_optimization"] |= {"stage3_max_reuse_distance": int(reach), "stage3_prefetch_bucket_size": 0}
+        found["zero_optimization"] |= {
+            "stage3_max_reuse_distance": int(reach),
+            "stage3_prefetch_bucket_size": 0,
+        }
     return found
 
 
-sft._trainer, compute.DeepSpeedConfig.settings = with_callback, property(short)
+sft._trainer, config.DeepSpeedConfig.settings = with_callback, property(short)
 file, sys.argv = sys.argv[1], sys.argv[2:]
 try:
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -9,7 +9,10 @@ _connect, _connect_ex, _lookup = socket.socket.connect, socket.socket.connect_ex
 
 def _local(host: object) -> bool:
     try:
-        return host in (None, "", "localhost", b"localhost") or ipaddress.ip_address(str(host)).is_loopback
+        return (
+            host in (None, "", "localhost", b"localhost")
+            or ipaddress.ip_address(str(host)).is_loopback
+        )
     except ValueError:
         return False
 
@@ -35,4 +38,8 @@ def getaddrinfo(host, *args, **kwargs):
     return _lookup(host, *args, **kwargs)
 
 
-socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo = connect, connect_ex, getaddrinfo
+socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo = (
+    connect,
+    connect_ex,
+    getaddrinfo,
+)

@@ -61,7 +61,11 @@ def missing() -> str:
     if os.geteuid() != 0:
         return "Slurm's daemons run as root here"
     lacking = [name for name in PROGRAMS if not _where(name)]
-    return f"needs the packages slurm-wlm and munge; there is no {', '.join(lacking)}" if lacking else ""
+    return (
+        f"needs the packages slurm-wlm and munge; there is no {', '.join(lacking)}"
+        if lacking
+        else ""
+    )
 
 
 @contextmanager
@@ -79,37 +83,67 @@ def cluster(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
         config, (controller, daemon) = folder / "slurm.conf", _free_ports(2)
         config.write_text(
             CONFIG.format(
-                host=socket.gethostname().split(".")[0], controller=controller, daemon=daemon, socket=short / "socket",
-                folder=folder, cpus=cpus, bind="CommunicationParameters=NoInAddrAny,NoCtldInAddrAny" if _named_loopback() else "",
+                host=socket.gethostname().split(".")[0],
+                controller=controller,
+                daemon=daemon,
+                socket=short / "socket",
+                folder=folder,
+                cpus=cpus,
+                bind="CommunicationParameters=NoInAddrAny,NoCtldInAddrAny"
+                if _named_loopback()
+                else "",
             )
-        )  # fmt: skip
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))}
+        )
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SLURM", "SBATCH", "SRUN"))
+        }
         environment["SLURM_CONF"] = str(config)
         # --force: that the folder's parents are anybody's (as /tmp is) is a warning, no error.
         munged = [
-            "munged", "--foreground", "--force", f"--socket={short / 'socket'}", f"--key-file={key}",
+            "munged",
+            "--foreground",
+            "--force",
+            f"--socket={short / 'socket'}",
+            f"--key-file={key}",
             *(f"--{name}-file={folder / 'munge' / name}" for name in ("log", "pid", "seed")),
-        ]  # fmt: skip
+        ]
         running: list[subprocess.Popen[bytes]] = []
         stack.callback(_stop, running, environment)
         for words in (munged, ["slurmctld", "-D", "-i"], ["slurmd", "-D"]):
             with open(folder / f"{words[0]}.log", "ab") as log:
                 running.append(
                     subprocess.Popen(
-                        [_where(words[0]), *words[1:]], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log,
-                        stderr=log, start_new_session=True,  # control-C is for the test, which then stops these
+                        [_where(words[0]), *words[1:]],
+                        cwd=folder,
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,  # control-C is for the test, which then stops these
                     )
-                )  # fmt: skip
+                )
             if words is munged:
                 _wait(running, folder, (short / "socket").is_socket)
-        _wait(running, folder, lambda: _ask(environment, "sinfo", "--noheader", "--format=%T") == "idle")
+        _wait(
+            running,
+            folder,
+            lambda: _ask(environment, "sinfo", "--noheader", "--format=%T") == "idle",
+        )
         yield environment
 
 
 def _where(program: str) -> str:
     """A daemon's place; it need not be on a user's path."""
     return (
-        shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])) or ""
+        shutil.which(
+            program,
+            path=os.pathsep.join(
+                [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
+            ),
+        )
+        or ""
     )
 
 
@@ -143,7 +177,10 @@ def _wait(running: list[subprocess.Popen[bytes]], folder: Path, ready: Callable[
         return ready() or any(process.poll() is not None for process in running)
 
     if not _ending(settled, DEADLINE) or not ready():
-        logs = "\n".join(f"{log.name}:\n{log.read_text(errors='replace')[-2000:]}" for log in sorted(folder.glob("*.log")))
+        logs = "\n".join(
+            f"{log.name}:\n{log.read_text(errors='replace')[-2000:]}"
+            for log in sorted(folder.glob("*.log"))
+        )
         raise RuntimeError(f"Slurm did not come up, or not in {DEADLINE} s\n{logs}")
 
 
@@ -167,7 +204,9 @@ def _stop(running: list[subprocess.Popen[bytes]], environment: dict[str, str]) -
         _kill(left)
         return not left
 
-    assert _ending(gone, 10), f"processes of the cluster are left: {leftovers(environment['SLURM_CONF'])}"
+    assert _ending(gone, 10), (
+        f"processes of the cluster are left: {leftovers(environment['SLURM_CONF'])}"
+    )
 
 
 def _ending(ready: Callable[[], bool], seconds: float) -> bool:
@@ -198,6 +237,9 @@ def leftovers(config: str, kind: str = "") -> list[int]:
             continue
         # Whoever only asks the cluster something has the configuration too, and is neither.
         in_job = not ours and any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
-        if f"SLURM_CONF={config}".encode() in variables and {"": ours or in_job, "slurm": ours, "job": in_job}[kind]:
+        if (
+            f"SLURM_CONF={config}".encode() in variables
+            and {"": ours or in_job, "slurm": ours, "job": in_job}[kind]
+        ):
             found.append(int(place.name))
     return found

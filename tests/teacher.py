@@ -20,11 +20,28 @@ class Teacher:
     `answered` counts whole answers by what was asked; `most` is the number of calls that were under way at once at most."""
 
     def __init__(
-        self, *, faults: float = 0.0, wrong: float = 0.0, wrong_thinking: float = 0.0, inline: bool = False, delay: float = 0.0
+        self,
+        *,
+        faults: float = 0.0,
+        wrong: float = 0.0,
+        wrong_thinking: float = 0.0,
+        inline: bool = False,
+        delay: float = 0.0,
     ) -> None:
-        self.faults, self.wrong, self.wrong_thinking, self.inline, self.delay = faults, wrong, wrong_thinking, inline, delay
+        self.faults, self.wrong, self.wrong_thinking, self.inline, self.delay = (
+            faults,
+            wrong,
+            wrong_thinking,
+            inline,
+            delay,
+        )
         self.context, self.busy, self.most, self.key, self.draws = True, 0, 0, "", False
-        self.random, self.answered, self.calls, self.open = random.Random(0), Counter[str](), Counter[str](), 0
+        self.random, self.answered, self.calls, self.open = (
+            random.Random(0),
+            Counter[str](),
+            Counter[str](),
+            0,
+        )
         self.bodies: list[dict] = []
 
     def __enter__(self) -> "Teacher":
@@ -68,7 +85,10 @@ class Teacher:
         self.bodies.append(body)
         if body["model"] != "adder":
             return web.json_response({"error": "no such model"}, status=404)
-        prompt, thinks = body["messages"][-1]["content"], (body.get("chat_template_kwargs") or {}).get("enable_thinking")
+        prompt, thinks = (
+            body["messages"][-1]["content"],
+            (body.get("chat_template_kwargs") or {}).get("enable_thinking"),
+        )
         name = f"{prompt}|{thinks}|{body['seed']}"
         self.calls[name] += 1
         if "too long" in prompt and self.context:
@@ -79,12 +99,16 @@ class Teacher:
         fault = self.random.choice(FAULTS) if self.random.random() < self.faults else ""
         await asyncio.sleep(self.delay + (3 if fault == "slow" else 0))
         if fault.isdigit():
-            return web.Response(status=int(fault), headers={"Retry-After": "1"} if fault == "429" else {})
+            return web.Response(
+                status=int(fault), headers={"Retry-After": "1"} if fault == "429" else {}
+            )
         if fault == "gone":
             request.transport.close()
         answer = self.answer(prompt, thinks)
         if self.draws:
-            answer["choices"][0]["message"]["content"] = f"Draw {body['seed']}: {answer['choices'][0]['message']['content']}"
+            answer["choices"][0]["message"]["content"] = (
+                f"Draw {body['seed']}: {answer['choices'][0]['message']['content']}"
+            )
         text = json.dumps(answer)
         text = {"half": text[:-20], "json": "<html>", "empty": '{"choices": []}'}.get(fault, text)
         if not fault:

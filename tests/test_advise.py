@@ -8,31 +8,56 @@ import pytest
 from conftest import command, done
 from test_report import SHAPE, row
 
-from eval.choice import Option, choose, measured, surer
-from eval.tables import Arm
-from eval.ways import gather
-from ratiocine import cost, power, stats
+from eval.options import Option, choose, measured, surer
+from eval.report import Arm, gather
+from ratiocine import cost, stats
 from ratiocine.evaluate import scores
 from ratiocine.runs import open_run
-from ratiocine.traces import TraceStore
+from ratiocine.stats import sample_size
+from ratiocine.stores import TraceStore
 
 
 def facts(ratio: float | None, seed: int, flops: float, scenario: str = "mixed") -> dict | None:
     if ratio is None:
         return None
-    return {"ratio": ratio, "scenario": scenario, "seed": seed, "base": "m", "way": f"{scenario} {ratio} {flops}", "lr": 1e-4,
-            "steps": 3, "tokens": 99, "train_flops": 2 * flops, "train_flops_exact": flops, "seconds": 50.0}  # fmt: skip
+    return {
+        "ratio": ratio,
+        "scenario": scenario,
+        "seed": seed,
+        "base": "m",
+        "way": f"{scenario} {ratio} {flops}",
+        "lr": 1e-4,
+        "steps": 3,
+        "tokens": 99,
+        "train_flops": 2 * flops,
+        "train_flops_exact": flops,
+        "seconds": 50.0,
+    }
 
 
 def evaluated(
-    out: Path, ratio: float | None, sums: list[int], seed: int = 0, *, flops: float = 1e12, tokens: int = 5, exact: bool = True
+    out: Path,
+    ratio: float | None,
+    sums: list[int],
+    seed: int = 0,
+    *,
+    flops: float = 1e12,
+    tokens: int = 5,
+    exact: bool = True,
 ) -> Path:
     """An evaluation of 40 sums and 20 names: these sums are right, and the first ten names."""
     made = [
-        *({**row("sums", i, "right" if i in sums else "wrong"), "n_completion": tokens} for i in range(40)),
+        *(
+            {**row("sums", i, "right" if i in sums else "wrong"), "n_completion": tokens}
+            for i in range(40)
+        ),
         *(row("names", i, "right" if i < 10 else "wrong") for i in range(20)),
     ]
-    run = open_run("eval", {"benchmarks": ["demo"], "trained": [ratio, seed, flops], "seed": 0, "out": str(out)}, {})
+    run = open_run(
+        "eval",
+        {"benchmarks": ["demo"], "trained": [ratio, seed, flops], "seed": 0, "out": str(out)},
+        {},
+    )
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(made)
     run.write_json("scores.json", scores(made))
@@ -40,9 +65,17 @@ def evaluated(
     if student and not exact:
         del student["train_flops_exact"]
     run.finish(
-        model="m", student=student, expected={}, budget=64, seconds=6.0, dtype="torch.float32", attention="sdpa", shape=SHAPE,
-        size=135_000_000, decoding={"temperature": 0.0, "top_p": 1.0, "samples": 1},
-    )  # fmt: skip
+        model="m",
+        student=student,
+        expected={},
+        budget=64,
+        seconds=6.0,
+        dtype="torch.float32",
+        attention="sdpa",
+        shape=SHAPE,
+        size=135_000_000,
+        decoding={"temperature": 0.0, "top_p": 1.0, "samples": 1},
+    )
     return out
 
 
@@ -63,7 +96,13 @@ def arm(label: str, right: np.ndarray, ratio: float, seed: int, flops: float, to
     }
     return Arm(
         label,
-        {"model": "m", "hash": label, "student": facts(ratio, seed, flops), "shape": SHAPE, "seconds": 1.0},
+        {
+            "model": "m",
+            "hash": label,
+            "student": facts(ratio, seed, flops),
+            "shape": SHAPE,
+            "seconds": 1.0,
+        },
         {},
         {},
         answers,
@@ -75,24 +114,37 @@ def options(seed: int) -> list[Option]:
     rng = np.random.default_rng(seed)
     n_seeds, arms = int(rng.integers(1, 4)), []
     for ratio in (0.0, 0.25, 0.5, 1.0):
-        flops, tokens, accuracy = float(10 ** rng.uniform(10, 13)), int(rng.integers(1, 60)), rng.uniform(0.1, 0.9)
+        flops, tokens, accuracy = (
+            float(10 ** rng.uniform(10, 13)),
+            int(rng.integers(1, 60)),
+            rng.uniform(0.1, 0.9),
+        )
         for s in range(n_seeds):
             arms.append(arm(f"{ratio} {s}", rng.random(80) < accuracy, ratio, s, flops, tokens))
     return [measured(way, list(arms[0].answers), exact=True) for way in gather(arms)]
 
 
-@pytest.mark.parametrize(("questions", "weight"), [(None, 0.0), (1000, 0.0), (10**8, 0.0), (10**8, 0.1)])
-def test_the_rule_over_many_grids(monkeypatch: pytest.MonkeyPatch, questions: int | None, weight: float) -> None:
+@pytest.mark.parametrize(
+    ("questions", "weight"), [(None, 0.0), (1000, 0.0), (10**8, 0.0), (10**8, 0.1)]
+)
+def test_the_rule_over_many_grids(
+    monkeypatch: pytest.MonkeyPatch, questions: int | None, weight: float
+) -> None:
     monkeypatch.setattr(stats, "RESAMPLES", 500)
     dearer = 0
     for seed in range(12):
         found = options(seed)
-        answer = cost.exact_generation(cost.Shape(**SHAPE), 10, found[0].way.arms[0].answers["sums/0"][0]["n_completion"])
+        answer = cost.exact_generation(
+            cost.Shape(**SHAPE), 10, found[0].way.arms[0].answers["sums/0"][0]["n_completion"]
+        )
         assert found[0].answer_flops == answer
-        assert found[0].train_flops == pytest.approx(found[0].way.arms[0].student["train_flops_exact"])
+        assert found[0].train_flops == pytest.approx(
+            found[0].way.arms[0].student["train_flops_exact"]
+        )
         spent = [one.train_flops + (questions or 0) * one.answer_flops for one in found]
         worth = [
-            np.mean(one.table) - (weight * np.log10(full) if weight else 0) for one, full in zip(found, spent, strict=True)
+            np.mean(one.table) - (weight * np.log10(full) if weight else 0)
+            for one, full in zip(found, spent, strict=True)
         ]
         choice = choose(found, questions, weight)
         at = max(range(4), key=lambda i: (round(worth[i], 9), -spent[i]))
@@ -101,13 +153,21 @@ def test_the_rule_over_many_grids(monkeypatch: pytest.MonkeyPatch, questions: in
         told = []
         for i in rest:
             change = weight * (np.log10(spent[at]) - np.log10(spent[i])) if weight else 0.0
-            told.append(stats.compare_seeds(found[i].table, (np.array(found[at].table) - change).tolist()))
+            told.append(
+                stats.compare_seeds(found[i].table, (np.array(found[at].table) - change).tolist())
+            )
         alike = [at, *(i for i, one in zip(rest, told, strict=True) if one[1] <= 0)]
-        assert [other.p_adjusted for other in choice.others] == pytest.approx(stats.holm([one[3] for one in told]))
+        assert [other.p_adjusted for other in choice.others] == pytest.approx(
+            stats.holm([one[3] for one in told])
+        )
         assert choice.recommended is found[min(alike, key=lambda i: spent[i])]
-        assert {id(other.option) for other in choice.alike} == {id(found[i]) for i in alike if i != at}
+        assert {id(other.option) for other in choice.alike} == {
+            id(found[i]) for i in alike if i != at
+        }
         assert sum(choice.often) >= 1 - 1e-9
-        assert choice.recommended is choice.best or choice.recommended.total(questions) <= choice.best.total(questions)
+        assert choice.recommended is choice.best or choice.recommended.total(
+            questions
+        ) <= choice.best.total(questions)
         dearer += choice.recommended is not choice.best
     assert dearer > 0, "somewhere the cheapest is not the best"
 
@@ -123,23 +183,40 @@ def test_what_is_needed_to_be_surer_is_paid_for() -> None:
     more = surer(choice, 60)
     assert more is not None and more.problems is not None and more.problems > 60
     assert more.problems_cost is not None
-    assert more.problems_cost[0] == pytest.approx((more.problems - 60) * 3 * 2 * both[0].answer_flops)
+    assert more.problems_cost[0] == pytest.approx(
+        (more.problems - 60) * 3 * 2 * both[0].answer_flops
+    )
     assert more.problems_cost[1] == pytest.approx((more.problems - 60) * 3 * 2 / 60)
     assert more.seeds is None, "60 problems are too few for any number of seeds"
     more = surer(choice, 420)
     assert more is not None and more.seeds is not None and more.seeds_cost is not None
-    assert more.seeds_cost[0] == pytest.approx((more.seeds - 3) * 2 * (1e12 + 420 * both[0].answer_flops))
+    assert more.seeds_cost[0] == pytest.approx(
+        (more.seeds - 3) * 2 * (1e12 + 420 * both[0].answer_flops)
+    )
 
 
 def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
-    shown = done("eval.advise", str(grid(tmp_path / "study")), "--category", "math-oe", "--json", str(tmp_path / "a.json"))
+    shown = done(
+        "eval.advise",
+        str(grid(tmp_path / "study")),
+        "--category",
+        "math-oe",
+        "--json",
+        str(tmp_path / "a.json"),
+    )
     told = json.loads((tmp_path / "a.json").read_text())
-    assert (told["recommended"], told["best"], told["undecided"]) == ("ratio 0.5", "ratio 1", ["ratio 0.5"])
+    assert (told["recommended"], told["best"], told["undecided"]) == (
+        "ratio 0.5",
+        "ratio 1",
+        ["ratio 0.5"],
+    )
     assert "For math-oe (40 problems): take m (0.135 billion weights), mixed at ratio 0.5" in shown
     assert "Its accuracy is 77.5 % (95 %: " in shown
     assert "These 2 ways cannot be told apart; it is the cheapest of them:" in shown
     assert "  - ratio 1: 80.0 % (" in shown and "did best, best in" in shown
-    assert "  - ratio 0:" not in shown and "(untrained):" not in shown, "what is worse is not among them"
+    assert "  - ratio 0:" not in shown and "(untrained):" not in shown, (
+        "what is worse is not among them"
+    )
     assert "do not decide" not in shown
     assert "one seed" not in shown
     assert "Without --questions the cheapest is the cheapest to train." in shown
@@ -156,13 +233,16 @@ def test_what_its_own_interval_rules_out_is_not_recommended(tmp_path: Path) -> N
     for at in range(9):
         evaluated(tmp_path / f"low-{at}", at / 100, [*range(20)], flops=1e12 + at)
     evaluated(tmp_path / "high", 1.0, [*range(27)], flops=4e12)
-    shown = done("eval.advise", str(tmp_path), "--category", "math-oe", "--json", str(tmp_path / "a.json"))
+    shown = done(
+        "eval.advise", str(tmp_path), "--category", "math-oe", "--json", str(tmp_path / "a.json")
+    )
     told = json.loads((tmp_path / "a.json").read_text())
     assert (told["recommended"], told["undecided"]) == ("ratio 1", [])
     against = [way["best_against"] for way in told["ways"] if way["label"] != "ratio 1"]
     assert all(one["low"] > 0 and one["p_adjusted"] > 0.05 and one["decided"] for one in against)
     assert (
-        "9 of 9 other ways are worse (95 % intervals leave out 0); adjusted for their number (Holm), none has p < 0.05" in shown
+        "9 of 9 other ways are worse (95 % intervals leave out 0); adjusted for their number (Holm), none has p < 0.05"
+        in shown
     )
 
 
@@ -174,15 +254,33 @@ def test_two_folders_may_share_an_evaluation(tmp_path: Path) -> None:
 
 def test_a_budget_and_questions_count(tmp_path: Path) -> None:
     study, out = str(grid(tmp_path / "study")), tmp_path / "a.json"
-    small = done("eval.advise", study, "--category", "math-oe", "--budget", "1.5e12", "--json", str(out))
+    small = done(
+        "eval.advise", study, "--category", "math-oe", "--budget", "1.5e12", "--json", str(out)
+    )
     told = json.loads(out.read_text())
     assert {way["label"]: way["best_share"] is not None for way in told["ways"]} == {
-        "m (untrained)": True, "ratio 0": True, "ratio 0.5": False, "ratio 1": False,
-    }  # fmt: skip
+        "m (untrained)": True,
+        "ratio 0": True,
+        "ratio 0.5": False,
+        "ratio 1": False,
+    }
     assert "ratio 0.5" not in small and "ratio 1" not in small
-    many = done("eval.advise", study, "--category", "math-oe", "--questions", "1e9", "--budget", "1e30", "--json", str(out))
+    many = done(
+        "eval.advise",
+        study,
+        "--category",
+        "math-oe",
+        "--questions",
+        "1e9",
+        "--budget",
+        "1e30",
+        "--json",
+        str(out),
+    )
     way = next(way for way in json.loads(out.read_text())["ways"] if way["label"] == "ratio 1")
-    assert way["total_flops"] == pytest.approx(4e12 + 1e9 * cost.exact_generation(cost.Shape(**SHAPE), 10, 80))
+    assert way["total_flops"] == pytest.approx(
+        4e12 + 1e9 * cost.exact_generation(cost.Shape(**SHAPE), 10, 80)
+    )
     assert "1,000,000,000 questions are more than the 40 measured" in many
     assert "The budget is more than any way measured costs" in many
     refused = command("eval.advise", study, "--budget", "1000", "--questions", "3")
@@ -200,7 +298,7 @@ def test_what_is_not_decided_is_said_so(tmp_path: Path) -> None:
     assert "; p, Holm: 0.754)" in shown
     assert "take m (0.135 billion weights), mixed at ratio 0 (called ratio 0 here)" in shown
     assert "Every way was trained with one seed: what other seeds would do is not covered" in shown
-    problems = power.needed(2 / 40, 10 / 40, 0.0, 1)
+    problems = sample_size.needed(2 / 40, 10 / 40, 0.0, 1)
     assert f"  - {problems:,} problems and the seeds that there are: " in shown
     assert "seeds a way" not in shown, "how seeds vary cannot be known from one"
     same = done("eval.advise", words[0], "--category", "general-mc")
@@ -208,7 +306,10 @@ def test_what_is_not_decided_is_said_so(tmp_path: Path) -> None:
 
 
 def test_the_published_form_where_the_exact_one_is_missing(tmp_path: Path) -> None:
-    words = [str(evaluated(tmp_path / "a", 0.0, [1, 2])), str(evaluated(tmp_path / "b", 1.0, [1], flops=2e12, exact=False))]
+    words = [
+        str(evaluated(tmp_path / "a", 0.0, [1, 2])),
+        str(evaluated(tmp_path / "b", 1.0, [1], flops=2e12, exact=False)),
+    ]
     shown = done("eval.advise", *words)
     assert "the published form for training" in shown
     assert "2e+12 FLOPs to train" in shown
@@ -218,7 +319,10 @@ def test_what_cannot_be_advised_is_one_line(tmp_path: Path) -> None:
     one = str(evaluated(tmp_path / "runs" / "a", 0.0, [1, 2]))
     (tmp_path / "empty").mkdir()
     for words, message in (
-        ((one, "--category", "physics"), "--category physics was not measured; these were: general-mc, math-oe, all"),
+        (
+            (one, "--category", "physics"),
+            "--category physics was not measured; these were: general-mc, math-oe, all",
+        ),
         ((one, "--budget", "nan"), "--budget nan is no number of FLOPs"),
         ((one, "--questions", "0.5"), "--questions 0.5 is no whole number"),
         ((one, "--weight", "2"), "--weight needs --questions"),

@@ -17,16 +17,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig
 
-from eval import ask
-from eval.ask import CLEAR, DIM, Shown, visible
+from eval import chat
+from eval.chat import CLEAR, DIM, Shown, visible
 from ratiocine import models
-from ratiocine.engines import Request
-from ratiocine.engines.streaming import Pieces, stream
-from ratiocine.engines.transformers import TransformersEngine
+from ratiocine.engines import Pieces, Request, TransformersEngine, stream
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import PREFILLED, render, split
+from ratiocine.records import Trace
 from ratiocine.rendering import Rendering
-from ratiocine.traces import Trace
 
 TINY = ModelConfig(name="tiny", kind="tiny")
 SENTENCE = "Put only the answer in \\boxed{}."
@@ -48,7 +46,9 @@ def thinker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(question: str, budget: int = 24, **more) -> Request:
-    return Request(question, ({"role": "user", "content": f"{SENTENCE}\n{question}"},), budget, **more)
+    return Request(
+        question, ({"role": "user", "content": f"{SENTENCE}\n{question}"},), budget, **more
+    )
 
 
 def batched(engine: TransformersEngine, request: Request) -> Trace:
@@ -65,20 +65,37 @@ def answers(shown: str) -> list[tuple[str, str]]:
 
 
 def test_questions_are_answered_as_benchmarks_are(engine: TransformersEngine) -> None:
-    shown = done("eval.ask", "tiny", "--question", "1+1?", "--question", "2+2?", "--question", "1+1?", "--budget", "24")
+    shown = done(
+        "eval.ask",
+        "tiny",
+        "--question",
+        "1+1?",
+        "--question",
+        "2+2?",
+        "--question",
+        "1+1?",
+        "--budget",
+        "24",
+    )
     found = answers(shown)
     assert [question for question, _ in found] == ["1+1?", "2+2?", "1+1?"]
     assert found[0] == found[2], "greedy"
     for question, answer in found:
-        assert answer == visible(batched(engine, asked(question)).text.strip(ask.BLANK))
-    assert shown.count("0 tokens of trace, 24 of answer; ") == shown.count("; cut at the budget of 24") == 3
+        assert answer == visible(batched(engine, asked(question)).text.strip(chat.BLANK))
+    assert (
+        shown.count("0 tokens of trace, 24 of answer; ")
+        == shown.count("; cut at the budget of 24")
+        == 3
+    )
     assert "\x1b" not in shown
 
 
 def test_the_sentence_before_a_question_can_be_none(engine: TransformersEngine) -> None:
-    ((_, answer),) = answers(done("eval.ask", "tiny", "--question", "1+1?", "--budget", "8", "--instruction", ""))
+    ((_, answer),) = answers(
+        done("eval.ask", "tiny", "--question", "1+1?", "--budget", "8", "--instruction", "")
+    )
     alone = Request("x", ({"role": "user", "content": "1+1?"},), 8)
-    assert answer == visible(batched(engine, alone).text.strip(ask.BLANK))
+    assert answer == visible(batched(engine, alone).text.strip(chat.BLANK))
 
 
 def test_questions_come_from_standard_input(tmp_path: Path) -> None:
@@ -87,14 +104,26 @@ def test_questions_come_from_standard_input(tmp_path: Path) -> None:
     assert [question for question, _ in found] == ["1+1?", "2+2? \\x1b[31m�"]
 
 
-def test_asked_again_at_a_temperature_a_question_is_answered_anew(engine: TransformersEngine) -> None:
-    words = ("eval.ask", "tiny", *("--question", "1+1?") * 2, "--temperature", "1", "--budget", "8", "--seed", "3")
+def test_asked_again_at_a_temperature_a_question_is_answered_anew(
+    engine: TransformersEngine,
+) -> None:
+    words = (
+        "eval.ask",
+        "tiny",
+        *("--question", "1+1?") * 2,
+        "--temperature",
+        "1",
+        "--budget",
+        "8",
+        "--seed",
+        "3",
+    )
     first, second = (answer for _, answer in answers(done(*words)))
     assert first != second
 
     def told(seed: int, sample: int) -> str:
         request = asked("1+1?", 8, temperature=1.0, seed=seed, samples=(sample,))
-        return visible(stream(engine, request, lambda text: None).text.strip(ask.BLANK))
+        return visible(stream(engine, request, lambda text: None).text.strip(chat.BLANK))
 
     assert [told(3, 0), told(3, 1)] == [first, second]
     assert told(4, 0) not in (first, second)
@@ -107,16 +136,24 @@ def test_a_trace_stands_below_its_heading(thinker: Path) -> None:
     assert "\n24 tokens of trace, 0 of answer; " in shown
 
 
-def test_a_student_is_asked_as_it_was_taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_student_is_asked_as_it_was_taught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the switch off it was taught direct answers alone, and the prompt ends in an empty think block."""
     tokenizer = models.load_tokenizer(TINY)
     rendering = Rendering(tokenizer, "switch")
     for taught in ("ift", "reasoning"):
         folder = tmp_path / taught
-        models.save_student(models.load_model(TINY, "cpu"), tokenizer, folder, rendering.record([taught]))
-        for words, thinking in (((), taught == "reasoning"), (("--thinking", "on"), True), (("--thinking", "off"), False)):
+        models.save_student(
+            models.load_model(TINY, "cpu"), tokenizer, folder, rendering.record([taught])
+        )
+        for words, thinking in (
+            ((), taught == "reasoning"),
+            (("--thinking", "on"), True),
+            (("--thinking", "off"), False),
+        ):
             monkeypatch.setattr(sys, "argv", ["ask", str(folder), *words])
-            assert ask.configured(ask.parse()).thinking is thinking
+            assert chat.configured(chat.parse()).thinking is thinking
 
 
 @pytest.mark.parametrize(
@@ -126,13 +163,25 @@ def test_a_student_is_asked_as_it_was_taught(tmp_path: Path, monkeypatch: pytest
         (("no/such/folder",), "model=no/such/folder is not a folder here"),
         (("tiny", "--budget", "0"), "budget='0': should be greater than 0"),
         (("tiny", "--budget", "many"), "budget='many': should be a valid integer"),
-        (("tiny", "--temperature", "-0.5"), "temperature='-0.5': should be greater than or equal to 0"),
+        (
+            ("tiny", "--temperature", "-0.5"),
+            "temperature='-0.5': should be greater than or equal to 0",
+        ),
         (("tiny", "--temperature", "nan"), "temperature='nan': should be"),
         (("tiny", "--device", "tpu"), "device='tpu': should be 'auto', 'cpu', 'cuda' or 'mps'"),
-        (("tiny", "--chat-template", "x"), "model.chat_template='x': should be 'own', 'chatml', 'plain' or 'r1-zero'"),
-        (("tiny", "--thinking", "on"), "thinking cannot be set: this model's chat template has no switch (enable_thinking)"),
+        (
+            ("tiny", "--chat-template", "x"),
+            "model.chat_template='x': should be 'own', 'chatml', 'plain' or 'r1-zero'",
+        ),
+        (
+            ("tiny", "--thinking", "on"),
+            "thinking cannot be set: this model's chat template has no switch (enable_thinking)",
+        ),
         (("tiny", "--question", " "), "--question=' ' asks nothing"),
-        (("tiny", "--question", "\udcff\x1b"), "--question=\\udcff\\x1b is not text in this terminal's encoding"),
+        (
+            ("tiny", "--question", "\udcff\x1b"),
+            "--question=\\udcff\\x1b is not text in this terminal's encoding",
+        ),
         (("tiny,smollm2-135m",), ""),
         (("",), ""),
     ],
@@ -160,15 +209,24 @@ def test_interrupts_in_a_terminal(thinker: Path) -> None:
     child, terminal = pty.fork()
     if not child:
         os.chdir(ROOT)
-        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "dumb"}
-        os.execve(sys.executable, [sys.executable, "-m", "eval.ask", str(thinker), "--budget", "2000"], environment)
+        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {
+            "TERM": "dumb"
+        }
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "eval.ask", str(thinker), "--budget", "2000"],
+            environment,
+        )
     try:
         read_until(terminal, "\n> ")
         os.write(terminal, b"1+1?\n")
         read_until(terminal, DIM)
         os.write(terminal, b"\x03")
         shown = read_until(terminal, "\n> ")
-        assert re.search(r"\x1b\[2m\d+ tokens of trace, 0 of answer; [\d.]+ tokens a second; interrupted\x1b\[0m", shown)
+        assert re.search(
+            r"\x1b\[2m\d+ tokens of trace, 0 of answer; [\d.]+ tokens a second; interrupted\x1b\[0m",
+            shown,
+        )
         assert "ask: interrupted" in read_until(terminal, "interrupted", pressing=b"\x03")
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
     finally:
@@ -193,19 +251,36 @@ def read_until(terminal: int, wanted: str, pressing: bytes = b"") -> str:
 
 
 @pytest.mark.parametrize("stop", [(), ("\\", "a")])
-def test_a_stream_is_what_the_engine_writes(engine: TransformersEngine, stop: tuple[str, ...]) -> None:
+def test_a_stream_is_what_the_engine_writes(
+    engine: TransformersEngine, stop: tuple[str, ...]
+) -> None:
     """Whatever generation settings a model brings along."""
     hostile = GenerationConfig(
-        do_sample=True, temperature=9.0, top_k=3, repetition_penalty=7.0, no_repeat_ngram_size=1, min_new_tokens=3,
-        suppress_tokens=list(range(2, 200)), eos_token_id=[1, 77], max_length=3,
-    )  # fmt: skip
+        do_sample=True,
+        temperature=9.0,
+        top_k=3,
+        repetition_penalty=7.0,
+        no_repeat_ngram_size=1,
+        min_new_tokens=3,
+        suppress_tokens=list(range(2, 200)),
+        eos_token_id=[1, 77],
+        max_length=3,
+    )
     for question in ("1+1?", "Hello", "x" * 50):
         engine.model.generation_config = hostile
         request, pieces = asked(question, 60, stop=stop), list[str]()
         trace = stream(engine, request, pieces.append)
         expected = batched(engine, request)
-        assert (trace.token_ids, trace.text, trace.stop) == (expected.token_ids, expected.text, expected.stop)
-        assert (trace.n_prompt, trace.n_completion, trace.id) == (expected.n_prompt, expected.n_completion, question)
+        assert (trace.token_ids, trace.text, trace.stop) == (
+            expected.token_ids,
+            expected.text,
+            expected.stop,
+        )
+        assert (trace.n_prompt, trace.n_completion, trace.id) == (
+            expected.n_prompt,
+            expected.n_completion,
+            question,
+        )
         assert "".join(pieces).startswith(trace.text)
         if not stop:
             assert "".join(pieces) == trace.text
@@ -219,7 +294,12 @@ def test_a_turn_that_the_model_ends(engine: TransformersEngine) -> None:
     pieces: list[str] = []
     trace = stream(ending, asked("1+1?", 60), pieces.append)
     assert (trace.stop, trace.token_ids) == ("stop", ids[: last + 1])
-    assert "".join(pieces) == trace.text == batched(ending, asked("1+1?", 60)).text == engine.tokenizer.decode(ids[:last])
+    assert (
+        "".join(pieces)
+        == trace.text
+        == batched(ending, asked("1+1?", 60)).text
+        == engine.tokenizer.decode(ids[:last])
+    )
 
 
 def test_a_stream_comes_token_by_token_and_in_whole_characters(engine: TransformersEngine) -> None:
@@ -237,7 +317,9 @@ def test_a_stream_comes_token_by_token_and_in_whole_characters(engine: Transform
 
 def test_a_halted_stream_ends(engine: TransformersEngine) -> None:
     seen: list[int] = []
-    trace = stream(engine, asked("1+1?"), lambda text: None, lambda: seen.append(0) or len(seen) == 5)
+    trace = stream(
+        engine, asked("1+1?"), lambda text: None, lambda: seen.append(0) or len(seen) == 5
+    )
     assert (trace.n_completion, trace.stop) == (5, "length")
 
 
@@ -246,13 +328,13 @@ def test_the_summary_tells_what_the_grader_would_read() -> None:
     text = render("It is \\boxed{4\x1b\n2}.", "I think.")
     trace = Trace("x", text, "stop", 5, len(text) + 1, 2.0)
     think = len(text.rpartition("</think>")[0] + "</think>")
-    assert ask.summary(trace, tokenizer) == (
+    assert chat.summary(trace, tokenizer) == (
         f"{think} tokens of trace, {len(text) + 1 - think} of answer; {(len(text) + 1) / 2:.1f} tokens a second; "
         "boxed: 4\\x1b 2"
     )
     cut = Trace("x", "It is \\boxed{4", "length", 5, 14, 2.0)
-    assert ask.summary(cut, tokenizer).endswith("; cut at the budget of 14")
-    assert ask.summary(cut, tokenizer, interrupted=True).endswith("; interrupted")
+    assert chat.summary(cut, tokenizer).endswith("; cut at the budget of 14")
+    assert chat.summary(cut, tokenizer, interrupted=True).endswith("; interrupted")
 
 
 # --- what is shown
@@ -260,7 +342,9 @@ def test_the_summary_tells_what_the_grader_would_read() -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(st.text(st.characters()))
-@example("\x1b]0;title\x07\x1b[2J\r\x9b31m\u202egnp.exe\u2066\u200b\ud800\U000e0041\x7f\ufeff\u2028")
+@example(
+    "\x1b]0;title\x07\x1b[2J\r\x9b31m\u202egnp.exe\u2066\u200b\ud800\U000e0041\x7f\ufeff\u2028"
+)
 def test_nothing_reaches_a_terminal_but_text(text: str) -> None:
     shown = visible(text)
     assert all(c in "\n\t" or c.isprintable() or unicodedata.category(c) == "Zs" for c in shown)
@@ -270,7 +354,10 @@ def test_nothing_reaches_a_terminal_but_text(text: str) -> None:
 
 
 def test_escapes_are_visible() -> None:
-    assert visible("a\x1b[31m\r\u202eb\tc\n\\boxed{½}\u00a0é👍") == "a\\x1b[31m\\r\\u202eb\tc\n\\boxed{½}\u00a0é👍"
+    assert (
+        visible("a\x1b[31m\r\u202eb\tc\n\\boxed{½}\u00a0é👍")
+        == "a\\x1b[31m\\r\\u202eb\tc\n\\boxed{½}\u00a0é👍"
+    )
 
 
 def shown(pieces: list[str], **more) -> str:
@@ -283,13 +370,18 @@ def shown(pieces: list[str], **more) -> str:
 
 
 TEXTS = st.lists(
-    st.sampled_from(["<think>", "</think>", "<", "th", "ink>", "\nQuestion:", "\n", " ", "a", "\x1b"]), max_size=12
+    st.sampled_from(
+        ["<think>", "</think>", "<", "th", "ink>", "\nQuestion:", "\n", " ", "a", "\x1b"]
+    ),
+    max_size=12,
 )
 
 
 @settings(deadline=None, max_examples=300)
 @given(TEXTS.map("".join), st.lists(st.integers(0, 60), max_size=6), st.booleans(), st.booleans())
-def test_it_does_not_matter_how_a_completion_is_cut(text: str, cuts: list[int], thinking: bool, colour: bool) -> None:
+def test_it_does_not_matter_how_a_completion_is_cut(
+    text: str, cuts: list[int], thinking: bool, colour: bool
+) -> None:
     more = {"thinking": thinking, "stop": ("\nQuestion:",)}
     at = [0, *sorted(cuts), len(text)]
     pieces = [text[a:b] for a, b in pairwise(at)]
@@ -306,7 +398,9 @@ def test_trace_and_answer_are_those_that_are_graded(answer: str, think: str | No
     text = render(answer, think)
     parts = split(text)
     expected = [
-        f"{name}:\n{part.strip(ask.BLANK)}\n" for name, part in (("thinking", parts.think), ("answer", parts.answer)) if part
+        f"{name}:\n{part.strip(chat.BLANK)}\n"
+        for name, part in (("thinking", parts.think), ("answer", parts.answer))
+        if part
     ]
     assert shown(list(text)) == "".join(expected)
 
@@ -318,4 +412,7 @@ def test_what_is_dim() -> None:
     assert shown(["one </think> 4"], thinking=True) == "thinking:\none\nanswer:\n4\n"
     assert shown(["<think>\n\n</think>\n\n4"]) == "answer:\n4\n"
     assert shown(["4\n\nQuestion: 2"], stop=("\nQuestion:",)) == "answer:\n4\n"
-    assert shown(["<think>a\nQuestion: b</think>4"], stop=("\nQuestion:",)) == "thinking:\na\nQuestion: b\nanswer:\n4\n"
+    assert (
+        shown(["<think>a\nQuestion: b</think>4"], stop=("\nQuestion:",))
+        == "thinking:\na\nQuestion: b\nanswer:\n4\n"
+    )

@@ -35,12 +35,16 @@ class Browser:
         self.back, from_write = os.pipe()
         script = f'exec "$@" 3<&{to_read} 4>&{from_write}'  # bash, because dash knows no descriptor above 9
         words = ["bash", "-c", script, "bash", program, *FLAGS, f"--user-data-dir={profile}"]
-        self.process = subprocess.Popen(words, pass_fds=(to_read, from_write), stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            words, pass_fds=(to_read, from_write), stderr=subprocess.DEVNULL
+        )
         os.close(to_read)
         os.close(from_write)
         self.buffer, self.number, self.events, self.session = b"", 0, list[dict[str, Any]](), ""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         self.number += 1
@@ -67,7 +71,9 @@ class Browser:
         return json.loads(message)
 
     def value(self, expression: str) -> Any:
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)[
+            "result"
+        ].get("value")
 
     def press(self, key: str, text: str = "", code: int = 0) -> None:
         told = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
@@ -91,7 +97,9 @@ class Browser:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     """A page with four arms, which is as wide as it gets."""
-    folders = [arm(tmp_path / str(i), ratio, 5 * i, 10) for i, ratio in enumerate((None, 0.0, 0.5, 1.0))]
+    folders = [
+        arm(tmp_path / str(i), ratio, 5 * i, 10) for i, ratio in enumerate((None, 0.0, 0.5, 1.0))
+    ]
     done("eval.report", *map(str, folders), "--out", str(tmp_path / "report.html"))
     return tmp_path / "report.html"
 
@@ -100,7 +108,12 @@ def page(tmp_path: Path) -> Path:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small study with all its pictures."""
     root = tmp_path_factory.mktemp("study")
-    points = [Point(model, ratio, seed=seed) for model in grid.SHAPES for ratio in (0.0, 0.5, 1.0) for seed in (0, 1)]
+    points = [
+        Point(model, ratio, seed=seed)
+        for model in grid.SHAPES
+        for ratio in (0.0, 0.5, 1.0)
+        for seed in (0, 1)
+    ]
     points += [Point("small", 0.5, "sequential", seed=seed) for seed in (0, 1)]
     grid.study(root, [*map(Point, grid.SHAPES), *points], problems=6)
     done("eval.report", str(root), "--out", str(root / "report.html"))
@@ -109,7 +122,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if program is None:
         reason = "needs Chromium on PATH"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
@@ -124,18 +139,29 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 def test_nothing_is_requested_and_nothing_fails(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.value("1")
-    requests = {e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"}
+    requests = {
+        e["params"]["request"]["url"]
+        for e in browser.events
+        if e.get("method") == "Network.requestWillBeSent"
+    }
     assert {url for url in requests if not url.startswith("data:")} == {page.as_uri()}
     bad = [
         e
         for e in browser.events
-        if e.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+        if e.get("method")
+        in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
     ]
     assert not bad
 
 
 def test_it_fits_a_phone(browser: Browser, page: Path) -> None:
-    browser.call("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=360,
+        height=740,
+        deviceScaleFactor=2,
+        mobile=True,
+    )
     browser.open(page)
     assert browser.value("innerWidth") == 360
     assert browser.value("document.documentElement.scrollWidth") <= 360
@@ -153,7 +179,10 @@ def test_it_can_be_read_in_the_light_and_in_the_dark(browser: Browser, page: Pat
     browser.open(page)
     colours = {}
     for scheme in ("light", "dark"):
-        browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        browser.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
         colours[scheme] = browser.value("getComputedStyle(document.body).backgroundColor")
         assert browser.value(CONTRAST) >= 4.5
     assert colours["light"] != colours["dark"]
@@ -166,7 +195,9 @@ def test_the_filters_filter(browser: Browser, page: Path) -> None:
     assert set(everything.split(",")) == {"names", "sums"}
     browser.value("family.value = 'sums'; family.dispatchEvent(new Event('change'))")
     assert set(browser.value(shown).split(",")) == {"sums"}
-    browser.value("family.value = 'names'; verdict.value = 'wrong'; family.dispatchEvent(new Event('change'))")
+    browser.value(
+        "family.value = 'names'; verdict.value = 'wrong'; family.dispatchEvent(new Event('change'))"
+    )
     assert browser.value(shown) in ("", "names", "names,names")
     assert browser.value(shown) != everything
 
@@ -186,10 +217,20 @@ LOOK = """(() => {
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_study_can_be_read_on_any_screen(browser: Browser, study: Path, width: int, scheme: str) -> None:
+def test_a_study_can_be_read_on_any_screen(
+    browser: Browser, study: Path, width: int, scheme: str
+) -> None:
     """No error, no request, no scrolling sideways; pictures whose text can be read and whose lines can be seen."""
-    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=740, deviceScaleFactor=2, mobile=width < 600)
-    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=740,
+        deviceScaleFactor=2,
+        mobile=width < 600,
+    )
+    browser.call(
+        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+    )
     browser.open(study)
     found = browser.value(LOOK)
     assert found["width"] <= width
@@ -198,18 +239,26 @@ def test_a_study_can_be_read_on_any_screen(browser: Browser, study: Path, width:
     assert found["lines"] > 20 and found["line"] >= 3
     browser.value("document.querySelectorAll('details').forEach((one) => { one.open = true })")
     assert browser.value("document.documentElement.scrollWidth") <= width
-    requests = {e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"}
+    requests = {
+        e["params"]["request"]["url"]
+        for e in browser.events
+        if e.get("method") == "Network.requestWillBeSent"
+    }
     assert {url for url in requests if not url.startswith("data:")} == {study.as_uri()}
     assert not [
         e
         for e in browser.events
-        if e.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+        if e.get("method")
+        in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
     ]
 
 
 def test_completions_are_filtered_by_the_keyboard(browser: Browser, study: Path) -> None:
     browser.open(study)
-    shown, count = "document.getElementById('shown').textContent", "document.querySelectorAll('.answer').length"
+    shown, count = (
+        "document.getElementById('shown').textContent",
+        "document.querySelectorAll('.answer').length",
+    )
     assert browser.value(shown) == "1 to 20 of 384"
     assert browser.value(count) == 20
     browser.tab_to("select[name=category]")
@@ -218,14 +267,18 @@ def test_completions_are_filtered_by_the_keyboard(browser: Browser, study: Path)
     for letter in "math-oe":
         browser.press(letter, letter)
     assert browser.value(shown) == "1 to 20 of 96"
-    assert browser.value("[...document.querySelectorAll('#answers h3')].every((e) => e.textContent.startsWith('sums'))")
+    assert browser.value(
+        "[...document.querySelectorAll('#answers h3')].every((e) => e.textContent.startsWith('sums'))"
+    )
     browser.tab_to("select[name=verdict]")
     browser.press("w", "w")
     wrong = browser.value(shown)
     assert wrong.startswith("1 to 20 of ") and wrong != "1 to 20 of 96"
     browser.tab_to("select[name=seed]")
     browser.press("1", "1")
-    assert browser.value("[...document.querySelectorAll('.answer strong')].every((e) => e.textContent.endsWith('seed 1'))")
+    assert browser.value(
+        "[...document.querySelectorAll('.answer strong')].every((e) => e.textContent.endsWith('seed 1'))"
+    )
     browser.press("Home", code=36)
     assert browser.value(shown) == wrong
     browser.tab_to("button#on")
@@ -242,7 +295,9 @@ def test_a_study_reads_without_scripts(browser: Browser, study: Path) -> None:
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     browser.open(study)
     browser.call("Emulation.setScriptExecutionDisabled", value=False)
-    assert browser.value("document.querySelector('noscript').textContent.includes('need JavaScript')")
+    assert browser.value(
+        "document.querySelector('noscript').textContent.includes('need JavaScript')"
+    )
     assert browser.value("document.querySelectorAll('figure svg').length") > 10
     assert browser.value("document.querySelectorAll('tbody tr').length") > 100
     assert browser.value("document.querySelectorAll('.answer').length") == 0

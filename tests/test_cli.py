@@ -19,20 +19,23 @@ from eval.config import Config as Eval
 from launch.config import Config as Launch
 from launch.planner import plan
 from ratiocine import cli
-from ratiocine.compute import DeepSpeedConfig
-from ratiocine.engines.config import OpenAIConfig, TransformersConfig, VLLMConfig
-from ratiocine.families import FAMILIES
+from ratiocine.data import FAMILIES, DataConfig
+from ratiocine.engines import OpenAIConfig, TransformersConfig, VLLMConfig
 from ratiocine.models import ModelConfig
 from ratiocine.rewards import RewardConfig
-from ratiocine.sources import DataConfig
+from ratiocine.training import DeepSpeedConfig
 from rl.config import Config as Rl
 from rl.config import ObjectiveConfig
 from train.config import Config as Train
 
 SCHEMAS = {
-    "model": ModelConfig, "data": DataConfig, "switch": SwitchConfig, "reward": RewardConfig, "objective": ObjectiveConfig,
+    "model": ModelConfig,
+    "data": DataConfig,
+    "switch": SwitchConfig,
+    "reward": RewardConfig,
+    "objective": ObjectiveConfig,
     "deepspeed": DeepSpeedConfig,
-}  # fmt: skip
+}
 GROUPED = [(group, name) for group in SCHEMAS for name in cli.options(group)]
 
 
@@ -48,13 +51,25 @@ VERBS = {"distill": Distill, "train": Train, "rl": Rl, "eval": Eval, "launch": L
 ENGINES = {"transformers": TransformersConfig, "vllm": VLLMConfig, "openai": OpenAIConfig}
 
 
-@pytest.mark.parametrize(("file", "schema"), [*VERBS.items(), *((f"engine/{name}", e) for name, e in ENGINES.items())])
-def test_conf_says_every_key_and_the_defaults_of_the_code(file: str, schema: type[BaseModel]) -> None:
+@pytest.mark.parametrize(
+    ("file", "schema"), [*VERBS.items(), *((f"engine/{name}", e) for name, e in ENGINES.items())]
+)
+def test_conf_says_every_key_and_the_defaults_of_the_code(
+    file: str, schema: type[BaseModel]
+) -> None:
     said = yaml.safe_load((cli.CONF / f"{file}.yaml").read_text(encoding="utf-8"))
-    groups = {name for entry in said.pop("defaults", []) if isinstance(entry, dict) for name in entry}
+    groups = {
+        name for entry in said.pop("defaults", []) if isinstance(entry, dict) for name in entry
+    }
     assert set(schema.model_fields) == set(said) | groups
-    coded = {key: field.default for key, field in schema.model_fields.items() if not field.is_required() and key in said}
-    assert {key: d.model_dump() if isinstance(d, BaseModel) else d for key, d in coded.items()} == {k: said[k] for k in coded}
+    coded = {
+        key: field.default
+        for key, field in schema.model_fields.items()
+        if not field.is_required() and key in said
+    }
+    assert {key: d.model_dump() if isinstance(d, BaseModel) else d for key, d in coded.items()} == {
+        k: said[k] for k in coded
+    }
 
 
 @pytest.mark.parametrize("name", cli.options("model"))
@@ -77,7 +92,9 @@ def test_every_teacher_composes(name: str) -> None:
         "reference": [],
         "published": [],
     }
-    found = cli.compose("distill", Distill, [f"teacher={name}", *needed.get(name, ["teacher.model=tiny"])]).teacher
+    found = cli.compose(
+        "distill", Distill, [f"teacher={name}", *needed.get(name, ["teacher.model=tiny"])]
+    ).teacher
     assert found.name == name
     assert (found.engine.name if found.engine else name) == name
 
@@ -103,8 +120,11 @@ def test_help_shows_the_keys(verb: str) -> None:
 
 def test_a_path_is_a_model() -> None:
     assert cli.normalise(["model=a/b c", "data=x.jsonl", "model=tiny"]) == [
-        "model=local", "model.path='a/b c'", "data=x.jsonl", "model=tiny",
-    ]  # fmt: skip
+        "model=local",
+        "model.path='a/b c'",
+        "data=x.jsonl",
+        "model=tiny",
+    ]
 
 
 ANY = st.characters(codec="utf-8", exclude_characters="$", exclude_categories=["C"])
@@ -131,45 +151,115 @@ BAD = {
     ("train", "+ratio=0.5", "+model.pth=x"): "unknown key 'model.pth'; did you mean 'path'?",
     ("train", "+ratio=0.5", "batch_size=0"): "batch_size=0",
     ("train", "+ratio=0.5", "model=qwen2.5-1.5"): "did you mean 'qwen2.5-1.5b'?",
-    ("train", "+ratio=0.5", "model=qwen2.5-1.5b", "pairs=PAIRS"): "give a local folder instead: model=/path/to/folder",
-    ("train", "+ratio=0.5", "model=no/such/folder", "lr=1e-4", "pairs=PAIRS"): "model=no/such/folder is not a folder here",
+    (
+        "train",
+        "+ratio=0.5",
+        "model=qwen2.5-1.5b",
+        "pairs=PAIRS",
+    ): "give a local folder instead: model=/path/to/folder",
+    (
+        "train",
+        "+ratio=0.5",
+        "model=no/such/folder",
+        "lr=1e-4",
+        "pairs=PAIRS",
+    ): "model=no/such/folder is not a folder here",
     ("train", "+ratio=0.5", "model=qwen3-0.6b", "pairs=PAIRS"): "give lr=",
     ("train", "+ratio=0.5", "model=tiny"): "pairs= is needed",
     ("train", "+ratio=0.5", "model=tiny", "pairs=no/such"): "no/such does not exist",
-    ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "max_length=3"): "no pair fits max_length=3",
-    ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "device=cuda"): "device=cuda is not on this machine",
+    (
+        "train",
+        "+ratio=0.5",
+        "model=tiny",
+        "pairs=PAIRS",
+        "max_length=3",
+    ): "no pair fits max_length=3",
+    (
+        "train",
+        "+ratio=0.5",
+        "model=tiny",
+        "pairs=PAIRS",
+        "device=cuda",
+    ): "device=cuda is not on this machine",
     ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "out=/dev/null/x"): "cannot be written",
     ("train", "ratio=0.5", "ratio=="): "ratio",
-    ("distill", "teacher=oracel"): "unknown teacher 'oracel'; known: openai, oracle, published, reference, transformers, vllm; did you mean 'oracle'?",
+    (
+        "distill",
+        "teacher=oracel",
+    ): "unknown teacher 'oracel'; known: openai, oracle, published, reference, transformers, vllm; did you mean 'oracle'?",
     ("distill", "data=dem"): "unknown data 'dem'",
     ("distill", "samples=4"): "samples=4 means nothing with teacher=oracle, which is no model",
     ("distill", "verify=none"): "verify=none means nothing with teacher=oracle",
-    ("distill", "data=mix", "teacher=published", "data.mix={gsm8k: 1}"): "a mixture needs its size: data.n=10000",
+    (
+        "distill",
+        "data=mix",
+        "teacher=published",
+        "data.mix={gsm8k: 1}",
+    ): "a mixture needs its size: data.n=10000",
     ("distill", "data=mix", "teacher=published"): "data=mix names no source: give data.path=FILE",
     ("distill", "select=s1", "select.per_domain=3"): "leave per_domain out",
     ("distill", "select.decontaminate=[gsm9k]"): "unknown benchmark 'gsm9k'",
     ("distill", "select.pass_rates=[{run: no/such}]"): "no/such does not exist",
     ("distill", "select.pass_rates=[{run: PAIRS}]"): "holds no `distill` run of a model",
     ("distill", "push_to_hub=me/pairs"): "HF_TOKEN",
-    ("distill", "teacher=transformers", "teacher.model=tiny"): "has no switch (enable_thinking); another way to tell it: switch=suffix, system or template",
-    ("distill", "teacher=transformers", "teacher.model=tiny", "samples=2", "temperature=0"): "would be the same answer 2 times",
-    ("distill", "teacher=openai", "teacher.engine.url=http://127.0.0.1:9/v1", "teacher.engine.model=m"): "does not answer",
-    ("distill", "teacher=openai", "teacher.engine.url=http://x/v1", "teacher.engine.model=m", "spend.money=3"): "needs price.prompt",
-    ("distill", "teacher=reference", "data=gsm8k", "data.root=no/such"): "no/such/gsm8k_train.jsonl is not a file",
+    (
+        "distill",
+        "teacher=transformers",
+        "teacher.model=tiny",
+    ): "has no switch (enable_thinking); another way to tell it: switch=suffix, system or template",
+    (
+        "distill",
+        "teacher=transformers",
+        "teacher.model=tiny",
+        "samples=2",
+        "temperature=0",
+    ): "would be the same answer 2 times",
+    (
+        "distill",
+        "teacher=openai",
+        "teacher.engine.url=http://127.0.0.1:9/v1",
+        "teacher.engine.model=m",
+    ): "does not answer",
+    (
+        "distill",
+        "teacher=openai",
+        "teacher.engine.url=http://x/v1",
+        "teacher.engine.model=m",
+        "spend.money=3",
+    ): "needs price.prompt",
+    (
+        "distill",
+        "teacher=reference",
+        "data=gsm8k",
+        "data.root=no/such",
+    ): "no/such/gsm8k_train.jsonl is not a file",
     ("distill", "data=gsm8k"): "teacher=oracle solves embedded families only",
-    ("distill", "data=gsm8k", "teacher=reference"): "give a folder with local copies instead: data.root=DIR",
+    (
+        "distill",
+        "data=gsm8k",
+        "teacher=reference",
+    ): "give a folder with local copies instead: data.root=DIR",
     ("eval", "model=tiny", "benchmarks=gsm9k"): "unknown benchmark 'gsm9k'",
     ("eval", "model=tiny", "benchmarks=[]"): "should name one benchmark or more",
     ("eval", "model=tiny", "engine.batch=0"): "engine.batch=0: should be greater than 0",
-    ("eval", "model=tiny", "engine=openai", "engine.url=x", "engine.model=y", "+engine.batch=1"): "unknown key 'engine.batch'",
+    (
+        "eval",
+        "model=tiny",
+        "engine=openai",
+        "engine.url=x",
+        "engine.model=y",
+        "+engine.batch=1",
+    ): "unknown key 'engine.batch'",
     ("eval", "model=qwen2.5-0.5b"): "cannot be reached from here",
     ("launch", "study=demoo"): "unknown study 'demoo'",
     ("eval.report", "no/such"): "no/such does not exist",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("words", BAD, ids=" ".join)
-def test_bad_input_is_one_line_and_exit_2(words: tuple[str, ...], pairs: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_exit_2(
+    words: tuple[str, ...], pairs: Path, tmp_path: Path
+) -> None:
     arguments = [word.replace("PAIRS", str(pairs)) for word in words]
     if "eval.report" not in words and not any(word.startswith("out=") for word in words):
         arguments.append(f"out={tmp_path / 'run'}")
@@ -187,13 +277,17 @@ def broken_copy(pairs: Path, tmp_path: Path) -> Path:
 
 
 def told(copy: Path) -> str:
-    result = command("train", "+ratio=0.5", "model=tiny", f"pairs={copy}", f"out={copy.parent / 'run'}")
+    result = command(
+        "train", "+ratio=0.5", "model=tiny", f"pairs={copy}", f"out={copy.parent / 'run'}"
+    )
     assert result.returncode == 2
     assert not (copy.parent / "run").exists()
     return result.stderr
 
 
-def test_pairs_that_are_unfinished_corrupt_or_repeat_an_id_are_refused(pairs: Path, tmp_path: Path) -> None:
+def test_pairs_that_are_unfinished_corrupt_or_repeat_an_id_are_refused(
+    pairs: Path, tmp_path: Path
+) -> None:
     copy = broken_copy(pairs, tmp_path)
     (copy / "DONE").unlink()
     assert "no finished run" in told(copy)
@@ -204,20 +298,47 @@ def test_pairs_that_are_unfinished_corrupt_or_repeat_an_id_are_refused(pairs: Pa
 
 def test_a_run_of_another_configuration_is_not_overwritten(student: Path, pairs: Path) -> None:
     before = (student / "manifest.json").read_bytes()
-    result = command("train", "+ratio=0.75", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", f"out={student}")
-    assert (result.returncode, "a finished run of a different configuration" in result.stderr) == (2, True)
+    result = command(
+        "train",
+        "+ratio=0.75",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=8",
+        "max_steps=2",
+        f"out={student}",
+    )
+    assert (result.returncode, "a finished run of a different configuration" in result.stderr) == (
+        2,
+        True,
+    )
     assert (student / "manifest.json").read_bytes() == before
 
 
 def test_the_same_work_again_does_nothing(student: Path, pairs: Path) -> None:
     before = (student / "manifest.json").stat().st_mtime_ns
-    shown = done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", f"out={student}")
+    shown = done(
+        "train",
+        "+ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=8",
+        "max_steps=2",
+        f"out={student}",
+    )
     assert "is finished" in shown
     assert (student / "manifest.json").stat().st_mtime_ns == before
 
 
 def test_a_sweep_runs_each_job_in_a_folder_of_its_own(pairs: Path, tmp_path: Path) -> None:
-    done("train", "-m", "+ratio=0,1", "model=tiny", f"pairs={pairs}", "max_steps=1", f"out={tmp_path / 'sweep'}")
+    done(
+        "train",
+        "-m",
+        "+ratio=0,1",
+        "model=tiny",
+        f"pairs={pairs}",
+        "max_steps=1",
+        f"out={tmp_path / 'sweep'}",
+    )
     found = {json.loads(f.read_text())["ratio"] for f in tmp_path.glob("sweep/*/mixture.json")}
     assert found == {0, 1}
     assert not (ROOT / "multirun.yaml").exists()

@@ -16,7 +16,11 @@ from test_report import arm
 from ratiocine import stats
 
 TABLES = st.integers(1, 4).flatmap(
-    lambda n: st.lists(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=n, max_size=n), min_size=1, max_size=4)
+    lambda n: st.lists(
+        st.lists(st.tuples(st.booleans(), st.booleans()), min_size=n, max_size=n),
+        min_size=1,
+        max_size=4,
+    )
 )
 
 
@@ -37,11 +41,15 @@ def test_a_difference_lies_in_its_interval_and_turns_with_its_sides(table: list)
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30), st.integers(1, 3))
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30), st.integers(1, 3)
+)
 def test_seeds_that_say_the_same_say_what_one_says(row: list, n_seeds: int) -> None:
     """However often it is copied: few problems are few."""
     first, second = sides([row])
-    assert stats.compare_seeds(first * n_seeds, second * n_seeds) == pytest.approx(stats.compare(first[0], second[0]))
+    assert stats.compare_seeds(first * n_seeds, second * n_seeds) == pytest.approx(
+        stats.compare(first[0], second[0])
+    )
 
 
 def test_seeds_whose_means_happen_to_be_equal_are_no_copies() -> None:
@@ -49,7 +57,10 @@ def test_seeds_whose_means_happen_to_be_equal_are_no_copies() -> None:
     before, after = np.zeros((2, 100)), np.zeros((2, 100))
     after[0, :20] = after[1, 20:40] = 1
     means = after.mean(axis=0).tolist()
-    apart, alike = stats.compare_seeds(before.tolist(), after.tolist()), stats.compare([0.0] * 100, means)
+    apart, alike = (
+        stats.compare_seeds(before.tolist(), after.tolist()),
+        stats.compare([0.0] * 100, means),
+    )
     assert apart[0] == alike[0] == pytest.approx(0.2)
     assert apart[3] > 0.005 > 10 * alike[3]
 
@@ -62,7 +73,9 @@ def test_few_problems_decide_nothing() -> None:
 
 SHARES = st.integers(1, 12).flatmap(
     lambda n: st.lists(
-        st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=n, max_size=n), min_size=1, max_size=3
+        st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=n, max_size=n),
+        min_size=1,
+        max_size=3,
     )
 )
 
@@ -72,7 +85,9 @@ SHARES = st.integers(1, 12).flatmap(
 def test_no_interval_decides_what_the_test_does_not(table: list, binary: bool) -> None:
     """Of answers given once or sampled four times; and none is without width."""
     scale = 1 if binary else 4
-    first, second = ([[min(cell[side], scale) / scale for cell in row] for row in table] for side in (0, 1))
+    first, second = (
+        [[min(cell[side], scale) / scale for cell in row] for row in table] for side in (0, 1)
+    )
     difference, low, high, p = stats.compare_seeds(first, second)
     assert low <= difference + 1e-9 and difference - 1e-9 <= high
     assert high - low > 1e-6
@@ -97,12 +112,19 @@ def by_hand(table: np.ndarray, level: float) -> float:
     seeds = n * ((table.mean(axis=1) - table.mean()) ** 2).sum()
     problems = n_seeds * ((table.mean(axis=0) - table.mean()) ** 2).sum()
     rest = ((table - table.mean()) ** 2).sum() - seeds - problems
-    of_seeds, of_problems, of_both = seeds / (n_seeds - 1), problems / (n - 1), rest / (n_seeds - 1) / (n - 1)
+    of_seeds, of_problems, of_both = (
+        seeds / (n_seeds - 1),
+        problems / (n - 1),
+        rest / (n_seeds - 1) / (n - 1),
+    )
     t_seeds, t_problems, t_usual = (
-        student_t.ppf(1 - tail / 2, free) for tail, free in ((level, n_seeds - 1), (level, n - 1), (0.05, n_seeds - 1))
+        student_t.ppf(1 - tail / 2, free)
+        for tail, free in ((level, n_seeds - 1), (level, n - 1), (0.05, n_seeds - 1))
     )
     twice = min(t_seeds, t_usual) ** 2 * of_both * (n_seeds - 2) / (n_seeds - 1)
-    return math.sqrt((t_problems**2 * of_problems + max(0, t_seeds**2 * of_seeds - twice)) / table.size)
+    return math.sqrt(
+        (t_problems**2 * of_problems + max(0, t_seeds**2 * of_seeds - twice)) / table.size
+    )
 
 
 def test_known_components() -> None:
@@ -112,7 +134,9 @@ def test_known_components() -> None:
     reach = by_hand(table, 0.05)
     assert difference == pytest.approx(0.25)
     assert (low, high) == pytest.approx((0.25 - reach, 0.25 + reach))
-    assert 0.35 < reach < 0.4, "3 seeds that differ so much: Student's t of 2 degrees of freedom, 4.30 times 0.087"
+    assert 0.35 < reach < 0.4, (
+        "3 seeds that differ so much: Student's t of 2 degrees of freedom, 4.30 times 0.087"
+    )
     assert by_hand(table, p) == pytest.approx(0.25)
     assert 0.05 < p < 0.2
     assert stats.over_seeds(table.tolist())[1:] == pytest.approx(effective(0.25, reach))
@@ -146,7 +170,9 @@ def test_a_p_value_says_what_the_interval_says() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(TABLES)
-def test_an_accuracy_lies_in_its_interval_which_is_no_narrower_than_that_of_one_seed(table: list) -> None:
+def test_an_accuracy_lies_in_its_interval_which_is_no_narrower_than_that_of_one_seed(
+    table: list,
+) -> None:
     _, own = sides(table)
     mean, low, high = stats.over_seeds(own)
     assert mean == pytest.approx(np.mean(own))
@@ -157,7 +183,9 @@ def test_an_accuracy_lies_in_its_interval_which_is_no_narrower_than_that_of_one_
     assert stats.over_seeds(own[:1])[1:] == stats.interval(own[0])
 
 
-@pytest.mark.parametrize(("n_seeds", "n", "apart"), [(2, 800, 0.1), (3, 400, 0.05), (3, 100, 0.0), (5, 400, 0.05)])
+@pytest.mark.parametrize(
+    ("n_seeds", "n", "apart"), [(2, 800, 0.1), (3, 400, 0.05), (3, 100, 0.0), (5, 400, 0.05)]
+)
 def test_the_interval_covers_over_seeds_and_problems(n_seeds: int, n: int, apart: float) -> None:
     """Also where seeds differ more than problems do."""
     rng, hits = np.random.default_rng(0), 0
@@ -170,8 +198,13 @@ def test_the_interval_covers_over_seeds_and_problems(n_seeds: int, n: int, apart
 
 
 def test_the_command(tmp_path: Path) -> None:
-    direct = [str(arm(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed)) for seed, sums in ((0, 4), (1, 8))]
-    traces = [str(arm(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed)) for seed, sums in ((0, 24), (1, 20))]
+    direct = [
+        str(arm(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed)) for seed, sums in ((0, 4), (1, 8))
+    ]
+    traces = [
+        str(arm(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed))
+        for seed, sums in ((0, 24), (1, 20))
+    ]
     shown = done("eval.compare", *traces, "--against", *direct, "--out", str(tmp_path / "c.json"))
     found = {row["group"]: row for row in json.loads((tmp_path / "c.json").read_text())["changes"]}
     assert list(found) == ["names", "sums", "general-mc", "math-oe", "all"]
@@ -179,7 +212,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert found["sums"]["by_seed"] == [0.5, 0.3]
     assert (found["sums"]["base"], found["sums"]["arm"]) == (0.15, 0.55)
     assert found["names"]["p_adjusted"] == 1
-    assert found["sums"]["p_adjusted"] == pytest.approx(2 * found["sums"]["p"]), "adjusted within its two benchmarks"
+    assert found["sums"]["p_adjusted"] == pytest.approx(2 * found["sums"]["p"]), (
+        "adjusted within its two benchmarks"
+    )
     assert json.loads((tmp_path / "c.json").read_text())["seeds"] == [0, 1]
     assert (found["names"]["difference"], found["names"]["p_adjusted"]) == (0, 1)
     assert "+40.0 (" in shown
@@ -187,10 +222,14 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
-    base, again = (str(arm(tmp_path / name, None, 1, 1, budget=budget)) for name, budget in (("base", 64), ("again", 65)))
+    base, again = (
+        str(arm(tmp_path / name, None, 1, 1, budget=budget))
+        for name, budget in (("base", 64), ("again", 65))
+    )
     late = str(arm(tmp_path / "late", 1.0, 1, 1, seed=1, budget=65))
     one, two, other = (
-        str(arm(tmp_path / str(at), ratio, 1, 1, seed=seed)) for at, (ratio, seed) in enumerate(((0.0, 0), (1.0, 0), (1.0, 1)))
+        str(arm(tmp_path / str(at), ratio, 1, 1, seed=seed))
+        for at, (ratio, seed) in enumerate(((0.0, 0), (1.0, 0), (1.0, 1)))
     )
     assert "by seed" in done("eval.compare", two, other, "--against", base)
     for words, message in (
@@ -199,7 +238,10 @@ def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
         ((one, one, "--against", two, two), "seed 0 occurs twice"),
         ((base, base, "--against", again, again), "one evaluation is given twice"),
         ((one, other, "--against", two, late), "one side holds ratio 0 and ratio 1"),
-        ((two, other, "--against", one), "alone is against 2 evaluations, but was trained, and not all of them began with it"),
+        (
+            (two, other, "--against", one),
+            "alone is against 2 evaluations, but was trained, and not all of them began with it",
+        ),
     ):
         refused = command("eval.compare", *words)
         assert refused.returncode == 2

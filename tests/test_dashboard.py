@@ -16,8 +16,7 @@ from eval.suite import measured
 from launch.dashboard import Evaluated, dashboard, findings, named, sections, stages
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
-from ratiocine.students import compared
-from ratiocine.tracking import GROUPED, Compared
+from ratiocine.runs import GROUPED, Compared, compared
 
 CATEGORIES = ("general-mc", "math-oe")
 
@@ -29,7 +28,13 @@ def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = ("tracker=wandb", "project=p", "group=small")
     benchmark = out / "mine.jsonl"
     rows = [
-        {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": 2 * i, "kind": "number", "category": CATEGORIES[i % 2]}
+        {
+            "id": f"q{i}",
+            "question": f"What is {i} + {i}?",
+            "answer": 2 * i,
+            "kind": "number",
+            "category": CATEGORIES[i % 2],
+        }
         for i in range(6)
     ]
     benchmark.write_text("\n".join(map(json.dumps, rows)))
@@ -45,7 +50,9 @@ def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         *told,
         f"out={out / 'train-00000001'}",
     )
-    done("eval", f"model={out / 'train-00000001' / 'model'}", *asked, f"out={out / 'after-00000002'}")
+    done(
+        "eval", f"model={out / 'train-00000001' / 'model'}", *asked, f"out={out / 'after-00000002'}"
+    )
     done("eval", "model=tiny", *asked, f"out={out / 'base-00000003'}")
     return out
 
@@ -60,20 +67,36 @@ def told(run: Path) -> tuple[Any, dict[str, Any], dict[int, dict[str, Any]], dic
             found = record.run
             config = {item.key: json.loads(item.value_json) for item in found.config.update}
         if kind == "history":
-            row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            row = {
+                item.key or ".".join(item.nested_key): json.loads(item.value_json)
+                for item in record.history.item
+            }
             history.setdefault(row["_step"], {}).update(row)
         if kind == "summary":
-            summary |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.summary.update}
+            summary |= {
+                item.key or ".".join(item.nested_key): json.loads(item.value_json)
+                for item in record.summary.update
+            }
     return found, config, history, summary
 
 
 def test_the_runs_hold_what_the_dashboard_names(study: Path) -> None:
     metrics, keys = named(CATEGORIES)
     evaluated, trained = (told(study / name) for name in ("after-00000002", "train-00000001"))
-    logged = {key for _, _, history, _ in (evaluated, trained) for row in history.values() for key in row}
+    logged = {
+        key for _, _, history, _ in (evaluated, trained) for row in history.values() for key in row
+    }
     assert set(metrics) <= logged
     assert set(keys) <= set(GROUPED)
-    by = {"study": "small", "model_name": "tiny", "size": 107_072, "scenario": "mixed", "ratio": 0.5, "seed": 3, "reward": None}
+    by = {
+        "study": "small",
+        "model_name": "tiny",
+        "size": 107_072,
+        "scenario": "mixed",
+        "ratio": 0.5,
+        "seed": 3,
+        "reward": None,
+    }
     for verb, (run, config, _, _) in {"eval": evaluated, "train": trained}.items():
         assert {key: config[key] for key in GROUPED} == {**by, "verb": verb}
         assert (run.project, run.run_group) == ("p", "small")
@@ -88,13 +111,20 @@ def test_the_runs_hold_what_the_dashboard_names(study: Path) -> None:
 
 def test_an_evaluation_is_told_as_it_is_stored(study: Path) -> None:
     run, config, history, summary = told(study / "after-00000002")
-    manifest, scores = (json.loads((study / "after-00000002" / f"{name}.json").read_text()) for name in ("manifest", "scores"))
+    manifest, scores = (
+        json.loads((study / "after-00000002" / f"{name}.json").read_text())
+        for name in ("manifest", "scores")
+    )
     training = json.loads((study / "train-00000001" / "manifest.json").read_text())
     assert run.run_id == config["run"] == manifest["hash"]
     (step, row) = next(iter(history.items()))
     assert (len(history), step) == (1, 2)
     wanted = {"train_flops": training["train_flops"]}
-    for name, found in {**scores["benchmarks"], **scores["categories"], "all": scores["all"]}.items():
+    for name, found in {
+        **scores["benchmarks"],
+        **scores["categories"],
+        "all": scores["all"],
+    }.items():
         wanted |= {
             f"accuracy/{name}": found["accuracy"],
             f"accuracy_low/{name}": found["ci95"][0],
@@ -112,7 +142,12 @@ def test_an_evaluation_is_told_as_it_is_stored(study: Path) -> None:
 
 
 def test_a_finished_evaluation_is_not_told_again(study: Path) -> None:
-    words = [f"model={study / 'train-00000001' / 'model'}", f"benchmarks=[{study / 'mine.jsonl'}]", "budget=8", "tracker=none"]
+    words = [
+        f"model={study / 'train-00000001' / 'model'}",
+        f"benchmarks=[{study / 'mine.jsonl'}]",
+        "budget=8",
+        "tracker=none",
+    ]
     assert "is finished" in done("eval", *words, f"out={study / 'after-00000002'}")
     assert len(list((study / "after-00000002" / "wandb").glob("offline-run-*"))) == 1
 
@@ -131,7 +166,11 @@ def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
     metrics, keys = named(CATEGORIES)
     for made in (spec["workspace"], spec["report"]):
         found = {name for key, value in leaves(made) if key == "metrics" for name in value}
-        axes = {value.removeprefix("summary:") for key, value in leaves(made) if key in ("xAxis", "yAxis") and value != "_step"}
+        axes = {
+            value.removeprefix("summary:")
+            for key, value in leaves(made)
+            if key in ("xAxis", "yAxis") and value != "_step"
+        }
         assert found | axes == set(metrics)
         grouped = {value.removesuffix(".value") for key, value in leaves(made) if key == "groupBy"}
         assert grouped == {"ratio"}
@@ -142,7 +181,9 @@ def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
         "Lengths",
         "Training",
     ]
-    assert [key["name"] for key in section["runSets"][0]["grouping"]] == [f"{key}.value" for key in keys]
+    assert [key["name"] for key in section["runSets"][0]["grouping"]] == [
+        f"{key}.value" for key in keys
+    ]
     filters = [
         f
         for one in (spec["workspace"], spec["report"])
@@ -150,9 +191,13 @@ def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
         if key == "filters" and isinstance(value, dict)
         for f in value["filters"]
     ]
-    assert sum(f["key"]["name"] == "study" and f["value"] == ["small"] for f in filters) == 1 + 2 * 4
+    assert (
+        sum(f["key"]["name"] == "study" and f["value"] == ["small"] for f in filters) == 1 + 2 * 4
+    )
     manifest = json.loads((study / "base-00000003" / "manifest.json").read_text())
-    assert sum(f["key"]["name"] == "name" and f["value"] == [manifest["hash"]] for f in filters) == 4
+    assert (
+        sum(f["key"]["name"] == "name" and f["value"] == [manifest["hash"]] for f in filters) == 4
+    )
     for panels in sections(CATEGORIES).values():
         assert all(f"    {panel}\n" in shown for panel in panels)
     assert "W&B was told of 3 of 3 runs" in shown and "nothing was sent; --save sends it" in shown
@@ -171,13 +216,23 @@ def evaluation(ratio: float | None, seed: int, accuracy: float) -> Evaluated:
     by = Compared("eval", "m", ratio=ratio, seed=seed)
     found = {"accuracy": accuracy, "ci95": [accuracy - 0.1, accuracy + 0.1]}
     return Evaluated(
-        by, "s", {"model": "m", "student": student}, {"categories": {"math-oe": found}, "all": found}, "sums, 8 tokens"
+        by,
+        "s",
+        {"model": "m", "student": student},
+        {"categories": {"math-oe": found}, "all": found},
+        "sums, 8 tokens",
     )
 
 
 def test_seeds_are_one_line_of_the_table() -> None:
     lines = findings(
-        [evaluation(1, 0, 0.5), evaluation(1, 1, 0.2), evaluation(None, 0, 0.25), evaluation(0, 0, 0.4)], ["math-oe"]
+        [
+            evaluation(1, 0, 0.5),
+            evaluation(1, 1, 0.2),
+            evaluation(None, 0, 0.25),
+            evaluation(0, 0, 0.4),
+        ],
+        ["math-oe"],
     ).splitlines()
     assert lines[2:] == [
         "| m | m (untrained) | sums, 8 tokens | 1 | 25.0 % (15.0 – 35.0) | 25.0 % (15.0 – 35.0) |",
@@ -199,14 +254,31 @@ TAUGHT = {
 
 
 def test_what_rewards_have_trained_is_known_by_the_student_that_they_began_with() -> None:
-    rewarded = {**TAUGHT, "scenario": None, "share": None, "seed": 7, "reward": "r1", "parent": TAUGHT, "train_flops": 11}
+    rewarded = {
+        **TAUGHT,
+        "scenario": None,
+        "share": None,
+        "seed": 7,
+        "reward": "r1",
+        "parent": TAUGHT,
+        "train_flops": 11,
+    }
     local = ModelConfig(name="local", path="x/model")
-    assert compared("eval", local, rewarded) == Compared("eval", "m", 9, "sequential", 0.25, 7, "r1")
+    assert compared("eval", local, rewarded) == Compared(
+        "eval", "m", 9, "sequential", 0.25, 7, "r1"
+    )
     assert compared("eval", local, TAUGHT) == Compared("eval", "m", 9, "sequential", 0.25, 1)
 
 
 def test_what_is_told_of_an_evaluation() -> None:
-    numbers = {"accuracy": 0.5, "ci95": (0.3, 0.8), "completion_tokens": 7.5, "truncated": 0.1, "thought": 0.9, "flops": 12.0}
+    numbers = {
+        "accuracy": 0.5,
+        "ci95": (0.3, 0.8),
+        "completion_tokens": 7.5,
+        "truncated": 0.1,
+        "thought": 0.9,
+        "flops": 12.0,
+    }
     result = {
         "benchmarks": {"sums": numbers},
         "categories": {"math-oe": {**numbers, "flops": None}},
@@ -221,10 +293,17 @@ def test_what_is_told_of_an_evaluation() -> None:
         "thought": 0.9,
         "flops": 12.0,
     }
-    wanted = {f"{key}/{name}": value for name in ("sums", "math-oe", "all") for key, value in row.items()}
+    wanted = {
+        f"{key}/{name}": value for name in ("sums", "math-oe", "all") for key, value in row.items()
+    }
     wanted |= {"flops/math-oe": None, "accuracy/all": 0.6}
     after = {**TAUGHT, "reward": "r1", "parent": TAUGHT, "train_flops": 11}
-    for known, spent in ((after, 111), (TAUGHT, 100), (None, None), ({**TAUGHT, "train_flops": None}, None)):
+    for known, spent in (
+        (after, 111),
+        (TAUGHT, 100),
+        (None, None),
+        ({**TAUGHT, "train_flops": None}, None),
+    ):
         assert measured(result, known) == {**wanted, "train_flops": spent}
 
 
@@ -235,33 +314,55 @@ def refused(*words: str) -> str:
     return result.stderr
 
 
-def test_bad_input(study: Path, pairs: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input(
+    study: Path, pairs: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for folder in (tmp_path / "none", tmp_path, pairs, student):
-        assert f"{folder} is no folder of a study with a finished evaluation" in refused(str(folder))
+        assert f"{folder} is no folder of a study with a finished evaluation" in refused(
+            str(folder)
+        )
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     (study / "dashboard.json").unlink(missing_ok=True)
-    assert "--save needs a key of W&B: set WANDB_API_KEY, or run `wandb login` first" in refused(str(study), "--save")
+    assert "--save needs a key of W&B: set WANDB_API_KEY, or run `wandb login` first" in refused(
+        str(study), "--save"
+    )
     assert not (study / "dashboard.json").exists()
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ([{"group": "it's"}] * 3, "\"it's\" cannot be filtered by in W&B"),
-    ([{"tracker": "none"}] * 3, "W&B was told of no evaluation here"),
-    ([{"group": None}] * 3, "W&B was told of no evaluation here"),
-    ([{"project": "p"}, {"project": "p"}, {"project": "q"}], "these runs are in the projects p and q"),
-])  # fmt: skip
-def test_runs_that_cannot_be_shown_together_are_refused(study: Path, changes: list[dict], message: str) -> None:
-    found = [replace(stage, config={**stage.config, **change}) for stage, change in zip(stages(study), changes, strict=True)]
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([{"group": "it's"}] * 3, '"it\'s" cannot be filtered by in W&B'),
+        ([{"tracker": "none"}] * 3, "W&B was told of no evaluation here"),
+        ([{"group": None}] * 3, "W&B was told of no evaluation here"),
+        (
+            [{"project": "p"}, {"project": "p"}, {"project": "q"}],
+            "these runs are in the projects p and q",
+        ),
+    ],
+)
+def test_runs_that_cannot_be_shown_together_are_refused(
+    study: Path, changes: list[dict], message: str
+) -> None:
+    found = [
+        replace(stage, config={**stage.config, **change})
+        for stage, change in zip(stages(study), changes, strict=True)
+    ]
     with pytest.raises(BadInput, match=re.escape(message)):
         dashboard(found, "", None)
 
 
 def test_of_a_stage_that_has_run_twice_the_newest_counts(study: Path, tmp_path: Path) -> None:
-    for number, (name, at) in enumerate([("after-0000000a", 100), ("after-0000000b", 50), ("base-0000000c", 10)]):
+    for number, (name, at) in enumerate(
+        [("after-0000000a", 100), ("after-0000000b", 50), ("base-0000000c", 10)]
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(f"# eval {number:016x}\nbenchmarks: []\n")
         (tmp_path / name / "DONE").touch()
         os.utime(tmp_path / name / "DONE", (at, at))
-    assert sorted(stage.folder.name for stage in stages(tmp_path)) == ["after-0000000a", "base-0000000c"]
+    assert sorted(stage.folder.name for stage in stages(tmp_path)) == [
+        "after-0000000a",
+        "base-0000000c",
+    ]

@@ -37,7 +37,9 @@ class Assets(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = {name: value or "" for name, value in attrs}
-        names = ("src", "srcset", "data", "poster") + (("href",) if tag in ("link", "use", "image") else ())
+        names = ("src", "srcset", "data", "poster") + (
+            ("href",) if tag in ("link", "use", "image") else ()
+        )
         self.found += [told[name] for name in names if name in told]
         self.found += re.findall(r"url\(([^)]*)\)", told.get("style", ""))
 
@@ -54,18 +56,27 @@ def test_pages_ask_for_nothing_outside(site: Path) -> None:
     for page in pages:
         assert not outside(page.read_text(encoding="utf-8")), page.name
     for style in site.rglob("*.css"):
-        assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", style.read_text(encoding="utf-8")), style.name
+        assert not re.search(
+            r"(@import|url\()\s*['\"]?(https?:)?//", style.read_text(encoding="utf-8")
+        ), style.name
 
 
 def test_what_is_outside_is_seen() -> None:
-    assert outside('<script src="https://cdn.example/a.js"></script><link href="//fonts.example/b.css">') != []
+    assert (
+        outside(
+            '<script src="https://cdn.example/a.js"></script><link href="//fonts.example/b.css">'
+        )
+        != []
+    )
     assert not outside('<a href="https://arxiv.org/abs/1">a paper</a><img src="assets/c.svg">')
 
 
 def test_a_link_that_leads_nowhere_breaks_the_build(tmp_path: Path) -> None:
     for link in ("nowhere.md", "index.md#nowhere"):
         (tmp_path / "docs").mkdir(exist_ok=True)
-        (tmp_path / "docs" / "index.md").write_text(f"# Here\n\n[there]({link})\n", encoding="utf-8")
+        (tmp_path / "docs" / "index.md").write_text(
+            f"# Here\n\n[there]({link})\n", encoding="utf-8"
+        )
         own = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:\n")[0]
         (tmp_path / "mkdocs.yml").write_text(own, encoding="utf-8")
         result = build(tmp_path / "mkdocs.yml", tmp_path / "site")
@@ -92,8 +103,12 @@ def tools() -> list[str]:
 
 def test_every_tool_is_named() -> None:
     assert {"train", "train.merge", "eval.ask", "launch.dashboard", "bench.sft"} <= set(tools())
-    told = "".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "CONTRIBUTING.md")
-    missing = [tool for tool in tools() if not re.search(rf"python -m {re.escape(tool)}(?![\w.])", told)]
+    told = "".join(
+        page.read_text(encoding="utf-8") for page in PAGES if page.name != "CONTRIBUTING.md"
+    )
+    missing = [
+        tool for tool in tools() if not re.search(rf"python -m {re.escape(tool)}(?![\w.])", told)
+    ]
     assert not missing
 
 

@@ -14,15 +14,19 @@ import trustme
 from conftest import command, done
 
 from ratiocine import engines, models
-from ratiocine.engines import Request
-from ratiocine.engines.config import OpenAIConfig, TransformersConfig
-from ratiocine.engines.decoding import pack_linears
-from ratiocine.engines.openai import OpenAIEngine
-from ratiocine.engines.transformers import TransformersEngine
+from ratiocine.engines import (
+    OpenAIConfig,
+    OpenAIEngine,
+    Request,
+    TransformersConfig,
+    TransformersEngine,
+    pack_linears,
+)
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import PLAIN, after_thinking, opens_thinking, prompt_ids, prompt_text
-from ratiocine.traces import Trace, read_traces
+from ratiocine.records import Trace
+from ratiocine.stores import read_traces
 
 TINY = ModelConfig(name="tiny", kind="tiny")
 TOKENIZER, MODEL = models.load_tokenizer(TINY), models.load_model(TINY, "cpu")
@@ -34,16 +38,23 @@ def asked(name: str, text: str = "Hello", budget: int = 12, **more) -> Request:
 
 def traces(requests: list[Request], **options) -> dict[tuple[str, int], Trace]:
     engine = TransformersEngine(MODEL, TOKENIZER, 1, TransformersConfig(**options))
-    return {(trace.id, trace.sample): trace for found in engine.continue_(requests) for trace in found}
+    return {
+        (trace.id, trace.sample): trace for found in engine.continue_(requests) for trace in found
+    }
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
-    requests = [asked(str(i), "x" * (i * i), temperature=1.0, samples=(0, 1, 2), seed=3) for i in range(1, 9)]
+    requests = [
+        asked(str(i), "x" * (i * i), temperature=1.0, samples=(0, 1, 2), seed=3)
+        for i in range(1, 9)
+    ]
     whole = traces(requests)
     assert len(whole) == 24
     assert len({trace.token_ids for trace in whole.values()}) > 20
     for options in ({"batch": 1}, {"batch": 5}, {"tokens": 100}):
-        assert {k: t.token_ids for k, t in traces(requests, **options).items()} == {k: t.token_ids for k, t in whole.items()}
+        assert {k: t.token_ids for k, t in traces(requests, **options).items()} == {
+            k: t.token_ids for k, t in whole.items()
+        }
     alone = traces([asked("4", "x" * 16, temperature=1.0, samples=(2,), seed=3)])
     assert alone["4", 2].token_ids == whole["4", 2].token_ids
     other = traces([asked("4", "x" * 16, temperature=1.0, samples=(2,), seed=4)])
@@ -53,7 +64,11 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 def test_a_trace_is_given_away_when_its_row_ends() -> None:
     """What is stored is safe from a kill, though the row itself stays until moving the cache is worth it."""
     engine = TransformersEngine(MODEL, TOKENIZER, 1)
-    first = next(engine.continue_([asked("short", budget=1), *(asked(f"long {i}", budget=20) for i in range(9))]))
+    first = next(
+        engine.continue_(
+            [asked("short", budget=1), *(asked(f"long {i}", budget=20) for i in range(9))]
+        )
+    )
     assert [trace.id for trace in first] == ["short"]
 
 
@@ -68,7 +83,14 @@ def test_samples_follow_the_models_distribution() -> None:
         p = (logits / temperature).softmax(-1)
         kept, order = p.sort(descending=True)
         allowed = order[(kept.cumsum(-1) - kept) < top_p]
-        found = traces([asked("a", budget=1, temperature=temperature, top_p=top_p, samples=tuple(range(4000)))], batch=500)
+        found = traces(
+            [
+                asked(
+                    "a", budget=1, temperature=temperature, top_p=top_p, samples=tuple(range(4000))
+                )
+            ],
+            batch=500,
+        )
         counts = Counter(trace.token_ids[0] for trace in found.values())
         assert set(counts) <= set(allowed.tolist())
         wanted = p[allowed] / p[allowed].sum() * 4000
@@ -86,8 +108,12 @@ def test_packed_weights_compute_the_same() -> None:
     assert pack_linears(packed)
     with torch.inference_mode():
         for part in (ids, ids[:1, :1], ids[:2, :9]):
-            torch.testing.assert_close(packed(part).logits, MODEL(part).logits, atol=1e-5, rtol=1e-5)
-    assert sum(p.numel() for p in packed.parameters()) < sum(p.numel() for p in MODEL.parameters()), "and are held once"
+            torch.testing.assert_close(
+                packed(part).logits, MODEL(part).logits, atol=1e-5, rtol=1e-5
+            )
+    assert sum(p.numel() for p in packed.parameters()) < sum(
+        p.numel() for p in MODEL.parameters()
+    ), "and are held once"
 
 
 def test_bfloat16_without_its_units_rounds_as_bfloat16_does() -> None:
@@ -120,13 +146,20 @@ def test_a_prefix_is_gone_on_from() -> None:
     head = TOKENIZER.decode(whole.token_ids[:5])
     if TOKENIZER(head, add_special_tokens=False)["input_ids"] == list(whole.token_ids[:5]):
         assert traces([asked("a", budget=7, prefix=head)])["a", 0].token_ids == whole.token_ids[5:]
-    assert traces([asked("a", budget=3, prefix="<think>")])["a", 0].n_prompt == len(prompt_ids(TOKENIZER, "Hello")) + 7
+    assert (
+        traces([asked("a", budget=3, prefix="<think>")])["a", 0].n_prompt
+        == len(prompt_ids(TOKENIZER, "Hello")) + 7
+    )
 
 
 def test_stop_strings_wait_for_the_end_of_thinking() -> None:
     for text, at in {
-        "a STOP b": 2, "<think>a STOP": None, "<think>STOP</think>b": None, "<think>STOP</think>b STOP c": 21, "STOP</think>x STOP": 14,
-    }.items():  # fmt: skip
+        "a STOP b": 2,
+        "<think>a STOP": None,
+        "<think>STOP</think>b": None,
+        "<think>STOP</think>b STOP c": 21,
+        "STOP</think>x STOP": 14,
+    }.items():
         assert after_thinking(text, ("STOP",)) == at
     trace = traces([asked("a", budget=40)])["a", 0]
     cut = traces([asked("a", budget=40, stop=(trace.text[3:5],))])["a", 0]
@@ -137,7 +170,9 @@ def test_stop_strings_wait_for_the_end_of_thinking() -> None:
 
 def test_stop_strings_wait_where_the_prompt_itself_opens_the_thinking() -> None:
     tokenizer = models.load_tokenizer(TINY)
-    tokenizer.chat_template = str(tokenizer.chat_template).replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+    tokenizer.chat_template = str(tokenizer.chat_template).replace(
+        "assistant\n{% endif", "assistant\n<think>\n{% endif"
+    )
     engine = TransformersEngine(MODEL, tokenizer, 1)
     [[trace]] = engine.continue_([asked("a", budget=40)])
     [[same]] = engine.continue_([asked("a", budget=40, stop=(trace.text[3:5],))])
@@ -147,15 +182,24 @@ def test_stop_strings_wait_where_the_prompt_itself_opens_the_thinking() -> None:
 
 def test_the_plain_template_is_text_that_ends_with_the_end_token() -> None:
     tokenizer = models.load_tokenizer(ModelConfig(name="tiny", kind="tiny", chat_template="plain"))
-    messages = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "2+2?"}]
+    messages = [
+        {"role": "user", "content": "1+1?"},
+        {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "2+2?"},
+    ]
     assert tokenizer.chat_template == PLAIN
-    assert TOKENIZER.decode(prompt_ids(tokenizer, messages)) == "Question: 1+1?\nAnswer: 2\n\nQuestion: 2+2?\nAnswer:"
+    assert (
+        TOKENIZER.decode(prompt_ids(tokenizer, messages))
+        == "Question: 1+1?\nAnswer: 2\n\nQuestion: 2+2?\nAnswer:"
+    )
 
 
 def test_a_switch_that_is_not_there_is_refused() -> None:
     with pytest.raises(BadInput, match="has no switch"):
         traces([asked("a", thinking=True)])
-    with pytest.raises(BadInput, match="engine=openai has no logprobs; engines that have: transformers, vllm"):
+    with pytest.raises(
+        BadInput, match="engine=openai has no logprobs; engines that have: transformers, vllm"
+    ):
         engines.require("openai", asked("a", logprobs=True).needs())
 
 
@@ -171,7 +215,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.seen.append({**body, "key": self.headers.get("Authorization"), "path": self.path})
         fault = self.faults.pop(0) if self.faults else ""
         if fault.isdigit():
-            return self.reply(int(fault), f'{{"error": "told {self.headers.get("Authorization")}"}}')
+            return self.reply(
+                int(fault), f'{{"error": "told {self.headers.get("Authorization")}"}}'
+            )
         if fault == "slow":
             time.sleep(1.5)
         if fault == "gone":
@@ -218,14 +264,22 @@ def test_a_server_that_fails_is_asked_again(server: str, monkeypatch: pytest.Mon
     Handler.faults = ["503", "429", "cut", "gone", "fields", "slow", "reasoning"]
     (trace,) = over_http(server, [asked("a", temperature=0.5, seed=7, samples=(2,))], timeout=1)
     assert trace.text == "<think>\n2 + 2 is 4\n</think>\n\n\\boxed{4}"
-    assert (trace.id, trace.sample, trace.n_prompt, trace.n_completion, trace.token_ids) == ("a", 2, 9, 5, None)
+    assert (trace.id, trace.sample, trace.n_prompt, trace.n_completion, trace.token_ids) == (
+        "a",
+        2,
+        9,
+        5,
+        None,
+    )
     assert len(Handler.seen) == 7
     assert {(s["seed"], s["temperature"], s["max_tokens"], s["key"]) for s in Handler.seen} == {
         (Handler.seen[0]["seed"], 0.5, 12, "Bearer sk-secret")
     }
 
 
-def test_a_refusal_ends_the_run_in_one_line_without_the_key(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_ends_the_run_in_one_line_without_the_key(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     Handler.faults = ["400"] * 9
     with pytest.raises(BadInput, match="refuses with HTTP 400") as refused:
@@ -237,14 +291,20 @@ def test_a_refusal_ends_the_run_in_one_line_without_the_key(server: str, monkeyp
     assert "sk-secret" not in str(failed.value)
 
 
-def test_the_proxy_of_the_environment_is_asked(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_of_the_environment_is_asked(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", server.removesuffix("/v1"))
     assert over_http("http://far.example/v1", [asked("a")], patience=2)[0].text == "\\boxed{4}"
-    assert Handler.seen[0]["path"] == "http://far.example/v1/chat/completions", "a proxy is told the whole address"
+    assert Handler.seen[0]["path"] == "http://far.example/v1/chat/completions", (
+        "a proxy is told the whole address"
+    )
     over_http(server, [asked("a")])
-    assert Handler.seen[1]["path"] == "/v1/chat/completions", "this machine itself is asked directly"
+    assert Handler.seen[1]["path"] == "/v1/chat/completions", (
+        "this machine itself is asked directly"
+    )
     monkeypatch.setenv("no_proxy", "far.example")
     with pytest.raises(Failure, match="of no use for"):
         over_http("http://far.example/v1", [asked("a")], patience=0.5)
@@ -270,13 +330,21 @@ def test_a_server_is_trusted_by_its_certificate(tmp_path, monkeypatch: pytest.Mo
     served.shutdown()
 
 
-def test_evaluation_over_http_by_the_command_line(server: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_over_http_by_the_command_line(
+    server: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     mine = tmp_path / "mine.jsonl"
     mine.write_text(
         '{"question": "2+2?", "answer": "4", "kind": "number"}\n{"question": "3+2?", "answer": "5", "kind": "number"}\n'
     )
-    words = (f"benchmarks=[{mine}]", "engine=openai", f"engine.url={server}", "engine.model=org/m", f"out={tmp_path / 'run'}")
+    words = (
+        f"benchmarks=[{mine}]",
+        "engine=openai",
+        f"engine.url={server}",
+        "engine.model=org/m",
+        f"out={tmp_path / 'run'}",
+    )
     said = done("eval", *words)
     assert "50.0%" in said
     rows = list(read_traces(tmp_path / "run" / "traces.jsonl"))
@@ -290,9 +358,13 @@ def test_evaluation_over_http_by_the_command_line(server: str, tmp_path, monkeyp
     found = json.loads((tmp_path / "jury.json").read_text())
     assert (found["judges"], found["unclear"], len(found["differing"])) == (["a", "b", "c"], 0, 1)
     for more, wrong in {
-        "engine.url=http://127.0.0.1:1/v1": "does not answer", "engine.url=nowhere": "is no address", "logprobs=true": "has no logprobs",
-    }.items():  # fmt: skip
+        "engine.url=http://127.0.0.1:1/v1": "does not answer",
+        "engine.url=nowhere": "is no address",
+        "logprobs=true": "has no logprobs",
+    }.items():
         refused = command("eval", *words[:-1], more, f"out={tmp_path / 'other'}")
-        assert (refused.returncode, wrong in refused.stderr, len(refused.stderr.strip().splitlines())) == (2, True, 1), (
-            refused.stderr
-        )
+        assert (
+            refused.returncode,
+            wrong in refused.stderr,
+            len(refused.stderr.strip().splitlines()),
+        ) == (2, True, 1), refused.stderr

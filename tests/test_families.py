@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import oracle, replay
+from ratiocine.data import FAMILIES, content, counterexample, generate, gradable, parse, split_of
 from ratiocine.errors import BadInput
-from ratiocine.families import FAMILIES, generate, split_of
 from ratiocine.grading import grade
-from ratiocine.problems import CATEGORIES, content_key, smallest
+from ratiocine.hashing import content_key, smallest
 from ratiocine.prompts import render, split, user_text
-from ratiocine.sources import content, gradable
-from ratiocine.syllogism import counterexample, parse
+from ratiocine.records import CATEGORIES
 
-LEVELS = [(name, level) for name, family in FAMILIES.items() for level in range(1, len(family.levels) + 1)]
+LEVELS = [
+    (name, level) for name, family in FAMILIES.items() for level in range(1, len(family.levels) + 1)
+]
 
 
 def some(name: str, level: int = 1, *, seed: int = 0, split: str = "train", n: int = 40):
@@ -36,7 +37,9 @@ def test_the_oracle_is_right_and_its_trace_replays(name: str, level: int) -> Non
     for problem in some(name, level):
         think, answer = oracle.trace(problem), oracle.answer(problem)
         fault = replay.fault(problem, think)
-        if name == "gsm_symbolic" and fault:  # written by people: what does not replay is dropped from the pairs, and counted
+        if (
+            name == "gsm_symbolic" and fault
+        ):  # written by people: what does not replay is dropped from the pairs, and counted
             continue
         assert fault is None, (fault, problem.question, think)
         replayed += 1
@@ -47,14 +50,19 @@ def test_the_oracle_is_right_and_its_trace_replays(name: str, level: int) -> Non
 
 
 def test_families_over_one_generator_have_problems_of_their_own() -> None:
-    sums, choices = ({content(problem) for problem in some(name, n=200)} for name in ("chain_sum", "chain_sum_mc"))
+    sums, choices = (
+        {content(problem) for problem in some(name, n=200)}
+        for name in ("chain_sum", "chain_sum_mc")
+    )
     assert len(sums | choices) == 400
 
 
 @pytest.mark.parametrize("data", ["demo", "domains"])
 def test_every_problem_of_an_embedded_set_gives_a_pair(data: str, tmp_path: Path) -> None:
     """A problem that occurs in two families would be left out of one of them as repeated."""
-    assert "; dropped none" in done("distill", f"data={data}", "model=tiny", f"out={tmp_path / 'run'}")
+    assert "; dropped none" in done(
+        "distill", f"data={data}", "model=tiny", f"out={tmp_path / 'run'}"
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in FAMILIES if n not in ("syllogism", "gsm_symbolic")])
@@ -86,7 +94,9 @@ def test_a_wrong_reference_does_not_replay(name: str) -> None:
 def test_train_and_test_never_meet(name: str, seed: int, other: int) -> None:
     train, test = some(name, seed=seed, n=20), some(name, seed=other, split="test", n=20)
     assert not {content(p) for p in train} & {content(p) for p in test}
-    assert not {content_key(user_text(p)) for p in train} & {content_key(user_text(p)) for p in test}
+    assert not {content_key(user_text(p)) for p in train} & {
+        content_key(user_text(p)) for p in test
+    }
     assert len({p.id for p in train + test}) == 40
 
 
@@ -96,7 +106,9 @@ def test_the_same_arguments_give_the_same_problems() -> None:
 
 def test_two_families_over_one_generator_share_their_split() -> None:
     expressions = {p.meta["expression"] for p in some("chain_sum", n=300)}
-    assert not expressions & {p.meta["expression"] for p in some("chain_sum_mc", split="test", n=300)}
+    assert not expressions & {
+        p.meta["expression"] for p in some("chain_sum_mc", split="test", n=300)
+    }
 
 
 def test_a_quarter_of_all_contents_is_for_testing() -> None:
@@ -108,7 +120,12 @@ def test_bad_requests_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         some("sums")
     with pytest.raises(BadInput, match="difficulty 1 to 3, not 4"):
         some("chain_sum", 4)
-    small = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}  # some 200 problems in all
+    small = {
+        "min_terms": 2,
+        "max_terms": 2,
+        "min_digits": 1,
+        "max_digits": 1,
+    }  # some 200 problems in all
     monkeypatch.setitem(FAMILIES, "small", replace(FAMILIES["chain_sum"], levels=(small,)))
     with pytest.raises(BadInput, match="distinct train problems, not 400"):
         some("small", n=400)
@@ -119,7 +136,10 @@ def test_bad_requests_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("All ants are dolphins. Some dolphins are not spiders. Some ants are not spiders", False),
         ("All men are mortals. All greeks are men. All greeks are mortals", True),
-        ("All men are mortals. All men are greeks. Some greeks are mortals", True),  # Darapti: every term has a member
+        (
+            "All men are mortals. All men are greeks. Some greeks are mortals",
+            True,
+        ),  # Darapti: every term has a member
         ("No fish are birds. All crows are birds. No crows are fish", True),
         ("Some cats are pets. Some pets are dogs. Some cats are dogs", False),
     ],

@@ -8,22 +8,55 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratiocine.grading import grade, span_f1, span_words
-from ratiocine.instructions import INSTRUCTIONS, check
-from ratiocine.problems import Problem
+from ratiocine.grading import INSTRUCTIONS, check, grade, span_f1, span_words
 from ratiocine.prompts import split
+from ratiocine.records import Problem
 
-NEED_TRAINED_TOKENIZER = {"length_constraints:number_sentences", "change_case:capital_word_frequency"}
+NEED_TRAINED_TOKENIZER = {
+    "length_constraints:number_sentences",
+    "change_case:capital_word_frequency",
+}
 
 PIECES = [
-    "The quick brown fox jumps over the lazy dog. It does so twice, and then rests!", "MY ANSWER IS HERE, AND IT IS LOUD.",
-    "all of this is written in lowercase letters. there is not a capital to be seen", "My answer is yes.", "My answer is maybe.",
-    "<<A title>>\n\nAnd a text, with commas, below it.", "<< >>", "* one\n* two\n- three", "  - a\n\n* *b*", "** **", "*one* and **two** and ***three***",
-    "SECTION 1\nfirst\nSECTION 2\nsecond\nSECTION 3", "Section 1 a Section 2 b", "first\n\nsecond\n\nthird", "\n\n\n", "***", "a\n***\nb\n***\nc", "a***b***",
-    "one ****** two", "******\nsame\n******\nsame", "P.S. remember this", "p. s. and p.p.s too\nP.P.S. yes", "[name] lives at [address] in [city]", "[[a]] [", '"quoted from end to end"', '"',
-    '{"a": [1, 2]}', '```json\n{"a": 1}\n```', "```\n[1,]\n```", "Is there anything else I can help with?", "Any other questions?",
-    "Dies ist ein deutscher Satz, der lang genug ist.", "Ceci est une phrase en français, assez longue.", "これは日本語の文章です。", "नमस्ते, यह हिंदी में है।", "1234 !!", "e e e e eeee zzz", "Don't 'stop, he said.",
-]  # fmt: skip
+    "The quick brown fox jumps over the lazy dog. It does so twice, and then rests!",
+    "MY ANSWER IS HERE, AND IT IS LOUD.",
+    "all of this is written in lowercase letters. there is not a capital to be seen",
+    "My answer is yes.",
+    "My answer is maybe.",
+    "<<A title>>\n\nAnd a text, with commas, below it.",
+    "<< >>",
+    "* one\n* two\n- three",
+    "  - a\n\n* *b*",
+    "** **",
+    "*one* and **two** and ***three***",
+    "SECTION 1\nfirst\nSECTION 2\nsecond\nSECTION 3",
+    "Section 1 a Section 2 b",
+    "first\n\nsecond\n\nthird",
+    "\n\n\n",
+    "***",
+    "a\n***\nb\n***\nc",
+    "a***b***",
+    "one ****** two",
+    "******\nsame\n******\nsame",
+    "P.S. remember this",
+    "p. s. and p.p.s too\nP.P.S. yes",
+    "[name] lives at [address] in [city]",
+    "[[a]] [",
+    '"quoted from end to end"',
+    '"',
+    '{"a": [1, 2]}',
+    '```json\n{"a": 1}\n```',
+    "```\n[1,]\n```",
+    "Is there anything else I can help with?",
+    "Any other questions?",
+    "Dies ist ein deutscher Satz, der lang genug ist.",
+    "Ceci est une phrase en français, assez longue.",
+    "これは日本語の文章です。",
+    "नमस्ते, यह हिंदी में है।",
+    "1234 !!",
+    "e e e e eeee zzz",
+    "Don't 'stop, he said.",
+]
 
 
 def responses(row: dict, draw: random.Random) -> list[str]:
@@ -37,7 +70,10 @@ def responses(row: dict, draw: random.Random) -> list[str]:
     ]
     pool = [*PIECES, *words, row["question"], *(w * 3 for w in words)]
     made = [
-        draw.choice(["\n\n", " ", "\n", "\n***\n", "******"]).join(draw.choices(pool, k=draw.randrange(1, 9))) for _ in range(4)
+        draw.choice(["\n\n", " ", "\n", "\n***\n", "******"]).join(
+            draw.choices(pool, k=draw.randrange(1, 9))
+        )
+        for _ in range(4)
     ]
     return [
         *made,
@@ -51,7 +87,10 @@ def responses(row: dict, draw: random.Random) -> list[str]:
 
 def test_instructions_are_judged_as_the_harness_judges_them(benchmarks: Path) -> None:
     nltk = pytest.importorskip("nltk")
-    found, nltk.data.find = nltk.data.find, lambda *a, **k: None  # at import it would download a tokenizer
+    found, nltk.data.find = (
+        nltk.data.find,
+        lambda *a, **k: None,
+    )  # at import it would download a tokenizer
     try:
         from lm_eval.tasks.ifeval import utils
     finally:
@@ -67,7 +106,8 @@ def test_instructions_are_judged_as_the_harness_judges_them(benchmarks: Path) ->
         keep = [
             i
             for i, name in asked
-            if name not in NEED_TRAINED_TOKENIZER and row["meta"]["kwargs"][i].get("letter", "a").isalpha()
+            if name not in NEED_TRAINED_TOKENIZER
+            and row["meta"]["kwargs"][i].get("letter", "a").isalpha()
         ]
         names = [row["meta"]["instruction_id_list"][i] for i in keep]
         kwargs = [row["meta"]["kwargs"][i] for i in keep]
@@ -95,7 +135,15 @@ def test_spans_are_scored_as_squad_scores_them(benchmarks: Path) -> None:
     draw, n = random.Random(0), 0
     for line in (benchmarks / "squad_v11_dev.jsonl").read_text().splitlines():
         row = json.loads(line)
-        problem = Problem("p", "?", row["answer"][0], "span", "general-oe", "squad", accepted=tuple(row["answer"][1:]))
+        problem = Problem(
+            "p",
+            "?",
+            row["answer"][0],
+            "span",
+            "general-oe",
+            "squad",
+            accepted=tuple(row["answer"][1:]),
+        )
         words = row["context"].split()
         at = draw.randrange(len(words))
         gold = draw.choice(row["answer"])
@@ -112,7 +160,10 @@ def test_spans_are_scored_as_squad_scores_them(benchmarks: Path) -> None:
             if ours.extracted != answer:
                 continue  # an answer with a brace of its own
             n += 1
-            targets = {"answers": {"answer_start": [0] * len(row["answer"]), "text": row["answer"]}, "id": "p"}
+            targets = {
+                "answers": {"answer_start": [0] * len(row["answer"]), "text": row["answer"]},
+                "id": "p",
+            }
             theirs = squad({"prediction_text": answer, "id": "p"}, targets)
             assert (ours.verdict == "right") == bool(theirs["exact_match"] == 100), answer
             assert 100 * ours.detail["f1"] == pytest.approx(float(theirs["f1"])), answer
@@ -124,7 +175,13 @@ def test_math_is_judged_as_math_verify_judges_it(benchmarks: Path) -> None:
     from math_verify import parse, verify
     from test_golds import problems, rewritten_expression
 
-    rows, draw, differing, refused, n = problems("math-500", benchmarks), random.Random(0), [], [], 0
+    rows, draw, differing, refused, n = (
+        problems("math-500", benchmarks),
+        random.Random(0),
+        [],
+        [],
+        0,
+    )
     for problem in draw.sample(rows, 120):
         gold = parse(f"${problem.reference}$")
         rewrites = draw.sample(sorted(set(rewritten_expression(problem.reference or ""))), 4)
@@ -136,7 +193,9 @@ def test_math_is_judged_as_math_verify_judges_it(benchmarks: Path) -> None:
             n += 1
             theirs, ours = verify(gold, read), grade(problem, split(answer)).verdict == "right"
             if theirs != ours:
-                (refused if ours and answer in rewrites else differing).append((problem.reference, answer, ours))
+                (refused if ours and answer in rewrites else differing).append(
+                    (problem.reference, answer, ours)
+                )
     print(f"{n} cases; math-verify refuses {len(refused)} rewrites; {len(differing)} others differ")
     for case in refused + differing:
         print("   ", case)

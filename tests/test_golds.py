@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ratiocine import cli
+from ratiocine.data import DataConfig, load
 from ratiocine.grading import grade, span_words
-from ratiocine.problems import LETTERS, Problem
 from ratiocine.prompts import split
-from ratiocine.sources import DataConfig, load
+from ratiocine.records import LETTERS, Problem
 
 NUMBERS, EXPRESSIONS = ("gsm8k", "aime", "aime-2024"), ("math-500",)
 CHOICES = ("mmlu-misc", "winogrande", "openbookqa", "mmlu-math", "mmlu-pro-math", "aqua-rat")
@@ -19,7 +19,9 @@ SPANS = ("squad", "coqa")
 
 
 def problems(name: str, root: Path) -> list[Problem]:
-    loaded = load(cli.named("data", name, DataConfig).model_copy(update={"root": str(root)}), "test")
+    loaded = load(
+        cli.named("data", name, DataConfig).model_copy(update={"root": str(root)}), "test"
+    )
     assert not loaded.dropped, loaded.dropped
     return loaded.problems
 
@@ -52,7 +54,12 @@ def rewritten_number(text: str) -> Iterator[str]:
     if re.fullmatch(r"-?\d+", text):
         yield from (
             f"\\boxed{{{new}}}"
-            for new in (f"{text}.0", f"{int(text):,}", f"{int(text):,}".replace(",", "{,}"), f"\\frac{{{3 * int(text)}}}{{3}}")
+            for new in (
+                f"{text}.0",
+                f"{int(text):,}",
+                f"{int(text):,}".replace(",", "{,}"),
+                f"\\frac{{{3 * int(text)}}}{{3}}",
+            )
         )
 
 
@@ -69,7 +76,10 @@ def rewritten_expression(text: str) -> Iterator[str]:
         re.sub(r"(?<=[^\s\\])([+=-])(?=[^\s])", r" \1 ", text),
         re.sub(r"\s*([+=,-])\s*", r"\1", text),
         re.sub(r"\\frac\{(-?\w+)\}\{(\w+)\}", r"\1/\2", text)
-        if text.count("\\frac") == 1 and text.startswith("\\frac{") and text.endswith("}") and text.count("{") == 2
+        if text.count("\\frac") == 1
+        and text.startswith("\\frac{")
+        and text.endswith("}")
+        and text.count("{") == 2
         else text,
         text.replace("^\\circ", "") if text.endswith("^\\circ") else text,
         re.sub(r"\\text\{ .*\}$", "", text),
@@ -118,7 +128,11 @@ def rewritten_span(text: str) -> Iterator[str]:
 
 
 def verdicts(problem: Problem, completions: Iterator[str]) -> list[tuple[str, str, str]]:
-    return [(problem.id, c, g.reason) for c in completions if (g := grade(problem, split(c))).verdict != "right"]
+    return [
+        (problem.id, c, g.reason)
+        for c in completions
+        if (g := grade(problem, split(c))).verdict != "right"
+    ]
 
 
 REWRITES = {
@@ -156,7 +170,9 @@ def changed(text: str, draw: random.Random) -> Iterator[str]:
 def same(problem: Problem, other: str) -> bool:
     """Whether another row's answer is this row's too."""
     own = (problem.reference or "", *problem.accepted)
-    return other in own or (problem.kind == "span" and span_words(other) in [span_words(text) for text in own])
+    return other in own or (
+        problem.kind == "span" and span_words(other) in [span_words(text) for text in own]
+    )
 
 
 @pytest.mark.parametrize("name", [*NUMBERS, *EXPRESSIONS, *CHOICES, *SPANS])
@@ -174,8 +190,16 @@ def test_a_changed_answer_is_wrong(name: str, benchmarks: Path) -> None:
             ]
             wrong = [answer for letter, text in others for answer in (letter, text)]
         else:
-            wrong = list(changed(reference, draw)) if problem.kind != "span" and re.fullmatch(r"-?\d+", reference) else []
-            wrong += [other for other in (draw.choice(rows).reference for _ in range(4)) if other and not same(problem, other)]
+            wrong = (
+                list(changed(reference, draw))
+                if problem.kind != "span" and re.fullmatch(r"-?\d+", reference)
+                else []
+            )
+            wrong += [
+                other
+                for other in (draw.choice(rows).reference for _ in range(4))
+                if other and not same(problem, other)
+            ]
         for answer in wrong:
             n += 1
             if grade(problem, split(f"\\boxed{{{answer}}}")).verdict == "right":

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from hostile import HOSTILE, PEERS, digest
 
-from ratiocine import judges
-from ratiocine.grading import grade
-from ratiocine.problems import Problem
+from ratiocine.grading import grade, worker
 from ratiocine.prompts import split
+from ratiocine.records import Problem
 
 LIMIT = 1.0
-LATE = LIMIT + (5 if "PYTEST_XDIST_WORKER" in os.environ else 1)  # more where other tests have the processors
+LATE = LIMIT + (
+    5 if "PYTEST_XDIST_WORKER" in os.environ else 1
+)  # more where other tests have the processors
 OPTIONS = ("apples", "green pears", "7", "\\frac{1}{2}")
 INSTRUCTIONS = {
     "instruction_id_list": [
@@ -31,7 +32,9 @@ INSTRUCTIONS = {
 PROBLEMS = [
     Problem("n", "?", "42", "number", "math-oe", "t"),
     Problem("e", "?", "\\frac{\\sqrt{3}}{2}x", "expression", "math-oe", "t"),
-    Problem("m", "?", "\\begin{pmatrix} 1 & x \\\\ 0 & 1 \\end{pmatrix}", "expression", "math-oe", "t"),
+    Problem(
+        "m", "?", "\\begin{pmatrix} 1 & x \\\\ 0 & 1 \\end{pmatrix}", "expression", "math-oe", "t"
+    ),
     Problem("c", "?", "B", "choice", "math-mc", "t", choices=OPTIONS),
     Problem("s", "?", "the Normans", "span", "general-oe", "t", accepted=("Normans",)),
     Problem("w", "?", "olleh", "string", "general-oe", "t"),
@@ -42,7 +45,7 @@ WRAPPERS = ("\\boxed{%s}", "%s", "The answer is %s", "<answer>%s</answer>")
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> None:
-    assert judges.equivalent("x^2", "x x", limit=60) == "same"  # a new process imports sympy first
+    assert worker.equivalent("x^2", "x x", limit=60) == "same"  # a new process imports sympy first
 
 
 def judged(problem: Problem, text: str) -> float:
@@ -64,7 +67,11 @@ def test_every_hostile_answer_in_every_place_is_judged_in_time() -> None:
     for text in HOSTILE:
         for problem in PROBLEMS:
             for wrapper in WRAPPERS:
-                assert judged(problem, wrapper.replace("%s", text)) < LATE, (problem.id, wrapper, text[:60])
+                assert judged(problem, wrapper.replace("%s", text)) < LATE, (
+                    problem.id,
+                    wrapper,
+                    text[:60],
+                )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 400_000  # kB
 
 
@@ -97,7 +104,35 @@ def test_32_threads_at_once_each_get_their_verdict_in_time() -> None:
     assert max(slow) < LATE
 
 
-FRAGMENTS = [*"0123456789xyzie+-*/^_=(){}[],;.!%$&|<> \n", "\\frac", "\\sqrt", "\\pi", "\\boxed{", "\\text{", "\\left", "\\right", "\\cdot", "\\infty", "\\cup", "\\pm", "<think>", "</think>", "<answer>", "</answer>", "A", "B", "the answer is ", "####", "\u202e", "\x00", "\ud800", "é", "\\begin{pmatrix}", "\\end{pmatrix}", "\\\\"]  # fmt: skip
+FRAGMENTS = [
+    *"0123456789xyzie+-*/^_=(){}[],;.!%$&|<> \n",
+    "\\frac",
+    "\\sqrt",
+    "\\pi",
+    "\\boxed{",
+    "\\text{",
+    "\\left",
+    "\\right",
+    "\\cdot",
+    "\\infty",
+    "\\cup",
+    "\\pm",
+    "<think>",
+    "</think>",
+    "<answer>",
+    "</answer>",
+    "A",
+    "B",
+    "the answer is ",
+    "####",
+    "\u202e",
+    "\x00",
+    "\ud800",
+    "é",
+    "\\begin{pmatrix}",
+    "\\end{pmatrix}",
+    "\\\\",
+]
 
 
 def fuzz(n: int) -> None:
@@ -105,7 +140,10 @@ def fuzz(n: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(n):
         text = "".join(draw.choices(FRAGMENTS, k=draw.randrange(1, 40)))
-        completion = draw.choice(["\\boxed{%s}", "%s", "<think>a</think>\n\\boxed{%s}", "The answer is %s."]) % text
+        completion = (
+            draw.choice(["\\boxed{%s}", "%s", "<think>a</think>\n\\boxed{%s}", "The answer is %s."])
+            % text
+        )
         assert judged(draw.choice(PROBLEMS), completion) < LATE, completion
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200_000  # kB
 

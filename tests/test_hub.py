@@ -16,39 +16,148 @@ import pytest
 from conftest import ROOT, command, done
 
 from ratiocine import cli
+from ratiocine.data import ROWS, DataConfig, adapted, gradable, load, problem_of
 from ratiocine.grading import grade
-from ratiocine.hub import ROWS, adapted
 from ratiocine.prompts import Parts, split, user_text
-from ratiocine.rows import problem_of
-from ratiocine.sources import DataConfig, gradable, load
 
 HAND_WRITTEN: dict[str, dict[str, Any]] = {
     "gsm8k": {"question": "2 and 3?", "answer": "2+3=<<2+3=5>>5\n#### 5"},
-    "mmlu-misc": {"question": "Which barks?", "subject": "miscellaneous", "choices": ["cat", "dog", "cow", "hen"], "answer": 1},
-    "mmlu-math": {"question": "2+2?", "subject": "abstract_algebra", "choices": ["3", "4", "5", "6"], "answer": 1},
-    "mmlu-pro-math": {"question_id": 7, "question": "3*3?", "options": ["6", "9", "N/A", "12"], "answer": "B", "answer_index": 1, "category": "math"},
-    "winogrande": {"sentence": "Ann was taller than Bea, so _ reached it.", "option1": "Ann", "option2": "Bea", "answer": "1"},
-    "openbookqa": {"id": "7-1", "question_stem": "Ice is", "choices": {"text": ["hot", "cold", "loud", "old"], "label": ["A", "B", "C", "D"]}, "answerKey": "B"},
-    "aqua-rat": {"question": "1+1?", "options": ["A)1", "B)2", "C)3", "D)4", "E)5"], "rationale": "count", "correct": "B"},
-    "squad": {"id": "s1", "title": "T", "context": "Ann met Bea in Rome.", "question": "Where?", "answers": {"text": ["Rome", "in Rome", "Rome"], "answer_start": [15, 12, 15]}},
-    "coqa": {"source": "x", "story": "Ann met Bea in Rome.", "questions": ["Who met Bea?", "Where?"], "answers": {"input_text": ["Ann", "in Rome"], "answer_start": [0, 12], "answer_end": [3, 19]}},
-    "ifeval": {"key": 1, "prompt": "Say hello without commas.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"num_words": None}]},
-    "math-500": {"problem": "Half of $x$?", "solution": "Divide.", "answer": "\\frac{x}{2}", "subject": "Algebra", "level": 1, "unique_id": "test/algebra/1.json"},
+    "mmlu-misc": {
+        "question": "Which barks?",
+        "subject": "miscellaneous",
+        "choices": ["cat", "dog", "cow", "hen"],
+        "answer": 1,
+    },
+    "mmlu-math": {
+        "question": "2+2?",
+        "subject": "abstract_algebra",
+        "choices": ["3", "4", "5", "6"],
+        "answer": 1,
+    },
+    "mmlu-pro-math": {
+        "question_id": 7,
+        "question": "3*3?",
+        "options": ["6", "9", "N/A", "12"],
+        "answer": "B",
+        "answer_index": 1,
+        "category": "math",
+    },
+    "winogrande": {
+        "sentence": "Ann was taller than Bea, so _ reached it.",
+        "option1": "Ann",
+        "option2": "Bea",
+        "answer": "1",
+    },
+    "openbookqa": {
+        "id": "7-1",
+        "question_stem": "Ice is",
+        "choices": {"text": ["hot", "cold", "loud", "old"], "label": ["A", "B", "C", "D"]},
+        "answerKey": "B",
+    },
+    "aqua-rat": {
+        "question": "1+1?",
+        "options": ["A)1", "B)2", "C)3", "D)4", "E)5"],
+        "rationale": "count",
+        "correct": "B",
+    },
+    "squad": {
+        "id": "s1",
+        "title": "T",
+        "context": "Ann met Bea in Rome.",
+        "question": "Where?",
+        "answers": {"text": ["Rome", "in Rome", "Rome"], "answer_start": [15, 12, 15]},
+    },
+    "coqa": {
+        "source": "x",
+        "story": "Ann met Bea in Rome.",
+        "questions": ["Who met Bea?", "Where?"],
+        "answers": {
+            "input_text": ["Ann", "in Rome"],
+            "answer_start": [0, 12],
+            "answer_end": [3, 19],
+        },
+    },
+    "ifeval": {
+        "key": 1,
+        "prompt": "Say hello without commas.",
+        "instruction_id_list": ["punctuation:no_comma"],
+        "kwargs": [{"num_words": None}],
+    },
+    "math-500": {
+        "problem": "Half of $x$?",
+        "solution": "Divide.",
+        "answer": "\\frac{x}{2}",
+        "subject": "Algebra",
+        "level": 1,
+        "unique_id": "test/algebra/1.json",
+    },
     "aime": {"problem": "What?", "answer": "070", "id": "3"},
-    "aime-2024": {"id": 60, "problem": "What?", "solution": "", "answer": "204", "url": "u", "year": "2024"},
-}  # fmt: skip
+    "aime-2024": {
+        "id": 60,
+        "problem": "What?",
+        "solution": "",
+        "answer": "204",
+        "url": "u",
+        "year": "2024",
+    },
+}
 
 
 # Sets of training prompts, with what becomes of the row: question, reference, category.
 PROMPTS: dict[str, tuple[dict[str, Any], tuple[str, str | None, str]]] = {
-    "math": ({"problem": "2+2?", "level": "Level 1", "type": "Algebra", "solution": "So $\\boxed{4}$."}, ("2+2?", "4", "math-oe")),
-    "openr1-math": ({"problem": "Prove it.", "answer": "proof", "solution": "", "problem_type": "Algebra", "generations": None}, ("Prove it.", None, "math-oe")),
-    "numina": ({"problem": "3+3?", "answer": "6", "solution": "", "problem_type": "Algebra", "synthetic": False}, ("3+3?", "6", "math-oe")),
-    "infinity-instruct": ({"id": 1, "conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Ho."}], "source": "x"}, ("Hi?", None, "general-oe")),
-    "llama-nemotron": ({"input": [{"role": "user", "content": "Which?\nA) 1\nB) 2\nC) 3"}], "output": "A", "category": "math"}, ("Which?\nA) 1\nB) 2\nC) 3", None, "math-mc")),
-    "general-reasoning-ift-pairs": ({"prompt": "Hi?", "reasoning": "<think>Ho</think>Ho.", "ift": "Ho."}, ("Hi?", None, "general-oe")),
-    "math-reasoning-ift-pairs": ({"prompt": "1+1?", "reasoning": "<think>2</think>2", "ift": "2"}, ("1+1?", None, "math-oe")),
-}  # fmt: skip
+    "math": (
+        {"problem": "2+2?", "level": "Level 1", "type": "Algebra", "solution": "So $\\boxed{4}$."},
+        ("2+2?", "4", "math-oe"),
+    ),
+    "openr1-math": (
+        {
+            "problem": "Prove it.",
+            "answer": "proof",
+            "solution": "",
+            "problem_type": "Algebra",
+            "generations": None,
+        },
+        ("Prove it.", None, "math-oe"),
+    ),
+    "numina": (
+        {
+            "problem": "3+3?",
+            "answer": "6",
+            "solution": "",
+            "problem_type": "Algebra",
+            "synthetic": False,
+        },
+        ("3+3?", "6", "math-oe"),
+    ),
+    "infinity-instruct": (
+        {
+            "id": 1,
+            "conversations": [
+                {"from": "system", "value": "S"},
+                {"from": "human", "value": "Hi?"},
+                {"from": "gpt", "value": "Ho."},
+            ],
+            "source": "x",
+        },
+        ("Hi?", None, "general-oe"),
+    ),
+    "llama-nemotron": (
+        {
+            "input": [{"role": "user", "content": "Which?\nA) 1\nB) 2\nC) 3"}],
+            "output": "A",
+            "category": "math",
+        },
+        ("Which?\nA) 1\nB) 2\nC) 3", None, "math-mc"),
+    ),
+    "general-reasoning-ift-pairs": (
+        {"prompt": "Hi?", "reasoning": "<think>Ho</think>Ho.", "ift": "Ho."},
+        ("Hi?", None, "general-oe"),
+    ),
+    "math-reasoning-ift-pairs": (
+        {"prompt": "1+1?", "reasoning": "<think>2</think>2", "ift": "2"},
+        ("1+1?", None, "math-oe"),
+    ),
+}
 
 
 def with_hub() -> list[str]:
@@ -67,10 +176,15 @@ def test_every_set_on_the_hub_has_a_row_here() -> None:
 def test_a_local_copy_of_a_hub_file_becomes_prompts(name: str, tmp_path: Path) -> None:
     row, expected = PROMPTS[name]
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "copy.parquet")
-    data = cli.named("data", name, DataConfig).model_copy(update={"path": str(tmp_path / "copy.parquet")})
+    data = cli.named("data", name, DataConfig).model_copy(
+        update={"path": str(tmp_path / "copy.parquet")}
+    )
     (problem,) = load(data, "train").problems
     assert (problem.question, problem.reference, problem.category) == expected
-    assert "pairs" not in name or (problem.meta["ift"], problem.meta["reasoning"]) == (row["ift"], row["reasoning"])
+    assert "pairs" not in name or (problem.meta["ift"], problem.meta["reasoning"]) == (
+        row["ift"],
+        row["reasoning"],
+    )
 
 
 @pytest.mark.parametrize("name", with_hub())
@@ -101,13 +215,20 @@ def test_rows_of_other_subjects_are_not_mathematics() -> None:
 def test_the_turns_before_a_question_are_in_its_prompt() -> None:
     data = cli.named("data", "coqa", DataConfig)
     assert data.hub is not None
-    first, second = (problem_of(data, row, str(i)) for i, row in enumerate(adapted(data.hub, HAND_WRITTEN["coqa"])))
+    first, second = (
+        problem_of(data, row, str(i))
+        for i, row in enumerate(adapted(data.hub, HAND_WRITTEN["coqa"]))
+    )
     assert "Q: Who met Bea?\nA: Ann" in user_text(second)
     assert "Q:" not in user_text(first)
 
 
 def test_every_benchmark_pins_its_revision() -> None:
-    loose = [name for name in with_hub() if len(cli.named("data", name, DataConfig).hub.revision or "") != 40]
+    loose = [
+        name
+        for name in with_hub()
+        if len(cli.named("data", name, DataConfig).hub.revision or "") != 40
+    ]
     assert loose == ["coqa"]  # its revision could not be looked up
 
 
@@ -123,7 +244,10 @@ class Hub(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         Hub.got[self.path] = body
         if "preupload" in self.path:
-            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]]
+            files = [
+                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for f in json.loads(body)["files"]
+            ]
             self._say({"files": files})
         else:
             url = f"http://{self.headers['Host']}/datasets/me/pairs"
@@ -142,10 +266,19 @@ class Hub(BaseHTTPRequestHandler):
 def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1"}
+    hub = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_TOKEN": "hf_secret",
+        "HF_HUB_DISABLE_XET": "1",
+    }
     words = ["distill", "limit=1", "model=tiny", "push_to_hub=me/pairs", f"out={tmp_path / 'run'}"]
     done = subprocess.run(
-        [sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **hub}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env={**os.environ, **hub},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     server.shutdown()
     assert done.returncode == 0, done.stderr
@@ -154,8 +287,14 @@ def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
         json.loads(Hub.got["/api/repos/create"]).items()
         >= {"name": "pairs", "type": "dataset", "visibility": "private"}.items()
     )
-    lines = [json.loads(line) for line in Hub.got["/api/datasets/me/pairs/commit/main"].splitlines()]
-    sent = {line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"}
+    lines = [
+        json.loads(line) for line in Hub.got["/api/datasets/me/pairs/commit/main"].splitlines()
+    ]
+    sent = {
+        line["value"]["path"]: base64.b64decode(line["value"]["content"])
+        for line in lines
+        if line["key"] == "file"
+    }
     assert set(sent) == {"README.md", "pairs.parquet", "lengths.svg", "manifest.json"}
     assert sent["pairs.parquet"] == (tmp_path / "run" / "pairs.parquet").read_bytes()
     assert not any(b"hf_secret" in file.read_bytes() for file in (tmp_path / "run").iterdir())
@@ -163,18 +302,57 @@ def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
 
 def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Path) -> None:
     run, scored = tmp_path / "run", tmp_path / "scored"
-    done("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "max_steps=2", "held_out=4", f"out={run}")
-    done("eval", f"model={run / 'model'}", "benchmarks=[demo]", "limit=1", "budget=4", f"out={scored}")
+    done(
+        "train",
+        "ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=8",
+        "max_steps=2",
+        "held_out=4",
+        f"out={run}",
+    )
+    done(
+        "eval",
+        f"model={run / 'model'}",
+        "benchmarks=[demo]",
+        "limit=1",
+        "budget=4",
+        f"out={scored}",
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_TOKEN": "hf_secret", "HF_HUB_DISABLE_XET": "1"}
+    hub = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_TOKEN": "hf_secret",
+        "HF_HUB_DISABLE_XET": "1",
+    }
     words = ["train.card", str(run), "--scores", str(scored), "--push-to-hub", "me/student"]
-    made = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, env={**os.environ, **hub}, capture_output=True, text=True)
+    made = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env={**os.environ, **hub},
+        capture_output=True,
+        text=True,
+    )
     server.shutdown()
     assert made.returncode == 0, made.stderr
-    lines = [json.loads(line) for line in Hub.got["/api/models/me/student/commit/main"].splitlines()]
-    sent = {line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"}
-    assert set(sent) >= {"model.safetensors", "config.json", "rendering.json", "README.md", "mixture.json", "manifest.json"}
+    lines = [
+        json.loads(line) for line in Hub.got["/api/models/me/student/commit/main"].splitlines()
+    ]
+    sent = {
+        line["value"]["path"]: base64.b64decode(line["value"]["content"])
+        for line in lines
+        if line["key"] == "file"
+    }
+    assert set(sent) >= {
+        "model.safetensors",
+        "config.json",
+        "rendering.json",
+        "README.md",
+        "mixture.json",
+        "manifest.json",
+    }
     card, manifest = sent["README.md"].decode(), json.loads((run / "manifest.json").read_text())
     assert card in made.stdout
     assert "# tiny, taught at reasoning ratio 0.5" in card
@@ -187,5 +365,12 @@ def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Pat
     assert (run / "README.md").read_text() == card.partition("\n## Scores")[0]
     refused = command("train.card", str(run), "--scores", str(pairs))
     assert (refused.returncode, "holds the scores of another model" in refused.stderr) == (2, True)
-    nobody = command("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", "push_to_hub=me/x", f"out={tmp_path / 'x'}")
+    nobody = command(
+        "train",
+        "ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "push_to_hub=me/x",
+        f"out={tmp_path / 'x'}",
+    )
     assert (nobody.returncode, "HF_TOKEN should hold a token" in nobody.stderr) == (2, True)

@@ -29,25 +29,38 @@ def imported(source: str) -> set[str]:
 
 
 def breaches(package: str, source: str) -> set[str]:
-    return {name for name in imported(source) if (top := name.split(".")[0]) in OURS and top not in ALLOWED[package]}
+    return {
+        name
+        for name in imported(source)
+        if (top := name.split(".")[0]) in OURS and top not in ALLOWED[package]
+    }
 
 
 FILES = [(package, file) for package in ALLOWED for file in sorted((ROOT / package).rglob("*.py"))]
 
 
-@pytest.mark.parametrize(("package", "file"), FILES, ids=lambda value: str(value).removeprefix(str(ROOT)))
+@pytest.mark.parametrize(
+    ("package", "file"), FILES, ids=lambda value: str(value).removeprefix(str(ROOT))
+)
 def test_imports_go_one_way(package: str, file: Path) -> None:
     assert not breaches(package, file.read_text(encoding="utf-8"))
 
 
 def test_the_rule_bites() -> None:
-    assert breaches("train", "def f():\n    from eval.suite import load\n") == {"eval.suite", "eval.suite.load"}
+    assert breaches("train", "def f():\n    from eval.suite import load\n") == {
+        "eval.suite",
+        "eval.suite.load",
+    }
     assert breaches("ratiocine", "import train.sft") == {"train.sft"}
     assert not breaches("launch", "import train.sft, ratiocine.cli")
 
 
 def test_only_cli_imports_hydra() -> None:
-    users = {file for _, file in FILES if any(n.split(".")[0] == "hydra" for n in imported(file.read_text(encoding="utf-8")))}
+    users = {
+        file
+        for _, file in FILES
+        if any(n.split(".")[0] == "hydra" for n in imported(file.read_text(encoding="utf-8")))
+    }
     assert users == {ROOT / "ratiocine" / "cli.py"}
 
 

@@ -19,14 +19,23 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench.memory import alone, measured
 from launch.memory import QWEN, known
 from launch.memory import main as tables
-from ratiocine import fitting, memory, models
-from ratiocine.activations import Kept, Largest, activations, counted
-from ratiocine.communication import sent
-from ratiocine.compute import Compute, DeepSpeedConfig
+from ratiocine import memory, models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from ratiocine.memory import Need, Spread, estimate, states
+from ratiocine.memory import (
+    Kept,
+    Largest,
+    Need,
+    Spread,
+    activations,
+    checks,
+    counted,
+    estimate,
+    sent,
+    states,
+)
 from ratiocine.models import ModelConfig
+from ratiocine.training import Compute, DeepSpeedConfig
 from train.config import Config
 from train.scenario import ScenarioConfig, StageConfig
 
@@ -40,35 +49,59 @@ def config(**keys) -> Config:
     return Config(**{"model": TINY, "scenario": MIXED, "ratio": 0.5, "pairs": None, **keys})
 
 
-def ratio(pairs: Path, out: Path, *words: str, measure: Callable[[list[str]], dict[str, Any]] = measured) -> float:
+def ratio(
+    pairs: Path, out: Path, *words: str, measure: Callable[[list[str]], dict[str, Any]] = measured
+) -> float:
     """Estimated to measured increase over the loaded model."""
-    found = measure([
-        "ratio=0.5", f"pairs={pairs}", "batch_size=16", "max_steps=2", "device=cpu", "threads=1", "lr=1e-5", f"out={out}", *words
-    ])  # fmt: skip
+    found = measure(
+        [
+            "ratio=0.5",
+            f"pairs={pairs}",
+            "batch_size=16",
+            "max_steps=2",
+            "device=cpu",
+            "threads=1",
+            "lr=1e-5",
+            f"out={out}",
+            *words,
+        ]
+    )
     return found["estimate"] / found["measured"]
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        "micro_batch_size=4 precision=float32", "micro_batch_size=16 precision=float32 lora=true",
-        "micro_batch_size=4 precision=bfloat16", "micro_batch_size=8 precision=bfloat16 lora=true lora_rank=4",
-        "micro_batch_size=4 precision=float32 gradient_checkpointing=true", "micro_batch_size=8 precision=float32 attention=sdpa",
+        "micro_batch_size=4 precision=float32",
+        "micro_batch_size=16 precision=float32 lora=true",
+        "micro_batch_size=4 precision=bfloat16",
+        "micro_batch_size=8 precision=bfloat16 lora=true lora_rank=4",
+        "micro_batch_size=4 precision=float32 gradient_checkpointing=true",
+        "micro_batch_size=8 precision=float32 attention=sdpa",
         "micro_batch_size=4 precision=float32 padding_free=true lora=true lora_targets=[q_proj,v_proj]",
     ],
-)  # fmt: skip
-def test_the_estimate_is_what_a_run_of_the_tiny_model_needs(words: str, pairs: Path, tmp_path: Path) -> None:
-    assert ratio(pairs, tmp_path / "run", "model=tiny", *words.split()) == pytest.approx(1, abs=0.15)
+)
+def test_the_estimate_is_what_a_run_of_the_tiny_model_needs(
+    words: str, pairs: Path, tmp_path: Path
+) -> None:
+    assert ratio(pairs, tmp_path / "run", "model=tiny", *words.split()) == pytest.approx(
+        1, abs=0.15
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize(
-    "words", ["micro_batch_size=2", "micro_batch_size=4 lora=true", "micro_batch_size=4 precision=bfloat16"]
+    "words",
+    ["micro_batch_size=2", "micro_batch_size=4 lora=true", "micro_batch_size=4 precision=bfloat16"],
 )
-def test_the_estimate_is_what_a_run_of_smollm2_needs(words: str, pairs: Path, tmp_path: Path) -> None:
+def test_the_estimate_is_what_a_run_of_smollm2_needs(
+    words: str, pairs: Path, tmp_path: Path
+) -> None:
     precision = [] if "precision" in words else ["precision=float32"]
-    found = ratio(pairs, tmp_path / "run", "model=smollm2-135m", *words.split(), *precision, measure=alone)
+    found = ratio(
+        pairs, tmp_path / "run", "model=smollm2-135m", *words.split(), *precision, measure=alone
+    )
     assert found == pytest.approx(1, abs=0.15)
 
 
@@ -77,18 +110,33 @@ def test_full_sharding_holds_its_share_and_the_layer_that_is_gathered() -> None:
     shape, counts = known("qwen2.5-7b", 0)
     assert counts.all == 7_615_616_512 and counts.layer == max(233_057_792, 152064 * 3584)
     for cards in (2, 4, 8):
-        need = estimate(shape, counts, config(gradient_checkpointing=True), CUDA, Largest(1, 4096, 4096), Spread("fsdp", cards))
+        need = estimate(
+            shape,
+            counts,
+            config(gradient_checkpointing=True),
+            CUDA,
+            Largest(1, 4096, 4096),
+            Spread("fsdp", cards),
+        )
         assert need.state - need.buffers == pytest.approx(16 * counts.all / cards, rel=1e-6)
         assert need.buffers == 3 * 4 * counts.layer
-    one, two, three = (states(100, 100, Spread(stage, 4)).total for stage in ("zero1", "zero2", "zero3"))
+    one, two, three = (
+        states(100, 100, Spread(stage, 4)).total for stage in ("zero1", "zero2", "zero3")
+    )
     assert (one, two, three) == (400 + 400 + 200, 400 + 100 + 200, 400)
-    assert states(100, 100, Spread("none", 4)) == states(100, 100) == states(100, 100, Spread("zero3", 1))
+    assert (
+        states(100, 100, Spread("none", 4))
+        == states(100, 100)
+        == states(100, 100, Spread("zero3", 1))
+    )
     frozen = states(100, 10, Spread("zero2", 2))
     assert (frozen.weights, frozen.gradients, frozen.moments) == (400, 20, 40)
 
 
 def test_distributed_data_parallel_keeps_gradients_twice() -> None:
-    one, two = (memory.needed(config(), CPU, [Largest(4, 100, 200)], Spread("none", n)) for n in (1, 2))
+    one, two = (
+        memory.needed(config(), CPU, [Largest(4, 100, 200)], Spread("none", n)) for n in (1, 2)
+    )
     assert two.total - one.total == two.buffers == one.gradients
 
 
@@ -98,7 +146,9 @@ def test_the_published_counts() -> None:
     assert [known(name, 0)[1].all for name in QWEN] == sizes
 
 
-@pytest.mark.parametrize(("stage", "gb"), [("none", 120), ("zero1", 31.4), ("zero2", 16.6), ("zero3", 1.9)])
+@pytest.mark.parametrize(
+    ("stage", "gb"), [("none", 120), ("zero1", 31.4), ("zero2", 16.6), ("zero3", 1.9)]
+)
 def test_the_model_states_of_the_zero_paper(stage: str, gb: float) -> None:
     """ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054), figure 1: 7.5 billion parameters, 64 cards, K = 12: float16 weights and
     gradients, float32 master weights and moments."""
@@ -107,15 +157,33 @@ def test_the_model_states_of_the_zero_paper(stage: str, gb: float) -> None:
 
 
 QWEN_1 = {
-    "7B": (LlamaConfig(
-        hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=151936,
-        num_key_value_heads=32, tie_word_embeddings=False,
-    ), 7.72e9, {256: 20.1, 512: 20.4, 1024: 21.5, 2048: 23.8, 4096: 29.7, 8192: 36.6}),
-    "14B": (LlamaConfig(
-        hidden_size=5120, intermediate_size=13696, num_hidden_layers=40, num_attention_heads=40, vocab_size=152064,
-        num_key_value_heads=40, tie_word_embeddings=False,
-    ), 14.17e9, {256: 34.6, 512: 35.1, 1024: 35.3, 2048: 37.4, 4096: 42.5, 8192: 55.2}),
-}  # fmt: skip
+    "7B": (
+        LlamaConfig(
+            hidden_size=4096,
+            intermediate_size=11008,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            vocab_size=151936,
+            num_key_value_heads=32,
+            tie_word_embeddings=False,
+        ),
+        7.72e9,
+        {256: 20.1, 512: 20.4, 1024: 21.5, 2048: 23.8, 4096: 29.7, 8192: 36.6},
+    ),
+    "14B": (
+        LlamaConfig(
+            hidden_size=5120,
+            intermediate_size=13696,
+            num_hidden_layers=40,
+            num_attention_heads=40,
+            vocab_size=152064,
+            num_key_value_heads=40,
+            tie_word_embeddings=False,
+        ),
+        14.17e9,
+        {256: 34.6, 512: 35.1, 1024: 35.3, 2048: 37.4, 4096: 42.5, 8192: 55.2},
+    ),
+}
 
 
 def qwen_lora(size: str, length: int) -> float:
@@ -138,16 +206,20 @@ def test_adapters_for_qwen_as_its_authors_measured(size: str) -> None:
     the CUDA context as well, which the estimate does not."""
     shapes, parameters, figures = QWEN_1[size]
     with torch.device("meta"):
-        assert sum(p.numel() for p in LlamaForCausalLM(shapes).parameters()) == pytest.approx(parameters, rel=0.01)
+        assert sum(p.numel() for p in LlamaForCausalLM(shapes).parameters()) == pytest.approx(
+            parameters, rel=0.01
+        )
     for length, published in figures.items():
         assert qwen_lora(size, length) == pytest.approx(published, rel=0.2), length
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, free: float, chosen: Compute = CPU, rows: int = 4, **keys) -> str:
+def refused(
+    monkeypatch: pytest.MonkeyPatch, free: float, chosen: Compute = CPU, rows: int = 4, **keys
+) -> str:
     monkeypatch.setattr(memory, "there", lambda device: round(free))
     one = Largest(rows, 512, rows * 256)
     with pytest.raises(BadInput) as error:
-        fitting.check(config(micro_batch_size=rows, **keys), chosen, [one], "max_length")
+        checks.check(config(micro_batch_size=rows, **keys), chosen, [one], "max_length")
     return str(error.value)
 
 
@@ -155,10 +227,17 @@ def test_advice_is_what_makes_it_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Followed to the letter each piece does, and what would not is not said."""
     whole = memory.needed(config(micro_batch_size=4), CPU, [Largest(4, 512, 1024)])
     said = refused(monkeypatch, 0.9 * whole.total)
-    assert re.search(r"will not fit: it needs about [\d.]+ GB: .* \(4 rows of 512 tokens\), and .* GB are free; try ", said)
+    assert re.search(
+        r"will not fit: it needs about [\d.]+ GB: .* \(4 rows of 512 tokens\), and .* GB are free; try ",
+        said,
+    )
     assert "gradient_checkpointing=true" in said and "micro_batch_size=1" in said
-    assert "lora=true" not in said, "adapters save a megabyte here, and the scores of attention are too large"
-    again = memory.needed(config(micro_batch_size=4, gradient_checkpointing=True), CPU, [Largest(4, 512, 1024)])
+    assert "lora=true" not in said, (
+        "adapters save a megabyte here, and the scores of attention are too large"
+    )
+    again = memory.needed(
+        config(micro_batch_size=4, gradient_checkpointing=True), CPU, [Largest(4, 512, 1024)]
+    )
     assert again.total <= 0.9 * whole.total
     length = int(re.search(r"rows of at most (\d+) tokens \(max_length\)", said)[1])
     assert memory.needed(config(), CPU, [Largest(4, length, 1024)]).total <= 0.9 * whole.total
@@ -169,11 +248,15 @@ def test_advice_is_what_makes_it_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_advice_for_several_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     shape, counts = known("qwen2.5-7b", 0)
-    monkeypatch.setattr(memory, "_told", lambda c: known("qwen2.5-7b", c.lora_rank if c.lora else 0))
+    monkeypatch.setattr(
+        memory, "_told", lambda c: known("qwen2.5-7b", c.lora_rank if c.lora else 0)
+    )
     said = refused(monkeypatch, 75 * 2**30, CUDA, rows=1, gradient_checkpointing=True)
     assert "try deepspeed=zero3 over 4 cards, or lora=true" in said
     again, one = config(gradient_checkpointing=True), Largest(1, 512, 256)
-    two, four = (estimate(shape, counts, again, CUDA, one, Spread("zero3", n)).total for n in (2, 4))
+    two, four = (
+        estimate(shape, counts, again, CUDA, one, Spread("zero3", n)).total for n in (2, 4)
+    )
     assert four <= 75 * 2**30 < two
     said = refused(monkeypatch, 20 * 2**30, CUDA, rows=1, gradient_checkpointing=True, lora=True)
     assert "load_in_4bit=true" in said and "gradient_checkpointing" not in said
@@ -182,7 +265,10 @@ def test_advice_for_several_cards(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_line_that_is_printed() -> None:
     gb = 2**30
     need = Need(gb, gb // 2, gb, 0, 0, gb, 4, 512)
-    assert str(need) == "about 3.5 GB: 1 of weights, 0.5 of gradients, 1 of moments, 1 of activations (4 rows of 512 tokens)"
+    assert (
+        str(need)
+        == "about 3.5 GB: 1 of weights, 0.5 of gradients, 1 of moments, 1 of activations (4 rows of 512 tokens)"
+    )
     over = Need(gb, gb // 2, gb, gb, gb, gb, 1, 512, Spread("zero2", 8), "bfloat16", gb)
     assert str(over) == (
         "about 6.5 GB a card, over 8 with zero2: 1 of weights, 0.5 of gradients, 1 of moments, 1 of buffers between cards, 1 of "
@@ -192,7 +278,10 @@ def test_the_line_that_is_printed() -> None:
 
 def test_rollouts_count_where_they_are_more_than_the_update() -> None:
     update = memory.needed(config(), CPU, [Largest(1, 64, 32)])
-    few, many = (memory.needed(config(), CPU, [Largest(1, 64, 32)], sampling=memory.Sampling(1, n)) for n in (64, 10**6))
+    few, many = (
+        memory.needed(config(), CPU, [Largest(1, 64, 32)], sampling=memory.Sampling(1, n))
+        for n in (64, 10**6)
+    )
     assert few.total == update.total + 4 * 107_072 and few.cache == 0
     assert many.total == few.weights + few.moments + 10**6 * 4 * 2 * 2 * 2 * 16
 
@@ -202,18 +291,48 @@ def sends(pairs: Path, out: Path, *words: str, **environment: str) -> list[float
     file = out.parent / f"{out.name}.json"
     run = subprocess.run(
         [
-            str(BIN / "torchrun"), "--nproc_per_node", "2", "--master_port", str(free_port()), "tests/sent.py", str(file), "train",
-            "ratio=0.5", f"pairs={pairs}", "batch_size=16", "micro_batch_size=4", "max_steps=3", "precision=float32",
-            "device=cpu", "lr=1e-4", f"out={out}", *words,
-        ], cwd=ROOT, capture_output=True, text=True, timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", **environment},
-    )  # fmt: skip
+            str(BIN / "torchrun"),
+            "--nproc_per_node",
+            "2",
+            "--master_port",
+            str(free_port()),
+            "tests/sent.py",
+            str(file),
+            "train",
+            "ratio=0.5",
+            f"pairs={pairs}",
+            "batch_size=16",
+            "micro_batch_size=4",
+            "max_steps=3",
+            "precision=float32",
+            "device=cpu",
+            "lr=1e-4",
+            f"out={out}",
+            *words,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "DS_ACCELERATOR": "cpu",
+            "CUDA_VISIBLE_DEVICES": "",
+            **environment,
+        },
+    )
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     steps = json.loads(file.read_text())
-    return [b["written"] - a["written"] - (b["scattered"] - a["scattered"]) / 2 for a, b in pairwise(steps)]
+    return [
+        b["written"] - a["written"] - (b["scattered"] - a["scattered"]) / 2
+        for a, b in pairwise(steps)
+    ]
 
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the kernel counts what a process writes")
+LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="the kernel counts what a process writes"
+)
 
 
 @LINUX
@@ -223,7 +342,9 @@ def test_two_ranks_send_gradients_once_a_step(rank: int, pairs: Path, tmp_path: 
     """Two micro-batches a step."""
     expected = sent(counted(models.skeleton(TINY), rank), Spread("none", 2), 2).total
     words = ("lora=true",) if rank else ()
-    assert sends(pairs, tmp_path / "run", "model=tiny", *words) == pytest.approx([expected] * 2, rel=0.03)
+    assert sends(pairs, tmp_path / "run", "model=tiny", *words) == pytest.approx(
+        [expected] * 2, rel=0.03
+    )
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +358,15 @@ def layered(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "rank", "reach"),
-    [("zero1", 0, None), ("zero2", 0, None), ("zero3", 0, None), ("zero2", 16, None), ("zero3", 0, 4 * 10**6), ("zero3", 16, 4 * 10**6)],
-)  # fmt: skip
+    [
+        ("zero1", 0, None),
+        ("zero2", 0, None),
+        ("zero3", 0, None),
+        ("zero2", 16, None),
+        ("zero3", 0, 4 * 10**6),
+        ("zero3", 16, 4 * 10**6),
+    ],
+)
 def test_two_ranks_send_as_deepspeed_does(
     stage: str, rank: int, reach: int | None, layered: Path, pairs: Path, tmp_path: Path
 ) -> None:
@@ -263,10 +391,19 @@ def test_the_tables_are_what_the_command_prints(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(("stage", "weights"), [(2, True), (3, False)])
 def test_what_is_offloaded_is_not_on_the_card(stage: int, weights: bool) -> None:
     shape, counts = known("qwen2.5-7b", 0)
-    zero, spread, one = {"name": "x", "stage": stage}, Spread(f"zero{stage}", 2), Largest(1, 512, 256)
+    zero, spread, one = (
+        {"name": "x", "stage": stage},
+        Spread(f"zero{stage}", 2),
+        Largest(1, 512, 256),
+    )
     here, away = (
         estimate(
-            shape, counts, config().model_copy(update={"deepspeed": DeepSpeedConfig(**zero, offload=off)}), CUDA, one, spread
+            shape,
+            counts,
+            config().model_copy(update={"deepspeed": DeepSpeedConfig(**zero, offload=off)}),
+            CUDA,
+            one,
+            spread,
         )
         for off in (False, True)
     )

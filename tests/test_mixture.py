@@ -27,12 +27,23 @@ def test_the_count_is_exact(categories: dict[str, str], ratio: float, seed: int)
 
 
 def test_halves_round_up_on_the_decimal_typed() -> None:
-    assert [n_reasoning(10, r) for r in (0, 0.04, 0.05, 0.15, 0.25, 0.5, 0.95, 1)] == [0, 0, 1, 2, 3, 5, 10, 10]
+    assert [n_reasoning(10, r) for r in (0, 0.04, 0.05, 0.15, 0.25, 0.5, 0.95, 1)] == [
+        0,
+        0,
+        1,
+        2,
+        3,
+        5,
+        10,
+        10,
+    ]
     assert n_reasoning(7473, 0.5) == 3737
 
 
 @given(IDS, RATIO, RATIO, SEED)
-def test_lower_ratios_are_nested_in_higher_ones(categories: dict[str, str], a: float, b: float, seed: int) -> None:
+def test_lower_ratios_are_nested_in_higher_ones(
+    categories: dict[str, str], a: float, b: float, seed: int
+) -> None:
     low, high = sorted([a, b])
     assert mix(categories, low, seed).reasoning <= mix(categories, high, seed).reasoning
 
@@ -50,7 +61,9 @@ def test_every_ratio_has_the_same_batches(
 
 
 @given(IDS, RATIO, SEED, st.randoms())
-def test_the_order_of_the_input_does_not_matter(categories: dict[str, str], ratio: float, seed: int, rng) -> None:
+def test_the_order_of_the_input_does_not_matter(
+    categories: dict[str, str], ratio: float, seed: int, rng
+) -> None:
     items = list(categories.items())
     rng.shuffle(items)
     assert mix(dict(items), ratio, seed) == mix(categories, ratio, seed)
@@ -58,7 +71,9 @@ def test_the_order_of_the_input_does_not_matter(categories: dict[str, str], rati
 
 @given(IDS, SEED)
 @settings(max_examples=200)
-def test_every_prefix_is_within_one_item_of_each_category(categories: dict[str, str], seed: int) -> None:
+def test_every_prefix_is_within_one_item_of_each_category(
+    categories: dict[str, str], seed: int
+) -> None:
     """Of the first k problems in reasoning format each category has k·n_c/n to less than one item, for every k."""
     sequence, n = balanced(categories, seed), len(categories)
     assert sorted(sequence) == sorted(categories)
@@ -72,7 +87,9 @@ def test_every_prefix_is_within_one_item_of_each_category(categories: dict[str, 
 
 def test_a_lopsided_set_stays_within_one_item() -> None:
     """Where the largest remainder and even spacing both fail: one big category and many of one item."""
-    categories = {f"big{i}": "big" for i in range(97)} | {f"small{i}": f"small{i}" for i in range(9)}
+    categories = {f"big{i}": "big" for i in range(97)} | {
+        f"small{i}": f"small{i}" for i in range(9)
+    }
     sequence = balanced(categories, 0)
     for k in range(1, len(sequence) + 1):
         assert abs(sum(categories[i] == "big" for i in sequence[:k]) - k * 97 / 106) < 1

@@ -7,7 +7,7 @@ from conftest import command, done
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratiocine.overlap import Match, ngrams, overlaps, without_wording
+from ratiocine.data import Match, ngrams, overlaps, without_wording
 
 LONG = "a train leaves the old station at nine and meets the other one after two hours how far did it go"
 
@@ -19,11 +19,17 @@ def test_each_kind_is_found_and_the_strictest_named() -> None:
         "r2": "What is 17 times 23 plus 4, to the nearest whole number?",
     }
     test = {
-        "same": LONG, "part": "He asked: " + LONG.replace("how far did it go", "and when"),
-        "near": "What is 17 times 23 plus 5, to the nearest whole number?", "other": "Name a colour of the rainbow.",
+        "same": LONG,
+        "part": "He asked: " + LONG.replace("how far did it go", "and when"),
+        "near": "What is 17 times 23 plus 5, to the nearest whole number?",
+        "other": "Name a colour of the rainbow.",
         "short": "two hours how far did it go",
-    }  # fmt: skip
-    assert overlaps(train, test) == {"same": Match("exact", "r1"), "part": Match("ngram", "r1"), "near": Match("fuzzy", "r2")}
+    }
+    assert overlaps(train, test) == {
+        "same": Match("exact", "r1"),
+        "part": Match("ngram", "r1"),
+        "near": Match("fuzzy", "r2"),
+    }
     assert overlaps(train, test, n=6)["short"] == Match("ngram", "r1")
     assert overlaps({}, test) == {}
 
@@ -47,18 +53,23 @@ def test_a_tasks_wording_is_no_overlap() -> None:
 
 def test_scores_with_and_without_what_was_trained_on(pairs: Path, tmp_path: Path) -> None:
     """An evaluation over one's own file, two of whose four problems are training prompts."""
-    from ratiocine.traces import read_pairs
+    from ratiocine.stores import read_pairs
 
     known = without_wording([pair.prompt for pair in read_pairs(pairs / "pairs.parquet")])[:2]
     mine = tmp_path / "mine.jsonl"
     questions = [*known, "How many legs has a spider?", "What is 2+2?"]
-    mine.write_text("\n".join(json.dumps({"question": q, "answer": "8", "kind": "number"}) for q in questions))
+    mine.write_text(
+        "\n".join(json.dumps({"question": q, "answer": "8", "kind": "number"}) for q in questions)
+    )
     done("eval", "model=tiny", f"benchmarks=[{mine}]", "budget=3", f"out={tmp_path / 'run'}")
     file = tmp_path / "found.json"
     said = done("eval.overlap", str(tmp_path / "run"), "--pairs", str(pairs), "--out", str(file))
     found = json.loads(file.read_text())
     assert found["benchmarks"]["mine"]["flagged"]["exact"] == 2
-    assert (found["benchmarks"]["mine"]["all"]["n"], found["benchmarks"]["mine"]["without"]["n"]) == (4, 2)
+    assert (
+        found["benchmarks"]["mine"]["all"]["n"],
+        found["benchmarks"]["mine"]["without"]["n"],
+    ) == (4, 2)
     assert "mine" in said
     refused = command("eval.overlap", str(pairs), "--pairs", str(pairs))
     assert (refused.returncode, "holds no `eval` run" in refused.stderr) == (2, True)

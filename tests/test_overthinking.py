@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratiocine.evaluate import efficiency, score, summary
-from ratiocine.overthinking import Solution, outcome_efficiency, process_efficiency, solutions
-from ratiocine.problems import Problem
-from ratiocine.traces import Trace
+from ratiocine.grading import Solution, outcome_efficiency, process_efficiency, solutions
+from ratiocine.records import Problem, Trace
 
 # The example of arXiv 2412.21187: 13 solutions of "2 + 3", 901 tokens in all; the first is right, seven take a way of their own.
 NEW = [39, 109, 39, 29, 29, 19, 59]
@@ -24,7 +23,9 @@ def test_nothing_right_is_no_outcome_efficiency() -> None:
     assert outcome_efficiency([Solution(5, False, True), Solution(5, True, False)]) == 1
 
 
-EGGS = Problem("p", "Janet has 16 eggs and eats 7. How many are left?", "9", "number", "math-oe", "t")
+EGGS = Problem(
+    "p", "Janet has 16 eggs and eats 7. How many are left?", "9", "number", "math-oe", "t"
+)
 
 
 def test_what_comes_after_the_answer_counts_against_a_response() -> None:
@@ -43,8 +44,12 @@ def test_what_comes_after_the_answer_counts_against_a_response() -> None:
 
 
 def test_a_turn_without_an_answer_begins_the_next_solution() -> None:
-    found = solutions("Hmm. Wait. Let me check: 9. Wait, what?", "", lambda piece: True if "9" in piece else None)
-    assert [solution.length for solution in found] == [len("Hmm. Wait. Let me check: 9. Wait, what?")]
+    found = solutions(
+        "Hmm. Wait. Let me check: 9. Wait, what?", "", lambda piece: True if "9" in piece else None
+    )
+    assert [solution.length for solution in found] == [
+        len("Hmm. Wait. Let me check: 9. Wait, what?")
+    ]
 
 
 @given(st.text(st.sampled_from("9 .\n:wait,WaitHmbuto"), max_size=300))
@@ -57,14 +62,26 @@ def test_the_pieces_are_the_response(text: str) -> None:
         assert 0 < process_efficiency(found) <= 1
 
 
-@pytest.mark.parametrize("text", ["\n" * 200_000, "but\n" * 50_000, "Wait. " * 40_000, ". but hmm " * 20_000])
+@pytest.mark.parametrize(
+    "text", ["\n" * 200_000, "but\n" * 50_000, "Wait. " * 40_000, ". but hmm " * 20_000]
+)
 def test_long_texts_are_cut_in_linear_time(text: str) -> None:
     assert [solution.length for solution in solutions(text, "", lambda piece: None)] == [len(text)]
 
 
 def test_mode_flips_are_counted_where_a_mode_was_expected() -> None:
-    texts = ("<think>\n16 - 7 = 9\n</think>\n\n\\boxed{9}", "\\boxed{9}", "\\boxed{8}", "<think>\n\n</think>\n\n\\boxed{9}")
+    texts = (
+        "<think>\n16 - 7 = 9\n</think>\n\n\\boxed{9}",
+        "\\boxed{9}",
+        "\\boxed{8}",
+        "<think>\n\n</think>\n\n\\boxed{9}",
+    )
     rows = [score(EGGS, Trace("t/p", text, "stop", 5, 5, 0.1), None) for text in texts]
-    assert [row["thought"] for row in rows] == [True, False, False, False]  # an empty block is no thought
+    assert [row["thought"] for row in rows] == [
+        True,
+        False,
+        False,
+        False,
+    ]  # an empty block is no thought
     for expected, share in ((False, 0.25), (True, 0.75), (None, None)):
         assert summary([{**row, "expected": expected} for row in rows])["mode_flip"] == share

@@ -8,14 +8,12 @@ import torch
 from conftest import done
 
 from ratiocine import models
-from ratiocine.engines import Request
-from ratiocine.engines.config import TransformersConfig
-from ratiocine.engines.transformers import TransformersEngine
-from ratiocine.families import FAMILIES, generate
+from ratiocine.data import FAMILIES, generate
+from ratiocine.engines import Request, TransformersConfig, TransformersEngine
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import end_of_turn, prompt_ids, user_text
 from ratiocine.stats import paired_difference
-from ratiocine.traces import read_traces
+from ratiocine.stores import read_traces
 
 SMOL = ModelConfig(name="smollm2-135m", kind="packaged", chat_template="chatml")
 
@@ -24,22 +22,38 @@ def generated(engine: TransformersEngine, requests: list[Request]) -> dict[str, 
     return {trace.id: trace.token_ids for traces in engine.continue_(requests) for trace in traces}
 
 
-def stock(model, prompts: dict[str, list[int]], stop: int, budget: int) -> dict[str, tuple[int, ...]]:
+def stock(
+    model, prompts: dict[str, list[int]], stop: int, budget: int
+) -> dict[str, tuple[int, ...]]:
     """transformers' own generate over one left-padded batch, longest prompt first."""
     ordered = sorted(prompts, key=lambda name: (-len(prompts[name]), name))
     width = len(prompts[ordered[0]])
     ids = torch.tensor([[stop] * (width - len(prompts[name])) + prompts[name] for name in ordered])
-    mask = torch.tensor([[0] * (width - len(prompts[name])) + [1] * len(prompts[name]) for name in ordered])
+    mask = torch.tensor(
+        [[0] * (width - len(prompts[name])) + [1] * len(prompts[name]) for name in ordered]
+    )
     found = model.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=budget, do_sample=False, eos_token_id=stop, pad_token_id=stop
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=budget,
+        do_sample=False,
+        eos_token_id=stop,
+        pad_token_id=stop,
     )
     rows = found[:, width:].tolist()
-    return {name: tuple(row[: row.index(stop) + 1] if stop in row else row) for name, row in zip(ordered, rows, strict=True)}
+    return {
+        name: tuple(row[: row.index(stop) + 1] if stop in row else row)
+        for name, row in zip(ordered, rows, strict=True)
+    }
 
 
-def asking(tokenizer, texts: dict[str, str], budget: int) -> tuple[list[Request], dict[str, list[int]]]:
+def asking(
+    tokenizer, texts: dict[str, str], budget: int
+) -> tuple[list[Request], dict[str, list[int]]]:
     """Requests, and the same prompts in tokens."""
-    requests = [Request(name, ({"role": "user", "content": text},), budget) for name, text in texts.items()]
+    requests = [
+        Request(name, ({"role": "user", "content": text},), budget) for name, text in texts.items()
+    ]
     return requests, {name: prompt_ids(tokenizer, text) for name, text in texts.items()}
 
 
@@ -47,7 +61,14 @@ def problems(n: int):
     return [
         p
         for name in FAMILIES
-        for p in generate(name, n, seed=3, difficulty=1, split="test", instruction="Put only the answer in \\boxed{}.")
+        for p in generate(
+            name,
+            n,
+            seed=3,
+            difficulty=1,
+            split="test",
+            instruction="Put only the answer in \\boxed{}.",
+        )
     ]
 
 
@@ -58,7 +79,10 @@ def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
     stop = end_of_turn(tokenizer)
     requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in problems(2)}, 24)
     ours = generated(
-        TransformersEngine(model, tokenizer, stop, TransformersConfig(batch=len(requests), attention="sdpa")), requests
+        TransformersEngine(
+            model, tokenizer, stop, TransformersConfig(batch=len(requests), attention="sdpa")
+        ),
+        requests,
     )
     assert ours == stock(model, prompts, stop, 24)
 
@@ -76,7 +100,9 @@ def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
     asked = problems(45)
     requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in asked}, 32)
     fast = generated(TransformersEngine(model, tokenizer, stop), requests)
-    slow = generated(TransformersEngine(model, tokenizer, stop, TransformersConfig(attention="sdpa")), requests)
+    slow = generated(
+        TransformersEngine(model, tokenizer, stop, TransformersConfig(attention="sdpa")), requests
+    )
     differing = [i for i in fast if fast[i] != slow[i]]
     for i in differing:
         at = next(k for k, (a, b) in enumerate(zip(fast[i], slow[i], strict=False)) if a != b)
@@ -84,10 +110,16 @@ def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
         assert abs(logits[fast[i][at]] - logits[slow[i][at]]) < 1e-2
 
     def right(tokens: dict[str, tuple[int, ...]]) -> list[bool]:
-        return [grade(p, split(tokenizer.decode([t for t in tokens[p.id] if t != stop]))).verdict == "right" for p in asked]
+        return [
+            grade(p, split(tokenizer.decode([t for t in tokens[p.id] if t != stop]))).verdict
+            == "right"
+            for p in asked
+        ]
 
     difference, low, high = paired_difference(right(slow), right(fast))
-    print(f"{len(differing)} of {len(fast)} differ; accuracy differs by {difference:+.4f} ({low:+.4f} to {high:+.4f})")
+    print(
+        f"{len(differing)} of {len(fast)} differ; accuracy differs by {difference:+.4f} ({low:+.4f} to {high:+.4f})"
+    )
     assert len(asked) >= 400
     assert low <= 0 <= high
 
@@ -96,21 +128,43 @@ def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
 def test_two_trainings_give_one_loss_sequence_and_the_student_is_stock(tmp_path: Path) -> None:
     done("distill", "limit=8", f"out={tmp_path / 'pairs'}")
     for name in ("a", "b"):
-        done("train", "+ratio=0.5", f"pairs={tmp_path / 'pairs'}", "batch_size=16", f"out={tmp_path / name}")
+        done(
+            "train",
+            "+ratio=0.5",
+            f"pairs={tmp_path / 'pairs'}",
+            "batch_size=16",
+            f"out={tmp_path / name}",
+        )
     losses = [
-        [json.loads(line)["loss"] for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()] for n in ("a", "b")
+        [
+            json.loads(line)["loss"]
+            for line in (tmp_path / n / "metrics.jsonl").read_text().splitlines()
+        ]
+        for n in ("a", "b")
     ]
     assert losses[0] == losses[1]
     assert losses[0][-1] < losses[0][0]
     out = tmp_path / "scores"
-    done("eval", f"model={tmp_path / 'a' / 'model'}", "limit=2", "budget=24", "engine.attention=sdpa", f"out={out}")
+    done(
+        "eval",
+        f"model={tmp_path / 'a' / 'model'}",
+        "limit=2",
+        "budget=24",
+        "engine.attention=sdpa",
+        f"out={out}",
+    )
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "a" / "model", attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "a" / "model", attn_implementation="sdpa"
+    )
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a" / "model")
     rows = list(read_traces(out / "traces.jsonl"))
     prompts = asking(tokenizer, {row["key"]: row["prompt"] for row in rows}, 24)[1]
     with torch.inference_mode():
         found = stock(model, prompts, end_of_turn(tokenizer), 24)
     for row in rows:
-        assert tokenizer.decode([t for t in found[row["key"]] if t != end_of_turn(tokenizer)]) == row["completion"]
+        assert (
+            tokenizer.decode([t for t in found[row["key"]] if t != end_of_turn(tokenizer)])
+            == row["completion"]
+        )

@@ -15,7 +15,7 @@ import slurm
 from conftest import ROOT, command, done
 from test_study import GRID
 
-from ratiocine.traces import read_traces
+from ratiocine.stores import read_traces
 
 TRAIN = (
     "ratio=0.5",
@@ -28,9 +28,12 @@ TRAIN = (
     "threads=1",
 )
 STUDY = (
-    *GRID, "study.grid.ratios=[0,0.5]", "study.grid.seeds=[0]", "study.grid.scenarios=[mixed]",
+    *GRID,
+    "study.grid.ratios=[0,0.5]",
+    "study.grid.seeds=[0]",
+    "study.grid.scenarios=[mixed]",
     'study.grid.train=["batch_size=8","epochs=4","lr=1e-3","precision=float32","threads=1","save_steps=5"]',
-)  # fmt: skip
+)
 
 
 def losses(out: Path) -> list[float]:
@@ -38,7 +41,10 @@ def losses(out: Path) -> list[float]:
 
 
 def answers(out: Path) -> list[dict[str, object]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in read_traces(out / "traces.jsonl")]
+    return [
+        {key: value for key, value in row.items() if key != "seconds"}
+        for row in read_traces(out / "traces.jsonl")
+    ]
 
 
 def made(root: Path) -> dict[str, object]:
@@ -81,13 +87,23 @@ def test_questions_are_shared_out_over_processes(student: Path, tmp_path: Path) 
     done(*words, f"out={tmp_path / 'one'}")
     done(*words, "on.ranks=2", f"out={tmp_path / 'two'}")
     assert answers(tmp_path / "one") == answers(tmp_path / "two")
-    one, two = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two"))
+    one, two = (
+        json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two")
+    )
     assert one == two
 
 
 def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
     """One line, no process left, and what was answered is kept."""
-    words = ["eval", f"model={student / 'model'}", "benchmarks=demo", "limit=50", "budget=200", "threads=1", "on.ranks=2"]
+    words = [
+        "eval",
+        f"model={student / 'model'}",
+        "benchmarks=demo",
+        "limit=50",
+        "budget=200",
+        "threads=1",
+        "on.ranks=2",
+    ]
     running = subprocess.Popen(
         [sys.executable, "-m", *words, f"out={tmp_path / 'run'}"],
         cwd=ROOT,
@@ -98,37 +114,81 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
     partial = tmp_path / "run" / "traces.partial.jsonl"
     while running.poll() is None and not partial.exists():
         time.sleep(0.05)
-    children = [c for c in psutil.Process(running.pid).children(recursive=True) if "spawn_main" in " ".join(c.cmdline())]
+    children = [
+        c
+        for c in psutil.Process(running.pid).children(recursive=True)
+        if "spawn_main" in " ".join(c.cmdline())
+    ]
     assert len(children) == 2
     children[0].kill()
     _, said = running.communicate(timeout=120)
     assert running.returncode == 1
     assert said.splitlines()[-1].startswith("eval: a process that answers was lost"), said[-2000:]
     assert "Traceback" not in said
-    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert not [
+        child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("eval", "model=tiny", "on.gpus=8"), "on.gpus=8: this machine has 0"),
-        (("train", "ratio=0.5", "model=tiny", "on.gpus=2", "on.ranks=3"), "there is one process on each of gpus=2"),
+        (
+            ("train", "ratio=0.5", "model=tiny", "on.gpus=2", "on.ranks=3"),
+            "there is one process on each of gpus=2",
+        ),
         (("train", "ratio=0.5", "model=tiny", "on.nodes=2"), "give on.rendezvous=HOST:PORT"),
         (("train", "ratio=0.5", "model=tiny", "on.rendezvous=a:1"), "means nothing with nodes=1"),
-        (("train", "ratio=0.5", "model=tiny", "on=slrm"), "unknown on 'slrm'; known: local, ray, slurm; did you mean 'slurm'?"),
+        (
+            ("train", "ratio=0.5", "model=tiny", "on=slrm"),
+            "unknown on 'slrm'; known: local, ray, slurm; did you mean 'slurm'?",
+        ),
         (("eval", "model=tiny", "on=slurm", "on.nodes=2"), "over the processes of one node"),
         (("distill", "on.ranks=2"), "teacher=oracle has nothing to share out"),
-        (("train", "ratio=0.5", "model=tiny", "batch_size=2", "on.ranks=4"), "with 4 ranks some would have nothing to do"),
-        (("rl", "model=tiny", "batch_size=32", "on.ranks=3"), "no multiple of updates=1 times micro_batch_size=8 times 3 ranks"),
-        (("rl", "model=tiny", "on.ranks=2", "deepspeed=zero2", "objective.kl=0.1"), "no reference is held beside the policy"),
-        (("rl", "model=tiny", "on.ranks=2", "engine=vllm", "deepspeed=zero3"), "engine=vllm is given whole weights"),
+        (
+            ("train", "ratio=0.5", "model=tiny", "batch_size=2", "on.ranks=4"),
+            "with 4 ranks some would have nothing to do",
+        ),
+        (
+            ("rl", "model=tiny", "batch_size=32", "on.ranks=3"),
+            "no multiple of updates=1 times micro_batch_size=8 times 3 ranks",
+        ),
+        (
+            ("rl", "model=tiny", "on.ranks=2", "deepspeed=zero2", "objective.kl=0.1"),
+            "no reference is held beside the policy",
+        ),
+        (
+            ("rl", "model=tiny", "on.ranks=2", "engine=vllm", "deepspeed=zero3"),
+            "engine=vllm is given whole weights",
+        ),
         (("rl", "model=tiny", "on.ranks=2", "fsdp=true"), "deepspeed=zero3 cuts as much"),
-        (("train", "ratio=0.5", "model=tiny", "on.ranks=2", "fsdp=true", "deepspeed=zero2"), "both cut a model over ranks"),
-        (("train", "ratio=0.5", "model=tiny", "fsdp=true"), "fsdp=true cuts a model over ranks: on.gpus=8"),
-        (("train", "ratio=0.5", "model=tiny", "on.ranks=2", "lora=true", "load_in_4bit=true", "fsdp=true"), "zero1 and zero2 leave them whole"),
-        (("launch.run", "--", "fly"), "'fly' is no verb: write -- and then one of distill, train, rl, eval or launch"),
+        (
+            ("train", "ratio=0.5", "model=tiny", "on.ranks=2", "fsdp=true", "deepspeed=zero2"),
+            "both cut a model over ranks",
+        ),
+        (
+            ("train", "ratio=0.5", "model=tiny", "fsdp=true"),
+            "fsdp=true cuts a model over ranks: on.gpus=8",
+        ),
+        (
+            (
+                "train",
+                "ratio=0.5",
+                "model=tiny",
+                "on.ranks=2",
+                "lora=true",
+                "load_in_4bit=true",
+                "fsdp=true",
+            ),
+            "zero1 and zero2 leave them whole",
+        ),
+        (
+            ("launch.run", "--", "fly"),
+            "'fly' is no verb: write -- and then one of distill, train, rl, eval or launch",
+        ),
     ],
-)  # fmt: skip
+)
 def test_places_that_cannot_be(words: tuple[str, ...], said: str) -> None:
     refused = command(*words)
     assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr
@@ -139,7 +199,10 @@ def test_places_that_cannot_be(words: tuple[str, ...], said: str) -> None:
     [
         (("--gpus", "8"), "on=local on.gpus=8"),
         (("--gpus", "8", "--nodes", "2", "--on", "slurm"), "on=slurm on.gpus=8 on.nodes=2"),
-        (("--ranks", "2", "--nodes", "2", "--rendezvous", "a:29400"), "on=local on.ranks=2 on.rendezvous=a:29400 on.nodes=2"),
+        (
+            ("--ranks", "2", "--nodes", "2", "--rendezvous", "a:29400"),
+            "on=local on.ranks=2 on.rendezvous=a:29400 on.nodes=2",
+        ),
     ],
 )
 def test_the_launcher_composes_a_command(words: tuple[str, ...], composed: str) -> None:
@@ -151,7 +214,10 @@ def test_a_launcher_of_ranks_is_not_for_questions(monkeypatch: pytest.MonkeyPatc
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     refused = command("eval", "model=tiny")
-    assert (refused.returncode, "would all ask the same: on.gpus= shares out" in refused.stderr) == (2, True)
+    assert (
+        refused.returncode,
+        "would all ask the same: on.gpus= shares out" in refused.stderr,
+    ) == (2, True)
 
 
 def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +232,14 @@ def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> 
         "[{name: pairs, verb: distill, set: ['limit=2', 'model=tiny']}, "
         "{name: scores, verb: eval, set: ['model=tiny', 'limit=1', 'budget=2', 'threads=1']}]"
     )
-    done("launch", "study.name=x", f"study.stages={stages}", "study.report=[]", "on.ranks=2", f"out={tmp_path / 'x'}")
+    done(
+        "launch",
+        "study.name=x",
+        f"study.stages={stages}",
+        "study.report=[]",
+        "on.ranks=2",
+        f"out={tmp_path / 'x'}",
+    )
     assert len(list((tmp_path / "x").glob("*-*/DONE"))) == 2
 
 
@@ -177,9 +250,18 @@ def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
         "{name: after, verb: train, set: ['ratio=0', 'model=tiny', 'pairs={bad}', 'lr=1e-3']}, "
         "{name: good, verb: distill, set: ['limit=2', 'model=tiny']}]"
     )
-    result = command("launch", "study.name=x", f"study.stages={stages}", "study.report=[]", f"out={tmp_path / 'x'}")
+    result = command(
+        "launch",
+        "study.name=x",
+        f"study.stages={stages}",
+        "study.report=[]",
+        f"out={tmp_path / 'x'}",
+    )
     assert result.returncode == 2
-    assert "launch: bad failed, so that after could not run; the same command goes on from here" in result.stderr
+    assert (
+        "launch: bad failed, so that after could not run; the same command goes on from here"
+        in result.stderr
+    )
     assert len(list((tmp_path / "x").glob("good-*/DONE"))) == 1
 
 
@@ -197,16 +279,25 @@ def test_a_study_on_a_ray_cluster_that_loses_a_worker(
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")  # a busy machine
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.1"},
     )
     try:
         nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1") for _ in range(2)]
         environment = {**os.environ, "RAY_ADDRESS": cluster.address}
         words = [sys.executable, "-m", *STUDY, "on=ray", f"out={tmp_path / 'study'}"]
         running = subprocess.Popen(
-            words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            words,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-        while running.poll() is None and len(list((tmp_path / "study").glob("train-*/metrics.jsonl"))) < 2:
+        while (
+            running.poll() is None
+            and len(list((tmp_path / "study").glob("train-*/metrics.jsonl"))) < 2
+        ):
             time.sleep(0.05)
         cluster.remove_node(nodes[0], allow_graceful=False)
         said, _ = running.communicate(timeout=400)
@@ -234,25 +325,42 @@ SLURM = ("on=slurm", "on.cpus=1", "on.hours=0.2")
 
 def typed(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
 
 
 @pytest.mark.slow
-def test_two_tasks_of_slurm_train_together(cluster: dict[str, str], pairs: Path, tmp_path: Path) -> None:
+def test_two_tasks_of_slurm_train_together(
+    cluster: dict[str, str], pairs: Path, tmp_path: Path
+) -> None:
     done("train", *TRAIN, f"pairs={pairs}", f"out={tmp_path / 'one'}")
-    run = typed(cluster, "train", *TRAIN, *SLURM, "on.ranks=2", f"pairs={pairs}", f"out={tmp_path / 'two'}")
+    run = typed(
+        cluster, "train", *TRAIN, *SLURM, "on.ranks=2", f"pairs={pairs}", f"out={tmp_path / 'two'}"
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
     assert "trained 3 steps" in run.stderr  # what the job says is shown
 
 
 @pytest.mark.slow
-def test_a_sweep_is_an_array_of_slurm(cluster: dict[str, str], student: Path, tmp_path: Path) -> None:
+def test_a_sweep_is_an_array_of_slurm(
+    cluster: dict[str, str], student: Path, tmp_path: Path
+) -> None:
     words = ("eval", f"model={student / 'model'}", "budget=4", "threads=1")
-    run = typed(cluster, *words, "-m", "limit=2,3,4", *SLURM, "on.jobs=2", f"out={tmp_path / 'swept'}")
+    run = typed(
+        cluster, *words, "-m", "limit=2,3,4", *SLURM, "on.jobs=2", f"out={tmp_path / 'swept'}"
+    )
     assert run.returncode == 0, run.stdout + run.stderr
-    jobs = [line.split(":")[0].removeprefix("job ") for line in run.stdout.splitlines() if line.startswith("job ")]
+    jobs = [
+        line.split(":")[0].removeprefix("job ")
+        for line in run.stdout.splitlines()
+        if line.startswith("job ")
+    ]
     assert [job.partition("_")[2] for job in jobs] == ["0", "1", "2"]
     assert len({job.partition("_")[0] for job in jobs}) == 1
     for limit in (2, 3, 4):
@@ -272,9 +380,22 @@ def test_what_is_wrong_in_a_job_is_said_and_an_interrupt_cancels_it(
     cluster: dict[str, str], pairs: Path, tmp_path: Path
 ) -> None:
     refused = typed(cluster, "train", *TRAIN, *SLURM, "pairs=/nowhere", f"out={tmp_path / 'x'}")
-    assert (refused.returncode, "train: /nowhere does not exist" in refused.stderr) == (2, True), refused.stderr
-    words = [sys.executable, "-m", "train", *TRAIN, *SLURM, "epochs=500", f"pairs={pairs}", f"out={tmp_path / 'long'}"]
-    running = subprocess.Popen(words, cwd=ROOT, env=cluster, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert (refused.returncode, "train: /nowhere does not exist" in refused.stderr) == (2, True), (
+        refused.stderr
+    )
+    words = [
+        sys.executable,
+        "-m",
+        "train",
+        *TRAIN,
+        *SLURM,
+        "epochs=500",
+        f"pairs={pairs}",
+        f"out={tmp_path / 'long'}",
+    ]
+    running = subprocess.Popen(
+        words, cwd=ROOT, env=cluster, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     while running.poll() is None and not (tmp_path / "long" / "metrics.jsonl").exists():
         time.sleep(0.1)
     running.send_signal(signal.SIGINT)
@@ -287,18 +408,31 @@ def test_what_is_wrong_in_a_job_is_said_and_an_interrupt_cancels_it(
 
 
 @pytest.mark.slow
-def test_a_job_that_is_preempted_goes_on(cluster: dict[str, str], pairs: Path, tmp_path: Path) -> None:
+def test_a_job_that_is_preempted_goes_on(
+    cluster: dict[str, str], pairs: Path, tmp_path: Path
+) -> None:
     """By the signal that Slurm gives before it takes the processors away: the job is queued again, under the same number."""
-    words = ("train", *TRAIN, "epochs=40", f"pairs={pairs}")  # no checkpoint but the one that is made at the signal
+    words = (
+        "train",
+        *TRAIN,
+        "epochs=40",
+        f"pairs={pairs}",
+    )  # no checkpoint but the one that is made at the signal
     done(*words, f"out={tmp_path / 'one'}")
     running = subprocess.Popen(
-        [sys.executable, "-m", *words, *SLURM, f"out={tmp_path / 'two'}"], cwd=ROOT, env=cluster, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", *words, *SLURM, f"out={tmp_path / 'two'}"],
+        cwd=ROOT,
+        env=cluster,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     log = tmp_path / "two" / "metrics.jsonl"
     while running.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= 5):
         time.sleep(0.02)
-    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], env=cluster, capture_output=True, text=True).stdout.split()
+    (job,) = subprocess.run(
+        ["squeue", "-h", "-o", "%A"], env=cluster, capture_output=True, text=True
+    ).stdout.split()
     subprocess.run(["scancel", "--signal=USR2", job], env=cluster, check=True)
     said, _ = running.communicate(timeout=240)
     assert running.returncode == 0, said[-3000:]

@@ -11,7 +11,7 @@ from scipy.stats import nct
 from scipy.stats import t as student_t
 from test_report import arm
 
-from ratiocine import power
+from ratiocine.stats import sample_size
 
 
 def test_known_numbers_of_problems() -> None:
@@ -19,31 +19,37 @@ def test_known_numbers_of_problems() -> None:
     approximation (Connor, Biometrics 43, 1987) asks for a little less than the exact one."""
     difference, discordant = 0.1, 0.3
     z = 1.95996 + 0.84162
-    assert power.needed(difference, discordant, 0.0, 1000, common=1.0) == pytest.approx(
+    assert sample_size.needed(difference, discordant, 0.0, 1000, common=1.0) == pytest.approx(
         z**2 * (discordant - difference**2) / difference**2, rel=0.02
     )
-    connor = (1.95996 * discordant**0.5 + 0.84162 * (discordant - difference**2) ** 0.5) ** 2 / difference**2
-    assert connor < power.needed(difference, discordant, 0.0, 1) < 1.15 * connor
+    connor = (
+        1.95996 * discordant**0.5 + 0.84162 * (discordant - difference**2) ** 0.5
+    ) ** 2 / difference**2
+    assert connor < sample_size.needed(difference, discordant, 0.0, 1) < 1.15 * connor
 
 
 def test_seeds_that_vary_set_a_limit() -> None:
-    assert power.needed(0.05, 0.3, 0.05, 3) is None
-    assert power.needed(0.05, 0.3, 0.05, 1) == power.needed(0.05, 0.3, 0.0, 1), "one seed says nothing of others"
-    assert power.needed(0.2, 0.3, 0.02, 3) is not None
+    assert sample_size.needed(0.05, 0.3, 0.05, 3) is None
+    assert sample_size.needed(0.05, 0.3, 0.05, 1) == sample_size.needed(0.05, 0.3, 0.0, 1), (
+        "one seed says nothing of others"
+    )
+    assert sample_size.needed(0.2, 0.3, 0.02, 3) is not None
 
 
 def test_what_endless_problems_leave_is_a_t_test_of_seeds() -> None:
     crit, limit = student_t.ppf(0.975, 4), 0.05 / (0.02 * (2 / 5) ** 0.5)
     most = nct.sf(crit, 4, limit)
     assert 0.5 < most < 0.95
-    assert power.needed(0.05, 0.3, 0.02, 5, power=most - 0.02) is not None
-    assert power.needed(0.05, 0.3, 0.02, 5, power=most + 0.02) is None
+    assert sample_size.needed(0.05, 0.3, 0.02, 5, power=most - 0.02) is not None
+    assert sample_size.needed(0.05, 0.3, 0.02, 5, power=most + 0.02) is None
 
 
 def test_seeds_that_do_not_differ_ask_for_problems_alone() -> None:
     z = 1.95996 + 0.84162
     for seeds in (1, 3):
-        assert power.needed(1e-4, 0.3, 0.0, seeds, common=1.0) == pytest.approx(z**2 * 0.3 / 1e-8, rel=0.25)
+        assert sample_size.needed(1e-4, 0.3, 0.0, seeds, common=1.0) == pytest.approx(
+            z**2 * 0.3 / 1e-8, rel=0.25
+        )
 
 
 def test_what_goes_with_all_seeds_has_none_of_its_own() -> None:
@@ -52,19 +58,26 @@ def test_what_goes_with_all_seeds_has_none_of_its_own() -> None:
     level = 0.5 + rng.normal(0, 0.05, size=(400, 1))
     second = (rng.random((400, 1000)) < level).astype(int).tolist()
     first = [(rng.random(1000) < 0.3).astype(int).tolist()] * 400
-    found = power.spread(first, second, 1)
+    found = sample_size.spread(first, second, 1)
     assert found.seed_sd == pytest.approx(0.05, abs=0.005)
-    both, one = (power.needed(0.1, 0.5, 0.02, 5, varying=varying) for varying in (2, 1))
+    both, one = (sample_size.needed(0.1, 0.5, 0.02, 5, varying=varying) for varying in (2, 1))
     assert both is not None and one is not None and one < both
-    assert one == power.needed(0.1, 0.5, 0.02 / 2**0.5, 5)
+    assert one == sample_size.needed(0.1, 0.5, 0.02 / 2**0.5, 5)
 
 
 @settings(deadline=None, max_examples=8)
 @given(st.floats(0.05, 0.3), st.floats(0.3, 0.6), st.floats(0, 0.02), st.integers(3, 8))
-def test_more_of_everything_never_needs_more(difference: float, discordant: float, seed_sd: float, seeds: int) -> None:
+def test_more_of_everything_never_needs_more(
+    difference: float, discordant: float, seed_sd: float, seeds: int
+) -> None:
     def problems(**other: float) -> float:
-        words = {"difference": difference, "discordant": discordant, "seed_sd": seed_sd, "seeds": seeds} | other
-        return power.needed(**words) or float("inf")
+        words = {
+            "difference": difference,
+            "discordant": discordant,
+            "seed_sd": seed_sd,
+            "seeds": seeds,
+        } | other
+        return sample_size.needed(**words) or float("inf")
 
     here = problems()
     assert problems(difference=-difference) == here
@@ -77,21 +90,40 @@ def test_more_of_everything_never_needs_more(difference: float, discordant: floa
 
 def test_the_table_says_what_it_assumes_and_means() -> None:
     shown = done("eval.power", "--difference", "0.1", "--seeds", "4")
-    needed = power.needed(0.1, 0.5 + 0.6 - 2 * (0.3 + 0.3 * 0.06**0.5), 0.02, 4)
+    needed = sample_size.needed(0.1, 0.5 + 0.6 - 2 * (0.3 + 0.3 * 0.06**0.5), 0.02, 4)
     assert f"    4   {needed:,}\n" in shown
     assert shown.count("assumed: nothing was said") == 4
-    assert f"a test of {needed:,} problems with 4 seeds a way finds it in 80 of 100 such studies" in shown
+    assert (
+        f"a test of {needed:,} problems with 4 seeds a way finds it in 80 of 100 such studies"
+        in shown
+    )
     assert "    2   no number of problems: seeds vary too much" in shown
     assert "what other seeds would do is not covered" in shown
     assert "vary too much" not in done("eval.power", "--difference", "0.0001", "--seed-sd", "0")
-    told = done("eval.power", "--difference", "0.1", "--accuracy", "0.5", "--agreement", "0.3", "--seed-sd", "0.02")
+    told = done(
+        "eval.power",
+        "--difference",
+        "0.1",
+        "--accuracy",
+        "0.5",
+        "--agreement",
+        "0.3",
+        "--seed-sd",
+        "0.02",
+    )
     assert told.count("assumed") == 1
     assert "with 3 seeds a way" in told
 
 
 def test_a_pilot_is_measured(tmp_path: Path) -> None:
-    first = [str(arm(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed)) for seed, sums in ((0, 4), (1, 8), (2, 6))]
-    second = [str(arm(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed)) for seed, sums in ((0, 24), (1, 20), (2, 22))]
+    first = [
+        str(arm(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed))
+        for seed, sums in ((0, 4), (1, 8), (2, 6))
+    ]
+    second = [
+        str(arm(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed))
+        for seed, sums in ((0, 24), (1, 20), (2, 22))
+    ]
     shown = done("eval.power", "--difference", "0.05", "--pilot", *second, "--against", *first)
     assert "the two differ on 27% of 60 problems (measured)" in shown
     assert "(measured from 3 seeds" in shown
@@ -108,16 +140,31 @@ def test_a_pilot_is_measured(tmp_path: Path) -> None:
         (["--difference", "1.5"], "--difference 1.5"),
         (["--difference", "nan"], "--difference nan"),
         (["--difference", "0.1", "--accuracy", "1"], "--accuracy 1 is not between 0 and 1"),
-        (["--difference", "0.3", "--accuracy", "0.8"], "--accuracy 0.8 with --difference 0.3 is an accuracy of 1.1"),
-        (["--difference", "0.3", "--agreement", "0.9"], "--agreement 0.9: accuracies of 0.5 and 0.8 allow -0.50 to 0.50"),
+        (
+            ["--difference", "0.3", "--accuracy", "0.8"],
+            "--accuracy 0.8 with --difference 0.3 is an accuracy of 1.1",
+        ),
+        (
+            ["--difference", "0.3", "--agreement", "0.9"],
+            "--agreement 0.9: accuracies of 0.5 and 0.8 allow -0.50 to 0.50",
+        ),
         (["--difference", "0.3", "--power", "1"], "--power 1 is not between 0 and 1"),
         (["--difference", "0.3", "--seeds", "0"], "--seeds 0: it should be from 1 to 1,000"),
         (["--difference", "0.3", "--seeds", "1" + "0" * 32], "it should be from 1 to 1,000"),
-        (["--difference", "0.3", "--comparisons", "1" + "0" * 400], "it should be from 1 to 1,000,000"),
-        (["--difference", "1e-7"], "--difference 1e-07: it should be between -1 and 1 and not 0 (nor below 1e-06)"),
+        (
+            ["--difference", "0.3", "--comparisons", "1" + "0" * 400],
+            "it should be from 1 to 1,000,000",
+        ),
+        (
+            ["--difference", "1e-7"],
+            "--difference 1e-07: it should be between -1 and 1 and not 0 (nor below 1e-06)",
+        ),
         (["--difference", "0.3", "--seed-sd", "2"], "--seed-sd 2 is not between 0 and 0.5"),
         (["--difference", "0.3", "--pilot", "x"], "a pilot has two sides"),
-        (["--difference", "0.3", "--accuracy", "0.4", "--pilot", "x", "--against", "y"], "are measured by the pilot"),
+        (
+            ["--difference", "0.3", "--accuracy", "0.4", "--pilot", "x", "--against", "y"],
+            "are measured by the pilot",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(words: list[str], message: str) -> None:

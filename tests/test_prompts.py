@@ -6,8 +6,17 @@ from hypothesis import strategies as st
 
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_tokenizer
-from ratiocine.problems import Problem
-from ratiocine.prompts import Parts, completion_ids, end_of_turn, last_boxed, prompt_ids, render, split, user_text
+from ratiocine.prompts import (
+    Parts,
+    completion_ids,
+    end_of_turn,
+    last_boxed,
+    prompt_ids,
+    render,
+    split,
+    user_text,
+)
+from ratiocine.records import Problem
 
 TINY = load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
 PLAIN = st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=60).map(str.strip)
@@ -24,13 +33,22 @@ def test_split_undoes_render(think: str | None, answer: str) -> None:
     [
         ("4", Parts(None, "4", None, True)),
         ("<think>\n2+2\n</think>\n\n\\boxed{4}", Parts("2+2", "\\boxed{4}", "4", True)),
-        ("2+2</think>\\boxed{4}", Parts("2+2", "\\boxed{4}", "4", True)),  # the template opened the block
-        ("<think>\\boxed{4}", Parts("\\boxed{4}", "", None, False)),  # cut off while thinking: no answer
-        ("<think>a</think>\\boxed{3}<think>\\boxed{4}", Parts("a</think>\\boxed{3}<think>\\boxed{4}", "", None, False)),
+        (
+            "2+2</think>\\boxed{4}",
+            Parts("2+2", "\\boxed{4}", "4", True),
+        ),  # the template opened the block
+        (
+            "<think>\\boxed{4}",
+            Parts("\\boxed{4}", "", None, False),
+        ),  # cut off while thinking: no answer
+        (
+            "<think>a</think>\\boxed{3}<think>\\boxed{4}",
+            Parts("a</think>\\boxed{3}<think>\\boxed{4}", "", None, False),
+        ),
         ("<think>a</think>b</think>\\boxed{4}", Parts("a</think>b", "\\boxed{4}", "4", True)),
         ("", Parts(None, "", None, True)),
     ],
-)  # fmt: skip
+)
 def test_split(text: str, parts: Parts) -> None:
     assert split(text) == parts
 
@@ -50,7 +68,9 @@ def test_last_boxed(text: str, boxed: str | None) -> None:
 
 
 def test_user_text_shows_the_options() -> None:
-    problem = Problem("1", "Which?", "B", "choice", "general-mc", "t", "Box it.", ("x", "y"), context="Read.")
+    problem = Problem(
+        "1", "Which?", "B", "choice", "general-mc", "t", "Box it.", ("x", "y"), context="Read."
+    )
     assert user_text(problem) == "Box it.\nRead.\nWhich?\nA. x\nB. y"
 
 

@@ -18,8 +18,15 @@ from transformers import AutoModelForCausalLM
 
 BIN = Path(sys.executable).parent
 TRAIN = (
-    "ratio=0.5", "model=tiny", "batch_size=16", "micro_batch_size=3", "epochs=2", "precision=float32", "device=cpu", "lr=1e-3",
-)  # fmt: skip
+    "ratio=0.5",
+    "model=tiny",
+    "batch_size=16",
+    "micro_batch_size=3",
+    "epochs=2",
+    "precision=float32",
+    "device=cpu",
+    "lr=1e-3",
+)
 
 
 def free_port() -> int:
@@ -35,12 +42,39 @@ def started(how: str, ranks: int, verb: str, *words: str) -> subprocess.Complete
     port = str(free_port())
     launcher = {
         "torchrun": ("torchrun", "--nproc_per_node", str(ranks), "--master_port", port, "-m"),
-        "accelerate": ("accelerate", "launch", "--cpu", "--num_processes", str(ranks), "--num_machines", "1", "--mixed_precision",
-                       "no", "--dynamo_backend", "no", "--main_process_port", port, "--module"),
-        "deepspeed": ("deepspeed", "--no_local_rank", "--num_accelerators", str(ranks), "--master_port", port, "--module"),
+        "accelerate": (
+            "accelerate",
+            "launch",
+            "--cpu",
+            "--num_processes",
+            str(ranks),
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+            "--main_process_port",
+            port,
+            "--module",
+        ),
+        "deepspeed": (
+            "deepspeed",
+            "--no_local_rank",
+            "--num_accelerators",
+            str(ranks),
+            "--master_port",
+            port,
+            "--module",
+        ),
         "launch.run": (sys.executable, "-m", "launch.run", "--ranks", str(ranks), "--"),
-    }[how]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    }[how]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "DS_ACCELERATOR": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     return subprocess.run(
         [str(BIN / launcher[0]), *launcher[1:], verb, *words],
         cwd=ROOT,
@@ -82,27 +116,45 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "ranks", "what", "words"),
     [
-        ("torchrun", 2, "full", ()), ("deepspeed", 2, "lora", ("deepspeed=zero3", "lora=true")),
-        *(pytest.param(*case, marks=SLOW) for case in (
-            ("launch.run", 2, "full", ("fsdp=true",)),
-            ("torchrun", 4, "lora", ("lora=true",)), ("accelerate", 2, "full", ()), ("torchrun", 4, "full", ("deepspeed=zero3",)),
-            ("deepspeed", 2, "full", ("deepspeed=zero1",)), ("deepspeed", 2, "full", ("deepspeed=zero2",)),
-            ("deepspeed", 2, "full", ("deepspeed=zero3",)), ("deepspeed", 4, "lora", ("deepspeed=zero2", "lora=true")),
-            ("launch.run", 2, "lora", ("deepspeed=zero1", "lora=true")), ("launch.run", 4, "lora", ("fsdp=true", "lora=true")),
-            ("torchrun", 4, "full", ("fsdp=true",)), ("launch.run", 2, "full", ("deepspeed=zero2-offload",)),
-            ("launch.run", 2, "full", ("deepspeed=zero3-offload",)),
-        )),
+        ("torchrun", 2, "full", ()),
+        ("deepspeed", 2, "lora", ("deepspeed=zero3", "lora=true")),
+        *(
+            pytest.param(*case, marks=SLOW)
+            for case in (
+                ("launch.run", 2, "full", ("fsdp=true",)),
+                ("torchrun", 4, "lora", ("lora=true",)),
+                ("accelerate", 2, "full", ()),
+                ("torchrun", 4, "full", ("deepspeed=zero3",)),
+                ("deepspeed", 2, "full", ("deepspeed=zero1",)),
+                ("deepspeed", 2, "full", ("deepspeed=zero2",)),
+                ("deepspeed", 2, "full", ("deepspeed=zero3",)),
+                ("deepspeed", 4, "lora", ("deepspeed=zero2", "lora=true")),
+                ("launch.run", 2, "lora", ("deepspeed=zero1", "lora=true")),
+                ("launch.run", 4, "lora", ("fsdp=true", "lora=true")),
+                ("torchrun", 4, "full", ("fsdp=true",)),
+                ("launch.run", 2, "full", ("deepspeed=zero2-offload",)),
+                ("launch.run", 2, "full", ("deepspeed=zero3-offload",)),
+            )
+        ),
     ],
-)  # fmt: skip
+)
 def test_ranks_make_what_one_process_makes(
-    how: str, ranks: int, what: str, words: tuple[str, ...], alone: dict[str, Path], pairs: Path, tmp_path: Path
+    how: str,
+    ranks: int,
+    what: str,
+    words: tuple[str, ...],
+    alone: dict[str, Path],
+    pairs: Path,
+    tmp_path: Path,
 ) -> None:
     """Uneven lengths, and a last batch of half the size."""
     out = tmp_path / "run"
     run = started(how, ranks, "train", *TRAIN, *words, f"pairs={pairs}", f"out={out}")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     assert losses(out) == pytest.approx(losses(alone[what]), abs=1e-4)
-    one, other = (load_file(folder / "model" / "model.safetensors") for folder in (out, alone[what]))
+    one, other = (
+        load_file(folder / "model" / "model.safetensors") for folder in (out, alone[what])
+    )
     assert one.keys() == other.keys()
     assert all((one[name] - other[name]).abs().max() < 1e-3 for name in one)
     AutoModelForCausalLM.from_pretrained(out / "model")
@@ -110,9 +162,13 @@ def test_ranks_make_what_one_process_makes(
 
 
 def test_what_is_wrong_is_said_once(pairs: Path, tmp_path: Path) -> None:
-    run = started("torchrun", 2, "train", *TRAIN, "lr=-1", f"pairs={pairs}", f"out={tmp_path / 'x'}")
+    run = started(
+        "torchrun", 2, "train", *TRAIN, "lr=-1", f"pairs={pairs}", f"out={tmp_path / 'x'}"
+    )
     assert run.returncode != 0
-    assert run.stderr.count("lr=-1") == 1 and "ratiocine" not in run.stderr  # torchrun tells a trace of its own
+    assert (
+        run.stderr.count("lr=-1") == 1 and "ratiocine" not in run.stderr
+    )  # torchrun tells a trace of its own
 
 
 @pytest.mark.parametrize(
@@ -122,7 +178,10 @@ def test_what_is_wrong_is_said_once(pairs: Path, tmp_path: Path) -> None:
             ("train", "ratio=0.5", "model=tiny", "deepspeed=zero2"),
             "deepspeed=zero2 ",
         ),
-        (("train", "ratio=0.5", "model=tiny", "deepspeed=zero4"), "unknown deepspeed 'zero4'; known: none, zero1, zero2"),
+        (
+            ("train", "ratio=0.5", "model=tiny", "deepspeed=zero4"),
+            "unknown deepspeed 'zero4'; known: none, zero1, zero2",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(words: tuple[str, ...], said: str) -> None:
@@ -132,16 +191,32 @@ def test_what_cannot_work_is_refused(words: tuple[str, ...], said: str) -> None:
 
 def test_the_launchers_own_word_is_no_key(pairs: Path, tmp_path: Path) -> None:
     """deepspeed without --no_local_rank gives every process one more word."""
-    done("train", "--local_rank=0", *TRAIN, "max_steps=1", f"pairs={pairs}", f"out={tmp_path / 'run'}")
+    done(
+        "train",
+        "--local_rank=0",
+        *TRAIN,
+        "max_steps=1",
+        f"pairs={pairs}",
+        f"out={tmp_path / 'run'}",
+    )
 
 
 def begun(out: Path, *words: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """A verb, and its processes once it has made three steps."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "DS_ACCELERATOR": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     running = subprocess.Popen(
-        [sys.executable, "-m", *words, f"out={out}"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        [sys.executable, "-m", *words, f"out={out}"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     log = out / "metrics.jsonl"
     while running.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= 3):
         time.sleep(0.02)
@@ -158,17 +233,28 @@ def gone(children: list[psutil.Process], seconds: float = 5) -> bool:
 
 
 def lines(said: str) -> list[str]:
-    return [line for line in said.replace("\r", "\n").splitlines() if line.startswith(("train:", "train, ", "rl:", "rl, "))]
+    return [
+        line
+        for line in said.replace("\r", "\n").splitlines()
+        if line.startswith(("train:", "train, ", "rl:", "rl, "))
+    ]
 
 
 @pytest.mark.parametrize(
     ("words", "victim"),
     [
-        ((), 1), *(pytest.param(*case, marks=SLOW) for case in (
-            ((), 0), (("deepspeed=zero2",), 1), (("deepspeed=zero3",), 0), (("fsdp=true",), 1),
-        )),
+        ((), 1),
+        *(
+            pytest.param(*case, marks=SLOW)
+            for case in (
+                ((), 0),
+                (("deepspeed=zero2",), 1),
+                (("deepspeed=zero3",), 0),
+                (("fsdp=true",), 1),
+            )
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_killed_rank_ends_all_and_they_go_on_together(
     words: tuple[str, ...], victim: int, long: Path, pairs: Path, tmp_path: Path
 ) -> None:
@@ -206,9 +292,11 @@ def test_a_killed_launcher_leaves_no_rank(pairs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        (("on.ranks=2",), ()), ((), ("on.ranks=4",)), (("on.ranks=2", "fsdp=true"), ("on.ranks=4", "fsdp=true")),
+        (("on.ranks=2",), ()),
+        ((), ("on.ranks=4",)),
+        (("on.ranks=2", "fsdp=true"), ("on.ranks=4", "fsdp=true")),
     ],
-)  # fmt: skip
+)
 def test_a_checkpoint_is_read_by_another_number_of_ranks(
     first: tuple[str, ...], then: tuple[str, ...], long: Path, pairs: Path, tmp_path: Path
 ) -> None:
@@ -227,12 +315,17 @@ def test_deepspeeds_checkpoints_are_for_as_many_ranks(pairs: Path, tmp_path: Pat
     running.terminate()
     assert running.wait(60) == 130
     refused = command(*more, "on.ranks=4", "deepspeed=zero2", f"out={tmp_path / 'run'}")
-    assert (refused.returncode, "checkpoints of 2 ranks with sharding zero2" in refused.stderr) == (2, True), refused.stderr
+    assert (refused.returncode, "checkpoints of 2 ranks with sharding zero2" in refused.stderr) == (
+        2,
+        True,
+    ), refused.stderr
 
 
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_not_waited_for_for_ever(pairs: Path, tmp_path: Path) -> None:
-    running, children = begun(tmp_path / "run", "train", *LONG, "on.ranks=2", "deadline=5", f"pairs={pairs}")
+    running, children = begun(
+        tmp_path / "run", "train", *LONG, "on.ranks=2", "deadline=5", f"pairs={pairs}"
+    )
     of_rank(children, 1).suspend()
     began = time.monotonic()
     try:
@@ -244,9 +337,10 @@ def test_a_rank_that_hangs_is_not_waited_for_for_ever(pairs: Path, tmp_path: Pat
     assert 4 < time.monotonic() - began < 45
     assert running.returncode == 1
     assert gone(children)
-    assert any("train, rank 0: while training this rank waited for another in vain" in line for line in lines(said)), said[
-        -2000:
-    ]
+    assert any(
+        "train, rank 0: while training this rank waited for another in vain" in line
+        for line in lines(said)
+    ), said[-2000:]
 
 
 def two(
@@ -256,15 +350,30 @@ def two(
     running = []
     for rank in range(2):
         environment = {
-            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([paths[rank], os.environ["PYTHONPATH"]]),
-        }  # fmt: skip
-        running.append(subprocess.Popen(
-            [sys.executable, "-m", *words, *more[rank]], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True,
-        ))  # fmt: skip
+            **os.environ,
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([paths[rank], os.environ["PYTHONPATH"]]),
+        }
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-m", *words, *more[rank]],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
     said = [process.communicate(timeout=180) for process in running]
-    return [subprocess.CompletedProcess([], process.returncode, *told) for process, told in zip(running, said, strict=True)]
+    return [
+        subprocess.CompletedProcess([], process.returncode, *told)
+        for process, told in zip(running, said, strict=True)
+    ]
 
 
 @pytest.mark.slow
@@ -289,9 +398,18 @@ def test_a_port_in_use_is_one_line(pairs: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        environment = {**os.environ, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}  # fmt: skip
+        environment = {
+            **os.environ,
+            "RANK": "0",
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(taken.getsockname()[1]),
+        }
         words = [sys.executable, "-m", "train", *TRAIN, f"pairs={pairs}", f"out={tmp_path / 'run'}"]
-        run = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        run = subprocess.run(
+            words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
     assert run.returncode == 1
     (told,) = lines(run.stderr)
     assert told.endswith(" is in use; give the launcher another one")
@@ -302,10 +420,24 @@ def test_a_port_in_use_is_one_line(pairs: Path, tmp_path: Path) -> None:
 
 
 RL = (
-    "data=demo", "limit=8", "reward=e2h", "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]",
-    "budget=24", "batch_size=16", "group_size=4", "micro_batch_size=2", "max_steps=4", "updates=2", "lr=1e-3", "held_out=12",
-    "held_out_every=2", "save_steps=1", "seed=1", "precision=float32", "sample_dtype=float32",
-)  # fmt: skip
+    "data=demo",
+    "limit=8",
+    "reward=e2h",
+    "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]",
+    "budget=24",
+    "batch_size=16",
+    "group_size=4",
+    "micro_batch_size=2",
+    "max_steps=4",
+    "updates=2",
+    "lr=1e-3",
+    "held_out=12",
+    "held_out_every=2",
+    "save_steps=1",
+    "seed=1",
+    "precision=float32",
+    "sample_dtype=float32",
+)
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +453,11 @@ def rewarded(chooser: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def steps(out: Path) -> list[tuple[float, ...]]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [
-        tuple(row[name] for name in ("loss", "grad_norm", "reward", "mismatch", "entropy", "clipped", "tokens")) for row in rows
+        tuple(
+            row[name]
+            for name in ("loss", "grad_norm", "reward", "mismatch", "entropy", "clipped", "tokens")
+        )
+        for row in rows
     ]
 
 
@@ -334,15 +470,29 @@ def said_by(out: Path) -> list[tuple[object, ...]]:
     ("ranks", "what", "words"),
     [
         (2, "full", ()),
-        *(pytest.param(*case, marks=SLOW) for case in (
-            (4, "full", ()), (2, "lora", ("lora=true",)), (2, "kl", ("objective.kl=0.05",)), (2, "full", ("deepspeed=zero1",)),
-            (2, "full", ("deepspeed=zero2",)), (2, "full", ("deepspeed=zero3",)), (2, "lora", ("deepspeed=zero1", "lora=true")),
-            (2, "lora", ("deepspeed=zero2", "lora=true")), (2, "lora", ("deepspeed=zero3", "lora=true")),
-        )),
+        *(
+            pytest.param(*case, marks=SLOW)
+            for case in (
+                (4, "full", ()),
+                (2, "lora", ("lora=true",)),
+                (2, "kl", ("objective.kl=0.05",)),
+                (2, "full", ("deepspeed=zero1",)),
+                (2, "full", ("deepspeed=zero2",)),
+                (2, "full", ("deepspeed=zero3",)),
+                (2, "lora", ("deepspeed=zero1", "lora=true")),
+                (2, "lora", ("deepspeed=zero2", "lora=true")),
+                (2, "lora", ("deepspeed=zero3", "lora=true")),
+            )
+        ),
     ],
-)  # fmt: skip
+)
 def test_ranks_answer_and_learn_as_one_process(
-    ranks: int, what: str, words: tuple[str, ...], rewarded: dict[str, Path], chooser: Path, tmp_path: Path
+    ranks: int,
+    what: str,
+    words: tuple[str, ...],
+    rewarded: dict[str, Path],
+    chooser: Path,
+    tmp_path: Path,
 ) -> None:
     """The same completions, and losses, gradients and what else is told of them."""
     if "deepspeed" in "".join(words):
@@ -351,13 +501,18 @@ def test_ranks_answer_and_learn_as_one_process(
     assert said_by(tmp_path / "run") == said_by(rewarded[what])
     for one, other in zip(steps(tmp_path / "run"), steps(rewarded[what]), strict=True):
         assert one == pytest.approx(other, abs=1e-4)
-    held = [[json.loads(line)["right"] for line in (out / "held_out.jsonl").read_text().splitlines()] for out in (tmp_path / "run", rewarded[what])]  # fmt: skip
+    held = [
+        [json.loads(line)["right"] for line in (out / "held_out.jsonl").read_text().splitlines()]
+        for out in (tmp_path / "run", rewarded[what])
+    ]
     assert held[0] == held[1]
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
 
 
 @pytest.mark.slow
-def test_rewards_go_on_on_ranks_that_were_killed(rewarded: dict[str, Path], chooser: Path, tmp_path: Path) -> None:
+def test_rewards_go_on_on_ranks_that_were_killed(
+    rewarded: dict[str, Path], chooser: Path, tmp_path: Path
+) -> None:
     more = ("rl", f"model={chooser}", *RL, "on.ranks=2")
     running, children = begun(tmp_path / "run", *more)
     of_rank(children, 1).kill()

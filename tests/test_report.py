@@ -8,44 +8,96 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, command, done
 
-from eval import tables
-from eval.arms import label, load_arms, warnings
+from eval.report import label, load_arms, scored, warnings
 from ratiocine.evaluate import scores
 from ratiocine.runs import Run, open_run
-from ratiocine.traces import TraceStore
+from ratiocine.stores import TraceStore
 
-SHAPE = {"vocab": 100, "width": 8, "ff": 16, "heads": 2, "layers": 2, "kv_heads": 2, "head": 4, "gated": True}
+SHAPE = {
+    "vocab": 100,
+    "width": 8,
+    "ff": 16,
+    "heads": 2,
+    "layers": 2,
+    "kv_heads": 2,
+    "head": 4,
+    "gated": True,
+}
 EXPECTED = {"sums": "gain", "names": "no_gain"}
 
 
 def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}") -> dict:
     return {
-        "key": f"{benchmark}/{number}", "id": str(number), "benchmark": benchmark,
-        "category": {"sums": "math-oe", "names": "general-mc"}[benchmark], "prompt": f"What is {number}?", "reference": "1",
-        "completion": completion, "verdict": verdict, "extracted": "1", "reason": "boxed", "stop": "stop", "thought": False,
-        "detail": {}, "n_prompt": 10, "n_completion": 5, "n_think": 0, "n_answer": 5, "seconds": 0.1,
-        "sample": 0, "level": None,
-    }  # fmt: skip
+        "key": f"{benchmark}/{number}",
+        "id": str(number),
+        "benchmark": benchmark,
+        "category": {"sums": "math-oe", "names": "general-mc"}[benchmark],
+        "prompt": f"What is {number}?",
+        "reference": "1",
+        "completion": completion,
+        "verdict": verdict,
+        "extracted": "1",
+        "reason": "boxed",
+        "stop": "stop",
+        "thought": False,
+        "detail": {},
+        "n_prompt": 10,
+        "n_completion": 5,
+        "n_think": 0,
+        "n_answer": 5,
+        "seconds": 0.1,
+        "sample": 0,
+        "level": None,
+    }
 
 
 def arm(
-    out: Path, ratio: float | None, sums: int, names: int, *, budget: int = 64, rows: list[dict] | None = None, seed: int = 0,
-    scenario: str = "mixed", base: str = "m",
-) -> Path:  # fmt: skip
+    out: Path,
+    ratio: float | None,
+    sums: int,
+    names: int,
+    *,
+    budget: int = 64,
+    rows: list[dict] | None = None,
+    seed: int = 0,
+    scenario: str = "mixed",
+    base: str = "m",
+) -> Path:
     """An evaluation of 40 sums and 20 names, of which the first so many are right."""
     made = rows or [
         *(row("sums", i, "right" if i < sums else "wrong") for i in range(40)),
         *(row("names", i, "right" if i < names else "wrong") for i in range(20)),
     ]
     run: Run = open_run(
-        "eval", {"benchmarks": ["demo"], "trained": [ratio, seed], "budget": budget, "seed": 0, "out": str(out)}, {}
+        "eval",
+        {
+            "benchmarks": ["demo"],
+            "trained": [ratio, seed],
+            "budget": budget,
+            "seed": 0,
+            "out": str(out),
+        },
+        {},
     )
     with run.writing("traces.jsonl") as path:
         TraceStore(path).append(made)
     run.write_json("scores.json", scores(made))
-    student = None if ratio is None else {
-        "ratio": ratio, "scenario": scenario, "seed": seed, "base": base, "lora": False, "steps": 3, "tokens": 1234, "lr": 1e-4, "train_flops": 1e12, "seconds": 2.0,
-    }  # fmt: skip
+    student = (
+        None
+        if ratio is None
+        else {
+            "ratio": ratio,
+            "scenario": scenario,
+            "seed": seed,
+            "base": base,
+            "lora": False,
+            "steps": 3,
+            "tokens": 1234,
+            "lr": 1e-4,
+            "train_flops": 1e12,
+            "seconds": 2.0,
+        }
+    )
     run.finish(
         model="m",
         student=student,
@@ -92,7 +144,10 @@ def test_the_page_has_the_numbers(arms: list[str], tmp_path: Path) -> None:
 
 
 def test_arms_are_called_by_what_they_were_taught(tmp_path: Path) -> None:
-    folders = [arm(tmp_path / "a", 0.5, 1, 1), arm(tmp_path / "b", 0.5, 1, 1, scenario="sequential")]
+    folders = [
+        arm(tmp_path / "a", 0.5, 1, 1),
+        arm(tmp_path / "b", 0.5, 1, 1, scenario="sequential"),
+    ]
     assert [one.label for one in load_arms(folders)] == ["ratio 0.5", "sequential ratio 0.5"]
     student = {"ratio": None, "scenario": "general_ift+math_reasoning"}
     assert label({"model": "m", "student": student}) == "general_ift+math_reasoning"
@@ -106,7 +161,12 @@ def test_the_same_evaluations_give_the_same_page(arms: list[str], tmp_path: Path
 
 def test_what_models_write_is_escaped(tmp_path: Path) -> None:
     rows = [row("sums", 0, "wrong", "<script>alert(1)</script><img src=x onerror=alert(1)>")]
-    done("eval.report", str(arm(tmp_path / "x", 1.0, 0, 0, rows=rows)), "--out", str(tmp_path / "r.html"))
+    done(
+        "eval.report",
+        str(arm(tmp_path / "x", 1.0, 0, 0, rows=rows)),
+        "--out",
+        str(tmp_path / "r.html"),
+    )
     page = (tmp_path / "r.html").read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&lt;img" in page
     assert "<img" not in page
@@ -137,10 +197,18 @@ def test_arms_that_are_not_alike_are_said_to_be(tmp_path: Path) -> None:
         ({"scenario": "sequential"}, "scenario: mixed"),
     ],
 )
-def test_ratios_are_compared_where_nothing_else_differs(facts: dict, said: str, tmp_path: Path) -> None:
+def test_ratios_are_compared_where_nothing_else_differs(
+    facts: dict, said: str, tmp_path: Path
+) -> None:
     first = str(arm(tmp_path / "a", 0.0, 2, 10))
     for name, told in (("alike", {}), ("apart", facts)):
-        shown = done("eval.report", first, str(arm(tmp_path / name, 1.0, 22, 9, **told)), "--out", str(tmp_path / "r.html"))
+        shown = done(
+            "eval.report",
+            first,
+            str(arm(tmp_path / name, 1.0, 22, 9, **told)),
+            "--out",
+            str(tmp_path / "r.html"),
+        )
         page = (tmp_path / "r.html").read_text()
         assert ("The same model was trained on the same problems" in page) == (name == "alike")
         assert ("sums: gain seen" in page) == ("ratio 1 − ratio 0" in shown) == (name == "alike")
@@ -150,13 +218,19 @@ def test_ratios_are_compared_where_nothing_else_differs(facts: dict, said: str, 
 
 
 def test_what_is_said_of_arms_is_of_the_problems_that_they_share(tmp_path: Path) -> None:
-    long = [{**row("sums", i, "wrong"), "n_completion": 500, "stop": "length", "thought": True} for i in range(30, 40)]
+    long = [
+        {**row("sums", i, "wrong"), "n_completion": 500, "stop": "length", "thought": True}
+        for i in range(30, 40)
+    ]
     short = [row("sums", i, "right") for i in range(30)]
-    folders = [arm(tmp_path / "a", 0.0, 0, 0, rows=[*short, *long]), arm(tmp_path / "b", 1.0, 0, 0, rows=short)]
+    folders = [
+        arm(tmp_path / "a", 0.0, 0, 0, rows=[*short, *long]),
+        arm(tmp_path / "b", 1.0, 0, 0, rows=short),
+    ]
     done("eval.report", *map(str, folders), "--out", str(tmp_path / "r.html"))
     assert "Each arm answered the same 30 problems" in (tmp_path / "r.html").read_text()
     arms = load_arms(folders)
-    lines = dict([*tables.thinking(arms), *tables.costs(arms)])
+    lines = dict([*scored.thinking(arms), *scored.costs(arms)])
     assert lines["Completion tokens per problem"] == ["5", "5"]
     assert lines["Thought"] == lines["Cut off at the budget"] == ["0.0 %", "0.0 %"]
 
@@ -167,7 +241,10 @@ def test_what_names_no_file_is_one_line(module: str, out: str, tmp_path: Path) -
     (tmp_path / "folder").mkdir()
     words = [str(arm(tmp_path / str(seed), 1.0, 1, 1, seed=seed)) for seed in (0, 1)]
     words += {"eval.compare": ["--against", *words], "eval.report": [], "eval.advise": []}[module]
-    words += ["--json" if module == "eval.advise" else "--out", str(tmp_path / "folder") if out == "folder" else out]
+    words += [
+        "--json" if module == "eval.advise" else "--out",
+        str(tmp_path / "folder") if out == "folder" else out,
+    ]
     result = command(module, *words)
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
     assert "is a folder and cannot be written: give the name of a file" in result.stderr
@@ -200,14 +277,20 @@ def test_bad_folders_are_one_line(arms: list[str], tmp_path: Path, student: Path
     ],
 )
 def test_the_interval_decides(declared: str, low: float, high: float, said: str) -> None:
-    difference = tables.Difference("f", "b", "a", 50, (low + high) / 2, low, high, 0.5, 0.5)
-    assert tables.verdict(declared, difference) == said
+    difference = scored.Difference("f", "b", "a", 50, (low + high) / 2, low, high, 0.5, 0.5)
+    assert scored.verdict(declared, difference) == said
 
 
 def test_examples_prefer_problems_on_which_arms_disagree(tmp_path: Path) -> None:
     first = arm(tmp_path / "a", 0.0, 0, 0, rows=[row("sums", i, "right") for i in range(9)])
-    second = arm(tmp_path / "b", 1.0, 0, 0, rows=[row("sums", i, "wrong" if i == 7 else "right") for i in range(9)])
-    chosen = tables.examples(load_arms([first, second]))
+    second = arm(
+        tmp_path / "b",
+        1.0,
+        0,
+        0,
+        rows=[row("sums", i, "wrong" if i == 7 else "right") for i in range(9)],
+    )
+    chosen = scored.examples(load_arms([first, second]))
     assert [rows[0]["id"] for _, rows in chosen] == ["7", "0"]
 
 
@@ -215,7 +298,15 @@ def test_examples_prefer_problems_on_which_arms_disagree(tmp_path: Path) -> None
 def test_rates_are_compared_within_a_model(bases: tuple[str, str], said: int) -> None:
     """Another model has another best rate, which says nothing of the formats."""
     arms = [
-        tables.Arm(str(at), {"student": {"base": base, "lr": (at + 1) * 1e-4, "ratio": float(at)}}, {}, {}, {})
+        scored.Arm(
+            str(at),
+            {"student": {"base": base, "lr": (at + 1) * 1e-4, "ratio": float(at)}},
+            {},
+            {},
+            {},
+        )
         for at, base in enumerate(bases)
     ]
-    assert sum("peak learning rates (0.0001: 0; 0.0002: 1)" in text for text in warnings(arms)) == said
+    assert (
+        sum("peak learning rates (0.0001: 0; 0.0002: 1)" in text for text in warnings(arms)) == said
+    )

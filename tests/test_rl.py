@@ -22,29 +22,33 @@ from hypothesis import strategies as st
 from test_tracking import records, rows_of
 
 from ratiocine import cli, models
-from ratiocine.compute import compute
 from ratiocine.engines import Request
 from ratiocine.errors import Failure
-from ratiocine.problems import Problem
 from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
-from ratiocine.rollouts import Rollout
-from ratiocine.traces import Trace
-from ratiocine.tracking import GROUPED
-from ratiocine.training import newest
+from ratiocine.records import Problem, Trace
+from ratiocine.rewards import Rollout
+from ratiocine.runs import GROUPED
+from ratiocine.training import compute, newest
 from rl.config import Config
 from rl.grpo import CHECKPOINTS, check_prompt, prepare
+from rl.metrics import Watch, facts, kept, risen
 from rl.objectives import advantages, flat, mirror_descent
 from rl.policy import Policy, Served, merged
+from rl.policy_trainer import PolicyTrainer, arguments
 from rl.rollouts import Group, Rollouts, Step
-from rl.trainer import PolicyTrainer, arguments
-from rl.watch import Watch, facts, kept, risen
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
-PROBLEMS = [Problem(f"p{i}", f"What is {i} + 1?", str(i + 1), "number", "math-oe", "sums") for i in range(8)]
+PROBLEMS = [
+    Problem(f"p{i}", f"What is {i} + 1?", str(i + 1), "number", "math-oe", "sums") for i in range(8)
+]
 
 
 def config(*words: str) -> Config:
-    return cli.compose("rl", Config, ["model=tiny", "precision=float32", "sample_dtype=float32", "budget=12", *words])
+    return cli.compose(
+        "rl",
+        Config,
+        ["model=tiny", "precision=float32", "sample_dtype=float32", "budget=12", *words],
+    )
 
 
 # Advantages
@@ -52,13 +56,19 @@ def config(*words: str) -> Config:
 
 def test_advantages_of_the_table_of_r1() -> None:
     rewards = (0.1, 1.1, 1.0, 0.1)
-    assert advantages(rewards, "population") == pytest.approx([-0.9972, 1.1022, 0.8923, -0.9972], abs=5e-5)
-    assert advantages(rewards, "sample") == pytest.approx([-0.8636, 0.9545, 0.7727, -0.8636], abs=5e-5)
+    assert advantages(rewards, "population") == pytest.approx(
+        [-0.9972, 1.1022, 0.8923, -0.9972], abs=5e-5
+    )
+    assert advantages(rewards, "sample") == pytest.approx(
+        [-0.8636, 0.9545, 0.7727, -0.8636], abs=5e-5
+    )
     assert advantages(rewards, "none") == pytest.approx([-0.475, 0.525, 0.425, -0.475])
 
 
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=16), st.floats(-5, 5), st.floats(0.1, 5))
-def test_advantages_do_not_depend_on_where_rewards_begin(rewards: list[float], shift: float, scale: float) -> None:
+def test_advantages_do_not_depend_on_where_rewards_begin(
+    rewards: list[float], shift: float, scale: float
+) -> None:
     found = advantages(rewards, "population")
     assert sum(found) == pytest.approx(0, abs=1e-6)
     if max(rewards) - min(rewards) > 1e-3:
@@ -76,21 +86,46 @@ def test_a_group_without_a_difference_teaches_nothing() -> None:
 # Losses and gradients
 
 
-def trace(ids: Sequence[int], name: str, sample: int, logprobs: Sequence[float] | None = None) -> Trace:
-    return Trace(name, "x", "stop", 3, len(ids), 0.0, tuple(ids), None if logprobs is None else tuple(logprobs), sample)
+def trace(
+    ids: Sequence[int], name: str, sample: int, logprobs: Sequence[float] | None = None
+) -> Trace:
+    return Trace(
+        name,
+        "x",
+        "stop",
+        3,
+        len(ids),
+        0.0,
+        tuple(ids),
+        None if logprobs is None else tuple(logprobs),
+        sample,
+    )
 
 
-def step_of(groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]], Sequence[float]]], std: str = "population") -> Step:
+def step_of(
+    groups: Sequence[tuple[Sequence[int], Sequence[Sequence[int]], Sequence[float]]],
+    std: str = "population",
+) -> Step:
     """A step made by hand: prompts, answers and rewards."""
     made = []
     for number, (prompt, answers, rewards) in enumerate(groups):
         problem = PROBLEMS[number]
-        traces = tuple(trace(ids, problem.id, at, [0.0] * len(ids)) for at, ids in enumerate(answers))
+        traces = tuple(
+            trace(ids, problem.id, at, [0.0] * len(ids)) for at, ids in enumerate(answers)
+        )
         rollouts = tuple(Rollout(problem, "x", len(ids)) for ids in answers)
         made.append(
-            Group(problem, tuple(prompt), traces, rollouts, (0,) * len(answers), {"accuracy": list(rewards)}, tuple(rewards),
-                  tuple(advantages(rewards, std)))  # type: ignore[arg-type]
-        )  # fmt: skip
+            Group(
+                problem,
+                tuple(prompt),
+                traces,
+                rollouts,
+                (0,) * len(answers),
+                {"accuracy": list(rewards)},
+                tuple(rewards),
+                tuple(advantages(rewards, std)),
+            )  # type: ignore[arg-type]
+        )
     return Step(made, made, 0.0, 0.0)
 
 
@@ -101,7 +136,9 @@ def trainer_of(settings: Config, step: Step, folder: Path) -> PolicyTrainer:
     tokenizer = models.load_tokenizer(settings.model)
     chosen = compute(settings)
     args = arguments(settings, chosen, folder)
-    return PolicyTrainer(settings, args, model, tokenizer, chosen, lambda number: step, lambda number: 1e-3, [])
+    return PolicyTrainer(
+        settings, args, model, tokenizer, chosen, lambda number: step, lambda number: 1e-3, []
+    )
 
 
 def gradients(trainer: PolicyTrainer) -> dict[str, torch.Tensor]:
@@ -113,7 +150,10 @@ def gradients(trainer: PolicyTrainer) -> dict[str, torch.Tensor]:
         inputs = trainer._prepare_inputs([dict(row) for row in trainer.rows])
         trainer.compute_loss(trainer.model, inputs).backward()
         trainer._step += 1
-    return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in trainer.model.named_parameters()}
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for name, p in trainer.model.named_parameters()
+    }
 
 
 def logprobs_of(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
@@ -123,16 +163,24 @@ def logprobs_of(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> tor
 
 
 ANSWERS = (
-    ((5, 6, 7), ([9, 8, 1], [30, 31, 32, 33, 34, 1], [40, 1], [50, 51, 52, 1]), (0.1, 1.1, 1.0, 0.1)),
+    (
+        (5, 6, 7),
+        ([9, 8, 1], [30, 31, 32, 33, 34, 1], [40, 1], [50, 51, 52, 1]),
+        (0.1, 1.1, 1.0, 0.1),
+    ),
     ((5, 6, 7, 8, 9), ([20, 21, 22, 1], [60, 1], [70, 71, 1], [80, 1]), (1.0, 1.0, 1.0, 1.0)),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("micro", [2, 8])
 @pytest.mark.parametrize("loss", ["sequence-mean", "token-mean", "constant"])
-def test_the_first_gradient_is_reinforce_with_the_groups_baseline(loss: str, micro: int, tmp_path: Path) -> None:
+def test_the_first_gradient_is_reinforce_with_the_groups_baseline(
+    loss: str, micro: int, tmp_path: Path
+) -> None:
     """Every answer counts in the mean, those of the group without a difference too, which are not computed at all."""
-    settings = config("batch_size=8", "group_size=4", f"micro_batch_size={micro}", f"objective.loss={loss}")
+    settings = config(
+        "batch_size=8", "group_size=4", f"micro_batch_size={micro}", f"objective.loss={loss}"
+    )
     trainer = trainer_of(settings, step_of(ANSWERS), tmp_path)
     found = gradients(trainer)
     model, total = trainer.model, torch.zeros(())
@@ -140,7 +188,11 @@ def test_the_first_gradient_is_reinforce_with_the_groups_baseline(loss: str, mic
     tokens = sum(len(answer) for _, answers, _ in ANSWERS for answer in answers)
     for prompt, answers, rewards in ANSWERS:
         for answer, advantage in zip(answers, advantages(rewards, "population"), strict=True):
-            scale = {"sequence-mean": 1 / (8 * len(answer)), "token-mean": 1 / tokens, "constant": 1 / (8 * 12)}[loss]
+            scale = {
+                "sequence-mean": 1 / (8 * len(answer)),
+                "token-mean": 1 / tokens,
+                "constant": 1 / (8 * 12),
+            }[loss]
             total = total - scale * advantage * logprobs_of(model, prompt, answer).sum()
     total.backward()
     for name, parameter in model.named_parameters():
@@ -150,11 +202,15 @@ def test_the_first_gradient_is_reinforce_with_the_groups_baseline(loss: str, mic
 
 def test_groups_of_equal_rewards_move_nothing(tmp_path: Path) -> None:
     same = [(prompt, answers, (0.7,) * 4) for prompt, answers, _ in ANSWERS]
-    trainer = trainer_of(config("batch_size=8", "group_size=4", "micro_batch_size=4"), step_of(same), tmp_path)
+    trainer = trainer_of(
+        config("batch_size=8", "group_size=4", "micro_batch_size=4"), step_of(same), tmp_path
+    )
     assert all(not gradient.any() for gradient in gradients(trainer).values())
 
 
-def fixture(trainer: PolicyTrainer, now: torch.Tensor, old: torch.Tensor, **more: Any) -> dict[str, Any]:
+def fixture(
+    trainer: PolicyTrainer, now: torch.Tensor, old: torch.Tensor, **more: Any
+) -> dict[str, Any]:
     """Two answers, of one and of three tokens, with advantages 1 and −1, whose log-probabilities are given."""
     trainer._get_per_token_logps_and_entropies = lambda *a, **k: (now, torch.zeros_like(now), None)  # type: ignore[method-assign]
     trainer._seen = now.detach(), torch.zeros_like(now)
@@ -162,9 +218,17 @@ def fixture(trainer: PolicyTrainer, now: torch.Tensor, old: torch.Tensor, **more
     ids = torch.ones(2, 3, dtype=torch.long)
     trainer.current_gradient_accumulation_steps = 1
     return {
-        "prompt_ids": ids, "prompt_mask": ids, "completion_ids": ids, "completion_mask": mask, "num_items_in_batch": torch.tensor(4),
-        "advantages": torch.tensor([1.0, -1.0]), "old_per_token_logps": old, "counts": True, "idle": False, **more,
-    }  # fmt: skip
+        "prompt_ids": ids,
+        "prompt_mask": ids,
+        "completion_ids": ids,
+        "completion_mask": mask,
+        "num_items_in_batch": torch.tensor(4),
+        "advantages": torch.tensor([1.0, -1.0]),
+        "old_per_token_logps": old,
+        "counts": True,
+        "idle": False,
+        **more,
+    }
 
 
 @pytest.mark.parametrize(
@@ -179,7 +243,9 @@ def fixture(trainer: PolicyTrainer, now: torch.Tensor, old: torch.Tensor, **more
 def test_losses_of_two_answers_by_hand(objective: str, expected: float, tmp_path: Path) -> None:
     from trl import GRPOTrainer
 
-    settings = config(f"objective={objective}", "batch_size=2", "group_size=2", "micro_batch_size=2")
+    settings = config(
+        f"objective={objective}", "batch_size=2", "group_size=2", "micro_batch_size=2"
+    )
     trainer = trainer_of(settings, step_of(ANSWERS), tmp_path)
     ratios = torch.tensor([[1.5, 1.0, 1.0], [0.5, 1.0, 1.5]])
     inputs = fixture(trainer, ratios.log(), torch.zeros(2, 3))
@@ -198,7 +264,9 @@ def test_the_divergence_from_the_reference(tmp_path: Path) -> None:
     inputs = fixture(trainer, now, now, ref_per_token_logps=reference)
     trainer.model.train()
     divergence = exp(-0.2) + 0.2 - 1  # of every token
-    assert float(trainer.compute_loss(trainer.model, inputs)) == pytest.approx(0.5 * divergence, abs=1e-6)
+    assert float(trainer.compute_loss(trainer.model, inputs)) == pytest.approx(
+        0.5 * divergence, abs=1e-6
+    )
     assert trainer.sums["kl"] / trainer.sums["tokens"] == pytest.approx(divergence, abs=1e-6)
 
 
@@ -208,7 +276,9 @@ def test_mirror_descent_follows_its_gradient() -> None:
     mirror_descent(now, before, mask, torch.tensor([0.5, -0.5]), tau=0.2).backward()
     # −1/k (advantage − τ · log-ratio of the whole answer), for each of its tokens
     assert now.grad is not None
-    assert now.grad.flatten().tolist() == pytest.approx([-(0.5 - 0.1) / 2, 0, -(-0.5 + 0.1) / 2, -(-0.5 + 0.1) / 2])
+    assert now.grad.flatten().tolist() == pytest.approx(
+        [-(0.5 - 0.1) / 2, 0, -(-0.5 + 0.1) / 2, -(-0.5 + 0.1) / 2]
+    )
 
 
 def test_the_update_sees_answers_as_the_sampler_made_them(tmp_path: Path) -> None:
@@ -222,7 +292,9 @@ def test_the_update_sees_answers_as_the_sampler_made_them(tmp_path: Path) -> Non
     trainer = trainer_of(settings, rollouts.step(0), tmp_path)
     gradients(trainer)
     assert (
-        trainer.sums["compared"] == trainer.sums["tokens"] == sum(r.length for g in rollouts.step(0).groups for r in g.rollouts)
+        trainer.sums["compared"]
+        == trainer.sums["tokens"]
+        == sum(r.length for g in rollouts.step(0).groups for r in g.rollouts)
     )
     assert trainer.worst < 2e-4  # they are reported to five places
 
@@ -240,7 +312,9 @@ def test_the_copy_answers_with_merged_adapters_and_leaves_the_weights_alone() ->
                 parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
     before = {name: parameter.clone() for name, parameter in adapted.named_parameters()}
     found = {name: weight.clone() for name, weight in merged(adapted)}
-    assert all(torch.equal(before[name], parameter) for name, parameter in adapted.named_parameters())
+    assert all(
+        torch.equal(before[name], parameter) for name, parameter in adapted.named_parameters()
+    )
     plain = dict(adapted.merge_and_unload().named_parameters())
     assert set(found) == set(plain)
     assert all(torch.allclose(found[name], plain[name], atol=1e-6) for name in plain)
@@ -260,7 +334,9 @@ def test_four_bit_weights_are_dequantized_where_no_adapter_is(tmp_path: Path) ->
     tiny = models.load_model(settings.model, "cpu")
     models.save_student(tiny, models.load_tokenizer(settings.model), tmp_path / "model", None)
     folder = settings.model.model_copy(update={"kind": "hub", "path": str(tmp_path / "model")})
-    model = models.add_lora(models.load_model(folder, "cpu", four_bit=torch.float32), 4, ["q_proj", "v_proj"], seed=0)
+    model = models.add_lora(
+        models.load_model(folder, "cpu", four_bit=torch.float32), 4, ["q_proj", "v_proj"], seed=0
+    )
     shapes = {name: weight.shape for name, weight in merged(model)}
     assert shapes == {name: weight.shape for name, weight in tiny.named_parameters()}
 
@@ -274,7 +350,10 @@ def scripted(settings: Config, worth: dict[str, list[str]]) -> Rollouts:
     def sample(requests: Sequence[Request]) -> Any:
         for request in requests:
             texts = worth[request.id.split("/")[1]]
-            yield [Trace(request.id, text, "stop", 3, 4, 0.0, (9, 9, 9, 1), (0.0,) * 4, i) for i, text in enumerate(texts)]
+            yield [
+                Trace(request.id, text, "stop", 3, 4, 0.0, (9, 9, 9, 1), (0.0,) * 4, i)
+                for i, text in enumerate(texts)
+            ]
 
     return Rollouts(settings, PROBLEMS, models.load_tokenizer(settings.model), sample, None)
 
@@ -282,9 +361,14 @@ def scripted(settings: Config, worth: dict[str, list[str]]) -> Rollouts:
 def test_every_problem_is_asked_once_in_a_pass() -> None:
     settings = config("batch_size=8", "group_size=4", "micro_batch_size=4")
     rollouts = scripted(settings, {})
-    passes = [[name for step in range(4 * n, 4 * n + 4) for name in rollouts._names(step)] for n in range(3)]
+    passes = [
+        [name for step in range(4 * n, 4 * n + 4) for name in rollouts._names(step)]
+        for n in range(3)
+    ]
     assert all(sorted(names) == sorted(f"sums/{p.id}" for p in PROBLEMS) for names in passes)
-    assert passes[0] != passes[1] and passes[0] == [name for step in range(4) for name in scripted(settings, {})._names(step)]
+    assert passes[0] != passes[1] and passes[0] == [
+        name for step in range(4) for name in scripted(settings, {})._names(step)
+    ]
 
 
 def test_no_problem_is_in_a_step_twice() -> None:
@@ -294,22 +378,41 @@ def test_no_problem_is_in_a_step_twice() -> None:
 
 def test_groups_without_a_difference_are_drawn_again_whole() -> None:
     """Only p6 has both right and wrong answers: whatever a step begins with, it ends up in it, and no group is mixed."""
-    worth = {p.id: ["\\boxed{0}"] * 2 for p in PROBLEMS} | {"p6": ["\\boxed{7}", "\\boxed{0}"], "p1": ["\\boxed{2}"] * 2}
+    worth = {p.id: ["\\boxed{0}"] * 2 for p in PROBLEMS} | {
+        "p6": ["\\boxed{7}", "\\boxed{0}"],
+        "p1": ["\\boxed{2}"] * 2,
+    }
     settings = config(
-        "objective=dapo", "reward=accuracy", "batch_size=4", "group_size=2", "micro_batch_size=2", "objective.redraw=8"
+        "objective=dapo",
+        "reward=accuracy",
+        "batch_size=4",
+        "group_size=2",
+        "micro_batch_size=2",
+        "objective.redraw=8",
     )
     step = scripted(settings, worth).step(0)
     assert [g.problem.id for g in step.groups if not g.flat] == ["p6"]
     assert len({g.problem.id for g in step.drawn}) == len(step.drawn) == 8
     for group in step.groups:
         assert all(
-            r.problem is group.problem and t.id == f"sums/{group.problem.id}" for r, t in zip(group.rollouts, group.traces)
+            r.problem is group.problem and t.id == f"sums/{group.problem.id}"
+            for r, t in zip(group.rollouts, group.traces)
         )
         assert [r.text for r in group.rollouts] == worth[group.problem.id]
     seen = facts(step, settings)
-    assert (seen["all_right"], seen["all_wrong"], seen["no_difference"], seen["groups"]) == (1 / 8, 6 / 8, 7 / 8, 8)
+    assert (seen["all_right"], seen["all_wrong"], seen["no_difference"], seen["groups"]) == (
+        1 / 8,
+        6 / 8,
+        7 / 8,
+        8,
+    )
     assert (
-        scripted(settings.model_copy(update={"objective": settings.objective.model_copy(update={"redraw": 0})}), worth)
+        scripted(
+            settings.model_copy(
+                update={"objective": settings.objective.model_copy(update={"redraw": 0})}
+            ),
+            worth,
+        )
         .step(0)
         .drawn
         == scripted(settings, worth).step(0).drawn[:2]
@@ -317,9 +420,14 @@ def test_groups_without_a_difference_are_drawn_again_whole() -> None:
 
 
 def test_the_control_deals_the_same_rewards() -> None:
-    worth = {p.id: [f"\\boxed{{{p.reference}}}", "\\boxed{-1}", "\\boxed{-1}", "\\boxed{-1}"] for p in PROBLEMS}
+    worth = {
+        p.id: [f"\\boxed{{{p.reference}}}", "\\boxed{-1}", "\\boxed{-1}", "\\boxed{-1}"]
+        for p in PROBLEMS
+    }
     words = ("reward=accuracy", "batch_size=32", "group_size=4", "micro_batch_size=4")
-    plain, dealt = (scripted(config(*words, f"shuffle_rewards={on}"), worth).step(0) for on in ("false", "true"))
+    plain, dealt = (
+        scripted(config(*words, f"shuffle_rewards={on}"), worth).step(0) for on in ("false", "true")
+    )
     spread = [Counter(r for g in step.groups for r in g.rewards) for step in (plain, dealt)]
     assert spread[0] == spread[1] == {1.0: 8, 0.0: 24}
     assert [g.rewards for g in plain.groups] != [g.rewards for g in dealt.groups]
@@ -330,7 +438,10 @@ def test_a_problem_at_fault_leaves_and_an_answer_at_fault_is_wrong() -> None:
     bad = Problem("bad", "?", None, "number", "math-oe", "sums")
     settings = config("reward=accuracy", "batch_size=2", "group_size=2", "micro_batch_size=2")
     rollouts = scripted(settings, {})
-    traces = [Trace("sums/x", text, "stop", 3, 4, 0.0, (9,), (0.0,), i) for i, text in enumerate(("\\boxed{\ud800", "7"))]
+    traces = [
+        Trace("sums/x", text, "stop", 3, 4, 0.0, (9,), (0.0,), i)
+        for i, text in enumerate(("\\boxed{\ud800", "7"))
+    ]
     assert rollouts._valued(bad, traces).rewards == (None, None)
     assert rollouts._valued(PROBLEMS[6], traces).rewards == (0.0, 1.0)
 
@@ -348,7 +459,9 @@ def test_a_prompt_that_opens_the_think_block_counts_for_the_format() -> None:
     tokenizer.chat_template += PREFILLED
     check_prompt(config("reward=r1"), tokenizer, None)
     assert tokenizer.decode(prompt_ids(tokenizer, "?")).endswith("<|im_start|>assistant\n<think>\n")
-    tokenizer.chat_template = tokenizer.chat_template.replace("<think>\\n", "<think>\\n\\n</think>\\n\\n")
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "<think>\\n", "<think>\\n\\n</think>\\n\\n"
+    )
     with pytest.raises(cli.BadInput, match="wants a think block, which the prompt has closed"):
         check_prompt(config("reward=r1"), tokenizer, None)
     check_prompt(config("reward=accuracy"), tokenizer, None)
@@ -358,9 +471,23 @@ def test_a_prompt_that_opens_the_think_block_counts_for_the_format() -> None:
 
 
 RUN = (
-    "data=demo", "limit=8", "reward=e2h", "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]", "budget=24", "batch_size=16", "group_size=4", "micro_batch_size=4",
-    "max_steps=6", "lr=1e-3", "held_out=12", "held_out_every=3", "save_steps=2", "seed=1", "precision=float32", "sample_dtype=float32",
-)  # fmt: skip
+    "data=demo",
+    "limit=8",
+    "reward=e2h",
+    "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]",
+    "budget=24",
+    "batch_size=16",
+    "group_size=4",
+    "micro_batch_size=4",
+    "max_steps=6",
+    "lr=1e-3",
+    "held_out=12",
+    "held_out_every=3",
+    "save_steps=2",
+    "seed=1",
+    "precision=float32",
+    "sample_dtype=float32",
+)
 
 
 def run_of(chooser: Path, out: Path, *words: str) -> tuple[str, ...]:
@@ -378,10 +505,31 @@ def test_a_run_shows_what_it_does(whole: Path) -> None:
     rows = rows_of(whole / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(1, 7))
     wanted = {
-        "reward", "reward_accuracy", "reward_overlong", "accuracy", "format", "all_right", "all_wrong", "no_difference", "entropy",
-        "clipped", "kl", "mismatch", "length", "thinking_right", "thinking_wrong", "truncated", "loops", "tokens", "loss",
-        "grad_norm", "lr", "rollout_seconds", "reward_seconds", "update_seconds",
-    }  # fmt: skip
+        "reward",
+        "reward_accuracy",
+        "reward_overlong",
+        "accuracy",
+        "format",
+        "all_right",
+        "all_wrong",
+        "no_difference",
+        "entropy",
+        "clipped",
+        "kl",
+        "mismatch",
+        "length",
+        "thinking_right",
+        "thinking_wrong",
+        "truncated",
+        "loops",
+        "tokens",
+        "loss",
+        "grad_norm",
+        "lr",
+        "rollout_seconds",
+        "reward_seconds",
+        "update_seconds",
+    }
     assert all(wanted <= set(row) for row in rows)
     assert all(row["mismatch_max"] is None or row["mismatch_max"] < 1e-3 for row in rows)
     held = rows_of(whole / "held_out.jsonl")
@@ -404,20 +552,36 @@ def test_a_tracker_is_told_what_the_files_hold(whole: Path) -> None:
     history = []
     for record in found:
         if record.WhichOneof("record_type") == "history":
-            history.append({item.key or item.nested_key[0]: item.value_json for item in record.history.item})
+            history.append(
+                {item.key or item.nested_key[0]: item.value_json for item in record.history.item}
+            )
     local = rows_of(whole / "metrics.jsonl")
     rewards = [json.loads(row["reward"]) for row in history if "reward" in row]
     assert rewards == [row["reward"] for row in local]
     run = next(record.run for record in found if record.WhichOneof("record_type") == "run")
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert {key: config[key] for key in GROUPED} == {
-        "study": None, "verb": "rl", "model_name": "tiny", "size": 107_072, "scenario": "mixed", "ratio": 0, "seed": 1, "reward": "e2h",
-    }  # fmt: skip
+        "study": None,
+        "verb": "rl",
+        "model_name": "tiny",
+        "size": 107_072,
+        "scenario": "mixed",
+        "ratio": 0,
+        "seed": 1,
+        "reward": "e2h",
+    }
     assert sum("completions" in row for row in history) == 6
 
 
 def test_the_student_is_an_ordinary_model(whole: Path, tmp_path: Path) -> None:
-    done("eval", f"model={whole / 'model'}", "benchmarks=demo", "limit=1", "budget=8", f"out={tmp_path / 'eval'}")
+    done(
+        "eval",
+        f"model={whole / 'model'}",
+        "benchmarks=demo",
+        "limit=1",
+        "budget=8",
+        f"out={tmp_path / 'eval'}",
+    )
     manifest = json.loads((tmp_path / "eval" / "manifest.json").read_text())
     assert manifest["student"]["reward"] == "e2h" and manifest["student"]["objective"] == "grpo"
     assert manifest["student"]["base"] == manifest["student"]["parent"]["base"] == "tiny"
@@ -451,13 +615,23 @@ TIMED = {"seconds", "rollout_seconds", "reward_seconds", "update_seconds", "memo
 
 
 def same(a: Path, b: Path) -> None:
-    kept = [[{k: v for k, v in row.items() if k not in TIMED} for row in rows_of(out / "metrics.jsonl")] for out in (a, b)]
+    kept = [
+        [{k: v for k, v in row.items() if k not in TIMED} for row in rows_of(out / "metrics.jsonl")]
+        for out in (a, b)
+    ]
     assert kept[0] == kept[1]
     for name in ("completions.jsonl", "held_out.jsonl", "model/model.safetensors"):
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
 
 
-MOVING = ("objective.kl=0.1", "objective.reference_every=1", "updates=2", "iterations=2", "micro_batch_size=8", "lr=1e-4")
+MOVING = (
+    "objective.kl=0.1",
+    "objective.reference_every=1",
+    "updates=2",
+    "iterations=2",
+    "micro_batch_size=8",
+    "lr=1e-4",
+)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +653,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         reference = tmp_path / "reference"
         done(*run_of(chooser, reference, *more))
     out = tmp_path / "run"
-    environment = {**os.environ, "KILLED": where, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    environment = {
+        **os.environ,
+        "KILLED": where,
+        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+    }
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *run_of(chooser, out, *more)[1:]],
         cwd=ROOT,
@@ -501,10 +679,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         (("reward.terms=[{name: detection}]",), "problems of data=demo have not meta.boxes"),
         (("group_size=1",), "group_size=1: an answer is judged against others"),
         (("batch_size=30",), "batch_size=30 is no multiple of group_size=8"),
-        (("batch_size=24", "micro_batch_size=16"), "batch_size=24 is no multiple of updates=1 times micro_batch_size=16"),
+        (
+            ("batch_size=24", "micro_batch_size=16"),
+            "batch_size=24 is no multiple of updates=1 times micro_batch_size=16",
+        ),
         (("engine=vllm",), "engine=vllm needs the package vllm"),
         (("objective.tau=1",), "tau=1 is for loss=mirror-descent"),
-        (("objective=kimi", "objective.clip=[0.1,0.1]"), "clip=[0.1, 0.1] means nothing with loss=mirror-descent"),
+        (
+            ("objective=kimi", "objective.clip=[0.1,0.1]"),
+            "clip=[0.1, 0.1] means nothing with loss=mirror-descent",
+        ),
         (("allow_change=[updates]",), "goes on with as many updates a step as it began with"),
         (("objective=ppo",), "unknown objective 'ppo'; known: dapo, dr_grpo, grpo, kimi"),
         (("held_out=100000",), "are not trained on; a step answers 4 of the rest"),
@@ -520,12 +704,18 @@ def test_bad_input_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path
 
 
 def test_problems_without_references_are_counted(tmp_path: Path) -> None:
-    rows = [{"id": f"q{i}", "question": f"Say {i}.", "answer": str(i) if i % 2 else None} for i in range(20)]
+    rows = [
+        {"id": f"q{i}", "question": f"Say {i}.", "answer": str(i) if i % 2 else None}
+        for i in range(20)
+    ]
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = command("rl", "model=tiny", f"data={file}", f"out={tmp_path / 'x'}")
     assert result.returncode == 2
-    assert "10 of 20 problems of data=local have not a reference that can be judged: q0, q2, q4, q6, q8 …" in result.stderr
+    assert (
+        "10 of 20 problems of data=local have not a reference that can be judged: q0, q2, q4, q6, q8 …"
+        in result.stderr
+    )
 
 
 def test_vllm_is_asked_as_trl_runs_it() -> None:
@@ -541,7 +731,9 @@ def test_vllm_is_asked_as_trl_runs_it() -> None:
     fake = Fake()
     fake.vllm_generation = fake
     tokenizer = models.load_tokenizer(config().model)
-    (traces,) = Served(fake, tokenizer).continue_([Request("a", ({"role": "user", "content": "?"},), 3, samples=(0, 1))])
+    (traces,) = Served(fake, tokenizer).continue_(
+        [Request("a", ({"role": "user", "content": "?"},), 3, samples=(0, 1))]
+    )
     assert [(t.stop, t.n_completion, t.logprobs) for t in traces] == [
         ("stop", 3, (-0.5, -0.1, -0.2)),
         ("length", 3, (-0.5, -0.1, -0.2)),
@@ -551,7 +743,12 @@ def test_vllm_is_asked_as_trl_runs_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("objective=kimi", "iterations=2"), ("objective=dapo",), ("objective=dr_grpo", "temperature=0.9")]
+    "words",
+    [
+        ("objective=kimi", "iterations=2"),
+        ("objective=dapo",),
+        ("objective=dr_grpo", "temperature=0.9"),
+    ],
 )
 def test_every_objective_runs(words: tuple[str, ...], chooser: Path, tmp_path: Path) -> None:
     done(*run_of(chooser, tmp_path / "run", "max_steps=2", "held_out=0", *words))
@@ -564,17 +761,29 @@ def test_every_objective_runs(words: tuple[str, ...], chooser: Path, tmp_path: P
 def test_a_term_that_tells_nothing_is_named(chooser: Path, tmp_path: Path) -> None:
     """The student has learned to answer directly: no answer ever has a think block."""
     out = tmp_path / "run"
-    said = done(*run_of(chooser, out, "max_steps=3", "constant_for=3", "reward.terms=[{name: accuracy}, {name: format}]"))
+    said = done(
+        *run_of(
+            chooser,
+            out,
+            "max_steps=3",
+            "constant_for=3",
+            "reward.terms=[{name: accuracy}, {name: format}]",
+        )
+    )
     alarm = "the term 'format' has been 0 for all answers of 3 steps"
     assert said.count(f"warning: {alarm}") == 1
-    assert [alarm in line for line in json.loads((out / "manifest.json").read_text())["alarms"]] == [True]
+    assert [
+        alarm in line for line in json.loads((out / "manifest.json").read_text())["alarms"]
+    ] == [True]
 
 
 def test_a_log_is_cut_whole_or_not_at_all(tmp_path: Path) -> None:
     """What a separator of lines stands in, a line that a kill has torn, and rows that are not there."""
     file = tmp_path / "log.jsonl"
     rows = [{"step": step, "text": "a\u2028b\x85\n"} for step in (1, 1, 2, 3)]
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) + '{"step": 4, "te')
+    file.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) + '{"step": 4, "te'
+    )
     assert kept(file, file.parent, 2) == rows[:3]
     assert [json.loads(line) for line in file.open()] == rows[:3]
     with pytest.raises(Failure, match="ends before step 3"):
@@ -592,7 +801,13 @@ def watching(rewards: Sequence[float], held: Sequence[float | None]) -> list[str
         first = held[0]
 
     watch = Watch.__new__(Watch)
-    watch.config, watch.bar, watch.held_out, watch.alarms, watch.rows = config("constant_for=100"), Bar(), First(), {}, []  # type: ignore[assignment]
+    watch.config, watch.bar, watch.held_out, watch.alarms, watch.rows = (
+        config("constant_for=100"),
+        Bar(),
+        First(),
+        {},
+        [],
+    )  # type: ignore[assignment]
     for step, reward in enumerate(rewards, 1):
         watch.rows.append({"step": step, "reward": reward, "held_out": held[step]})
         watch._alarm(watch.rows, watch.bar)
@@ -605,17 +820,34 @@ def test_rewards_that_rise_without_accuracy_are_told() -> None:
     flat_accuracy, better = list(silent), list(silent)
     flat_accuracy[0] = flat_accuracy[30] = 0.4
     better[0], better[30] = 0.4, 0.6
-    assert ["held-out accuracy has not (from 40.0% to 40.0%)" in text for text in watching(rising, flat_accuracy)] == [True]
-    assert watching(rising, better) == watching([0.3 + 0.01 * (s % 3) for s in range(30)], flat_accuracy) == []
+    assert [
+        "held-out accuracy has not (from 40.0% to 40.0%)" in text
+        for text in watching(rising, flat_accuracy)
+    ] == [True]
+    assert (
+        watching(rising, better)
+        == watching([0.3 + 0.01 * (s % 3) for s in range(30)], flat_accuracy)
+        == []
+    )
 
 
 def test_the_report_shows_what_rewards_did(whole: Path, chooser: Path, tmp_path: Path) -> None:
     for name, model in (("before", chooser), ("after", whole / "model")):
-        done("eval", f"model={model}", "benchmarks=demo", "limit=2", "budget=8", f"out={tmp_path / name}")
+        done(
+            "eval",
+            f"model={model}",
+            "benchmarks=demo",
+            "limit=2",
+            "budget=8",
+            f"out={tmp_path / name}",
+        )
     page = tmp_path / "report.html"
     done("eval.report", str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(page))
     text = page.read_text()
-    assert "ratio 0 + grpo e2h (changed), seed 1" in text and "against ratio 0, from which it began" in text
+    assert (
+        "ratio 0 + grpo e2h (changed), seed 1" in text
+        and "against ratio 0, from which it began" in text
+    )
     assert text.count("<polyline") == 16 and "Answers of the group, the best first" in text
     group = json.loads((whole / "manifest.json").read_text())["group"]
     assert len(group) == 4 and all(f"{row['advantage']:+.2f}" in text for row in group)
@@ -623,16 +855,26 @@ def test_the_report_shows_what_rewards_did(whole: Path, chooser: Path, tmp_path:
     assert one.splitlines()[-1].startswith("all")
 
 
-def test_the_student_keeps_the_prompt_that_it_was_taught_under(chooser: Path, tmp_path: Path) -> None:
-    local = cli.compose("rl", Config, [f"model={chooser}", "data=demo", "limit=5", "held_out=4", "prefill=true"])
+def test_the_student_keeps_the_prompt_that_it_was_taught_under(
+    chooser: Path, tmp_path: Path
+) -> None:
+    local = cli.compose(
+        "rl", Config, [f"model={chooser}", "data=demo", "limit=5", "held_out=4", "prefill=true"]
+    )
     prepared = prepare(local)
-    models.save_student(models.load_model(local.model, "cpu"), prepared.tokenizer, tmp_path / "model", None)
+    models.save_student(
+        models.load_model(local.model, "cpu"), prepared.tokenizer, tmp_path / "model", None
+    )
     asked = models.load_tokenizer(local.model.model_copy(update={"path": str(tmp_path / "model")}))
     assert prompt_ids(asked, "?") == prompt_ids(prepared.tokenizer, "?")
     assert asked.decode(prompt_ids(asked, "?")).endswith("<think>\n")
     assert Rollout(PROBLEMS[6], "7</think>\\boxed{7}", 9, opened=True).whole.startswith("<think>")
     with pytest.raises(cli.BadInput, match="opens a think block already"):
-        prepare(local.model_copy(update={"model": local.model.model_copy(update={"path": str(tmp_path / "model")})}))
+        prepare(
+            local.model_copy(
+                update={"model": local.model.model_copy(update={"path": str(tmp_path / "model")})}
+            )
+        )
 
 
 def test_the_template_of_r1_zero() -> None:
@@ -645,10 +887,14 @@ def test_the_template_of_r1_zero() -> None:
 
 def test_a_start_without_a_chat_template_is_refused(chooser: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
-    shutil.copytree(chooser, bare, ignore=shutil.ignore_patterns("chat_template*", "rendering.json"))
+    shutil.copytree(
+        chooser, bare, ignore=shutil.ignore_patterns("chat_template*", "rendering.json")
+    )
     settings = json.loads((bare / "tokenizer_config.json").read_text())
     settings.pop("chat_template", None)
     (bare / "tokenizer_config.json").write_text(json.dumps(settings))
-    refused = command("rl", f"model={bare}", "data=demo", "limit=5", "held_out=4", f"out={tmp_path / 'x'}")
+    refused = command(
+        "rl", f"model={bare}", "data=demo", "limit=5", "held_out=4", f"out={tmp_path / 'x'}"
+    )
     assert refused.returncode == 2
     assert "has no chat template; give model.chat_template=plain" in refused.stderr.splitlines()[-1]

@@ -17,20 +17,25 @@ from hypothesis import strategies as st
 
 from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
-from ratiocine.runs import open_run, run_hash
-from ratiocine.traces import read_pairs
-from ratiocine.tracking import Nothing
+from ratiocine.runs import Nothing, open_run, run_hash
+from ratiocine.stores import read_pairs
 from ratiocine.training import wsd
-from train.callbacks import StepLog
 from train.config import Config, inputs
 from train.scenario import ScenarioConfig, StageConfig, examples_hash, formats, plan
+from train.step_log import StepLog
 
 IDS = [f"p{i}" for i in range(60)]
-CATEGORIES = {name: ("general-mc", "general-oe", "math-mc", "math-oe")[i % 4] for i, name in enumerate(IDS)}
+CATEGORIES = {
+    name: ("general-mc", "general-oe", "math-mc", "math-oe")[i % 4] for i, name in enumerate(IDS)
+}
 NAMED = [
-    "mixed", "sequential", "general_ift+math_ift", "general_ift+math_reasoning", "general_reasoning+math_ift",
+    "mixed",
+    "sequential",
+    "general_ift+math_ift",
+    "general_ift+math_reasoning",
+    "general_reasoning+math_ift",
     "general_reasoning+math_reasoning",
-]  # fmt: skip
+]
 
 
 def scenario(name: str) -> ScenarioConfig:
@@ -42,7 +47,13 @@ def cost(name: str, mode: str) -> int:
 
 
 def planned(config: ScenarioConfig, **more: object) -> list:
-    settings = {"ratio": None if config.fixes_ratio else 0.5, "match": "examples", "epochs": 1, "batch_size": 8, "seed": 0}
+    settings = {
+        "ratio": None if config.fixes_ratio else 0.5,
+        "match": "examples",
+        "epochs": 1,
+        "batch_size": 8,
+        "seed": 0,
+    }
     return plan(config, IDS, CATEGORIES.__getitem__, lambda name: "x", cost, **{**settings, **more})
 
 
@@ -60,22 +71,32 @@ def test_every_scenario_teaches_every_problem_once(name: str) -> None:
 @given(st.floats(0, 1), st.integers(0, 99), st.integers(1, 3))
 @settings(max_examples=40, deadline=None)
 def test_sequential_and_mixed_hold_the_same_examples(ratio: float, seed: int, epochs: int) -> None:
-    mixed, sequential = (planned(scenario(n), ratio=ratio, seed=seed, epochs=epochs) for n in ("mixed", "sequential"))
+    mixed, sequential = (
+        planned(scenario(n), ratio=ratio, seed=seed, epochs=epochs) for n in ("mixed", "sequential")
+    )
     assert sorted(examples(mixed)) == sorted(examples(sequential))
     assert examples_hash(mixed) == examples_hash(sequential)
     modes = [mode for _, mode in examples(sequential)]
     assert modes == sorted(modes)  # ift before reasoning
-    assert {m: sorted(ids) for m, ids in formats(mixed).items()} == {m: sorted(ids) for m, ids in formats(sequential).items()}
+    assert {m: sorted(ids) for m, ids in formats(mixed).items()} == {
+        m: sorted(ids) for m, ids in formats(sequential).items()
+    }
 
 
 @pytest.mark.parametrize(
-    ("name", "general", "math"), [(n, n.split("_")[1].split("+")[0], n.rpartition("_")[2]) for n in NAMED[2:]]
+    ("name", "general", "math"),
+    [(n, n.split("_")[1].split("+")[0], n.rpartition("_")[2]) for n in NAMED[2:]],
 )
-def test_domain_scenarios_teach_one_domain_after_the_other(name: str, general: str, math: str) -> None:
+def test_domain_scenarios_teach_one_domain_after_the_other(
+    name: str, general: str, math: str
+) -> None:
     taught = examples(planned(scenario(name)))
     domains = [CATEGORIES[problem].split("-")[0] for problem, _ in taught]
     assert domains == sorted(domains)
-    assert {(domain, mode) for domain, (_, mode) in zip(domains, taught, strict=True)} == {("general", general), ("math", math)}
+    assert {(domain, mode) for domain, (_, mode) in zip(domains, taught, strict=True)} == {
+        ("general", general),
+        ("math", math),
+    }
 
 
 @given(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(0, 9), st.integers(1, 2))
@@ -83,31 +104,60 @@ def test_domain_scenarios_teach_one_domain_after_the_other(name: str, general: s
 def test_arms_of_equal_cost(ratio: float, seed: int, epochs: int) -> None:
     """To the nearest global batch, every ratio costs what the same problems cost in reasoning format."""
     stages = planned(scenario("mixed"), ratio=ratio, seed=seed, epochs=epochs, match="tokens")
-    spent, budget = (sum(cost(*example) for example in found) for found in (
-        examples(stages), [(name, "reasoning") for name in IDS] * epochs
-    ))  # fmt: skip
-    largest = max(sum(cost(*example) for example in batch) for stage in stages for batch in stage.batches)
+    spent, budget = (
+        sum(cost(*example) for example in found)
+        for found in (examples(stages), [(name, "reasoning") for name in IDS] * epochs)
+    )
+    largest = max(
+        sum(cost(*example) for example in batch) for stage in stages for batch in stage.batches
+    )
     assert abs(spent - budget) <= largest / 2
     if ratio == 1:
-        assert examples(stages) == examples(planned(scenario("mixed"), ratio=1, seed=seed, epochs=epochs))
-    assert {mode for name, mode in examples(stages) if name in stages[0].mixture.reasoning} <= {"reasoning"}
+        assert examples(stages) == examples(
+            planned(scenario("mixed"), ratio=1, seed=seed, epochs=epochs)
+        )
+    assert {mode for name, mode in examples(stages) if name in stages[0].mixture.reasoning} <= {
+        "reasoning"
+    }
 
 
 def test_stages_of_ones_own() -> None:
-    own = ScenarioConfig(name="own", schedule="each", stages=[
-        StageConfig(domain="general", ratio=0.25, epochs=2, lr=1e-4), StageConfig(ratio=1.0, warmup=0),
-    ])  # fmt: skip
+    own = ScenarioConfig(
+        name="own",
+        schedule="each",
+        stages=[
+            StageConfig(domain="general", ratio=0.25, epochs=2, lr=1e-4),
+            StageConfig(ratio=1.0, warmup=0),
+        ],
+    )
     first, second = planned(own, ratio=None)
     assert len(examples([first])) == 60
-    assert sum(mode == "reasoning" for _, mode in examples([first])) == 2 * 8  # of 30, a half rounded up
+    assert (
+        sum(mode == "reasoning" for _, mode in examples([first])) == 2 * 8
+    )  # of 30, a half rounded up
     assert len(examples([second])) == 60
 
 
-@pytest.mark.parametrize(("stage", "more", "message"), [
-    ({"domain": "math"}, {"batch_size": 31}, "batch_size=31: 30 examples do not fill one global batch; at most 30"),
-    ({"pairs": "elsewhere"}, {}, "stage 1: none of the pairs is of domain=None, pairs=elsewhere"),
-    ({"format": "ift"}, {"match": "flops"}, "stage 1: match=flops means nothing for one format"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stage", "more", "message"),
+    [
+        (
+            {"domain": "math"},
+            {"batch_size": 31},
+            "batch_size=31: 30 examples do not fill one global batch; at most 30",
+        ),
+        (
+            {"pairs": "elsewhere"},
+            {},
+            "stage 1: none of the pairs is of domain=None, pairs=elsewhere",
+        ),
+        (
+            {"format": "ift"},
+            {"match": "flops"},
+            "stage 1: match=flops means nothing for one format",
+        ),
+    ],
+)
 def test_a_plan_that_cannot_be(stage: dict, more: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         planned(ScenarioConfig(name="own", stages=[StageConfig(**stage)]), **more)
@@ -138,10 +188,16 @@ def test_rates_and_losses_by_format_are_logged(pairs: Path, tmp_path: Path) -> N
     rows = metrics(tmp_path / "sequential")
     assert [row["loss_reasoning"] is None for row in rows] == [True] * 3 + [False] * 3
     assert [row["loss_ift"] is None for row in rows] == [False] * 3 + [True] * 3
-    assert all(row["loss"] == pytest.approx(row["loss_ift"] or row["loss_reasoning"], rel=1e-4) for row in rows)
+    assert all(
+        row["loss"] == pytest.approx(row["loss_ift"] or row["loss_reasoning"], rel=1e-4)
+        for row in rows
+    )
     assert [row["lr"] for row in rows] == pytest.approx([1e-3] * 6)  # warm-up of one step
     done("train", "ratio=0.5", *words, f"out={tmp_path / 'mixed'}")
-    hashes = {json.loads((tmp_path / n / "mixture.json").read_text())["examples_hash"] for n in ("mixed", "sequential")}
+    hashes = {
+        json.loads((tmp_path / n / "mixture.json").read_text())["examples_hash"]
+        for n in ("mixed", "sequential")
+    }
     assert len(hashes) == 1
 
 
@@ -163,21 +219,45 @@ def test_the_loss_of_an_example_may_count_once(pairs: Path, tmp_path: Path) -> N
     )
     with torch.no_grad():
         each = [
-            model(**collate([row_of(Rendering(tokenizer), by_id[i], mixture.mode(i))])).loss.item() for i in mixture.order[:16]
+            model(**collate([row_of(Rendering(tokenizer), by_id[i], mixture.mode(i))])).loss.item()
+            for i in mixture.order[:16]
         ]
-    words = ("ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=16", "max_steps=1", "loss_weight=example")
+    words = (
+        "ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=16",
+        "max_steps=1",
+        "loss_weight=example",
+    )
     done("train", *words, "micro_batch_size=3", f"out={tmp_path / 'run'}")
     assert metrics(tmp_path / "run")[0]["loss"] == pytest.approx(sum(each) / 16, abs=1e-4)
 
 
 def test_domains_of_two_sets(pairs: Path, tmp_path: Path) -> None:
     """Two sets of pairs; a stage may name one of them."""
-    refused = command("train", "scenario=general_ift+math_ift", "ratio=0.5", "model=tiny", f"pairs={pairs}")
-    assert (refused.returncode, "says every ratio itself; leave it out" in refused.stderr) == (2, True)
+    refused = command(
+        "train", "scenario=general_ift+math_ift", "ratio=0.5", "model=tiny", f"pairs={pairs}"
+    )
+    assert (refused.returncode, "says every ratio itself; leave it out" in refused.stderr) == (
+        2,
+        True,
+    )
     missing = "scenario.stages=[{pairs: nowhere}]"
-    refused = command("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", missing, f"out={tmp_path / 'x'}")
-    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (2, "train: nowhere does not exist")
-    refused = command("train", "ratio=0.5", "model=tiny", f"pairs=[{pairs},{pairs}/../pairs]", f"out={tmp_path / 'x'}")
+    refused = command(
+        "train", "ratio=0.5", "model=tiny", f"pairs={pairs}", missing, f"out={tmp_path / 'x'}"
+    )
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
+        2,
+        "train: nowhere does not exist",
+    )
+    refused = command(
+        "train",
+        "ratio=0.5",
+        "model=tiny",
+        f"pairs=[{pairs},{pairs}/../pairs]",
+        f"out={tmp_path / 'x'}",
+    )
     assert refused.returncode == 2
 
 
@@ -191,16 +271,28 @@ def test_which_set_a_stage_has_is_part_of_a_run(tmp_path: Path) -> None:
 
     def named(order: str) -> str:
         stages = ",".join(f"{{pairs: {folders[name]}, ratio: 0.5}}" for name in order)
-        config = cli.compose("train", Config, ["model=tiny", "ratio=null", f"scenario.stages=[{stages}]"])
+        config = cli.compose(
+            "train", Config, ["model=tiny", "ratio=null", f"scenario.stages=[{stages}]"]
+        )
         return run_hash("train", config.model_dump(), inputs(config))
 
     assert len({named(order) for order in ("aba", "abb", "aab", "bab")}) == 4
 
 
 RESUMED = (
-    "ratio=0.5", "model=tiny", "batch_size=8", "micro_batch_size=3", "epochs=6", "save_steps=4", "seed=3", "held_out=4",
-    "student=best", "samples=1", "sample_budget=3", "precision=float32",
-)  # fmt: skip
+    "ratio=0.5",
+    "model=tiny",
+    "batch_size=8",
+    "micro_batch_size=3",
+    "epochs=6",
+    "save_steps=4",
+    "seed=3",
+    "held_out=4",
+    "student=best",
+    "samples=1",
+    "sample_budget=3",
+    "precision=float32",
+)
 
 
 @pytest.fixture(scope="module")
@@ -212,14 +304,18 @@ def whole(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def same(a: Path, b: Path) -> None:
     timed = {"seconds", "tokens_per_second", "mfu", "memory_gb"}
-    kept = [[{k: v for k, v in row.items() if k not in timed} for row in metrics(out)] for out in (a, b)]
+    kept = [
+        [{k: v for k, v in row.items() if k not in timed} for row in metrics(out)] for out in (a, b)
+    ]
     assert kept[0] == kept[1]
     assert weights(a) == weights(b)
     assert (a / "samples.jsonl").read_bytes() == (b / "samples.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("step", [5, 13, 26])
-def test_a_killed_run_goes_on_as_if_nothing_had_been(step: int, whole: Path, pairs: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    step: int, whole: Path, pairs: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     stopped(out, pairs, step, signal.SIGKILL)
     done_steps = len(metrics(out))
@@ -240,7 +336,10 @@ def test_sigterm_saves_and_ends(whole: Path, pairs: Path, tmp_path: Path) -> Non
     assert stopped(out, pairs, 6, signal.SIGTERM) == 130
     assert "ending after this step, with a checkpoint" in (tmp_path / "stderr").read_text()
     step = len(metrics(out))
-    assert {f.name for f in (out / "checkpoints").glob("[0-9]*")} == {"4", str(step)}  # the best so far, and the newest
+    assert {f.name for f in (out / "checkpoints").glob("[0-9]*")} == {
+        "4",
+        str(step),
+    }  # the best so far, and the newest
     refused = command("train", *RESUMED, f"pairs={pairs}", "lr=0.5", f"out={out}")
     assert (refused.returncode, "of a different configuration (lr)" in refused.stderr) == (2, True)
     done("train", *RESUMED, f"pairs={pairs}", f"out={out}")
@@ -258,7 +357,13 @@ def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     done("distill", "data=demo", "limit=5", "seed=9", "model=tiny", f"out={other}")
     stopped(tmp_path / "second", pairs, 6, signal.SIGTERM)
-    words = (*RESUMED, f"pairs={other}", "lr=1e-5", "allow_change=[lr]", f"out={tmp_path / 'second'}")
+    words = (
+        *RESUMED,
+        f"pairs={other}",
+        "lr=1e-5",
+        "allow_change=[lr]",
+        f"out={tmp_path / 'second'}",
+    )
     refused = command("train", *words)
     assert (refused.returncode, "(lr, what it reads)" in refused.stderr) == (2, True)
     assert rates[-9] == pytest.approx(1e-5)
@@ -278,7 +383,15 @@ def stopped(out: Path, pairs: Path, step: int, number: int) -> int:
 
 def test_a_loss_that_is_no_number_stops_the_run(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    result = command("train", *RESUMED, f"pairs={pairs}", "lr=1e30", "save_steps=1", "max_grad_norm=1e30", f"out={out}")
+    result = command(
+        "train",
+        *RESUMED,
+        f"pairs={pairs}",
+        "lr=1e30",
+        "save_steps=1",
+        "max_grad_norm=1e30",
+        f"out={out}",
+    )
     assert result.returncode == 1
     last, rows = result.stderr.splitlines()[-1], metrics(out)
     assert f"the loss of step {len(rows) + 1} is" in last
@@ -303,5 +416,7 @@ def test_gradients_that_are_no_numbers_stop_before_the_step(tmp_path: Path) -> N
     )
     log.parts, log.norm = [torch.ones(5)], float("nan")
     rate = SimpleNamespace(get_last_lr=lambda: [1.0])
-    with pytest.raises(Failure, match="gradients of nan; what was saved before it is kept; its problems: a"):
+    with pytest.raises(
+        Failure, match="gradients of nan; what was saved before it is kept; its problems: a"
+    ):
         log.on_pre_optimizer_step(None, SimpleNamespace(global_step=0), None, lr_scheduler=rate)

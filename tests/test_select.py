@@ -14,13 +14,16 @@ from scipy.stats import chisquare
 
 from distill.select import PassRate, Place, Preferred, S1Config, SelectConfig, drawn, s1
 from ratiocine import cli
+from ratiocine.data import repeats
 from ratiocine.models import ModelConfig, load_tokenizer
-from ratiocine.overlap import repeats
 from ratiocine.prompts import completion_ids, prompt_ids
-from ratiocine.traces import read_pairs
+from ratiocine.stores import read_pairs
 
 WORDS = [
-    "".join(letters) for letters in zip(*(random.Random(i).choices("abcdefghijklmnop", k=400) for i in range(6)), strict=True)
+    "".join(letters)
+    for letters in zip(
+        *(random.Random(i).choices("abcdefghijklmnop", k=400) for i in range(6)), strict=True
+    )
 ]
 
 
@@ -40,7 +43,9 @@ def test_one_word_replaced_is_a_repeat_and_other_texts_are_none() -> None:
 
 
 def test_another_number_is_another_problem() -> None:
-    text = "A train leaves at 9 and meets the other one after 2 hours of slow travel through the hills"
+    text = (
+        "A train leaves at 9 and meets the other one after 2 hours of slow travel through the hills"
+    )
     assert repeats([text, text.replace("9", "8"), text.replace("slow", "slaw")]) == {2: 0}
 
 
@@ -55,7 +60,9 @@ def test_a_repeat_of_a_repeat_only_counts_against_what_is_kept() -> None:
 
 @given(st.lists(st.sampled_from([prose(1), prose(2), "", "short", "1 + 1", "1 + 2"]), max_size=8))
 def test_equal_texts_are_repeats_of_the_first(texts: list[str]) -> None:
-    assert repeats(texts) == {at: texts.index(text) for at, text in enumerate(texts) if texts.index(text) != at}
+    assert repeats(texts) == {
+        at: texts.index(text) for at, text in enumerate(texts) if texts.index(text) != at
+    }
 
 
 def test_the_law_of_ranks() -> None:
@@ -73,13 +80,26 @@ def test_the_steps_of_s1() -> None:
     places = [
         *(Place(f"aime-{i}", "aime", "contest", 50) for i in range(3)),
         *(Place(f"math-{i}", "math", "algebra", 1000 * i) for i in range(9)),
-        *(Place(f"other-{i}", "other", ("algebra", "geometry", "logic")[i % 3], 10 + i) for i in range(18)),
-    ]  # fmt: skip
+        *(
+            Place(f"other-{i}", "other", ("algebra", "geometry", "logic")[i % 3], 10 + i)
+            for i in range(18)
+        ),
+    ]
     config = S1Config(
-        n=20, uniform=12, preferred=[Preferred(source="aime"), Preferred(source="math", longer=5600)], weights={"logic": 1.0}
+        n=20,
+        uniform=12,
+        preferred=[Preferred(source="aime"), Preferred(source="math", longer=5600)],
+        weights={"logic": 1.0},
     )
     chosen = s1(places, config, 0)
-    assert [places[at].id for at in chosen[:6]] == ["aime-0", "aime-1", "aime-2", "math-6", "math-7", "math-8"]
+    assert [places[at].id for at in chosen[:6]] == [
+        "aime-0",
+        "aime-1",
+        "aime-2",
+        "math-6",
+        "math-7",
+        "math-8",
+    ]
     assert len(set(chosen)) == len(chosen) == 20
     assert chosen == s1(places, config, 0) != s1(places, config, 1)
     weighted = [places[at].domain for at in chosen[12:]]
@@ -88,7 +108,9 @@ def test_the_steps_of_s1() -> None:
     assert weighted.count("logic") == left
     assert sorted(s1(places, S1Config(n=99), 0)) == list(range(30))
     others = places[12:]
-    shares = Counter(others[at].domain for seed in range(600) for at in s1(others, S1Config(n=1), seed))
+    shares = Counter(
+        others[at].domain for seed in range(600) for at in s1(others, S1Config(n=1), seed)
+    )
     assert chisquare(list(shares.values())).pvalue > 0.001
 
 
@@ -99,7 +121,9 @@ def test_a_number_of_each_domain_is_nested() -> None:
     assert Counter(places[at].domain for at in few) == {"a": 2, "b": 2}
 
 
-@pytest.mark.parametrize(("right", "n", "holds"), [(0, 4, True), (1, 4, True), (2, 4, False), (0, 0, False)])
+@pytest.mark.parametrize(
+    ("right", "n", "holds"), [(0, 4, True), (1, 4, True), (2, 4, False), (0, 0, False)]
+)
 def test_pass_rates(right: int, n: int, *, holds: bool) -> None:
     assert PassRate(most=0.25).holds(right, n) is holds
 
@@ -135,12 +159,26 @@ def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
         f"{prose(4)} [asy] draw((0,0)--(1,1)); [/asy]",
     ]
     file = write(tmp_path / "mine.jsonl", [solved(i, text) for i, text in enumerate(texts)])
-    select = ("select.near=95", r"select.lacks=['\[asy\]']", "select.decontaminate=[gsm8k]", f"select.root={root}")
-    done("distill", "teacher=reference", f"data={file}", "model=tiny", *select, f"out={tmp_path / 'run'}")
+    select = (
+        "select.near=95",
+        r"select.lacks=['\[asy\]']",
+        "select.decontaminate=[gsm8k]",
+        f"select.root={root}",
+    )
+    done(
+        "distill",
+        "teacher=reference",
+        f"data={file}",
+        "model=tiny",
+        *select,
+        f"out={tmp_path / 'run'}",
+    )
     told = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert told["dropped"] == {"repeated": 1, "in_gsm8k": 1, "pattern": 1, "nearly_repeated": 1}
     assert [pair.id for pair in read_pairs(tmp_path / "run" / "pairs.parquet")] == ["0", "1", "5"]
-    left = [json.loads(line) for line in (tmp_path / "run" / "left_out.jsonl").read_text().splitlines()]
+    left = [
+        json.loads(line) for line in (tmp_path / "run" / "left_out.jsonl").read_text().splitlines()
+    ]
     assert {row["key"]: row["reason"] for row in left} == {
         "local/2": "repeated",
         "local/4": "in_gsm8k",
@@ -148,25 +186,45 @@ def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
         "local/6": "pattern",
     }
     assert "gsm8k" in (tmp_path / "run" / "README.md").read_text()
-    refused = command("distill", "teacher=reference", f"data={file}", "select.lacks=['(']", f"out={tmp_path / 'x'}")
+    refused = command(
+        "distill",
+        "teacher=reference",
+        f"data={file}",
+        "select.lacks=['(']",
+        f"out={tmp_path / 'x'}",
+    )
     assert (refused.returncode, "'(' is no regular expression" in refused.stderr) == (2, True)
     again = tmp_path / "again"
     done("distill", "teacher=reference", f"data={file}", "model=tiny", *select, f"out={again}")
-    assert (again / "pairs.parquet").read_bytes() == (tmp_path / "run" / "pairs.parquet").read_bytes()
+    assert (again / "pairs.parquet").read_bytes() == (
+        tmp_path / "run" / "pairs.parquet"
+    ).read_bytes()
 
 
 def test_a_draw_and_lengths(tmp_path: Path) -> None:
-    rows = [solved(i, prose(i), meta={"solution": f"It is {'so ' * i}4.", "domain": "ab"[i % 2]}) for i in range(1, 13)]
+    rows = [
+        solved(i, prose(i), meta={"solution": f"It is {'so ' * i}4.", "domain": "ab"[i % 2]})
+        for i in range(1, 13)
+    ]
     file = write(tmp_path / "mine.jsonl", rows)
     more = ("teacher=reference", f"data={file}", "model=tiny")
     done("distill", *more, "select.per_domain=2", f"out={tmp_path / 'two'}")
     two = read_pairs(tmp_path / "two" / "pairs.parquet")
     assert sorted(int(pair.id) % 2 for pair in two) == [0, 0, 1, 1]
-    assert json.loads((tmp_path / "two" / "manifest.json").read_text())["dropped"] == {"not_drawn": 8}
+    assert json.loads((tmp_path / "two" / "manifest.json").read_text())["dropped"] == {
+        "not_drawn": 8
+    }
     assert not list((tmp_path / "two").glob(".*"))
     done("distill", *more, f"out={tmp_path / 'all'}")
-    lengths = sorted(pair.n_tokens_reasoning for pair in read_pairs(tmp_path / "all" / "pairs.parquet"))
-    done("distill", *more, f"select.tokens={{reasoning: [{lengths[3]}, {lengths[8]}]}}", f"out={tmp_path / 'some'}")
+    lengths = sorted(
+        pair.n_tokens_reasoning for pair in read_pairs(tmp_path / "all" / "pairs.parquet")
+    )
+    done(
+        "distill",
+        *more,
+        f"select.tokens={{reasoning: [{lengths[3]}, {lengths[8]}]}}",
+        f"out={tmp_path / 'some'}",
+    )
     some = [pair.n_tokens_reasoning for pair in read_pairs(tmp_path / "some" / "pairs.parquet")]
     assert sorted(some) == [n for n in lengths if lengths[3] <= n <= lengths[8]]
 
@@ -182,9 +240,13 @@ def test_lengths_by_further_tokenizers(tmp_path: Path) -> None:
     pairs = read_pairs(tmp_path / "run" / "pairs.parquet")
     assert found["id"] == [pair.id for pair in pairs]
     for side in ("prompt", "ift", "reasoning"):
-        assert found[f"{told['tokenizer']}.{side}"] == [getattr(pair, f"n_tokens_{side}") for pair in pairs]
+        assert found[f"{told['tokenizer']}.{side}"] == [
+            getattr(pair, f"n_tokens_{side}") for pair in pairs
+        ]
     other = told["other_tokenizers"]["smollm2-135m"]
-    assert found[f"{other}.reasoning"] == [len(completion_ids(tokenizer, pair.reasoning)) for pair in pairs]
+    assert found[f"{other}.reasoning"] == [
+        len(completion_ids(tokenizer, pair.reasoning)) for pair in pairs
+    ]
     assert found[f"{other}.prompt"] == [len(prompt_ids(tokenizer, pair.prompt)) for pair in pairs]
     refused = command("distill", *words, "tokenizers=[gpt5]", f"out={tmp_path / 'x'}")
     assert (refused.returncode, "unknown model 'gpt5'; known: " in refused.stderr) == (2, True)
@@ -205,14 +267,32 @@ def test_a_mixture_gives_each_source_its_share(benchmarks: Path, tmp_path: Path)
     told = json.loads((out / "manifest.json").read_text())
     assert told["n_by_source"].get("gsm8k", 0) + told["dropped"].get("graded_wrong", 0) <= 60
     assert told["n_by_source"]["gsm8k"] > 50
-    file = write(tmp_path / "deep.jsonl", [{"turns": [{"say": "What is 2 + 2?"}], "gold": {"n": 4}, "how": "2 + 2 = 4"}])
+    file = write(
+        tmp_path / "deep.jsonl",
+        [{"turns": [{"say": "What is 2 + 2?"}], "gold": {"n": 4}, "how": "2 + 2 = 4"}],
+    )
     columns = "data.columns={question: turns.0.say, answer: gold.n, meta.solution: how}"
-    done("distill", "teacher=reference", f"data={file}", columns, "+data.kind=number", "model=tiny", f"out={tmp_path / 'deep'}")
+    done(
+        "distill",
+        "teacher=reference",
+        f"data={file}",
+        columns,
+        "+data.kind=number",
+        "model=tiny",
+        f"out={tmp_path / 'deep'}",
+    )
     assert "2 + 2 = 4" in read_pairs(tmp_path / "deep" / "pairs.parquet")[0].reasoning
     refused = command(
-        "distill", "teacher=reference", f"data={file}", "data.columns={question: turns.1.say}", f"out={tmp_path / 'x'}"
+        "distill",
+        "teacher=reference",
+        f"data={file}",
+        "data.columns={question: turns.1.say}",
+        f"out={tmp_path / 'x'}",
     )
-    assert (refused.returncode, "no column 'turns.1.say'; there are turns, gold, how" in refused.stderr) == (2, True)
+    assert (
+        refused.returncode,
+        "no column 'turns.1.say'; there are turns, gold, how" in refused.stderr,
+    ) == (2, True)
 
 
 def test_an_id_that_two_sources_of_a_mixture_share_is_refused(tmp_path: Path) -> None:

@@ -15,11 +15,10 @@ import pytest
 from conftest import ROOT, done
 
 from ratiocine import cli, models
+from ratiocine.data import DataConfig, problem_of
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import completion_ids, prompt_ids, user_text
-from ratiocine.rows import problem_of
-from ratiocine.sources import DataConfig
-from ratiocine.traces import TraceStore, read_pairs, read_traces
+from ratiocine.stores import TraceStore, read_pairs, read_traces
 
 Start = Callable[[Path, int], subprocess.Popen[bytes]]
 
@@ -36,9 +35,23 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def started(folder: Path, port: int) -> subprocess.Popen[bytes]:
         program = Path(sys.executable).with_name("transformers")
-        words = [program, "serve", folder, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
+        words = [
+            program,
+            "serve",
+            folder,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+        ]
         with open(tmp_path / "server.log", "ab") as log:
-            running.append(subprocess.Popen([*words, "--attn-implementation", "sdpa"], stdout=log, stderr=log))
+            running.append(
+                subprocess.Popen([*words, "--attn-implementation", "sdpa"], stdout=log, stderr=log)
+            )
         for _ in range(600):
             assert running[-1].poll() is None, (tmp_path / "server.log").read_text()[-2000:]
             try:
@@ -56,7 +69,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def completions(out: Path) -> dict[str, str]:
     """By problem; a server does not send special tokens."""
-    return {row["key"]: row["completion"].replace("<|im_start|>", "") for row in read_traces(out / "traces.jsonl")}
+    return {
+        row["key"]: row["completion"].replace("<|im_start|>", "")
+        for row in read_traces(out / "traces.jsonl")
+    }
 
 
 def test_a_server_that_is_killed_and_comes_back_gives_what_the_process_gives(
@@ -66,8 +82,15 @@ def test_a_server_that_is_killed_and_comes_back_gives_what_the_process_gives(
     words = ("eval", "benchmarks=demo", "limit=6", "budget=12")
     done(*words, f"model={folder}", f"out={tmp_path / 'here'}")
     server = start(folder, port)
-    served = ["engine=openai", f"engine.url=http://127.0.0.1:{port}/v1", f"engine.model='{folder}'", "engine.concurrency=2"]
-    process = subprocess.Popen([sys.executable, "-m", *words, *served, f"out={tmp_path / 'served'}"], cwd=ROOT)
+    served = [
+        "engine=openai",
+        f"engine.url=http://127.0.0.1:{port}/v1",
+        f"engine.model='{folder}'",
+        "engine.concurrency=2",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words, *served, f"out={tmp_path / 'served'}"], cwd=ROOT
+    )
     partial = tmp_path / "served" / "traces.partial.jsonl"
     while not (partial.exists() and partial.stat().st_size > 3000) and process.poll() is None:
         time.sleep(0.01)
@@ -90,12 +113,20 @@ def test_the_packaged_model_served_answers_as_in_process(start: Start, tmp_path:
     import torch
 
     config = ModelConfig(name="smollm2-135m", kind="packaged", chat_template="chatml")
-    tokenizer, model, port = models.load_tokenizer(config), models.load_model(config, "cpu"), free_port()
+    tokenizer, model, port = (
+        models.load_tokenizer(config),
+        models.load_model(config, "cpu"),
+        free_port(),
+    )
     models.save_student(model, tokenizer, tmp_path / "model", None)
     words = ("eval", "benchmarks=demo", "limit=5", "budget=40")
     done(*words, f"model={tmp_path / 'model'}", "engine.attention=sdpa", f"out={tmp_path / 'here'}")
     start(tmp_path / "model", port)
-    served = ("engine=openai", f"engine.url=http://127.0.0.1:{port}/v1", f"engine.model='{tmp_path / 'model'}'")
+    served = (
+        "engine=openai",
+        f"engine.url=http://127.0.0.1:{port}/v1",
+        f"engine.model='{tmp_path / 'model'}'",
+    )
     done(*words, *served, "engine.concurrency=1", f"out={tmp_path / 'served'}")
     here, there = completions(tmp_path / "here"), completions(tmp_path / "served")
     differing = [key for key in here if here[key] != there[key]]
@@ -108,7 +139,9 @@ def test_the_packaged_model_served_answers_as_in_process(start: Start, tmp_path:
         if at is None:
             continue
         prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": rows[key]["prompt"]}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": rows[key]["prompt"]}],
+            tokenize=False,
+            add_generation_prompt=True,
         )
         prefix = tokenizer(prompt, add_special_tokens=False)["input_ids"] + ids[:at]
         with torch.inference_mode():
@@ -135,19 +168,38 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     tokenizer = models.load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
     tokenizer.chat_template = QWEN3
     torch.manual_seed(0)
-    model = Qwen3ForCausalLM(Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=32, max_position_embeddings=512, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id, bos_token_id=None, tie_word_embeddings=False,
-    ))  # fmt: skip
-    rows = [{"id": str(i), "question": f"{i} + {i}?", "answer": str(2 * i), "kind": "number"} for i in range(1, 21)]
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=32,
+            max_position_embeddings=512,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+            tie_word_embeddings=False,
+        )
+    )
+    rows = [
+        {"id": str(i), "question": f"{i} + {i}?", "answer": str(2 * i), "kind": "number"}
+        for i in range(1, 21)
+    ]
     file = folder / "sums.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     ids, labels = [], []
     for row in rows:
         prompt = user_text(problem_of(cli.named("data", "local", DataConfig), row, row["id"]))
-        for thinking, thought in ((True, f"<think>\nTwice {row['id']} is {row['answer']}\n</think>\n\n"), (False, "")):
-            before = prompt_ids(tokenizer, ({"role": "user", "content": prompt},), thinking=thinking)
+        for thinking, thought in (
+            (True, f"<think>\nTwice {row['id']} is {row['answer']}\n</think>\n\n"),
+            (False, ""),
+        ):
+            before = prompt_ids(
+                tokenizer, ({"role": "user", "content": prompt},), thinking=thinking
+            )
             after = completion_ids(tokenizer, f"{thought}\\boxed{{{row['answer']}}}")
             ids.append([*before, *after])
             labels.append([*[-100] * len(before), *after])
@@ -172,31 +224,61 @@ def check_thinking_pairs(out: Path) -> None:
     assert [pair.id for pair in pairs] == [str(i) for i in range(1, 21)]
     for pair in pairs:
         assert pair.ift == f"\\boxed{{{pair.reference}}}"
-        assert pair.reasoning == f"<think>\nTwice {pair.id} is {pair.reference}\n</think>\n\n{pair.ift}"
+        assert (
+            pair.reasoning
+            == f"<think>\nTwice {pair.id} is {pair.reference}\n</think>\n\n{pair.ift}"
+        )
 
 
 @pytest.mark.slow
-def test_a_models_own_flag_over_http_gives_reasoning_content(qwen3: tuple[Path, Path], start: Start, tmp_path: Path) -> None:
+def test_a_models_own_flag_over_http_gives_reasoning_content(
+    qwen3: tuple[Path, Path], start: Start, tmp_path: Path
+) -> None:
     (folder, file), port = qwen3, free_port()
     start(folder, port)
-    ask = json.dumps({"model": str(folder), "messages": [{"role": "user", "content": "1 + 1?"}], "max_tokens": 64}).encode()
-    call = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", ask, {"Content-Type": "application/json"})
+    ask = json.dumps(
+        {
+            "model": str(folder),
+            "messages": [{"role": "user", "content": "1 + 1?"}],
+            "max_tokens": 64,
+        }
+    ).encode()
+    call = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/chat/completions", ask, {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(call, timeout=60) as answer:
         assert "reasoning_content" in json.loads(answer.read())["choices"][0]["message"]
     done(
-        "distill", "teacher=openai", f"teacher.engine.url=http://127.0.0.1:{port}/v1", f"teacher.engine.model='{folder}'",
-        f"data={file}", "temperature=0", "budget=80", "model=tiny", f"answers={tmp_path / 'a.sqlite'}", f"out={tmp_path / 'run'}",
-    )  # fmt: skip
+        "distill",
+        "teacher=openai",
+        f"teacher.engine.url=http://127.0.0.1:{port}/v1",
+        f"teacher.engine.model='{folder}'",
+        f"data={file}",
+        "temperature=0",
+        "budget=80",
+        "model=tiny",
+        f"answers={tmp_path / 'a.sqlite'}",
+        f"out={tmp_path / 'run'}",
+    )
     check_thinking_pairs(tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_a_models_own_flag_in_process_gives_its_thoughts_inline(qwen3: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_models_own_flag_in_process_gives_its_thoughts_inline(
+    qwen3: tuple[Path, Path], tmp_path: Path
+) -> None:
     folder, file = qwen3
     done(
-        "distill", "teacher=transformers", f"teacher.model={folder}", f"data={file}", "temperature=0", "budget=80", "model=tiny",
-        f"answers={tmp_path / 'a.sqlite'}", f"out={tmp_path / 'run'}",
-    )  # fmt: skip
+        "distill",
+        "teacher=transformers",
+        f"teacher.model={folder}",
+        f"data={file}",
+        "temperature=0",
+        "budget=80",
+        "model=tiny",
+        f"answers={tmp_path / 'a.sqlite'}",
+        f"out={tmp_path / 'run'}",
+    )
     check_thinking_pairs(tmp_path / "run")
     told = json.loads((tmp_path / "run" / "manifest.json").read_text())["answers"]
     assert (told["ift"]["closed_trace"], told["reasoning"]["closed_trace"]) == (0, 1)

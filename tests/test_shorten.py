@@ -8,8 +8,7 @@ import torch
 from conftest import command, done, reshaped
 
 from ratiocine import models
-from ratiocine.models import ModelConfig
-from ratiocine.shorten import kept, renumbered
+from ratiocine.models import ModelConfig, kept, renumbered
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +19,33 @@ def deep(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_first_and_the_last_are_kept() -> None:
     assert kept(5, 3) == [0, 1, 4]
-    names = ["model.embed_tokens.weight", *(f"model.layers.{i}.mlp.up_proj.weight" for i in range(12)), "model.norm.weight"]
+    names = [
+        "model.embed_tokens.weight",
+        *(f"model.layers.{i}.mlp.up_proj.weight" for i in range(12)),
+        "model.norm.weight",
+    ]
     found = renumbered({name: name for name in names}, kept(12, 3))
-    assert list(found) == [names[0], "model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight",
-                           "model.layers.2.mlp.up_proj.weight", names[-1]]  # fmt: skip
+    assert list(found) == [
+        names[0],
+        "model.layers.0.mlp.up_proj.weight",
+        "model.layers.1.mlp.up_proj.weight",
+        "model.layers.2.mlp.up_proj.weight",
+        names[-1],
+    ]
     assert found["model.layers.2.mlp.up_proj.weight"] == "model.layers.11.mlp.up_proj.weight"
 
 
 def test_it_computes_as_those_layers_do(deep: Path) -> None:
     named = ModelConfig(name="local", path=str(deep))
-    whole, short = (models.load_model(one, "cpu") for one in (named, named.model_copy(update={"layers": 3})))
+    whole, short = (
+        models.load_model(one, "cpu") for one in (named, named.model_copy(update={"layers": 3}))
+    )
     assert short.config.num_hidden_layers == 3
-    assert models.size(named.model_copy(update={"layers": 3})) == short.num_parameters() < whole.num_parameters()
+    assert (
+        models.size(named.model_copy(update={"layers": 3}))
+        == short.num_parameters()
+        < whole.num_parameters()
+    )
     ids = torch.arange(12)[None] + 5
     with torch.no_grad():
         x, mask = whole.model.embed_tokens(ids), None
@@ -43,9 +57,19 @@ def test_it_computes_as_those_layers_do(deep: Path) -> None:
 
 
 def test_verbs_take_it(deep: Path, pairs: Path, tmp_path: Path) -> None:
-    words = ("ratio=0.5", f"pairs={pairs}", "batch_size=8", "max_steps=1", "lr=1e-4", "precision=float32")
+    words = (
+        "ratio=0.5",
+        f"pairs={pairs}",
+        "batch_size=8",
+        "max_steps=1",
+        "lr=1e-4",
+        "precision=float32",
+    )
     done("train", f"model={deep}", "model.layers=2", *words, f"out={tmp_path / 'run'}")
-    assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["num_hidden_layers"] == 2
+    assert (
+        json.loads((tmp_path / "run" / "model" / "config.json").read_text())["num_hidden_layers"]
+        == 2
+    )
     assert models.fingerprint(ModelConfig(name="local", path=str(deep))) != models.fingerprint(
         ModelConfig(name="local", path=str(deep), layers=2)
     )
@@ -56,4 +80,7 @@ def test_what_is_not_fewer_is_refused(deep: Path, layers: int) -> None:
     result = command("eval", f"model={deep}", f"model.layers={layers}", "benchmarks=demo")
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
     assert f"model.layers={layers}: deep has 5 layers; 2 or more, and fewer" in result.stderr
-    assert "needs a model folder" in command("eval", "model=tiny", "model.layers=2", "benchmarks=demo").stderr
+    assert (
+        "needs a model folder"
+        in command("eval", "model=tiny", "model.layers=2", "benchmarks=demo").stderr
+    )

@@ -7,13 +7,22 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from ratiocine import fronts, power, stats
+from ratiocine import stats
+from ratiocine.stats import pareto, sample_size
 
-HARD, LIKES = 1.5, 0.5  # sd of the problems' difficulty, and of what makes a problem harder for one arm, beside a noise of 1
+HARD, LIKES = (
+    1.5,
+    0.5,
+)  # sd of the problems' difficulty, and of what makes a problem harder for one arm, beside a noise of 1
 
 
 def study(
-    rng: np.random.Generator, accuracies: Sequence[float], n_seeds: int, n: int, seed_sd: float, hard: float = HARD
+    rng: np.random.Generator,
+    accuracies: Sequence[float],
+    n_seeds: int,
+    n: int,
+    seed_sd: float,
+    hard: float = HARD,
 ) -> np.ndarray:
     """Right or wrong, arms x seeds x problems: problems are the same for all arms, and every arm's seeds differ in accuracy by
     `seed_sd` and by what is particular to a seed and a problem. Over all problems and seeds the accuracies are exactly these."""
@@ -21,8 +30,16 @@ def study(
     of_seeds = seed_sd * np.sqrt(1 + hard**2 + LIKES**2) / norm.pdf(z)
     level = z * np.sqrt(1 + hard**2 + LIKES**2 + of_seeds**2)
     shape = (len(z), n_seeds, n)
-    latent = level[:, None, None] + hard * rng.normal(size=(1, 1, n)) + LIKES * rng.normal(size=(len(z), 1, n))
-    latent = latent + of_seeds[:, None, None] * rng.normal(size=(len(z), n_seeds, 1)) + rng.normal(size=shape)
+    latent = (
+        level[:, None, None]
+        + hard * rng.normal(size=(1, 1, n))
+        + LIKES * rng.normal(size=(len(z), 1, n))
+    )
+    latent = (
+        latent
+        + of_seeds[:, None, None] * rng.normal(size=(len(z), n_seeds, 1))
+        + rng.normal(size=shape)
+    )
     return (latent > 0).astype(int)
 
 
@@ -33,7 +50,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def coverage(
-    seed: int, n_seeds: int, n: int, seed_sd: float, effect: float, tables: int, base: float = 0.4, hard: float = HARD
+    seed: int,
+    n_seeds: int,
+    n: int,
+    seed_sd: float,
+    effect: float,
+    tables: int,
+    base: float = 0.4,
+    hard: float = HARD,
 ) -> tuple[float, float]:
     """How often the interval of a difference, and that of an accuracy, hold the truth."""
     rng, difference, accuracy = np.random.default_rng(seed), 0, 0
@@ -46,13 +70,21 @@ def coverage(
     return difference / tables, accuracy / tables
 
 
-def falsely(seed: int, n_seeds: int, n: int, seed_sd: float, tables: int, pairs: Sequence[tuple[int, int]]) -> float:
+def falsely(
+    seed: int, n_seeds: int, n: int, seed_sd: float, tables: int, pairs: Sequence[tuple[int, int]]
+) -> float:
     """How often a table of five ratios by four categories, none of which has any effect, shows some ratios to differ: a
     difference whose p-value is under 5 % after Holm's adjustment over all comparisons of the table."""
     rng, wrong = np.random.default_rng(seed), 0
     for _ in range(tables):
-        categories = [study(rng, [base] * 5, n_seeds, n, seed_sd).tolist() for base in (0.2, 0.4, 0.6, 0.8)]
-        p = [stats.compare_seeds(made[one], made[other])[3] for made in categories for one, other in pairs]
+        categories = [
+            study(rng, [base] * 5, n_seeds, n, seed_sd).tolist() for base in (0.2, 0.4, 0.6, 0.8)
+        ]
+        p = [
+            stats.compare_seeds(made[one], made[other])[3]
+            for made in categories
+            for one, other in pairs
+        ]
         wrong += min(stats.holm(p)) < 0.05
     return wrong / tables
 
@@ -70,7 +102,8 @@ def test_the_truth_is_what_it_is_said_to_be() -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
-    ("n_seeds", "n", "seed_sd", "effect"), [(3, 100, 0.0, 0.0), (3, 400, 0.05, 0.02), (5, 200, 0.02, 0.2), (2, 200, 0.05, 0.02)]
+    ("n_seeds", "n", "seed_sd", "effect"),
+    [(3, 100, 0.0, 0.0), (3, 400, 0.05, 0.02), (5, 200, 0.02, 0.2), (2, 200, 0.05, 0.02)],
 )
 def test_intervals_cover(n_seeds: int, n: int, seed_sd: float, effect: float) -> None:
     difference, accuracy = coverage(1, n_seeds, n, seed_sd, effect, 150)
@@ -95,8 +128,8 @@ def membership(
         accuracies = np.clip(0.3 + 0.12 * (exponent - 18) + rng.normal(0, spread, 15), 0.02, 0.98)
         made = study(rng, accuracies.tolist(), n_seeds, n, seed_sd)
         costs = (10**exponent).tolist()
-        told += fronts.support(costs, made.tolist(), resamples=500)[1:]
-        on_it = fronts.front(costs, accuracies.tolist())
+        told += pareto.support(costs, made.tolist(), resamples=500)[1:]
+        on_it = pareto.front(costs, accuracies.tolist())
         true += [point in on_it for point in range(1, 15)]
     return [_within(np.array(told), np.array(true), *edges) for edges in BINS]
 
@@ -104,7 +137,9 @@ def membership(
 BINS = [(0.0, 0.1), (0.1, 0.35), (0.35, 0.65), (0.65, 0.9), (0.9, 1.01)]
 
 
-def _within(told: np.ndarray, true: np.ndarray, low: float, high: float) -> tuple[int, float | None]:
+def _within(
+    told: np.ndarray, true: np.ndarray, low: float, high: float
+) -> tuple[int, float | None]:
     within = (told >= low) & (told < high)
     return int(within.sum()), float(true[within].mean()) if within.any() else None
 
@@ -116,23 +151,28 @@ def test_what_is_said_to_be_on_the_front_is() -> None:
     assert found == sorted(found), "the reliability curve rises"
 
 
-def reached(seed: int, n_seeds: int, seed_sd: float, effect: float, tables: int) -> tuple[int, float]:
+def reached(
+    seed: int, n_seeds: int, seed_sd: float, effect: float, tables: int
+) -> tuple[int, float]:
     """How many problems a study needs, by what a very large pilot shows, and how often it then finds the effect."""
     rng, base = np.random.default_rng(seed), 0.4
-    pilot = power.spread(*study(rng, [base, base + effect], 400, 1500, seed_sd))
+    pilot = sample_size.spread(*study(rng, [base, base + effect], 400, 1500, seed_sd))
     assert pilot.seed_sd is not None and pilot.common is not None
-    n = power.needed(effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common)
+    n = sample_size.needed(effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common)
     assert n is not None
-    p = [stats.compare_seeds(*study(rng, [base, base + effect], n_seeds, n, seed_sd).tolist())[3] for _ in range(tables)]
+    p = [
+        stats.compare_seeds(*study(rng, [base, base + effect], n_seeds, n, seed_sd).tolist())[3]
+        for _ in range(tables)
+    ]
     return n, sum(value < 0.05 for value in p) / tables
 
 
 def test_a_pilot_measures_what_was_put_in() -> None:
-    found = power.spread(*study(np.random.default_rng(0), [0.4, 0.6], 80, 4000, 0.05))
+    found = sample_size.spread(*study(np.random.default_rng(0), [0.4, 0.6], 80, 4000, 0.05))
     assert found.seed_sd == pytest.approx(0.05, abs=0.008)
     assert found.discordant == pytest.approx(0.35, abs=0.05)
     assert found.common is not None and 0.05 < found.common < 0.3
-    assert power.spread([[0, 1]], [[1, 1]]) == power.Spread(0.5, None, None)
+    assert sample_size.spread([[0, 1]], [[1, 1]]) == sample_size.Spread(0.5, None, None)
 
 
 @pytest.mark.usefixtures("quick")
@@ -145,12 +185,20 @@ def test_the_promised_power_is_reached(n_seeds: int, seed_sd: float) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("n_seeds", "seed_sd", "effect"),
-    [(1, 0.0, 0.1), (2, 0.0, 0.2), (3, 0.0, 0.05), (3, 0.02, 0.2), (5, 0.02, 0.1), (5, 0.05, 0.2), (10, 0.02, 0.05)],
+    [
+        (1, 0.0, 0.1),
+        (2, 0.0, 0.2),
+        (3, 0.0, 0.05),
+        (3, 0.02, 0.2),
+        (5, 0.02, 0.1),
+        (5, 0.05, 0.2),
+        (10, 0.02, 0.05),
+    ],
 )
 def test_the_promised_power_at_full_size(n_seeds: int, seed_sd: float, effect: float) -> None:
-    n, power = reached(9, n_seeds, seed_sd, effect, 600)
-    print(f"{n_seeds} seeds, sd {seed_sd}, effect {effect}: {n} problems, power {power:.3f}")
-    assert power == pytest.approx(0.8, abs=0.06)
+    n, sample_size = reached(9, n_seeds, seed_sd, effect, 600)
+    print(f"{n_seeds} seeds, sd {seed_sd}, effect {effect}: {n} problems, power {sample_size:.3f}")
+    assert sample_size == pytest.approx(0.8, abs=0.06)
 
 
 @pytest.mark.slow
@@ -175,19 +223,25 @@ def test_coverage_near_the_ends_and_where_problems_are_alike_or_apart(hard: floa
     for base in (0.03, 0.1, 0.5, 0.95):
         for n_seeds in (3, 5):
             found = coverage(5, n_seeds, 200, 0.01, 0.0, 500, base, hard)
-            print(f"accuracy {base}, {n_seeds} seeds, difficulty {hard}: difference {found[0]:.3f}, accuracy {found[1]:.3f}")
+            print(
+                f"accuracy {base}, {n_seeds} seeds, difficulty {hard}: difference {found[0]:.3f}, accuracy {found[1]:.3f}"
+            )
             assert min(found) >= 0.93
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_seeds", [2, 3, 5])
 @pytest.mark.parametrize("pairs", [AGAINST_FIRST, ALL_PAIRS], ids=["first", "all"])
-def test_false_positives_at_full_size(monkeypatch: pytest.MonkeyPatch, n_seeds: int, pairs: list[tuple[int, int]]) -> None:
+def test_false_positives_at_full_size(
+    monkeypatch: pytest.MonkeyPatch, n_seeds: int, pairs: list[tuple[int, int]]
+) -> None:
     monkeypatch.setattr(stats, "RESAMPLES", 4000)
     for n in (100, 400):
         for seed_sd in (0.0, 0.02, 0.05):
             found = falsely(6, n_seeds, n, seed_sd, 200, pairs)
-            print(f"{n_seeds} seeds, n {n}, sd {seed_sd}, {4 * len(pairs)} comparisons: {found:.3f}")
+            print(
+                f"{n_seeds} seeds, n {n}, sd {seed_sd}, {4 * len(pairs)} comparisons: {found:.3f}"
+            )
             assert found <= 0.08, "of 200 tables, where 5 % is the most that is true"
 
 
@@ -198,7 +252,10 @@ def test_membership_at_full_size(n_seeds: int) -> None:
         for seed_sd in (0.0, 0.02, 0.05):
             found = membership(7, n_seeds, n, seed_sd, 300)
             shares = [share or 0.0 for _, share in found]
-            print(f"{n_seeds} seeds, n {n}, sd {seed_sd}: " + " ".join(f"{share:.3f} ({count})" for count, share in found))
+            print(
+                f"{n_seeds} seeds, n {n}, sd {seed_sd}: "
+                + " ".join(f"{share:.3f} ({count})" for count, share in found)
+            )
             if n_seeds > 1:
                 assert shares[0] <= 0.1
                 assert shares[-1] >= 0.9

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ratiocine.grading import grade
-from ratiocine.problems import Problem
 from ratiocine.prompts import split
+from ratiocine.records import Problem
 
 TABLE = Path(__file__).with_name("adjudicated.tsv")
 MARKS = {
@@ -28,18 +28,28 @@ def judged(folder: Path) -> Iterator[tuple[str, str, bool, bool]]:
     """(id, model, right by our grader, right by the source) of every finished output. The source lost the line breaks of some
     MATH-500 references (a vector became one number); here that data set's own are used."""
     with (folder / "math500_test.jsonl").open(encoding="utf-8") as file:
-        own = {row["question"].split("[asy]")[0].strip(): row["answer"] for row in map(json.loads, file)}
+        own = {
+            row["question"].split("[asy]")[0].strip(): row["answer"]
+            for row in map(json.loads, file)
+        }
     with (folder / "cot_pairs_skythought.jsonl").open(encoding="utf-8") as file:
         for row in map(json.loads, file):
             reference = own.get(row["question"].split("[asy]")[0].strip(), row["answer"])
-            problem = Problem(row["id"], row["question"], reference, "expression", "math-oe", "source")
+            problem = Problem(
+                row["id"], row["question"], reference, "expression", "math-oe", "source"
+            )
             for trace in row["traces"]:
                 if not trace["finished"]:
                     continue
                 text = trace["text"]
                 for mark, ours in MARKS.items():
                     text = text.replace(mark, ours)
-                yield row["id"], trace["model"], grade(problem, split(text)).verdict == "right", bool(trace["correct"])
+                yield (
+                    row["id"],
+                    trace["model"],
+                    grade(problem, split(text)).verdict == "right",
+                    bool(trace["correct"]),
+                )
 
 
 def table() -> dict[tuple[str, str], dict[str, str]]:
@@ -53,7 +63,9 @@ def test_every_disagreement_with_the_source_is_adjudicated(benchmarks: Path) -> 
     differing = {(name, model): ours for name, model, ours, theirs in found if ours != theirs}
     assert differing.keys() == table().keys()
     right = sum(ours == (table()[key]["answer"] == "right") for key, ours in differing.items())
-    print(f"{len(found)} outputs, {len(found) - len(differing)} agree, ours right in {right} of {len(differing)} others")
+    print(
+        f"{len(found)} outputs, {len(found) - len(differing)} agree, ours right in {right} of {len(differing)} others"
+    )
     print(Counter((ours, theirs) for *_, ours, theirs in found))
     assert right >= 0.95 * len(differing)
 

@@ -13,13 +13,18 @@ ARMS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60
 def test_wilson_known_answers() -> None:
     """Newcombe 1998, Statistics in Medicine 17, 857–872, table I: 81/263, 15/148, 0/20, 1/29."""
     for (right, n), expected in {
-        (81, 263): (0.2553, 0.3662), (15, 148): (0.0624, 0.1605), (0, 20): (0.0, 0.1611), (1, 29): (0.0061, 0.1718),
-    }.items():  # fmt: skip
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0.0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }.items():
         assert stats.wilson(right, n) == pytest.approx(expected, abs=5e-5)
 
 
 @given(ARMS)
-def test_paired_difference_is_antisymmetric_and_holds_its_estimate(arms: list[tuple[bool, bool]]) -> None:
+def test_paired_difference_is_antisymmetric_and_holds_its_estimate(
+    arms: list[tuple[bool, bool]],
+) -> None:
     first, second = zip(*arms, strict=True)
     d, low, high = stats.paired_difference(first, second)
     assert -1 <= low <= d <= high <= 1
@@ -54,7 +59,9 @@ def test_pairing_narrows_the_interval_of_correlated_arms() -> None:
 
 def test_mcnemar_known_answers() -> None:
     def arms(gained: int, lost: int) -> tuple[list[bool], list[bool]]:
-        return [False] * gained + [True] * lost + [True] * 7, [True] * gained + [False] * lost + [True] * 7
+        return [False] * gained + [True] * lost + [True] * 7, [True] * gained + [False] * lost + [
+            True
+        ] * 7
 
     assert stats.mcnemar(*arms(0, 0)) == 1.0
     assert stats.mcnemar(*arms(5, 0)) == pytest.approx(2 * 0.5**5)
@@ -92,9 +99,13 @@ def test_wilson_mcnemar_and_holm_are_statsmodels(right: int, more: int) -> None:
     from statsmodels.stats.proportion import proportion_confint
 
     n = right + more
-    assert stats.wilson(right, n) == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-12)
+    assert stats.wilson(right, n) == pytest.approx(
+        proportion_confint(right, n, method="wilson"), abs=1e-12
+    )
     first, second = [False] * right + [True] * more, [True] * right + [False] * more
-    assert stats.mcnemar(first, second) == pytest.approx(mcnemar([[0, more], [right, 0]], exact=True).pvalue)
+    assert stats.mcnemar(first, second) == pytest.approx(
+        mcnemar([[0, more], [right, 0]], exact=True).pvalue
+    )
     values = [stats.mcnemar(first[i:], second[i:]) for i in range(0, n, 7)]
     assert stats.holm(values) == pytest.approx(multipletests(values, method="holm")[1])
 
@@ -105,15 +116,23 @@ def test_the_bootstrap_is_scipys() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.integers(0, 5, 80) / 4, rng.integers(1, 5, 80) / 4
     mean, low, high = stats.macro_average([first.tolist()])
-    theirs = bootstrap((first,), np.mean, method="percentile", n_resamples=20_000, rng=2).confidence_interval
+    theirs = bootstrap(
+        (first,), np.mean, method="percentile", n_resamples=20_000, rng=2
+    ).confidence_interval
     assert (mean, low, high) == pytest.approx((first.mean(), *theirs), abs=0.006)
     difference, low, high, _ = stats.compare(first.tolist(), second.tolist())
-    theirs = bootstrap((second - first,), np.mean, method="percentile", n_resamples=20_000, rng=2).confidence_interval
+    theirs = bootstrap(
+        (second - first,), np.mean, method="percentile", n_resamples=20_000, rng=2
+    ).confidence_interval
     assert (difference, low, high) == pytest.approx(((second - first).mean(), *theirs), abs=0.008)
     weak = first.copy()
     weak[:20] = second[:20]
     theirs = permutation_test(
-        (weak, first), lambda a, b, axis: np.mean(a - b, axis), permutation_type="samples", vectorized=True, rng=3
+        (weak, first),
+        lambda a, b, axis: np.mean(a - b, axis),
+        permutation_type="samples",
+        vectorized=True,
+        rng=3,
     )
     assert stats.compare(first.tolist(), weak.tolist())[3] == pytest.approx(theirs.pvalue, abs=0.02)
 
@@ -133,12 +152,16 @@ def test_a_macro_average_counts_each_benchmark_alike() -> None:
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=9), st.data())
-def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_one(rights: list[bool], data: st.DataObject) -> None:
+def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_one(
+    rights: list[bool], data: st.DataObject
+) -> None:
     from itertools import combinations
 
     k = data.draw(st.integers(1, len(rights)))
     subsets = list(combinations(rights, k))
-    assert stats.pass_at_k(len(rights), sum(rights), k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+    assert stats.pass_at_k(len(rights), sum(rights), k) == pytest.approx(
+        sum(map(any, subsets)) / len(subsets)
+    )
 
 
 def test_majority_known_answers() -> None:
@@ -155,7 +178,9 @@ def test_exact_flops_are_what_torch_counts() -> None:
 
     from ratiocine import models
 
-    model = models.load_model(models.ModelConfig(name="tiny", kind="tiny"), "cpu", attention="eager")
+    model = models.load_model(
+        models.ModelConfig(name="tiny", kind="tiny"), "cpu", attention="eager"
+    )
     model.set_attn_implementation("eager")
     shape, n = cost.Shape.of(model.config), 23
     assert (shape.kv_heads, shape.heads, shape.head, shape.gated) == (2, 4, 16, True)
@@ -163,10 +188,16 @@ def test_exact_flops_are_what_torch_counts() -> None:
         cache = model(input_ids=torch.arange(n)[None], logits_to_keep=1).past_key_values
     masked = 4 * shape.layers * shape.heads * shape.head * (n * n - n * (n + 1) // 2)
     rotary = 2 * n * shape.head // 2
-    assert counter.get_total_flops() == pytest.approx(cost.exact_forward(shape, 0, n, 1) + masked, abs=rotary)
+    assert counter.get_total_flops() == pytest.approx(
+        cost.exact_forward(shape, 0, n, 1) + masked, abs=rotary
+    )
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(input_ids=torch.tensor([[5]]), past_key_values=cache)
-    assert counter.get_total_flops() == pytest.approx(cost.exact_forward(shape, n, n + 1, 1), abs=shape.head)
+    assert counter.get_total_flops() == pytest.approx(
+        cost.exact_forward(shape, n, n + 1, 1), abs=shape.head
+    )
     whole = cost.exact_generation(shape, n, 3)
-    assert whole == cost.exact_forward(shape, 0, n, 1) + sum(cost.exact_forward(shape, n + i, n + i + 1, 1) for i in range(2))
+    assert whole == cost.exact_forward(shape, 0, n, 1) + sum(
+        cost.exact_forward(shape, n + i, n + i + 1, 1) for i in range(2)
+    )
     assert cost.exact_training(shape, n, 4) == 3 * cost.exact_forward(shape, 0, n, 4)

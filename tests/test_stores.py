@@ -14,11 +14,11 @@ from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratiocine import locks
 from ratiocine.errors import BadInput
-from ratiocine.problems import Seen
-from ratiocine.runs import check_finished, open_run, run_hash
-from ratiocine.traces import Pair, TraceStore, read_pairs, read_traces, write_pairs
+from ratiocine.hashing import Seen
+from ratiocine.records import Pair
+from ratiocine.runs import check_finished, locks, open_run, run_hash
+from ratiocine.stores import TraceStore, read_pairs, read_traces, write_pairs
 
 ROWS = [{"key": str(i), "text": "ü\n" * i} for i in range(6)]
 
@@ -32,7 +32,9 @@ def test_a_store_gives_back_what_was_appended(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 10_000))
-def test_a_torn_store_keeps_its_whole_lines_and_goes_on(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_torn_store_keeps_its_whole_lines_and_goes_on(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("torn") / "t.jsonl"
     TraceStore(path).append(ROWS)
     whole = path.read_bytes()
@@ -55,8 +57,18 @@ def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
 
 
 def pair(problem_id: str, **changes: object) -> Pair:
-    values = dict(id=problem_id, prompt="p", reasoning="r", ift="i", reference="1", category="math-oe", source="s",
-                  n_tokens_prompt=1, n_tokens_reasoning=1, n_tokens_ift=1)  # fmt: skip
+    values = dict(
+        id=problem_id,
+        prompt="p",
+        reasoning="r",
+        ift="i",
+        reference="1",
+        category="math-oe",
+        source="s",
+        n_tokens_prompt=1,
+        n_tokens_reasoning=1,
+        n_tokens_ift=1,
+    )
     return Pair(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -77,7 +89,9 @@ def test_bad_pairs_are_refused(tmp_path: Path, pairs: list[Pair], message: str) 
 
 def test_a_pairs_file_without_a_column_or_that_is_none_is_refused(tmp_path: Path) -> None:
     write_pairs(tmp_path / "p.parquet", [pair("a")])
-    pq.write_table(pq.read_table(tmp_path / "p.parquet").drop_columns(["category"]), tmp_path / "q.parquet")
+    pq.write_table(
+        pq.read_table(tmp_path / "p.parquet").drop_columns(["category"]), tmp_path / "q.parquet"
+    )
     with pytest.raises(BadInput, match="lacks the column category"):
         read_pairs(tmp_path / "q.parquet")
     (tmp_path / "r.parquet").write_bytes((tmp_path / "p.parquet").read_bytes()[:-9])
@@ -113,7 +127,9 @@ def test_a_finished_run_is_found_again_and_other_work_refused(tmp_path: Path) ->
         check_finished(run.out)
 
 
-def test_who_waited_for_a_folder_finds_what_was_done_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waited_for_a_folder_finds_what_was_done_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, hold = {**CONFIG, "out": str(tmp_path / "run")}, locks.hold
 
     def once_another_has_finished(folder: Path) -> None:
@@ -126,7 +142,9 @@ def test_who_waited_for_a_folder_finds_what_was_done_there(tmp_path: Path, monke
     assert check_finished(tmp_path / "run")["n"] == 3
 
 
-def test_a_kill_while_a_file_is_replaced_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_while_a_file_is_replaced_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that goes on writes its configuration anew."""
     config = {**CONFIG, "out": str(tmp_path / "run")}
     (open_run("train", config, {}).out / "checkpoints").mkdir()
@@ -143,7 +161,11 @@ def test_a_kill_while_a_file_is_replaced_leaves_the_old_one(tmp_path: Path, monk
 
 def test_where_things_are_is_no_part_of_a_run() -> None:
     def named(where: str, n: int = 1) -> str:
-        return run_hash("distill", {"select": {"pass_rates": [{"run": where, "n": n}]}, "out": where}, {"pass_rates:0": "ab"})
+        return run_hash(
+            "distill",
+            {"select": {"pass_rates": [{"run": where, "n": n}]}, "out": where},
+            {"pass_rates:0": "ab"},
+        )
 
     assert named("here") == named("there") != named("here", n=2)
 
@@ -196,7 +218,9 @@ def test_a_kill_at_any_moment_leaves_nothing_half_accepted(tmp_path: Path) -> No
     """Whatever instant the writer dies at, the run is refused, or all of it is there."""
     for moment in range(12):
         out = tmp_path / str(moment)
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(out)], cwd=ROOT, stdout=subprocess.PIPE)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(out)], cwd=ROOT, stdout=subprocess.PIPE
+        )
         assert writer.stdout is not None
         writer.stdout.readline()
         time.sleep(0.005 + 0.013 * moment)

@@ -19,28 +19,43 @@ import pytest
 from conftest import ROOT, command, done
 
 from eval.config import Config as Eval
-from launch import estimate as cells
+from launch import cost_estimate as cells
 from launch import planner
 from launch.config import Config, GridConfig, StudyConfig
-from launch.estimate import estimate
+from launch.cost_estimate import estimate
 from launch.planner import plan
 from launch.stages import Stage, compared, expand
-from ratiocine import cli, jobs, locks, places, runs
+from ratiocine import cli, runs
+from ratiocine.data import DataConfig
 from ratiocine.errors import BadInput, Failure
-from ratiocine.sources import DataConfig
-from ratiocine.traces import read_traces
+from ratiocine.executors import base
+from ratiocine.executors import config as places
+from ratiocine.runs import locks
+from ratiocine.stores import read_traces
 from train.config import Config as Train
 
 GRID = (
-    "launch", "study=ratio_sweep", "study.grid.models=[tiny]", "study.grid.pairs=[demo]",
-    'study.grid.distill=["limit=4","model=tiny"]', "study.grid.benchmarks=[demo]", "study.grid.budget=8",
+    "launch",
+    "study=ratio_sweep",
+    "study.grid.models=[tiny]",
+    "study.grid.pairs=[demo]",
+    'study.grid.distill=["limit=4","model=tiny"]',
+    "study.grid.benchmarks=[demo]",
+    "study.grid.budget=8",
     'study.grid.train=["batch_size=8","epochs=2","lr=1e-3","precision=float32","threads=1","save_steps=2"]',
-    'study.grid.eval=["limit=2","threads=1"]', "study.grid.seeds=[0,1]",
-)  # fmt: skip
+    'study.grid.eval=["limit=2","threads=1"]',
+    "study.grid.seeds=[0,1]",
+)
 
 
 def grid(**changes: object) -> GridConfig:
-    usual = {"models": ["tiny"], "pairs": ["demo"], "ratios": [0, 0.5, 1], "benchmarks": ["demo"], "budget": 8}
+    usual = {
+        "models": ["tiny"],
+        "pairs": ["demo"],
+        "ratios": [0, 0.5, 1],
+        "benchmarks": ["demo"],
+        "budget": 8,
+    }
     return cli.check(GridConfig, {**usual, **changes})
 
 
@@ -52,14 +67,21 @@ def answers(root: Path) -> dict[str, object]:
     """What every evaluation of a study answered, and its scores."""
     found = {}
     for folder in root.glob("eval-*"):
-        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in read_traces(folder / "traces.jsonl")]
+        rows = [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in read_traces(folder / "traces.jsonl")
+        ]
         found[folder.name] = rows, json.loads((folder / "scores.json").read_text())
     return found
 
 
 def tables(root: Path) -> dict[str, str]:
     """The report's tables, times and run ids apart."""
-    return {file.name: file.read_text() for file in (root / "tables").glob("*.csv") if file.name != "runs.csv"}
+    return {
+        file.name: file.read_text()
+        for file in (root / "tables").glob("*.csv")
+        if file.name != "runs.csv"
+    }
 
 
 # The plan
@@ -68,23 +90,35 @@ def tables(root: Path) -> dict[str, str]:
 def test_cells_share_their_pairs_and_their_models() -> None:
     found = names(ratios=[0, 1], seeds=[0, 1], models=["tiny", "smollm2-135m"])
     assert found.count("pairs-demo") == 1
-    assert [name for name in found if name in ("eval-tiny", "eval-smollm2-135m")] == ["eval-tiny", "eval-smollm2-135m"]
+    assert [name for name in found if name in ("eval-tiny", "eval-smollm2-135m")] == [
+        "eval-tiny",
+        "eval-smollm2-135m",
+    ]
     assert len(found) == 1 + 2 + 2 * (2 * 2 * 2)
     assert {"train-tiny-demo-mixed-0-s1", "eval-smollm2-135m-demo-mixed-1-s0"} <= set(found)
 
 
 def test_one_format_has_no_order_and_a_scenario_that_says_every_ratio_has_one_cell() -> None:
     found = names(scenarios=["mixed", "sequential", "general_ift+math_reasoning"])
-    assert [n for n in found if n.startswith("train-tiny-demo-sequential")] == ["train-tiny-demo-sequential-0.5-s0"]
-    assert [n for n in found if "general" in n and n.startswith("train")] == ["train-tiny-demo-general_ift+math_reasoning-s0"]
-    assert "train-tiny-demo-sequential-0-s0" in names(scenarios=["sequential"]), "nothing else would be the same"
+    assert [n for n in found if n.startswith("train-tiny-demo-sequential")] == [
+        "train-tiny-demo-sequential-0.5-s0"
+    ]
+    assert [n for n in found if "general" in n and n.startswith("train")] == [
+        "train-tiny-demo-general_ift+math_reasoning-s0"
+    ]
+    assert "train-tiny-demo-sequential-0-s0" in names(scenarios=["sequential"]), (
+        "nothing else would be the same"
+    )
 
 
 def test_every_axis_makes_cells() -> None:
     found = names(match=["examples", "flops"], lr_policy=["per_format", "matched"], ratios=[0.5])
     assert "train-tiny-demo-mixed-0.5-flops-matched-s0" in found
     assert "train-tiny-demo-mixed-0.5-s0" in found
-    found = names(verify=["none", "both"], pairs={"own": ["teacher=openai", "teacher.engine.model=m", "data=gsm8k"]})
+    found = names(
+        verify=["none", "both"],
+        pairs={"own": ["teacher=openai", "teacher.engine.model=m", "data=gsm8k"]},
+    )
     assert {"pairs-own-none", "train-tiny-own-both-mixed-0.5-s0"} <= set(found)
     rewarded = names(rewards={"ratios": [1], "set": ["data=sums", "max_steps=2"]})
     assert [n for n in rewarded if n.startswith(("rl", "eval-rl"))] == [
@@ -94,13 +128,24 @@ def test_every_axis_makes_cells() -> None:
 
 
 def test_the_words_of_a_cell() -> None:
-    study = StudyConfig(name="x", grid=grid(ratios=[0.5], train=["lora=true"], eval=["limit=3"], untrained=["shots=3"]))
+    study = StudyConfig(
+        name="x",
+        grid=grid(ratios=[0.5], train=["lora=true"], eval=["limit=3"], untrained=["shots=3"]),
+    )
     stages = {stage.name: stage for stage in plan(study)}
     folders = {name: Path("runs") / name for name in stages}
     taught = stages["train-tiny-demo-mixed-0.5-s0"]
     config = cli.compose("train", Train, taught.resolved(folders))
-    assert (config.ratio, config.seed, config.lora, config.pairs) == (0.5, 0, True, ["runs/pairs-demo"])
-    asked = [cli.compose("eval", Eval, stages[name].resolved(folders)) for name in ("eval-tiny", "eval-tiny-demo-mixed-0.5-s0")]
+    assert (config.ratio, config.seed, config.lora, config.pairs) == (
+        0.5,
+        0,
+        True,
+        ["runs/pairs-demo"],
+    )
+    asked = [
+        cli.compose("eval", Eval, stages[name].resolved(folders))
+        for name in ("eval-tiny", "eval-tiny-demo-mixed-0.5-s0")
+    ]
     assert [(one.shots, one.limit, one.budget) for one in asked] == [(3, 3, 8), (0, 3, 8)]
     assert compared(study) == ["eval-tiny", "eval-tiny-demo-mixed-0.5-s0"]
 
@@ -117,7 +162,10 @@ def test_the_words_of_a_cell() -> None:
         (("study.grid.models=[tiyn]",), "unknown model 'tiyn'"),
         (("study.grid.seeds=[]",), "study.grid.seeds=[]"),
         (("study.grid.seeds=[-1]",), "study.grid.seeds.0=-1: should be greater than or equal to 0"),
-        (("study.grid.models=[Qwen/Qwen2.5-0.5B]",), "'Qwen/Qwen2.5-0.5B' is no name of letters, digits and -._+"),
+        (
+            ("study.grid.models=[Qwen/Qwen2.5-0.5B]",),
+            "'Qwen/Qwen2.5-0.5B' is no name of letters, digits and -._+",
+        ),
         (("study.grid.models=[1.5]",), "1.5 is no name"),
         (("study.grid.benchmarks=[gsm9k]",), "unknown benchmark 'gsm9k'"),
         (("on.nodes=2", "on.rendezvous=here:29400"), "one machine starts all stages of a study"),
@@ -134,28 +182,48 @@ def test_a_grid_that_cannot_be(words: tuple[str, ...], message: str) -> None:
 
 
 def test_the_published_study_is_planned_without_a_gpu_or_a_hub() -> None:
-    config = cli.compose("launch", Config, ["study=paper", "study.grid.models=[qwen2.5-0.5b,qwen2.5-14b]"])
+    config = cli.compose(
+        "launch", Config, ["study=paper", "study.grid.models=[qwen2.5-0.5b,qwen2.5-14b]"]
+    )
     stages = plan(config.study)
     told = estimate(config.study, stages, {}, "scores")
     assert len(stages) == 2 + 2 + 2 * 2 * (5 + 3) * 2
     assert all(need.flops is not None for need in told.needs.values())
-    small, large = (told.needs[f"train-qwen2.5-{size}-general-mixed-1-s0"] for size in ("0.5b", "14b"))
+    small, large = (
+        told.needs[f"train-qwen2.5-{size}-general-mixed-1-s0"] for size in ("0.5b", "14b")
+    )
     assert small.tokens == large.tokens == 990098 * (140 + 2591)
-    assert small.flops == pytest.approx(6 * 0.63e9 * small.tokens, rel=0.1), "six FLOPs a weight and token, and attention"
+    assert small.flops == pytest.approx(6 * 0.63e9 * small.tokens, rel=0.1), (
+        "six FLOPs a weight and token, and attention"
+    )
     assert large.flops / small.flops == pytest.approx(14.8 / 0.63, rel=0.1)
     direct = told.needs["train-qwen2.5-14b-general-mixed-0-s0"]
     assert direct.tokens == 990098 * (140 + 435)
     assert large.seconds == pytest.approx(large.flops / 4e14)
     assert large.weights == pytest.approx(4 * 14.77e9, rel=0.01)
     kept = estimate(config.study, stages, {}, "weights")
-    assert kept.disk - told.disk == pytest.approx(15 * (small.weights + large.weights) + 16 * small.weights + 0 * large.weights
-                                                  + large.weights, rel=0.2)  # fmt: skip
+    assert kept.disk - told.disk == pytest.approx(
+        15 * (small.weights + large.weights)
+        + 16 * small.weights
+        + 0 * large.weights
+        + large.weights,
+        rel=0.2,
+    )
 
 
 def test_the_dry_run_prints_every_stage_and_a_sum() -> None:
-    shown = done("launch", "study=paper", "study.grid.models=[qwen2.5-0.5b]", "~study.grid.pairs.math", "dry_run=true")
+    shown = done(
+        "launch",
+        "study=paper",
+        "study.grid.models=[qwen2.5-0.5b]",
+        "~study.grid.pairs.math",
+        "dry_run=true",
+    )
     assert "18 stages: 0 done, 18 to do:" in shown
-    assert "1.98 GB  python -m train model=qwen2.5-0.5b pairs={pairs-general} scenario=mixed ratio=0.75" in shown
+    assert (
+        "1.98 GB  python -m train model=qwen2.5-0.5b pairs={pairs-general} scenario=mixed ratio=0.75"
+        in shown
+    )
 
 
 # The study itself
@@ -183,10 +251,14 @@ def test_what_it_cost_is_what_was_told(study: Path) -> None:
         if name.startswith("train"):
             assert need.flops == pytest.approx(manifest["train_flops"], rel=0.05)
             assert need.tokens == pytest.approx(manifest["tokens"], rel=0.05)
-            assert need.weights == pytest.approx((folders[name] / "model" / "model.safetensors").stat().st_size, rel=0.05)
+            assert need.weights == pytest.approx(
+                (folders[name] / "model" / "model.safetensors").stat().st_size, rel=0.05
+            )
         else:
             rows = read_traces(folders[name] / "traces.jsonl")
-            assert need.tokens == pytest.approx(sum(row["n_prompt"] + row["n_completion"] for row in rows), rel=0.35)
+            assert need.tokens == pytest.approx(
+                sum(row["n_prompt"] + row["n_completion"] for row in rows), rel=0.35
+            )
     after = estimate(config.study, stages, folders, "weights")
     assert after.total.startswith("10 stages: 10 done, 0 to do: 0 tokens")
 
@@ -205,11 +277,21 @@ def test_more_ratios_run_their_cells_alone(study: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_asked_any_more_has_nobody_trained_again(tmp_path: Path) -> None:
     """A student whose weights were let go stands, while the problems of its evaluation are out of reach."""
     problems = tmp_path / "sums.jsonl"
-    rows = [{"id": f"q{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "kind": "number"} for n in range(4)]
+    rows = [
+        {"id": f"q{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "kind": "number"}
+        for n in range(4)
+    ]
     problems.write_text("\n".join(map(json.dumps, rows)))
     root = tmp_path / "it's a study, (1)"
-    words = (*GRID, "study.grid.ratios=[1]", "study.grid.seeds=[0]", "study.grid.scenarios=[mixed]", "keep=scores",
-             f"study.grid.benchmarks=[{cli.quoted(str(problems))}]", f"out={cli.quoted(str(root))}")  # fmt: skip
+    words = (
+        *GRID,
+        "study.grid.ratios=[1]",
+        "study.grid.seeds=[0]",
+        "study.grid.scenarios=[mixed]",
+        "keep=scores",
+        f"study.grid.benchmarks=[{cli.quoted(str(problems))}]",
+        f"out={cli.quoted(str(root))}",
+    )
     done(*words)
     (trained,) = root.glob("train-*/DONE")
     before = trained.stat().st_mtime_ns
@@ -231,7 +313,10 @@ def test_a_folder_of_another_plan_is_refused(study: Path, tmp_path: Path) -> Non
     shutil.copytree(study, root)
     for words, differ in (
         (("study.grid.budget=9",), "grid.budget is 9, there 8"),
-        (('study.grid.distill=["limit=5"]',), "grid.distill is ['limit=5'], there ['limit=4', 'model=tiny']"),
+        (
+            ('study.grid.distill=["limit=5"]',),
+            "grid.distill is ['limit=5'], there ['limit=4', 'model=tiny']",
+        ),
         (("study.name=other",), "name is 'other', there 'ratio_sweep'"),
     ):
         result = command(*GRID, "study.grid.ratios=[0,1]", f"out={root}", *words)
@@ -240,20 +325,28 @@ def test_a_folder_of_another_plan_is_refused(study: Path, tmp_path: Path) -> Non
         assert "extend it by pairs, verify, models" in result.stderr
 
 
-def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(study: Path, tmp_path: Path) -> None:
+def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
+    study: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "study"
     done(*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}")
     assert not list(root.glob("train-*/model"))
     assert answers(root).items() <= answers(study).items()
-    said = done(*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}")
+    said = done(
+        *GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}"
+    )
     assert said.count("finished before") == 6, "what is done is done"
     trained = next(root.glob("train-*-0-s0-*"))
-    refused = command("eval", f"model={trained / 'model'}", "benchmarks=demo", f"out={tmp_path / 'e'}")
+    refused = command(
+        "eval", f"model={trained / 'model'}", "benchmarks=demo", f"out={tmp_path / 'e'}"
+    )
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "its weights were removed after they had been evaluated" in refused.stderr
     gone = next(root.glob("eval-*-0-s0-*"))
     shutil.rmtree(gone)
-    said = done(*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}")
+    said = done(
+        *GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}"
+    )
     assert said.count("python -m train") == 1
     assert gone.exists(), "the same weights again, and so the same name"
     assert answers(root).items() <= answers(study).items()
@@ -276,7 +369,10 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
     finally:
         there.unlink()
     assert result.returncode == 2
-    assert "launch: train-tiny-demo-broken-s0 failed, so that eval-tiny-demo-broken-s0 could not run" in result.stderr
+    assert (
+        "launch: train-tiny-demo-broken-s0 failed, so that eval-tiny-demo-broken-s0 could not run"
+        in result.stderr
+    )
     assert len(list((tmp_path / "study").glob("eval-*/DONE"))) == 2
     assert (tmp_path / "study" / "report.html").exists()
 
@@ -314,9 +410,9 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same(study: Path, tmp_path
 class Refusing:
     """Starts nothing the second time; what it starts ends at once, well."""
 
-    jobs, asked = 8, 0
+    base, asked = 8, 0
 
-    def start(self, calls: Sequence[jobs.Call]) -> list[jobs.Job]:
+    def start(self, calls: Sequence[base.Call]) -> list[base.Job]:
         Refusing.asked += 1
         if Refusing.asked == 2:
             raise Failure("on=slurm: Socket timed out")
@@ -335,26 +431,45 @@ class Ended:
         raise AssertionError("nothing may be stopped")
 
 
-def test_a_job_that_is_not_taken_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "starter", lambda on, folder: nullcontext(Refusing()))
-    stages = [Stage(f"e{n}", "eval", ("model=tiny", "benchmarks=demo", f"seed={n}")) for n in range(3)]
-    folders, failed = planner._Stages(stages, tmp_path, cli.check(places.Slurm, {"name": "slurm"})).run()
+def test_a_job_that_is_not_taken_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "starter", lambda on, folder: nullcontext(Refusing()))
+    stages = [
+        Stage(f"e{n}", "eval", ("model=tiny", "benchmarks=demo", f"seed={n}")) for n in range(3)
+    ]
+    folders, failed = planner._Stages(
+        stages, tmp_path, cli.check(places.Slurm, {"name": "slurm"})
+    ).run()
     assert (sorted(folders), failed) == (["e0", "e2"], {"e1": 1})
 
 
 def test_more_at_once_need_more_room() -> None:
     config = cli.compose("launch", Config, ["study=paper", "study.grid.models=[qwen2.5-14b]"])
     stages = plan(config.study)
-    one, eight = (estimate(config.study, stages, {}, "scores", jobs).disk for jobs in (1, 8))
+    one, eight = (estimate(config.study, stages, {}, "scores", base).disk for base in (1, 8))
     weights = 4 * 14.77e9
-    assert eight - one == pytest.approx(7 * (weights + 2 * 3 * weights), rel=0.01), "two checkpoints, each with Adam's numbers"
+    assert eight - one == pytest.approx(7 * (weights + 2 * 3 * weights), rel=0.01), (
+        "two checkpoints, each with Adam's numbers"
+    )
 
 
 def test_limits_samples_and_scenarios_are_counted() -> None:
     def asked(*eval_words: str, **changes: object) -> dict[str, float | None]:
-        expect = {"pairs": {"demo": 8}, "prompt": {"demo": 10}, "ift": {"demo": 2}, "reasoning": {"demo": 8}, "problems": 100}
-        made = StudyConfig(name="x", grid=grid(eval=list(eval_words), expect=expect, **{"ratios": [1], **changes}))
-        return {name: need.tokens for name, need in estimate(made, plan(made), {}, "weights").needs.items()}
+        expect = {
+            "pairs": {"demo": 8},
+            "prompt": {"demo": 10},
+            "ift": {"demo": 2},
+            "reasoning": {"demo": 8},
+            "problems": 100,
+        }
+        made = StudyConfig(
+            name="x", grid=grid(eval=list(eval_words), expect=expect, **{"ratios": [1], **changes})
+        )
+        return {
+            name: need.tokens
+            for name, need in estimate(made, plan(made), {}, "weights").needs.items()
+        }
 
     name = "eval-tiny-demo-mixed-1-s0"
     assert asked()[name] == 100 * 18
@@ -367,16 +482,28 @@ def test_limits_samples_and_scenarios_are_counted() -> None:
 
 @pytest.mark.parametrize("word", ["data={d}/x.jsonl", "data='{d}/x.jsonl'", "pairs=[{d},{d}]"])
 def test_folders_of_any_name_in_words(word: str) -> None:
-    (plain,), (odd,) = (Stage("s", "eval", (word,)).resolved({"d": Path(folder)}) for folder in ("/a/d", "/a b/d"))
+    (plain,), (odd,) = (
+        Stage("s", "eval", (word,)).resolved({"d": Path(folder)}) for folder in ("/a/d", "/a b/d")
+    )
     assert plain == word.replace("{d}", "/a/d").replace("'", "")
     assert odd == ("pairs=['/a b/d','/a b/d']" if "[" in word else "data='/a b/d/x.jsonl'")
 
 
 def test_values_of_a_listed_stage() -> None:
-    stage = {"name": "t-$s-$seeds", "verb": "eval", "each": {"s": [1], "seeds": [7]}, "set": ["model=tiny", "benchmarks=demo"]}
+    stage = {
+        "name": "t-$s-$seeds",
+        "verb": "eval",
+        "each": {"s": [1], "seeds": [7]},
+        "set": ["model=tiny", "benchmarks=demo"],
+    }
     assert [one.name for one in expand(StudyConfig(name="x", stages=[stage]))] == ["t-1-7"]
     with pytest.raises(BadInput, match="unknown benchmark 'nothing'"):
-        plan(cli.check(StudyConfig, {"name": "x", "stages": [{**stage, "set": ["model=tiny", "benchmarks=nothing"]}]}))
+        plan(
+            cli.check(
+                StudyConfig,
+                {"name": "x", "stages": [{**stage, "set": ["model=tiny", "benchmarks=nothing"]}]},
+            )
+        )
     with pytest.raises(BadInput, match=r"each\.s=\[\]"):
         cli.check(StudyConfig, {"name": "x", "stages": [{**stage, "each": {"s": []}}]})
 
@@ -386,9 +513,17 @@ def test_values_of_a_listed_stage() -> None:
 
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", f"from pathlib import Path; from ratiocine import locks; locks.hold(Path({str(tmp_path)!r})); "
-         "print('held', flush=True); input()"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            f"from pathlib import Path; from ratiocine import locks; locks.hold(Path({str(tmp_path)!r})); "
+            "print('held', flush=True); input()",
+        ],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert holder.stdout and holder.stdout.readline() == "held\n"
     with pytest.raises(BadInput, match="is being written to by another process"):
         locks.hold(tmp_path, patience=0)
@@ -411,7 +546,9 @@ def test_what_is_forked_after_an_estimate_can_multiply() -> None:
 
 
 @pytest.mark.parametrize("moment", ["os.replace", "shutil.rmtree"])
-def test_weights_go_whole_or_not_at_all(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_go_whole_or_not_at_all(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the process ends after the note, or while files are being removed."""
     config = {"seed": 0, "out": str(tmp_path / "run")}
     run = runs.open_run("train", config, {})
@@ -427,7 +564,10 @@ def test_weights_go_whole_or_not_at_all(moment: str, tmp_path: Path, monkeypatch
     def ends(*words: object, **more: object) -> None:
         nonlocal calls
         calls += 1
-        if (calls, name) in ((2, "replace"), (1, "rmtree")):  # the first replace is that of the note
+        if (calls, name) in (
+            (2, "replace"),
+            (1, "rmtree"),
+        ):  # the first replace is that of the note
             raise KeyboardInterrupt
         real(*words, **more)
 
@@ -455,8 +595,18 @@ def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.Mo
     monkeypatch.setattr(devices, "matmul_rate", lost)
     cells._products.cache_clear()
     assert cells._products() is None
-    study = StudyConfig(name="x", grid=grid(ratios=[0], expect={"pairs": {"demo": 8}, "prompt": {"demo": 9}, "ift": {"demo": 2},
-                                                                "reasoning": {"demo": 7}}))  # fmt: skip
+    study = StudyConfig(
+        name="x",
+        grid=grid(
+            ratios=[0],
+            expect={
+                "pairs": {"demo": 8},
+                "prompt": {"demo": 9},
+                "ift": {"demo": 2},
+                "reasoning": {"demo": 7},
+            },
+        ),
+    )
     told = estimate(study, plan(study), {}, "weights")
     cells._products.cache_clear()
     assert told.needs["train-tiny-demo-mixed-0-s0"].flops
@@ -468,8 +618,21 @@ def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
     """From each student on its own: two ways of rewards, each beside what it began with."""
     pytest.importorskip("trl", reason="needs the extra rl")
     root = tmp_path / "study"
-    rewards = ",".join(f'"{word}"' for word in ("data=demo", "limit=4", "held_out=4", "max_steps=1", "batch_size=8", "group_size=4",
-                                               "micro_batch_size=8", "budget=8", "threads=1", "precision=float32"))  # fmt: skip
+    rewards = ",".join(
+        f'"{word}"'
+        for word in (
+            "data=demo",
+            "limit=4",
+            "held_out=4",
+            "max_steps=1",
+            "batch_size=8",
+            "group_size=4",
+            "micro_batch_size=8",
+            "budget=8",
+            "threads=1",
+            "precision=float32",
+        )
+    )
     said = done(
         *GRID,
         "study.grid.ratios=[0,1]",

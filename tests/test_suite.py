@@ -10,9 +10,12 @@ from conftest import ROOT, command, done
 from eval.config import Config, inputs
 from ratiocine import cli
 from ratiocine.runs import run_hash
-from ratiocine.traces import TraceStore, read_traces
+from ratiocine.stores import TraceStore, read_traces
 
-ROWS = [{"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i), "kind": "number"} for i in range(8)]
+ROWS = [
+    {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i), "kind": "number"}
+    for i in range(8)
+]
 
 
 @pytest.fixture
@@ -22,11 +25,22 @@ def mine(tmp_path: Path) -> Path:
     return file
 
 
-def test_samples_are_scored_by_problem_and_a_killed_run_makes_only_those_that_lack(mine: Path, tmp_path: Path) -> None:
-    words = ("model=tiny", f"benchmarks=[{mine}]", "temperature=1", "samples=4", "budget=6", "logprobs=true")
+def test_samples_are_scored_by_problem_and_a_killed_run_makes_only_those_that_lack(
+    mine: Path, tmp_path: Path
+) -> None:
+    words = (
+        "model=tiny",
+        f"benchmarks=[{mine}]",
+        "temperature=1",
+        "samples=4",
+        "budget=6",
+        "logprobs=true",
+    )
     done("eval", *words, f"out={tmp_path / 'whole'}")
     rows = list(read_traces(tmp_path / "whole" / "traces.jsonl"))
-    assert [(row["id"], row["sample"]) for row in rows] == [(f"q{i}", s) for i in range(8) for s in range(4)]
+    assert [(row["id"], row["sample"]) for row in rows] == [
+        (f"q{i}", s) for i in range(8) for s in range(4)
+    ]
     assert all(len(row["logprobs"]) == len(row["token_ids"]) == row["n_completion"] for row in rows)
     scores = json.loads((tmp_path / "whole" / "scores.json").read_text())["benchmarks"]["mine"]
     assert (scores["n"], scores["samples"], list(scores["pass_at"])) == (8, 4, ["1", "2", "4"])
@@ -48,14 +62,18 @@ def test_solved_examples_come_first_and_are_not_scored(mine: Path, tmp_path: Pat
     words = ("model=tiny", f"benchmarks=[{mine}]", "budget=2")
     done("eval", *words, f"out={tmp_path / 'none'}")
     done("eval", *words, "shots=3", f"out={tmp_path / 'three'}")
-    none, three = ({r["id"]: r for r in read_traces(tmp_path / n / "traces.jsonl")} for n in ("none", "three"))
+    none, three = (
+        {r["id"]: r for r in read_traces(tmp_path / n / "traces.jsonl")} for n in ("none", "three")
+    )
     manifest = json.loads((tmp_path / "three" / "manifest.json").read_text())
     shown = manifest["dropped"]["mine"]["shown_as_example"]
     assert (manifest["shown"], len(shown), len(none)) == ({"mine": 3}, 3, 8)
     assert set(three) == set(none) - set(shown)
     answers = {row["id"]: row["answer"] for row in ROWS}
     turns = (f"user\n{none[i]['prompt']}assistant\n\\boxed{{{answers[i]}}}" for i in shown)
-    extra = sum(len(turn) + 2 * len("\n") + 4 for turn in turns)  # each of the four markers is one token
+    extra = sum(
+        len(turn) + 2 * len("\n") + 4 for turn in turns
+    )  # each of the four markers is one token
     assert all(row["n_prompt"] == none[name]["n_prompt"] + extra for name, row in three.items())
 
 
@@ -63,7 +81,9 @@ def test_a_budget_of_a_benchmark_is_part_of_a_run(monkeypatch: pytest.MonkeyPatc
     """It is a file's, and may be changed there."""
     asked = cli.compose("eval", Config, ["model=tiny", "benchmarks=demo"])
     before, found = run_hash("eval", asked.model_dump(), inputs(asked)), asked.sources()
-    monkeypatch.setattr(Config, "sources", lambda self: [data.model_copy(update={"budget": 7}) for data in found])
+    monkeypatch.setattr(
+        Config, "sources", lambda self: [data.model_copy(update={"budget": 7}) for data in found]
+    )
     assert run_hash("eval", asked.model_dump(), inputs(asked)) != before
 
 
@@ -72,23 +92,32 @@ def test_what_means_nothing_is_refused(mine: Path, tmp_path: Path) -> None:
         ("samples=4",): "samples=4 at temperature=0 would be the same completion 4 times",
         ("top_p=0.9",): "top_p=0.9 means nothing at temperature=0",
         ("temperature=-1",): "temperature=-1: should be greater than or equal to 0",
-        ("engine=vlm",): "unknown engine 'vlm'; known: openai, transformers, vllm; did you mean 'vllm'?",
+        (
+            "engine=vlm",
+        ): "unknown engine 'vlm'; known: openai, transformers, vllm; did you mean 'vllm'?",
         ("engine.url=http://x/v1",): "unknown key 'engine.url'",
         ("thinking=true",): "has no switch (enable_thinking)",
     }.items():
-        refused = command("eval", "model=tiny", f"benchmarks=[{mine}]", *words, f"out={tmp_path / 'out'}")
+        refused = command(
+            "eval", "model=tiny", f"benchmarks=[{mine}]", *words, f"out={tmp_path / 'out'}"
+        )
         assert (refused.returncode, wrong in refused.stderr) == (2, True), refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1
 
 
-def test_a_model_without_a_chat_template_is_told_which_to_give(student: Path, mine: Path, tmp_path: Path) -> None:
+def test_a_model_without_a_chat_template_is_told_which_to_give(
+    student: Path, mine: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "base"
     shutil.copytree(student / "model", folder)
     (folder / "chat_template.jinja").unlink()
     (folder / "rendering.json").unlink()  # as a model comes that was not taught here
     words = (f"model={folder}", f"benchmarks=[{mine}]", "budget=2", f"out={tmp_path / 'out'}")
     refused = command("eval", *words)
-    assert (refused.returncode, "has no chat template; give model.chat_template=plain" in refused.stderr) == (2, True)
+    assert (
+        refused.returncode,
+        "has no chat template; give model.chat_template=plain" in refused.stderr,
+    ) == (2, True)
     done("eval", *words, "model.chat_template=plain", "shots=2")
 
 
@@ -97,16 +126,37 @@ def test_a_smaller_budget_scores_what_a_run_with_it_scores(tmp_path: Path) -> No
     words = ("benchmarks=demo", "limit=1")
     for budget in (20, 60):
         done("eval", *words, f"budget={budget}", f"out={tmp_path / str(budget)}")
-    said = done("eval.budgets", str(tmp_path / "60"), "--tokens", "20", "60", "--out", str(tmp_path / "b.html"))
+    said = done(
+        "eval.budgets",
+        str(tmp_path / "60"),
+        "--tokens",
+        "20",
+        "60",
+        "--out",
+        str(tmp_path / "b.html"),
+    )
     found = json.loads((tmp_path / "b.json").read_text())["curves"]["smollm2-135m (untrained)"]
     for point, budget in zip(found, (20, 60), strict=True):
         scores = json.loads((tmp_path / str(budget) / "scores.json").read_text())["all"]
-        assert (point["cap"], point["accuracy"], point["cut"]) == (budget, scores["accuracy"], scores["truncated"])
+        assert (point["cap"], point["accuracy"], point["cut"]) == (
+            budget,
+            scores["accuracy"],
+            scores["truncated"],
+        )
         assert point["tokens"] == pytest.approx(scores["completion_tokens"], abs=0.01)
     assert "95 %" in said
     assert "<polyline" in (tmp_path / "b.html").read_text()
-    done("eval.budgets", str(tmp_path / "60"), "--max-thinking-tokens", "5", "--out", str(tmp_path / "t.html"))
-    refused = command("eval.budgets", str(tmp_path / "60"), "--tokens", "0", "--out", str(tmp_path / "x.html"))
+    done(
+        "eval.budgets",
+        str(tmp_path / "60"),
+        "--max-thinking-tokens",
+        "5",
+        "--out",
+        str(tmp_path / "t.html"),
+    )
+    refused = command(
+        "eval.budgets", str(tmp_path / "60"), "--tokens", "0", "--out", str(tmp_path / "x.html")
+    )
     assert (refused.returncode, "a cap of 0 tokens is none" in refused.stderr) == (2, True)
 
 
@@ -132,10 +182,16 @@ def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) ->
         "engine.batch=16",
     )
     done(*words, f"out={tmp_path / 'whole'}")
-    draw, partial, kept = random.Random(0), tmp_path / "killed" / "traces.partial.jsonl", dict[str, dict]()
+    draw, partial, kept = (
+        random.Random(0),
+        tmp_path / "killed" / "traces.partial.jsonl",
+        dict[str, dict](),
+    )
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-m", *words, f"out={tmp_path / 'killed'}"], cwd=ROOT, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", *words, f"out={tmp_path / 'killed'}"],
+            cwd=ROOT,
+            stderr=subprocess.DEVNULL,
         )
         while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
             time.sleep(0.01)
@@ -146,15 +202,29 @@ def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) ->
         assert {key: now.get(key) for key in kept} == kept
         kept = now
     done(*words, f"out={tmp_path / 'killed'}")
-    whole, killed = ({r["key"]: r for r in read_traces(tmp_path / n / "traces.jsonl")} for n in ("whole", "killed"))
+    whole, killed = (
+        {r["key"]: r for r in read_traces(tmp_path / n / "traces.jsonl")}
+        for n in ("whole", "killed")
+    )
     assert {key: killed[key] for key in kept} == kept
-    assert {key: row["completion"] for key, row in killed.items()} == {key: row["completion"] for key, row in whole.items()}
+    assert {key: row["completion"] for key, row in killed.items()} == {
+        key: row["completion"] for key, row in whole.items()
+    }
     print(f"{len(kept)} of {len(whole)} answers were there after the third kill")
 
 
 @pytest.mark.slow
-def test_two_processes_of_a_ray_cluster_give_the_same_answers(student: Path, tmp_path: Path) -> None:
-    words = ("eval", f"model={student / 'model'}", "benchmarks=demo", "limit=20", "budget=8", "threads=1")
+def test_two_processes_of_a_ray_cluster_give_the_same_answers(
+    student: Path, tmp_path: Path
+) -> None:
+    words = (
+        "eval",
+        f"model={student / 'model'}",
+        "benchmarks=demo",
+        "limit=20",
+        "budget=8",
+        "threads=1",
+    )
     done(*words, f"out={tmp_path / 'one'}")
     done(*words, "on=ray", f"out={tmp_path / 'two'}")
     one, two = (

@@ -19,19 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from teacher import Teacher
 
-from distill.answers import AnswerStore, answer_key
-from distill.choose import Candidate, pick
+from distill.answer_cache import AnswerStore, answer_key
+from distill.answer_selection import Candidate, pick
 from distill.config import Config
-from distill.rules import fault, taken_apart
+from distill.rejection_rules import fault, taken_apart
 from ratiocine import cli
-from ratiocine.engines import Request
-from ratiocine.engines.config import OpenAIConfig
-from ratiocine.engines.openai import OpenAIEngine
+from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request
 from ratiocine.errors import BadInput
-from ratiocine.problems import Problem
 from ratiocine.prompts import Parts, split
+from ratiocine.records import Problem
 from ratiocine.rewards import RewardConfig
-from ratiocine.traces import read_pairs
+from ratiocine.stores import read_pairs
 
 N = 60
 
@@ -55,9 +53,16 @@ def sums(tmp_path: Path) -> Path:
 
 def words(teacher: Teacher, file: Path, out: Path, *more: str) -> list[str]:
     return [
-        "distill", "teacher=openai", f"teacher.engine.url={teacher.url}", "teacher.engine.model=adder", f"data={file}",
-        "model=tiny", f"answers={out.parent / 'answers.sqlite'}", f"out={out}", *more,
-    ]  # fmt: skip
+        "distill",
+        "teacher=openai",
+        f"teacher.engine.url={teacher.url}",
+        "teacher.engine.model=adder",
+        f"data={file}",
+        "model=tiny",
+        f"answers={out.parent / 'answers.sqlite'}",
+        f"out={out}",
+        *more,
+    ]
 
 
 def manifest(out: Path) -> dict:
@@ -65,14 +70,25 @@ def manifest(out: Path) -> dict:
 
 
 @pytest.mark.parametrize("inline", [False, True])
-def test_both_modes_of_one_teacher_become_whole_pairs(inline: bool, sums: Path, tmp_path: Path) -> None:
+def test_both_modes_of_one_teacher_become_whole_pairs(
+    inline: bool, sums: Path, tmp_path: Path
+) -> None:
     with Teacher(inline=inline, wrong=0.2) as teacher:
         out = tmp_path / "run"
         done(*words(teacher, sums, out))
         pairs, told = read_pairs(out / "pairs.parquet"), manifest(out)
-        assert all(b["temperature"] == 0.6 and b["top_p"] == 0.95 and b["max_tokens"] == 8192 for b in teacher.bodies)
-        asked = {mode: {b["messages"][0]["content"] for b in teacher.bodies if b["chat_template_kwargs"]["enable_thinking"] is on}
-                 for mode, on in (("ift", False), ("reasoning", True))}  # fmt: skip
+        assert all(
+            b["temperature"] == 0.6 and b["top_p"] == 0.95 and b["max_tokens"] == 8192
+            for b in teacher.bodies
+        )
+        asked = {
+            mode: {
+                b["messages"][0]["content"]
+                for b in teacher.bodies
+                if b["chat_template_kwargs"]["enable_thinking"] is on
+            }
+            for mode, on in (("ift", False), ("reasoning", True))
+        }
         assert asked["ift"] == asked["reasoning"]
     assert len(asked["ift"]) == N
     wrong = told["dropped"]["wrong_ift"]
@@ -100,13 +116,20 @@ def test_verify_promises_what_it_says(sums: Path, tmp_path: Path) -> None:
             kept[verify] = read_pairs(tmp_path / verify / "pairs.parquet")
         assert sum(teacher.calls.values()) == 2 * N, "answers are shared by all runs"
     right = {
-        pair.id: tuple(split(side).boxed == pair.reference for side in (pair.ift, pair.reasoning)) for pair in kept["none"]
+        pair.id: tuple(split(side).boxed == pair.reference for side in (pair.ift, pair.reasoning))
+        for pair in kept["none"]
     }
     assert set(right.values()) == {(True, True), (True, False), (False, True), (False, False)}
-    promised = {"both": lambda ift, reasoning: ift and reasoning, "reasoning": lambda ift, reasoning: reasoning,
-                "either": lambda ift, reasoning: ift or reasoning, "none": lambda ift, reasoning: True}  # fmt: skip
+    promised = {
+        "both": lambda ift, reasoning: ift and reasoning,
+        "reasoning": lambda ift, reasoning: reasoning,
+        "either": lambda ift, reasoning: ift or reasoning,
+        "none": lambda ift, reasoning: True,
+    }
     for verify, holds in promised.items():
-        assert {pair.id for pair in kept[verify]} == {name for name, sides in right.items() if holds(*sides)}
+        assert {pair.id for pair in kept[verify]} == {
+            name for name, sides in right.items() if holds(*sides)
+        }
     questions = {f"{i}": f"What is {i} + {i * i}?" for i in range(N)}
     assert all(pair.prompt.splitlines()[-1] == questions[pair.id] for pair in kept["none"])
 
@@ -114,9 +137,24 @@ def test_verify_promises_what_it_says(sums: Path, tmp_path: Path) -> None:
 def test_rates_and_what_is_left_out_account_for_every_problem(sums: Path, tmp_path: Path) -> None:
     with Teacher(wrong=0.4, wrong_thinking=0.4) as teacher:
         done(*words(teacher, sums, tmp_path / "first", "samples=2"))
-        done(*words(teacher, sums, tmp_path / "guessed", "verify=reasoning",
-                    f"select.pass_rates=[{{run: '{tmp_path / 'first'}', mode: ift, most: 0}}]"))  # fmt: skip
-        done(*words(teacher, sums, tmp_path / "own", "verify=reasoning", "select.pass_rates=[{mode: ift, most: 0}]"))
+        done(
+            *words(
+                teacher,
+                sums,
+                tmp_path / "guessed",
+                "verify=reasoning",
+                f"select.pass_rates=[{{run: '{tmp_path / 'first'}', mode: ift, most: 0}}]",
+            )
+        )
+        done(
+            *words(
+                teacher,
+                sums,
+                tmp_path / "own",
+                "verify=reasoning",
+                "select.pass_rates=[{mode: ift, most: 0}]",
+            )
+        )
     first, left = (lines(tmp_path / "first" / name) for name in ("rates.jsonl", "left_out.jsonl"))
     assert len(first) == N
     assert len(left) + manifest(tmp_path / "first")["n"] == N
@@ -125,7 +163,9 @@ def test_rates_and_what_is_left_out_account_for_every_problem(sums: Path, tmp_pa
     for how in ("guessed", "own"):
         told = manifest(tmp_path / how)
         assert told["dropped"]["pass_rate"] == len(guessed)
-        assert not guessed & {f"{pair.source}/{pair.id}" for pair in read_pairs(tmp_path / how / "pairs.parquet")}
+        assert not guessed & {
+            f"{pair.source}/{pair.id}" for pair in read_pairs(tmp_path / how / "pairs.parquet")
+        }
 
 
 def lines(file: Path) -> list[dict]:
@@ -138,7 +178,10 @@ def test_switches_reach_the_server(switch: str, message: str, sums: Path, tmp_pa
     with Teacher() as teacher:
         refused = command(*words(teacher, sums, tmp_path / "run", f"switch={switch}", "limit=3"))
         assert (refused.returncode, "no_usable_reasoning" in refused.stderr) == (2, True)
-        said = {next(m["content"] for m in body["messages"] if m["role"] == message) for body in teacher.bodies}
+        said = {
+            next(m["content"] for m in body["messages"] if m["role"] == message)
+            for body in teacher.bodies
+        }
     ends = {"suffix": ("/think", "/no_think"), "system": ("thinking on", "thinking off")}[switch]
     assert all(text.endswith(ends) for text in said)
     assert all(any(text.endswith(end) for text in said) for end in ends)
@@ -149,34 +192,70 @@ def test_a_budget_stops_cleanly_and_goes_on(sums: Path, tmp_path: Path) -> None:
     """At 12.5 a call, 300 is 24 calls; those under way when it is reached, and those answered meanwhile, come on top."""
     with Teacher(delay=0.25) as teacher:
         more = ("price.completion=1000000", "price.prompt=1")
-        stopped = command(*words(teacher, sums, tmp_path / "run", *more, "teacher.engine.concurrency=4", "spend.money=300"))
+        stopped = command(
+            *words(
+                teacher,
+                sums,
+                tmp_path / "run",
+                *more,
+                "teacher.engine.concurrency=4",
+                "spend.money=300",
+            )
+        )
         assert stopped.returncode == 1
         assert "spend.money=300 is used up" in stopped.stderr.splitlines()[-1]
         assert 300 / 12.5 <= sum(teacher.calls.values()) <= 300 / 12.5 + 8
         done(*words(teacher, sums, tmp_path / "run", *more))
         assert sum(teacher.calls.values()) == 2 * N
     spent = manifest(tmp_path / "run")["spent"]
-    assert spent == {"prompt": 18 * N, "completion": 25 * N, "money": pytest.approx(25 * N + 18 * N / 1e6, abs=1e-3)}
+    assert spent == {
+        "prompt": 18 * N,
+        "completion": 25 * N,
+        "money": pytest.approx(25 * N + 18 * N / 1e6, abs=1e-3),
+    }
 
 
 def test_a_budget_stops_a_local_model_too(tmp_path: Path) -> None:
     """It has been given all requests by then."""
     stopped = command(
-        "distill", "teacher=transformers", "teacher.model=tiny", "teacher.engine.batch=2", "switch=template", "limit=2", "budget=6",
-        "spend.tokens=1", "model=tiny", f"answers={tmp_path / 'answers.sqlite'}", f"out={tmp_path / 'run'}",
-    )  # fmt: skip
+        "distill",
+        "teacher=transformers",
+        "teacher.model=tiny",
+        "teacher.engine.batch=2",
+        "switch=template",
+        "limit=2",
+        "budget=6",
+        "spend.tokens=1",
+        "model=tiny",
+        f"answers={tmp_path / 'answers.sqlite'}",
+        f"out={tmp_path / 'run'}",
+    )
     assert stopped.returncode == 1
     assert "spend.tokens=1 is used up" in stopped.stderr.splitlines()[-1]
-    (count,) = sqlite3.connect(tmp_path / "answers.sqlite").execute("select count(*) from answers").fetchone()
+    (count,) = (
+        sqlite3.connect(tmp_path / "answers.sqlite")
+        .execute("select count(*) from answers")
+        .fetchone()
+    )
     assert 1 <= count <= 2
 
 
 def test_what_was_refused_can_be_asked_again_alone(tmp_path: Path) -> None:
     file = tmp_path / "some.jsonl"
-    file.write_text("".join(
-        json.dumps({"id": str(i), "question": f"What is {i} + 2{', but too long' * (i == 1)}?", "answer": str(i + 2), "kind": "number"})
-        + "\n" for i in range(3)
-    ))  # fmt: skip
+    file.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "id": str(i),
+                    "question": f"What is {i} + 2{', but too long' * (i == 1)}?",
+                    "answer": str(i + 2),
+                    "kind": "number",
+                }
+            )
+            + "\n"
+            for i in range(3)
+        )
+    )
     with Teacher() as teacher:
         done(*words(teacher, file, tmp_path / "first"))
         teacher.context = False
@@ -193,8 +272,16 @@ def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
         {"prompt": "What is 1 + 1?", "reasoning": "<think>\nOne more.\n</think>\n\n2", "ift": "2"},
         {"prompt": "What is 2 + 1?", "reasoning": "<think>\nOne more", "ift": "3"},
         {"prompt": "What is 1 + 1? ", "reasoning": "<think>\nAgain.\n</think>\n\n2", "ift": "2"},
-        {"prompt": "Which?\nA. one\nB. two\nC. three", "reasoning": "<think>\nB.\n</think>\n\n\\boxed{B}", "ift": "\\boxed{B}"},
-        {"prompt": "Which one?", "reasoning": "<think>\nB.\n</think>\n\n\\boxed{B}", "ift": "\\boxed{A}"},
+        {
+            "prompt": "Which?\nA. one\nB. two\nC. three",
+            "reasoning": "<think>\nB.\n</think>\n\n\\boxed{B}",
+            "ift": "\\boxed{B}",
+        },
+        {
+            "prompt": "Which one?",
+            "reasoning": "<think>\nB.\n</think>\n\n\\boxed{B}",
+            "ift": "\\boxed{A}",
+        },
     ]
     repository = tmp_path / "hub"
     repository.mkdir()
@@ -212,9 +299,17 @@ def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
         f"out={out}",
     )
     first, second = read_pairs(out / "pairs.parquet")
-    assert (first.prompt, first.ift, first.reasoning) == (rows[0]["prompt"], rows[0]["ift"], rows[0]["reasoning"])
+    assert (first.prompt, first.ift, first.reasoning) == (
+        rows[0]["prompt"],
+        rows[0]["ift"],
+        rows[0]["reasoning"],
+    )
     assert (first.category, second.category) == ("general-oe", "general-mc")
-    assert manifest(out)["dropped"] == {"repeated": 1, "no_usable_reasoning": 1, "modes_disagree": 1}
+    assert manifest(out)["dropped"] == {
+        "repeated": 1,
+        "no_usable_reasoning": 1,
+        "modes_disagree": 1,
+    }
     assert manifest(out)["answers"]["reasoning"]["fates"]["unclosed_trace"] == 1
     copy = tmp_path / "copy.parquet"
     pq.write_table(pa.Table.from_pylist(rows), copy)
@@ -226,11 +321,27 @@ def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
         "model=tiny",
         f"out={tmp_path / 'b'}",
     )
-    assert [p.prompt for p in read_pairs(tmp_path / "b" / "pairs.parquet")] == [first.prompt, second.prompt]
-    refused = command("distill", "teacher=published", f"data={copy}", "data.columns={question: promt}", f"out={tmp_path / 'c'}")
-    assert (refused.returncode, "no column 'promt'; there are prompt, reasoning, ift" in refused.stderr) == (2, True)
+    assert [p.prompt for p in read_pairs(tmp_path / "b" / "pairs.parquet")] == [
+        first.prompt,
+        second.prompt,
+    ]
     refused = command(
-        "distill", "teacher=published", f"data={copy}", "data.columns={question: prompt}", f"out={tmp_path / 'c'}"
+        "distill",
+        "teacher=published",
+        f"data={copy}",
+        "data.columns={question: promt}",
+        f"out={tmp_path / 'c'}",
+    )
+    assert (
+        refused.returncode,
+        "no column 'promt'; there are prompt, reasoning, ift" in refused.stderr,
+    ) == (2, True)
+    refused = command(
+        "distill",
+        "teacher=published",
+        f"data={copy}",
+        "data.columns={question: prompt}",
+        f"out={tmp_path / 'c'}",
     )
     assert (refused.returncode, "say which columns hold both" in refused.stderr) == (2, True)
 
@@ -238,20 +349,38 @@ def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
 def test_a_local_model_is_a_teacher(tmp_path: Path) -> None:
     """It is tiny and untrained: no answer of it can be kept, and the command says so once all have been given."""
     refused = command(
-        "distill", "teacher=transformers", "teacher.model=tiny", "switch=template", "data=demo", "limit=1", "budget=6",
-        "model=tiny", f"answers={tmp_path / 'answers.sqlite'}", f"out={tmp_path / 'run'}",
-    )  # fmt: skip
+        "distill",
+        "teacher=transformers",
+        "teacher.model=tiny",
+        "switch=template",
+        "data=demo",
+        "limit=1",
+        "budget=6",
+        "model=tiny",
+        f"answers={tmp_path / 'answers.sqlite'}",
+        f"out={tmp_path / 'run'}",
+    )
     assert refused.returncode == 2
-    assert "gave no pair; left out: {'no_usable_ift_reasoning': 8}" in refused.stderr.splitlines()[-1]
-    count = sqlite3.connect(tmp_path / "answers.sqlite").execute("select count(*) from answers").fetchone()
+    assert (
+        "gave no pair; left out: {'no_usable_ift_reasoning': 8}" in refused.stderr.splitlines()[-1]
+    )
+    count = (
+        sqlite3.connect(tmp_path / "answers.sqlite")
+        .execute("select count(*) from answers")
+        .fetchone()
+    )
     assert count == (16,)
 
 
 def test_a_busy_server_is_asked_fewer_things_at_once() -> None:
     with Teacher(delay=0.05) as teacher:
         teacher.busy = 30
-        engine = OpenAIEngine(OpenAIConfig(name="openai", url=teacher.url, model="adder", concurrency=32))
-        requests = [Request(str(i), ({"role": "user", "content": f"{i} + 1?"},), 9) for i in range(40)]
+        engine = OpenAIEngine(
+            OpenAIConfig(name="openai", url=teacher.url, model="adder", concurrency=32)
+        )
+        requests = [
+            Request(str(i), ({"role": "user", "content": f"{i} + 1?"},), 9) for i in range(40)
+        ]
         started = time.monotonic()
         assert len([trace for traces in engine.continue_(requests) for trace in traces]) == 40
         assert time.monotonic() - started >= 1, "Retry-After is not kept to"
@@ -302,11 +431,20 @@ def test_a_model_that_is_not_there(sums: Path, tmp_path: Path) -> None:
 def test_a_wrong_key_is_named_by_its_variable_and_never_shown(sums: Path, tmp_path: Path) -> None:
     with Teacher() as teacher:
         teacher.key = "the-right-one"
-        told = [sys.executable, "-m", *words(teacher, sums, tmp_path / "run", "teacher.engine.key_env=TEACHER_KEY")]
+        told = [
+            sys.executable,
+            "-m",
+            *words(teacher, sums, tmp_path / "run", "teacher.engine.key_env=TEACHER_KEY"),
+        ]
 
         def run(key: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                told, cwd=ROOT, env={**os.environ, "TEACHER_KEY": key}, capture_output=True, text=True, check=False
+                told,
+                cwd=ROOT,
+                env={**os.environ, "TEACHER_KEY": key},
+                capture_output=True,
+                text=True,
+                check=False,
             )
 
         refused = run("a-secret-of-mine")
@@ -340,11 +478,15 @@ def test_kills_and_a_server_that_fails_lose_nothing_and_repeat_little(tmp_path: 
         moments, kills = random.Random(1), 0
         while kills < 10:
             child = subprocess.Popen(
-                [sys.executable, "-m", *words(teacher, file, out, *more)], cwd=ROOT, stdout=subprocess.DEVNULL,
+                [sys.executable, "-m", *words(teacher, file, out, *more)],
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-            )  # fmt: skip
+            )
             before = sum(teacher.calls.values())
-            while child.poll() is None and sum(teacher.calls.values()) < before + moments.randint(100, 700):
+            while child.poll() is None and sum(teacher.calls.values()) < before + moments.randint(
+                100, 700
+            ):
                 time.sleep(0.02)
             if child.poll() is not None:
                 break
@@ -367,9 +509,20 @@ def test_kills_and_a_server_that_fails_lose_nothing_and_repeat_little(tmp_path: 
 
 def many(folder: Path, n: int) -> Path:
     file = folder / "many.jsonl"
-    file.write_text("".join(
-        json.dumps({"id": str(i), "question": f"What is {i} + {3 * i}?", "answer": str(4 * i), "kind": "number"}) + "\n" for i in range(n)
-    ))  # fmt: skip
+    file.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "id": str(i),
+                    "question": f"What is {i} + {3 * i}?",
+                    "answer": str(4 * i),
+                    "kind": "number",
+                }
+            )
+            + "\n"
+            for i in range(n)
+        )
+    )
     return file
 
 
@@ -377,20 +530,28 @@ def many(folder: Path, n: int) -> Path:
 def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=60m", "tmpfs", small], capture_output=True, check=False
+    ).returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
         file, n = many(tmp_path, 1000), 1000
         with Teacher(delay=0.05) as teacher:
             more = (f"answers={small / 'answers.sqlite'}", "teacher.engine.concurrency=16")
             child = subprocess.Popen(
-                [sys.executable, "-m", *words(teacher, file, tmp_path / "run", *more)], cwd=ROOT, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True,
-            )  # fmt: skip
+                [sys.executable, "-m", *words(teacher, file, tmp_path / "run", *more)],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
             while sum(teacher.calls.values()) < 300:
                 assert child.poll() is None, child.stderr.read()
                 time.sleep(0.02)
-            with open(small / "ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            with (
+                open(small / "ballast", "wb", buffering=0) as ballast,
+                contextlib.suppress(OSError),
+            ):
                 while ballast.write(b"0" * 4096):
                     pass
             _, said = child.communicate(timeout=120)
@@ -398,12 +559,18 @@ def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path) -> No
             assert "what was there is safe: make room and run this again" in said.splitlines()[-1]
             assert "Traceback" not in said
             (small / "ballast").unlink()
-            there = sqlite3.connect(small / "answers.sqlite").execute("select count(*) from answers").fetchone()[0]
+            there = (
+                sqlite3.connect(small / "answers.sqlite")
+                .execute("select count(*) from answers")
+                .fetchone()[0]
+            )
             time.sleep(0.5)  # the calls that were under way are still answered
             before = sum(teacher.answered.values())
             assert there >= 200
             done(*words(teacher, file, tmp_path / "run", *more))
-            assert sum(teacher.answered.values()) - before == 2 * n - there, "what was durable was asked for again"
+            assert sum(teacher.answered.values()) - before == 2 * n - there, (
+                "what was durable was asked for again"
+            )
         assert len(read_pairs(tmp_path / "run" / "pairs.parquet")) == n
     finally:
         subprocess.run(["umount", "-l", small], check=True)
@@ -417,13 +584,30 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path: Path) 
         done(*words(teacher, file, tmp_path / "one" / "run", "teacher.engine.concurrency=16"))
         teacher.calls.clear()
         child = subprocess.Popen(
-            [sys.executable, "-m", *words(teacher, file, tmp_path / "two" / "run", "on=ray", "teacher.engine.concurrency=8")],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                *words(
+                    teacher,
+                    file,
+                    tmp_path / "two" / "run",
+                    "on=ray",
+                    "teacher.engine.concurrency=8",
+                ),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         while sum(teacher.calls.values()) < 1000:
             assert child.poll() is None, child.stderr.read()
             time.sleep(0.05)
-        workers = [p for p in psutil.Process(child.pid).children(recursive=True) if "MapWorker" in " ".join(p.cmdline())]
+        workers = [
+            p
+            for p in psutil.Process(child.pid).children(recursive=True)
+            if "MapWorker" in " ".join(p.cmdline())
+        ]
         assert len(workers) == 2
         workers[0].kill()
         _, said = child.communicate(timeout=600)
@@ -453,7 +637,9 @@ def test_a_damaged_answer_is_no_answer(tmp_path: Path) -> None:
     store = AnswerStore(tmp_path / "answers.sqlite")
     keys = [answer_key("m", REQUEST, sample) for sample in range(3)]
     store.add((key, {"text": str(i)}) for i, key in enumerate(keys))
-    store.database.execute("update answers set answer = replace(answer, '1', '2') where key = ?", (keys[1],))
+    store.database.execute(
+        "update answers set answer = replace(answer, '1', '2') where key = ?", (keys[1],)
+    )
     again = AnswerStore(tmp_path / "answers.sqlite")
     assert again.get(keys) == [{"text": "0"}, None, {"text": "2"}]
     assert again.get(keys[:1] * 70_000)[-1] == {"text": "0"}, "however many are looked for"
@@ -464,9 +650,16 @@ def test_an_answer_depends_on_all_that_it_is_drawn_from() -> None:
         return answer_key("m", Request(**{**REQUEST.__dict__, **changed}), 0)
 
     keys = [
-        other(), answer_key("n", REQUEST, 0), answer_key("m", REQUEST, 1), other(seed=1), other(temperature=0.7), other(top_p=0.5),
-        other(budget=65), other(thinking=True), other(messages=({"role": "user", "content": "1 + 2?"},)),
-    ]  # fmt: skip
+        other(),
+        answer_key("n", REQUEST, 0),
+        answer_key("m", REQUEST, 1),
+        other(seed=1),
+        other(temperature=0.7),
+        other(top_p=0.5),
+        other(budget=65),
+        other(thinking=True),
+        other(messages=({"role": "user", "content": "1 + 2?"},)),
+    ]
     assert len(set(keys)) == len(keys)
 
 
@@ -504,17 +697,27 @@ def test_steps_without_tags_are_a_trace() -> None:
 
 CANDIDATES = st.lists(
     st.builds(
-        Candidate, st.just(Parts(None, "", None, closed=True)), st.integers(1, 9), st.booleans(), st.sampled_from(["1", "2", None])
+        Candidate,
+        st.just(Parts(None, "", None, closed=True)),
+        st.integers(1, 9),
+        st.booleans(),
+        st.sampled_from(["1", "2", None]),
     ),
-    min_size=1, max_size=6,
-)  # fmt: skip
+    min_size=1,
+    max_size=6,
+)
 
 
 @given(CANDIDATES)
 def test_picks(candidates: list[Candidate]) -> None:
     right = [c for c in candidates if c.right]
-    problem, reward = Problem("1", "?", "1", "number", "math-oe", "p"), cli.named("reward", "short", RewardConfig)
-    first, shortest, majority = (pick(candidates, how, problem, reward) for how in ("first", "shortest", "majority"))
+    problem, reward = (
+        Problem("1", "?", "1", "number", "math-oe", "p"),
+        cli.named("reward", "short", RewardConfig),
+    )
+    first, shortest, majority = (
+        pick(candidates, how, problem, reward) for how in ("first", "shortest", "majority")
+    )
     assert first is (right or candidates)[0]
     assert shortest.tokens == min(c.tokens for c in right or candidates)
     said = [c.says for c in candidates if c.says is not None]
@@ -527,7 +730,9 @@ def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
         for name, pick in (("first", ()), ("reward", ("pick=reward", "reward=short"))):
             done(*words(teacher, sums, tmp_path / name, "samples=2", *pick))
         assert sum(teacher.calls.values()) == 4 * N
-        assert read_pairs(tmp_path / "first" / "pairs.parquet") == read_pairs(tmp_path / "reward" / "pairs.parquet")
+        assert read_pairs(tmp_path / "first" / "pairs.parquet") == read_pairs(
+            tmp_path / "reward" / "pairs.parquet"
+        )
         refused = command(*words(teacher, sums, tmp_path / "none", "reward=short"))
     assert refused.returncode == 2
     assert "reward=short means nothing with pick=first; try pick=reward" in refused.stderr
@@ -538,24 +743,46 @@ def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
     [
         (("pick=reward", "samples=1"), "pick=reward has one answer to choose from"),
         (("reward.terms=[{name: levels}]",), "reward=r1 means nothing with pick=first"),
-        (("pick=reward", "reward.terms=[{name: binary}]"), "'binary' looks at a student's tags or tokens"),
-        (("pick=reward", "reward.terms=[{name: repetition, form: dense}]"), "'repetition' looks at a student's tags or tokens"),
+        (
+            ("pick=reward", "reward.terms=[{name: binary}]"),
+            "'binary' looks at a student's tags or tokens",
+        ),
+        (
+            ("pick=reward", "reward.terms=[{name: repetition, form: dense}]"),
+            "'repetition' looks at a student's tags or tokens",
+        ),
     ],
 )
 def test_a_reward_that_cannot_decide_is_refused(words: tuple[str, ...], message: str) -> None:
-    asked = ["teacher=openai", "teacher.engine.url=http://x/v1", "teacher.engine.model=m", "samples=2"]
+    asked = [
+        "teacher=openai",
+        "teacher.engine.url=http://x/v1",
+        "teacher.engine.model=m",
+        "samples=2",
+    ]
     with pytest.raises(BadInput, match=message):
         cli.compose("distill", Config, [*asked, *words])
 
 
-@given(st.lists(st.tuples(st.sampled_from(["\\boxed{1}", "\\boxed{2}", "none"]), st.integers(1, 9)), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["\\boxed{1}", "\\boxed{2}", "none"]), st.integers(1, 9)),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_the_pick_with_the_highest_reward(answers: list[tuple[str, int]]) -> None:
     """Right and short is worth most in `short`: what `shortest` picks, wherever an answer is right."""
-    problem, reward = Problem("1", "?", "1", "number", "math-oe", "p"), cli.named("reward", "short", RewardConfig)
+    problem, reward = (
+        Problem("1", "?", "1", "number", "math-oe", "p"),
+        cli.named("reward", "short", RewardConfig),
+    )
     candidates = [Candidate(split(text), n, text == "\\boxed{1}", None) for text, n in answers]
     best = pick(candidates, "reward", problem, reward)
     assert bool(best.right) == any(c.right for c in candidates)
     by_format = pick(candidates, "reward", problem, cli.named("reward", "e2h", RewardConfig))
-    assert bool(by_format.right) == bool(best.right), "usable answers of either mode have its format"
+    assert bool(by_format.right) == bool(best.right), (
+        "usable answers of either mode have its format"
+    )
     if best.right:
         assert best.tokens == pick(candidates, "shortest", problem, reward).tokens

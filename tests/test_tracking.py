@@ -10,14 +10,25 @@ import torch
 from conftest import command, done
 
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
+from ratiocine.records import MODES
 from ratiocine.rendering import Rendering
-from ratiocine.traces import MODES, read_pairs
+from ratiocine.stores import read_pairs
 from train.batches import collate, row_of
 
 RUN = ("ratio=0.5", "model=tiny", "batch_size=8", "epochs=2", "save_steps=3", "held_out=8")
 KEYS = {
-    "loss", "loss_ift", "loss_reasoning", "lr", "grad_norm", "tokens", "tokens_per_second", "mfu", "flops", "flops_paper", "memory_gb",
-}  # fmt: skip
+    "loss",
+    "loss_ift",
+    "loss_reasoning",
+    "lr",
+    "grad_norm",
+    "tokens",
+    "tokens_per_second",
+    "mfu",
+    "flops",
+    "flops_paper",
+    "memory_gb",
+}
 
 
 def rows_of(file: Path) -> list[dict]:
@@ -45,7 +56,14 @@ def records(file: Path) -> list:
 @pytest.fixture(scope="module")
 def tracked(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tracked") / "run"
-    words = ("tracker=wandb", "project=study", "samples=2", "sample_budget=5", "student=best", "lr=1e-2")
+    words = (
+        "tracker=wandb",
+        "project=study",
+        "samples=2",
+        "sample_budget=5",
+        "student=best",
+        "lr=1e-2",
+    )
     done("train", *RUN, *words, f"pairs={pairs}", f"out={out}")
     return out
 
@@ -57,7 +75,10 @@ def test_wandbs_file_holds_what_the_local_ones_hold(tracked: Path) -> None:
     history: dict[int, dict] = {}
     for record in found:
         if record.WhichOneof("record_type") == "history":
-            row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            row = {
+                item.key or ".".join(item.nested_key): json.loads(item.value_json)
+                for item in record.history.item
+            }
             history.setdefault(row["_step"], {}).update(row)
     assert sorted(history) == [row["step"] for row in local] == list(range(1, 9))
     for row in local:
@@ -72,9 +93,16 @@ def test_wandbs_file_holds_what_the_local_ones_hold(tracked: Path) -> None:
     assert config["examples_hash"] == manifest["examples_hash"]
     assert (config["ratio"], config["scenario"], config["size"]) == (0.5, "mixed", 107_072)
     samples = rows_of(tracked / "samples.jsonl")
-    media = [json.loads(p.read_text()) for p in sorted((tracked / "wandb").rglob("samples_*.table.json"))]
-    assert sorted(tuple(row) for table in media for row in table["data"]) == sorted(tuple(row.values()) for row in samples)
-    assert all(table["columns"] == ["step", "id", "prompt", "answer", "tokens", "reference"] for table in media)
+    media = [
+        json.loads(p.read_text()) for p in sorted((tracked / "wandb").rglob("samples_*.table.json"))
+    ]
+    assert sorted(tuple(row) for table in media for row in table["data"]) == sorted(
+        tuple(row.values()) for row in samples
+    )
+    assert all(
+        table["columns"] == ["step", "id", "prompt", "answer", "tokens", "reference"]
+        for table in media
+    )
 
 
 def test_samples_are_of_held_out_problems_at_every_checkpoint(tracked: Path) -> None:
@@ -86,8 +114,17 @@ def test_samples_are_of_held_out_problems_at_every_checkpoint(tracked: Path) -> 
 
 
 def test_costs_add_up(tracked: Path) -> None:
-    rows, manifest = rows_of(tracked / "metrics.jsonl"), json.loads((tracked / "manifest.json").read_text())
-    assert manifest["train_flops"] == rows[-1]["flops_paper"] > rows[-1]["flops"] == manifest["train_flops_exact"] > 0
+    rows, manifest = (
+        rows_of(tracked / "metrics.jsonl"),
+        json.loads((tracked / "manifest.json").read_text()),
+    )
+    assert (
+        manifest["train_flops"]
+        == rows[-1]["flops_paper"]
+        > rows[-1]["flops"]
+        == manifest["train_flops_exact"]
+        > 0
+    )
     for key in ("flops", "flops_paper", "tokens"):
         assert all(a[key] < b[key] for a, b in pairwise(rows))
     assert all(0 < row["mfu"] < 1 for row in rows)
@@ -108,7 +145,10 @@ def loss(model: Path, pairs: Path, names: list[str], mode: str) -> float:
 
 
 def test_the_best_student_is_told_by_problems_that_are_held_out(tracked: Path, pairs: Path) -> None:
-    rows, mixture = rows_of(tracked / "metrics.jsonl"), json.loads((tracked / "mixture.json").read_text())
+    rows, mixture = (
+        rows_of(tracked / "metrics.jsonl"),
+        json.loads((tracked / "mixture.json").read_text()),
+    )
     manifest = json.loads((tracked / "manifest.json").read_text())
     taken = {row["step"]: row["held_out"] for row in rows if "held_out" in row}
     assert sorted(taken) == [3, 6, 8]
@@ -118,8 +158,12 @@ def test_the_best_student_is_told_by_problems_that_are_held_out(tracked: Path, p
     assert len(mixture["held_out"]) == 8
     at_best = next(row for row in rows if row["step"] == best)
     losses = [loss(tracked / "model", pairs, mixture["held_out"], mode) for mode in MODES]
-    assert [at_best["held_out_ift"], at_best["held_out_reasoning"]] == pytest.approx(losses, abs=1e-4)
-    assert at_best["held_out"] == manifest["held_out_loss"] == pytest.approx(sum(losses) / 2, abs=1e-4)
+    assert [at_best["held_out_ift"], at_best["held_out_reasoning"]] == pytest.approx(
+        losses, abs=1e-4
+    )
+    assert (
+        at_best["held_out"] == manifest["held_out_loss"] == pytest.approx(sum(losses) / 2, abs=1e-4)
+    )
     assert not (tracked / "checkpoints").exists()
 
 
@@ -127,7 +171,16 @@ def test_the_best_student_is_told_by_problems_that_are_held_out(tracked: Path, p
 def test_an_earlier_checkpoint_can_be_the_best(lora: str, pairs: Path, tmp_path: Path) -> None:
     """A rate that grows until nothing is left of the student."""
     stages = "scenario.stages=[{lr: 1e-3},{lr: 1000.0}]"
-    words = (*RUN, "epochs=1", "scenario.schedule=each", stages, "student=best", "keep=1", f"lora={lora}", f"pairs={pairs}")
+    words = (
+        *RUN,
+        "epochs=1",
+        "scenario.schedule=each",
+        stages,
+        "student=best",
+        "keep=1",
+        f"lora={lora}",
+        f"pairs={pairs}",
+    )
     done("train", *words, f"out={tmp_path / 'run'}")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["student_step"] == 3 < manifest["steps"]
@@ -136,28 +189,46 @@ def test_an_earlier_checkpoint_can_be_the_best(lora: str, pairs: Path, tmp_path:
     assert manifest["held_out_loss"] == pytest.approx(sum(losses) / 2, abs=1e-4)
 
 
-def test_the_same_problems_are_held_out_at_every_ratio(tracked: Path, pairs: Path, tmp_path: Path) -> None:
+def test_the_same_problems_are_held_out_at_every_ratio(
+    tracked: Path, pairs: Path, tmp_path: Path
+) -> None:
     done("train", *RUN, "ratio=0", "max_steps=1", f"pairs={pairs}", f"out={tmp_path / 'run'}")
-    held = [json.loads((out / "mixture.json").read_text())["held_out"] for out in (tracked, tmp_path / "run")]
+    held = [
+        json.loads((out / "mixture.json").read_text())["held_out"]
+        for out in (tracked, tmp_path / "run")
+    ]
     assert held[0] == held[1]
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (("student=best",), "the best is told by problems that are held out"),
-    (("samples=3", "held_out=2"), "samples=3: answers are sampled from held-out problems, of which there are 2"),
-    (("held_out=40",), "held_out=40: there are 40 pairs, and some must be left"),
-    (("tracker=wb",), "tracker='wb'"),
-    (("lora_rank=8",), "lora_rank=8 is for adapters; lora=true trains them"),
-    (("doctor=true", "push_to_hub=me/x"), "push_to_hub=me/x: doctor and export make no student to upload"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("student=best",), "the best is told by problems that are held out"),
+        (
+            ("samples=3", "held_out=2"),
+            "samples=3: answers are sampled from held-out problems, of which there are 2",
+        ),
+        (("held_out=40",), "held_out=40: there are 40 pairs, and some must be left"),
+        (("tracker=wb",), "tracker='wb'"),
+        (("lora_rank=8",), "lora_rank=8 is for adapters; lora=true trains them"),
+        (
+            ("doctor=true", "push_to_hub=me/x"),
+            "push_to_hub=me/x: doctor and export make no student to upload",
+        ),
+    ],
+)
 def test_bad_input(words: tuple[str, ...], message: str, pairs: Path, tmp_path: Path) -> None:
-    refused = command("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", *words, f"out={tmp_path / 'run'}")
+    refused = command(
+        "train", "ratio=0.5", "model=tiny", f"pairs={pairs}", *words, f"out={tmp_path / 'run'}"
+    )
     assert refused.returncode == 2
     assert message in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-def test_tensorboard_and_trackio_are_told_the_same(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_and_trackio_are_told_the_same(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     for name in ("tensorboard", "trackio"):
         done(
@@ -176,11 +247,17 @@ def test_tensorboard_and_trackio_are_told_the_same(pairs: Path, tmp_path: Path, 
     events.Reload()
     local = rows_of(tmp_path / "tensorboard" / "metrics.jsonl")
     for key in KEYS - {"loss_ift", "loss_reasoning"}:
-        assert [(e.step, e.value) for e in events.Scalars(key)] == [(r["step"], pytest.approx(r[key], rel=1e-5)) for r in local]
+        assert [(e.step, e.value) for e in events.Scalars(key)] == [
+            (r["step"], pytest.approx(r[key], rel=1e-5)) for r in local
+        ]
     assert "samples/text_summary" in events.Tags()["tensors"]
     import sqlite3
 
     store = sqlite3.connect(next((tmp_path / "trackio").rglob("*.db")))
-    logged = {step: json.loads(row) for step, row in store.execute("select step, metrics from metrics")}
+    logged = {
+        step: json.loads(row) for step, row in store.execute("select step, metrics from metrics")
+    }
     local = rows_of(tmp_path / "trackio" / "metrics.jsonl")
-    assert {step: row["loss"] for step, row in logged.items() if "loss" in row} == {row["step"]: row["loss"] for row in local}
+    assert {step: row["loss"] for step, row in logged.items() if "loss" in row} == {
+        row["step"]: row["loss"] for row in local
+    }

@@ -17,19 +17,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratiocine import cli, devices
-from ratiocine.compute import compute
 from ratiocine.errors import BadInput
-from ratiocine.loss import losses_and_entropies, token_losses
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
+from ratiocine.records import MODES, Pair
 from ratiocine.rendering import Rendering
-from ratiocine.traces import MODES, Pair, read_pairs
-from train import doctor
-from train.batches import IGNORED, MicroBatches, Row, collate, collate_packed, collate_weighted, least_padding, row_of
+from ratiocine.stores import read_pairs
+from ratiocine.training import compute, losses_and_entropies, token_losses
+from train import preflight
+from train.batches import (
+    IGNORED,
+    MicroBatches,
+    Row,
+    collate,
+    collate_packed,
+    collate_weighted,
+    least_padding,
+    row_of,
+)
 from train.config import Config
+from train.dataset import Pool, fitting
 from train.mixture import mix
-from train.pool import Pool, fitting
+from train.ratio_trainer import RatioTrainer
 from train.scenario import ScenarioConfig, StageConfig
-from train.trainer import RatioTrainer
 
 TINY = ModelConfig(name="tiny", kind="tiny")
 MIXED = ScenarioConfig(name="mixed", stages=[StageConfig()])
@@ -40,7 +49,16 @@ def losses(out: Path) -> list[float]:
 
 
 def fit(pairs: Path, out: Path, *more: str) -> list[float]:
-    done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=16", "max_steps=3", f"out={out}", *more)
+    done(
+        "train",
+        "+ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=16",
+        "max_steps=3",
+        f"out={out}",
+        *more,
+    )
     return losses(out)
 
 
@@ -49,27 +67,40 @@ def reference_losses(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> l
     return fit(pairs, tmp_path_factory.mktemp("fit") / "run")
 
 
-def test_the_same_seed_gives_the_same_losses(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:
+def test_the_same_seed_gives_the_same_losses(
+    pairs: Path, tmp_path: Path, reference_losses: list[float]
+) -> None:
     assert fit(pairs, tmp_path / "again") == reference_losses
     assert fit(pairs, tmp_path / "other", "seed=1") != reference_losses
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 16])
-def test_micro_batches_do_not_change_the_loss(pairs: Path, tmp_path: Path, reference_losses: list[float], size: int) -> None:
+def test_micro_batches_do_not_change_the_loss(
+    pairs: Path, tmp_path: Path, reference_losses: list[float], size: int
+) -> None:
     """Forty rows in batches of 16: the last batch of an epoch is smaller and has fewer micro-batches."""
-    assert fit(pairs, tmp_path / "run", f"micro_batch_size={size}") == pytest.approx(reference_losses, abs=1e-4)
+    assert fit(pairs, tmp_path / "run", f"micro_batch_size={size}") == pytest.approx(
+        reference_losses, abs=1e-4
+    )
 
 
-@pytest.mark.parametrize(("dtype", "n"), [(torch.float32, 7), (torch.float32, 1), (torch.float32, 0), (torch.bfloat16, 7)])
-def test_losses_of_tokens_are_cross_entropy(dtype: torch.dtype, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "n"),
+    [(torch.float32, 7), (torch.float32, 1), (torch.float32, 0), (torch.bfloat16, 7)],
+)
+def test_losses_of_tokens_are_cross_entropy(
+    dtype: torch.dtype, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three rows of logits at a time: values and gradients are torch's own, the gradients as exact as the logits' type."""
-    monkeypatch.setattr("ratiocine.loss.CELLS", 3 * 50)
+    monkeypatch.setattr("ratiocine.training.loss.CELLS", 3 * 50)
     torch.manual_seed(0)
     scores, labels, weights = 9 * torch.randn(n, 50), torch.randint(50, (n,)), torch.rand(n)
     found = []
     for losses in (
         token_losses,
-        lambda logits, labels: torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none"),
+        lambda logits, labels: torch.nn.functional.cross_entropy(
+            logits.float(), labels, reduction="none"
+        ),
     ):
         logits = scores.to(dtype).requires_grad_()
         made = losses(logits, labels)
@@ -81,12 +112,14 @@ def test_losses_of_tokens_are_cross_entropy(dtype: torch.dtype, n: int, monkeypa
 
 
 def test_entropies_come_beside_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratiocine.loss.CELLS", 3 * 50)
+    monkeypatch.setattr("ratiocine.training.loss.CELLS", 3 * 50)
     torch.manual_seed(0)
     logits, labels = (5 * torch.randn(7, 50)).requires_grad_(), torch.randint(50, (7,))
     losses, entropies = losses_and_entropies(logits, labels)
     assert torch.equal(losses, token_losses(logits, labels)) and not entropies.requires_grad
-    assert torch.allclose(entropies, torch.distributions.Categorical(logits=logits).entropy(), atol=1e-5)
+    assert torch.allclose(
+        entropies, torch.distributions.Categorical(logits=logits).entropy(), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -94,19 +127,34 @@ def test_rows_without_padding_have_their_own_losses(attention: str) -> None:
     """Rows of one length, in which a row that saw the one before it would be told apart; and all their gradients."""
     model = load_model(TINY, "cpu")
     model.set_attn_implementation(attention)
-    rows = [Row(str(i), MODES[i % 2], (5, 9 + i, 6), (*range(20 + 7 * i, 20 + 12 * i), 7, 1), 0.1 * (i + 1)) for i in range(5)]
+    rows = [
+        Row(
+            str(i),
+            MODES[i % 2],
+            (5, 9 + i, 6),
+            (*range(20 + 7 * i, 20 + 12 * i), 7, 1),
+            0.1 * (i + 1),
+        )
+        for i in range(5)
+    ]
     with torch.no_grad():
         packed = collate_packed(rows)
         seen = {"input_ids": packed["input_ids"], "position_ids": packed["position_ids"]}
-        together = model(**seen, use_cache=False).logits[0]  # with a cache transformers takes it for one text
+        together = model(**seen, use_cache=False).logits[
+            0
+        ]  # with a cache transformers takes it for one text
         for row, logits in zip(rows, together.split([*map(len, rows)])):
             alone = model(**{k: v for k, v in collate([row]).items() if k != "labels"}).logits[0]
             assert torch.allclose(logits, alone, atol=1e-5)
     found = []
     for padded in (True, False):
         log = SimpleNamespace(parts=[], seen=0)
-        RatioTrainer.compute_loss(SimpleNamespace(log_rows=log), model, collate_weighted(rows, padded=padded)).backward()
-        found.append((log.parts[0], log.seen, [weight.grad.clone() for weight in model.parameters()]))
+        RatioTrainer.compute_loss(
+            SimpleNamespace(log_rows=log), model, collate_weighted(rows, padded=padded)
+        ).backward()
+        found.append(
+            (log.parts[0], log.seen, [weight.grad.clone() for weight in model.parameters()])
+        )
         model.zero_grad()
     assert torch.allclose(found[0][0], found[1][0], atol=1e-4)
     assert found[0][1] == found[1][1] == sum(map(len, rows))
@@ -114,15 +162,28 @@ def test_rows_without_padding_have_their_own_losses(attention: str) -> None:
         assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_training_without_padding_gives_the_same_losses(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:
+def test_training_without_padding_gives_the_same_losses(
+    pairs: Path, tmp_path: Path, reference_losses: list[float]
+) -> None:
     for attention in ("eager", "sdpa"):
         words = ("padding_free=true", f"attention={attention}", "micro_batch_size=5")
         assert fit(pairs, tmp_path / attention, *words) == pytest.approx(reference_losses, abs=1e-4)
     manifest = json.loads((tmp_path / "sdpa" / "manifest.json").read_text())
     assert (manifest["attention"], manifest["padding_free"]) == ("sdpa", True)
-    said = done("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", "batch_size=8", "doctor=true", "padding_free=true")
+    said = done(
+        "train",
+        "ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=8",
+        "doctor=true",
+        "padding_free=true",
+    )
     rows, length = map(int, re.search(r"memory: .*\((\d+) rows of (\d+) tokens\)", said).groups())
-    lengths = sorted((len(p.prompt) + len(p.reasoning) for p in read_pairs(pairs / "pairs.parquet")), reverse=True)
+    lengths = sorted(
+        (len(p.prompt) + len(p.reasoning) for p in read_pairs(pairs / "pairs.parquet")),
+        reverse=True,
+    )
     assert rows == 1, "attention is over all documents of a micro-batch, though none sees another"
     assert length > lengths[0]
 
@@ -134,7 +195,9 @@ def test_a_model_whose_rows_see_each_other_is_refused() -> None:
         def forward(self, input_ids, position_ids, use_cache):
             return model(input_ids=input_ids, use_cache=use_cache)
 
-    trainer = SimpleNamespace(model=model, _prepare_inputs=dict, compute_loss_context_manager=nullcontext)
+    trainer = SimpleNamespace(
+        model=model, _prepare_inputs=dict, compute_loss_context_manager=nullcontext
+    )
     RatioTrainer.check_apart(trainer)
     trainer.model = Together()
     with pytest.raises(BadInput, match="rows that stand one behind the other see each other"):
@@ -143,7 +206,11 @@ def test_a_model_whose_rows_see_each_other_is_refused() -> None:
 
 def test_bfloat16_where_it_was_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    for has, dtype in (({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({"avx512_f": True}, "float32")):
+    for has, dtype in (
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx512_f": True}, "float32"),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
         assert devices.name(devices.computes_in("auto", cpu)) == dtype
         assert devices.computes_in("float32", cpu) == torch.float32
@@ -153,41 +220,65 @@ def test_bfloat16_where_it_was_built_in(monkeypatch: pytest.MonkeyPatch) -> None
     assert devices.attends_by("auto", cuda, torch.bfloat16) == "flash_attention_2"
     assert devices.attends_by("auto", cuda, torch.float32) == "sdpa"
     assert devices.attends_by("auto", cpu, torch.bfloat16) == "eager"
-    with pytest.raises(BadInput, match="cannot compute in float32; give precision=bfloat16, or attention=sdpa"):
+    with pytest.raises(
+        BadInput, match="cannot compute in float32; give precision=bfloat16, or attention=sdpa"
+    ):
         devices.attends_by("flash_attention_2", cuda, torch.float32)
 
 
-def test_products_in_bfloat16_over_weights_in_float32(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:
+def test_products_in_bfloat16_over_weights_in_float32(
+    pairs: Path, tmp_path: Path, reference_losses: list[float]
+) -> None:
     found = fit(pairs, tmp_path / "run", "precision=bfloat16")
     assert found == pytest.approx(reference_losses, rel=5e-3)
     assert found != reference_losses
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["precision"] == "bfloat16"
     from safetensors.torch import load_file
 
-    assert {weight.dtype for weight in load_file(tmp_path / "run" / "model" / "model.safetensors").values()} == {torch.float32}
+    assert {
+        weight.dtype
+        for weight in load_file(tmp_path / "run" / "model" / "model.safetensors").values()
+    } == {torch.float32}
     fit(pairs, tmp_path / "auto", "precision=auto")
     said = json.loads((tmp_path / "auto" / "manifest.json").read_text())["precision"]
     assert said == devices.name(devices.computes_in("auto", devices.resolve_device("auto")))
 
 
 @pytest.mark.parametrize(
-    ("words", "dtype"), [((), "bfloat16"), (("lora=true",), "float32"), (("lora=true", "precision=bfloat16"), "bfloat16")]
+    ("words", "dtype"),
+    [
+        ((), "bfloat16"),
+        (("lora=true",), "float32"),
+        (("lora=true", "precision=bfloat16"), "bfloat16"),
+    ],
 )
-def test_adapters_on_a_cpu_are_added_in_float32(words: tuple[str, ...], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_on_a_cpu_are_added_in_float32(
+    words: tuple[str, ...], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    config = cli.compose("train", Config, ["ratio=0.5", "model=tiny", "device=cpu", "pairs=x", *words])
+    config = cli.compose(
+        "train", Config, ["ratio=0.5", "model=tiny", "device=cpu", "pairs=x", *words]
+    )
     assert compute(config).facts["precision"] == dtype
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="flash attention may be there")
 def test_flash_attention_where_it_is_not(pairs: Path, tmp_path: Path) -> None:
-    words = ("ratio=0.5", "model=tiny", f"pairs={pairs}", "attention=flash_attention_2", f"out={tmp_path / 'run'}")
+    words = (
+        "ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "attention=flash_attention_2",
+        f"out={tmp_path / 'run'}",
+    )
     refused = command("train", *words)
     assert refused.returncode == 2
     assert refused.stderr.startswith("train: attention=flash_attention_2 needs a CUDA device")
 
 
-def test_computing_layers_again_changes_nothing(pairs: Path, tmp_path: Path, reference_losses: list[float]) -> None:
+def test_computing_layers_again_changes_nothing(
+    pairs: Path, tmp_path: Path, reference_losses: list[float]
+) -> None:
     for at, words in enumerate(((), ("lora=true",), ("precision=bfloat16",))):
         expected = fit(pairs, tmp_path / f"kept{at}", *words) if words else reference_losses
         found = fit(pairs, tmp_path / f"again{at}", "gradient_checkpointing=true", *words)
@@ -195,10 +286,21 @@ def test_computing_layers_again_changes_nothing(pairs: Path, tmp_path: Path, ref
 
 
 @pytest.mark.parametrize("weight", ["token", "example"])
-def test_micro_batches_do_not_change_the_loss_of_adapters(weight: str, pairs: Path, tmp_path: Path) -> None:
+def test_micro_batches_do_not_change_the_loss_of_adapters(
+    weight: str, pairs: Path, tmp_path: Path
+) -> None:
     """One, two and four rows, accumulated four, two and one times; the rate is so high that a difference would grow."""
-    words = ("batch_size=4", "max_steps=6", "lora=true", "lora_rank=4", "lr=1e-2", f"loss_weight={weight}")
-    found = [fit(pairs, tmp_path / str(size), *words, f"micro_batch_size={size}") for size in (1, 2, 4)]
+    words = (
+        "batch_size=4",
+        "max_steps=6",
+        "lora=true",
+        "lora_rank=4",
+        "lr=1e-2",
+        f"loss_weight={weight}",
+    )
+    found = [
+        fit(pairs, tmp_path / str(size), *words, f"micro_batch_size={size}") for size in (1, 2, 4)
+    ]
     assert found[1] == pytest.approx(found[0], abs=1e-4)
     assert found[2] == pytest.approx(found[0], abs=1e-4)
     assert found[0][-1] < found[0][0] - 0.01
@@ -209,23 +311,40 @@ def test_prompts_are_no_targets() -> None:
     positions, and by nothing else: Σ weight · probability · hidden state."""
     model = load_model(TINY, "cpu")
     assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
-    rows = [Row("a", "ift", (5, 9, 9, 6), (7, 8, 1), 0.25), Row("b", "reasoning", (9, 5), (8, 1), 0.5)]
+    rows = [
+        Row("a", "ift", (5, 9, 9, 6), (7, 8, 1), 0.25),
+        Row("b", "reasoning", (9, 5), (8, 1), 0.5),
+    ]
     batch = collate_weighted(rows)
     log = SimpleNamespace(parts=[], seen=0)
     RatioTrainer.compute_loss(SimpleNamespace(log_rows=log), model, dict(batch)).backward()
     with torch.no_grad():
-        hidden = model.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        hidden = model.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).last_hidden_state
         believed = model.lm_head(hidden).softmax(-1)
         places = [(0, 3, 0.25), (0, 4, 0.25), (0, 5, 0.25), (1, 1, 0.5), (1, 2, 0.5)]
-        expected = sum(weight * believed[row, at, 9] * hidden[row, at] for row, at, weight in places)
+        expected = sum(
+            weight * believed[row, at, 9] * hidden[row, at] for row, at, weight in places
+        )
     assert torch.allclose(model.lm_head.weight.grad[9], expected, atol=1e-7)
     taught = {(0, 4), (1, 1)}  # where 8 comes next
-    target = sum(weight * (believed[row, at, 8] - float((row, at) in taught)) * hidden[row, at] for row, at, weight in places)
+    target = sum(
+        weight * (believed[row, at, 8] - float((row, at) in taught)) * hidden[row, at]
+        for row, at, weight in places
+    )
     assert torch.allclose(model.lm_head.weight.grad[8], target, atol=1e-7)
 
 
 def test_adapters_for_modules_that_are_not_there(pairs: Path, tmp_path: Path) -> None:
-    words = ("ratio=0.5", "model=tiny", f"pairs={pairs}", "lora=true", "batch_size=8", "max_steps=1")
+    words = (
+        "ratio=0.5",
+        "model=tiny",
+        f"pairs={pairs}",
+        "lora=true",
+        "batch_size=8",
+        "max_steps=1",
+    )
     refused = command("train", *words, "lora_targets=[q_proj,query]", f"out={tmp_path / 'run'}")
     assert refused.returncode == 2
     assert refused.stderr == (
@@ -235,7 +354,9 @@ def test_adapters_for_modules_that_are_not_there(pairs: Path, tmp_path: Path) ->
     done("train", *words, "lora_targets=[q_proj,v_proj]", f"out={tmp_path / 'run'}")
 
 
-def test_a_model_that_will_not_fit_is_refused_before_it_is_read(pairs: Path, tmp_path: Path, student: Path) -> None:
+def test_a_model_that_will_not_fit_is_refused_before_it_is_read(
+    pairs: Path, tmp_path: Path, student: Path
+) -> None:
     """A folder that says it is a model of a hundred billion weights; there are none in it."""
     folder = tmp_path / "model"
     folder.mkdir()
@@ -243,10 +364,22 @@ def test_a_model_that_will_not_fit_is_refused_before_it_is_read(pairs: Path, tmp
         if file.suffix != ".safetensors":
             (folder / file.name).write_bytes(file.read_bytes())
     config = json.loads((folder / "config.json").read_text())
-    config |= {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 120, "head_dim": 2048}
+    config |= {
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 120,
+        "head_dim": 2048,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"")
-    refused = command("train", "ratio=0", f"model={folder}", "lr=1e-4", f"pairs={pairs}", f"out={tmp_path / 'run'}")
+    refused = command(
+        "train",
+        "ratio=0",
+        f"model={folder}",
+        "lr=1e-4",
+        f"pairs={pairs}",
+        f"out={tmp_path / 'run'}",
+    )
     assert refused.returncode == 2
     assert re.search(
         r"will not fit: it needs about .* GB: .* of weights, .* GB are free; try a smaller model",
@@ -254,7 +387,9 @@ def test_a_model_that_will_not_fit_is_refused_before_it_is_read(pairs: Path, tmp
     )
 
 
-def test_the_first_loss_is_that_of_plain_transformers(pairs: Path, reference_losses: list[float]) -> None:
+def test_the_first_loss_is_that_of_plain_transformers(
+    pairs: Path, reference_losses: list[float]
+) -> None:
     """The mean cross-entropy over all completion tokens of the first global batch, by the model's own loss."""
     by_id = {pair.id: pair for pair in read_pairs(pairs / "pairs.parquet")}
     mixture = mix({i: p.category for i, p in by_id.items()}, 0.5, 0)
@@ -265,10 +400,20 @@ def test_the_first_loss_is_that_of_plain_transformers(pairs: Path, reference_los
 
 
 def test_epochs_see_every_problem_once_each(pairs: Path, tmp_path: Path) -> None:
-    done("train", "ratio=1", "model=tiny", f"pairs={pairs}", "batch_size=16", "epochs=2", f"out={tmp_path / 'run'}")
+    done(
+        "train",
+        "ratio=1",
+        "model=tiny",
+        f"pairs={pairs}",
+        "batch_size=16",
+        "epochs=2",
+        f"out={tmp_path / 'run'}",
+    )
     assert len(losses(tmp_path / "run")) == 6
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert manifest["tokens"] == rows[-1]["tokens"] == 2 * rows[2]["tokens"]
 
 
@@ -281,14 +426,23 @@ def test_lora_saves_a_plain_folder(pairs: Path, tmp_path: Path) -> None:
         f"t = AutoTokenizer.from_pretrained({str(tmp_path / 'run' / 'model')!r})\n"
         "ids = t.apply_chat_template([{'role': 'user', 'content': 'Hi'}], add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
         "print(m.generate(**ids, max_new_tokens=3).shape[1] - ids['input_ids'].shape[1], m.generation_config.eos_token_id)"
-    )  # fmt: skip
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.stdout.split() == ["3", "1"], result.stderr
 
 
 def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path) -> None:
     """The plain folder has the held-out loss that was taken over 4-bit weights; the student's own, in float32, has not."""
-    words = (f"model={student / 'model'}", "lr=1e-2", "lora=true", "held_out=8", "max_steps=2", "load_in_4bit=true")
+    words = (
+        f"model={student / 'model'}",
+        "lr=1e-2",
+        "lora=true",
+        "held_out=8",
+        "max_steps=2",
+        "load_in_4bit=true",
+    )
     done("train", "ratio=0.5", f"pairs={pairs}", "batch_size=8", f"out={tmp_path / 'run'}", *words)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     held = json.loads((tmp_path / "run" / "mixture.json").read_text())["held_out"]
@@ -304,12 +458,22 @@ def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path
     assert "quantization_config" not in (tmp_path / "run" / "model" / "config.json").read_text()
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (("load_in_4bit=true",), "load_in_4bit=True is for adapters; lora=true trains them"),
-    (("load_in_4bit=true", "lora=true"), "load_in_4bit=true reads a model folder, which model=tiny has not"),
-])  # fmt: skip
-def test_what_cannot_be_held_in_four_bits(words: tuple[str, ...], message: str, pairs: Path, tmp_path: Path) -> None:
-    refused = command("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", f"out={tmp_path / 'run'}", *words)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("load_in_4bit=true",), "load_in_4bit=True is for adapters; lora=true trains them"),
+        (
+            ("load_in_4bit=true", "lora=true"),
+            "load_in_4bit=true reads a model folder, which model=tiny has not",
+        ),
+    ],
+)
+def test_what_cannot_be_held_in_four_bits(
+    words: tuple[str, ...], message: str, pairs: Path, tmp_path: Path
+) -> None:
+    refused = command(
+        "train", "ratio=0.5", "model=tiny", f"pairs={pairs}", f"out={tmp_path / 'run'}", *words
+    )
     assert refused.returncode == 2
     assert message in refused.stderr
 
@@ -321,12 +485,20 @@ def test_mixture_json_says_what_was_trained(student: Path) -> None:
     assert sorted(ids["ift"] + ids["reasoning"]) == sorted(mixture["order"])
     assert all(c == {"ift": 5, "reasoning": 5} for c in mixture["categories"].values())
     share = mixture["supervised_tokens"]
-    assert mixture["reasoning_token_share"] == share["reasoning"] / (share["reasoning"] + share["ift"]) > 0.5
+    assert (
+        mixture["reasoning_token_share"]
+        == share["reasoning"] / (share["reasoning"] + share["ift"])
+        > 0.5
+    )
 
 
 def pool_of(tokens: dict[str, tuple[int, int, int]]) -> Pool:
     pool = Pool(["x"])
-    same = {"id": list(tokens), "category": ["math-oe"] * len(tokens), "source": ["s"] * len(tokens)}
+    same = {
+        "id": list(tokens),
+        "category": ["math-oe"] * len(tokens),
+        "source": ["s"] * len(tokens),
+    }
     sides = zip(("prompt", "ift", "reasoning"), zip(*tokens.values(), strict=True), strict=True)
     pool.add(0, range(len(tokens)), same, dict(sides))
     return pool
@@ -354,7 +526,10 @@ def test_micro_batches_partition_each_global_batch(weight: str) -> None:
         if weight == "token":
             assert len({row[2] for row in counted}) == 1
         else:
-            assert all(row[2] * pool.supervised(*row[:2]) == pytest.approx(1 / len(batch)) for row in counted)
+            assert all(
+                row[2] * pool.supervised(*row[:2]) == pytest.approx(1 / len(batch))
+                for row in counted
+            )
         lengths = [pool.length(*row[:2]) for row in counted]
         assert lengths == sorted(lengths, reverse=True)
     most = max(len(part) * max(pool.length(*row[:2]) for row in part) for part in micro)
@@ -362,20 +537,37 @@ def test_micro_batches_partition_each_global_batch(weight: str) -> None:
 
 
 def test_the_longest_micro_batch_is_another_without_padding() -> None:
-    pool = pool_of({"a": (4, 6, 1), "b": (4, 2, 1), "c": (4, 2, 1), "d": (4, 5, 1), "e": (4, 5, 1), "f": (4, 5, 1)})
-    sampler = MicroBatches([[(name, "ift") for name in names] for names in ("abc", "def")], pool, 3, 3)
+    pool = pool_of(
+        {
+            "a": (4, 6, 1),
+            "b": (4, 2, 1),
+            "c": (4, 2, 1),
+            "d": (4, 5, 1),
+            "e": (4, 5, 1),
+            "f": (4, 5, 1),
+        }
+    )
+    sampler = MicroBatches(
+        [[(name, "ift") for name in names] for names in ("abc", "def")], pool, 3, 3
+    )
     assert {name for name, *_ in sampler.longest()} == set("abc"), "30 tokens with their padding"
-    assert {name for name, *_ in replace(sampler, padded=False).longest()} == set("def"), "27 tokens against 22"
+    assert {name for name, *_ in replace(sampler, padded=False).longest()} == set("def"), (
+        "27 tokens against 22"
+    )
 
 
 def test_the_longest_micro_batch_is_told_by_its_rows_too_and_by_when_it_comes() -> None:
     """By tokens a batch of many short rows; where memory grows steeply with length that of the long one."""
     pool = pool_of({"a": (4, 26, 1), **dict.fromkeys("bcde", (4, 4, 1)), "f": (4, 6, 1)})
-    sampler = MicroBatches([[("a", "ift"), ("f", "ift")], [(name, "ift") for name in "bcde"]], pool, 4, 4)
+    sampler = MicroBatches(
+        [[("a", "ift"), ("f", "ift")], [(name, "ift") for name in "bcde"]], pool, 4, 4
+    )
     assert {name for name, *_ in sampler.longest()} == set("af"), "60 tokens with their padding"
     one = replace(sampler, batches=[[("a", "ift")], [(name, "ift") for name in "bcde"]])
     assert {name for name, *_ in one.longest()} == set("bcde"), "32 tokens against 30"
-    assert {name for name, *_ in replace(one, steep=0.1).longest()} == {"a"}, "30 · 4 against 32 · 1.8"
+    assert {name for name, *_ in replace(one, steep=0.1).longest()} == {"a"}, (
+        "30 · 4 against 32 · 1.8"
+    )
     assert not sampler.longest(later=True), "each of these batches is one micro-batch"
     two = replace(sampler, micro_batch_size=2)
     assert {name for name, *_ in two.longest(later=True)} == set("de")
@@ -400,7 +592,9 @@ def test_cuts_waste_least_and_never_need_more_memory(lengths: list[int], size: i
     if n <= 10 and max(tokens(ends)) <= max(equal):
         every = (tokens([*cut, n]) for cut in combinations(range(1, n), parts - 1))
         allowed = [t for t in every if max(t) <= max(equal)]
-        assert sum(tokens(ends)) == min(map(sum, allowed)) or size < 4  # a part has at most three times `size` rows
+        assert (
+            sum(tokens(ends)) == min(map(sum, allowed)) or size < 4
+        )  # a part has at most three times `size` rows
 
 
 def test_rates_are_interpolated_on_a_log_scale() -> None:
@@ -411,11 +605,22 @@ def test_rates_are_interpolated_on_a_log_scale() -> None:
     assert config.model_copy(update={"lr_policy": "matched"}).peak_rate(0) == pytest.approx(2e-5)
 
 
-PAIR = Pair("p", "Add 2 and 2.", "<think>\n2 + 2 = 4\n</think>\n\n\\boxed{4}", "\\boxed{4}", "4", "math-oe", "s", 1, 1, 1)
+PAIR = Pair(
+    "p",
+    "Add 2 and 2.",
+    "<think>\n2 + 2 = 4\n</think>\n\n\\boxed{4}",
+    "\\boxed{4}",
+    "4",
+    "math-oe",
+    "s",
+    1,
+    1,
+    1,
+)
 
 
 def examine(tokenizer, rows: list[Row]) -> None:
-    doctor.examine(Rendering(tokenizer), rows, {"p": PAIR})
+    preflight.examine(Rendering(tokenizer), rows, {"p": PAIR})
 
 
 def test_the_doctor_passes_what_is_right() -> None:
@@ -444,7 +649,9 @@ def test_the_doctor_finds_each_fault() -> None:
 
 def test_the_doctor_refuses_a_template_that_rewrites_the_prompt() -> None:
     tokenizer = load_tokenizer(TINY)
-    tokenizer.chat_template = tokenizer.chat_template.replace("message['content']", "message['content'] | upper")
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "message['content']", "message['content'] | upper"
+    )
     with pytest.raises(BadInput, match="changes the prompt"):
         examine(tokenizer, [row_of(Rendering(tokenizer), PAIR, "ift")])
 
@@ -463,10 +670,21 @@ def test_labels_are_the_completion_and_padding_is_told_by_length() -> None:
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
 
 
-def test_a_template_fault_stops_training_before_it_starts(pairs: Path, tmp_path: Path, student: Path) -> None:
+def test_a_template_fault_stops_training_before_it_starts(
+    pairs: Path, tmp_path: Path, student: Path
+) -> None:
     folder = tmp_path / "model"
     subprocess.run(["cp", "-r", str(student / "model"), str(folder)], check=True)
-    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }} ### End{% endfor %}")
-    result = command("train", "ratio=0", f"model={folder}", "lr=1e-4", f"pairs={pairs}", f"out={tmp_path / 'run'}")
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m['content'] }} ### End{% endfor %}"
+    )
+    result = command(
+        "train",
+        "ratio=0",
+        f"model={folder}",
+        "lr=1e-4",
+        f"pairs={pairs}",
+        f"out={tmp_path / 'run'}",
+    )
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("train: ")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, command, done
 
-from ratiocine.grading import grader
-from ratiocine.traces import read_pairs, read_traces
+from ratiocine.grading import GRADER_VERSION
+from ratiocine.stores import read_pairs, read_traces
 
 EVAL = ("benchmarks=demo", "limit=3", "budget=12", "engine.batch=8")
 
@@ -37,7 +37,10 @@ def test_distill_keeps_pairs_whole_and_names_what_it_did(pairs: Path) -> None:
 
 
 def test_eval_writes_scores_that_its_traces_explain(scored: Path) -> None:
-    scores, rows = json.loads((scored / "scores.json").read_text()), list(read_traces(scored / "traces.jsonl"))
+    scores, rows = (
+        json.loads((scored / "scores.json").read_text()),
+        list(read_traces(scored / "traces.jsonl")),
+    )
     assert len(rows) == 24 == scores["all"]["n"]
     assert set(scores["categories"]) == {"general-mc", "general-oe", "math-mc", "math-oe"}
     for name, score in scores["benchmarks"].items():
@@ -61,16 +64,22 @@ def test_eval_generates_what_stock_transformers_generates(scored: Path, student:
         chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
     )
     with torch.no_grad():
-        found = model.generate(**batch, max_new_tokens=12, do_sample=False)[:, batch["input_ids"].shape[1] :]
+        found = model.generate(**batch, max_new_tokens=12, do_sample=False)[
+            :, batch["input_ids"].shape[1] :
+        ]
     for row, ids in zip(rows, found, strict=True):
-        assert tokenizer.decode(ids, skip_special_tokens=True) == row["completion"].replace("<|im_start|>", "")
+        assert tokenizer.decode(ids, skip_special_tokens=True) == row["completion"].replace(
+            "<|im_start|>", ""
+        )
 
 
 def test_a_killed_eval_goes_on_where_it_was(student: Path, scored: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [sys.executable, "-m", "eval", f"model={student / 'model'}", *EVAL, f"out={out}"]
     partial = out / "traces.partial.jsonl"
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
@@ -83,11 +92,15 @@ def test_a_killed_eval_goes_on_where_it_was(student: Path, scored: Path, tmp_pat
 
 
 def test_saved_answers_are_regraded_without_a_model(scored: Path, tmp_path: Path) -> None:
-    assert "0 of 24 verdicts changed" in done("eval.regrade", str(scored), "--out", str(tmp_path / "new"))
-    old, new = (json.loads((folder / "scores.json").read_text()) for folder in (scored, tmp_path / "new"))
+    assert "0 of 24 verdicts changed" in done(
+        "eval.regrade", str(scored), "--out", str(tmp_path / "new")
+    )
+    old, new = (
+        json.loads((folder / "scores.json").read_text()) for folder in (scored, tmp_path / "new")
+    )
     assert old == new
     for folder in (scored, tmp_path / "new"):
-        assert json.loads((folder / "manifest.json").read_text())["grader"] == grader()
+        assert json.loads((folder / "manifest.json").read_text())["grader"] == GRADER_VERSION
     done("eval.report", str(tmp_path / "new"), "--out", str(tmp_path / "report.html"))
     refused = command("eval.regrade", str(tmp_path), "--out", str(tmp_path / "x"))
     assert refused.returncode == 2
@@ -115,11 +128,17 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(pairs: Path, tmp_path: Path, number: int) -> None:
+def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(
+    pairs: Path, tmp_path: Path, number: int
+) -> None:
     out = tmp_path / "run"
     words = ["train", "ratio=1", "model=tiny", f"pairs={pairs}", "epochs=2000", f"out={out}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", *words], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
     while not (out / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.05)
@@ -130,7 +149,8 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(pairs: Path, tmp
     assert "Traceback" not in errors
     assert not (out / "DONE").exists()
     assert (
-        "no finished run" in command("eval", f"model={out / 'model'}", f"out={tmp_path / 'e'}").stderr
+        "no finished run"
+        in command("eval", f"model={out / 'model'}", f"out={tmp_path / 'e'}").stderr
         or not (out / "model").exists()
     )
 
@@ -148,7 +168,13 @@ report: [eval-0, eval-1]
 def test_a_study_runs_its_stages_once_and_again_only_what_changed(tmp_path: Path) -> None:
     study = tmp_path / "conf" / "study" / "small.yaml"
     study.parent.mkdir(parents=True)
-    words = ("launch", "--config-dir", str(tmp_path / "conf"), "study=small", f"out={tmp_path / 'study'}")
+    words = (
+        "launch",
+        "--config-dir",
+        str(tmp_path / "conf"),
+        "study=small",
+        f"out={tmp_path / 'study'}",
+    )
     study.write_text(STUDY)
     first = done(*words)
     assert (tmp_path / "study" / "report.html").read_text().count("<!doctype html>") == 1
@@ -169,7 +195,12 @@ def test_a_study_runs_its_stages_once_and_again_only_what_changed(tmp_path: Path
 
 def test_reference_pairs_from_a_file_of_ones_own(tmp_path: Path) -> None:
     rows = [
-        {"question": "2+2?", "answer": "4", "kind": "number", "meta": {"solution": "2 + 2 = <<2+2=4>>4"}},
+        {
+            "question": "2+2?",
+            "answer": "4",
+            "kind": "number",
+            "meta": {"solution": "2 + 2 = <<2+2=4>>4"},
+        },
         {"question": "2+3?", "answer": "5", "kind": "number", "meta": {"solution": "2 + 3 = 6"}},
         {"question": "2+4?", "answer": "6", "kind": "number"},
         {"question": "2+5?", "answer": "seven", "kind": "number", "meta": {"solution": "7"}},
@@ -180,13 +211,24 @@ def test_reference_pairs_from_a_file_of_ones_own(tmp_path: Path) -> None:
     done("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={out}")
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["n"] == 1
-    assert manifest["dropped"] == {"reference_not_gradable": 1, "solution_misses_reference": 1, "no_solution": 1}
+    assert manifest["dropped"] == {
+        "reference_not_gradable": 1,
+        "solution_misses_reference": 1,
+        "no_solution": 1,
+    }
     assert "<think>\n2 + 2 = 4\n</think>" in read_pairs(out / "pairs.parquet")[0].reasoning
 
 
 def test_gsm8k_keeps_what_its_solutions_reach(benchmarks: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done("distill", "teacher=reference", "data=gsm8k", f"data.root={benchmarks}", "model=tiny", f"out={out}")
+    done(
+        "distill",
+        "teacher=reference",
+        "data=gsm8k",
+        f"data.root={benchmarks}",
+        "model=tiny",
+        f"out={out}",
+    )
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["n"] + sum(manifest["dropped"].values()) == 7473
     assert manifest["n"] >= 0.995 * 7473

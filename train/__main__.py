@@ -1,6 +1,8 @@
 """python -m train +ratio=0.5 model=qwen2.5-1.5b pairs=runs/distill/ab12"""
 
-from ratiocine import cli, publish, ranks, tracking
+from ratiocine import cli
+from ratiocine.executors import distributed
+from ratiocine.runs import publish, tracking
 from train.config import Config, inputs
 
 
@@ -10,14 +12,20 @@ def run(config: Config) -> None:
     tracking.check(config)
     inputs(config)
     name = config.push_to_hub
-    if name is not None and ranks.is_first():
+    if name is not None and distributed.is_first():
         publish.check(name)
     from train import card
     from train.sft import train
 
     run = train(config)
-    if name is not None and run is not None and ranks.is_first():
-        publish.push(name, "model", card.files(run.out, card.read(run.out, [])), f"Student {run.hash}", run.out)
+    if name is not None and run is not None and distributed.is_first():
+        publish.push(
+            name,
+            "model",
+            card.files(run.out, card.read(run.out, [])),
+            f"Student {run.hash}",
+            run.out,
+        )
 
 
 if __name__ == "__main__":

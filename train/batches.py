@@ -8,16 +8,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from ratiocine.errors import BadInput
+from ratiocine.records import Mode, Pair
 from ratiocine.rendering import Rendering
-from ratiocine.traces import Mode, Pair
-from train.pool import Pool
+from train.dataset import Pool
 from train.scenario import Example
 
 if TYPE_CHECKING:
     import torch
 
 IGNORED = -100  # the label that cross-entropy skips
-Weighted = tuple[str, Mode, float]  # an example, and what each of its supervised tokens counts for in the loss of its step
+Weighted = tuple[
+    str, Mode, float
+]  # an example, and what each of its supervised tokens counts for in the loss of its step
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class Row:
 
 def row_of(rendering: Rendering, pair: Pair, mode: Mode, weight: float = 1.0) -> Row:
     """One side of a pair."""
-    prompt, completion = rendering.prompt(pair.prompt, mode), rendering.completion(pair.side(mode), mode)
+    prompt, completion = (
+        rendering.prompt(pair.prompt, mode),
+        rendering.completion(pair.side(mode), mode),
+    )
     return Row(pair.id, mode, tuple(prompt), tuple(completion), weight)
 
 
@@ -98,10 +103,17 @@ class MicroBatches:
         rows = sorted(batch, key=lambda example: (-self.pool.length(*example), example))
         total = sum(self.pool.supervised(*example) for example in rows)
         weighted: list[Weighted] = [
-            (*example, 1 / total if self.weight == "token" else 1 / (len(rows) * self.pool.supervised(*example)))
+            (
+                *example,
+                1 / total
+                if self.weight == "token"
+                else 1 / (len(rows) * self.pool.supervised(*example)),
+            )
             for example in rows
         ]
-        ends = least_padding([self.pool.length(*example) for example in rows], self.micro_batch_size)
+        ends = least_padding(
+            [self.pool.length(*example) for example in rows], self.micro_batch_size
+        )
         parts = [weighted[start:end] for start, end in pairwise([0, *ends])]
         nothing: Weighted = (*rows[-1], 0.0)
         return parts + [[nothing]] * (self.per_batch * self.world - len(parts))
@@ -127,13 +139,19 @@ class MicroBatches:
         for number in sorted(range(len(bounds)), key=lambda number: -bounds[number]):
             if found and bounds[number] <= of(found):
                 break  # no later batch has a larger part
-            found = max([*self.cut(self.batches[number])[skipped:], *([found] if found else [])], key=of, default=found)
+            found = max(
+                [*self.cut(self.batches[number])[skipped:], *([found] if found else [])],
+                key=of,
+                default=found,
+            )
         return found
 
 
 def largest(lengths: Sequence[int], size: int) -> int:
     """Tokens of the largest of equal parts of rows, longest first, with its padding."""
-    return max(lengths[start] * min(size, len(lengths) - start) for start in range(0, len(lengths), size))
+    return max(
+        lengths[start] * min(size, len(lengths) - start) for start in range(0, len(lengths), size)
+    )
 
 
 def least_padding(lengths: Sequence[int], size: int) -> list[int]:
@@ -197,7 +215,11 @@ def collate_weighted(rows: Sequence[Row], *, padded: bool = True) -> dict[str, t
     batch = collate(rows) if padded else collate_packed(rows)
     number = torch.arange(len(rows))
     return {
-        **batch, "row": number[:, None].expand(batch["input_ids"].shape) if padded else number.repeat_interleave(lengths)[None],
-        "weights": torch.tensor([row.weight for row in rows]), "lengths": lengths,
+        **batch,
+        "row": number[:, None].expand(batch["input_ids"].shape)
+        if padded
+        else number.repeat_interleave(lengths)[None],
+        "weights": torch.tensor([row.weight for row in rows]),
+        "lengths": lengths,
         "reasoning": torch.tensor([row.mode == "reasoning" for row in rows]),
-    }  # fmt: skip
+    }

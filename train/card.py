@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from ratiocine import cli, publish
+from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.runs import CONFIG, check_finished
+from ratiocine.runs import CONFIG, check_finished, publish
 
 KNOWN = ("apache-2.0", "mit", "llama3.2", "gemma")  # to the hub, by these names
 FORMS = {
@@ -27,27 +27,42 @@ FORMS = {
 
 
 def text(
-    config: Mapping[str, Any], manifest: Mapping[str, Any], mixture: Mapping[str, Any],
+    config: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    mixture: Mapping[str, Any],
     scores: Mapping[str, Mapping[str, Any]] = {},
-) -> str:  # fmt: skip
+) -> str:
     """The card in the form that the hub shows: what was taught to what, from which data under which licence, and how well it
     then did, each number with its interval."""
     model, sets = config["model"], [_pairs(folder) for folder in _folders(config)]
     base = model["path"] or model["name"]
-    head: dict[str, Any] = {"tags": ["reasoning", "sft", "ratiocine"], "pipeline_tag": "text-generation"}
+    head: dict[str, Any] = {
+        "tags": ["reasoning", "sft", "ratiocine"],
+        "pipeline_tag": "text-generation",
+    }
     licence = _licence(model)
     if licence:
-        head |= {"license": licence} if licence in KNOWN else {"license": "other", "license_name": licence}
+        head |= (
+            {"license": licence}
+            if licence in KNOWN
+            else {"license": "other", "license_name": licence}
+        )
     if "/" in base and not base.startswith((".", "/", "~")):
         head["base_model"] = base
     ratio = "its stages' own" if mixture["ratio"] is None else f"{mixture['ratio']:g}"
     taught, held = mixture["supervised_tokens"], manifest.get("held_out_loss")
     lines = [
-        "---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "",
-        f"# {Path(base).name if model['name'] == 'local' else model['name']}, taught at reasoning ratio {ratio}", "",
+        "---",
+        yaml.safe_dump(head, sort_keys=False).strip(),
+        "---",
+        "",
+        f"# {Path(base).name if model['name'] == 'local' else model['name']}, taught at reasoning ratio {ratio}",
+        "",
         f"{mixture['n']} problems, each with the answer of one teacher given directly or after a reasoning trace; "
-        f"{mixture['n_reasoning']} of them with the trace.", "",
-        "| | |", "| --- | --- |",
+        f"{mixture['n_reasoning']} of them with the trace.",
+        "",
+        "| | |",
+        "| --- | --- |",
         f"| base model | {base}, licence: {licence or 'not said'} |",
         f"| scenario | {mixture['scenario']}, match={mixture['match']}, seed {mixture['seed']} |",
         f"| supervised tokens | {taught['ift']} direct, {taught['reasoning']} in reasoning rows |",
@@ -55,11 +70,19 @@ def text(
         f"{'adapters of rank ' + str(config['lora_rank']) + ', merged' if config['lora'] else 'all weights'}, "
         f"{manifest['train_flops_exact']:.3g} FLOPs |",
         f"| rendering | {mixture['rendering']}: {FORMS[mixture['rendering']]} |",
-        *([f"| held-out loss | {held:.4f}, at step {manifest['student_step']} |"] if held is not None else []),
+        *(
+            [f"| held-out loss | {held:.4f}, at step {manifest['student_step']} |"]
+            if held is not None
+            else []
+        ),
         f"| examples | {mixture['examples_hash'][:16]} (hash of their multiset) |",
-        "", "## Pairs", "", "| set | prompts | teacher | licence | content |", "| --- | --- | --- | --- | --- |",
+        "",
+        "## Pairs",
+        "",
+        "| set | prompts | teacher | licence | content |",
+        "| --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(one)} |" for one in sets),
-    ]  # fmt: skip
+    ]
     if scores:
         lines += [
             "",
@@ -70,7 +93,9 @@ def text(
         ]
         for name, found in scores.items():
             for kind in ("benchmarks", "categories"):
-                lines += [f"| {name} | {part} | {_scored(row)} |" for part, row in found[kind].items()]
+                lines += [
+                    f"| {name} | {part} | {_scored(row)} |" for part, row in found[kind].items()
+                ]
     return "\n".join(lines) + "\n"
 
 
@@ -98,15 +123,34 @@ def _pairs(folder: str) -> tuple[str, ...]:
     made = yaml.safe_load((Path(folder) / CONFIG).read_text(encoding="utf-8"))
     manifest = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
     data, teacher = made.get("data", {}), made.get("teacher", {})
-    name = teacher.get("model") or (teacher.get("engine") or {}).get("model") or teacher.get("name", "unknown")
+    name = (
+        teacher.get("model")
+        or (teacher.get("engine") or {}).get("model")
+        or teacher.get("name", "unknown")
+    )
     content = manifest["outputs"]["pairs.parquet"][:16]
-    return Path(folder).name, data.get("name", "unknown"), Path(name).name, str(data.get("licence") or "not said"), content
+    return (
+        Path(folder).name,
+        data.get("name", "unknown"),
+        Path(name).name,
+        str(data.get("licence") or "not said"),
+        content,
+    )
 
 
 def files(run: Path, card: str) -> dict[str, Path | bytes]:
     """What is uploaded of a run, by its path in the repository."""
-    model = {str(f.relative_to(run / "model")): f for f in sorted((run / "model").rglob("*")) if f.is_file()}
-    return {**model, "mixture.json": run / "mixture.json", "manifest.json": run / "manifest.json", "README.md": card.encode()}
+    model = {
+        str(f.relative_to(run / "model")): f
+        for f in sorted((run / "model").rglob("*"))
+        if f.is_file()
+    }
+    return {
+        **model,
+        "mixture.json": run / "mixture.json",
+        "manifest.json": run / "manifest.json",
+        "README.md": card.encode(),
+    }
 
 
 def read(run: Path, scored: Sequence[Path]) -> str:
@@ -117,17 +161,29 @@ def read(run: Path, scored: Sequence[Path]) -> str:
     scores = {}
     for folder in scored:
         if (student := check_finished(folder).get("student") or {}).get("hash") != manifest["hash"]:
-            raise BadInput(f"{folder} holds the scores of another model ({student.get('hash', 'one not trained here')})")
+            raise BadInput(
+                f"{folder} holds the scores of another model ({student.get('hash', 'one not trained here')})"
+            )
         scores[folder.name] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     config = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
-    return text(config, manifest, json.loads((run / "mixture.json").read_text(encoding="utf-8")), scores)
+    return text(
+        config, manifest, json.loads((run / "mixture.json").read_text(encoding="utf-8")), scores
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.card", description=(__doc__ or "").partition(": ")[2].split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.card", description=(__doc__ or "").partition(": ")[2].split("\n")[0]
+    )
     parser.add_argument("run", type=Path, help="a finished run of train")
-    parser.add_argument("--scores", type=Path, nargs="+", default=[], help="finished runs of eval over its student")
-    parser.add_argument("--push-to-hub", metavar="NAME", help="upload the student with this card; a new repository is private")
+    parser.add_argument(
+        "--scores", type=Path, nargs="+", default=[], help="finished runs of eval over its student"
+    )
+    parser.add_argument(
+        "--push-to-hub",
+        metavar="NAME",
+        help="upload the student with this card; a new repository is private",
+    )
     options = parser.parse_args()
     if options.push_to_hub:
         publish.check(options.push_to_hub)
@@ -135,7 +191,13 @@ def main() -> None:
     print(card)
     if options.push_to_hub:
         manifest = check_finished(options.run)
-        publish.push(options.push_to_hub, "model", files(options.run, card), f"Student {manifest['hash']}", options.run)
+        publish.push(
+            options.push_to_hub,
+            "model",
+            files(options.run, card),
+            f"Student {manifest['hash']}",
+            options.run,
+        )
 
 
 if __name__ == "__main__":

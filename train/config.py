@@ -15,11 +15,11 @@ from pydantic import (
 )
 
 from ratiocine import models
-from ratiocine.compute import Trained
 from ratiocine.errors import BadInput
 from ratiocine.rendering import Form
 from ratiocine.runs import hash_path
-from train.pool import pairs_file
+from ratiocine.training import Trained
+from train.dataset import pairs_file
 from train.scenario import Match, ScenarioConfig
 
 
@@ -69,7 +69,9 @@ class Config(Trained):
         if self.ratio is None and not self.scenario.fixes_ratio:
             raise ValueError("ratio=None: a number from 0 to 1 is needed, such as ratio=0.5")
         if self.ratio is not None and self.scenario.fixes_ratio:
-            raise ValueError(f"ratio={self.ratio}: scenario={self.scenario.name} says every ratio itself; leave it out")
+            raise ValueError(
+                f"ratio={self.ratio}: scenario={self.scenario.name} says every ratio itself; leave it out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -87,13 +89,17 @@ class Config(Trained):
     @model_validator(mode="after")
     def _something_for_every_rank(self) -> Self:
         if self.batch_size < self.world:
-            raise ValueError(f"batch_size={self.batch_size}: with {self.world} ranks some would have nothing to do in a step")
+            raise ValueError(
+                f"batch_size={self.batch_size}: with {self.world} ranks some would have nothing to do in a step"
+            )
         return self
 
     @model_validator(mode="after")
     def _someone_who_answers(self) -> Self:
         if self.samples and self.sharding in ("zero3", "fsdp"):
-            raise ValueError(f"samples={self.samples}: under {self.sharding} no rank has a model that could answer")
+            raise ValueError(
+                f"samples={self.samples}: under {self.sharding} no rank has a model that could answer"
+            )
         if self.student == "best" and self.sharding != "none":
             raise ValueError(
                 f"student='best': checkpoints of {self.sharding} are not read back into a student; take student=last"
@@ -103,14 +109,21 @@ class Config(Trained):
     @model_validator(mode="after")
     def _a_student_to_upload(self) -> Self:
         if self.push_to_hub and (self.doctor or self.export):
-            raise ValueError(f"push_to_hub={self.push_to_hub}: doctor and export make no student to upload")
+            raise ValueError(
+                f"push_to_hub={self.push_to_hub}: doctor and export make no student to upload"
+            )
         return self
 
     def folders(self) -> list[str]:
         """Every set of pairs of the run; raises BadInput where there is none."""
-        named = [*(self.pairs or []), *(stage.pairs for stage in self.scenario.stages if stage.pairs)]
+        named = [
+            *(self.pairs or []),
+            *(stage.pairs for stage in self.scenario.stages if stage.pairs),
+        ]
         if not named:
-            raise BadInput("pairs= is needed: a finished folder of `python -m distill`, such as pairs=runs/distill/ab12")
+            raise BadInput(
+                "pairs= is needed: a finished folder of `python -m distill`, such as pairs=runs/distill/ab12"
+            )
         return list(dict.fromkeys(named))
 
     def peak_rate(self, share: float) -> float:
@@ -120,7 +133,9 @@ class Config(Trained):
             return self.lr
         if self.model.lr is None:
             named = self.model.path or self.model.name
-            raise BadInput(f"conf/model holds no learning rates for model={named}; give lr=, such as lr=1e-5")
+            raise BadInput(
+                f"conf/model holds no learning rates for model={named}; give lr=, such as lr=1e-5"
+            )
         share = 0.5 if self.lr_policy == "matched" else share
         return float(self.model.lr.ift ** (1 - share) * self.model.lr.reasoning**share)
 
@@ -128,5 +143,9 @@ class Config(Trained):
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
     sets = {folder: hash_path(pairs_file(folder)) for folder in config.folders()}
-    own = {f"stage {at}": sets[stage.pairs] for at, stage in enumerate(config.scenario.stages, 1) if stage.pairs}
+    own = {
+        f"stage {at}": sets[stage.pairs]
+        for at, stage in enumerate(config.scenario.stages, 1)
+        if stage.pairs
+    }
     return {"pairs": " ".join(sets.values()), **own, "model": models.fingerprint(config.model)}

@@ -10,15 +10,22 @@ from typing import Any
 from ratiocine.prompts import SWITCH
 from ratiocine.rendering import Rendering
 from ratiocine.runs import check_writable
-from train.pool import Pool
+from train.dataset import Pool
 from train.scenario import Stage
 
 LLAMA_FACTORY = {
     "mixture": {
-        "file_name": "messages.jsonl", "formatting": "sharegpt", "columns": {"messages": "messages"},
-        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+        "file_name": "messages.jsonl",
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+        },
     }
-}  # fmt: skip
+}
 
 
 def export(folder: Path, pool: Pool, stages: Sequence[Stage], rendering: Rendering) -> int:
@@ -28,17 +35,32 @@ def export(folder: Path, pool: Pool, stages: Sequence[Stage], rendering: Renderi
     folder.mkdir(parents=True, exist_ok=True)
     n = 0
     names = ("messages.jsonl", "prompt_completion.jsonl")
-    with open(folder / names[0], "w", encoding="utf-8") as messages, open(folder / names[1], "w", encoding="utf-8") as pairs:
+    with (
+        open(folder / names[0], "w", encoding="utf-8") as messages,
+        open(folder / names[1], "w", encoding="utf-8") as pairs,
+    ):
         for number, stage in enumerate(stages, 1):
             for name, mode in (example for batch in stage.batches for example in batch):
                 pair = pool.pair(name)
                 prompt = [{"role": "user", "content": pair.prompt}]
-                completion = [{"role": "assistant", "content": rendering.message(pair.side(mode), mode)}]
+                completion = [
+                    {"role": "assistant", "content": rendering.message(pair.side(mode), mode)}
+                ]
                 about: dict[str, Any] = {"id": name, "format": mode, "stage": number}
                 if (thinking := rendering.thinking(mode)) is not None:
                     about["chat_template_kwargs"] = {SWITCH: thinking}
-                messages.write(json.dumps({"messages": prompt + completion, **about}, ensure_ascii=False) + "\n")
-                pairs.write(json.dumps({"prompt": prompt, "completion": completion, **about}, ensure_ascii=False) + "\n")
+                messages.write(
+                    json.dumps({"messages": prompt + completion, **about}, ensure_ascii=False)
+                    + "\n"
+                )
+                pairs.write(
+                    json.dumps(
+                        {"prompt": prompt, "completion": completion, **about}, ensure_ascii=False
+                    )
+                    + "\n"
+                )
                 n += 1
-    (folder / "dataset_info.json").write_text(json.dumps(LLAMA_FACTORY, indent=2) + "\n", encoding="utf-8")
+    (folder / "dataset_info.json").write_text(
+        json.dumps(LLAMA_FACTORY, indent=2) + "\n", encoding="utf-8"
+    )
     return n

@@ -14,14 +14,15 @@ from ratiocine.errors import BadInput
 def merge(folders: list[str], out: Path, alpha: float | None) -> None:
     """Write a plain model folder; `alpha` goes from the first of two models towards the second, None averages all."""
     from ratiocine import models
-    from ratiocine.merging import along, average
-    from ratiocine.models import ModelConfig
+    from ratiocine.models import ModelConfig, along, average
     from ratiocine.rendering import recorded
 
     if len(folders) < 2:
         raise BadInput(f"a merge takes two models or more, not {len(folders)}")
     if alpha is not None and len(folders) != 2:
-        raise BadInput(f"--alpha={alpha:g} goes from one model to another: give two models, not {len(folders)}")
+        raise BadInput(
+            f"--alpha={alpha:g} goes from one model to another: give two models, not {len(folders)}"
+        )
     if out.exists():
         raise BadInput(f"--out={out} is there already; choose another")
     configs = [ModelConfig(name=folder, path=folder) for folder in folders]
@@ -32,17 +33,32 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
         folder = Path(temporary) / "model"
-        models.save_student(loaded[0], models.load_tokenizer(configs[0]), folder, recorded(Path(folders[0])))
-        parents = {folder: models.fingerprint(config) for folder, config in zip(folders, configs, strict=True)}
-        (folder / "merged.json").write_text(json.dumps({"schema_version": 1, "alpha": alpha, "parents": parents}, indent=2))
+        models.save_student(
+            loaded[0], models.load_tokenizer(configs[0]), folder, recorded(Path(folders[0]))
+        )
+        parents = {
+            folder: models.fingerprint(config)
+            for folder, config in zip(folders, configs, strict=True)
+        }
+        (folder / "merged.json").write_text(
+            json.dumps({"schema_version": 1, "alpha": alpha, "parents": parents}, indent=2)
+        )
         folder.rename(out)
-    print(f"{out}: {'the mean of' if alpha is None else f'alpha={alpha:g} between'} {', '.join(folders)}")
+    print(
+        f"{out}: {'the mean of' if alpha is None else f'alpha={alpha:g} between'} {', '.join(folders)}"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.merge", description=(__doc__ or "").partition(": ")[2])
+    parser = argparse.ArgumentParser(
+        prog="python -m train.merge", description=(__doc__ or "").partition(": ")[2]
+    )
     parser.add_argument("models", nargs="+", help="two or more folders of models of one shape")
-    parser.add_argument("--alpha", type=float, help="0 is the first of two, 1 the second, above 1 beyond it; default: the mean")
+    parser.add_argument(
+        "--alpha",
+        type=float,
+        help="0 is the first of two, 1 the second, above 1 beyond it; default: the mean",
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     merge(options.models, options.out, options.alpha)

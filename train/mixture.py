@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 
-from ratiocine.problems import digest
-from ratiocine.traces import Mode
+from ratiocine.hashing import digest
+from ratiocine.records import Mode
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ def mix(categories: Mapping[str, str], ratio: float, seed: int) -> Mixture:
     """The mixture over {problem id: category} at a ratio in [0, 1]."""
     assert 0 <= ratio <= 1
     sequence = balanced(categories, seed)
-    return Mixture(shuffled(list(categories), seed, 0), frozenset(sequence[: n_reasoning(len(sequence), ratio)]))
+    return Mixture(
+        shuffled(list(categories), seed, 0),
+        frozenset(sequence[: n_reasoning(len(sequence), ratio)]),
+    )
 
 
 def n_reasoning(n: int, ratio: float) -> int:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Any
 
-from ratiocine import cost, models, ranks
+from ratiocine import cost, models
 from ratiocine.errors import BadInput
-from ratiocine.problems import digest
+from ratiocine.executors import distributed
+from ratiocine.hashing import digest
+from ratiocine.records import MODES
 from ratiocine.rendering import Rendering
-from ratiocine.traces import MODES
 from train.batches import MicroBatches
 from train.config import Config
-from train.pool import Pool, fitting, read_pool
+from train.dataset import Pool, fitting, read_pool
 from train.scenario import Example, Stage, examples_hash, formats, plan
 
 
@@ -50,25 +51,44 @@ def planned(config: Config) -> Planned:
         return cost.training(shape, length) if config.match == "flops" else length
 
     stages = plan(
-        config.scenario, ids, pool.category, pool.folder, price, ratio=config.ratio, match=config.match,
-        epochs=config.epochs, batch_size=config.batch_size, seed=config.seed,
-    )  # fmt: skip
+        config.scenario,
+        ids,
+        pool.category,
+        pool.folder,
+        price,
+        ratio=config.ratio,
+        match=config.match,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
     return Planned(pool, rendering, stages, held, dropped)
 
 
-def micro_batches(config: Config, plan: Planned, *, padded: bool, steep: float = 0.0) -> MicroBatches:
+def micro_batches(
+    config: Config, plan: Planned, *, padded: bool, steep: float = 0.0
+) -> MicroBatches:
     """How the run's global batches go through the model, whose memory grows with the length of rows so steeply."""
     batches = plan.batches[: config.max_steps]
     return MicroBatches(
-        batches, plan.pool, config.batch_size, config.micro_batch_size, config.loss_weight, padded, ranks.rank(), ranks.world(),
+        batches,
+        plan.pool,
+        config.batch_size,
+        config.micro_batch_size,
+        config.loss_weight,
+        padded,
+        distributed.rank(),
+        distributed.world(),
         steep,
-    )  # fmt: skip
+    )
 
 
 def hold_out(ids: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:
     """The ids to train on, and the `n` whose seeded hash is smallest. Raises BadInput where nothing is left."""
     if n >= len(ids):
-        raise BadInput(f"held_out={n}: there are {len(ids)} pairs, and some must be left to train on")
+        raise BadInput(
+            f"held_out={n}: there are {len(ids)} pairs, and some must be left to train on"
+        )
     held = set(nsmallest(n, ids, key=lambda name: digest("held out", seed, name)))
     return [name for name in ids if name not in held], sorted(held)
 
@@ -79,23 +99,45 @@ def describe(config: Config, plan: Planned) -> dict[str, Any]:
     ids = formats(stages)
     places = {mode: [pool.index[name] for name in ids[mode]] for mode in MODES}
     supervised = {
-        mode: sum(map(pool.sides[mode].__getitem__, places[mode])) + pool.more[mode][1] * len(places[mode]) for mode in MODES
+        mode: sum(map(pool.sides[mode].__getitem__, places[mode]))
+        + pool.more[mode][1] * len(places[mode])
+        for mode in MODES
     }
-    prompts = sum(pool.prompts[place] + pool.more[mode][0] for mode in MODES for place in places[mode])
+    prompts = sum(
+        pool.prompts[place] + pool.more[mode][0] for mode in MODES for place in places[mode]
+    )
     counts = {mode: Counter(map(pool.categories.__getitem__, set(places[mode]))) for mode in MODES}
     order = [name for batch in plan.batches for name, _ in batch]
     return {
-        "schema_version": 2, "ratio": config.ratio, "scenario": config.scenario.name, "seed": config.seed,
-        "rendering": plan.rendering.form, "match": config.match, "loss_weight": config.loss_weight, "n": len(set(order)),
-        "n_reasoning": sum(counts["reasoning"].values()), "examples": len(order), "examples_hash": examples_hash(stages),
+        "schema_version": 2,
+        "ratio": config.ratio,
+        "scenario": config.scenario.name,
+        "seed": config.seed,
+        "rendering": plan.rendering.form,
+        "match": config.match,
+        "loss_weight": config.loss_weight,
+        "n": len(set(order)),
+        "n_reasoning": sum(counts["reasoning"].values()),
+        "examples": len(order),
+        "examples_hash": examples_hash(stages),
         "stages": [
             {
-                **stage.config.model_dump(exclude_none=True), "ratio": stage.ratio, "steps": len(stage.batches),
+                **stage.config.model_dump(exclude_none=True),
+                "ratio": stage.ratio,
+                "steps": len(stage.batches),
                 "examples": sum(map(len, stage.batches)),
-            } for stage in stages
+            }
+            for stage in stages
         ],
-        "categories": {c: {m: counts[m][c] for m in MODES} for c in sorted({*counts["ift"], *counts["reasoning"]})},
-        "supervised_tokens": supervised, "tokens": prompts + sum(supervised.values()),
+        "categories": {
+            c: {m: counts[m][c] for m in MODES}
+            for c in sorted({*counts["ift"], *counts["reasoning"]})
+        },
+        "supervised_tokens": supervised,
+        "tokens": prompts + sum(supervised.values()),
         "reasoning_token_share": supervised["reasoning"] / sum(supervised.values()),
-        "dropped_too_long": dict(plan.dropped), "ids": ids, "order": order, "held_out": plan.held_out,
-    }  # fmt: skip
+        "dropped_too_long": dict(plan.dropped),
+        "ids": ids,
+        "order": order,
+        "held_out": plan.held_out,
+    }

@@ -10,11 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from ratiocine.errors import BadInput
-from ratiocine.problems import digest
-from ratiocine.traces import MODES, Mode
+from ratiocine.hashing import digest
+from ratiocine.records import MODES, Mode
 from train.mixture import Mixture, mix
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -47,7 +55,12 @@ class ScenarioConfig(BaseModel):
 
     @model_validator(mode="after")
     def _own_rates_need_own_schedules(self) -> Self:
-        own = {key for stage in self.stages for key in ("lr", "warmup", "decay") if getattr(stage, key) is not None}
+        own = {
+            key
+            for stage in self.stages
+            for key in ("lr", "warmup", "decay")
+            if getattr(stage, key) is not None
+        }
         if own and self.schedule == "whole":
             raise ValueError(f"a stage with its own {min(own)} needs schedule=each")
         return self
@@ -69,42 +82,70 @@ class Stage:
 
 
 def plan(
-    scenario: ScenarioConfig, ids: Sequence[str], category: Callable[[str], str], folders: Callable[[str], str], cost: Cost, *,
-    ratio: float | None, match: Match, epochs: int, batch_size: int, seed: int,
-) -> list[Stage]:  # fmt: skip
+    scenario: ScenarioConfig,
+    ids: Sequence[str],
+    category: Callable[[str], str],
+    folders: Callable[[str], str],
+    cost: Cost,
+    *,
+    ratio: float | None,
+    match: Match,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+) -> list[Stage]:
     """The stages of a run over the pairs `ids`. Raises BadInput where a stage holds no pair, or less than a global batch."""
     stages = []
     for number, config in enumerate(scenario.stages, 1):
         where = f"scenario={scenario.name}, stage {number}"
         mine = {
-            name: category(name) for name in ids
+            name: category(name)
+            for name in ids
             if (config.domain is None or category(name).startswith(f"{config.domain}-"))
             and (config.pairs is None or folders(name) == config.pairs)
-        }  # fmt: skip
+        }
         if not mine:
-            raise BadInput(f"{where}: none of the pairs is of domain={config.domain}, pairs={config.pairs}")
+            raise BadInput(
+                f"{where}: none of the pairs is of domain={config.domain}, pairs={config.pairs}"
+            )
         share = ratio if config.ratio is None else config.ratio
         assert share is not None
         if match != "examples" and config.format is not None:
-            raise BadInput(f"{where}: match={match} means nothing for one format of a mixture; leave match=examples")
+            raise BadInput(
+                f"{where}: match={match} means nothing for one format of a mixture; leave match=examples"
+            )
         mixture = mix(mine, share, seed)
         rounds = _rounds(mixture, config.format, batch_size, seed)
-        stages.append(Stage(config, mixture, share, _until(rounds, mixture, cost, match, config.epochs or epochs)))
+        stages.append(
+            Stage(
+                config,
+                mixture,
+                share,
+                _until(rounds, mixture, cost, match, config.epochs or epochs),
+            )
+        )
         if not stages[-1].batches and config.format is None:
             raise BadInput(f"{where}: nothing to train on")
     most = max((len(batch) for stage in stages for batch in stage.batches), default=0)
     if most < batch_size:
         n = sum(len(batch) for stage in stages for batch in stage.batches)
-        raise BadInput(f"batch_size={batch_size}: {n} examples do not fill one global batch; at most {most} can be asked for")
+        raise BadInput(
+            f"batch_size={batch_size}: {n} examples do not fill one global batch; at most {most} can be asked for"
+        )
     return stages
 
 
-def _rounds(mixture: Mixture, only: Mode | None, size: int, seed: int) -> Iterator[list[tuple[Example, ...]]]:
+def _rounds(
+    mixture: Mixture, only: Mode | None, size: int, seed: int
+) -> Iterator[list[tuple[Example, ...]]]:
     """The global batches of one epoch after the other."""
     epoch = 0
     while True:
         if only is None:
-            yield [tuple((name, mixture.mode(name)) for name in batch) for batch in mixture.batches(size, epoch, seed)]
+            yield [
+                tuple((name, mixture.mode(name)) for name in batch)
+                for batch in mixture.batches(size, epoch, seed)
+            ]
         else:
             order = (name for batch in mixture.batches(size, epoch, seed) for name in batch)
             taught = [(name, only) for name in order if mixture.mode(name) == only]
@@ -113,7 +154,11 @@ def _rounds(mixture: Mixture, only: Mode | None, size: int, seed: int) -> Iterat
 
 
 def _until(
-    rounds: Iterator[list[tuple[Example, ...]]], mixture: Mixture, cost: Cost, match: Match, epochs: int
+    rounds: Iterator[list[tuple[Example, ...]]],
+    mixture: Mixture,
+    cost: Cost,
+    match: Match,
+    epochs: int,
 ) -> list[tuple[Example, ...]]:
     """So many epochs; or as many global batches as come nearest to what those epochs cost with every problem in reasoning
     format."""
@@ -133,7 +178,10 @@ def _until(
 
 def examples_hash(stages: Sequence[Stage]) -> str:
     """Of the multiset of examples, whatever their order: equal for `mixed` and `sequential` at one ratio."""
-    return digest("examples", *sorted("\x1f".join(example) for s in stages for batch in s.batches for example in batch))
+    return digest(
+        "examples",
+        *sorted("\x1f".join(example) for s in stages for batch in s.batches for example in batch),
+    )
 
 
 def formats(stages: Sequence[Stage]) -> dict[Mode, list[str]]:

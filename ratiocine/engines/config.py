@@ -38,4 +38,6 @@ class OpenAIConfig(BaseModel):
         return [self.url] if isinstance(self.url, str) else self.url
 
 
-EngineConfig = Annotated[TransformersConfig | VLLMConfig | OpenAIConfig, Field(discriminator="name")]
+EngineConfig = Annotated[
+    TransformersConfig | VLLMConfig | OpenAIConfig, Field(discriminator="name")
+]

@@ -27,7 +27,9 @@ def growing_cache(config: Any) -> Any:
         keys: torch.Tensor
         values: torch.Tensor
 
-        def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        def update(
+            self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+        ) -> Any:
             if ours and _emulated(key_states):
                 key_states, value_states = key_states.float(), value_states.float()
             if not self.is_initialized:
@@ -42,13 +44,17 @@ def growing_cache(config: Any) -> Any:
             self.keys, self.values = (buffer[:, :, :end] for buffer in self.room)
             return self.keys, self.values
 
-        def _hold(self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]], width: int, capacity: int) -> None:
+        def _hold(
+            self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]], width: int, capacity: int
+        ) -> None:
             """Hold these rows below each other in new buffers of `capacity` columns, the first `width` of them filled: on
             the right by a part's columns, on the left by zeros."""
             rows, (_, heads, _, _) = sum(len(keys) for keys, _ in parts), parts[0][0].shape
             buffers = []
             for which in (0, 1):
-                buffer = parts[0][which].new_empty((rows, heads, capacity, parts[0][which].shape[-1]))
+                buffer = parts[0][which].new_empty(
+                    (rows, heads, capacity, parts[0][which].shape[-1])
+                )
                 top = 0
                 for part in parts:
                     old = part[which]
@@ -70,7 +76,9 @@ def growing_cache(config: Any) -> Any:
             self._hold([(layer.keys, layer.values) for layer in (self, *others)], width, width + 64)
 
     cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [
+        GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+    ]
     return cache
 
 
@@ -87,7 +95,12 @@ def pack_linears(model: Any) -> bool:
 
     pack = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
     apply = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if pack is None or apply is None or model.device.type != "cpu" or not (model.dtype == torch.float32 or _emulated(model)):
+    if (
+        pack is None
+        or apply is None
+        or model.device.type != "cpu"
+        or not (model.dtype == torch.float32 or _emulated(model))
+    ):
         return False
 
     def packed(layer: torch.nn.Linear) -> Any:
@@ -108,7 +121,11 @@ def _emulated(at: Any) -> bool:
     """Whether these are bfloat16 numbers on a CPU that has no units for them."""
     import torch
 
-    return at.dtype == torch.bfloat16 and at.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (
+        at.dtype == torch.bfloat16
+        and at.device.type == "cpu"
+        and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def register_grouped_attention() -> str:
@@ -136,7 +153,9 @@ def _grouped_attention(
     if query.shape[2] > 1:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-        out, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        out, _ = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
         return out.to(dtype), None
     batch, heads, _, size = query.shape
     grouped = query.view(batch, key.shape[1], heads // key.shape[1], size)

@@ -35,12 +35,16 @@ class Line:
         key_header = [f"Authorization: Bearer {key}"] if key else []
         for option, value in (
             (pycurl.HTTPHEADER, ["Content-Type: application/json", "Expect:", *key_header]),
-            (pycurl.TIMEOUT_MS, round(timeout * 1000)), (pycurl.NOSIGNAL, True), (pycurl.ACCEPT_ENCODING, ""),
+            (pycurl.TIMEOUT_MS, round(timeout * 1000)),
+            (pycurl.NOSIGNAL, True),
+            (pycurl.ACCEPT_ENCODING, ""),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.CAINFO, os.environ.get("SSL_CERT_FILE", certifi.where())),
-            (pycurl.FOLLOWLOCATION, True), (pycurl.MAXREDIRS, 3), (pycurl.POSTREDIR, pycurl.REDIR_POST_ALL),
+            (pycurl.FOLLOWLOCATION, True),
+            (pycurl.MAXREDIRS, 3),
+            (pycurl.POSTREDIR, pycurl.REDIR_POST_ALL),
             (pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
-        ):  # fmt: skip
+        ):
             self.curl.setopt(option, value)
 
     async def call(self, url: str, body: bytes | None = None) -> tuple[int, str, float]:
@@ -62,11 +66,19 @@ class Line:
             await self.multi.perform(self.curl)
         except pycurl.error as error:
             number, said = error.args
-            if number in (pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_PEER_FAILED_VERIFICATION):
+            if number in (
+                pycurl.E_URL_MALFORMAT,
+                pycurl.E_UNSUPPORTED_PROTOCOL,
+                pycurl.E_PEER_FAILED_VERIFICATION,
+            ):
                 raise BadInput(f"engine.url: {url}: {said}") from None
             raise Again(_error_name(number), said) from None
         text = b"".join(parts).decode(errors="replace")
-        return self.curl.getinfo(pycurl.RESPONSE_CODE), text, float(self.curl.getinfo(pycurl.RETRY_AFTER))
+        return (
+            self.curl.getinfo(pycurl.RESPONSE_CODE),
+            text,
+            float(self.curl.getinfo(pycurl.RETRY_AFTER)),
+        )
 
 
 def lines(most: int) -> AsyncCurlMulti:
@@ -82,7 +94,9 @@ def _error_name(number: int) -> str:
     """libcurl's name for an error, such as "operation timedout"."""
     import pycurl
 
-    names = (name for name in dir(pycurl) if name.startswith("E_") and getattr(pycurl, name) == number)
+    names = (
+        name for name in dir(pycurl) if name.startswith("E_") and getattr(pycurl, name) == number
+    )
     return next(names, f"E_{number}")[2:].lower().replace("_", " ")
 
 

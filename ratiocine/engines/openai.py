@@ -21,17 +21,17 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from ratiocine.engines import Request
 from ratiocine.engines.config import OpenAIConfig
 from ratiocine.engines.http import Again, Line, lines, proxy
+from ratiocine.engines.interface import Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import OPEN, after_thinking, render
-from ratiocine.traces import Trace
+from ratiocine.records import Trace
 
 BUSY = (408, 409, 425, 429, 503)
 NOT_HERE = (401, 403, 404)  # a refusal of the caller or the model, not of what is asked
@@ -83,9 +83,17 @@ class OpenAIEngine:
     name = "openai"
 
     def __init__(self, settings: OpenAIConfig, *, keep_refused: bool = False) -> None:
-        self.urls, self.model, self.key_env = [url.rstrip("/") for url in settings.urls], settings.model, settings.key_env
+        self.urls, self.model, self.key_env = (
+            [url.rstrip("/") for url in settings.urls],
+            settings.model,
+            settings.key_env,
+        )
         self.key, self.concurrency = os.environ.get(settings.key_env), settings.concurrency
-        self.timeout, self.patience, self.keep_refused = settings.timeout, settings.patience, keep_refused
+        self.timeout, self.patience, self.keep_refused = (
+            settings.timeout,
+            settings.patience,
+            keep_refused,
+        )
         self.errors: Counter[str] = Counter()  # calls that were made again, by what was wrong
 
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
@@ -121,11 +129,17 @@ class OpenAIEngine:
                 continue  # whether it answers is for the proxy to say
             try:
                 port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-                socket.create_connection((parts.hostname or "", port), timeout=min(10, self.timeout)).close()
+                socket.create_connection(
+                    (parts.hostname or "", port), timeout=min(10, self.timeout)
+                ).close()
             except (KeyError, ValueError):
-                raise BadInput(f"engine.url={url} is no address such as http://localhost:8000/v1") from None
+                raise BadInput(
+                    f"engine.url={url} is no address such as http://localhost:8000/v1"
+                ) from None
             except OSError as error:
-                raise BadInput(f"engine.url={url} does not answer: {error.strerror or error}") from None
+                raise BadInput(
+                    f"engine.url={url} does not answer: {error.strerror or error}"
+                ) from None
 
     async def _all(self, jobs: Iterator[Job], found: queue.SimpleQueue[Any]) -> None:
         waiting = enumerate(jobs)
@@ -156,19 +170,27 @@ class OpenAIEngine:
 
         async def again() -> Trace:
             nonlocal failed
-            if failed is not None:  # the first call, made without the machinery: nearly all need no other
+            if (
+                failed is not None
+            ):  # the first call, made without the machinery: nearly all need no other
                 error, failed = failed, None
                 raise error
             return await once()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Again), wait=_pause, stop=self._of_no_use, before_sleep=self._note, reraise=True
+            retry=retry_if_exception_type(Again),
+            wait=_pause,
+            stop=self._of_no_use,
+            before_sleep=self._note,
+            reraise=True,
         )
         try:
             return await retrying(again)
         except Again as error:
             said = self._redacted(str(error))
-            raise Failure(f"{' and '.join(self.urls)}: of no use for {self.patience:.0f} s: {said}") from None
+            raise Failure(
+                f"{' and '.join(self.urls)}: of no use for {self.patience:.0f} s: {said}"
+            ) from None
 
     async def _once(self, line: Line, url: str, job: Job) -> Trace:
         started = time.perf_counter()
@@ -177,7 +199,9 @@ class OpenAIEngine:
             said = self._redacted(" ".join(words[:300].split()))
             if self.keep_refused and status not in NOT_HERE:
                 return Trace(job[0].id, said, "refused", 0, 0, 0.0, sample=job[1])
-            raise BadInput(f"{url} refuses with HTTP {status}: {said}{await self._hint(line, url, status)}")
+            raise BadInput(
+                f"{url} refuses with HTTP {status}: {said}{await self._hint(line, url, status)}"
+            )
         try:
             trace = self._trace(job, json.loads(words), time.perf_counter() - started)
         except ValueError:
@@ -200,10 +224,15 @@ class OpenAIEngine:
         if status in (401, 403):
             return f" (the key is read from {self.key_env}, which is {'set' if self.key else 'not set'})"
         try:
-            names = [str(model["id"]) for model in json.loads((await line.call(f"{url}/models"))[1])["data"]]
+            names = [
+                str(model["id"])
+                for model in json.loads((await line.call(f"{url}/models"))[1])["data"]
+            ]
         except (Again, ValueError, LookupError, TypeError):
             return ""
-        return f" (it serves: {', '.join(names[:20]) or 'nothing'})" if self.model not in names else ""
+        return (
+            f" (it serves: {', '.join(names[:20]) or 'nothing'})" if self.model not in names else ""
+        )
 
     def _of_no_use(self, state: RetryCallState) -> bool:
         return time.monotonic() - self.useful > self.patience
@@ -217,9 +246,12 @@ class OpenAIEngine:
     def _body(self, job: Job) -> dict[str, Any]:
         request, sample = job
         body: dict[str, Any] = {
-            "model": self.model, "messages": [dict(m) for m in request.messages], "max_tokens": request.budget,
-            "temperature": request.temperature, "seed": request.seed_of(sample),
-        }  # fmt: skip
+            "model": self.model,
+            "messages": [dict(m) for m in request.messages],
+            "max_tokens": request.budget,
+            "temperature": request.temperature,
+            "seed": request.seed_of(sample),
+        }
         if request.top_p < 1:
             body["top_p"] = request.top_p
         if request.thinking is not None:
@@ -238,12 +270,20 @@ class OpenAIEngine:
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise Again("an answer without its fields", f"{type(error).__name__} {error}") from None
         if reasoning:
-            text = render(text, reasoning.strip()) if text or not cut else f"{OPEN}\n{reasoning.strip()}"
+            text = (
+                render(text, reasoning.strip())
+                if text or not cut
+                else f"{OPEN}\n{reasoning.strip()}"
+            )
         n_completion = int(usage.get("completion_tokens") or max(1, len(text) // 4))
-        n_prompt = int(usage.get("prompt_tokens") or sum(len(m["content"]) for m in request.messages) // 4)
+        n_prompt = int(
+            usage.get("prompt_tokens") or sum(len(m["content"]) for m in request.messages) // 4
+        )
         at = after_thinking(text, request.stop)
-        stop = "length" if cut and at is None else "stop"
-        return Trace(request.id, text[:at], stop, n_prompt, n_completion, round(seconds, 4), sample=sample)  # type: ignore[arg-type]
+        stop: Literal["stop", "length"] = "length" if cut and at is None else "stop"
+        return Trace(
+            request.id, text[:at], stop, n_prompt, n_completion, round(seconds, 4), sample=sample
+        )
 
     def _redacted(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key else text
@@ -257,7 +297,9 @@ def _pause(state: RetryCallState) -> float:
     return max(min(error.after, LONGEST), LATER(state))
 
 
-def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], found: queue.SimpleQueue[Any]) -> None:
+def _run(
+    loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], found: queue.SimpleQueue[Any]
+) -> None:
     """Run the calls to their end, and put that end into the queue."""
     try:
         loop.run_until_complete(task)

@@ -10,10 +10,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from ratiocine.engines import Engine, Request, blocks
+from ratiocine.engines.interface import Engine, Request, blocks
 from ratiocine.errors import Failure
-from ratiocine.processes import end_with_parent
-from ratiocine.traces import Trace
+from ratiocine.executors import end_with_parent
+from ratiocine.records import Trace
 
 _engine: Engine | Exception | None = None  # of a process of the pool, or why it has none
 
@@ -21,7 +21,9 @@ _engine: Engine | Exception | None = None  # of a process of the pool, or why it
 def _prepare(make: Callable[[], Engine], names: Any) -> None:
     global _engine
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the keyboard: the process that waits for this one ends it
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # of the keyboard: the process that waits for this one ends it
     os.environ["CUDA_VISIBLE_DEVICES"] = names.get()
     try:
         _engine = make()
@@ -49,7 +51,11 @@ class PoolEngine:
         spawned = multiprocessing.get_context("spawn")
         names = spawned.Queue()
         seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-        for name in (seen.split(",") if seen else map(str, range(self.processes))) if self.gpus else [""] * self.processes:
+        for name in (
+            (seen.split(",") if seen else map(str, range(self.processes)))
+            if self.gpus
+            else [""] * self.processes
+        ):
             names.put(name)
         pool = ProcessPoolExecutor(self.processes, spawned, _prepare, (self.make, names))
         try:

@@ -14,14 +14,17 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
-from ratiocine.engines import Request
+from ratiocine.engines.interface import Request
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
-from ratiocine.traces import Trace
+from ratiocine.records import Trace
 
 
 def stream(
-    engine: TransformersEngine, request: Request, write: Callable[[str], None], halted: Callable[[], bool] = lambda: False
+    engine: TransformersEngine,
+    request: Request,
+    write: Callable[[str], None],
+    halted: Callable[[], bool] = lambda: False,
 ) -> Trace:
     """The completion of a request with one sample. `write` is given its text in pieces, whole characters as they come; a stop
     string and what stands in its token are among them. Once `halted` says so it ends, as if its budget were used up."""
@@ -32,7 +35,9 @@ def stream(
     opened = opens_thinking(prompt_text(tokenizer, request.messages, request.thinking))
 
     def text(ids: list[int]) -> str:
-        return tokenizer.decode(ids[:-1] if ids[-1:] == [stop_id] else ids, skip_special_tokens=False)
+        return tokenizer.decode(
+            ids[:-1] if ids[-1:] == [stop_id] else ids, skip_special_tokens=False
+        )
 
     def stopped_at(ids: list[int]) -> int | None:
         """Where in the text the first stop string after the thinking stands."""
@@ -40,25 +45,46 @@ def stream(
         at = after_thinking(before + text(ids), request.stop) if request.stop else None
         return None if at is None else max(0, at - len(before))
 
-    drawn = {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0} if request.temperature else {}
-    model.generation_config = GenerationConfig()  # or what a model's folder brings would fill in what is not said here
+    drawn = (
+        {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
+        if request.temperature
+        else {}
+    )
+    model.generation_config = (
+        GenerationConfig()
+    )  # or what a model's folder brings would fill in what is not said here
     settings = GenerationConfig(
-        max_new_tokens=request.budget, do_sample=bool(drawn), eos_token_id=stop_id, pad_token_id=stop_id, **drawn
+        max_new_tokens=request.budget,
+        do_sample=bool(drawn),
+        eos_token_id=stop_id,
+        pad_token_id=stop_id,
+        **drawn,
     )
     torch.manual_seed(request.seed_of(sample))
     ids = torch.tensor([prompt], device=model.device)
     started = time.perf_counter()
     made = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings,
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        generation_config=settings,
         streamer=Pieces(tokenizer, stop_id, write),
-        stopping_criteria=StoppingCriteriaList([_Until(len(prompt), lambda ids: halted() or stopped_at(ids) is not None)]),
-    )[0, len(prompt) :].tolist()  # fmt: skip
+        stopping_criteria=StoppingCriteriaList(
+            [_Until(len(prompt), lambda ids: halted() or stopped_at(ids) is not None)]
+        ),
+    )[0, len(prompt) :].tolist()
     seconds = time.perf_counter() - started
     ended = made[-1] == stop_id or stopped_at(made) is not None
     return Trace(
-        request.id, text(made)[: stopped_at(made)], "stop" if ended else "length", len(prompt), len(made), round(seconds, 4),
-        token_ids=tuple(made), sample=sample, opened=opened,
-    )  # fmt: skip
+        request.id,
+        text(made)[: stopped_at(made)],
+        "stop" if ended else "length",
+        len(prompt),
+        len(made),
+        round(seconds, 4),
+        token_ids=tuple(made),
+        sample=sample,
+        opened=opened,
+    )
 
 
 class Pieces(BaseStreamer):
@@ -83,7 +109,9 @@ class Pieces(BaseStreamer):
         self._write(self._text())
 
     def _text(self) -> str:
-        return self.tokenizer.decode(self.line, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return self.tokenizer.decode(
+            self.line, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
 
     def _write(self, text: str) -> None:
         if len(text) > self.written:
@@ -98,4 +126,6 @@ class _Until(StoppingCriteria):
         self.n_prompt, self.over = n_prompt, over
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        return torch.tensor([self.over(input_ids[0, self.n_prompt :].tolist())], device=input_ids.device)
+        return torch.tensor(
+            [self.over(input_ids[0, self.n_prompt :].tolist())], device=input_ids.device
+        )

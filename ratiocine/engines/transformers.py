@@ -14,17 +14,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ratiocine.engines import Request
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decoding import growing_cache, register_grouped_attention
+from ratiocine.engines.interface import Request
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
-from ratiocine.traces import Trace
+from ratiocine.records import Trace
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-ALIKE = 7 / 8  # a prompt shorter than this share of the longest is not read beside it: padding costs as much as words
+ALIKE = (
+    7 / 8
+)  # a prompt shorter than this share of the longest is not read beside it: padding costs as much as words
 LEFT = 0.9  # share of a batch still going at which its ended rows are taken out: moving the cache costs less than one step
 
 
@@ -73,7 +75,9 @@ class TransformersEngine:
         import torch
 
         asked = [part for request in requests for part in self._asked(request)]
-        waiting = deque(sorted(asked, key=lambda a: (-a.request.budget, -len(a.prompt), a.request.id)))
+        waiting = deque(
+            sorted(asked, key=lambda a: (-a.request.budget, -len(a.prompt), a.request.id))
+        )
         batch: _Batch | None = None
         while waiting or batch is not None:
             with torch.inference_mode():
@@ -94,7 +98,11 @@ class TransformersEngine:
         prompt = prompt_ids(self.tokenizer, request.messages, request.prefix, request.thinking)
         opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
         for at in range(0, len(request.samples), self.batch):
-            yield _Asked(replace(request, samples=request.samples[at : at + self.batch]), tuple(prompt), opened)
+            yield _Asked(
+                replace(request, samples=request.samples[at : at + self.batch]),
+                tuple(prompt),
+                opened,
+            )
 
     def _joining(self, waiting: deque[_Asked], batch: _Batch | None) -> list[_Asked]:
         """The next waiting requests for which there is room."""
@@ -103,7 +111,11 @@ class TransformersEngine:
         rows = [] if batch is None else batch.rows
         free, taken = self.batch - len(rows), sum(row.reach for row in rows)
         joining: list[_Asked] = []
-        while waiting and waiting[0].rows <= free and (taken + waiting[0].reach <= self.tokens or not (rows or joining)):
+        while (
+            waiting
+            and waiting[0].rows <= free
+            and (taken + waiting[0].reach <= self.tokens or not (rows or joining))
+        ):
             joining.append(waiting.popleft())
             free, taken = free - joining[-1].rows, taken + joining[-1].reach
         return joining
@@ -135,7 +147,11 @@ class TransformersEngine:
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         new = _Batch([], mask, positions, growing_cache(self.model.config))
         logits = self._forward(new, ids.to(device))
-        new.rows = [_Row(a.request, sample, len(a.prompt), a.opened) for a in asked for sample in a.request.samples]
+        new.rows = [
+            _Row(a.request, sample, len(a.prompt), a.opened)
+            for a in asked
+            for sample in a.request.samples
+        ]
         if len(new.rows) > len(asked):
             copies = torch.tensor([a.rows for a in asked], device=device)
             which = torch.repeat_interleave(torch.arange(len(asked), device=device), copies)
@@ -156,9 +172,12 @@ class TransformersEngine:
     def _forward(self, batch: _Batch, ids: torch.Tensor) -> torch.Tensor:
         """The logits of every row's next token."""
         return self.model(
-            input_ids=ids, attention_mask=batch.mask, position_ids=batch.positions, past_key_values=batch.cache,
+            input_ids=ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            past_key_values=batch.cache,
             logits_to_keep=1,
-        ).logits[:, -1]  # fmt: skip
+        ).logits[:, -1]
 
     def _append(self, batch: _Batch, logits: torch.Tensor, started: float) -> None:
         """Choose the next token of every row and write it down."""
@@ -166,7 +185,9 @@ class TransformersEngine:
         logprobs: list[float] | None = None
         if any(row.request.logprobs for row in batch.rows):
             logits = logits.float()
-            logprobs = (logits.gather(-1, batch.token[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
+            logprobs = (
+                logits.gather(-1, batch.token[:, None])[:, 0] - logits.logsumexp(-1)
+            ).tolist()
         seconds = (time.perf_counter() - started) / len(batch.rows)
         for index, (row, token) in enumerate(zip(batch.rows, batch.token.tolist(), strict=True)):
             if row.stop is None:
@@ -178,7 +199,9 @@ class TransformersEngine:
 
     def _end(self, row: _Row) -> None:
         """Say of a row whether and how it has ended."""
-        if row.output[-1] == self.stop_id or (row.request.stop and self._stopped_at(row) is not None):
+        if row.output[-1] == self.stop_id or (
+            row.request.stop and self._stopped_at(row) is not None
+        ):
             row.stop = "stop"
         elif len(row.output) >= row.request.budget:
             row.stop = "length"
@@ -197,10 +220,17 @@ class TransformersEngine:
         assert row.stop is not None
         text = self._text(row)[: self._stopped_at(row) if row.request.stop else None]
         return Trace(
-            row.request.id, text, row.stop, row.n_prompt, len(row.output), round(row.seconds, 4),
-            token_ids=tuple(row.output), logprobs=tuple(row.logprobs) if row.request.logprobs else None, sample=row.sample,
+            row.request.id,
+            text,
+            row.stop,
+            row.n_prompt,
+            len(row.output),
+            round(row.seconds, 4),
+            token_ids=tuple(row.output),
+            logprobs=tuple(row.logprobs) if row.request.logprobs else None,
+            sample=row.sample,
             opened=row.opened,
-        )  # fmt: skip
+        )
 
 
 def _chosen(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
@@ -222,9 +252,13 @@ def _chosen(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
     if any(rows[i].request.top_p < 1 for i in sampled):
         probabilities, tokens = probabilities.sort(-1, descending=True)
         before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= column([rows[i].request.top_p for i in sampled]), 0.0)
+        probabilities = probabilities.masked_fill(
+            before >= column([rows[i].request.top_p for i in sampled]), 0.0
+        )
     total = probabilities.cumsum(-1)
-    at = torch.searchsorted(total, column([rows[i].random.random() for i in sampled]) * total[:, -1:], right=True)
+    at = torch.searchsorted(
+        total, column([rows[i].random.random() for i in sampled]) * total[:, -1:], right=True
+    )
     at = at.clamp(max=logits.shape[-1] - 1)
     chosen[here] = (at if tokens is None else tokens.gather(-1, at))[:, 0]
     return chosen
@@ -291,7 +325,11 @@ class _Batch:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Keep these rows of mask, cache and positions; a row may be named more than once."""
-        self.mask, self.positions, self.token = self.mask[rows], self.positions[rows], self.token[rows]
+        self.mask, self.positions, self.token = (
+            self.mask[rows],
+            self.positions[rows],
+            self.token[rows],
+        )
         if not _movable(self.cache):
             self.cache.batch_select_indices(rows)
             return
@@ -307,11 +345,20 @@ class _Batch:
 
         batches = [self, *others]
         width = max(batch.mask.shape[1] for batch in batches)
-        masks = [torch.nn.functional.pad(batch.mask, (width - batch.mask.shape[1], 0)) for batch in batches]
+        masks = [
+            torch.nn.functional.pad(batch.mask, (width - batch.mask.shape[1], 0))
+            for batch in batches
+        ]
         for index, layer in enumerate(self.cache.layers):
             layer.join([batch.cache.layers[index] for batch in others], width)
             for batch in others:
                 batch.cache.layers[index] = None
         rows = [row for batch in batches for row in batch.rows]
         positions = torch.cat([batch.positions[:, -1:] for batch in batches])
-        return _Batch(rows, torch.cat(masks), positions, self.cache, torch.cat([batch.token for batch in batches]))
+        return _Batch(
+            rows,
+            torch.cat(masks),
+            positions,
+            self.cache,
+            torch.cat([batch.token for batch in batches]),
+        )

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ratiocine.engines import Request
 from ratiocine.engines.config import VLLMConfig
+from ratiocine.engines.interface import Request
 from ratiocine.errors import BadInput
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
-from ratiocine.traces import Trace
+from ratiocine.records import Trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,15 +26,28 @@ class VLLMEngine:
     name = "vllm"
 
     def __init__(
-        self, folder: Path, tokenizer: PreTrainedTokenizerBase, stop_id: int, settings: VLLMConfig, *, dtype: str = "auto",
+        self,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_id: int,
+        settings: VLLMConfig,
+        *,
+        dtype: str = "auto",
         portion: int = 1024,
-    ) -> None:  # fmt: skip
+    ) -> None:
         try:
             import vllm
         except ImportError:
-            raise BadInput("engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'") from None
+            raise BadInput(
+                "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'"
+            ) from None
         self.vllm: Any = vllm
-        self.llm = vllm.LLM(model=str(folder), dtype=dtype, gpu_memory_utilization=settings.memory, trust_remote_code=False)
+        self.llm = vllm.LLM(
+            model=str(folder),
+            dtype=dtype,
+            gpu_memory_utilization=settings.memory,
+            trust_remote_code=False,
+        )
         self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
 
     def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
@@ -42,29 +55,51 @@ class VLLMEngine:
         for at in range(0, len(jobs), self.portion):
             portion = jobs[at : at + self.portion]
             started = time.perf_counter()
-            prompts = [{"prompt_token_ids": prompt_ids(self.tokenizer, r.messages, r.prefix, r.thinking)} for r, _ in portion]
-            found = self.llm.generate(prompts, [self._sampling(*job) for job in portion], use_tqdm=False)
+            prompts = [
+                {"prompt_token_ids": prompt_ids(self.tokenizer, r.messages, r.prefix, r.thinking)}
+                for r, _ in portion
+            ]
+            found = self.llm.generate(
+                prompts, [self._sampling(*job) for job in portion], use_tqdm=False
+            )
             seconds = round((time.perf_counter() - started) / len(portion), 4)
             yield [
-                self._trace(request, sample, len(prompt["prompt_token_ids"]), output.outputs[0], seconds)
+                self._trace(
+                    request, sample, len(prompt["prompt_token_ids"]), output.outputs[0], seconds
+                )
                 for (request, sample), prompt, output in zip(portion, prompts, found, strict=True)
             ]
 
     def _sampling(self, request: Request, sample: int) -> Any:
         return self.vllm.SamplingParams(
-            temperature=request.temperature, top_p=request.top_p, max_tokens=request.budget, stop_token_ids=[self.stop_id],
-            seed=request.seed_of(sample), logprobs=0 if request.logprobs else None, skip_special_tokens=False,
-        )  # fmt: skip
+            temperature=request.temperature,
+            top_p=request.top_p,
+            max_tokens=request.budget,
+            stop_token_ids=[self.stop_id],
+            seed=request.seed_of(sample),
+            logprobs=0 if request.logprobs else None,
+            skip_special_tokens=False,
+        )
 
-    def _trace(self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float) -> Trace:
+    def _trace(
+        self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float
+    ) -> Trace:
         ids = tuple(output.token_ids)
-        text = self.tokenizer.decode(ids[:-1] if ids and ids[-1] == self.stop_id else ids, skip_special_tokens=False)
+        text = self.tokenizer.decode(
+            ids[:-1] if ids and ids[-1] == self.stop_id else ids, skip_special_tokens=False
+        )
         opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
         before = OPEN * opened + request.prefix
         at = after_thinking(before + text, request.stop)
         text = text if at is None else text[: max(0, at - len(before))]
         logprobs = None
         if request.logprobs:
-            logprobs = tuple(round(of[token].logprob, 5) for of, token in zip(output.logprobs, ids, strict=True))
-        stop = "length" if output.finish_reason == "length" and at is None else "stop"
-        return Trace(request.id, text, stop, n_prompt, len(ids), seconds, ids, logprobs, sample, opened)  # type: ignore[arg-type]
+            logprobs = tuple(
+                round(of[token].logprob, 5) for of, token in zip(output.logprobs, ids, strict=True)
+            )
+        stop: Literal["stop", "length"] = (
+            "length" if output.finish_reason == "length" and at is None else "stop"
+        )
+        return Trace(
+            request.id, text, stop, n_prompt, len(ids), seconds, ids, logprobs, sample, opened
+        )

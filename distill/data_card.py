@@ -1,0 +1,149 @@
+"""The data card of a set of pairs, in the form that the hub shows, and its picture."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import yaml
+
+from distill.config import Config
+from ratiocine.records import MODES, Mode
+
+BINS = 24
+COLOURS = {"ift": "#8a8f98", "reasoning": "#2a6fdb"}
+
+
+def text(config: Config, facts: Mapping[str, Any]) -> str:
+    """`README.md`: what the pairs are, where they come from, and what was left out."""
+    head = {
+        "license": str(config.data.licence or "unknown").lower(),
+        "tags": ["reasoning", "distillation", "paired"],
+        "configs": [
+            {"config_name": "default", "data_files": [{"split": "train", "path": "pairs.parquet"}]}
+        ],
+    }
+    means = facts["mean_tokens"]
+    lines = [
+        "---",
+        yaml.safe_dump(head, sort_keys=False).strip(),
+        "---",
+        "",
+        f"# {facts['n']} pairs: {config.data.name}, answered by {_teacher(config)}",
+        "",
+        "Each row is one prompt with two answers: `ift`, given directly, and `reasoning`, with its trace in think tags first. "
+        "A row is here only whole.",
+        "",
+        f"- Prompts: {config.data.name}{_where(config)}. Licence: {config.data.licence or 'not said'}.",
+        f"- Tokens on average, by the tokenizer of {config.model.name}: prompt {means['prompt']}, direct {means['ift']}, "
+        f"reasoning {means['reasoning']}.",
+        f"- Shared with the test split of the same data: {_shared(facts)}.",
+        f"- Benchmarks that none of the prompts shares {config.select.ngram} words in a row with: "
+        f"{', '.join(facts['decontaminated']) or 'none was looked at'}.",
+    ]
+    if "answers" in facts:
+        lines += ["", *_asked(config, facts)]
+    lines += ["", "![tokens of both answers](lengths.svg)"]
+    if facts["dropped"]:
+        lines += ["", "## Left out", "", *_table(["reason", "problems"], facts["dropped"].items())]
+    if facts["by_level"]:
+        rows = (
+            (level, kept, of, f"{kept / of:.0%}") for level, (kept, of) in facts["by_level"].items()
+        )
+        lines += ["", "## By difficulty", "", *_table(["level", "pairs", "problems", "kept"], rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _teacher(config: Config) -> str:
+    engine = config.teacher.engine
+    served = engine.model if engine is not None and engine.name == "openai" else None
+    return config.teacher.model or served or f"the {config.teacher.name} teacher"
+
+
+def _where(config: Config) -> str:
+    hub = config.data.hub
+    if config.data.path or config.data.root or hub is None:
+        return " (local)" if config.data.path or config.data.root else " (generated)"
+    return f" ({hub.repo} at {hub.revision[:12] if hub.revision else 'its newest revision of that day'})"
+
+
+def _shared(facts: Mapping[str, Any]) -> str:
+    shared = facts["disjoint"]["shared"]
+    return "not known" if shared is None else f"{shared} of {facts['n']}"
+
+
+def _asked(config: Config, facts: Mapping[str, Any]) -> list[str]:
+    """How both modes were asked, and what became of their answers: an asymmetry between them biases a study."""
+    verified = {
+        "both": "both answers are right",
+        "reasoning": "the reasoning answer is right",
+        "either": "at least one answer is right",
+        "none": "nothing was checked against the reference",
+    }[config.verify]
+    differ = ", ".join(facts["confounds"])
+    lines = [
+        "## How it was made",
+        "",
+        f"- Thinking switched by: {config.switch.name}. Answers of each mode to choose from: {config.samples}, of which the "
+        f"{config.pick} one was taken. Budget: {config.budget} tokens.",
+        f"- Decoding: temperature {config.temperature:g}, top_p {config.top_p:g}, seed {config.seed}, "
+        + (
+            f"but the modes differ in {differ}: A CONFOUND."
+            if differ
+            else "the same in both modes."
+        ),
+        f"- Where there is a reference, {verified}.",
+    ]
+    rows = []
+    fates = sorted({fate for mode in MODES for fate in facts["answers"][mode]["fates"]})
+    for name in ("answers", "mean_tokens", "closed_trace", "problems_with_equal_answers"):
+        rows.append((name.replace("_", " "), *(facts["answers"][mode][name] for mode in MODES)))
+    rows += [
+        (fate.replace("_", " "), *(facts["answers"][mode]["fates"].get(fate, 0) for mode in MODES))
+        for fate in fates
+    ]
+    return [*lines, "", *_table(["answers", "direct", "reasoning"], rows)]
+
+
+def _table(head: Sequence[str], rows: Any) -> list[str]:
+    return [
+        f"| {' | '.join(head)} |",
+        f"|{' --- |' * len(head)}",
+        *(f"| {' | '.join(escape(str(cell)) for cell in row)} |" for row in rows),
+    ]
+
+
+def lengths(tokens: Mapping[Mode, Sequence[int]]) -> str:
+    """Histograms of the tokens of both answers as SVG, on one logarithmic axis."""
+    most = max(max(values) for values in tokens.values())
+    ratio = (most + 1) ** (1 / BINS)
+    edges = [ratio**i for i in range(BINS + 1)]
+    bars = []
+    found = {mode: [0] * BINS for mode in MODES}
+    for mode, values in tokens.items():
+        for n in values:
+            found[mode][bisect_right(edges, n) - 1] += 1
+    tallest = max(max(heights) for heights in found.values()) or 1
+    for row, (mode, heights) in enumerate(found.items()):
+        base = 110 * (row + 1)
+        bars.append(
+            f'<text x="8" y="{base - 84}" font-size="12">{mode}, at most {max(heights)} in a bar</text>'
+        )
+        for i, height in enumerate(heights):
+            h = 76 * height / tallest
+            bars.append(
+                f'<rect x="{8 + 20 * i}" y="{base - h:.1f}" width="18" height="{h:.1f}" fill="{COLOURS[mode]}">'
+                f"<title>{edges[i]:.0f} to {edges[i + 1]:.0f} tokens: {height}</title></rect>"
+            )
+    ticks = [10**k for k in range(len(str(most)))]
+    for tick in ticks:
+        at = 8 + 20 * next(i for i in range(BINS + 1) if i == BINS or edges[i + 1] > tick)
+        bars.append(f'<text x="{at}" y="236" font-size="11">{tick}</text>')
+    width = 20 * BINS + 24
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 250" width="{width}" height="250" '
+        f'font-family="sans-serif" fill="#333"><rect width="{width}" height="250" fill="white"/>{"".join(bars)}'
+        '<text x="380" y="248" font-size="11">tokens (logarithmic)</text></svg>\n'
+    )

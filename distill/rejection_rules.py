@@ -1,0 +1,63 @@
+"""What is wrong with one answer of a teacher, judged from its text alone: pure functions, each with a name to count."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from ratiocine.prompts import CLOSE, OPEN, Parts, split
+from ratiocine.records import Mode
+from ratiocine.rewards import looping
+
+REFUSAL = re.compile(
+    r"(?:i['’]?m (?:sorry|unable)|i am (?:sorry|unable)|sorry,"
+    r"|i (?:cannot|can['’]?t|won['’]?t) (?:help|assist|answer|provide|do)"
+    r"|as an ai\b)",
+    re.IGNORECASE,
+)
+
+
+def taken_apart(text: str, mode: Mode, trace: str) -> Parts:
+    """The parts of a teacher's answer. Where it writes its `steps` as plain text, all paragraphs but the last are the trace."""
+    parts = split(text)
+    if mode == "ift" or trace == "tags" or parts.think is not None:
+        return parts
+    steps, blank, answer = text.strip().rpartition("\n\n")
+    return split(f"{OPEN}{steps}{CLOSE}{answer}") if blank else parts
+
+
+def fault(text: str, stop: str, parts: Parts, mode: Mode, prompt: str) -> str | None:
+    """Why an answer cannot be one side of a pair, or None."""
+    if stop != "stop":
+        return "refused_by_server" if stop == "refused" else "truncated"
+    return next((name for name, wrong in RULES.items() if wrong(text, parts, mode, prompt)), None)
+
+
+def _script(text: str) -> dict[str, float]:
+    """Shares of the letters' writing systems."""
+    names = [unicodedata.name(letter, "OTHER").split()[0] for letter in text if letter.isalpha()]
+    return {name: names.count(name) / len(names) for name in set(names)}
+
+
+def _other_script(text: str, prompt: str) -> bool:
+    """Whether a tenth of the letters belong to a writing system of which the prompt has none, mathematical ones aside."""
+    there = _script(prompt)
+    foreign = {
+        name: share
+        for name, share in _script(text).items()
+        if name not in ("GREEK", "LATIN", "MATHEMATICAL")
+    }
+    return any(share >= 0.1 and name not in there for name, share in foreign.items())
+
+
+RULES: dict[str, Callable[[str, Parts, Mode, str], bool]] = {
+    "empty": lambda text, parts, mode, prompt: not text.strip(),
+    "unclosed_trace": lambda text, parts, mode, prompt: not parts.closed,
+    "no_trace": lambda text, parts, mode, prompt: mode == "reasoning" and not parts.think,
+    "trace_in_direct_answer": lambda text, parts, mode, prompt: mode == "ift" and bool(parts.think),
+    "no_answer_after_trace": lambda text, parts, mode, prompt: not parts.answer,
+    "refusal": lambda text, parts, mode, prompt: REFUSAL.match(parts.answer) is not None,
+    "loop": lambda text, parts, mode, prompt: looping(text),
+    "other_script": lambda text, parts, mode, prompt: _other_script(text, prompt),
+}

@@ -1,0 +1,16 @@
+from .config import EngineConfig as EngineConfig
+from .config import OpenAIConfig as OpenAIConfig
+from .config import TransformersConfig as TransformersConfig
+from .config import VLLMConfig as VLLMConfig
+from .decoding import pack_linears as pack_linears
+from .interface import Ability as Ability
+from .interface import Engine as Engine
+from .interface import Message as Message
+from .interface import Request as Request
+from .interface import require as require
+from .loader import Started as Started
+from .loader import start as start
+from .openai import OpenAIEngine as OpenAIEngine
+from .streaming import Pieces as Pieces
+from .streaming import stream as stream
+from .transformers import TransformersEngine as TransformersEngine

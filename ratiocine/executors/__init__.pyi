@@ -1,0 +1,15 @@
+from . import base as base
+from . import config as config
+from . import distributed as distributed
+from . import local as local
+from .config import Local as Local
+from .config import Place as Place
+from .config import Placed as Placed
+from .config import Seed as Seed
+from .config import check_gpus as check_gpus
+from .local import HEAVY as HEAVY
+from .local import VERBS as VERBS
+from .local import become as become
+from .local import end_with_parent as end_with_parent
+from .ray import check_ray as check_ray
+from .ray import cluster as cluster

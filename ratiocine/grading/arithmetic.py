@@ -1,0 +1,275 @@
+"""Arithmetic in LaTeX or plain text: one expression, read by recursive descent into a `Number`."""
+
+from __future__ import annotations
+
+import cmath
+import math
+import re
+from fractions import Fraction
+
+from ratiocine.grading.values import (
+    NotUnderstood,
+    Number,
+    constant,
+    infinity,
+    rational,
+    valued,
+    variable,
+)
+
+TOKEN = re.compile(
+    r"\s*(?:(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    r"|(?P<command>\\[A-Za-z]+|\\[{}%\\])|(?P<letter>[A-Za-zπθ∞√])|(?P<index>_«[^»]*»)|(?P<sign>[-+*/^_(){}\[\],;=&|!%∪±°]))"
+)
+CONSTANTS = {"\\pi": math.pi, "π": math.pi}
+NAMES = (
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega"
+    " Gamma Delta Theta Lambda Phi Psi Omega hbar ell"
+)
+GREEK = {f"\\{name}": name for name in NAMES.split()}
+ACCENTS = ("\\dot", "\\ddot", "\\vec", "\\hat", "\\bar", "\\tilde", "\\mathcal")
+FUNCTIONS = {
+    "\\sin": cmath.sin,
+    "\\cos": cmath.cos,
+    "\\tan": cmath.tan,
+    "\\ln": cmath.log,
+    "\\log": lambda z: cmath.log(z) / math.log(10),
+    "\\exp": cmath.exp,
+    "\\sinh": cmath.sinh,
+    "\\cosh": cmath.cosh,
+    "\\tanh": cmath.tanh,
+    "\\cot": lambda z: 1 / cmath.tan(z),
+    "\\sec": lambda z: 1 / cmath.cos(z),
+    "\\csc": lambda z: 1 / cmath.sin(z),
+    "\\arctan": cmath.atan,
+    "\\arcsin": cmath.asin,
+    "\\arccos": cmath.acos,
+}
+INVERSE = {"\\sin": cmath.asin, "\\cos": cmath.acos, "\\tan": cmath.atan}
+CALLED = ("f", "g")  # letters that stand for functions where brackets follow
+FACTORS = {"\\frac", "\\sqrt", *CONSTANTS, *GREEK, *FUNCTIONS, *ACCENTS}
+
+
+class Arithmetic:
+    """The tokens of one answer, and what is made of them from sums down to atoms."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens: list[tuple[str, str]] = []
+        self.at = self.depth = self.angles = 0
+        position = brackets = 0
+        while position < len(text):
+            match = TOKEN.match(text, position)
+            if match is None:
+                raise NotUnderstood
+            assert match.lastgroup is not None
+            kind, token, position = match.lastgroup, match[match.lastgroup], match.end()
+            if (
+                brackets and kind == "number" and "," in token
+            ):  # (100,200) is a point, not a number in brackets
+                position -= len(token) - token.index(",")
+                token = token[: token.index(",")]
+            brackets += {"(": 1, "[": 1, "\\{": 1, ")": -1, "]": -1, "\\}": -1}.get(token, 0)
+            self.tokens.append((kind, token))
+
+    def peek(self) -> str:
+        return self.tokens[self.at][1] if self.at < len(self.tokens) else ""
+
+    def take(self, *wanted: str) -> bool:
+        if self.peek() in wanted and self.at < len(self.tokens):
+            self.at += 1
+            return True
+        return False
+
+    def need(self, wanted: str) -> None:
+        if not self.take(wanted):
+            raise NotUnderstood
+
+    def number(self) -> Number:
+        """The whole text as one expression."""
+        value = self.sum()
+        if self.peek():
+            raise NotUnderstood
+        return value
+
+    def sum(self, sign: int = 1) -> Number:
+        self._deeper()
+        value = None
+        while True:
+            if self.take("+"):
+                factor = 1
+            elif self.take("-"):
+                factor = -1
+            elif self.take("\\pm", "±"):
+                factor = sign
+            elif value is None:
+                factor = 1
+            else:
+                break
+            term = self.product()
+            term = term if factor == 1 else -term
+            value = term if value is None else value + term
+        self.depth -= 1
+        return value
+
+    def product(self) -> Number:
+        start = self.at
+        value = self.power()
+        while True:
+            if self.take("*"):
+                value = value * self._signed()
+            elif self.take("/", "\\div"):
+                value = value / self._signed()
+            elif self._starts_a_factor():
+                kind = self.tokens[self.at - 1][0]
+                if (
+                    self.peek() == "\\frac"
+                    and kind == "number"
+                    and self.at - 1 == start
+                    and value.exact is not None
+                ):
+                    part = self.power()  # 3\frac{1}{2} is a mixed number
+                    mixed = (
+                        part.exact is not None
+                        and 0 < part.exact < 1
+                        and value.exact.denominator == 1
+                    )
+                    value = value + part if mixed else value * part
+                elif self.tokens[self.at][0] == "number":  # 2 3 is no product anyone writes
+                    raise NotUnderstood
+                else:
+                    value = value * self.power()
+            else:
+                return value
+
+    def _signed(self) -> Number:
+        negative = self.take("-")
+        value = self.power()
+        return -value if negative else value
+
+    def _starts_a_factor(self) -> bool:
+        if self.at >= len(self.tokens):
+            return False
+        kind, token = self.tokens[self.at]
+        return kind in ("number", "letter") or token in FACTORS or token in ("(", "{")
+
+    def power(self) -> Number:
+        value = self.atom()
+        if self.take("!"):
+            if value.exact is None or not 0 <= value.exact <= 200 or value.exact.denominator != 1:
+                raise NotUnderstood
+            value = rational(math.factorial(int(value.exact)))
+        if self.take("^"):
+            value = value ** self._argument(signed=True)
+        if self.take("°") and self.angles:  # a unit, but for what is applied to it
+            value = value * constant(math.pi / 180)
+        if self.take("\\%", "%"):
+            value = Number(value.exact, value.at, value.variables, percent=True)
+        return value
+
+    def _argument(self, *, signed: bool = False) -> Number:
+        """`{…}`, or the one digit, letter or command that stands in its place."""
+        if self.take("{"):
+            value = self.sum()
+            self.need("}")
+            return value
+        if signed and self.take("-"):
+            return -self._argument()
+        kind, token = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
+        if kind == "number" and len(token) > 1 and not signed:  # \frac12
+            if not token.isdigit():
+                raise NotUnderstood
+            self.tokens[self.at] = (kind, token[1:])
+            return rational(Fraction(token[0]))
+        return self.atom()
+
+    def atom(self) -> Number:
+        if self.at >= len(self.tokens):
+            raise NotUnderstood
+        kind, token = self.tokens[self.at]
+        self.at += 1
+        if kind == "number":
+            return rational(Fraction(token.replace(",", "")))
+        if token in CONSTANTS:
+            return constant(CONSTANTS[token])
+        if token in ("\\infty", "∞"):
+            return infinity()
+        if token in ("i", "e"):
+            return constant(1j if token == "i" else math.e)
+        if kind == "letter" or token in GREEK:
+            name = GREEK.get(token, token)
+            if name == "√":
+                return self.atom().root(2)
+            if name in CALLED and self.peek() == "(":
+                return self._call(name)
+            return variable(name + self._index())
+        if token in ACCENTS:
+            inner = self._argument()
+            if len(inner.variables) != 1 or inner != variable(name := next(iter(inner.variables))):
+                raise NotUnderstood
+            return variable(f"{token} {name}{self._index()}")
+        if token == "\\frac":
+            return self._argument() / self._argument()
+        if token == "\\sqrt":
+            degree = 2
+            if self.take("["):
+                order = self.sum()
+                self.need("]")
+                if (
+                    order.exact is None
+                    or not 2 <= order.exact <= 50
+                    or order.exact.denominator != 1
+                ):
+                    raise NotUnderstood
+                degree = int(order.exact)
+            return self._argument().root(degree)
+        if token in FUNCTIONS:
+            raised = self._argument(signed=True) if self.take("^") else None
+            inner = self._operand()
+            inverse = raised is not None and raised.exact == -1 and token in INVERSE
+            apply = INVERSE[token] if inverse else FUNCTIONS[token]
+            value = valued(map(apply, inner.at), inner.variables)
+            return value if raised is None or inverse else value**raised
+        if token in ("(", "{", "["):
+            value = self.sum()
+            self.need({"(": ")", "{": "}", "[": "]"}[token])
+            return value
+        raise NotUnderstood
+
+    def _call(self, name: str) -> Number:
+        """A function of which nothing is known but what it is applied to."""
+        inner, own = self.atom(), variable(name)
+        return valued(
+            (cmath.sin(z * a + a) + z * z / 7 for z, a in zip(inner.at, own.at, strict=True)),
+            inner.variables | own.variables,
+        )
+
+    def _index(self) -> str:
+        """The index that follows a name, as part of it; empty where there is none."""
+        kind, token = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
+        if kind == "index":
+            self.at += 1
+            return f"_{token[2:-1]}"
+        if token != "_":
+            return ""
+        kind, token = self.tokens[self.at + 1] if self.at + 1 < len(self.tokens) else ("", "")
+        if kind not in ("number", "letter"):
+            raise NotUnderstood
+        self.at += 2
+        return f"_{token}"
+
+    def _operand(self) -> Number:
+        """What a function is applied to: brackets, or factors side by side up to the next function (sin 2x cos x)."""
+        self.angles += 1
+        if self.peek() in ("(", "{"):
+            value = self.atom()
+        else:
+            value = self.power()
+            while self._starts_a_factor() and self.peek() not in FUNCTIONS and self.peek() != "(":
+                value = value * self.power()
+        self.angles -= 1
+        return value
+
+    def _deeper(self) -> None:
+        self.depth += 1
+        if self.depth > 40:
+            raise NotUnderstood

@@ -1,0 +1,160 @@
+"""Multiple choice: which option an answer means, by its letter or by its text."""
+
+from __future__ import annotations
+
+import re
+
+from ratiocine.grading import latex
+from ratiocine.grading.numbers import read_number
+from ratiocine.grading.values import same
+from ratiocine.grading.wording import STATED, folded, unwrapped
+from ratiocine.records import LETTERS, Problem
+
+LETTER = re.compile(r"(?:\\\{|[(\[{<\"'“‘`])?([A-Ja-j])(?:\\\}|[)\]}>\"'”’`])?[.:,;!]?")
+LETTER_AND_TEXT = re.compile(
+    r"[(\[]?([A-J])([)\]][.:,]?|\s*[.:,](?!\d)|\s+[-–—]|(?=\s))\s*(\S.*)", re.DOTALL
+)
+LETTER_IN_TEXT = re.compile(
+    r"(?<![\w'’])(\(?)([A-J])(?![\w'’])(\)?)(?=([.,:;*]|\s*$)?(?:\s+([a-z]+))?)", re.MULTILINE
+)
+AFTER_A_LETTER = ("or", "and", "is", "because", "since", "as", "but", "for")
+NAMED = re.compile(
+    r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*(?:is\b|:)?\s*(?=\W?[A-J]\b)|^\\(?:bf|rm|it|sf|tt)\s+",
+    re.IGNORECASE,
+)
+TAKEN_BACK = re.compile(
+    r"^\W*(?:or|and|no|not|nor|but|actually|wait|maybe|perhaps|instead)\b|\b(?:wrong|incorrect|not (?:right|correct|true))\b",
+    re.IGNORECASE,
+)
+WITH_ANOTHER = re.compile(r"\W{0,3}(?:(?i:or|and|nor)|&|/|,)\W{0,3}[A-J](?![\w'’])")
+DENIED_LETTER = re.compile(
+    r"(?i:\b(?:not|never|neither|cannot|but|except|eliminate|exclude|rule out)|n['’]t)\s+(?:\w+\s+){0,2}\(?([A-J])\b"
+    r"|\b([A-J])\)?\s+(?:is|are|seems|looks)\s+(?:wrong|incorrect|false|not|out|eliminated)\b|\b([A-J])\)?\s+(?:cannot|can['’]t|isn['’]t)\b"
+)
+
+
+def chosen(problem: Problem, text: str) -> str | None:
+    """The letter of the option meant: `B`, `(B)`, `B.`, `B. its text`, or the option's text or value."""
+    if len(text) > 4000:
+        return None
+    text = NAMED.sub("", unwrapped(text).replace("\\ ", " ").strip())
+    letters = LETTERS[: len(problem.choices)]
+    if (match := LETTER.fullmatch(text)) and match[1].upper() in letters:
+        return match[1].upper()
+    for form in (
+        str.strip,
+        _option,
+        _squeezed,
+    ):  # as it stands, then without case and wrapping, then without spacing
+        named = [
+            letter
+            for letter, choice in zip(letters, problem.choices, strict=False)
+            if form(choice) == form(text)
+        ]
+        if len(named) == 1 or (named and form is str.strip):
+            return named[0]
+    if (match := LETTER_AND_TEXT.fullmatch(text)) and match[1] in letters:
+        return (
+            match[1]
+            if _explains(problem, letters.index(match[1]), match[3], bare=not match[2])
+            else None
+        )
+    for equal in (_equal_number, _equal):  # as written first, then as percent or unit as well
+        meant = [
+            letter
+            for letter, choice in zip(letters, problem.choices, strict=False)
+            if equal(choice, text)
+        ]
+        if len(meant) == 1:
+            return meant[0]
+    return None
+
+
+def _explains(problem: Problem, index: int, text: str, *, bare: bool) -> bool:
+    """Whether what follows an option's letter is its own text, or, after punctuation, words that do not speak against it."""
+    if _matches(problem, index, text):
+        return True
+    if (
+        bare
+        or "\n" in text
+        or STATED.search(text)
+        or TAKEN_BACK.search(text)
+        or read_number(text) is not None
+    ):
+        return False
+    if any(
+        m[2] in LETTERS[: len(problem.choices)] and m[2] != LETTERS[index]
+        for m in LETTER_IN_TEXT.finditer(text)
+    ):
+        return False
+    words = f" {_option(text)} "
+    return not any(
+        i != index
+        and (
+            _matches(problem, i, text) or (len(own := _option(choice)) > 1 and f" {own} " in words)
+        )
+        for i, choice in enumerate(problem.choices)
+    )
+
+
+def _matches(problem: Problem, index: int, text: str) -> bool:
+    """Whether `text` after a letter is that option's text, in words or in value."""
+    choice = problem.choices[index]
+    forms = (text, re.sub(r"^\((.*)\)$", r"\1", text.strip()))
+    return any(_option(choice) == _option(form) or _equal(choice, form) for form in forms)
+
+
+def _equal_number(choice: str, text: str) -> bool:
+    """Equal as numbers are written, units aside."""
+    a, b = read_number(choice), read_number(text)
+    return a is not None and a == b and ("%" in choice) == ("%" in text)
+
+
+def _equal(choice: str, text: str) -> bool:
+    """Equal values."""
+    if _equal_number(choice, text):
+        return True
+    x, y = latex.read(choice), latex.read(text)
+    return x is not None and y is not None and same(x, y) is True
+
+
+def _option(text: str) -> str:
+    return folded(unwrapped(text).replace("$", ""))
+
+
+def _squeezed(text: str) -> str:
+    return "".join(_option(text).split())
+
+
+def only_letter(problem: Problem, text: str) -> tuple[str, str] | None:
+    first = text.strip().partition("\n")[0].strip(" *")
+    listed = re.search(
+        r"^\W{0,3}[A-J][.):]", text.strip().partition("\n")[2], re.MULTILINE
+    )  # the options once more
+    if first and "\n" in text.strip() and not listed and chosen(problem, first) is not None:
+        return first, "first_line"
+    denied = {
+        letter for match in DENIED_LETTER.finditer(text) for letter in match.groups() if letter
+    }
+    stated = set()
+    for left, letter, right, after, following in LETTER_IN_TEXT.findall(text):
+        word = (
+            letter in "AI"
+            and not (left and right)
+            and not after
+            and following not in ("", *AFTER_A_LETTER)
+        )  # "A stone"
+        if letter in LETTERS[: len(problem.choices)] and letter not in denied and not word:
+            stated.add(letter)
+    return (stated.pop(), "only_letter") if len(stated) == 1 else None
+
+
+def first_letter(problem: Problem, text: str) -> str | None:
+    """The letter that a statement begins with, the empty text where another stands beside it; `A` and `I` may be words."""
+    match = re.match(r"(?:option\s+|choice\s+)?(\(?)([A-J])(\)?)(?=[\s.,:;*]|$)\s*(\w*)", text)
+    if match is None or match[2] not in LETTERS[: len(problem.choices)]:
+        return None
+    if WITH_ANOTHER.match(text, match.end(3)):
+        return ""
+    word = match[2] in "AI" and not match[1] and match[4] and match[4] not in AFTER_A_LETTER
+    return None if word and text[match.end(2)] == " " else match[2]

@@ -1,0 +1,108 @@
+"""What stands in and around a mathematical answer and does not change it: spacing, sizes, units, conditions, ordinals."""
+
+from __future__ import annotations
+
+import re
+
+REWRITES = [
+    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?"), ""),
+    (re.compile(r"\\(?:displaystyle|limits|quad|qquad|,|!|;|:|>|~)|~"), " "),
+    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (
+        re.compile(
+            r"\\(?:mathrm|mathbf|mathit|textbf|textit|textrm|mbox|operatorname|boldsymbol)(?=\s*\{)"
+        ),
+        r"\\text",
+    ),
+    (re.compile(r"\\(?:cdot|times|ast)(?![A-Za-z])|[×·⋅∗]"), "*"),
+    (re.compile(r"\\(?:le|leq|leqslant)(?![A-Za-z])"), "≤"),
+    (re.compile(r"\\(?:ge|geq|geqslant)(?![A-Za-z])"), "≥"),
+    (re.compile(r"\\(?:lbrace|\{)"), "\\\\{"),
+    (re.compile(r"\\(?:rbrace|\})"), "\\\\}"),
+    (re.compile(r"[−–]"), "-"),
+    (re.compile(r"\\varnothing(?![A-Za-z])"), r"\\emptyset"),
+    (re.compile(r"\\text\s*\{\s*percent\s*\}|(?<=\d)\s*percent\b"), r"\\%"),
+    (re.compile(r"÷"), "/"),
+    (re.compile(r"\*\*"), "^"),
+    (re.compile(r"²"), "^2"),
+    (re.compile(r"³"), "^3"),
+    (re.compile(r"(?<![A-Za-z\\])sqrt(?=\s*[({])"), r"\\sqrt"),
+    (re.compile(r"\s*\{,\}\s*"), ","),
+]
+
+
+def normal(text: str) -> str:
+    """The text without what never matters: math delimiters, sizing, fine spacing, a final stop."""
+    text = text.strip()
+    text = re.sub(r"(\d) ?, ?(?:\\!\s*)+(?=\d{3}(?!\d))|(\d),\s*\\!(?=\d{3}(?!\d))", r"\1\2,", text)
+    for pattern, new in REWRITES:
+        text = pattern.sub(new, text)
+    text = (
+        text.replace("\\$", "")
+        .replace("$", "")
+        .replace("\\(", "")
+        .replace("\\)", "")
+        .replace("\\[", "")
+        .replace("\\]", "")
+    )
+    text = " ".join(text.split())
+    return text if text.endswith("..") else text.removesuffix(".").strip()
+
+
+def as_words(text: str) -> str:
+    """A text as words are compared: case, spacing, an article, a final stop and brackets around a letter do not matter."""
+    text = re.sub(r"^(?:an?|the) (?=\w{3})", "", " ".join(text.casefold().split()).rstrip("."))
+    return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
+
+
+INDEX = r"\s*(\w{1,20}|\\odot|\\oplus|\\infty)\s*"
+SUBSCRIPT = re.compile(
+    rf"_\s*(?:\{{\s*\\text\s*\{{{INDEX}\}}\s*\}}|\{{{INDEX}\}}|(\\odot|\\oplus)(?![A-Za-z]))"
+)
+
+
+def indexed(text: str) -> str:
+    """The text with each index as one mark: `x_{12}` and `\\lambda_{\\text{red}}` are names."""
+    return SUBSCRIPT.sub(lambda match: f"_«{match[1] or match[2] or match[3]}»", text)
+
+
+DEGREES = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\s*(?:\\degree|°)")
+ORDINAL = re.compile(
+    r"(?<=\d)(?:\s*\^\s*\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}?|(?:st|nd|rd|th)\b)"
+)
+LABEL = re.compile(r"^\\text\s*\{[^{}]*\}\s*(?=[-\d\\(])")
+HEDGE = re.compile(
+    r"\b(?:or|and|to|not|no|if|else|otherwise|because|minus|plus|times|half|halves|thirds?|fourths?|quarters?|squared|cubed|more|less"
+    r"|fewer|least|most|out|higher|lower|above|below|wrong|incorrect|negative|pi|i|k|invalid|impossible|maybe|perhaps|possibly)\b|(?<![A-Za-z^{-])\d",
+    re.IGNORECASE,
+)
+SHORT_UNIT = r"(?:[kcm]m|km/h|m/s|ft|mi|yd|k?g|mg|lbs?|oz|hrs?|mins?|secs?|mph|kph|m?[lL]|sq|Å)(?:\s*\^\s*\{?\d\}?|[²³])?"
+IN_TEXT = r"\s*\\text\s*\{[^{}]*\}"
+UNIT = re.compile(
+    rf"(?:(?<=[\d}})])|(?<=\\pi))(?:(?:\s*[/*]?{IN_TEXT}(?:\s*\^\s*\{{?-?\d\}}?)?){{1,6}}"
+    rf"|\s*\\frac\s*\{{{IN_TEXT}\s*\}}\s*\{{{IN_TEXT}\s*\}}|(?<=\d)\s*{SHORT_UNIT}|\s*\(?\\pmod\s*\{{?\s*\w+\s*\}}?\)?"
+    r"|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*)$"
+)
+CONDITION = re.compile(
+    r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when|provided)[^{}]*\}(?:(?!\\text)[^,=])*(?:\\neq?(?![A-Za-z])|[≠<>≤≥])"
+    r"(?:(?!\\text)[^,=])*$|\s*,?\s*\(?[A-Za-z]\s*(?:\\neq?(?![A-Za-z])|≠)\s*-?[\w\\{}/]{1,20}\)?$"
+)
+ELEMENT = re.compile(r"^[A-Za-z]\s*\\in\s*")
+
+
+def unitless(text: str) -> str:
+    """A unit after a value does not count, nor a condition; nor does the name in `x \\in [0, 1]`."""
+    text = ELEMENT.sub("", DEGREES.sub("°", ORDINAL.sub("", CONDITION.sub("", text))))
+    if (label := LABEL.match(text)) and not hedged(label[0]):
+        text = text[label.end() :]
+    words = re.sub(
+        r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<=[\s\d}),])(?:and|or)(?=[\s\d\\(-])", ",", text
+    )
+    words = re.sub(r",\s*,", ",", words)
+    unit = UNIT.search(words)
+    return words if unit is None or hedged(unit[0]) else words[: unit.start()]
+
+
+def hedged(text: str) -> bool:
+    """Whether the words in a formula change what it says: another value, a multiple, a denial."""
+    return any(HEDGE.search(words) for words in re.findall(r"\\text\s*\{([^{}]*)\}", text))

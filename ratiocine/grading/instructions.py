@@ -1,0 +1,222 @@
+"""Verifiable instructions (IFEval, Zhou et al. 2023, arXiv 2311.07911): was each of them followed, strictly and loosely?
+
+The rules are those of the published checkers, odd corners included, so that scores can be compared. Two of the 25 kinds
+differ: the original counts sentences and capital words with NLTK's trained tokenizer, whose data have to be downloaded; here
+rules do it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Arguments = Mapping[str, Any]
+MAX_LENGTH = 200_000  # characters; a longer response follows nothing
+
+
+def check(
+    names: Sequence[str], arguments: Sequence[Arguments], response: str
+) -> tuple[list[bool], list[bool]]:
+    """Whether a response follows each instruction: strictly, and loosely (also without its first or last line, or both, and
+    without asterisks)."""
+    if len(response) > MAX_LENGTH:
+        return [False] * len(names), [False] * len(names)
+    lines = response.split("\n")
+    cut = ["\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1])]
+    versions = [
+        text for version in (response, *cut) for text in (version, version.replace("*", ""))
+    ]
+    strict, loose = [], []
+    for name, given in zip(names, arguments, strict=True):
+        known = {key: value for key, value in given.items() if value}
+        rule = INSTRUCTIONS[name]
+        strict.append(bool(response.strip()) and rule(response, known))
+        loose.append(any(version.strip() and rule(version, known) for version in versions))
+    return strict, loose
+
+
+def _compared(count: int, arguments: Arguments, threshold: str, relation: str = "relation") -> bool:
+    return (
+        count < arguments[threshold]
+        if arguments[relation] == "less than"
+        else count >= arguments[threshold]
+    )
+
+
+def _keywords(text: str, a: Arguments) -> bool:
+    return all(re.search(word, text, re.IGNORECASE) for word in a["keywords"])
+
+
+def _keyword_frequency(text: str, a: Arguments) -> bool:
+    return _compared(len(re.findall(a["keyword"].strip(), text, re.IGNORECASE)), a, "frequency")
+
+
+def _forbidden_words(text: str, a: Arguments) -> bool:
+    return not any(re.search(rf"\b{word}\b", text, re.IGNORECASE) for word in a["forbidden_words"])
+
+
+def _letter_frequency(text: str, a: Arguments) -> bool:
+    return _compared(
+        Counter(text.lower())[a["letter"].strip().lower()], a, "let_frequency", "let_relation"
+    )
+
+
+def _language(text: str, a: Arguments) -> bool:
+    return _detected(text, a["language"])
+
+
+def _detected(text: str, language: str) -> bool:
+    """A text whose language cannot be told counts as following."""
+    from langdetect import DetectorFactory, LangDetectException, detect
+
+    DetectorFactory.seed = 0
+    try:
+        return detect(text) == language
+    except LangDetectException:
+        return True
+
+
+def _sentences(text: str, a: Arguments) -> bool:
+    marked = re.sub(
+        r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|[A-Z])\.|(?<=\d)\.(?=\d)", " ", text
+    )
+    found = [
+        part
+        for part in re.split(r"(?<=[.!?…])[\"'”’)\]]*\s+|\n{2,}", marked)
+        if re.search(r"\w", part)
+    ]
+    return _compared(len(found), a, "num_sentences")
+
+
+def _paragraphs(text: str, a: Arguments) -> bool:
+    """Divided by `***`; only the first and the last may be empty."""
+    parts = [part.strip() for part in re.split(r"\s?\*\*\*\s?", text)]
+    if not all(parts[1:-1]):
+        return False
+    return (
+        len(parts) - sum(not part for part in {0: parts[0], len(parts) - 1: parts[-1]}.values())
+        == a["num_paragraphs"]
+    )
+
+
+def _words(text: str, a: Arguments) -> bool:
+    return _compared(len(re.findall(r"\w+", text)), a, "num_words")
+
+
+def _first_word(text: str, a: Arguments) -> bool:
+    """Paragraphs are divided by an empty line; the n-th one counts the empty ones, their number does not."""
+    parts = text.split("\n\n")
+    filled, n = sum(bool(part.strip()) for part in parts), a["nth_paragraph"]
+    if n > filled or not parts[n - 1].strip():
+        return False
+    word = parts[n - 1].split()[0].lstrip("'").lstrip('"')
+    return (
+        filled == a["num_paragraphs"]
+        and re.split(r"[.,?!'\"]", word)[0].lower() == a["first_word"].lower()
+    )
+
+
+def _placeholders(text: str, a: Arguments) -> bool:
+    return len(re.findall(r"\[.*?\]", text)) >= a["num_placeholders"]
+
+
+def _postscript(text: str, a: Arguments) -> bool:
+    marker = a["postscript_marker"].strip()
+    patterns = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
+    return bool(
+        re.search(patterns.get(marker, rf"\s*{marker.lower()}.*$"), text.lower(), re.MULTILINE)
+    )
+
+
+def _bullets(text: str, a: Arguments) -> bool:
+    stars = re.findall(r"^\s*\*[^\*].*$", text, re.MULTILINE)
+    return len(stars) + len(re.findall(r"^\s*-.*$", text, re.MULTILINE)) == a["num_bullets"]
+
+
+def _constrained(text: str, a: Arguments) -> bool:
+    return any(f"My answer is {word}." in text for word in ("yes", "no", "maybe"))
+
+
+def _highlights(text: str, a: Arguments) -> bool:
+    single = [part for part in re.findall(r"\*[^\n\*]*\*", text) if part.strip("*").strip()]
+    double = [part for part in re.findall(r"\*\*[^\n\*]*\*\*", text) if part[2:-2].strip()]
+    return len(single) + len(double) >= a["num_highlights"]
+
+
+def _sections(text: str, a: Arguments) -> bool:
+    return (
+        len(re.findall(rf"\s?{a['section_spliter'].strip()}\s?\d+\s?", text)) >= a["num_sections"]
+    )
+
+
+def _json(text: str, a: Arguments) -> bool:
+    text = text.strip()
+    for mark in ("```json", "```Json", "```JSON", "```"):
+        text = text.removeprefix(mark)
+    try:
+        json.loads(text.removesuffix("```").strip())
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _title(text: str, a: Arguments) -> bool:
+    return any(title.lstrip("<").rstrip(">").strip() for title in re.findall(r"<<[^\n]+>>", text))
+
+
+def _two_responses(text: str, a: Arguments) -> bool:
+    parts = [part.strip() for part in text.split("******")]
+    filled = [part for part in parts if part]
+    return all(parts[1:-1]) and len(filled) == 2 and filled[0] != filled[1]
+
+
+def _repeat(text: str, a: Arguments) -> bool:
+    return text.strip().lower().startswith(a["prompt_to_repeat"].strip().lower())
+
+
+def _end(text: str, a: Arguments) -> bool:
+    return text.strip().strip('"').lower().endswith(a["end_phrase"].strip().lower())
+
+
+def _capital_words(text: str, a: Arguments) -> bool:
+    words = re.findall(r"\w+(?:[-'.]\w+)*", text)
+    return _compared(
+        sum(word.isupper() for word in words), a, "capital_frequency", "capital_relation"
+    )
+
+
+def _quotation(text: str, a: Arguments) -> bool:
+    text = text.strip()
+    return len(text) > 1 and text[0] == text[-1] == '"'
+
+
+INSTRUCTIONS: dict[str, Callable[[str, Arguments], bool]] = {
+    "keywords:existence": _keywords,
+    "keywords:frequency": _keyword_frequency,
+    "keywords:forbidden_words": _forbidden_words,
+    "keywords:letter_frequency": _letter_frequency,
+    "language:response_language": _language,
+    "length_constraints:number_sentences": _sentences,
+    "length_constraints:number_paragraphs": _paragraphs,
+    "length_constraints:number_words": _words,
+    "length_constraints:nth_paragraph_first_word": _first_word,
+    "detectable_content:number_placeholders": _placeholders,
+    "detectable_content:postscript": _postscript,
+    "detectable_format:number_bullet_lists": _bullets,
+    "detectable_format:constrained_response": _constrained,
+    "detectable_format:number_highlighted_sections": _highlights,
+    "detectable_format:multiple_sections": _sections,
+    "detectable_format:json_format": _json,
+    "detectable_format:title": _title,
+    "combination:two_responses": _two_responses,
+    "combination:repeat_prompt": _repeat,
+    "startend:end_checker": _end,
+    "startend:quotation": _quotation,
+    "change_case:capital_word_frequency": _capital_words,
+    "change_case:english_capital": lambda text, a: text.isupper() and _detected(text, "en"),
+    "change_case:english_lowercase": lambda text, a: text.islower() and _detected(text, "en"),
+    "punctuation:no_comma": lambda text, a: "," not in text,
+}

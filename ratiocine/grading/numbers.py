@@ -1,0 +1,224 @@
+"""Numbers as people write them, read exactly: no rounding, and no arithmetic done for the writer."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+from ratiocine.grading import arithmetic, cleaning, latex
+from ratiocine.grading.values import Number, same
+from ratiocine.grading.wording import BEFORE_DENIED, unwrapped
+
+NUMBER = re.compile(r"-?(?=[.\d])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?")
+NUMBER_IN_TEXT = re.compile(
+    r"(?<![\w.^_{/:\\√π])(?<!\d[-−–])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:\s?/\s?[1-9]\d*)?"
+    r"(?!\d|\s*\^|[,:/\-−–]\d|\s*[π√])"
+)
+MATH_IN_TEXT = re.compile(
+    r"\$\$?([^$]{1,400})\$|\\\(([^\n]{1,400}?)\\\)|\\\[(.{1,400}?)\\\]", re.DOTALL
+)
+DIGITS_OF = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
+LITERAL = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥₹]|USD|US)?\s*(?P<inner>-?)(?:(?P<whole>\d+)?\s*\\frac\s*\{{?(?P<top>-?\d+)\}}?\s*\{{?(?P<bottom>-?\d+)\}}?"
+    rf"|(?P<mixed>\d+)\s+(?P<above>\d+)/(?P<below>\d+)|(?P<over>{DIGITS_OF}(?:\.\d+)?)\s*/\s*(?P<under>\d+)"
+    rf"|(?P<plain>{DIGITS_OF}(?:\.\d+)?|\.\d+)(?:\s*[*x]\s*10\s*\^\s*\{{?(?P<tens>[-+]?\d{{1,3}})\}}?|[eE](?P<e>[-+]?\d{{1,3}}))?)(?P<tail>.*)",
+    re.DOTALL,
+)
+TIMES = {
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+# Possessive, so that a long text that is no unit is refused in one pass.
+UNITS = re.compile(
+    r"(?:\s*+(?:[%°'’\"$£€¥¢]|[A-Za-z²³⁻¹⁰-][A-Za-z²³⁻¹⁰'’-]*+(?:\s*+\^\s*+\{?-?\d\}?)?|[/.·*](?=\s*[A-Za-z])))*+\s*+\.?"
+)
+NO_UNIT = re.compile(
+    r"\b(?:or|and|minus|plus|times(?!\s*$|\s+as\b)|half|halves|thirds?|quarters?|fourths?|fifths?|squared|cubed|to|not|if|because"
+    r"|since|divided|percent of|below|maybe|perhaps|possibly|(?-i:[KMB])|mil|bn|mn|at least|at most|pi|[xyznik]|negative"
+    r"|out of)\b|^over\b",
+    re.IGNORECASE,
+)
+DRESS = re.compile(
+    r"^(?:\\approx|≈|about|approximately|exactly|only|rs\.?|₹|[A-Za-z][A-Za-z ]{0,40}:)\s*(?=[-+$£€¥\\.\d(])",
+    re.IGNORECASE,
+)
+RELATION = re.compile(
+    r"[<>≤≥≠]|!=|\\n?eq?(?![A-Za-z])|\\[lg]eq?(?![A-Za-z])|\\(?:not|in|approx)(?![A-Za-z])"
+)
+DIGITS = 4000  # more than these are no number (nor does Python convert them)
+
+
+def read_number(text: str) -> Fraction | None:
+    """The exact value of a number: sign, thousands commas, decimals, a fraction, plain or in LaTeX; currency, per cent, a unit
+    and a final stop do not count, nor does the name, or the right calculation, before a `=`. None for anything else: no sum
+    is done for the writer."""
+    plain = text.strip()
+    plain = plain if plain.endswith("..") else plain.removesuffix(".")
+    if (
+        len(plain) <= DIGITS
+        and plain
+        and plain[-1].isdecimal()
+        and plain.isascii()
+        and NUMBER.fullmatch(plain)
+    ):
+        top, _, bottom = plain.replace(",", "").partition("/")
+        if not bottom:
+            return Fraction(top)
+        return Fraction(top) / int(bottom) if int(bottom) else None
+    return _read_number(text)
+
+
+@lru_cache(maxsize=4096)
+def _read_number(text: str) -> Fraction | None:
+    if len(text) > latex.MAX_LENGTH:
+        return None
+    text = re.sub(
+        r"^(?:minus|negative)\s+(?=\d)", "-", DRESS.sub("", unwrapped(text)), flags=re.IGNORECASE
+    )
+    return (
+        _literal(text)
+        if "=" not in text
+        else None
+        if (right := right_side(text)) is None
+        else _literal(right)
+    )
+
+
+def _literal(text: str) -> Fraction | None:
+    """A number as it is written, with what may stand around it: no arithmetic is done for the writer."""
+    plain = (
+        cleaning.ORDINAL.sub("", cleaning.DEGREES.sub("", cleaning.normal(text)))
+        .replace("\\%", "%")
+        .replace("\\ ", " ")
+    )
+    plain = re.sub(r"^[({]+([^(){}]*)[)}]+$", r"\1", plain)
+    plain = re.sub(r"\s*\((?!or\b|not\b)[A-Za-z ]*\)$", "", plain)
+    match = LITERAL.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", plain).strip())
+    if match is None or (match["sign"] and match["inner"]):
+        return None
+    part = match.groupdict()
+    if part["bottom"] or part["below"] or part["under"]:
+        bottom = int(part["bottom"] or part["below"] or part["under"])
+        top = part["top"] or part["above"] or part["over"]
+        if not bottom:
+            return None
+        value = Fraction(re.sub("[, ]", "", top)) / bottom + int(
+            part["whole"] or part["mixed"] or 0
+        )
+    else:
+        value = Fraction(re.sub("[, ]", "", part["plain"])) * Fraction(10) ** int(
+            part["tens"] or part["e"] or 0
+        )
+    tail = match["tail"].strip()
+    for word, times in TIMES.items():
+        if re.match(rf"{word}s?\b", tail, re.IGNORECASE):
+            value, tail = value * times, tail[len(word) :].removeprefix("s").strip()
+            break
+    if (
+        not UNITS.fullmatch(tail)
+        or NO_UNIT.search(tail)
+        or any(re.search(rf"\b{word}", tail, re.I) for word in TIMES)
+    ):
+        return None
+    return -value if "-" in (match["sign"], match["inner"]) else value
+
+
+NAME = re.compile(
+    r"(?:m?\\(?:angle|triangle|measuredangle|overline)\s*)?\{?[A-Za-zα-ωθπ]{1,3}\}?(?:_«[^»]*»|_[A-Za-z0-9]|\^\{?-1\}?|['′])*"
+    r"(?:\([^=]{0,40}\))?|\|[A-Za-z]+\||\\(?:sin|cos|tan|cot|sec|csc|det|gcd|lcm|binom|deg|max|min|dim|arg|log)(?![A-Za-z]).{1,40}"
+)
+NAMED = re.compile(r"(?:\\text\s*\{[^{}]*\}|[A-Za-z][A-Za-z' ]{2,60})(?:\s*\([^=]{0,40}\))?")
+
+
+def right_side(text: str) -> str | None:
+    """What an equation says a name is, or a calculation comes to; None where it does neither, or comes to something else.
+
+    An expression in several variables is a name too (`m + n = 33`): what was asked for. One in a single variable is not:
+    `2x = 4` does not say that x is 4.
+    """
+    if RELATION.search(text) or re.search(r"[,;]\s|\b(?:or|and)\b", text):
+        return None
+    *left, right = (side.strip() for side in text.split("="))
+    if (
+        len(left) == 1 and re.fullmatch(r"[a-df-zA-Z]", right) and re.search(r"\d", left[0])
+    ):  # 5 = x
+        left, right = [right], left[0]
+    return right if right and all(_names(side, right) for side in left) else None
+
+
+def _names(side: str, right: str) -> bool:
+    """Whether `side = right` says that what was asked for is `right`."""
+    plain = re.sub(
+        r"\\(?!pi)([a-zA-Z]+)",
+        lambda m: "θ" if m[0] in arithmetic.GREEK else m[0],
+        cleaning.indexed(cleaning.normal(side)),
+    )
+    if len(side) <= 60 and (NAME.fullmatch(plain) or NAMED.fullmatch(plain)):
+        letter = re.fullmatch(r"[a-df-zA-Z]", plain)
+        return plain not in ("e", "i", "π", "\\pi") and not (
+            letter and re.search(rf"(?<![A-Za-z\\]){plain}(?![A-Za-z_])", right)
+        )
+    value = latex.read(side)
+    if not isinstance(value, Number):
+        return False
+    if len(value.variables) > 1 and not re.search(r"[A-Za-z]{2,} [A-Za-z]", side):
+        return True
+    result = latex.read(right)
+    return isinstance(result, Number) and same(value, result) is True
+
+
+SCALED = re.compile(rf"\s*(?:{'|'.join(TIMES)})s?\b", re.IGNORECASE)
+ALTERNATIVE = re.compile(r"\d.{0,28}\bor\b.{0,12}$|\d\s+and\s+\$?$", re.DOTALL | re.IGNORECASE)
+
+
+def last_number(text: str) -> tuple[str, str] | None:
+    """The last number of a text, with its scale (`3 million`) or as part of a mixed number; none where it is denied."""
+    formulas, numbers = list(MATH_IN_TEXT.finditer(text)), list(NUMBER_IN_TEXT.finditer(text))
+    if formulas and (not numbers or formulas[-1].end() >= numbers[-1].end()):
+        formula = next(part for part in formulas[-1].groups() if part)
+        return (formula, "last_formula") if read_number(formula) is not None else None
+    if not numbers or BEFORE_DENIED.search(
+        text[max(0, numbers[-1].start() - 60) : numbers[-1].start()]
+    ):
+        return None
+    start, end = numbers[-1].span()
+    if len(numbers) > 1 and ALTERNATIVE.search(
+        text[max(numbers[-2].end() - 1, start - 30) : start]
+    ):
+        return None
+    if "/" in numbers[-1][0] and (
+        whole := re.search(r"(?<![\w.])\d{1,9} $", text[max(0, start - 12) : start])
+    ):
+        start -= len(whole[0])
+    if scale := SCALED.match(text, end):
+        end = scale.end()
+    return text[start:end], "last_number"
+
+
+GOES_ON = re.compile(
+    r"\s*(?:[-+*/=^×<>!π√]|\\(?![,; ]|text|mathrm|%|\$))|,?\s*(?:\w+\s+)?(?:or|to|and)\s+(?:\w+\s+)?(?:\$?\d|a half)"
+    r"|\s*[,;]\s*(?:or\s+)?\$?\d[\d.,]*\W*$"
+)
+
+
+def first_number(text: str) -> str | None:
+    """The number that a statement begins with; the empty text where what follows makes another of it (a hedge, an operator,
+    the second part of a measure) and nothing says what it comes to."""
+    match = NUMBER_IN_TEXT.match(text)
+    refused = None if "=" in text or not re.match(r"[-$]?\d", text) else ""
+    if match is None:
+        return refused
+    rest = text[match.end() :]
+    if GOES_ON.match(rest):
+        return refused
+    words = re.match(r"\s*([A-Za-z]+)(\s+\d)?", rest)
+    return (
+        refused
+        if words and (words[2] or words[1].lower() in TIMES or NO_UNIT.fullmatch(words[1]))
+        else match[0]
+    )

@@ -1,0 +1,254 @@
+"""Values of mathematical answers, and when two of them are the same.
+
+Rational numbers are exact; every other expression is known by its values at `POINTS` fixed assignments of its variables, so
+that equal forms agree to rounding. `same` says None where that does not decide; `judges.equivalent` is asked then.
+"""
+
+from __future__ import annotations
+
+import cmath
+import hashlib
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Literal
+
+MAX_BITS = 4096  # of an exact integer
+NEAR, FAR = (
+    1e-11,
+    1e-7,
+)  # relative: closer is equal, farther is different, between the two is not decided here
+POINTS = 4
+INFINITE = frozenset({"\\infty"})
+
+
+@dataclass(frozen=True)
+class Number:
+    """An expression: its exact value where it is rational, and its values at `POINTS` fixed assignments of its variables."""
+
+    exact: Fraction | None
+    at: tuple[complex, ...]
+    variables: frozenset[str] = frozenset()
+    percent: bool = False
+
+    def __neg__(self) -> Number:
+        if self.infinite:
+            return Number(None, tuple(-z for z in self.at), self.variables)
+        return (
+            rational(0) - self
+        )  # not -z: the sign of a zero imaginary part chooses the branch of a root
+
+    def __add__(self, other: Number) -> Number:
+        return self._with(other, operator.add)
+
+    def __sub__(self, other: Number) -> Number:
+        return self._with(other, operator.sub)
+
+    def __mul__(self, other: Number) -> Number:
+        return self._with(other, operator.mul)
+
+    def __truediv__(self, other: Number) -> Number:
+        return self._with(other, operator.truediv)
+
+    def __pow__(self, exponent: Number) -> Number:
+        power = exponent.exact
+        if self.exact is None or power is None or power.denominator != 1:
+            return valued(
+                map(operator.pow, self.at, exponent.at), self.variables | exponent.variables
+            )
+        bits = max(self.exact.numerator.bit_length(), self.exact.denominator.bit_length())
+        if abs(power) * bits > MAX_BITS:
+            raise NotUnderstood
+        return rational(self.exact ** int(power))
+
+    def _with(self, other: Number, apply: Callable[[Any, Any], Any]) -> Number:
+        if self.exact is not None and other.exact is not None:
+            return rational(apply(self.exact, other.exact))
+        return valued(map(apply, self.at, other.at), self.variables | other.variables)
+
+    def root(self, degree: int) -> Number:
+        """The principal root; of a negative number the real one, where the degree is odd."""
+        if self.exact is not None and self.exact >= 0:
+            top, bottom = (
+                round(n ** (1 / degree)) if n < 1 << 100 else 0
+                for n in self.exact.as_integer_ratio()
+            )
+            if bottom and Fraction(top, bottom) ** degree == self.exact:
+                return rational(Fraction(top, bottom))
+        if self.exact is not None and self.exact < 0 and degree % 2:
+            return -rational(-self.exact).root(degree)
+        return valued((z ** (1 / degree) for z in self.at), self.variables)
+
+    @property
+    def infinite(self) -> bool:
+        return self.variables >= INFINITE
+
+
+@dataclass(frozen=True)
+class Group:
+    """Several values. `open` and `close` are the brackets of a tuple or interval, empty for a list without any; a `set`
+    (in braces, or of ±) has no order; `rows` counts those of a matrix."""
+
+    kind: Literal["tuple", "list", "set", "union", "matrix"]
+    items: tuple[Value, ...]
+    open: str = ""
+    close: str = ""
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Equation:
+    """`name` is the variable alone on the left, where there is one; `difference` is left minus right."""
+
+    name: str | None
+    right: Value
+    difference: Number | None
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words, or a numeral in another base (`52_8`)."""
+
+    text: str
+
+
+Value = Number | Group | Equation | Text
+
+
+class NotUnderstood(Exception):
+    """The text is outside of the grammar."""
+
+
+def rational(exact: Fraction | int) -> Number:
+    """A number known exactly; NotUnderstood for one of more than `MAX_BITS`."""
+    exact = Fraction(exact)
+    if exact.numerator.bit_length() + exact.denominator.bit_length() > MAX_BITS:
+        raise NotUnderstood
+    return Number(exact, (complex(float(exact)),) * POINTS)
+
+
+def valued(at: Iterable[complex], variables: frozenset[str] = frozenset()) -> Number:
+    """An expression known by its values; NotUnderstood where one is not finite."""
+    values = tuple(at)
+    if any(cmath.isnan(value) or cmath.isinf(value) for value in values):
+        raise NotUnderstood
+    return Number(None, values, variables)
+
+
+def constant(value: complex) -> Number:
+    return valued((complex(value),) * POINTS)
+
+
+@lru_cache(maxsize=4096)
+def variable(name: str) -> Number:
+    """Positive values that have nothing to do with those of another name, so that only equal forms agree, and roots and
+    logarithms have their usual branch."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    values = (
+        0.6 + 1.9 * int.from_bytes(digest[7 * k : 7 * k + 7]) / (1 << 56) for k in range(POINTS)
+    )
+    return Number(None, tuple(complex(value) for value in values), frozenset({name}))
+
+
+def infinity() -> Number:
+    """A number like no other, so that intervals can be compared end by end."""
+    return Number(None, (complex(1.7e300),) * POINTS, INFINITE)
+
+
+def same(a: Value, b: Value) -> bool | None:
+    """Whether two values are the same answer; None where that is not decided here. `a` is the reference."""
+    try:
+        return _same(a, b)
+    except (NotUnderstood, ArithmeticError):  # values too large or too small to compare
+        return None
+
+
+def _same(a: Value, b: Value) -> bool | None:
+    if isinstance(a, Equation) or isinstance(b, Equation):
+        return _same_equation(a, b)
+    if isinstance(a, Number) and isinstance(b, Number):
+        return _same_number(a, b)
+    if isinstance(a, Text) and isinstance(b, Text):
+        return a.text == b.text
+    if isinstance(a, Group) and isinstance(b, Group):
+        return _same_group(a, b)
+    groups = [value for value in (a, b) if isinstance(value, Group)]
+    if len(groups) == 1 and (isinstance(a, Number) or isinstance(b, Number)):
+        return None if len(groups[0].items) == 1 else False
+    return None
+
+
+def _same_equation(a: Value, b: Value) -> bool | None:
+    if isinstance(a, Equation) and isinstance(b, Equation):
+        if a.name is not None or b.name is not None:
+            return same(a.right, b.right) if a.name == b.name else None
+        if a.difference is None or b.difference is None:
+            return None
+        ratios = [x / y for x, y in zip(a.difference.at, b.difference.at, strict=True) if y]
+        if len(ratios) < POINTS or a.difference.variables != b.difference.variables:
+            return None
+        return True if max(abs(r - ratios[0]) for r in ratios) <= NEAR * abs(ratios[0]) else None
+    named, other = (a, b) if isinstance(a, Equation) else (b, a)
+    assert isinstance(named, Equation)
+    if named.name is None:
+        return None
+    return same(named.right, other) if named is a else same(other, named.right)
+
+
+def _same_number(a: Number, b: Number) -> bool | None:
+    if a.percent != b.percent:
+        plain = (Number(a.exact, a.at, a.variables), Number(b.exact, b.at, b.variables))
+        if _same_number(*plain):
+            return True
+        x, y = (
+            n / rational(100) if given.percent else n
+            for n, given in zip(plain, (a, b), strict=True)
+        )
+        return _same_number(x, y)
+    if a.exact is not None and b.exact is not None:
+        return a.exact == b.exact
+    if a.infinite != b.infinite:
+        return False
+    distances = [
+        abs(x - y) / max(abs(x), abs(y), 1e-300) for x, y in zip(a.at, b.at, strict=True) if x != y
+    ]
+    if not distances or max(distances) < NEAR:
+        small = max(map(abs, (*a.at, *b.at))) < 1e9 or not distances
+        return True if small and min(map(abs, a.at)) > 1e-9 else None
+    return False if max(distances) > FAR else None
+
+
+def _same_group(a: Group, b: Group) -> bool | None:
+    kinds = {a.kind, b.kind}
+    if kinds == {"list", "set"} or kinds == {"list"} or kinds == {"set"}:
+        return _same_unordered(a.items, b.items)
+    if a.kind != b.kind:
+        return False if kinds == {"tuple", "set"} else None
+    if a.kind == "union":
+        return _same_unordered(a.items, b.items)
+    if len(a.items) != len(b.items) or a.rows != b.rows:
+        return False
+    if (a.open, a.close) != (b.open, b.close):
+        half_open = {("(", "]"), ("[", ")")} & {(a.open, a.close), (b.open, b.close)}
+        return False if half_open else None
+    return _all(same(x, y) for x, y in zip(a.items, b.items, strict=True))
+
+
+def _same_unordered(a: tuple[Value, ...], b: tuple[Value, ...]) -> bool | None:
+    if len(a) != len(b):
+        return None
+    left = list(b)
+    for x in a:
+        found = [same(x, y) for y in left]
+        if True in found:
+            left.pop(found.index(True))
+        else:
+            return None if None in found else False
+    return True
+
+
+def _all(found: Iterable[bool | None]) -> bool | None:
+    results = list(found)
+    return False if False in results else None if None in results else True

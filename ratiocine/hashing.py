@@ -1,0 +1,71 @@
+"""Content hashes, nested subsets by hash, a compact set of seen texts, and batches of an iterable."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def digest(*parts: object) -> str:
+    """Hex sha256 of the parts, in order; the one hash behind ids, subsets and mixtures."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+
+
+def content_key(text: str) -> str:
+    """Hash of a question that ignores case and spacing only: two problems with one key are the same problem."""
+    return digest("".join(text.lower().split()))
+
+
+def _hashed(text: str) -> int:
+    return hash(text) & (2**64 - 1) or 1  # 0 is a free slot
+
+
+class Seen:
+    """Which texts have come before, in some 30 bytes each at most: only 64-bit hashes are kept. Two of a million texts are
+    taken for one once in 10^7 runs."""
+
+    def __init__(self) -> None:
+        self.slots, self.n = array("Q", bytes(8 * 1024)), 0
+
+    def add(self, text: str) -> bool:
+        """Whether this text is new."""
+        number = _hashed(text)
+        at = self._find(number)
+        if self.slots[at]:
+            return False
+        self.slots[at] = number
+        self.n += 1
+        if 3 * self.n > 2 * len(self.slots):
+            old, self.slots = self.slots, array("Q", bytes(16 * len(self.slots)))
+            for number in old:
+                if number:
+                    self.slots[self._find(number)] = number
+        return True
+
+    def has(self, text: str) -> bool:
+        return bool(self.slots[self._find(_hashed(text))])
+
+    def _find(self, number: int) -> int:
+        """The slot of a hash, or the free one that it would take."""
+        at = number % len(self.slots)
+        while self.slots[at] not in (0, number):
+            at = (at + 1) % len(self.slots)
+        return at
+
+
+def smallest(ids: Sequence[str], limit: int, seed: int) -> list[str]:
+    """The `limit` ids whose sha256(seed, id) is smallest: a smaller limit is always a subset of a larger one."""
+    return heapq.nsmallest(limit, ids, key=lambda name: digest(seed, name))
+
+
+def batched(items: Iterable[T], n: int) -> Iterator[list[T]]:
+    """The items in lists of `n`; the last may be shorter."""
+    rest = iter(items)
+    while group := list(islice(rest, n)):
+        yield group

@@ -1,0 +1,15 @@
+from . import checks as checks
+from .activations import Counts as Counts
+from .activations import Kept as Kept
+from .activations import Largest as Largest
+from .activations import activations as activations
+from .activations import counted as counted
+from .communication import sent as sent
+from .estimates import GATHERED as GATHERED
+from .estimates import Need as Need
+from .estimates import Sampling as Sampling
+from .estimates import Spread as Spread
+from .estimates import estimate as estimate
+from .estimates import needed as needed
+from .estimates import states as states
+from .estimates import steep as steep

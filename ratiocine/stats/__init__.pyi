@@ -1,0 +1,17 @@
+from . import pareto as pareto
+from .comparisons import compare as compare
+from .comparisons import compare_seeds as compare_seeds
+from .comparisons import holm as holm
+from .comparisons import mcnemar as mcnemar
+from .comparisons import over_seeds as over_seeds
+from .comparisons import paired_difference as paired_difference
+from .intervals import Z95 as Z95
+from .intervals import interval as interval
+from .intervals import macro_average as macro_average
+from .intervals import majority as majority
+from .intervals import pass_at_k as pass_at_k
+from .intervals import wilson as wilson
+from .pareto import support as support
+from .sample_size import Spread as Spread
+from .sample_size import needed as needed
+from .sample_size import spread as spread

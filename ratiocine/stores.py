@@ -1,0 +1,175 @@
+"""Trace and Pair: the records that travel, and the store they live in."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ratiocine.errors import BadInput
+from ratiocine.hashing import batched
+from ratiocine.records import SIDES, Pair
+
+ROW_GROUP = 1024  # pairs held at a time
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write `pairs.parquet`, in the given order, as they come."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {"int": pa.int64(), "str": pa.string(), "str | None": pa.string()}
+    schema = pa.schema([(f.name, types[str(f.type)]) for f in fields(Pair)])
+    with pq.ParquetWriter(path, schema) as writer:
+        for group in batched(pairs, ROW_GROUP):
+            writer.write_table(pa.Table.from_pylist([vars(pair) for pair in group], schema))
+
+
+def check_pairs(path: Path) -> dict[str, list[str]]:
+    """What `stream_pairs` checks, by columns alone; returns ids, categories and sources."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        _check_columns(path, file.schema_arrow.names)
+        held = file.read(["id", "category", "source"])
+        for batch in file.iter_batches(ROW_GROUP, columns=["id", *SIDES]):
+            _check_whole(path, batch)
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(
+            f"{path} is no readable parquet file: {str(error).splitlines()[0]}"
+        ) from None
+    if not held.num_rows:
+        raise BadInput(f"{path} holds no pairs")
+    counts = pc.value_counts(held["id"])
+    if repeated := counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
+        raise BadInput(f"{path}: the id '{repeated[0]['values']}' occurs twice")
+    return {
+        "id": held["id"].to_pylist(),
+        "category": _shared(held["category"]),
+        "source": _shared(held["source"]),
+    }
+
+
+def _shared(column: Any) -> list[str]:
+    """A column of few different texts, each of them held once."""
+    coded = column.combine_chunks().dictionary_encode()
+    values = coded.dictionary.to_pylist()
+    return [values[code] for code in coded.indices.to_pylist()]
+
+
+def _check_columns(path: Path, there: Sequence[str]) -> None:
+    if missing := [f.name for f in fields(Pair) if f.name not in there]:
+        raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
+
+
+def _check_whole(path: Path, batch: Any) -> None:
+    """Raise BadInput where a row has a side that is missing or empty."""
+    import pyarrow.compute as pc
+
+    for side in SIDES:
+        if pc.any(pc.equal(pc.fill_null(pc.binary_length(batch[side]), 0), 0)).as_py():
+            name = next(row["id"] for row in batch.to_pylist() if not row[side])
+            raise BadInput(f"{path}: pair '{name}' has no {side}")
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read a pairs file and check it: raises BadInput where it is corrupt, empty, one-sided, incomplete or repeats an id."""
+    pairs = list(stream_pairs(path))
+    if not pairs:
+        raise BadInput(f"{path} holds no pairs")
+    return pairs
+
+
+def stream_pairs(path: Path) -> Iterator[Pair]:
+    """The pairs of a file that may be larger than memory, each of them checked."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = [f.name for f in fields(Pair)]
+    seen: set[str] = set()
+    try:
+        file = pq.ParquetFile(path)
+        _check_columns(path, file.schema_arrow.names)
+        for batch in file.iter_batches(ROW_GROUP, columns=names):
+            _check_whole(path, batch)
+            for row in batch.to_pylist():
+                if row["id"] in seen:
+                    raise BadInput(f"{path}: the id '{row['id']}' occurs twice")
+                seen.add(row["id"])
+                yield Pair(**row)
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(
+            f"{path} is no readable parquet file: {str(error).splitlines()[0]}"
+        ) from None
+
+
+@dataclass
+class TraceStore:
+    """Append-only JSON lines, each with its checksum; what `append` returned from is on disk.
+
+    A line that was torn by a kill is dropped on reading, together with whatever stands after it.
+    """
+
+    path: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            return
+        good = 0
+        with open(self.path, "rb") as file:
+            for line in file:
+                row = _checked(line)
+                if row is None:
+                    break
+                self.rows.append(row)
+                good += len(line)
+        os.truncate(self.path, good)
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows and wait until they are durable (one fsync for the group)."""
+        rows = list(rows)
+        with open(self.path, "ab") as file:
+            file.write(b"".join(_line(row) for row in rows))
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows.extend(rows)
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    body = json.dumps(
+        row, sort_keys=True
+    )  # in ASCII: a server may send half a surrogate pair, which UTF-8 cannot hold
+    return (
+        json.dumps({"crc": zlib.crc32(body.encode()), "row": row}, sort_keys=True).encode() + b"\n"
+    )
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+        body = json.dumps(record["row"], sort_keys=True)
+        return (
+            record["row"]
+            if zlib.crc32(body.encode()) == record["crc"] and line.endswith(b"\n")
+            else None
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def read_traces(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a finished traces file; raises BadInput at the first line that does not match its checksum."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            row = _checked(line)
+            if row is None:
+                raise BadInput(f"{path}: line {number} is damaged")
+            yield row
