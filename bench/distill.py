@@ -184,11 +184,11 @@ def memory() -> dict[str, Any]:
                 "teacher.engine.model=m",
                 f"teacher.engine.concurrency={CALLS}",
                 f"data={questions(Path(folder), n)}",
-                "switch=template",
+                "thinking_prompt=template",
                 "verify=none",
                 f"out={out}",
                 "model=tiny",
-                f"answers={out}.sqlite",
+                f"answer_cache={out}.sqlite",
             ]
             code = (
                 "import resource, sys, runpy\n"
@@ -246,7 +246,7 @@ def selection(n: int, root: str | None) -> dict[str, Any]:
     config = cli.compose(
         "distill",
         Config,
-        ["select=clean", *([f"select.root={root}"] if root else ["select.decontaminate=[]"])],
+        ["select=clean", *([f"select.data_dir={root}"] if root else ["select.decontaminate=[]"])],
     )
     held = benchmark_texts(config.select)
     whole = time.perf_counter()

@@ -50,7 +50,7 @@ def items(n_short: int, n_long: int) -> list[Request]:
 def ours(engine: TransformersEngine, requests: Sequence[Request]) -> dict[str, int]:
     """Tokens written for each item."""
     return {
-        trace.id: trace.n_completion for traces in engine.continue_(requests) for trace in traces
+        trace.id: trace.n_completion for traces in engine.generate(requests) for trace in traces
     }
 
 

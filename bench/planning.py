@@ -75,7 +75,7 @@ def plan(folder: str) -> None:
 
     started = time.perf_counter()
     config = cli.compose(
-        "train", Config, ["ratio=0.5", "model=tiny", f"pairs={folder}", "held_out=1000"]
+        "train", Config, ["ratio=0.5", "model=tiny", f"pairs={folder}", "val_size=1000"]
     )
     found = planned(config)
     with open(f"{folder}/../mixture.json", "w") as file:

@@ -64,7 +64,7 @@ def main() -> None:
         help="ways to cut the model, measured as well",
     )
     options = parser.parse_args()
-    ways = {ONE: ("threads=2",), TWO: ("threads=1", "on.ranks=2")}
+    ways = {ONE: ("threads=2",), TWO: ("threads=1", "executor.nproc_per_node=2")}
     ways |= {f"{TWO}, {name}": (*ways[TWO], *WORDS[name]) for name in options.sharding}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as name:

@@ -29,7 +29,13 @@ Answer = dict[str, Any]
 
 def answer_key(teacher: str, request: Request, sample: int) -> bytes:
     """What an answer depends on, as 16 bytes. The random stream of a sample is drawn from seed, id and sample."""
-    asked = (request.messages, request.prefix, request.thinking, request.budget, request.stop)
+    asked = (
+        request.messages,
+        request.prefix,
+        request.thinking,
+        request.max_new_tokens,
+        request.stop,
+    )
     drawn = (
         (request.temperature, request.top_p, request.seed, request.id)
         if request.temperature
@@ -61,7 +67,7 @@ class AnswerStore:
                 path, timeout=60, check_same_thread=False
             )  # does not wait for what is being written
         except sqlite3.DatabaseError as error:
-            raise BadInput(f"answers={path} is no file of answers: {error}") from None
+            raise BadInput(f"answer_cache={path} is no file of answers: {error}") from None
 
     def get(self, keys: Sequence[bytes]) -> list[Answer | None]:
         """The answers under these keys, None where there is none."""
@@ -95,5 +101,5 @@ class AnswerStore:
             if self.database.in_transaction:
                 self.database.execute("rollback")
             raise Failure(
-                f"answers={self.path} cannot be written ({error}); what was there is safe: make room and run this again"
+                f"answer_cache={self.path} cannot be written ({error}); what was there is safe: make room and run this again"
             ) from None

@@ -23,7 +23,7 @@ class Tally:
     tokens: int = 0
     closed: int = 0
     alike: int = 0  # problems of which all answers, and more than one, are word for word the same
-    fates: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
 
     def told(self) -> dict[str, float | dict[str, int]]:
         n = max(1, self.answers)
@@ -32,7 +32,7 @@ class Tally:
             "mean_tokens": round(self.tokens / n, 1),
             "closed_trace": round(self.closed / n, 4),
             "problems_with_equal_answers": self.alike,
-            "fates": dict(self.fates.most_common()),
+            "outcomes": dict(self.outcomes.most_common()),
         }
 
 
@@ -53,15 +53,15 @@ def usable(
     found = []
     tally.alike += len(answers) > 1 and len({answer["text"] for answer in answers}) == 1
     for answer in answers:
-        parts = taken_apart(answer["text"], mode, config.switch.trace)
+        parts = taken_apart(answer["text"], mode, config.thinking_prompt.trace)
         tally.answers += 1
         tally.tokens += answer["n_completion"]
         tally.closed += parts.closed and bool(parts.think)
         if wrong := fault(answer["text"], answer["stop"], parts, mode, user_text(problem)):
-            tally.fates[wrong] += 1
+            tally.outcomes[wrong] += 1
             continue
         verdict = grade(problem, parts) if problem.reference is not None else None
-        tally.fates[verdict.verdict if verdict else "not_judged"] += 1
+        tally.outcomes[verdict.verdict if verdict else "not_judged"] += 1
         says = verdict.extracted if verdict else parts.boxed
         found.append(
             Candidate(
@@ -98,7 +98,7 @@ def pick(
 
 
 @dataclass(frozen=True)
-class Made:
+class PairResult:
     """Both sides of a problem's pair (direct, reasoning), or why there is none; and how many of each mode's answers were right,
     of how many, where that is known."""
 
@@ -112,7 +112,7 @@ def choose(
     problem: Problem,
     answers: Mapping[Mode, Sequence[Answer]],
     tallies: Mapping[Mode, Tally],
-) -> Made:
+) -> PairResult:
     """A pair is kept only whole: one answer of each mode, or why there is none."""
     candidates = {
         mode: usable(config, problem, mode, answers[mode], tallies[mode]) for mode in MODES
@@ -125,21 +125,24 @@ def choose(
             for mode in MODES
         }
     if lacking := [mode for mode in MODES if not candidates[mode]]:
-        return Made(None, f"no_usable_{'_'.join(lacking)}", rates)
-    picked = {mode: pick(candidates[mode], config.pick, problem, config.reward) for mode in MODES}
+        return PairResult(None, f"no_usable_{'_'.join(lacking)}", rates)
+    picked = {
+        mode: pick(candidates[mode], config.answer_selection, problem, config.reward)
+        for mode in MODES
+    }
     if rates is None:
         said = {candidate.says for candidate in picked.values()}
         if config.verify != "none" and None not in said and len(said) > 1:
-            return Made(None, "modes_disagree")
-        return Made(_sides(picked))
+            return PairResult(None, "modes_disagree")
+        return PairResult(_sides(picked))
     if any(
         rule.run is None and not rule.holds(*rates[rule.mode]) for rule in config.select.pass_rates
     ):
-        return Made(None, "pass_rate", rates)
+        return PairResult(None, "pass_rate", rates)
     reason = _unverified(
         {mode: bool(candidate.right) for mode, candidate in picked.items()}, config.verify
     )
-    return Made(None if reason else _sides(picked), reason, rates)
+    return PairResult(None if reason else _sides(picked), reason, rates)
 
 
 def _sides(picked: Mapping[Mode, Candidate]) -> tuple[str, str]:

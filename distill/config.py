@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypedDict
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -18,10 +16,11 @@ from pydantic import (
 
 from distill.select import SelectConfig
 from ratiocine import cli, models
+from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig
-from ratiocine.executors import Placed, Seed
+from ratiocine.executors import Seed, VerbConfig
 from ratiocine.models import ModelConfig
 from ratiocine.records import MODES, Mode
 from ratiocine.rewards import RewardConfig
@@ -38,13 +37,13 @@ FOR_STUDENTS = (
 # keys that teachers which are no models have no use for
 FOR_MODELS = (
     "samples",
-    "pick",
-    "budget",
+    "answer_selection",
+    "max_new_tokens",
     "temperature",
     "top_p",
     "dtype",
     "retry_refused",
-    "spend",
+    "max_spend",
 )
 
 
@@ -53,26 +52,24 @@ class Decoding(TypedDict):
     top_p: float
 
 
-class TeacherConfig(BaseModel):
+class TeacherConfig(StrictConfig):
     """conf/teacher: `oracle` solves the embedded families, `reference` gives a data set's own worked solutions, `published`
     takes both answers from the data set; the others are models behind an `engine`, and `model` is what a local engine loads."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["oracle", "reference", "published", "openai", "transformers", "vllm"]
-    engine: EngineConfig | None = None
-    model: str | None = None
+    name: Hashed[Literal["oracle", "reference", "published", "openai", "transformers", "vllm"]]
+    engine: Hashed[EngineConfig | None] = None
+    model: Hashed[str | None] = None
 
 
-class AskConfig(BaseModel):
+class AskConfig(StrictConfig):
     """What is different in one mode: the chat template's switch, the messages, the served model, or the decoding."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    thinking: bool | None = None
-    system: str = ""
-    user: str = "{prompt}"
-    model: str | None = None
-    temperature: NonNegativeFloat | None = None
-    top_p: TopP | None = None
+    thinking: Hashed[bool | None] = None
+    system: Hashed[str] = ""
+    user: Hashed[str] = "{prompt}"
+    model: Hashed[str | None] = None
+    temperature: Hashed[NonNegativeFloat | None] = None
+    top_p: Hashed[TopP | None] = None
 
     @field_validator("user")
     @classmethod
@@ -85,18 +82,17 @@ class AskConfig(BaseModel):
         raise ValueError("should hold {prompt} once, and other braces doubled")
 
 
-class SwitchConfig(BaseModel):
-    """conf/switch: how a teacher is told to answer directly and how to reason. `trace` says where a reasoning answer has its
+class ThinkingPromptConfig(StrictConfig):
+    """conf/thinking_prompt: how a teacher is told to answer directly and how to reason. `trace` says where a reasoning answer has its
     trace: in think tags, or in the steps before its last paragraph."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    ift: AskConfig = AskConfig()
-    reasoning: AskConfig = AskConfig()
-    trace: Literal["tags", "steps"] = "tags"
+    name: Hashed[str]
+    ift: Hashed[AskConfig] = AskConfig()
+    reasoning: Hashed[AskConfig] = AskConfig()
+    trace: Hashed[Literal["tags", "steps"]] = "tags"
 
     @model_validator(mode="after")
-    def _tells_the_modes_apart(self) -> SwitchConfig:
+    def _tells_the_modes_apart(self) -> ThinkingPromptConfig:
         if self.ift == self.reasoning:
             raise ValueError("should ask differently in the two modes")
         return self
@@ -105,51 +101,49 @@ class SwitchConfig(BaseModel):
         return self.ift if mode == "ift" else self.reasoning
 
 
-class Price(BaseModel):
+class Price(StrictConfig):
     """Of a million tokens, in any one currency."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    prompt: NonNegativeFloat = 0.0
-    completion: NonNegativeFloat = 0.0
+    prompt: Hashed[NonNegativeFloat] = 0.0
+    completion: Hashed[NonNegativeFloat] = 0.0
 
 
-class Spend(BaseModel):
+class Spend(StrictConfig):
     """What the answers of one run may cost in all; None is no limit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    tokens: PositiveInt | None = None
-    money: PositiveFloat | None = None
+    tokens: Hashed[PositiveInt | None] = None
+    money: Hashed[PositiveFloat | None] = None
 
 
-class Config(Placed):
+class Config(VerbConfig):
     """conf/distill.yaml says what each key means."""
 
-    shares_out: ClassVar[bool] = True
+    data_parallel: ClassVar[bool] = True
 
-    teacher: TeacherConfig
-    switch: SwitchConfig
-    data: DataConfig
-    select: SelectConfig
-    model: ModelConfig
-    tokenizers: list[str] = Field(default=[])
-    limit: PositiveInt | None = None
-    samples: PositiveInt = 1
-    pick: Pick = "first"
-    reward: RewardConfig
-    verify: Verify = "both"
-    budget: PositiveInt = 8192
-    temperature: NonNegativeFloat = 0.6
-    top_p: TopP = 0.95
-    price: Price = Price()
-    spend: Spend = Spend()
-    retry_refused: bool = False
-    answers: str = "runs/answers.sqlite"
-    dtype: Dtype = "auto"
-    device: Device = "auto"
-    threads: PositiveInt | None = None
-    seed: Seed = 0
-    out: str | None = None
-    push_to_hub: str | None = None
+    teacher: Hashed[TeacherConfig]
+    thinking_prompt: Hashed[ThinkingPromptConfig]
+    data: Hashed[DataConfig]
+    select: Hashed[SelectConfig]
+    model: Hashed[ModelConfig]
+    tokenizers: Hashed[list[str]] = Field(default=[])
+    limit: Hashed[PositiveInt | None] = None
+    samples: Hashed[PositiveInt] = 1
+    answer_selection: Hashed[Pick] = "first"
+    reward: Hashed[RewardConfig]
+    verify: Hashed[Verify] = "both"
+    max_new_tokens: Hashed[PositiveInt] = 8192
+    temperature: Hashed[NonNegativeFloat] = 0.6
+    top_p: Hashed[TopP] = 0.95
+    price: Unhashed[Price] = Price()
+    max_spend: Unhashed[Spend] = Spend()
+    retry_refused: Hashed[bool] = False
+    answer_cache: ByContent[str] = "runs/answers.sqlite"
+    dtype: Hashed[Dtype] = "auto"
+    device: Unhashed[Device] = "auto"
+    threads: Unhashed[PositiveInt | None] = None
+    seed: Hashed[Seed] = 0
+    out: Unhashed[str | None] = None
+    push_to_hub: Unhashed[str | None] = None
 
     @property
     def alone(self) -> bool:
@@ -163,27 +157,29 @@ class Config(Placed):
                     raise ValueError(
                         f"{key}={value} means nothing with teacher={self.teacher.name}, which is no model"
                     )
-            if self.alone and self.askers:
+            if self.alone and self.num_workers:
                 raise ValueError(
-                    f"on={self.on.name}: teacher={self.teacher.name} has nothing to share out, being no model"
+                    f"executor={self.executor.name}: teacher={self.teacher.name} has nothing to share out, being no model"
                 )
         if self.teacher.name in ("oracle", "reference") and self.verify != "both":
             raise ValueError(
                 f"verify={self.verify} means nothing with teacher={self.teacher.name}, both of whose answers are right"
             )
-        if self.spend.money is not None and not self.price.prompt + self.price.completion:
+        if self.max_spend.money is not None and not self.price.prompt + self.price.completion:
             raise ValueError(
-                f"spend.money={self.spend.money:g} needs price.prompt and price.completion"
+                f"max_spend.money={self.max_spend.money:g} needs price.prompt and price.completion"
             )
-        if self.pick != "reward" and self.reward != cli.named("reward", REWARD, RewardConfig):
+        if self.answer_selection != "reward" and self.reward != cli.named(
+            "reward", REWARD, RewardConfig
+        ):
             raise ValueError(
-                f"reward={self.reward.name} means nothing with pick={self.pick}; try pick=reward"
+                f"reward={self.reward.name} means nothing with answer_selection={self.answer_selection}; try answer_selection=reward"
             )
-        if self.pick != "first" and self.samples == 1:
+        if self.answer_selection != "first" and self.samples == 1:
             raise ValueError(
-                f"pick={self.pick} has one answer to choose from; give more, such as samples=4"
+                f"answer_selection={self.answer_selection} has one answer to choose from; give more, such as samples=4"
             )
-        for term in self.reward.terms if self.pick == "reward" else ():
+        for term in self.reward.terms if self.answer_selection == "reward" else ():
             if term.name in FOR_STUDENTS or (term.name == "repetition" and term.form == "dense"):
                 raise ValueError(
                     f"reward={self.reward.name}: '{term.name}' looks at a student's tags or tokens; leave it out"
@@ -193,7 +189,7 @@ class Config(Placed):
                 raise ValueError(
                     f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times"
                 )
-            if self.switch.mode(mode).model is not None and self.teacher.name != "openai":
+            if self.thinking_prompt.mode(mode).model is not None and self.teacher.name != "openai":
                 raise ValueError(
                     f"switch.{mode}.model is for teacher=openai, not {self.teacher.name}"
                 )
@@ -201,7 +197,7 @@ class Config(Placed):
 
     def decoding(self, mode: Mode) -> Decoding:
         """The decoding of one mode: what the switch says, else what holds for both."""
-        how = self.switch.mode(mode)
+        how = self.thinking_prompt.mode(mode)
         return {
             "temperature": self.temperature if how.temperature is None else how.temperature,
             "top_p": self.top_p if how.top_p is None else how.top_p,
@@ -235,7 +231,7 @@ def teacher_name(config: Config, mode: Mode) -> str:
         return f"{models.fingerprint(model)} {model.chat_template} {config.dtype}"
     assert config.teacher.engine is not None
     assert config.teacher.engine.name == "openai"
-    return config.switch.mode(mode).model or config.teacher.engine.model
+    return config.thinking_prompt.mode(mode).model or config.teacher.engine.model
 
 
 def inputs(config: Config) -> dict[str, str]:

@@ -19,7 +19,7 @@ COLOURS = {"ift": "#8a8f98", "reasoning": "#2a6fdb"}
 def text(config: Config, facts: Mapping[str, Any]) -> str:
     """`README.md`: what the pairs are, where they come from, and what was left out."""
     head = {
-        "license": str(config.data.licence or "unknown").lower(),
+        "license": str(config.data.license or "unknown").lower(),
         "tags": ["reasoning", "distillation", "paired"],
         "configs": [
             {"config_name": "default", "data_files": [{"split": "train", "path": "pairs.parquet"}]}
@@ -36,7 +36,7 @@ def text(config: Config, facts: Mapping[str, Any]) -> str:
         "Each row is one prompt with two answers: `ift`, given directly, and `reasoning`, with its trace in think tags first. "
         "A row is here only whole.",
         "",
-        f"- Prompts: {config.data.name}{_where(config)}. Licence: {config.data.licence or 'not said'}.",
+        f"- Prompts: {config.data.name}{_where(config)}. Licence: {config.data.license or 'not said'}.",
         f"- Tokens on average, by the tokenizer of {config.model.name}: prompt {means['prompt']}, direct {means['ift']}, "
         f"reasoning {means['reasoning']}.",
         f"- Shared with the test split of the same data: {_shared(facts)}.",
@@ -64,8 +64,8 @@ def _teacher(config: Config) -> str:
 
 def _where(config: Config) -> str:
     hub = config.data.hub
-    if config.data.path or config.data.root or hub is None:
-        return " (local)" if config.data.path or config.data.root else " (generated)"
+    if config.data.path or config.data.data_dir or hub is None:
+        return " (local)" if config.data.path or config.data.data_dir else " (generated)"
     return f" ({hub.repo} at {hub.revision[:12] if hub.revision else 'its newest revision of that day'})"
 
 
@@ -86,8 +86,8 @@ def _asked(config: Config, facts: Mapping[str, Any]) -> list[str]:
     lines = [
         "## How it was made",
         "",
-        f"- Thinking switched by: {config.switch.name}. Answers of each mode to choose from: {config.samples}, of which the "
-        f"{config.pick} one was taken. Budget: {config.budget} tokens.",
+        f"- Thinking switched by: {config.thinking_prompt.name}. Answers of each mode to choose from: {config.samples}, of which the "
+        f"{config.answer_selection} one was taken. Budget: {config.max_new_tokens} tokens.",
         f"- Decoding: temperature {config.temperature:g}, top_p {config.top_p:g}, seed {config.seed}, "
         + (
             f"but the modes differ in {differ}: A CONFOUND."
@@ -97,12 +97,15 @@ def _asked(config: Config, facts: Mapping[str, Any]) -> list[str]:
         f"- Where there is a reference, {verified}.",
     ]
     rows = []
-    fates = sorted({fate for mode in MODES for fate in facts["answers"][mode]["fates"]})
+    outcomes = sorted({fate for mode in MODES for fate in facts["answers"][mode]["outcomes"]})
     for name in ("answers", "mean_tokens", "closed_trace", "problems_with_equal_answers"):
         rows.append((name.replace("_", " "), *(facts["answers"][mode][name] for mode in MODES)))
     rows += [
-        (fate.replace("_", " "), *(facts["answers"][mode]["fates"].get(fate, 0) for mode in MODES))
-        for fate in fates
+        (
+            fate.replace("_", " "),
+            *(facts["answers"][mode]["outcomes"].get(fate, 0) for mode in MODES),
+        )
+        for fate in outcomes
     ]
     return [*lines, "", *_table(["answers", "direct", "reasoning"], rows)]
 

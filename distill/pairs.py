@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from distill import data_card, oracle, reference, replay
 from distill.answer_cache import Answer, AnswerStore
-from distill.answer_selection import Made, Tally, choose
+from distill.answer_selection import PairResult, Tally, choose
 from distill.config import Config, inputs, model_named, teacher_name
 from distill.select import Place, Prompts, domain, drawn, outside
 from distill.teacher import answers, ask
@@ -38,11 +38,11 @@ WRITERS: dict[str, Teach] = {
     "oracle": (oracle.trace, replay.fault),
     "reference": (reference.trace, reference.fault),
 }
-Maker = Callable[[Problem], Made]
+Maker = Callable[[Problem], PairResult]
 
 
 @dataclass
-class LeftOut:
+class Rejections:
     """The problems that gave no pair, a line each with the reason, and their number by reason in the order of the steps."""
 
     file: IO[str]
@@ -84,15 +84,15 @@ def distill(config: Config) -> Run:
         raise BadInput(
             f"teacher=oracle solves embedded families only, not data={config.data.name}; try teacher=reference"
         )
-    run = open_run("distill", config.model_dump(), inputs(config))
+    run = open_run("distill", config, inputs(config))
     if run.finished:
         print(f"{run.out} is finished")
         return run
     others = {name: models.load_tokenizer(model_named(name)) for name in config.tokenizers}
     tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}
     totals = Totals()
-    with run.writing("left_out.jsonl") as path, open(path, "w", encoding="utf-8") as file:
-        left_out = LeftOut(file)
+    with run.writing("rejected.jsonl") as path, open(path, "w", encoding="utf-8") as file:
+        left_out = Rejections(file)
         prompts = Prompts(
             config.data,
             config.select,
@@ -101,7 +101,7 @@ def distill(config: Config) -> Run:
             drop=lambda p, why: left_out.add(key(p), why),
         )
         make, asked = _maker(config, prompts, tallies)
-        with run.writing("rates.jsonl") as path, open(path, "w", encoding="utf-8") as rates:
+        with run.writing("pass_rates.jsonl") as path, open(path, "w", encoding="utf-8") as rates:
             made = _made(config, make, prompts, totals, left_out, rates)
             with run.writing("pairs.parquet") as path:
                 _write(path, made, config, totals, left_out)
@@ -133,7 +133,7 @@ def distill(config: Config) -> Run:
         "other_tokenizers": {name: tokenizer_hash(tokenizer) for name, tokenizer in others.items()},
         "mean_tokens": {side: round(fmean(totals.tokens[side]), 1) for side in SIDES},
         "by_level": dict(sorted(totals.levels.items())),
-        "licence": config.data.licence,
+        "license": config.data.license,
         **asked,
     }
     with run.writing("lengths.svg") as path:
@@ -145,7 +145,7 @@ def distill(config: Config) -> Run:
     run.finish(**facts)
     for mode, told in asked.get("answers", {}).items():
         print(
-            f"{mode}: {told['answers']} answers of {told['mean_tokens']} tokens on average; {told['fates']}"
+            f"{mode}: {told['answers']} answers of {told['mean_tokens']} tokens on average; {told['outcomes']}"
         )
     print(f"{totals.n} pairs in {run.out}; dropped {dict(left_out.counts) or 'none'}")
     return run
@@ -161,11 +161,11 @@ def _maker(
     if config.teacher.name == "published":
         tokenizer = models.load_tokenizer(config.model)
         return lambda problem: choose(config, problem, _given(problem, tokenizer), tallies), told
-    store = AnswerStore(Path(config.answers))
+    store = AnswerStore(Path(config.answer_cache))
     told |= {"confounds": config.confounds(), **ask(config, prompts, store)}
     names = {mode: teacher_name(config, mode) for mode in MODES}
 
-    def make(problem: Problem) -> Made:
+    def make(problem: Problem) -> PairResult:
         return choose(
             config,
             problem,
@@ -176,19 +176,19 @@ def _maker(
     return make, told
 
 
-def _solved(config: Config, problem: Problem) -> Made:
+def _solved(config: Config, problem: Problem) -> PairResult:
     """Sides from a worked solution; both end in the reference."""
     trace, fault = WRITERS[config.teacher.name]
     if problem.reference is None:
-        return Made(None, "no_reference")
+        return PairResult(None, "no_reference")
     think, answer = trace(problem), oracle.answer(problem)
     if reason := fault(problem, think):
-        return Made(None, reason)
+        return PairResult(None, reason)
     sides = render(answer), render(answer, think)
     for side in sides:
         if (verdict := grade(problem, split(side))).verdict != "right":
-            return Made(None, f"graded_{verdict.verdict}")
-    return Made(sides)
+            return PairResult(None, f"graded_{verdict.verdict}")
+    return PairResult(sides)
 
 
 def _given(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> dict[Mode, list[Answer]]:
@@ -208,7 +208,12 @@ def _given(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> dict[Mode, l
 
 
 def _made(
-    config: Config, make: Maker, prompts: Prompts, totals: Totals, left_out: LeftOut, rates: IO[str]
+    config: Config,
+    make: Maker,
+    prompts: Prompts,
+    totals: Totals,
+    left_out: Rejections,
+    rates: IO[str],
 ) -> Iterator[tuple[Pair, Place]]:
     """The pairs, in the order of the problems."""
     tokenizer = models.load_tokenizer(config.model)
@@ -253,7 +258,7 @@ def _write(
     made: Iterator[tuple[Pair, Place]],
     config: Config,
     totals: Totals,
-    left_out: LeftOut,
+    left_out: Rejections,
 ) -> None:
     """Write the pairs that are kept. A draw among all of them first writes all, for it must have seen them."""
     if not config.select.draws:

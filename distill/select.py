@@ -16,8 +16,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -26,6 +24,7 @@ from pydantic import (
 )
 
 from ratiocine import cli
+from ratiocine.config import ByContent, Hashed, StrictConfig
 from ratiocine.data import DataConfig, Index, repeats, sources
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
@@ -49,55 +48,51 @@ Drop = Callable[[Problem, str], None]
 RANKS = 64  # 2^-64 of the first one's chance: none further down is ever drawn
 
 
-class PassRate(BaseModel):
+class PassRate(StrictConfig):
     """Keep a problem if the share of right answers, in one mode, is between `least` and `most`: in the finished `distill` run
     of any model over the same data, or among the answers of this run where `run` is None."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    run: str | None = None
-    mode: Mode = "reasoning"
-    least: Share = 0.0
-    most: Share = 1.0
+    run: ByContent[str | None] = None
+    mode: Hashed[Mode] = "reasoning"
+    min_rate: Hashed[Share] = 0.0
+    max_rate: Hashed[Share] = 1.0
 
     def holds(self, right: int, n: int) -> bool:
-        return n > 0 and self.least <= right / n <= self.most
+        return n > 0 and self.min_rate <= right / n <= self.max_rate
 
 
-class Preferred(BaseModel):
-    """Pairs that an s1 selection takes at once: those of a source, with a reasoning answer of more than `longer` tokens."""
+class Preferred(StrictConfig):
+    """Pairs that an s1 selection takes at once: those of a source whose reasoning answer has `min_tokens` or more."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    source: str
-    longer: NonNegativeInt = 0
+    source: Hashed[str]
+    min_tokens: Hashed[NonNegativeInt] = 0
 
 
-class S1Config(BaseModel):
+class S1Config(StrictConfig):
     """The selection of s1 (Muennighoff et al. 2025, arXiv 2501.19393, and its code): after the preferred pairs, a domain is
     drawn, uniformly until `uniform` pairs are there and then by `weights`, and from it a pair with probability proportional
     to 2^-rank, rank 0 being the longest trace that is left."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    n: PositiveInt = 1000
-    uniform: NonNegativeInt = 700
-    preferred: list[Preferred] = []
-    weights: dict[str, PositiveFloat] | None = None
+    n: Hashed[PositiveInt] = 1000
+    uniform: Hashed[NonNegativeInt] = 700
+    preferred: Hashed[list[Preferred]] = []
+    weights: Hashed[dict[str, PositiveFloat] | None] = None
 
 
-class SelectConfig(BaseModel):
+class SelectConfig(StrictConfig):
     """conf/select says what the keys mean."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    exact: bool = True
-    lacks: list[Pattern] = []
-    near: Annotated[float, Field(gt=0, le=100)] | None = None
-    decontaminate: list[str] = []
-    ngram: PositiveInt = 13
-    root: str | None = None
-    pass_rates: list[PassRate] = []
-    tokens: dict[Side, tuple[NonNegativeInt, NonNegativeInt]] | None = None
-    per_domain: PositiveInt | None = None
-    s1: S1Config | None = None
+    name: Hashed[str]
+    exact: Hashed[bool] = True
+    exclude_regex: Hashed[list[Pattern]] = []
+    dedup_threshold: Hashed[Annotated[float, Field(gt=0, le=100)] | None] = None
+    decontaminate: Hashed[list[str]] = []
+    ngram: Hashed[PositiveInt] = 13
+    data_dir: ByContent[str | None] = None
+    pass_rates: Hashed[list[PassRate]] = []
+    tokens: Hashed[dict[Side, tuple[NonNegativeInt, NonNegativeInt]] | None] = None
+    per_domain: Hashed[PositiveInt | None] = None
+    s1: Hashed[S1Config | None] = None
 
     @model_validator(mode="after")
     def _one_draw(self) -> Self:
@@ -115,7 +110,7 @@ class SelectConfig(BaseModel):
         named = (
             cli.named("data", name, DataConfig, called="benchmark") for name in self.decontaminate
         )
-        return [data.model_copy(update={"root": self.root}) for data in named]
+        return [data.model_copy(update={"data_dir": self.data_dir}) for data in named]
 
 
 def domain(problem: Problem) -> str:
@@ -147,10 +142,10 @@ class Prompts:
             self.n += 1
             if self.only is not None:
                 self.only.add(key(problem))
-            if select.near is not None:
+            if select.dedup_threshold is not None:
                 texts.append((problem, _text(problem)))
-        if select.near is not None:
-            for place in repeats([text for _, text in texts], similar=select.near):
+        if select.dedup_threshold is not None:
+            for place in repeats([text for _, text in texts], similar=select.dedup_threshold):
                 out(texts[place][0], "nearly_repeated")
                 self.n -= 1
 
@@ -168,7 +163,7 @@ class Prompts:
             found = index.held_by(_text(problem)) if index else {}
             if self.held_out and content in self.held_out:
                 out(problem, "in_test_split")
-            elif any(re.search(pattern, _text(problem)) for pattern in select.lacks):
+            elif any(re.search(pattern, _text(problem)) for pattern in select.exclude_regex):
                 out(problem, "pattern")
             elif select.exact and seen.has(content):
                 out(problem, "repeated")
@@ -211,7 +206,7 @@ def _rates(run: Path, mode: Mode) -> dict[str, tuple[int, int]]:
     """Right answers and answers of each problem in a finished `distill` run."""
     found: dict[str, tuple[int, int]] = {}
     if check_finished(run)["verb"] == "distill":
-        with open(run / "rates.jsonl", encoding="utf-8") as lines:
+        with open(run / "pass_rates.jsonl", encoding="utf-8") as lines:
             found = {row["key"]: tuple(row[mode]) for row in map(json.loads, lines)}
     if not found:
         raise BadInput(
@@ -258,11 +253,11 @@ def drawn(places: Sequence[Place], select: SelectConfig, seed: int) -> set[int]:
 def s1(places: Sequence[Place], config: S1Config, seed: int) -> list[int]:
     """The places that s1 takes, in the order in which it takes them; all of them where there are no more than `n`."""
     rng = random.Random(digest("s1", seed))
-    longer = {rule.source: rule.longer for rule in config.preferred}
+    least = {rule.source: rule.min_tokens for rule in config.preferred}
     preferred = [
         at
         for at, place in enumerate(places)
-        if place.source in longer and place.tokens > longer[place.source]
+        if place.source in least and place.tokens >= least[place.source]
     ]
     chosen = preferred[: config.n]
     taken, left = set(chosen), dict[str, list[int]]()

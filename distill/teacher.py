@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from distill.answer_cache import Answer, AnswerStore, answer_key
 from distill.config import AskConfig, Config, Price, Spend, teacher_model, teacher_name
-from ratiocine.engines import Ability, EngineConfig, Message, Request, Started, start
+from ratiocine import engines
+from ratiocine.engines import Ability, EngineConfig, LoadedEngine, Message, Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.hashing import batched
 from ratiocine.models import ModelConfig
 from ratiocine.progress import progress
 from ratiocine.prompts import OPEN, NoSwitch, user_text
-from ratiocine.records import MODES, Mode, Problem, Trace
+from ratiocine.records import MODES, Completion, Mode, Problem
 
 if TYPE_CHECKING:
     from distill.select import Prompts
@@ -30,11 +31,11 @@ PORTION = 8192  # requests that a local engine is given at a time; it wants to s
 
 def request(config: Config, problem: Problem, mode: Mode) -> Request:
     """What the teacher is asked; everything but the switch is the same in both modes."""
-    how = config.switch.mode(mode)
+    how = config.thinking_prompt.mode(mode)
     return Request(
         f"{mode}/{problem.source}/{problem.id}",
         _messages(how, problem),
-        config.budget,
+        config.max_new_tokens,
         thinking=how.thinking,
         seed=config.seed,
         samples=tuple(range(config.samples)),
@@ -77,9 +78,9 @@ class Spent:
     def over(self) -> str | None:
         """The limit that is reached."""
         if self.most.tokens is not None and self.prompt + self.completion >= self.most.tokens:
-            return f"spend.tokens={self.most.tokens}"
+            return f"max_spend.tokens={self.most.tokens}"
         if self.most.money is not None and self.money >= self.most.money:
-            return f"spend.money={self.most.money:g}"
+            return f"max_spend.money={self.most.money:g}"
         return None
 
 
@@ -90,7 +91,7 @@ class _Drawn:
         self.samples, self.alike, self.told = samples, 0, samples == 1
         self.open: dict[str, list[str]] = {}
 
-    def answered(self, traces: Iterable[Trace]) -> str | None:
+    def answered(self, traces: Iterable[Completion]) -> str | None:
         """What to say, once, when the answers to so many problems, all there are, were word for word the same."""
         for trace in () if self.told else traces:
             texts = self.open.setdefault(trace.id, [])
@@ -157,7 +158,7 @@ class _Lacking:
                         else replace(asked, samples=tuple(samples))
                     )
 
-    def answered(self, trace: Trace) -> tuple[bytes, Answer]:
+    def answered(self, trace: Completion) -> tuple[bytes, Answer]:
         name, asked = self.open.pop((trace.id, trace.sample))
         answer = _answer(asked, trace)
         self.spent.add(answer)
@@ -172,14 +173,14 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
     together: dict[str, list[Mode]] = {}
     for mode in MODES:
         together.setdefault(teacher_name(config, mode), []).append(mode)
-    spent, began, there, new = Spent(config.price, config.spend), time.monotonic(), 0, 0
+    spent, began, there, new = Spent(config.price, config.max_spend), time.monotonic(), 0, 0
     rounds = []
     for name, modes in together.items():
         lacking = _Lacking(config, name, modes, prompts, store, spent)
         rest = iter(lacking)
         first = next(rest, None)
         if first is not None:
-            started = _started(config, modes[0], _needed(config, modes))
+            started = _loaded(config, modes[0], _needed(config, modes))
             facts[name] = started.facts
             rounds.append((lacking, started, chain([first], rest)))
         else:
@@ -228,12 +229,14 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
     }
 
 
-def _asked(started: Started, requests: Iterator[Request], spent: Spent) -> Iterator[list[Trace]]:
+def _asked(
+    started: LoadedEngine, requests: Iterator[Request], spent: Spent
+) -> Iterator[list[Completion]]:
     """Answers, until enough is spent: a server is then asked nothing new, and the calls under way are waited for; other engines
     have all requests of a portion by then, and are stopped."""
     engine = started.engine
     for portion in [requests] if engine.name in ("openai", "ray") else batched(requests, PORTION):
-        for traces in engine.continue_(portion):
+        for traces in engine.generate(portion):
             yield traces
             if spent.over and engine.name != "openai":
                 return
@@ -253,26 +256,26 @@ def _money(spent: Spent) -> str:
 def _needed(config: Config, modes: Sequence[Mode]) -> set[Ability]:
     return (
         {"thinking"}
-        if any(config.switch.mode(mode).thinking is not None for mode in modes)
+        if any(config.thinking_prompt.mode(mode).thinking is not None for mode in modes)
         else set()
     )
 
 
-def _started(config: Config, mode: Mode, needed: set[Ability]) -> Started:
+def _loaded(config: Config, mode: Mode, needed: set[Ability]) -> LoadedEngine:
     engine = config.teacher.engine
     assert engine is not None
-    if engine.name == "openai" and (other := config.switch.mode(mode).model):
+    if engine.name == "openai" and (other := config.thinking_prompt.mode(mode).model):
         engine = engine.model_copy(update={"model": other})
     try:
-        return _start(config, engine, needed)
+        return _load(config, engine, needed)
     except NoSwitch as error:
         raise BadInput(
-            f"{error}; another way to tell it: switch=suffix, system or template"
+            f"{error}; another way to tell it: thinking_prompt=suffix, system or template"
         ) from None
 
 
-def _start(config: Config, engine: EngineConfig, needed: set[Ability]) -> Started:
-    return start(
+def _load(config: Config, engine: EngineConfig, needed: set[Ability]) -> LoadedEngine:
+    return engines.load(
         engine,
         teacher_model(config) or ModelConfig(name="served", kind="served"),
         needed=needed,
@@ -280,12 +283,12 @@ def _start(config: Config, engine: EngineConfig, needed: set[Ability]) -> Starte
         device=config.device,
         threads=config.threads,
         keep_refused=True,
-        askers=config.askers,
-        on=config.on,
+        num_workers=config.num_workers,
+        on=config.executor,
     )
 
 
-def _answer(asked: Request, trace: Trace) -> Answer:
+def _answer(asked: Request, trace: Completion) -> Answer:
     """What is kept of one answer: its text with the tag that the prompt itself may have opened, and how it was decoded."""
     text = f"{OPEN}\n{trace.text}" if trace.opened else trace.text
     return {
@@ -298,6 +301,6 @@ def _answer(asked: Request, trace: Trace) -> Answer:
         "seconds": trace.seconds,
         "temperature": asked.temperature,
         "top_p": asked.top_p,
-        "budget": asked.budget,
+        "budget": asked.max_new_tokens,
         "seed": asked.seed,
     }

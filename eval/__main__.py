@@ -7,7 +7,7 @@ from ratiocine.runs import tracking
 
 def run(config: Config) -> None:
     tracking.check(config)
-    if config.check:
+    if config.validate_only:
         from eval.benchmarks import check
 
         return check(config)

@@ -52,7 +52,7 @@ class Suite:
                         logprobs=config.logprobs,
                     )
                 )
-        return sorted(found, key=lambda request: -request.budget)
+        return sorted(found, key=lambda request: -request.max_new_tokens)
 
 
 def load(config: Config) -> Suite:
@@ -72,7 +72,7 @@ def load(config: Config) -> Suite:
             print(
                 f"{data.name}: {len(ids)} dropped ({reason}): {', '.join(ids[:5])}{' …' if len(ids) > 5 else ''}"
             )
-        if config.shots:
+        if config.num_fewshot:
             shown = _shown(data, loaded.problems, config)
             for problem in shown:
                 suite.shots[problem.source] = (
@@ -112,7 +112,7 @@ def _shown(data: DataConfig, test: list[Problem], config: Config) -> list[Proble
     for source in sorted({problem.source for problem in pool}):
         of_source = [p for p in pool if p.source == source and p.reference is not None]
         chosen += sorted(of_source, key=lambda problem: digest("shots", config.seed, problem.id))[
-            : config.shots
+            : config.num_fewshot
         ]
     return chosen
 
@@ -146,7 +146,7 @@ def check(config: Config) -> None:
             print(f"  {reason}: {', '.join(ids)}")
         if by_text := [problem.id for problem in loaded.problems if not understood(problem)]:
             print(f"  matched by text only: {', '.join(by_text)}")
-        if whole and data.root is None and n + lost != whole:
+        if whole and data.data_dir is None and n + lost != whole:
             raise BadInput(
                 f"benchmark {data.name}: {n + lost} rows, where the pinned files have {whole}"
             )

@@ -16,7 +16,7 @@ from typing import Any
 
 from eval.benchmarks import load
 from eval.config import Config
-from eval.report import Arm, Row, check_name, load_arms, write
+from eval.report import Evaluation, Row, check_name, load_evaluations, write
 from ratiocine import cli, cost, models
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import shares, verdict_of
@@ -58,8 +58,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     check_name(options.out)
-    arms = load_arms(options.folders)
-    curves = {arm.label: curve(arm, options) for arm in arms}
+    evaluations = load_evaluations(options.folders)
+    curves = {evaluation.label: curve(evaluation, options) for evaluation in evaluations}
     write(
         options.out.with_suffix(".json"),
         json.dumps({"schema_version": 1, "curves": curves}, indent=2) + "\n",
@@ -73,19 +73,19 @@ def main() -> None:
             )
 
 
-def curve(arm: Arm, options: argparse.Namespace) -> list[Point]:
-    """The arm's accuracy and cost at each cap."""
-    config = cli.check(Config, dict(arm.config))
+def curve(evaluation: Evaluation, options: argparse.Namespace) -> list[Point]:
+    """The evaluation's accuracy and cost at each cap."""
+    config = cli.check(Config, dict(evaluation.config))
     problems = load(config).problems
-    rows = [row for answers in arm.answers.values() for row in answers]
+    rows = [row for answers in evaluation.answers.values() for row in answers]
     if options.max_thinking_tokens:
         return [
-            _point(arm, cap, [_thinking_cut(row, cap) for row in rows])
+            _point(evaluation, cap, [_thinking_cut(row, cap) for row in rows])
             for cap in _caps(options.max_thinking_tokens)
         ]
     if any(row["token_ids"] is None for row in rows):
         raise BadInput(
-            f"{arm.label}: its engine gave no token ids, so completions cannot be cut; --max-thinking-tokens can be"
+            f"{evaluation.label}: its engine gave no token ids, so completions cannot be cut; --max-thinking-tokens can be"
         )
     lengths = sorted(row["n_completion"] for row in rows)
     percentiles = options.percentiles or PERCENTILES
@@ -100,7 +100,7 @@ def curve(arm: Arm, options: argparse.Namespace) -> list[Point]:
             for row in rows:
                 cut.append(_cut(row, cap, problems[row["key"]], decode))
                 bar.update()
-            points.append(_point(arm, cap, cut))
+            points.append(_point(evaluation, cap, cut))
     return points
 
 
@@ -131,10 +131,10 @@ def _thinking_cut(row: Row, cap: int) -> Row:
     return {**row, **wrong, "n_completion": cap, "stop": "length"}
 
 
-def _point(arm: Arm, cap: int, rows: Sequence[Row]) -> Point:
+def _point(evaluation: Evaluation, cap: int, rows: Sequence[Row]) -> Point:
     values = [*shares(rows).values()]
     low, high = interval(values)
-    shape = arm.manifest.get("shape")
+    shape = evaluation.manifest.get("shape")
     flops = None
     if shape:
         flops = fmean(

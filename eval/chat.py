@@ -1,4 +1,4 @@
-"""python -m eval.ask MODEL: talk to a student, or to any model, and watch it think.
+"""python -m eval.chat MODEL: talk to a student, or to any model, and watch it think.
 
 Every question stands alone, as in training, and is put as a benchmark of your own would put it: under the sentence of
 `conf/data/local.yaml`, in the model's chat template, with its switch for thinking as the student was taught. What a model
@@ -21,13 +21,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from eval.config import Config
-from ratiocine import cli, models
+from ratiocine import cli, engines, models
 from ratiocine.data import DataConfig
-from ratiocine.engines import Request, start
+from ratiocine.engines import Request
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import thinking_tokens
 from ratiocine.prompts import CLOSE, OPEN, PLAIN_STOP, opens_thinking, prompt_text, split
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 from ratiocine.rendering import asked_to_think
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main() -> None:
         if isinstance(pipe, io.TextIOWrapper):
             pipe.reconfigure(errors=errors)
     config = configured(options)
-    started = start(
+    started = engines.load(
         config.engine,
         config.model,
         needed=set() if config.thinking is None else {"thinking"},
@@ -77,7 +77,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line. Raises BadInput where a text in it is no text."""
     parser = argparse.ArgumentParser(
-        prog="python -m eval.ask", description=(__doc__ or "").splitlines()[0]
+        prog="python -m eval.chat", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument(
         "model",
@@ -96,7 +96,10 @@ def parse() -> argparse.Namespace:
         help="the chat template's own switch (default: as it was taught)",
     )
     parser.add_argument(
-        "--budget", default=512, metavar="N", help="tokens that an answer may take (default: 512)"
+        "--max-new-tokens",
+        default=512,
+        metavar="N",
+        help="tokens that an answer may take (default: 512)",
     )
     parser.add_argument("--temperature", default=0, metavar="T", help="0, the default, is greedy")
     parser.add_argument(
@@ -139,7 +142,7 @@ def configured(options: argparse.Namespace) -> Config:
         values["model"]["chat_template"] = options.chat_template
     told = {
         key: getattr(options, key)
-        for key in ("thinking", "budget", "temperature", "seed", "device")
+        for key in ("thinking", "max_new_tokens", "temperature", "seed", "device")
     }
     config = cli.check(Config, {**values, **told})
     folder = models.locate(config.model)
@@ -150,11 +153,11 @@ def configured(options: argparse.Namespace) -> Config:
 
 def put(config: Config, question: str, instruction: str, sample: int) -> Request:
     """A question as benchmarks put theirs; `sample` says how often it has been asked before."""
-    assert config.budget is not None
+    assert config.max_new_tokens is not None
     return Request(
         question,
         ({"role": "user", "content": "\n".join(filter(None, (instruction, question)))},),
-        config.budget,
+        config.max_new_tokens,
         thinking=config.thinking,
         stop=PLAIN_STOP if config.model.chat_template == "plain" else (),
         temperature=config.temperature,
@@ -275,7 +278,9 @@ class Shown:
         self.out(f"{DIM}{visible(body)}{CLEAR}" if self.colour and self.thinking else visible(body))
 
 
-def summary(trace: Trace, tokenizer: PreTrainedTokenizerBase, *, interrupted: bool = False) -> str:
+def summary(
+    trace: Completion, tokenizer: PreTrainedTokenizerBase, *, interrupted: bool = False
+) -> str:
     """A line on a completion: its tokens, their rate, why it ended where the model did not end it, and what stands in the box
     that the grader would read."""
     parts = split(trace.text, opened=trace.opened)

@@ -1,4 +1,4 @@
-"""python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two ways of training, each with one evaluation a seed.
+"""python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two arms of training, each with one evaluation a seed.
 
 The first evaluation is compared with the first of the others, the second with the second, on the problems that all of them
 answered gradably; a model that was not trained here, or the student that all began with, is the counterpart of all. The
@@ -17,7 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.report import Arm, Pairs, began, load_arms, scored, warnings, way, write
+from eval.report import (
+    Evaluation,
+    Pairs,
+    arm_label,
+    began,
+    load_evaluations,
+    scored,
+    warnings,
+    write,
+)
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.stats import compare_seeds, holm
@@ -31,7 +40,7 @@ class Change:
     group: str
     n: int
     base: float
-    arm: float
+    evaluation: float
     difference: float
     low: float
     high: float
@@ -62,7 +71,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     options = parser.parse_args()
     pairs, told = paired(options.against, options.folders)
-    for warning in warnings([arm for pair in pairs for arm in pair]):
+    for warning in warnings([evaluation for pair in pairs for evaluation in pair]):
         print(f"compare: warning: {warning}", file=sys.stderr)
     found = changes(pairs)
     if options.out:
@@ -75,15 +84,15 @@ def main() -> None:
 
 
 def paired(against: Sequence[Path], folders: Sequence[Path]) -> tuple[Pairs, list[int | None]]:
-    """The evaluations in pairs, and the training seed of each. Raises BadInput where they are no two ways over seeds."""
+    """The evaluations in pairs, and the training seed of each. Raises BadInput where they are no two arms over seeds."""
     alone = len(against) == 1 < len(folders)
     if len(folders) != len(against) and not alone:
         raise BadInput(
             f"{len(folders)} evaluations against {len(against)}: each needs its counterpart"
         )
-    arms = load_arms([*against, *folders])
-    bases, others = arms[: len(against)], arms[len(against) :]
-    if alone and bases[0].student and not all(began(bases[0], arm) for arm in others):
+    evaluations = load_evaluations([*against, *folders])
+    bases, others = evaluations[: len(against)], evaluations[len(against) :]
+    if alone and bases[0].student and not all(began(bases[0], evaluation) for evaluation in others):
         raise BadInput(
             f"{against[0]} alone is against {len(folders)} evaluations, but was trained, and not all of them began with it: "
             "give one for each seed"
@@ -99,10 +108,10 @@ def seeds(pairs: Pairs) -> list[int | None]:
     """The training seed of every pair. Raises BadInput where the two of a pair were trained at different ones, or two pairs at
     the same."""
     found = []
-    for base, arm in pairs:
-        first, second = (side.student.get("seed") for side in (base, arm))
-        if began(base, arm):
-            first = None  # what an arm began with is its counterpart at any seed
+    for base, evaluation in pairs:
+        first, second = (side.student.get("seed") for side in (base, evaluation))
+        if began(base, evaluation):
+            first = None  # what an evaluation began with is its counterpart at any seed
         if None not in (first, second) and first != second:
             raise BadInput(
                 f"an evaluation of seed {second} has one of seed {first} as its counterpart; give both in one order"
@@ -115,25 +124,25 @@ def seeds(pairs: Pairs) -> list[int | None]:
     return found
 
 
-def check_alike(side: Sequence[Arm]) -> None:
-    """Raises BadInput where the evaluations of one side are not of one way of training, or one of them is there twice."""
-    ways = sorted({way(arm.manifest) for arm in side})
-    if len(ways) > 1:
+def check_alike(side: Sequence[Evaluation]) -> None:
+    """Raises BadInput where the evaluations of one side are not of one arm of training, or one of them is there twice."""
+    arms = sorted({arm_label(evaluation.manifest) for evaluation in side})
+    if len(arms) > 1:
         raise BadInput(
-            f"one side holds {' and '.join(ways)}; its evaluations should differ in their seeds alone"
+            f"one side holds {' and '.join(arms)}; its evaluations should differ in their seeds alone"
         )
-    if len({arm.student.get("way") for arm in side}) > 1:
+    if len({evaluation.student.get("arm") for evaluation in side}) > 1:
         raise BadInput(
-            f"one side holds runs of rl that differ in more than their seeds, all of them {ways[0]}"
+            f"one side holds runs of rl that differ in more than their seeds, all of them {arms[0]}"
         )
-    hashes = [arm.manifest["hash"] for arm in side]
+    hashes = [evaluation.manifest["hash"] for evaluation in side]
     if len(set(hashes)) < len(hashes):
         raise BadInput("one evaluation is given twice: copies are no second source of variance")
 
 
 def changes(pairs: Pairs) -> list[Change]:
     """A row for every benchmark, then every category, then all problems."""
-    everyone = [arm for pair in pairs for arm in pair]
+    everyone = [evaluation for pair in pairs for evaluation in pair]
     levels: list[Mapping[str, Sequence[str]]] = [
         scored.groups(everyone, field) for field in ("benchmark", "category")
     ]
@@ -161,7 +170,7 @@ def table(found: Sequence[Change]) -> str:
         alone = " ".join(f"{100 * value:+.1f}" for value in c.by_seed)
         p = "< 0.001" if c.p_adjusted < 0.001 else f"{c.p_adjusted:.3f}"
         lines.append(
-            f"{c.group:20}{c.n:>5}{100 * c.base:>8.1f} %{100 * c.arm:>7.1f} %{difference:>32}{p:>9}   {alone}"
+            f"{c.group:20}{c.n:>5}{100 * c.base:>8.1f} %{100 * c.evaluation:>7.1f} %{difference:>32}{p:>9}   {alone}"
         )
     return "\n".join(lines)
 

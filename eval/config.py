@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -17,45 +15,41 @@ from pydantic import (
 )
 
 from ratiocine import cli, models
+from ratiocine.config import ByContent, Hashed, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.executors import Seed
 from ratiocine.models import ModelConfig
-from ratiocine.runs import Tracked
+from ratiocine.runs import TrackedConfig
 
 BUDGET = 2048  # tokens, where neither the command line nor the benchmark says
 
 
-class Root(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    root: str | None = None
-
-
-class Config(Tracked):
+class Config(TrackedConfig):
     """conf/eval.yaml says what each key means."""
 
-    shares_out: ClassVar[bool] = True
+    data_parallel: ClassVar[bool] = True
 
-    model: ModelConfig
-    engine: EngineConfig = TransformersConfig()
-    benchmarks: list[str]
-    data: Root = Root()
-    limit: PositiveInt | None = None
-    shots: NonNegativeInt = 0
-    budget: PositiveInt | None = None
-    temperature: NonNegativeFloat = 0.0
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    samples: PositiveInt = 1
-    thinking: bool | None = None
-    logprobs: bool = False
-    dtype: Dtype = "auto"
-    seed: Seed = 0
-    device: Device = "auto"
-    threads: PositiveInt | None = None
-    check: bool = False
-    out: str | None = None
+    model: Hashed[ModelConfig]
+    engine: Hashed[EngineConfig] = TransformersConfig()
+    benchmarks: Hashed[list[str]]
+    data_dir: ByContent[str | None] = None
+    limit: Hashed[PositiveInt | None] = None
+    num_fewshot: Hashed[NonNegativeInt] = 0
+    max_new_tokens: Hashed[PositiveInt | None] = None
+    temperature: Hashed[NonNegativeFloat] = 0.0
+    top_p: Hashed[float] = Field(default=1.0, gt=0, le=1)
+    samples: Hashed[PositiveInt] = 1
+    thinking: Hashed[bool | None] = None
+    logprobs: Hashed[bool] = False
+    dtype: Hashed[Dtype] = "auto"
+    seed: Hashed[Seed] = 0
+    device: Unhashed[Device] = "auto"
+    threads: Unhashed[PositiveInt | None] = None
+    validate_only: Unhashed[bool] = False
+    out: Unhashed[str | None] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -86,7 +80,7 @@ class Config(Tracked):
 
     def budget_of(self, data: DataConfig) -> int:
         """The most tokens of a completion."""
-        return self.budget or data.budget or BUDGET
+        return self.max_new_tokens or data.max_new_tokens or BUDGET
 
     def sources(self) -> list[DataConfig]:
         """The benchmarks: names from conf/data, or files in the shared schema. Raises BadInput for an unknown one."""
@@ -102,7 +96,7 @@ class Config(Tracked):
                 continue
             data = cli.named("data", name, DataConfig, called="benchmark")
             found.append(
-                data if data.families else data.model_copy(update={"root": self.data.root})
+                data if data.families else data.model_copy(update={"data_dir": self.data_dir})
             )
         return found
 
@@ -118,7 +112,9 @@ def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads."""
     own = (
         {}
-        if config.budget
-        else {f"budget:{data.name}": str(config.budget_of(data)) for data in config.sources()}
+        if config.max_new_tokens
+        else {
+            f"max_new_tokens:{data.name}": str(config.budget_of(data)) for data in config.sources()
+        }
     )
     return {**benchmark_inputs(config), **own, "model": models.fingerprint(config.model)}

@@ -22,7 +22,7 @@ from ratiocine.progress import progress
 from ratiocine.prompts import split
 from ratiocine.runs import check_finished
 from ratiocine.stats import wilson
-from ratiocine.stores import TraceStore, read_traces
+from ratiocine.stores import CompletionStore, read_completions
 
 END = 2000  # characters of an answer that a judge is shown
 PROMPT = (
@@ -55,7 +55,10 @@ def main() -> None:
         "--key-env", default="OPENAI_API_KEY", help="environment variable that holds the key"
     )
     parser.add_argument(
-        "--budget", type=int, default=1024, help="tokens that a judge may take (default: 1024)"
+        "--max-new-tokens",
+        type=int,
+        default=1024,
+        help="tokens that a judge may take (default: 1024)",
     )
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     options = parser.parse_args()
@@ -75,24 +78,24 @@ def judged(options: argparse.Namespace) -> dict[str, Any]:
         raise BadInput(f"{options.folder} holds no `eval` run")
     rows = {
         f"{r['key']}#{r['sample']}": r
-        for r in read_traces(options.folder / "traces.jsonl")
+        for r in read_completions(options.folder / "completions.jsonl")
         if r["verdict"] != "ungradable"
     }
-    store = TraceStore(options.out.with_name(f".{options.out.name}.partial"))
+    store = CompletionStore(options.out.with_name(f".{options.out.name}.partial"))
     with progress(len(rows) * len(options.judge), "judge", "verdicts") as bar:
         bar.update(len(store.rows))
         for number, (url, model) in enumerate(options.judge):
             done = {row["answer"] for row in store.rows if row["judge"] == number}
             engine = OpenAIEngine(
-                OpenAIConfig(name="openai", url=url, model=model, key_env=options.key_env)
+                OpenAIConfig(name="openai", base_url=url, model=model, api_key_env=options.key_env)
             )
             engine.check()
             requests = [
-                Request(name, message(row), options.budget)
+                Request(name, message(row), options.max_new_tokens)
                 for name, row in rows.items()
                 if name not in done
             ]
-            for traces in engine.continue_(requests):
+            for traces in engine.generate(requests):
                 said = [(split(trace.text).boxed or "").strip().lower() for trace in traces]
                 store.append(
                     [

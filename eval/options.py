@@ -1,4 +1,4 @@
-"""Which of several measured ways of training to take: the cheapest that cannot be told from the best. Pure functions."""
+"""Which of several measured arms of training to take: the cheapest that cannot be told from the best. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import log10
 from statistics import fmean
 
-from eval.report import Way, counterparts, varying
+from eval.report import Arm, counterparts, varying
 from ratiocine import cost
 from ratiocine.errors import BadInput
 from ratiocine.stats import compare_seeds, holm, needed, over_seeds, spread, support
@@ -17,10 +17,10 @@ Table = list[list[float]]
 
 @dataclass(frozen=True)
 class Option:
-    """A way as measured: its right answers by seed and problem, their mean with its 95 % interval, and what it costs: FLOPs of
+    """A arm as measured: its right answers by seed and problem, their mean with its 95 % interval, and what it costs: FLOPs of
     its training and of an answer, seconds of both."""
 
-    way: Way
+    arm: Arm
     table: Table
     accuracy: float
     low: float
@@ -81,25 +81,27 @@ class Surer:
     seeds_cost: tuple[float, float] | None
 
 
-def measured(way: Way, keys: Sequence[str], *, exact: bool) -> Option:
-    """A way as it did on these problems. Raises BadInput where its size, and so its cost, is not known."""
+def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
+    """A arm as it did on these problems. Raises BadInput where its size, and so its cost, is not known."""
     flops, seconds = [], []
-    for arm in way.arms:
-        if not arm.manifest.get("shape"):
+    for evaluation in arm.evaluations:
+        if not evaluation.manifest.get("shape"):
             raise BadInput(
-                f"{way.label}: what an answer costs is not known, as its evaluation does not say the model's shape"
+                f"{arm.label}: what an answer costs is not known, as its evaluation does not say the model's shape"
             )
-        shape = cost.Shape(**arm.manifest["shape"])
-        rows = [row for key in keys for row in arm.answers[key]]
+        shape = cost.Shape(**evaluation.manifest["shape"])
+        rows = [row for key in keys for row in evaluation.answers[key]]
         flops += [
             cost.exact_generation(shape, row["n_prompt"], row["n_completion"]) for row in rows
         ]
-        seconds.append(arm.manifest["seconds"] / sum(map(len, arm.answers.values())))
-    table = way.table(keys)
-    trained = way.train_flops_exact if exact else way.train_flops
+        seconds.append(evaluation.manifest["seconds"] / sum(map(len, evaluation.answers.values())))
+    table = arm.table(keys)
+    trained = arm.train_flops_exact if exact else arm.train_flops
     assert trained is not None
-    lasted = fmean(float(arm.student.get("seconds") or 0.0) for arm in way.arms)
-    return Option(way, table, *over_seeds(table), trained, fmean(flops), lasted, fmean(seconds))
+    lasted = fmean(
+        float(evaluation.student.get("seconds") or 0.0) for evaluation in arm.evaluations
+    )
+    return Option(arm, table, *over_seeds(table), trained, fmean(flops), lasted, fmean(seconds))
 
 
 def worth(option: Option, questions: int | None, weight: float) -> float:
@@ -111,7 +113,7 @@ def choose(options: Sequence[Option], questions: int | None = None, weight: floa
     """The best by what they are `worth`, and the cheapest of those whose difference from it is not decided."""
 
     def dearness(option: Option) -> tuple[float, float, str]:
-        return option.total(questions), option.answer_flops, option.way.label
+        return option.total(questions), option.answer_flops, option.arm.label
 
     def shifted(option: Option) -> Table:
         charge = _charge(option, questions, weight)
@@ -168,7 +170,7 @@ def surer(choice: Choice, n: int) -> Surer | None:
         )
 
     both, more, seeds = (choice.best, other), problems(present), None
-    if found.seed_sd is not None and any(option.way.trained for option in both):
+    if found.seed_sd is not None and any(option.arm.trained for option in both):
         seeds = next((s for s in range(present + 1, 31) if (problems(s) or n + 1) <= n), None)
     answer = (
         sum(option.answer_flops for option in both),
@@ -195,10 +197,10 @@ def _charge(option: Option, questions: int | None, weight: float) -> float:
 
 
 def _paired(first: Option, second: Option) -> tuple[Table, Table, int]:
-    """Their tables, a row a pair of `ways.counterparts`, and how many of the two have seeds of their own there."""
-    both = counterparts(first.way, second.way)
+    """Their tables, a row a pair of `arms.counterparts`, and how many of the two have seeds of their own there."""
+    both = counterparts(first.arm, second.arm)
     one, other = (
-        [option.table[option.way.arms.index(pair[side])] for pair in both]
+        [option.table[option.arm.evaluations.index(pair[side])] for pair in both]
         for side, option in enumerate((first, second))
     )
     return one, other, varying(both)

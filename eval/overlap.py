@@ -24,7 +24,7 @@ from ratiocine.errors import BadInput
 from ratiocine.evaluate import shares
 from ratiocine.runs import check_finished
 from ratiocine.stats import interval
-from ratiocine.stores import read_pairs, read_traces
+from ratiocine.stores import read_completions, read_pairs
 
 
 def main() -> None:
@@ -75,7 +75,9 @@ def compare(folder: Path, pairs: Path) -> dict[str, Any]:
             (pair.id for pair in kept), without_wording([pair.prompt for pair in kept]), strict=True
         )
     )
-    scored = shares(row for row in read_traces(folder / "traces.jsonl") if row["key"] in problems)
+    scored = shares(
+        row for row in read_completions(folder / "completions.jsonl") if row["key"] in problems
+    )
     test = {key: f"{problems[key].context} {problems[key].question}".strip() for key in scored}
     matches = overlaps(train, test)
     benchmarks = {}

@@ -1,7 +1,7 @@
 """python -m eval.power --difference 0.05: how many problems and seeds a comparison needs, before anything is spent on it.
 
-That depends on how far apart two ways of training are, on how many problems their students differ, and on how much students of
-one way differ by their seeds. Say so, or let a pilot say it: `--pilot DIR … --against DIR …`, finished evaluations as
+That depends on how far apart two arms of training are, on how many problems their students differ, and on how much students of
+one arm differ by their seeds. Say so, or let a pilot say it: `--pilot DIR … --against DIR …`, finished evaluations as
 `python -m eval.compare` takes them. The test is the one of that command, over seeds and problems.
 """
 
@@ -26,7 +26,7 @@ TOO_MUCH = "no number of problems: seeds vary too much"
 
 @dataclass(frozen=True)
 class Setting:
-    """What a comparison is expected to meet (`power.Spread`), in words where each of it is from, and how many of the two ways
+    """What a comparison is expected to meet (`power.Spread`), in words where each of it is from, and how many of the two arms
     have seeds of their own."""
 
     discordant: float
@@ -47,21 +47,21 @@ def main() -> None:
         help="the smallest difference worth finding; 0.05 is 5 points",
     )
     parser.add_argument(
-        "--accuracy", type=float, help="of the way that is compared against (default: 0.5)"
+        "--accuracy", type=float, help="of the arm that is compared against (default: 0.5)"
     )
     parser.add_argument(
-        "--agreement",
+        "--correlation",
         type=float,
         metavar="R",
         help=f"correlation of the two's answers (default: {AGREEMENT})",
     )
     parser.add_argument(
-        "--seeds", type=int, default=3, help="seeds a way that you think of (default: 3)"
+        "--seeds", type=int, default=3, help="seeds a arm that you think of (default: 3)"
     )
     parser.add_argument(
         "--seed-sd",
         type=float,
-        help=f"how accuracies of one way differ by seed (default: {SEED_SD})",
+        help=f"how accuracies of one arm differ by seed (default: {SEED_SD})",
     )
     parser.add_argument(
         "--power", type=float, default=0.8, help="the chance of finding it (default: 0.8)"
@@ -96,7 +96,7 @@ def check(options: argparse.Namespace) -> None:
         raise BadInput(f"--accuracy {options.accuracy:g} is not between 0 and 1")
     if options.agreement is not None and not -1 <= options.agreement <= 1:
         raise BadInput(
-            f"--agreement {options.agreement:g} is no correlation; those are between -1 and 1"
+            f"--correlation {options.agreement:g} is no correlation; those are between -1 and 1"
         )
     if options.seed_sd is not None and not 0 <= options.seed_sd <= 0.5:
         raise BadInput(f"--seed-sd {options.seed_sd:g} is not between 0 and 0.5; 0.02 is 2 points")
@@ -110,7 +110,7 @@ def check(options: argparse.Namespace) -> None:
             "a pilot has two sides: give --pilot DIR … and --against DIR …, one evaluation a seed each"
         )
     if options.pilot and (options.accuracy is not None or options.agreement is not None):
-        raise BadInput("--accuracy and --agreement are measured by the pilot; leave them out")
+        raise BadInput("--accuracy and --correlation are measured by the pilot; leave them out")
 
 
 def assumed(options: argparse.Namespace) -> Setting:
@@ -129,7 +129,7 @@ def assumed(options: argparse.Namespace) -> Setting:
     agreement = min(AGREEMENT, most) if options.agreement is None else options.agreement
     if not least - 1e-9 <= agreement <= most + 1e-9:
         raise BadInput(
-            f"--agreement {agreement:g}: accuracies of {first:g} and {second:g} allow {least:.2f} to {most:.2f}"
+            f"--correlation {agreement:g}: accuracies of {first:g} and {second:g} allow {least:.2f} to {most:.2f}"
         )
     discordant = max(
         first + second - 2 * (first * second + agreement * scale), abs(options.difference)
@@ -150,7 +150,7 @@ def assumed(options: argparse.Namespace) -> Setting:
 def piloted(options: argparse.Namespace) -> Setting:
     """From finished evaluations, on the problems that all of them answered."""
     pairs, _ = paired(options.against, options.pilot)
-    keys = scored.shared_keys([arm for pair in pairs for arm in pair])
+    keys = scored.shared_keys([evaluation for pair in pairs for evaluation in pair])
     first, second = ([scored.right(pair[side], keys) for pair in pairs] for side in (0, 1))
     own = varying(pairs)
     found = spread(first, second, own)
@@ -161,7 +161,7 @@ def piloted(options: argparse.Namespace) -> Setting:
         words.append(_seed_sd(options.seed_sd))
     else:
         words.append(
-            f"accuracies of one way differ by {100 * measured:.1f} points from seed to seed "
+            f"accuracies of one arm differ by {100 * measured:.1f} points from seed to seed "
             f"(measured from {len(pairs)} seeds, which is a rough guide)"
         )
     words.append(
@@ -187,7 +187,7 @@ def _default(given: object) -> str:
 
 def _seed_sd(given: float | None) -> str:
     sd = SEED_SD if given is None else given
-    return f"accuracies of one way differ by {100 * sd:.1f} points from seed to seed (standard deviation){_default(given)}"
+    return f"accuracies of one arm differ by {100 * sd:.1f} points from seed to seed (standard deviation){_default(given)}"
 
 
 def _half() -> str:
@@ -219,7 +219,7 @@ def told(options: argparse.Namespace, setting: Setting) -> str:
     }
     for n, problems in found.items():
         mark = (
-            "   (tells two students apart, not two ways: what other seeds would do is not covered)"
+            "   (tells two students apart, not two arms: what other seeds would do is not covered)"
             if n == 1
             else ""
         )
@@ -230,7 +230,7 @@ def told(options: argparse.Namespace, setting: Setting) -> str:
 
 
 def meaning(n_seeds: int, problems: int | None, points: str, power: float) -> str:
-    seeds_said = "one seed" if n_seeds == 1 else f"{n_seeds} seeds a way"
+    seeds_said = "one seed" if n_seeds == 1 else f"{n_seeds} seeds a arm"
     if problems is None:
         return (
             f"In words: with {seeds_said} no test is long enough: a true difference of {points} too often stays undecided, "

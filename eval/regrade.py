@@ -20,7 +20,7 @@ from ratiocine.evaluate import scores, verdict_of
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
 from ratiocine.runs import check_finished, open_run
-from ratiocine.stores import TraceStore, read_traces
+from ratiocine.stores import CompletionStore, read_completions
 
 
 def main() -> None:
@@ -36,21 +36,21 @@ def main() -> None:
 
 
 def regrade(folder: Path, out: Path) -> None:
-    """Write `out` from the traces of `folder`; says how many verdicts changed, and which way."""
+    """Write `out` from the traces of `folder`; says how many verdicts changed, and which arm."""
     manifest = check_finished(folder)
     if manifest["verb"] != "eval":
         raise BadInput(f"{folder} holds a `{manifest['verb']}` run, not an evaluation")
     config = cli.check(Config, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
     problems = load(config).problems
-    rows = list(read_traces(folder / "traces.jsonl"))
+    rows = list(read_completions(folder / "completions.jsonl"))
     if gone := [row["key"] for row in rows if row["key"] not in problems]:
         raise BadInput(
             f"{folder} has answers to problems that its benchmarks no longer hold, such as {gone[0]}"
         )
     run = open_run(
         "eval",
-        {**config.model_dump(), "tracker": "none", "out": str(out)},
-        {**benchmark_inputs(config), "traces": manifest["outputs"]["traces.jsonl"]},
+        config.model_copy(update={"tracker": "none", "out": str(out)}),
+        {**benchmark_inputs(config), "traces": manifest["outputs"]["completions.jsonl"]},
     )
     if run.finished:
         print(f"{run.out} is finished")
@@ -67,8 +67,8 @@ def regrade(folder: Path, out: Path) -> None:
             changed[f"{row['verdict']} → {new['verdict']}"] += row["verdict"] != new["verdict"]
             judged.append(new)
             bar.update()
-    with run.writing("traces.jsonl") as path:
-        TraceStore(path).append(judged)
+    with run.writing("completions.jsonl") as path:
+        CompletionStore(path).append(judged)
     run.write_json(
         "scores.json", scores(judged, Shape(**manifest["shape"]) if manifest["shape"] else None)
     )
@@ -79,7 +79,7 @@ def regrade(folder: Path, out: Path) -> None:
     )
     print(
         f"{sum(changed.values())} of {len(rows)} verdicts changed"
-        + "".join(f"; {n} {way}" for way, n in (+changed).items())
+        + "".join(f"; {n} {arm}" for arm, n in (+changed).items())
     )
 
 

@@ -1,4 +1,4 @@
-"""A student × benchmarks → `traces.jsonl` and `scores.json`."""
+"""A student × benchmarks → `completions.jsonl` and `scores.json`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 
 from eval.benchmarks import load
 from eval.config import Config, inputs
-from ratiocine import cost
-from ratiocine.engines import start
+from ratiocine import cost, engines
 from ratiocine.evaluate import answered, scores
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
 from ratiocine.rendering import asked_to_think
 from ratiocine.runs import Run, ancestors, compared, open_run, student, tracking
-from ratiocine.stores import TraceStore
+from ratiocine.stores import CompletionStore
 
 WARN = 0.05  # share of truncated completions from which a budget is called too small
 
@@ -26,23 +25,23 @@ def evaluate(config: Config) -> Run:
     """Answer and grade every problem of the benchmarks; what a killed run had answered is not asked again."""
     if config.thinking is None and config.model.path:
         config = config.model_copy(update={"thinking": asked_to_think(Path(config.model.path))})
-    run = open_run("eval", config.model_dump(), inputs(config))
+    run = open_run("eval", config, inputs(config))
     if run.finished:
         print(f"{run.out} is finished")
         return run
     suite, known = load(config), student(config.model.path)
-    store = TraceStore(run.out / "traces.partial.jsonl")
+    store = CompletionStore(run.out / "completions.partial.jsonl")
     done = {(row["key"], row["sample"]) for row in store.rows}
     requests = suite.requests(config, done)
-    started_with = start(
+    started_with = engines.load(
         config.engine,
         config.model,
         needed={ability for request in requests for ability in request.needs()},
         dtype=config.dtype,
         device=config.device,
         threads=config.threads,
-        askers=config.askers,
-        on=config.on,
+        num_workers=config.num_workers,
+        on=config.executor,
     )
     engine, tokenizer, facts = started_with.engine, started_with.tokenizer, started_with.facts
     started = time.perf_counter()
@@ -57,8 +56,8 @@ def evaluate(config: Config) -> Run:
     store.rows.sort(key=lambda row: (order[row["key"]], row["sample"]))
     shape = cost.Shape(**facts["shape"]) if facts["shape"] else None
     result = scores(store.rows, shape)
-    with run.writing("traces.jsonl") as path:
-        TraceStore(path).append(store.rows)
+    with run.writing("completions.jsonl") as path:
+        CompletionStore(path).append(store.rows)
     run.write_json("scores.json", result)
     seconds = round(time.perf_counter() - started, 1)
     _track(
@@ -67,10 +66,10 @@ def evaluate(config: Config) -> Run:
     run.finish(
         model=config.model.name,
         student=known,
-        expected=expected(config),
-        budget=max(suite.budgets.values()),
+        hypotheses=hypotheses(config),
+        max_new_tokens=max(suite.budgets.values()),
         dropped=suite.dropped,
-        shown={name: len(m) // 2 for name, m in suite.shots.items()},
+        num_fewshot={name: len(m) // 2 for name, m in suite.shots.items()},
         decoding={
             "temperature": config.temperature,
             "top_p": config.top_p,
@@ -142,10 +141,10 @@ def should_think(config: Config, known: Mapping[str, Any] | None) -> bool | None
     return bool(ratio) if ratio in (0, 1) else None
 
 
-def expected(config: Config) -> dict[str, str]:
+def hypotheses(config: Config) -> dict[str, str]:
     """What was declared of each family before training: `gain` or `no_gain` from traces."""
     families = {name: f for data in config.sources() for name, f in data.families.items()}
-    return {name: family.expect for name, family in families.items() if family.expect}
+    return {name: family.hypothesis for name, family in families.items() if family.hypothesis}
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -6,8 +6,6 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -15,7 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from ratiocine.executors import Local, Place, Seed
+from ratiocine.config import StrictConfig
+from ratiocine.executors import ExecutorConfig, Local, Seed
 from ratiocine.runs import tracking
 
 NAME = re.compile(r"[\w.+-]+")
@@ -31,30 +30,27 @@ AXES = (
 )  # may be extended
 
 
-class StageConfig(BaseModel):
+class StageConfig(StrictConfig):
     """One call of a verb, or one for every combination of the values under `each`. In `name` and `set`, `$key` stands for
     such a value and `{stage}` for the folder of another stage."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     verb: Literal["distill", "train", "rl", "eval"]
-    each: dict[str, Annotated[list[int | float | str], Field(min_length=1)]] = {}
-    set: list[str] = []
+    matrix: dict[str, Annotated[list[int | float | str], Field(min_length=1)]] = {}
+    overrides: list[str] = []
 
 
-class RewardsConfig(BaseModel):
+class RLGridConfig(StrictConfig):
     """What goes on with GRPO: the students of these ratios, or of all; `set` are the words of `rl`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     ratios: list[float] | None = None
-    set: list[str] = []
+    overrides: list[str] = []
 
 
-class Expected(BaseModel):
+class Assumptions(StrictConfig):
     """What is taken as known of what is not there yet, to estimate its cost: pairs of a set and their mean tokens, problems of
     the benchmarks with their mean tokens, and FLOPs a second that a worker comes to, by verb."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     pairs: dict[str, PositiveInt] = {}
     prompt: dict[str, PositiveFloat] = {}
     ift: dict[str, PositiveFloat] = {}
@@ -65,29 +61,30 @@ class Expected(BaseModel):
     rate: dict[Literal["train", "eval", "rl"], PositiveFloat] = {}
 
 
-class GridConfig(BaseModel):
+class GridConfig(StrictConfig):
     """Cells: every model taught by every set of pairs, scenario, ratio and seed, and evaluated. A model or a set is a name with
     the words that choose it; of a list of names, `model=NAME` and `data=NAME` do. Scenarios that say every ratio have one cell
     for all ratios, and what orders two formats has none where there is one format only (`mixed` is the same there).
     `untrained` are further words for models before training; null leaves them out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     models: dict[str, list[str]] = Field(min_length=1)
     pairs: dict[str, list[str]] = Field(min_length=1)
     ratios: list[float] = Field(min_length=1)
     scenarios: list[str] = Field(default=["mixed"], min_length=1)
     seeds: list[Seed] = Field(default=[0], min_length=1)
-    match: list[Literal["examples", "tokens", "flops"]] = Field(default=["examples"], min_length=1)
+    equalize: list[Literal["examples", "tokens", "flops"]] = Field(
+        default=["examples"], min_length=1
+    )
     lr_policy: list[Literal["per_format", "matched"]] = Field(default=["per_format"], min_length=1)
     verify: list[Literal["both", "reasoning", "either", "none"]] = []
     distill: list[str] = []
     train: list[str] = []
-    rewards: RewardsConfig | None = None
+    rl: RLGridConfig | None = None
     benchmarks: list[str] = Field(min_length=1)
-    budget: PositiveInt | None = None
+    max_new_tokens: PositiveInt | None = None
     eval: list[str] = []
-    untrained: list[str] | None = []
-    expect: Expected = Expected()
+    baseline: list[str] | None = []
+    assumptions: Assumptions = Assumptions()
 
     @field_validator("models", "pairs", mode="before")
     @classmethod
@@ -118,17 +115,16 @@ class GridConfig(BaseModel):
         return self
 
 
-class StudyConfig(BaseModel):
+class StudyConfig(StrictConfig):
     """conf/study. One that is made `beside` another goes on from the stages that they share, in the other's folder. The stages
     come before the grid, whose words may name them; the report of a grid compares all its evaluations."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     stages: list[StageConfig] = []
     grid: GridConfig | None = None
     report: list[str] = []
-    beside: str | None = None
-    keep: Literal["weights", "scores"] = "weights"
+    base_study: str | None = None
+    retain: Literal["weights", "scores"] = "weights"
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
@@ -137,22 +133,21 @@ class StudyConfig(BaseModel):
         return self
 
 
-class Config(BaseModel):
+class Config(StrictConfig):
     """conf/launch.yaml says what each key means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     study: StudyConfig
-    on: Place = Local()
+    executor: ExecutorConfig = Local()
     dry_run: bool = False
-    keep: Literal["weights", "scores"] | None = None
+    retain: Literal["weights", "scores"] | None = None
     tracker: tracking.Name = "none"
     project: str = "ratiocine"
     out: str | None = None
 
     @model_validator(mode="after")
     def _on_one_machine(self) -> Self:
-        if self.on.name == "local" and self.on.nodes > 1:
+        if self.executor.name == "local" and self.executor.nodes > 1:
             raise ValueError(
-                f"on.nodes={self.on.nodes}: one machine starts all stages of a study; give on=slurm or on=ray"
+                f"executor.nodes={self.executor.nodes}: one machine starts all stages of a study; give executor=slurm or executor=ray"
             )
         return self

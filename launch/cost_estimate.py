@@ -17,7 +17,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
-from launch.config import Expected, StudyConfig
+from launch.config import Assumptions, StudyConfig
 from launch.stages import VERBS, Stage
 from ratiocine import cli, cost, models
 from ratiocine.cost import Shape
@@ -49,7 +49,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Need:
-    """Of one stage; None where it cannot be told yet. `weights` are bytes that `keep=scores` gives back, `checkpoints` those
+    """Of one stage; None where it cannot be told yet. `weights` are bytes that `retain=scores` gives back, `checkpoints` those
     that are there while it runs."""
 
     tokens: float | None = None
@@ -125,7 +125,7 @@ class Estimate:
             hint = (
                 ""
                 if self.keep == "scores"
-                else "; keep=scores removes each student's weights after its evaluation"
+                else "; retain=scores removes each student's weights after its evaluation"
             )
             raise BadInput(
                 f"out={root}: {self.disk / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free{hint}"
@@ -147,7 +147,7 @@ class _Told:
     def __init__(
         self, study: StudyConfig, stages: Sequence[Stage], done: Mapping[str, Path]
     ) -> None:
-        self.expect = study.grid.expect if study.grid else Expected()
+        self.expect = study.grid.assumptions if study.grid else Assumptions()
         self.stages, self.done, self.configs = (
             {stage.name: stage for stage in stages},
             done,

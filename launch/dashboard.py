@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import yaml
 
-from eval.report import percent, way, write
+from eval.report import arm_label, percent, write
 from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
@@ -157,13 +157,13 @@ def evaluated(stage: Stage) -> Evaluated:
 
 
 def findings(found: Sequence[Evaluated], categories: Sequence[str]) -> str:
-    """Accuracy by way of teaching and category as a Markdown table: of one run with its 95 % interval, of several their mean
+    """Accuracy by arm of teaching and category as a Markdown table: of one run with its 95 % interval, of several their mean
     with the least and the most of them."""
     grouped: dict[tuple[str, str, str], list[Evaluated]] = {}
     for one in sorted(
         found, key=lambda one: (one.by.model_name, one.by.ratio is not None, one.by.ratio or 0.0)
     ):
-        grouped.setdefault((one.by.model_name, way(one.manifest), one.asked), []).append(one)
+        grouped.setdefault((one.by.model_name, arm_label(one.manifest), one.asked), []).append(one)
     return tracking.markdown(
         [
             {

@@ -17,7 +17,7 @@ from ratiocine import memory, models
 from ratiocine.cost import Shape
 from ratiocine.memory import Counts, Largest, Need, Spread, counted, sent
 from ratiocine.models import ModelConfig
-from ratiocine.training import Compute, Sharding, Trained
+from ratiocine.training import Compute, Sharding, TrainingConfig
 
 # Widths of model and feed-forward, layers, heads, key-value heads, vocabulary, and whether the head is the embedding:
 # config.json of Qwen/Qwen2.5-0.5B … 14B on the Hugging Face hub.
@@ -69,7 +69,7 @@ def need(
     four_bit: bool = False,
 ) -> Need:
     """Of each card, in the settings of the tables."""
-    config = Trained(
+    config = TrainingConfig(
         model=ModelConfig(name=name),
         lora=lora,
         load_in_4bit=four_bit,

@@ -22,16 +22,27 @@ from eval.config import Config as EvalConfig
 from launch.config import AXES, Config, StudyConfig
 from launch.cost_estimate import estimate
 from launch.stages import VERBS, Stage, compared, expand
-from ratiocine import cli, runs
+from ratiocine import cli, renames, runs
+from ratiocine.config import identity
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import base
-from ratiocine.executors import config as places
-from ratiocine.runs import Tracked, locks, run_hash
+from ratiocine.executors import (
+    LOOK,
+    Command,
+    Executor,
+    ExecutorConfig,
+    Job,
+    Local,
+    Tail,
+    VerbConfig,
+    open_executor,
+    remote_command,
+)
+from ratiocine.runs import TrackedConfig, locks, run_hash
 
 PLAN = "study.yaml"
 
 
-def plan(study: StudyConfig, on: places.Place = places.Local()) -> list[Stage]:  # noqa: B008  (frozen)
+def plan(study: StudyConfig, on: ExecutorConfig = Local()) -> list[Stage]:  # noqa: B008  (frozen)
     """All stages, in an order in which parents come first; every configuration is checked before anything runs."""
     stages = expand(study)
     names = [stage.name for stage in stages]
@@ -53,10 +64,14 @@ def plan(study: StudyConfig, on: places.Place = places.Local()) -> list[Stage]: 
     return stages
 
 
-def _composed(verb: str, overrides: list[str], on: places.Place) -> tuple[places.Placed, list[str]]:
+def _composed(verb: str, overrides: list[str], on: ExecutorConfig) -> tuple[VerbConfig, list[str]]:
     """The checked configuration of a stage, and the words by which its command has several processes where it can use them."""
-    schema: type[places.Placed] = VERBS[verb].Config
-    words = [] if schema.shares_out and cli.compose(verb, schema, overrides).alone else on.words
+    schema: type[VerbConfig] = VERBS[verb].Config
+    words = (
+        []
+        if schema.data_parallel and cli.compose(verb, schema, overrides).single_process
+        else on.overrides
+    )
     return cli.compose(verb, schema, [*overrides, *words]), words
 
 
@@ -65,15 +80,15 @@ def run_study(config: Config) -> int:
     a stage that failed runs all the same, and is reported."""
     study = config.study
     stages, root = (
-        plan(study, config.on),
-        Path(config.out or Path("runs") / (study.beside or study.name)),
+        plan(study, config.executor),
+        Path(config.out or Path("runs") / (study.base_study or study.name)),
     )
-    keep, tracked = config.keep or study.keep, _tracked(config)
-    ours = _Stages(stages, root, config.on, tracked, keep)
+    keep, tracked = config.retain or study.retain, _tracked(config)
+    ours = _Stages(stages, root, config.executor, tracked, keep)
     if config.dry_run:
         _check_plan(study, root)
         ours.look_back()
-        print(estimate(study, stages, ours.done, keep, config.on.jobs).text())
+        print(estimate(study, stages, ours.done, keep, config.executor.max_parallel_jobs).text())
         return 0
     runs.check_writable(root)
     with locks.held(root):
@@ -85,7 +100,7 @@ def _run(study: StudyConfig, ours: _Stages, keep: str) -> int:
     started, root = time.monotonic(), ours.root
     ours.look_back()
     if study.grid is not None:
-        told = estimate(study, ours.stages, ours.done, keep, ours.on.jobs)
+        told = estimate(study, ours.stages, ours.done, keep, ours.on.max_parallel_jobs)
         print(told.total)
         told.check_disk(root)
     folders, failed = ours.run()
@@ -101,7 +116,7 @@ def _run(study: StudyConfig, ours: _Stages, keep: str) -> int:
         )
     names = [name for name in compared(study) if name in folders]
     status = _report(
-        names, folders, root / (f"{study.name}.html" if study.beside else "report.html")
+        names, folders, root / (f"{study.name}.html" if study.base_study else "report.html")
     )
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"total time {minutes} min {seconds} s")
@@ -119,9 +134,9 @@ def _check_plan(study: StudyConfig, root: Path, *, note: bool = False) -> None:
     what it is made by now."""
     if study.grid is None:
         return
-    file, now = root / PLAN, study.model_dump(mode="json", exclude={"keep", "report"})
+    file, now = root / PLAN, study.model_dump(mode="json", exclude={"retain", "report"})
     if file.exists():
-        there = yaml.safe_load(file.read_text(encoding="utf-8"))
+        there = renames.renamed_study(yaml.safe_load(file.read_text(encoding="utf-8")))
         for differ in _differing(there, now):
             raise BadInput(
                 f"out={root} was made by another plan: {differ}; give another out=, or extend it by {', '.join(AXES)} alone"
@@ -141,7 +156,7 @@ def _differing(there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str
                 yield f"{key} is {other!r}, there {one!r}"
             continue
         one, other = one or {}, other or {}
-        for name in sorted({*one, *other} - {"expect"}):
+        for name in sorted({*one, *other} - {"assumptions"}):
             a, b = one.get(name), other.get(name)
             if name in ("models", "pairs"):  # the same name means the same in both
                 a, b = (
@@ -165,12 +180,12 @@ class _Stages:
         self,
         stages: list[Stage],
         root: Path,
-        on: places.Place,
+        on: ExecutorConfig,
         tracked: Sequence[str] = (),
         keep: str = "weights",
     ) -> None:
         self.stages, self.root, self.on, self.tracked, self.keep = stages, root, on, tracked, keep
-        self.running: dict[str, tuple[base.Job, base.Tail, Path]] = {}
+        self.running: dict[str, tuple[Job, Tail, Path]] = {}
         self.calls: dict[str, tuple[list[str], list[str], Path]] = {}
         self.done: dict[str, Path] = {}
         self.failed: dict[str, int] = {}
@@ -216,7 +231,7 @@ class _Stages:
         self.waiting = [stage for stage in self.stages if stage.name not in self.done]
         self._make_room()
         with ExitStack() as stack:
-            starter: base.Starter | None = None
+            starter: Executor | None = None
             try:
                 while self.waiting or self.running:
                     for stage in self._ready():
@@ -234,7 +249,7 @@ class _Stages:
                             self.done[stage.name] = folder
                             continue
                         starter = starter or stack.enter_context(
-                            base.starter(self.on, self.root / "jobs")
+                            open_executor(self.on, self.root / "jobs")
                         )
                         print(
                             f"\n{self._heading(stage)}: python -m {stage.verb} {shlex.join(overrides)}",
@@ -265,10 +280,10 @@ class _Stages:
         ]
 
     def _tracks(self, stage: Stage) -> Sequence[str]:
-        return self.tracked if issubclass(VERBS[stage.verb].Config, Tracked) else ()
+        return self.tracked if issubclass(VERBS[stage.verb].Config, TrackedConfig) else ()
 
     def _make_room(self) -> None:
-        """With `keep=scores`: remove the weights of every student that nothing needs any more."""
+        """With `retain=scores`: remove the weights of every student that nothing needs any more."""
         if self.keep == "scores":
             for stage in self.stages:
                 needed = not self.children[stage.name] or any(
@@ -285,13 +300,23 @@ class _Stages:
         if stage.name not in self.calls:
             overrides = stage.resolved(self.done)
             composed, words = _composed(stage.verb, overrides, self.on)
-            name = run_hash(stage.verb, composed.model_dump(), VERBS[stage.verb].inputs(composed))
-            self.calls[stage.name] = overrides, words, self.root / f"{stage.name}-{name[:8]}"
+            name = run_hash(stage.verb, identity(composed), VERBS[stage.verb].inputs(composed))
+            self.calls[stage.name] = overrides, words, self._folder(stage, name)
         return self.calls[stage.name]
+
+    def _folder(self, stage: Stage, name: str) -> Path:
+        """Where a stage of this hash is: a finished folder that an earlier release named by its own hash, else the folder
+        that carries this one."""
+        folder = self.root / f"{stage.name}-{name[:8]}"
+        if folder.exists():
+            return folder
+        made = sorted(self.root.glob(f"{glob.escape(stage.name)}-{8 * '?'}/DONE"))
+        earlier = (done.parent for done in made if runs.hash_of(stage.verb, done.parent) == name)
+        return next(earlier, folder)
 
     def _start(
         self,
-        starter: base.Starter,
+        starter: Executor,
         stage: Stage,
         command: list[str],
         words: list[str],
@@ -299,17 +324,17 @@ class _Stages:
     ) -> None:
         (job,) = starter.start(
             [
-                base.call(
+                remote_command(
                     stage.verb,
                     command,
                     self.on,
                     words,
-                    VERBS[stage.verb].Config.shares_out,
+                    VERBS[stage.verb].Config.data_parallel,
                     stage.name,
                 )
             ]
         )
-        self.running[stage.name] = job, base.Tail(job.logs), folder
+        self.running[stage.name] = job, Tail(job.logs), folder
 
     def _look(self) -> None:
         """What has ended since the last look."""
@@ -324,7 +349,7 @@ class _Stages:
             else:
                 self._fail(name, ended or 1, tail.last() if job.logs else "")
         if self.running:
-            time.sleep(base.LOOK if self.on.name != "local" else 0.05)
+            time.sleep(LOOK if self.on.name != "local" else 0.05)
 
     def _fail(self, name: str, status: int, said: str) -> None:
         self.failed[name] = status
@@ -340,8 +365,8 @@ def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:
         return 0
     print()
     words = (*(str(folders[name]) for name in names), "--out", str(page))
-    with base.starter(places.Local(), Path()) as here:
-        (job,) = here.start([base.Call("eval.report", words)])
+    with open_executor(Local(), Path()) as here:
+        (job,) = here.start([Command("eval.report", words)])
         while (status := job.poll()) is None:
             time.sleep(0.05)
     if status == 0:

@@ -9,7 +9,7 @@ import sys
 
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.executors import VERBS, become
+from ratiocine.executors import VERBS, exec_module
 
 
 def words(asked: argparse.Namespace) -> list[str]:
@@ -21,15 +21,21 @@ def words(asked: argparse.Namespace) -> list[str]:
         raise BadInput(
             f"{named}: write -- and then one of {', '.join(VERBS)} or launch, with its words"
         )
-    on = asked.on or (
-        "slurm" if asked.nodes > 1 and not asked.rendezvous and shutil.which("sbatch") else "local"
+    on = asked.executor or (
+        "slurm"
+        if asked.nodes > 1 and not asked.rdzv_endpoint and shutil.which("sbatch")
+        else "local"
     )
-    more = {"gpus": asked.gpus, "ranks": asked.ranks, "rendezvous": asked.rendezvous}
-    nodes = [f"on.nodes={asked.nodes}"] if asked.nodes > 1 else []
+    more = {
+        "gpus_per_node": asked.gpus_per_node,
+        "nproc_per_node": asked.nproc_per_node,
+        "rdzv_endpoint": asked.rdzv_endpoint,
+    }
+    nodes = [f"executor.nodes={asked.nodes}"] if asked.nodes > 1 else []
     return [
         *command,
-        f"on={on}",
-        *(f"on.{key}={value}" for key, value in more.items() if value),
+        f"executor={on}",
+        *(f"executor.{key}={value}" for key, value in more.items() if value),
         *nodes,
     ]
 
@@ -38,18 +44,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m launch.run", description=(__doc__ or "").partition(": ")[2]
     )
-    parser.add_argument("--gpus", type=int, default=0, help="GPUs of each node, a process on each")
     parser.add_argument(
-        "--ranks", type=int, default=0, help="processes of each node, where they have no GPUs"
+        "--gpus-per-node", type=int, default=0, help="GPUs of each node, a process on each"
+    )
+    parser.add_argument(
+        "--nproc-per-node",
+        type=int,
+        default=0,
+        help="processes of each node, where they have no GPUs",
     )
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument(
-        "--on",
-        choices=cli.options("on"),
+        "--executor",
+        choices=cli.options("executor"),
         help="default: slurm for several nodes where it is here, else local",
     )
     parser.add_argument(
-        "--rendezvous",
+        "--rdzv-endpoint",
         metavar="HOST:PORT",
         help="without Slurm: where nodes meet, on each of which this is typed",
     )
@@ -65,7 +76,7 @@ def main() -> None:
             flush=True,
         )
         if not asked.dry_run:
-            become(found[0], found[1:])
+            exec_module(found[0], found[1:])
 
     cli.leave("launch.run", run)
 

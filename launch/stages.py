@@ -78,8 +78,8 @@ def compared(study: StudyConfig) -> list[str]:
 
 
 def _each(config: StageConfig) -> Iterator[Stage]:
-    for values in itertools.product(*config.each.values()):
-        chosen = dict(zip(config.each, values, strict=True))
+    for values in itertools.product(*config.matrix.values()):
+        chosen = dict(zip(config.matrix, values, strict=True))
 
         def fill(text: str, chosen: Mapping[str, object] = chosen) -> str:
             for key in sorted(chosen, key=len, reverse=True):  # $seeds before $seed
@@ -87,7 +87,7 @@ def _each(config: StageConfig) -> Iterator[Stage]:
             return text
 
         yield Stage(
-            fill(config.name), config.verb, tuple(fill(override) for override in config.set)
+            fill(config.name), config.verb, tuple(fill(override) for override in config.overrides)
         )
 
 
@@ -95,18 +95,16 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
     """What cells share comes first: the sets of pairs, and the models before any training."""
     answer = (
         f"benchmarks=[{','.join(grid.benchmarks)}]",
-        *([f"budget={grid.budget}"] if grid.budget else []),
+        *([f"max_new_tokens={grid.max_new_tokens}"] if grid.max_new_tokens else []),
         *grid.eval,
     )
     verified: Sequence[str | None] = grid.verify or [None]
     for (name, words), verify in itertools.product(grid.pairs.items(), verified):
         more = [f"verify={verify}"] if verify else []
         yield Stage(_pairs(name, verify), "distill", (*words, *grid.distill, *more), Cell(name))
-    if grid.untrained is not None:
+    if grid.baseline is not None:
         for model, words in grid.models.items():
-            yield Stage(
-                f"eval-{model}", "eval", (*words, *answer, *grid.untrained), Cell("", model)
-            )
+            yield Stage(f"eval-{model}", "eval", (*words, *answer, *grid.baseline), Cell("", model))
     scenarios = {name: cli.named("scenario", name, ScenarioConfig) for name in grid.scenarios}
     for seed, pairs, verify, (model, words), scenario, match, policy in itertools.product(
         grid.seeds,
@@ -114,7 +112,7 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
         verified,
         grid.models.items(),
         grid.scenarios,
-        grid.match,
+        grid.equalize,
         grid.lr_policy,
     ):  # seed by seed: what is interrupted has the whole grid once, not a part of it often
         for ratio in _ratios(grid, scenarios[scenario]):
@@ -143,7 +141,7 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
                     *words,
                     f"pairs={{{_pairs(pairs, verify)}}}",
                     *words_of,
-                    f"match={match}",
+                    f"equalize={match}",
                     f"lr_policy={policy}",
                     *grid.train,
                     f"seed={seed}",
@@ -151,11 +149,11 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
                 cell,
             )
             yield Stage(f"eval-{name}", "eval", (f"model={{train-{name}}}/model", *answer), cell)
-            if grid.rewards and (grid.rewards.ratios is None or ratio in grid.rewards.ratios):
+            if grid.rl and (grid.rl.ratios is None or ratio in grid.rl.ratios):
                 yield Stage(
                     f"rl-{name}",
                     "rl",
-                    (f"model={{train-{name}}}/model", *grid.rewards.set, f"seed={seed}"),
+                    (f"model={{train-{name}}}/model", *grid.rl.overrides, f"seed={seed}"),
                     cell,
                 )
                 yield Stage(

@@ -21,9 +21,9 @@ from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from ratiocine import renames
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import base, distributed, local
-from ratiocine.executors import config as places
+from ratiocine.executors import VerbConfig, distributed, end_with_parent, first_line, submit
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that `main` can say it in one line
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -60,8 +60,8 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         signal.signal(number, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # by nohup
         signal.signal(signal.SIGHUP, _interrupt)
-    if distributed.launched():
-        local.end_with_parent()
+    if distributed.is_launched():
+        end_with_parent()
     if not distributed.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for as long as the process lasts)
     try:
@@ -87,18 +87,18 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         status = 141
     except Exception as error:
         status = 1
-        if not distributed.launched():
+        if not distributed.is_launched():
             raise
-        said = distributed.lost(error)
+        said = distributed.lost_peer_message(error)
         if said is None and distributed.is_first():
             raise
         if said is None:  # the first has most likely met the same, and tells it whole
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             time.sleep(FIRST_SAYS_IT)
-            said = f"{type(error).__name__}: {local.first_line(error)}"
+            said = f"{type(error).__name__}: {first_line(error)}"
         print(f"{name}, rank {distributed.rank()}: {said}", file=sys.stderr)
     if (
-        distributed.launched()
+        distributed.is_launched()
     ):  # the launcher ends what has ended already, and an exit that is interrupted tells a trace
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(status)
@@ -146,6 +146,7 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
         overrides = [
             word for word in sys.argv[1:] if word not in flags
         ]  # argparse wants them in one run
+        check_words(verb, overrides)
         swept |= {_key(word) for word in overrides if _sweeps(word)}
         typed = normalise(overrides)
         sys.argv[1:] = [*flags, *normalise(overrides), *QUIET, f"hydra.sweep.dir={scratch}"]
@@ -159,10 +160,10 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     configs = [check(schema, values) for values in found]
     if (
         configs
-        and isinstance(configs[0], places.Placed)
-        and (configs[0].elsewhere or len(configs) > 1)
+        and isinstance(configs[0], VerbConfig)
+        and (configs[0].is_remote or len(configs) > 1)
     ):
-        return max(status, base.send(verb, configs[0], sent))
+        return max(status, submit(verb, configs[0], sent))
     return max([status, *(run(config) or 0 for config in configs)])
 
 
@@ -207,6 +208,7 @@ def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    check_words(verb, overrides)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose(verb, normalise(overrides))
@@ -284,10 +286,31 @@ def _first_problem(schema: type[BaseModel], error: ValidationError) -> str:
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     key, known = _place(schema, problem["loc"])
     if problem["type"] == "extra_forbidden":
+        if new := _renamed(key, known):
+            return f"{key} is now {new}"
         near = _nearest(str(problem["loc"][-1]), known) or f"; known: {', '.join(known)}"
         return f"unknown key '{key}'{near}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{key}={problem['input']!r}: {message}" if key else message
+
+
+def _renamed(key: str, known: Sequence[str]) -> str | None:
+    """What a key of an earlier release is called now, where one of the keys `known` in its place is that."""
+    bare = ".".join(part for part in key.split(".") if not part.isdigit())
+    for verb in renames.RENAMED:
+        for prefix in ("", "study."):
+            new = renames.new_key(verb, f"{prefix}{bare}")
+            if new is not None and new.rpartition(".")[2] in known:
+                return new.removeprefix(prefix)
+    return None
+
+
+def check_words(verb: str, overrides: Sequence[str]) -> None:
+    """Raise BadInput where a word of the command line is one of an earlier release, with its new name."""
+    for word in overrides:
+        key = _key(word)
+        if new := renames.new_key(verb, key):
+            raise BadInput(f"{key}= is now {new}=")
 
 
 def _place(schema: type[BaseModel], path: Sequence[int | str]) -> tuple[str, list[str]]:
@@ -363,7 +386,7 @@ def _sweeps(override: str) -> bool:
 
 def _sent(words: Sequence[str]) -> bool:
     """Whether the jobs of a sweep are for Slurm or Ray."""
-    return any(word in ("on=slurm", "on=ray") for word in words)
+    return any(word in ("executor=slurm", "executor=ray") for word in words)
 
 
 def _one_of_a_sweep(overrides: list[str], swept: Collection[str]) -> list[str]:

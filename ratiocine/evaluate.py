@@ -12,7 +12,7 @@ from ratiocine.engines import Engine, Request
 from ratiocine.errors import BadInput
 from ratiocine.grading import canonical, grade, overthinking
 from ratiocine.prompts import CLOSE, OPEN, Parts, split, user_text
-from ratiocine.records import Problem, Trace
+from ratiocine.records import Completion, Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,7 +30,7 @@ def answered(
 ) -> Iterator[list[Row]]:
     """Scored rows of all requests, some at a time; a request's id is the key of its problem. `expected` says whether the model
     should think, where that is known."""
-    for traces in engine.continue_(requests):
+    for traces in engine.generate(requests):
         yield [
             {**score(problems[trace.id], trace, tokenizer), "expected": expected}
             for trace in traces
@@ -41,8 +41,8 @@ def key(problem: Problem) -> str:
     return f"{problem.source}/{problem.id}"
 
 
-def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | None) -> Row:
-    """One completion judged: what is stored in `traces.jsonl`."""
+def score(problem: Problem, trace: Completion, tokenizer: PreTrainedTokenizerBase | None) -> Row:
+    """One completion judged: what is stored in `completions.jsonl`."""
     parts, n_completion = split(trace.text, opened=trace.opened), trace.n_completion
     n_think = thinking_tokens(trace, parts, tokenizer)
     return {
@@ -69,7 +69,9 @@ def score(problem: Problem, trace: Trace, tokenizer: PreTrainedTokenizerBase | N
     }
 
 
-def thinking_tokens(trace: Trace, parts: Parts, tokenizer: PreTrainedTokenizerBase | None) -> int:
+def thinking_tokens(
+    trace: Completion, parts: Parts, tokenizer: PreTrainedTokenizerBase | None
+) -> int:
     """The tokens of a completion's trace, tags included; without a tokenizer its tokens by share of characters."""
     if not parts.closed:
         return trace.n_completion

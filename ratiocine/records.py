@@ -43,7 +43,7 @@ SIDES = ("prompt", *MODES)
 
 
 @dataclass(frozen=True)
-class Trace:
+class Completion:
     """One completion of one request: what an engine returns and every later step reads.
 
     `text` is the completion without its end-of-turn token. `stop` says whether the model ended the turn ("stop"), ran out of

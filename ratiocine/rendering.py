@@ -60,7 +60,7 @@ class Rendering:
         self.opened = {mode: self._opened(mode) for mode in MODES}
         if self.opened["ift"] and form != "empty":
             raise BadInput(
-                "the chat template opens a think block itself, which a direct answer would not close: rendering=empty closes it"
+                "the chat template opens a think block itself, which a direct answer would not close: direct_format=empty closes it"
             )
 
     def thinking(self, mode: Mode) -> bool | None:

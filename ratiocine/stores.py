@@ -1,4 +1,4 @@
-"""Trace and Pair: the records that travel, and the store they live in."""
+"""Completion and Pair: the records that travel, and the store they live in."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def stream_pairs(path: Path) -> Iterator[Pair]:
 
 
 @dataclass
-class TraceStore:
+class CompletionStore:
     """Append-only JSON lines, each with its checksum; what `append` returned from is on disk.
 
     A line that was torn by a kill is dropped on reading, together with whatever stands after it.
@@ -165,7 +165,7 @@ def _checked(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def read_traces(path: Path) -> Iterator[dict[str, Any]]:
+def read_completions(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a finished traces file; raises BadInput at the first line that does not match its checksum."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):

@@ -31,7 +31,16 @@ from ratiocine.prompts import (
 )
 from ratiocine.records import Problem
 from ratiocine.runs import Run, check_writable, lineage, open_run, tracking
-from ratiocine.training import Checkpoints, compute, gathered, keep, load, newest, whole, wsd
+from ratiocine.training import (
+    Checkpoints,
+    compute,
+    gathered_model,
+    gathered_parameters,
+    load,
+    newest,
+    save_compute,
+    wsd,
+)
 from rl.config import Config, inputs
 from rl.rollouts import Rollouts, Step
 
@@ -47,7 +56,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTS = "checkpoints"
 TRACED = ("format", "binary", "tag_count")  # terms that want a think block
-LOGS = ("metrics.jsonl", "completions.jsonl", "held_out.jsonl")
+LOGS = ("metrics.jsonl", "completions.jsonl", "val_accuracy.jsonl")
 
 
 @dataclass(frozen=True)
@@ -72,11 +81,11 @@ def prepare(config: Config) -> Prepared:
     check_problems(config, problems)
     # Without a reference nothing tells whether an answer is right.
     judged = [key(problem) for problem in problems if KINDS[problem.kind].usable(problem)]
-    held = set(smallest(judged, config.held_out, config.seed))
+    held = set(smallest(judged, config.val_size, config.seed))
     train = [problem for problem in problems if key(problem) not in held]
     if len(train) < config.problems:
         raise BadInput(
-            f"data={config.data.name}: {len(problems)} problems, of which held_out={config.held_out} are not trained on; a "
+            f"data={config.data.name}: {len(problems)} problems, of which val_size={config.val_size} are not trained on; a "
             f"step answers {config.problems} of the rest"
         )
     tokenizer = models.load_tokenizer(config.model)
@@ -85,10 +94,10 @@ def prepare(config: Config) -> Prepared:
         thinking = rendering.asked_to_think(folder)
     if thinking is not None:
         check_switch(tokenizer)
-    if config.prefill:
+    if config.prefill_think:
         if opens_thinking(prompt_text(tokenizer, "?", thinking)):
             raise BadInput(
-                "prefill=true: the chat template opens a think block already; leave it out"
+                "prefill_think=true: the chat template opens a think block already; leave it out"
             )
         tokenizer.chat_template += PREFILLED
     check_prompt(config, tokenizer, thinking)
@@ -135,18 +144,20 @@ def train(config: Config) -> Run:
     """Train one student; writes `model/`, what was logged and answered, `curves.svg` and the manifest."""
     devices.prepare_process(config.threads)
     prepared = prepare(config)
-    if shape := {"updates", "iterations"} & set(config.allow_change):
+    if shape := {"num_minibatches", "num_iterations"} & set(config.resume_overrides):
         raise BadInput(
-            f"allow_change={sorted(shape)}: a run goes on with as many updates a step as it began with"
+            f"resume_overrides={sorted(shape)}: a run goes on with as many updates a step as it began with"
         )
-    run = open_run("rl", config.model_dump(), inputs(config), allow_change=config.allow_change)
+    run = open_run("rl", config, inputs(config), config.resume_overrides)
     if run.finished:
         print(f"{run.out} is finished")
         return run
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     # Weights and moments in float32, of which one set more than is kept is there while another is written, and the student.
-    check_writable(run.out, (1 if config.lora else 6 * (config.keep + 1) + 2) * size + 10_000_000)
+    check_writable(
+        run.out, (1 if config.lora else 6 * (config.save_total_limit + 1) + 2) * size + 10_000_000
+    )
     _fit(run, config, prepared)
     return run
 
@@ -161,16 +172,16 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
 
     folder, tokenizer = run.shared / CHECKPOINTS, prepared.tokenizer
     chosen = compute(config, folder)
-    keep(folder, config, chosen)
+    save_compute(folder, config, chosen)
     print(f"memory: {_fits(config, prepared, chosen)}", flush=True)
     policy = Policy(config, chosen.device, tokenizer)
-    distributed.meet(config.deadline, chosen.device.type)
+    distributed.init_process_group(config.ddp_timeout, chosen.device.type)
     size = models.size(config.model)
     args = arguments(
         config, chosen, folder
     )  # after which every model is made for ZeRO-3, where that is asked for
     last = newest(folder)
-    distributed.agree({**run.facts, "the checkpoint to go on from": last and last.name})
+    distributed.check_agreement({**run.facts, "the checkpoint to go on from": last and last.name})
     model = load(config, chosen)
     _remember(model, folder)
     model.generation_config.eos_token_id = end_of_turn(tokenizer)
@@ -198,7 +209,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
             cost.Shape.of(model.config),
             done or 0,
         )
-        checkpoints = Checkpoints(folder, config.keep, every=config.optimizer_steps)
+        checkpoints = Checkpoints(folder, config.save_total_limit, every=config.optimizer_steps)
         trainer = _trainer(config, prepared, chosen, args, model, policy, watch, checkpoints)
         if last is None:
             if config.sharding != "zero3":  # which has no whole model before it trains
@@ -216,11 +227,11 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
     facts = {**chosen.facts, "sample_precision": devices.name(policy.dtype), "size": size}
     with (
         distributed.phase("collecting the student"),
-        gathered(trainer, lambda: load(config, chosen)) as student,
+        gathered_model(trainer, lambda: load(config, chosen)) as student,
     ):
         if distributed.is_first():
             _finish(run, config, prepared, facts, student, watch, held_out)
-    distributed.wait()
+    distributed.barrier()
 
 
 def _trainer(
@@ -236,7 +247,7 @@ def _trainer(
     """The trainer, which asks the model that it trains, as it is at each step."""
     from transformers import PrinterCallback
 
-    from rl.policy import Served
+    from rl.policy import VLLMSampler
     from rl.policy_trainer import PolicyTrainer
 
     rates, here = (
@@ -262,7 +273,7 @@ def _trainer(
         [watch, checkpoints],
     )
     trainer.remove_callback(PrinterCallback)
-    ask = policy.continue_ if here else Served(trainer, prepared.tokenizer).continue_
+    ask = policy.generate if here else VLLMSampler(trainer, prepared.tokenizer).generate
     rollouts = Rollouts(config, prepared.problems, prepared.tokenizer, ask, prepared.thinking)
     return trainer
 
@@ -272,28 +283,29 @@ def _fits(config: Config, prepared: Prepared, chosen: Compute) -> memory.Need:
     from ratiocine.memory import Largest, checks
     from rl.policy import samples_in
 
-    rows, reference = config.micro_batch_size, config.objective.kl and not config.lora
+    rows, reference = config.micro_batch_size, config.objective.beta and not config.lora
     length = prepared.longest + config.tokens
     largest = [
         Largest(
             rows,
             length,
             rows * config.tokens,
-            config.batch_size == config.updates * rows * distributed.world(),
+            config.batch_size == config.num_minibatches * rows * distributed.world_size(),
         )
     ]
     number, cached = samples_in(config, chosen.device).itemsize, 0
     if config.engine.name == "transformers":
         cached = min(
-            max(config.engine.tokens, length), min(config.engine.batch, config.batch_size) * length
+            max(config.engine.max_cache_tokens, length),
+            min(config.engine.max_batch_size, config.batch_size) * length,
         )
     sampling = memory.Sampling(number / 4 + bool(reference), cached, number)
     return checks.check(
         config,
         chosen,
         largest,
-        "budget",
-        memory.Spread(config.sharding, distributed.world()),
+        "max_new_tokens",
+        memory.Spread(config.sharding, distributed.world_size()),
         sampling,
     )
 
@@ -318,7 +330,7 @@ def _finish(
         seconds=end["seconds"],
         **facts,
         problems=len(prepared.problems),
-        held_out=change,
+        val_accuracy=change,
         train_flops=end["flops_paper"],
         train_flops_exact=end["flops"],
         alarms=[*watch.alarms.values()],
@@ -341,12 +353,12 @@ def check_budget(config: Config, step: Step, number: int) -> None:
     cut = sum(not rollout.finished for rollout in rollouts)
     if number == 0 and cut == len(rollouts):
         raise BadInput(
-            f"budget={config.tokens}: all {cut} answers of the first step were cut by it (100 %); give a larger budget, or "
+            f"max_new_tokens={config.tokens}: all {cut} answers of the first step were cut by it (100 %); give a larger budget, or "
             "start from a student that ends its turns"
         )
     if number == 0 and 2 * cut >= len(rollouts):
         print(
-            f"warning: budget={config.tokens} cut {cut} of the first step's {len(rollouts)} answers: they count as wrong"
+            f"warning: max_new_tokens={config.tokens} cut {cut} of the first step's {len(rollouts)} answers: they count as wrong"
         )
 
 
@@ -354,10 +366,10 @@ def _remember(model: Any, folder: Path) -> None:
     """The model's folder is where TRL finds the reference; one that comes from none is written down."""
     name = model.config._name_or_path
     if not name or not Path(name).is_dir():
-        with whole(list(model.parameters())):
+        with gathered_parameters(list(model.parameters())):
             if distributed.is_first():
                 model.save_pretrained(folder / "start")
-        distributed.wait()
+        distributed.barrier()
         model.config._name_or_path = str(folder / "start")
 
 
@@ -370,7 +382,7 @@ def _save(
                 shutil.copyfile(run.out / name, path)
     held = [
         json.loads(line)
-        for line in (run.out / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
+        for line in (run.out / "val_accuracy.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     with run.writing("curves.svg") as path:
         path.write_text(curves(rows, held), encoding="utf-8")

@@ -144,7 +144,7 @@ class Watch(TrainerCallback):
         row = {
             "step": step,
             **facts(taken, self.config),
-            "loss": sums.get("loss", 0.0) / distributed.world() / self.config.optimizer_steps,
+            "loss": sums.get("loss", 0.0) / distributed.world_size() / self.config.optimizer_steps,
             "lr": self.rate,
             "grad_norm": trainer.norm,
             "entropy": sums["entropy"] / tokens if tokens else None,
@@ -188,15 +188,15 @@ class Watch(TrainerCallback):
         for group in taken.groups:
             for rollout, advantage in zip(group.rollouts, group.advantages, strict=True):
                 length = len(group.prompt) + rollout.length
-                if advantage or config.objective.kl or config.objective.tau:
-                    exact += config.iterations * cost.exact_training(
+                if advantage or config.objective.beta or config.objective.tau:
+                    exact += config.num_iterations * cost.exact_training(
                         shape, length, rollout.length, frozen=config.lora
                     )
-                    paper += config.iterations * cost.training(shape, length)
+                    paper += config.num_iterations * cost.training(shape, length)
                 if config.optimizer_steps > 1:  # the log-probabilities of the policy that answered
                     exact += cost.exact_forward(shape, 0, length, rollout.length)
                     paper += cost.forward(shape, length)
-                if config.objective.kl:
+                if config.objective.beta:
                     exact += cost.exact_forward(shape, 0, length, rollout.length)
                     paper += cost.forward(shape, length)
         return exact, paper
@@ -207,14 +207,16 @@ class Watch(TrainerCallback):
             file.writelines(json.dumps(told) + "\n" for told in rows)
         if self.config.tables:
             self.tracker.table(
-                step, "completions", rows[: self.config.tables * self.config.group_size]
+                step, "completions", rows[: self.config.tables * self.config.num_generations]
             )
 
     def _alarm(self, rows: Sequence[Row], bar: Any = None) -> None:
         """Note once of a term that tells nothing, and of rewards that rise while held-out accuracy does not; and say it."""
         last = rows[-1]
-        recent = rows[-self.config.constant_for :]
-        for term in self.config.reward.terms if len(recent) == self.config.constant_for else ():
+        recent = rows[-self.config.constant_reward_steps :]
+        for term in (
+            self.config.reward.terms if len(recent) == self.config.constant_reward_steps else ()
+        ):
             spans = {(row[f"lowest_{term.name}"], row[f"highest_{term.name}"]) for row in recent}
             if len(values := {value for span in spans for value in span}) == 1:
                 same = f"{values.pop():g} for all answers of {len(recent)} steps"
@@ -227,15 +229,19 @@ class Watch(TrainerCallback):
         first, end = (
             [row["reward"] or 0.0 for row in part] for part in (rows[:WINDOW], rows[-WINDOW:])
         )
-        if len(rows) < 2 * WINDOW or last.get("held_out") is None or self.held_out.first is None:
+        if (
+            len(rows) < 2 * WINDOW
+            or last.get("val_accuracy") is None
+            or self.held_out.first is None
+        ):
             return
-        if risen(first, end) and last["held_out"] <= self.held_out.first:
+        if risen(first, end) and last["val_accuracy"] <= self.held_out.first:
             self._say(
                 last,
                 bar,
-                "held_out",
+                "val_accuracy",
                 f"the reward has risen from {fmean(first):.3f} to {fmean(end):.3f}, held-out accuracy has not (from "
-                f"{self.held_out.first:.1%} to {last['held_out']:.1%}): see in completions.jsonl what is paid",
+                f"{self.held_out.first:.1%} to {last['val_accuracy']:.1%}): see in completions.jsonl what is paid",
             )
 
     def _say(self, row: Row, bar: Any, about: str, text: str) -> None:
@@ -247,7 +253,7 @@ class Watch(TrainerCallback):
 
 def totals(trainer: PolicyTrainer) -> tuple[dict[str, float], float]:
     """What the updates of all ranks saw, summed, and the worst mismatch."""
-    found = distributed.gathered((trainer.sums, trainer.worst))
+    found = distributed.all_gather((trainer.sums, trainer.worst))
     names = {name for sums, _ in found for name in sums}
     return {name: sum(sums.get(name, 0.0) for sums, _ in found) for name in names}, max(
         worst for _, worst in found

@@ -11,13 +11,13 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from ratiocine import models
 from ratiocine.engines import Request, TransformersConfig, TransformersEngine, pack_linears
 from ratiocine.prompts import end_of_turn, opens_thinking, prompt_ids, prompt_text
-from ratiocine.records import Trace
-from ratiocine.training import whole
+from ratiocine.records import Completion
+from ratiocine.training import gathered_parameters
 from rl.config import Config
 
 
 class Policy:
-    """`refresh` takes over the weights of a model; `continue_` answers with them. A second copy is held, in `sample_dtype`: the
+    """`refresh` takes over the weights of a model; `generate` answers with them. A second copy is held, in `sample_dtype`: the
     one that is trained keeps its float32 weights and its own attention. It has to be made before those are cut over ranks."""
 
     def __init__(
@@ -49,15 +49,15 @@ class Policy:
                 there[name].copy_(weight)
         pack_linears(self.weights)
 
-    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
-        return self.engine.continue_(requests)
+    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
+        return self.engine.generate(requests)
 
 
 def samples_in(config: Config, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 on CUDA and float32 elsewhere: on a CPU with units for both the latter was as fast (3.6 against 4.3 s
     for 64 answers of SmolLM2-135M), and its log-probabilities are nearer to those of the update."""
-    if config.sample_dtype != "auto":
-        return getattr(torch, config.sample_dtype)
+    if config.rollout_dtype != "auto":
+        return getattr(torch, config.rollout_dtype)
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
@@ -67,7 +67,7 @@ def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """
     if not hasattr(model, "peft_config"):
         for name, parameter in model.named_parameters():
-            with whole([parameter]):
+            with gathered_parameters([parameter]):
                 yield name, parameter
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -81,7 +81,7 @@ def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         layer = module
         if isinstance(module, BaseTunerLayer):
             within, layer = (*within, f"{name}."), module.get_base_layer()
-        with whole(
+        with gathered_parameters(
             list(module.parameters() if layer is not module else layer.parameters(recurse=False))
         ):
             for part, parameter in layer.named_parameters(recurse=False):
@@ -94,14 +94,14 @@ def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
                 )
 
 
-class Served:
+class VLLMSampler:
     """vLLM as TRL runs it, which gives it the trained weights before it is asked. Its samples have no streams of their own: a
     run that goes on answers otherwise than the uninterrupted one. Not yet tried on a GPU."""
 
     def __init__(self, trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self.trainer, self.tokenizer, self.stop = trainer, tokenizer, end_of_turn(tokenizer)
 
-    def continue_(self, requests: Sequence[Request]) -> Iterator[list[Trace]]:
+    def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
         asked = [(request, sample) for request in requests for sample in request.samples]
         prompts = [
             prompt_ids(self.tokenizer, request.messages, thinking=request.thinking)
@@ -116,7 +116,7 @@ class Served:
         ):
             ended = bool(ids) and ids[-1] == self.stop
             traces.append(
-                Trace(
+                Completion(
                     request.id,
                     self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False),
                     "stop" if ended else "length",

@@ -22,16 +22,16 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 from ratiocine.training import (
     Compute,
     SteppedTrainer,
-    alone,
     logits,
     losses_and_entropies,
     only_at,
-    own,
     quiet,
+    single_device,
+    unsharded_loader,
 )
 from rl.config import Config
 from rl.objectives import TRL_LOSSES, mirror_descent
@@ -59,7 +59,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         self.sums: dict[str, float] = {}
         self.worst = 0.0  # of the mismatches between sampler and trainer
         self.rows = [{"prompt": "?"}] * (
-            config.batch_size // distributed.world()
+            config.batch_size // distributed.world_size()
         )  # the sampler's own prompts take their place
         with quiet():
             super().__init__(
@@ -79,9 +79,9 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         config = self.config
-        n = config.max_steps * config.iterations * self.args.steps_per_generation
+        n = config.max_steps * config.num_iterations * self.args.steps_per_generation
         loader = DataLoader(range(n), batch_size=1, collate_fn=lambda _: self.rows)  # type: ignore[arg-type, var-annotated]
-        return own(loader, self.accelerator.device)
+        return unsharded_loader(loader, self.accelerator.device)
 
     def _rollouts(self, prompts: Any, trainer: Any) -> dict[str, Any]:
         """What TRL asks for; in its own words, one row for each answer of which this rank learns."""
@@ -103,24 +103,24 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
     def _dealt(self, rows: list[Any]) -> tuple[list[bool], list[Any]]:
         """Of each update whether any answer of it moves the policy, and the answers of this rank, update by update: as many on
         each, those that teach something and are long first, so that all have about as much to do."""
-        if self.config.updates > 1:
+        if self.config.num_minibatches > 1:
             random.Random(f"{self.config.seed} {self.state.global_step}").shuffle(rows)
-        size, moving, dealt = len(rows) // self.config.updates, [], []
+        size, moving, dealt = len(rows) // self.config.num_minibatches, [], []
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
             taught = [self._teaches(trace, advantage) for _, trace, _, advantage in part]
             moving.append(any(taught))
-            if distributed.world() > 1:
+            if distributed.world_size() > 1:
                 lengths = [len(prompt) + len(trace.token_ids or ()) for prompt, trace, *_ in part]
                 order = sorted(range(size), key=lambda at: (not taught[at], -lengths[at]))
-                part = [part[at] for at in order[distributed.rank() :: distributed.world()]]
+                part = [part[at] for at in order[distributed.rank() :: distributed.world_size()]]
             dealt += part
         return moving, dealt
 
-    def _teaches(self, trace: Trace, advantage: float) -> bool:
+    def _teaches(self, trace: Completion, advantage: float) -> bool:
         objective = self.config.objective
-        masked = objective.overlong == "drop" and trace.stop == "length"
-        return not masked and bool(advantage or objective.kl or objective.tau)
+        masked = objective.mask_truncated_completions and trace.stop == "length"
+        return not masked and bool(advantage or objective.beta or objective.tau)
 
     @property
     def first_pass(self) -> bool:
@@ -153,7 +153,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         size, per_update = self.config.micro_batch_size, self.args.gradient_accumulation_steps
         order = list(range(len(whole["completion_ids"])))
         mask, needed = whole["completion_mask"], whole["completion_mask"].any(-1)
-        if not self.config.objective.kl and not self.config.objective.tau:
+        if not self.config.objective.beta and not self.config.objective.tau:
             needed = needed & (whole["advantages"] != 0)
         lengths = (whole["prompt_mask"].sum(-1) + mask.sum(-1)).tolist()
         answered = mask.any(-1).tolist()
@@ -164,7 +164,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             part.sort(key=lambda row: -lengths[row])
             parts = [part[at * size : (at + 1) * size] for at in range(per_update)]
             idle = not self.moving[start // (size * per_update)]
-            filled = self.is_deepspeed_enabled or (distributed.world() > 1 and not idle)
+            filled = self.is_deepspeed_enabled or (distributed.world_size() > 1 and not idle)
             for part in parts:
                 counts = bool(part)
                 rows = _rows(whole, part or filling) if part or filled else {}
@@ -274,7 +274,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         mask = inputs["completion_mask"].bool()
         seen = {"loss": loss, "tokens": mask.sum(), "entropy": entropies[mask].sum()}
         if self.config.objective.loss != "mirror-descent":
-            low, high = self.config.objective.clip
+            low, high = self.config.objective.epsilon, self.config.objective.epsilon_high
             ratio, towards = (
                 (now - inputs.get("old_per_token_logps", now)).exp(),
                 inputs["advantages"][:, None],
@@ -311,7 +311,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             "advantages": torch.ones(size),
             "num_items_in_batch": torch.tensor(size * budget),
         }
-        if self.config.objective.kl:
+        if self.config.objective.beta:
             inputs["ref_per_token_logps"] = torch.zeros(size, budget)
         model = self.model
         assert model is not None
@@ -341,7 +341,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        if self.config.objective.reference_every and distributed.is_first():
+        if self.config.objective.ref_model_sync_steps and distributed.is_first():
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / REFERENCE
             self.accelerator.unwrap_model(self.ref_model).save_pretrained(folder)
 
@@ -381,29 +381,29 @@ def arguments(config: Config, chosen: Compute, folder: Path) -> GRPOConfig:
     """The configuration as TRL has it. To be made before the model: ZeRO-3 loads it in parts."""
     objective = config.objective
     accumulate = config.batch_size // (
-        config.updates * config.micro_batch_size * distributed.world()
+        config.num_minibatches * config.micro_batch_size * distributed.world_size()
     )
-    return alone(
+    return single_device(
         GRPOConfig(
             output_dir=str(folder / ".partial"),
             max_steps=config.max_steps * config.optimizer_steps,
             per_device_train_batch_size=config.micro_batch_size,
             gradient_accumulation_steps=accumulate,
-            steps_per_generation=accumulate * config.updates,
-            num_iterations=config.iterations,
-            num_generations=config.group_size,
+            steps_per_generation=accumulate * config.num_minibatches,
+            num_iterations=config.num_iterations,
+            num_generations=config.num_generations,
             max_completion_length=config.tokens,
             temperature=config.temperature,
             top_p=config.top_p,
             loss_type=TRL_LOSSES[objective.loss],
             scale_rewards="none",
-            epsilon=objective.clip[0],
-            epsilon_high=objective.clip[1],
-            beta=objective.kl,
-            mask_truncated_completions=objective.overlong == "drop",
-            sync_ref_model=objective.reference_every is not None,
+            epsilon=objective.epsilon,
+            epsilon_high=objective.epsilon_high,
+            beta=objective.beta,
+            mask_truncated_completions=objective.mask_truncated_completions,
+            sync_ref_model=objective.ref_model_sync_steps is not None,
             ref_model_mixup_alpha=1.0,
-            ref_model_sync_steps=(objective.reference_every or 1) * config.optimizer_steps,
+            ref_model_sync_steps=(objective.ref_model_sync_steps or 1) * config.optimizer_steps,
             use_vllm=config.engine.name == "vllm",
             vllm_mode="colocate",
             optim="adamw_torch_fused",
@@ -425,8 +425,8 @@ def arguments(config: Config, chosen: Compute, folder: Path) -> GRPOConfig:
             router_aux_loss_coef=0.0,
             deepspeed=config.deepspeed.settings,
             ddp_find_unused_parameters=False,
-            ddp_timeout=config.deadline,
-            vllm_gpu_memory_utilization=config.engine.memory
+            ddp_timeout=config.ddp_timeout,
+            vllm_gpu_memory_utilization=config.engine.gpu_memory_utilization
             if config.engine.name == "vllm"
             else 0.3,
         )

@@ -17,7 +17,7 @@ from ratiocine.evaluate import key, thinking_tokens
 from ratiocine.executors import distributed
 from ratiocine.hashing import digest
 from ratiocine.prompts import prompt_ids, user_text
-from ratiocine.records import Problem, Trace
+from ratiocine.records import Completion, Problem
 from ratiocine.rewards import Rollout
 from rl.config import Config
 from rl.objectives import advantages, flat
@@ -25,7 +25,7 @@ from rl.objectives import advantages, flat
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Sample = Callable[[Sequence[Request]], Iterator[list[Trace]]]
+Sample = Callable[[Sequence[Request]], Iterator[list[Completion]]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Group:
 
     problem: Problem
     prompt: tuple[int, ...]
-    traces: tuple[Trace, ...]
+    traces: tuple[Completion, ...]
     rollouts: tuple[Rollout, ...]
     thinking: tuple[int, ...]
     components: Mapping[str, Sequence[float]]
@@ -84,7 +84,7 @@ class Rollouts:
         names = self._names(number)
         groups = self._answered(names, number)
         drawn = list(groups)
-        for again in range(config.objective.redraw):
+        for again in range(config.objective.dynamic_sampling_rounds):
             useless = [at for at, group in enumerate(groups) if group.flat]
             if not useless:
                 break
@@ -97,7 +97,7 @@ class Rollouts:
                 groups[at] = group
         if config.shuffle_rewards:
             groups = self._dealt(groups, number)
-        std = config.objective.std
+        std = config.objective.scale_rewards_by
         groups = [
             replace(group, advantages=tuple(advantages(group.rewards, std))) for group in groups
         ]
@@ -114,7 +114,7 @@ class Rollouts:
                 temperature=config.temperature,
                 top_p=config.top_p,
                 seed=int(digest(config.seed, "rl", step)[:12], 16),
-                samples=tuple(range(config.group_size)),
+                samples=tuple(range(config.num_generations)),
                 logprobs=True,
             )
             for name in names
@@ -142,10 +142,10 @@ class Rollouts:
 
     def _answered(self, names: Sequence[str], step: int) -> list[Group]:
         """A group for each problem, in this order; of several ranks each answers and values its part."""
-        return distributed.shared_out(names, lambda part: self._own(part, step))
+        return distributed.scatter_map(names, lambda part: self._own(part, step))
 
     def _own(self, names: Sequence[str], step: int) -> list[Group]:
-        found: dict[str, dict[int, Trace]] = {name: {} for name in names}
+        found: dict[str, dict[int, Completion]] = {name: {} for name in names}
         for traces in self.sample(self.requests(names, step)) if names else ():
             for trace in traces:
                 found[trace.id][trace.sample] = trace
@@ -157,7 +157,7 @@ class Rollouts:
         self.reward_seconds += time.perf_counter() - started
         return groups
 
-    def _valued(self, problem: Problem, traces: Sequence[Trace]) -> Group:
+    def _valued(self, problem: Problem, traces: Sequence[Completion]) -> Group:
         reward = self.config.reward
         rollouts = [
             Rollout(

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from ratiocine.rewards import Format
     from rl.policy import Policy
 
-FILE = "held_out.jsonl"
+FILE = "val_accuracy.jsonl"
 
 
 class HeldOut:
-    """`take` answers them greedily and appends what came of it to `held_out.jsonl` in `folder`; of a run that goes on what it
+    """`take` answers them greedily and appends what came of it to `val_accuracy.jsonl` in `folder`; of a run that goes on what it
     had taken by step `done`, and written in `before`, is kept."""
 
     def __init__(
@@ -72,7 +72,7 @@ class HeldOut:
 
     def due(self, step: int) -> bool:
         return bool(self.requests) and (
-            step % self.config.held_out_every == 0 or step == self.config.max_steps
+            step % self.config.eval_steps == 0 or step == self.config.max_steps
         )
 
     @property
@@ -83,7 +83,7 @@ class HeldOut:
     def take(self, model: Any, step: int) -> dict[str, Any]:
         """Answer with these weights; returns what goes into the log."""
         self.policy.refresh(model)
-        rows = distributed.shared_out(self.requests, self._answered)
+        rows = distributed.scatter_map(self.requests, self._answered)
         rights = shares(rows)
         low, high = stats.interval(list(rights.values()))
         formed = [self.form.one(_rollout(self.problems[row["key"]], row)) for row in rows]
@@ -103,9 +103,9 @@ class HeldOut:
         self._write()
         last = self.rows[-1]
         return {
-            "held_out": last["accuracy"],
-            "held_out_format": last["format"],
-            "held_out_length": last["length"],
+            "val_accuracy": last["accuracy"],
+            "val_format": last["format"],
+            "val_length": last["length"],
         }
 
     def _answered(self, requests: Sequence[Request]) -> list[dict[str, Any]]:

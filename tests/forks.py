@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ratiocine.executors import HEAVY, become
+from ratiocine.executors import HEAVY, exec_module
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,7 +69,7 @@ def main() -> None:
             sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115  (this one has been read)
             os.environ.clear()
             os.environ.update(asked["env"])
-            become(asked["words"][0], asked["words"][1:])
+            exec_module(asked["words"][0], asked["words"][1:])
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 

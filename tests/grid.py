@@ -1,4 +1,4 @@
-"""A made-up study: finished evaluations, one a model, way of training and seed, whose answers a rule decides."""
+"""A made-up study: finished evaluations, one a model, arm of training and seed, whose answers a rule decides."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ratiocine.cost import Shape
 from ratiocine.evaluate import scores
 from ratiocine.runs import open_run
-from ratiocine.stores import TraceStore
+from ratiocine.stores import CompletionStore
 
 BENCHMARKS = {"names": "general-mc", "spans": "general-oe", "angles": "math-mc", "sums": "math-oe"}
 EXPECTED = {"sums": "gain", "angles": "gain", "names": "no_gain", "spans": "no_gain"}
@@ -147,8 +147,8 @@ def study(
             {"benchmarks": ["demo"], "point": name, "seed": 0, "out": str(root / f"eval-{name}")},
             {},
         )
-        with run.writing("traces.jsonl") as path:
-            TraceStore(path).append(rows)
+        with run.writing("completions.jsonl") as path:
+            CompletionStore(path).append(rows)
         run.write_json("scores.json", scores(rows, SHAPES[point.model]))
         run.finish(
             **{
@@ -173,7 +173,7 @@ def study(
 def trained(point: Point) -> dict[str, Any] | None:
     if point.ratio is None:
         return None
-    way = hashlib.sha256(
+    arm = hashlib.sha256(
         repr((point.model, point.ratio, point.scenario, point.match)).encode()
     ).hexdigest()[:16]
     dear = 6 if point.match == "flops" else 1 + 5 * point.ratio
@@ -181,11 +181,11 @@ def trained(point: Point) -> dict[str, Any] | None:
         "ratio": point.ratio,
         "scenario": point.scenario,
         "seed": point.seed,
-        "match": point.match,
+        "equalize": point.match,
         "lr_policy": "per_format",
         "data": "oracle domains",
-        "way": way,
-        "hash": f"{way[:12]}{point.seed:04x}",
+        "arm": arm,
+        "hash": f"{arm[:12]}{point.seed:04x}",
         "base": point.model,
         "lora": False,
         "steps": 100,
@@ -198,7 +198,7 @@ def trained(point: Point) -> dict[str, Any] | None:
 
 
 def whole(seeds: int = 3) -> list[Point]:
-    """Two models, each untrained and by eight ways: five ratios mixed, three of them sequential."""
+    """Two models, each untrained and by eight arms: five ratios mixed, three of them sequential."""
     found = []
     for model in SHAPES:
         found.append(Point(model))

@@ -12,7 +12,7 @@ import grid
 import pytest
 from conftest import done
 from grid import Point
-from test_report import arm
+from test_report import evaluation
 
 FLAGS = [
     "--headless",
@@ -96,9 +96,10 @@ class Browser:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    """A page with four arms, which is as wide as it gets."""
+    """A page with four evaluations, which is as wide as it gets."""
     folders = [
-        arm(tmp_path / str(i), ratio, 5 * i, 10) for i, ratio in enumerate((None, 0.0, 0.5, 1.0))
+        evaluation(tmp_path / str(i), ratio, 5 * i, 10)
+        for i, ratio in enumerate((None, 0.0, 0.5, 1.0))
     ]
     done("eval.report", *map(str, folders), "--out", str(tmp_path / "report.html"))
     return tmp_path / "report.html"

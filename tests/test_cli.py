@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from distill.config import Config as Distill
-from distill.config import SwitchConfig
+from distill.config import ThinkingPromptConfig
 from eval.config import Config as Eval
 from launch.config import Config as Launch
 from launch.planner import plan
@@ -31,7 +31,7 @@ from train.config import Config as Train
 SCHEMAS = {
     "model": ModelConfig,
     "data": DataConfig,
-    "switch": SwitchConfig,
+    "switch": ThinkingPromptConfig,
     "reward": RewardConfig,
     "objective": ObjectiveConfig,
     "deepspeed": DeepSpeedConfig,
@@ -206,7 +206,7 @@ BAD = {
         "distill",
         "teacher=transformers",
         "teacher.model=tiny",
-    ): "has no switch (enable_thinking); another way to tell it: switch=suffix, system or template",
+    ): "has no switch (enable_thinking); another way to tell it: thinking_prompt=suffix, system or template",
     (
         "distill",
         "teacher=transformers",
@@ -225,31 +225,35 @@ BAD = {
         "teacher=openai",
         "teacher.engine.url=http://x/v1",
         "teacher.engine.model=m",
-        "spend.money=3",
+        "max_spend.money=3",
     ): "needs price.prompt",
     (
         "distill",
         "teacher=reference",
         "data=gsm8k",
-        "data.root=no/such",
+        "data_dir=no/such",
     ): "no/such/gsm8k_train.jsonl is not a file",
     ("distill", "data=gsm8k"): "teacher=oracle solves embedded families only",
     (
         "distill",
         "data=gsm8k",
         "teacher=reference",
-    ): "give a folder with local copies instead: data.root=DIR",
+    ): "give a folder with local copies instead: data_dir=DIR",
     ("eval", "model=tiny", "benchmarks=gsm9k"): "unknown benchmark 'gsm9k'",
     ("eval", "model=tiny", "benchmarks=[]"): "should name one benchmark or more",
-    ("eval", "model=tiny", "engine.batch=0"): "engine.batch=0: should be greater than 0",
+    (
+        "eval",
+        "model=tiny",
+        "engine.max_batch_size=0",
+    ): "engine.max_batch_size=0: should be greater than 0",
     (
         "eval",
         "model=tiny",
         "engine=openai",
-        "engine.url=x",
+        "engine.base_url=x",
         "engine.model=y",
-        "+engine.batch=1",
-    ): "unknown key 'engine.batch'",
+        "+engine.max_batch_size=1",
+    ): "unknown key 'engine.max_batch_size'",
     ("eval", "model=qwen2.5-0.5b"): "cannot be reached from here",
     ("launch", "study=demoo"): "unknown study 'demoo'",
     ("eval.report", "no/such"): "no/such does not exist",

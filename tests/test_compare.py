@@ -1,4 +1,4 @@
-"""Two ways of training over their seeds: known answers, and the real command over evaluations with known counts."""
+"""Two arms of training over their seeds: known answers, and the real command over evaluations with known counts."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student_t
 from statsmodels.stats.proportion import proportion_confint
-from test_report import arm
+from test_report import evaluation
 
 from ratiocine import stats
 
@@ -107,7 +107,7 @@ def test_values_that_are_all_alike_are_not_certain() -> None:
 
 
 def by_hand(table: np.ndarray, level: float) -> float:
-    """How far the mean may be off, from the sums of squares of a two-way table without repetition."""
+    """How far the mean may be off, from the sums of squares of a two-arm table without repetition."""
     n_seeds, n = table.shape
     seeds = n * ((table.mean(axis=1) - table.mean()) ** 2).sum()
     problems = n_seeds * ((table.mean(axis=0) - table.mean()) ** 2).sum()
@@ -199,10 +199,11 @@ def test_the_interval_covers_over_seeds_and_problems(n_seeds: int, n: int, apart
 
 def test_the_command(tmp_path: Path) -> None:
     direct = [
-        str(arm(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed)) for seed, sums in ((0, 4), (1, 8))
+        str(evaluation(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed))
+        for seed, sums in ((0, 4), (1, 8))
     ]
     traces = [
-        str(arm(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed))
+        str(evaluation(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed))
         for seed, sums in ((0, 24), (1, 20))
     ]
     shown = done("eval.compare", *traces, "--against", *direct, "--out", str(tmp_path / "c.json"))
@@ -223,12 +224,12 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
     base, again = (
-        str(arm(tmp_path / name, None, 1, 1, budget=budget))
+        str(evaluation(tmp_path / name, None, 1, 1, budget=budget))
         for name, budget in (("base", 64), ("again", 65))
     )
-    late = str(arm(tmp_path / "late", 1.0, 1, 1, seed=1, budget=65))
+    late = str(evaluation(tmp_path / "late", 1.0, 1, 1, seed=1, budget=65))
     one, two, other = (
-        str(arm(tmp_path / str(at), ratio, 1, 1, seed=seed))
+        str(evaluation(tmp_path / str(at), ratio, 1, 1, seed=seed))
         for at, (ratio, seed) in enumerate(((0.0, 0), (1.0, 0), (1.0, 1)))
     )
     assert "by seed" in done("eval.compare", two, other, "--against", base)

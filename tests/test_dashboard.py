@@ -38,7 +38,7 @@ def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(6)
     ]
     benchmark.write_text("\n".join(map(json.dumps, rows)))
-    asked = (f"benchmarks=[{benchmark}]", "budget=8", *told)
+    asked = (f"benchmarks=[{benchmark}]", "max_new_tokens=8", *told)
     done(
         "train",
         "ratio=0.5",
@@ -145,7 +145,7 @@ def test_a_finished_evaluation_is_not_told_again(study: Path) -> None:
     words = [
         f"model={study / 'train-00000001' / 'model'}",
         f"benchmarks=[{study / 'mine.jsonl'}]",
-        "budget=8",
+        "max_new_tokens=8",
         "tracker=none",
     ]
     assert "is finished" in done("eval", *words, f"out={study / 'after-00000002'}")

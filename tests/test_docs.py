@@ -102,7 +102,7 @@ def tools() -> list[str]:
 
 
 def test_every_tool_is_named() -> None:
-    assert {"train", "train.merge", "eval.ask", "launch.dashboard", "bench.sft"} <= set(tools())
+    assert {"train", "train.merge", "eval.chat", "launch.dashboard", "bench.sft"} <= set(tools())
     told = "".join(
         page.read_text(encoding="utf-8") for page in PAGES if page.name != "CONTRIBUTING.md"
     )

@@ -25,8 +25,8 @@ from ratiocine.engines import (
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import PLAIN, after_thinking, opens_thinking, prompt_ids, prompt_text
-from ratiocine.records import Trace
-from ratiocine.stores import read_traces
+from ratiocine.records import Completion
+from ratiocine.stores import read_completions
 
 TINY = ModelConfig(name="tiny", kind="tiny")
 TOKENIZER, MODEL = models.load_tokenizer(TINY), models.load_model(TINY, "cpu")
@@ -36,10 +36,10 @@ def asked(name: str, text: str = "Hello", budget: int = 12, **more) -> Request:
     return Request(name, ({"role": "user", "content": text},), budget, **more)
 
 
-def traces(requests: list[Request], **options) -> dict[tuple[str, int], Trace]:
+def traces(requests: list[Request], **options) -> dict[tuple[str, int], Completion]:
     engine = TransformersEngine(MODEL, TOKENIZER, 1, TransformersConfig(**options))
     return {
-        (trace.id, trace.sample): trace for found in engine.continue_(requests) for trace in found
+        (trace.id, trace.sample): trace for found in engine.generate(requests) for trace in found
     }
 
 
@@ -65,7 +65,7 @@ def test_a_trace_is_given_away_when_its_row_ends() -> None:
     """What is stored is safe from a kill, though the row itself stays until moving the cache is worth it."""
     engine = TransformersEngine(MODEL, TOKENIZER, 1)
     first = next(
-        engine.continue_(
+        engine.generate(
             [asked("short", budget=1), *(asked(f"long {i}", budget=20) for i in range(9))]
         )
     )
@@ -174,8 +174,8 @@ def test_stop_strings_wait_where_the_prompt_itself_opens_the_thinking() -> None:
         "assistant\n{% endif", "assistant\n<think>\n{% endif"
     )
     engine = TransformersEngine(MODEL, tokenizer, 1)
-    [[trace]] = engine.continue_([asked("a", budget=40)])
-    [[same]] = engine.continue_([asked("a", budget=40, stop=(trace.text[3:5],))])
+    [[trace]] = engine.generate([asked("a", budget=40)])
+    [[same]] = engine.generate([asked("a", budget=40, stop=(trace.text[3:5],))])
     assert opens_thinking(prompt_text(tokenizer, "Hello"))
     assert same.text == trace.text
 
@@ -254,9 +254,9 @@ def server() -> Iterator[str]:
     served.shutdown()
 
 
-def over_http(url: str, requests: list[Request], **options) -> list[Trace]:
+def over_http(url: str, requests: list[Request], **options) -> list[Completion]:
     engine = OpenAIEngine(OpenAIConfig(name="openai", url=url, model="m", **options))
-    return [trace for found in engine.continue_(requests) for trace in found]
+    return [trace for found in engine.generate(requests) for trace in found]
 
 
 def test_a_server_that_fails_is_asked_again(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,13 +341,13 @@ def test_evaluation_over_http_by_the_command_line(
     words = (
         f"benchmarks=[{mine}]",
         "engine=openai",
-        f"engine.url={server}",
+        f"engine.base_url={server}",
         "engine.model=org/m",
         f"out={tmp_path / 'run'}",
     )
     said = done("eval", *words)
     assert "50.0%" in said
-    rows = list(read_traces(tmp_path / "run" / "traces.jsonl"))
+    rows = list(read_completions(tmp_path / "run" / "completions.jsonl"))
     assert [row["verdict"] for row in rows] == ["right", "wrong"]
     assert {row["model"] for row in Handler.seen} == {"org/m"}
     assert not any(b"sk-secret" in file.read_bytes() for file in (tmp_path / "run").iterdir())
@@ -358,8 +358,8 @@ def test_evaluation_over_http_by_the_command_line(
     found = json.loads((tmp_path / "jury.json").read_text())
     assert (found["judges"], found["unclear"], len(found["differing"])) == (["a", "b", "c"], 0, 1)
     for more, wrong in {
-        "engine.url=http://127.0.0.1:1/v1": "does not answer",
-        "engine.url=nowhere": "is no address",
+        "engine.base_url=http://127.0.0.1:1/v1": "does not answer",
+        "engine.base_url=nowhere": "is no address",
         "logprobs=true": "has no logprobs",
     }.items():
         refused = command("eval", *words[:-1], more, f"out={tmp_path / 'other'}")

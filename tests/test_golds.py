@@ -20,7 +20,7 @@ SPANS = ("squad", "coqa")
 
 def problems(name: str, root: Path) -> list[Problem]:
     loaded = load(
-        cli.named("data", name, DataConfig).model_copy(update={"root": str(root)}), "test"
+        cli.named("data", name, DataConfig).model_copy(update={"data_dir": str(root)}), "test"
     )
     assert not loaded.dropped, loaded.dropped
     return loaded.problems

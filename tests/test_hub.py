@@ -309,7 +309,7 @@ def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Pat
         f"pairs={pairs}",
         "batch_size=8",
         "max_steps=2",
-        "held_out=4",
+        "val_size=4",
         f"out={run}",
     )
     done(
@@ -317,7 +317,7 @@ def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Pat
         f"model={run / 'model'}",
         "benchmarks=[demo]",
         "limit=1",
-        "budget=4",
+        "max_new_tokens=4",
         f"out={scored}",
     )
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)

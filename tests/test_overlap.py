@@ -61,7 +61,9 @@ def test_scores_with_and_without_what_was_trained_on(pairs: Path, tmp_path: Path
     mine.write_text(
         "\n".join(json.dumps({"question": q, "answer": "8", "kind": "number"}) for q in questions)
     )
-    done("eval", "model=tiny", f"benchmarks=[{mine}]", "budget=3", f"out={tmp_path / 'run'}")
+    done(
+        "eval", "model=tiny", f"benchmarks=[{mine}]", "max_new_tokens=3", f"out={tmp_path / 'run'}"
+    )
     file = tmp_path / "found.json"
     said = done("eval.overlap", str(tmp_path / "run"), "--pairs", str(pairs), "--out", str(file))
     found = json.loads(file.read_text())

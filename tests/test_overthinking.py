@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ratiocine.evaluate import efficiency, score, summary
 from ratiocine.grading import Solution, outcome_efficiency, process_efficiency, solutions
-from ratiocine.records import Problem, Trace
+from ratiocine.records import Completion, Problem
 
 # The example of arXiv 2412.21187: 13 solutions of "2 + 3", 901 tokens in all; the first is right, seven take a way of their own.
 NEW = [39, 109, 39, 29, 29, 19, 59]
@@ -76,7 +76,7 @@ def test_mode_flips_are_counted_where_a_mode_was_expected() -> None:
         "\\boxed{8}",
         "<think>\n\n</think>\n\n\\boxed{9}",
     )
-    rows = [score(EGGS, Trace("t/p", text, "stop", 5, 5, 0.1), None) for text in texts]
+    rows = [score(EGGS, Completion("t/p", text, "stop", 5, 5, 0.1), None) for text in texts]
     assert [row["thought"] for row in rows] == [
         True,
         False,

@@ -13,13 +13,13 @@ from ratiocine.engines import Request, TransformersConfig, TransformersEngine
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import end_of_turn, prompt_ids, user_text
 from ratiocine.stats import paired_difference
-from ratiocine.stores import read_traces
+from ratiocine.stores import read_completions
 
 SMOL = ModelConfig(name="smollm2-135m", kind="packaged", chat_template="chatml")
 
 
 def generated(engine: TransformersEngine, requests: list[Request]) -> dict[str, tuple[int, ...]]:
-    return {trace.id: trace.token_ids for traces in engine.continue_(requests) for trace in traces}
+    return {trace.id: trace.token_ids for traces in engine.generate(requests) for trace in traces}
 
 
 def stock(
@@ -149,7 +149,7 @@ def test_two_trainings_give_one_loss_sequence_and_the_student_is_stock(tmp_path:
         "eval",
         f"model={tmp_path / 'a' / 'model'}",
         "limit=2",
-        "budget=24",
+        "max_new_tokens=24",
         "engine.attention=sdpa",
         f"out={out}",
     )
@@ -159,7 +159,7 @@ def test_two_trainings_give_one_loss_sequence_and_the_student_is_stock(tmp_path:
         tmp_path / "a" / "model", attn_implementation="sdpa"
     )
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a" / "model")
-    rows = list(read_traces(out / "traces.jsonl"))
+    rows = list(read_completions(out / "completions.jsonl"))
     prompts = asking(tokenizer, {row["key"]: row["prompt"] for row in rows}, 24)[1]
     with torch.inference_mode():
         found = stock(model, prompts, end_of_turn(tokenizer), 24)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import nct
 from scipy.stats import t as student_t
-from test_report import arm
+from test_report import evaluation
 
 from ratiocine.stats import sample_size
 
@@ -53,7 +53,7 @@ def test_seeds_that_do_not_differ_ask_for_problems_alone() -> None:
 
 
 def test_what_goes_with_all_seeds_has_none_of_its_own() -> None:
-    """All that differs between seeds is then that of one way."""
+    """All that differs between seeds is then that of one arm."""
     rng = np.random.default_rng(0)
     level = 0.5 + rng.normal(0, 0.05, size=(400, 1))
     second = (rng.random((400, 1000)) < level).astype(int).tolist()
@@ -94,7 +94,7 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
     assert f"    4   {needed:,}\n" in shown
     assert shown.count("assumed: nothing was said") == 4
     assert (
-        f"a test of {needed:,} problems with 4 seeds a way finds it in 80 of 100 such studies"
+        f"a test of {needed:,} problems with 4 seeds a arm finds it in 80 of 100 such studies"
         in shown
     )
     assert "    2   no number of problems: seeds vary too much" in shown
@@ -106,22 +106,22 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
         "0.1",
         "--accuracy",
         "0.5",
-        "--agreement",
+        "--correlation",
         "0.3",
         "--seed-sd",
         "0.02",
     )
     assert told.count("assumed") == 1
-    assert "with 3 seeds a way" in told
+    assert "with 3 seeds a arm" in told
 
 
 def test_a_pilot_is_measured(tmp_path: Path) -> None:
     first = [
-        str(arm(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed))
+        str(evaluation(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed))
         for seed, sums in ((0, 4), (1, 8), (2, 6))
     ]
     second = [
-        str(arm(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed))
+        str(evaluation(tmp_path / f"r{seed}", 1.0, sums, 10, seed=seed))
         for seed, sums in ((0, 24), (1, 20), (2, 22))
     ]
     shown = done("eval.power", "--difference", "0.05", "--pilot", *second, "--against", *first)
@@ -145,8 +145,8 @@ def test_a_pilot_is_measured(tmp_path: Path) -> None:
             "--accuracy 0.8 with --difference 0.3 is an accuracy of 1.1",
         ),
         (
-            ["--difference", "0.3", "--agreement", "0.9"],
-            "--agreement 0.9: accuracies of 0.5 and 0.8 allow -0.50 to 0.50",
+            ["--difference", "0.3", "--correlation", "0.9"],
+            "--correlation 0.9: accuracies of 0.5 and 0.8 allow -0.50 to 0.50",
         ),
         (["--difference", "0.3", "--power", "1"], "--power 1 is not between 0 and 1"),
         (["--difference", "0.3", "--seeds", "0"], "--seeds 0: it should be from 1 to 1,000"),

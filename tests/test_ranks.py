@@ -261,7 +261,7 @@ def test_a_killed_rank_ends_all_and_they_go_on_together(
     """At a random moment after the third step; a line for each of the others, and no process left."""
     if "deepspeed" in "".join(words):
         pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
-    more = ("train", *LONG, "on.ranks=2", *words, f"pairs={pairs}")
+    more = ("train", *LONG, "executor.nproc_per_node=2", *words, f"pairs={pairs}")
     running, children = begun(tmp_path / "run", *more)
     time.sleep(random.Random(f"{words}{victim}").uniform(0, 1.5))
     of_rank(children, victim).kill()
@@ -282,7 +282,9 @@ def test_a_killed_rank_ends_all_and_they_go_on_together(
 
 @pytest.mark.slow
 def test_a_killed_launcher_leaves_no_rank(pairs: Path, tmp_path: Path) -> None:
-    running, children = begun(tmp_path / "run", "train", *LONG, "on.ranks=2", f"pairs={pairs}")
+    running, children = begun(
+        tmp_path / "run", "train", *LONG, "executor.nproc_per_node=2", f"pairs={pairs}"
+    )
     running.kill()
     running.wait()
     assert gone(children, 20)
@@ -292,9 +294,9 @@ def test_a_killed_launcher_leaves_no_rank(pairs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "then"),
     [
-        (("on.ranks=2",), ()),
-        ((), ("on.ranks=4",)),
-        (("on.ranks=2", "fsdp=true"), ("on.ranks=4", "fsdp=true")),
+        (("executor.nproc_per_node=2",), ()),
+        ((), ("executor.nproc_per_node=4",)),
+        (("executor.nproc_per_node=2", "fsdp=true"), ("executor.nproc_per_node=4", "fsdp=true")),
     ],
 )
 def test_a_checkpoint_is_read_by_another_number_of_ranks(
@@ -311,10 +313,12 @@ def test_a_checkpoint_is_read_by_another_number_of_ranks(
 def test_deepspeeds_checkpoints_are_for_as_many_ranks(pairs: Path, tmp_path: Path) -> None:
     pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
     more = ("train", *LONG, f"pairs={pairs}")
-    running, _ = begun(tmp_path / "run", *more, "on.ranks=2", "deepspeed=zero2")
+    running, _ = begun(tmp_path / "run", *more, "executor.nproc_per_node=2", "deepspeed=zero2")
     running.terminate()
     assert running.wait(60) == 130
-    refused = command(*more, "on.ranks=4", "deepspeed=zero2", f"out={tmp_path / 'run'}")
+    refused = command(
+        *more, "executor.nproc_per_node=4", "deepspeed=zero2", f"out={tmp_path / 'run'}"
+    )
     assert (refused.returncode, "checkpoints of 2 ranks with sharding zero2" in refused.stderr) == (
         2,
         True,
@@ -324,7 +328,12 @@ def test_deepspeeds_checkpoints_are_for_as_many_ranks(pairs: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_not_waited_for_for_ever(pairs: Path, tmp_path: Path) -> None:
     running, children = begun(
-        tmp_path / "run", "train", *LONG, "on.ranks=2", "deadline=5", f"pairs={pairs}"
+        tmp_path / "run",
+        "train",
+        *LONG,
+        "executor.nproc_per_node=2",
+        "ddp_timeout=5",
+        f"pairs={pairs}",
     )
     of_rank(children, 1).suspend()
     began = time.monotonic()
@@ -424,19 +433,19 @@ RL = (
     "limit=8",
     "reward=e2h",
     "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]",
-    "budget=24",
+    "max_new_tokens=24",
     "batch_size=16",
-    "group_size=4",
+    "num_generations=4",
     "micro_batch_size=2",
     "max_steps=4",
-    "updates=2",
+    "num_minibatches=2",
     "lr=1e-3",
-    "held_out=12",
-    "held_out_every=2",
+    "val_size=12",
+    "eval_steps=2",
     "save_steps=1",
     "seed=1",
     "precision=float32",
-    "sample_dtype=float32",
+    "rollout_dtype=float32",
 )
 
 
@@ -444,7 +453,7 @@ RL = (
 def rewarded(chooser: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What one process makes of it."""
     found = {}
-    for name, more in (("full", ()), ("lora", ("lora=true",)), ("kl", ("objective.kl=0.05",))):
+    for name, more in (("full", ()), ("lora", ("lora=true",)), ("kl", ("objective.beta=0.05",))):
         found[name] = tmp_path_factory.mktemp("rewarded") / name
         done("rl", f"model={chooser}", *RL, *more, f"out={found[name]}")
     return found
@@ -475,7 +484,7 @@ def said_by(out: Path) -> list[tuple[object, ...]]:
             for case in (
                 (4, "full", ()),
                 (2, "lora", ("lora=true",)),
-                (2, "kl", ("objective.kl=0.05",)),
+                (2, "kl", ("objective.beta=0.05",)),
                 (2, "full", ("deepspeed=zero1",)),
                 (2, "full", ("deepspeed=zero2",)),
                 (2, "full", ("deepspeed=zero3",)),
@@ -497,12 +506,22 @@ def test_ranks_answer_and_learn_as_one_process(
     """The same completions, and losses, gradients and what else is told of them."""
     if "deepspeed" in "".join(words):
         pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
-    done("rl", f"model={chooser}", *RL, f"on.ranks={ranks}", *words, f"out={tmp_path / 'run'}")
+    done(
+        "rl",
+        f"model={chooser}",
+        *RL,
+        f"executor.nproc_per_node={ranks}",
+        *words,
+        f"out={tmp_path / 'run'}",
+    )
     assert said_by(tmp_path / "run") == said_by(rewarded[what])
     for one, other in zip(steps(tmp_path / "run"), steps(rewarded[what]), strict=True):
         assert one == pytest.approx(other, abs=1e-4)
     held = [
-        [json.loads(line)["right"] for line in (out / "held_out.jsonl").read_text().splitlines()]
+        [
+            json.loads(line)["right"]
+            for line in (out / "val_accuracy.jsonl").read_text().splitlines()
+        ]
         for out in (tmp_path / "run", rewarded[what])
     ]
     assert held[0] == held[1]
@@ -513,7 +532,7 @@ def test_ranks_answer_and_learn_as_one_process(
 def test_rewards_go_on_on_ranks_that_were_killed(
     rewarded: dict[str, Path], chooser: Path, tmp_path: Path
 ) -> None:
-    more = ("rl", f"model={chooser}", *RL, "on.ranks=2")
+    more = ("rl", f"model={chooser}", *RL, "executor.nproc_per_node=2")
     running, children = begun(tmp_path / "run", *more)
     of_rank(children, 1).kill()
     _, said = running.communicate(timeout=60)

@@ -21,8 +21,8 @@ PAGES = sorted(page.stem for page in DOCS.glob("*.md"))
 SHORT = {
     "distill": ["limit=2"],
     "train": ["max_steps=1"],
-    "rl": ["max_steps=1", "limit=40", "held_out=4"],
-    "eval": ["limit=1", "budget=4"],
+    "rl": ["max_steps=1", "limit=40", "val_size=4"],
+    "eval": ["limit=1", "max_new_tokens=4"],
     "launch": ["dry_run=true"],
 }
 HUB = {name for name in cli.options("model") if name.startswith("qwen")}

@@ -12,7 +12,7 @@ from ratiocine.models import ModelConfig, load_tokenizer
 from ratiocine.prompts import CHATML, PLAIN
 from ratiocine.records import MODES
 from ratiocine.rendering import Rendering
-from ratiocine.stores import read_traces
+from ratiocine.stores import read_completions
 
 # The families' own forms, as their cards describe them, for conversations of one user message.
 BEGIN = "{% if messages[0]['role'] == 'system' %}{{ '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}"
@@ -163,7 +163,7 @@ def test_a_block_that_the_prompt_opens_is_not_opened_again() -> None:
     tokenizer = tokenizer_of(R1, None, "<|im_end|>", thinks=True)
     with pytest.raises(
         BadInput,
-        match="opens a think block itself, which a direct answer would not close: rendering=empty",
+        match="opens a think block itself, which a direct answer would not close: direct_format=empty",
     ):
         Rendering(tokenizer)
     rendering = Rendering(tokenizer, "empty")
@@ -188,7 +188,7 @@ def taught(pairs: Path, out: Path, *words: str) -> dict:
 
 def test_a_student_is_asked_as_it_was_taught(pairs: Path, tmp_path: Path) -> None:
     """A switch is given to a template that has none, and stays with the student; the direct one is asked without thinking."""
-    record = taught(pairs, tmp_path / "run", "ratio=0", "rendering=switch")
+    record = taught(pairs, tmp_path / "run", "ratio=0", "direct_format=switch")
     assert (record["form"], record["taught"]) == ("switch", ["ift"])
     student = tmp_path / "run" / "model"
     tokenizer = load_tokenizer(ModelConfig(name="local", path=str(student)))
@@ -197,7 +197,7 @@ def test_a_student_is_asked_as_it_was_taught(pairs: Path, tmp_path: Path) -> Non
         messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
     )
     assert asked == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n" + BLOCK
-    words = (f"model={student}", "benchmarks=[demo]", "limit=2", "budget=4")
+    words = (f"model={student}", "benchmarks=[demo]", "limit=2", "max_new_tokens=4")
     for name, more in {
         "as taught": (),
         "direct": ("thinking=false",),
@@ -205,7 +205,7 @@ def test_a_student_is_asked_as_it_was_taught(pairs: Path, tmp_path: Path) -> Non
     }.items():
         done("eval", *words, *more, f"out={tmp_path / name}")
     rows, direct, thinking = (
-        list(read_traces(tmp_path / n / "traces.jsonl"))
+        list(read_completions(tmp_path / n / "completions.jsonl"))
         for n in ("as taught", "direct", "thinking")
     )
     assert [row["n_prompt"] for row in rows] == [row["n_prompt"] for row in direct]
@@ -217,7 +217,7 @@ def test_a_student_is_asked_as_it_was_taught(pairs: Path, tmp_path: Path) -> Non
 def test_another_template_than_the_students_is_refused(pairs: Path, tmp_path: Path) -> None:
     assert taught(pairs, tmp_path / "run", "ratio=0.5")["form"] == "plain"
     student = tmp_path / "run" / "model"
-    words = (f"model={student}", "benchmarks=[demo]", "limit=1", "budget=4")
+    words = (f"model={student}", "benchmarks=[demo]", "limit=1", "max_new_tokens=4")
     done("eval", *words, f"out={tmp_path / 'eval'}")
     refused = command("eval", *words, "model.chat_template=plain", f"out={tmp_path / 'other'}")
     assert refused.returncode == 2
@@ -241,7 +241,7 @@ def test_lengths_hold_in_every_form(form: str, pairs: Path, tmp_path: Path) -> N
     """Rows are checked against the planned lengths while they are trained on; here, what is written down."""
     plain = tmp_path / "plain"
     taught(pairs, plain, "ratio=0.5")
-    taught(pairs, tmp_path / form, "ratio=0.5", f"rendering={form}")
+    taught(pairs, tmp_path / form, "ratio=0.5", f"direct_format={form}")
     before, after = (
         json.loads((out / "mixture.json").read_text()) for out in (plain, tmp_path / form)
     )
@@ -262,7 +262,7 @@ def test_other_trainers_are_told_the_form(pairs: Path, tmp_path: Path) -> None:
             "ratio=0.5",
             "model=tiny",
             f"pairs={pairs}",
-            f"rendering={form}",
+            f"direct_format={form}",
             f"export={tmp_path / form}",
         )
     rows = {

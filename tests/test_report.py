@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, command, done
 
-from eval.report import label, load_arms, scored, warnings
+from eval.report import label, load_evaluations, scored, warnings
 from ratiocine.evaluate import scores
 from ratiocine.runs import Run, open_run
-from ratiocine.stores import TraceStore
+from ratiocine.stores import CompletionStore
 
 SHAPE = {
     "vocab": 100,
@@ -51,7 +51,7 @@ def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}
     }
 
 
-def arm(
+def evaluation(
     out: Path,
     ratio: float | None,
     sums: int,
@@ -79,8 +79,8 @@ def arm(
         },
         {},
     )
-    with run.writing("traces.jsonl") as path:
-        TraceStore(path).append(made)
+    with run.writing("completions.jsonl") as path:
+        CompletionStore(path).append(made)
     run.write_json("scores.json", scores(made))
     student = (
         None
@@ -112,10 +112,17 @@ def arm(
     return out
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(arms: list[str], tmp_path: Path) -> None:
+def test_a_reader_that_has_seen_enough_is_no_error(evaluations: list[str], tmp_path: Path) -> None:
     ends = os.pipe()
     os.close(ends[0])
-    words = [sys.executable, "-m", "eval.report", *arms, "--out", str(tmp_path / "report.html")]
+    words = [
+        sys.executable,
+        "-m",
+        "eval.report",
+        *evaluations,
+        "--out",
+        str(tmp_path / "report.html"),
+    ]
     left = subprocess.run(words, cwd=ROOT, stdout=ends[1], stderr=subprocess.PIPE, text=True)
     os.close(ends[1])
     assert (left.returncode, left.stderr) == (141, "")
@@ -123,16 +130,16 @@ def test_a_reader_that_has_seen_enough_is_no_error(arms: list[str], tmp_path: Pa
 
 
 @pytest.fixture
-def arms(tmp_path: Path) -> list[str]:
+def evaluations(tmp_path: Path) -> list[str]:
     return [
-        str(arm(tmp_path / "b", None, 0, 9)),
-        str(arm(tmp_path / "0", 0.0, 2, 10)),
-        str(arm(tmp_path / "1", 1.0, 22, 9)),
+        str(evaluation(tmp_path / "b", None, 0, 9)),
+        str(evaluation(tmp_path / "0", 0.0, 2, 10)),
+        str(evaluation(tmp_path / "1", 1.0, 22, 9)),
     ]
 
 
-def test_the_page_has_the_numbers(arms: list[str], tmp_path: Path) -> None:
-    shown = done("eval.report", *arms, "--out", str(tmp_path / "r.html"))
+def test_the_page_has_the_numbers(evaluations: list[str], tmp_path: Path) -> None:
+    shown = done("eval.report", *evaluations, "--out", str(tmp_path / "r.html"))
     page = (tmp_path / "r.html").read_text()
     assert "55.0 %" in page  # 22 of 40 sums
     assert "39.8 – 69.3" in page  # its Wilson interval
@@ -145,17 +152,17 @@ def test_the_page_has_the_numbers(arms: list[str], tmp_path: Path) -> None:
 
 def test_arms_are_called_by_what_they_were_taught(tmp_path: Path) -> None:
     folders = [
-        arm(tmp_path / "a", 0.5, 1, 1),
-        arm(tmp_path / "b", 0.5, 1, 1, scenario="sequential"),
+        evaluation(tmp_path / "a", 0.5, 1, 1),
+        evaluation(tmp_path / "b", 0.5, 1, 1, scenario="sequential"),
     ]
-    assert [one.label for one in load_arms(folders)] == ["ratio 0.5", "sequential ratio 0.5"]
+    assert [one.label for one in load_evaluations(folders)] == ["ratio 0.5", "sequential ratio 0.5"]
     student = {"ratio": None, "scenario": "general_ift+math_reasoning"}
     assert label({"model": "m", "student": student}) == "general_ift+math_reasoning"
 
 
-def test_the_same_evaluations_give_the_same_page(arms: list[str], tmp_path: Path) -> None:
+def test_the_same_evaluations_give_the_same_page(evaluations: list[str], tmp_path: Path) -> None:
     for name in ("a", "b.html"):
-        done("eval.report", *arms, "--out", str(tmp_path / name))
+        done("eval.report", *evaluations, "--out", str(tmp_path / name))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
@@ -163,7 +170,7 @@ def test_what_models_write_is_escaped(tmp_path: Path) -> None:
     rows = [row("sums", 0, "wrong", "<script>alert(1)</script><img src=x onerror=alert(1)>")]
     done(
         "eval.report",
-        str(arm(tmp_path / "x", 1.0, 0, 0, rows=rows)),
+        str(evaluation(tmp_path / "x", 1.0, 0, 0, rows=rows)),
         "--out",
         str(tmp_path / "r.html"),
     )
@@ -176,16 +183,19 @@ def test_what_models_write_is_escaped(tmp_path: Path) -> None:
 def test_an_ungradable_problem_leaves_every_arm(tmp_path: Path) -> None:
     rows = [row("sums", i, "right") for i in range(4)]
     other = [row("sums", i, "ungradable" if i == 0 else "right") for i in range(5)]
-    arm(tmp_path / "a", 0.0, 0, 0, rows=rows)
-    arm(tmp_path / "b", 1.0, 0, 0, rows=other)
+    evaluation(tmp_path / "a", 0.0, 0, 0, rows=rows)
+    evaluation(tmp_path / "b", 1.0, 0, 0, rows=other)
     done("eval.report", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "r.html"))
     page = (tmp_path / "r.html").read_text()
-    assert "2 arms on 3 problems" in page
-    assert "Only the 3 problems that all arms answered gradably are compared." in page
+    assert "2 evaluations on 3 problems" in page
+    assert "Only the 3 problems that all evaluations answered gradably are compared." in page
 
 
 def test_arms_that_are_not_alike_are_said_to_be(tmp_path: Path) -> None:
-    folders = [str(arm(tmp_path / "a", 0.0, 1, 1)), str(arm(tmp_path / "b", 1.0, 1, 1, budget=128))]
+    folders = [
+        str(evaluation(tmp_path / "a", 0.0, 1, 1)),
+        str(evaluation(tmp_path / "b", 1.0, 1, 1, budget=128)),
+    ]
     done("eval.report", *folders, "--out", str(tmp_path / "r.html"))
     assert "different token budgets: 128, 64" in (tmp_path / "r.html").read_text()
 
@@ -200,12 +210,12 @@ def test_arms_that_are_not_alike_are_said_to_be(tmp_path: Path) -> None:
 def test_ratios_are_compared_where_nothing_else_differs(
     facts: dict, said: str, tmp_path: Path
 ) -> None:
-    first = str(arm(tmp_path / "a", 0.0, 2, 10))
+    first = str(evaluation(tmp_path / "a", 0.0, 2, 10))
     for name, told in (("alike", {}), ("apart", facts)):
         shown = done(
             "eval.report",
             first,
-            str(arm(tmp_path / name, 1.0, 22, 9, **told)),
+            str(evaluation(tmp_path / name, 1.0, 22, 9, **told)),
             "--out",
             str(tmp_path / "r.html"),
         )
@@ -213,7 +223,7 @@ def test_ratios_are_compared_where_nothing_else_differs(
         assert ("The same model was trained on the same problems" in page) == (name == "alike")
         assert ("sums: gain seen" in page) == ("ratio 1 − ratio 0" in shown) == (name == "alike")
         assert ("differently in more than their ratio" in page) == (name == "apart")
-    assert f"The arms were trained differently in more than their ratio ({said}" in page
+    assert f"The evaluations were trained differently in more than their ratio ({said}" in page
     assert "no declared expectation is tested" in page
 
 
@@ -224,25 +234,27 @@ def test_what_is_said_of_arms_is_of_the_problems_that_they_share(tmp_path: Path)
     ]
     short = [row("sums", i, "right") for i in range(30)]
     folders = [
-        arm(tmp_path / "a", 0.0, 0, 0, rows=[*short, *long]),
-        arm(tmp_path / "b", 1.0, 0, 0, rows=short),
+        evaluation(tmp_path / "a", 0.0, 0, 0, rows=[*short, *long]),
+        evaluation(tmp_path / "b", 1.0, 0, 0, rows=short),
     ]
     done("eval.report", *map(str, folders), "--out", str(tmp_path / "r.html"))
-    assert "Each arm answered the same 30 problems" in (tmp_path / "r.html").read_text()
-    arms = load_arms(folders)
-    lines = dict([*scored.thinking(arms), *scored.costs(arms)])
+    assert "Each evaluation answered the same 30 problems" in (tmp_path / "r.html").read_text()
+    evaluations = load_evaluations(folders)
+    lines = dict([*scored.thinking(evaluations), *scored.costs(evaluations)])
     assert lines["Completion tokens per problem"] == ["5", "5"]
     assert lines["Thought"] == lines["Cut off at the budget"] == ["0.0 %", "0.0 %"]
 
 
 @pytest.mark.parametrize("out", [".", "..", "", "/", "folder"])
-@pytest.mark.parametrize("module", ["eval.report", "eval.advise", "eval.compare"])
+@pytest.mark.parametrize("module", ["eval.report", "eval.recommend", "eval.compare"])
 def test_what_names_no_file_is_one_line(module: str, out: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    words = [str(arm(tmp_path / str(seed), 1.0, 1, 1, seed=seed)) for seed in (0, 1)]
-    words += {"eval.compare": ["--against", *words], "eval.report": [], "eval.advise": []}[module]
+    words = [str(evaluation(tmp_path / str(seed), 1.0, 1, 1, seed=seed)) for seed in (0, 1)]
+    words += {"eval.compare": ["--against", *words], "eval.report": [], "eval.recommend": []}[
+        module
+    ]
     words += [
-        "--json" if module == "eval.advise" else "--out",
+        "--json" if module == "eval.recommend" else "--out",
         str(tmp_path / "folder") if out == "folder" else out,
     ]
     result = command(module, *words)
@@ -251,15 +263,15 @@ def test_what_names_no_file_is_one_line(module: str, out: str, tmp_path: Path) -
     assert not [*tmp_path.glob(".*.partial"), *tmp_path.glob("*tables")]
 
 
-def test_bad_folders_are_one_line(arms: list[str], tmp_path: Path, student: Path) -> None:
+def test_bad_folders_are_one_line(evaluations: list[str], tmp_path: Path, student: Path) -> None:
     lonely = [{**row("sums", 99, "right"), "key": "sums/none"}]
     cases = {
         str(tmp_path / "none"): "does not exist",
         str(student): "holds a `train` run, not an evaluation",
-        str(arm(tmp_path / "lonely", 0.5, 0, 0, rows=lonely)): "share no problem",
+        str(evaluation(tmp_path / "lonely", 0.5, 0, 0, rows=lonely)): "share no problem",
     }
     for folder, message in cases.items():
-        result = command("eval.report", *arms, folder, "--out", str(tmp_path / "r.html"))
+        result = command("eval.report", *evaluations, folder, "--out", str(tmp_path / "r.html"))
         assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
         assert message in result.stderr
     assert not (tmp_path / "r.html").exists()
@@ -282,23 +294,23 @@ def test_the_interval_decides(declared: str, low: float, high: float, said: str)
 
 
 def test_examples_prefer_problems_on_which_arms_disagree(tmp_path: Path) -> None:
-    first = arm(tmp_path / "a", 0.0, 0, 0, rows=[row("sums", i, "right") for i in range(9)])
-    second = arm(
+    first = evaluation(tmp_path / "a", 0.0, 0, 0, rows=[row("sums", i, "right") for i in range(9)])
+    second = evaluation(
         tmp_path / "b",
         1.0,
         0,
         0,
         rows=[row("sums", i, "wrong" if i == 7 else "right") for i in range(9)],
     )
-    chosen = scored.examples(load_arms([first, second]))
+    chosen = scored.examples(load_evaluations([first, second]))
     assert [rows[0]["id"] for _, rows in chosen] == ["7", "0"]
 
 
 @pytest.mark.parametrize(("bases", "said"), [(("a", "a"), 1), (("a", "b"), 0)])
 def test_rates_are_compared_within_a_model(bases: tuple[str, str], said: int) -> None:
     """Another model has another best rate, which says nothing of the formats."""
-    arms = [
-        scored.Arm(
+    evaluations = [
+        scored.Evaluation(
             str(at),
             {"student": {"base": base, "lr": (at + 1) * 1e-4, "ratio": float(at)}},
             {},
@@ -308,5 +320,6 @@ def test_rates_are_compared_within_a_model(bases: tuple[str, str], said: int) ->
         for at, base in enumerate(bases)
     ]
     assert (
-        sum("peak learning rates (0.0001: 0; 0.0002: 1)" in text for text in warnings(arms)) == said
+        sum("peak learning rates (0.0001: 0; 0.0002: 1)" in text for text in warnings(evaluations))
+        == said
     )

@@ -25,7 +25,7 @@ from ratiocine import cli, models
 from ratiocine.engines import Request
 from ratiocine.errors import Failure
 from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
-from ratiocine.records import Problem, Trace
+from ratiocine.records import Completion, Problem
 from ratiocine.rewards import Rollout
 from ratiocine.runs import GROUPED
 from ratiocine.training import compute, newest
@@ -33,7 +33,7 @@ from rl.config import Config
 from rl.grpo import CHECKPOINTS, check_prompt, prepare
 from rl.metrics import Watch, facts, kept, risen
 from rl.objectives import advantages, flat, mirror_descent
-from rl.policy import Policy, Served, merged
+from rl.policy import Policy, VLLMSampler, merged
 from rl.policy_trainer import PolicyTrainer, arguments
 from rl.rollouts import Group, Rollouts, Step
 
@@ -47,7 +47,7 @@ def config(*words: str) -> Config:
     return cli.compose(
         "rl",
         Config,
-        ["model=tiny", "precision=float32", "sample_dtype=float32", "budget=12", *words],
+        ["model=tiny", "precision=float32", "rollout_dtype=float32", "max_new_tokens=12", *words],
     )
 
 
@@ -88,8 +88,8 @@ def test_a_group_without_a_difference_teaches_nothing() -> None:
 
 def trace(
     ids: Sequence[int], name: str, sample: int, logprobs: Sequence[float] | None = None
-) -> Trace:
-    return Trace(
+) -> Completion:
+    return Completion(
         name,
         "x",
         "stop",
@@ -179,7 +179,7 @@ def test_the_first_gradient_is_reinforce_with_the_groups_baseline(
 ) -> None:
     """Every answer counts in the mean, those of the group without a difference too, which are not computed at all."""
     settings = config(
-        "batch_size=8", "group_size=4", f"micro_batch_size={micro}", f"objective.loss={loss}"
+        "batch_size=8", "num_generations=4", f"micro_batch_size={micro}", f"objective.loss={loss}"
     )
     trainer = trainer_of(settings, step_of(ANSWERS), tmp_path)
     found = gradients(trainer)
@@ -203,7 +203,7 @@ def test_the_first_gradient_is_reinforce_with_the_groups_baseline(
 def test_groups_of_equal_rewards_move_nothing(tmp_path: Path) -> None:
     same = [(prompt, answers, (0.7,) * 4) for prompt, answers, _ in ANSWERS]
     trainer = trainer_of(
-        config("batch_size=8", "group_size=4", "micro_batch_size=4"), step_of(same), tmp_path
+        config("batch_size=8", "num_generations=4", "micro_batch_size=4"), step_of(same), tmp_path
     )
     assert all(not gradient.any() for gradient in gradients(trainer).values())
 
@@ -244,7 +244,7 @@ def test_losses_of_two_answers_by_hand(objective: str, expected: float, tmp_path
     from trl import GRPOTrainer
 
     settings = config(
-        f"objective={objective}", "batch_size=2", "group_size=2", "micro_batch_size=2"
+        f"objective={objective}", "batch_size=2", "num_generations=2", "micro_batch_size=2"
     )
     trainer = trainer_of(settings, step_of(ANSWERS), tmp_path)
     ratios = torch.tensor([[1.5, 1.0, 1.0], [0.5, 1.0, 1.5]])
@@ -258,7 +258,9 @@ def test_losses_of_two_answers_by_hand(objective: str, expected: float, tmp_path
 
 
 def test_the_divergence_from_the_reference(tmp_path: Path) -> None:
-    settings = config("objective.kl=0.5", "batch_size=2", "group_size=2", "micro_batch_size=2")
+    settings = config(
+        "objective.beta=0.5", "batch_size=2", "num_generations=2", "micro_batch_size=2"
+    )
     trainer = trainer_of(settings, step_of(ANSWERS), tmp_path)
     now, reference = torch.full((2, 3), -1.0), torch.full((2, 3), -1.2)
     inputs = fixture(trainer, now, now, ref_per_token_logps=reference)
@@ -283,12 +285,14 @@ def test_mirror_descent_follows_its_gradient() -> None:
 
 def test_the_update_sees_answers_as_the_sampler_made_them(tmp_path: Path) -> None:
     """Log-probabilities of the engine's own answers, batched, trimmed and left-padded, against those it reported."""
-    settings = config("batch_size=8", "group_size=4", "micro_batch_size=2", "objective.kl=0.01")
+    settings = config(
+        "batch_size=8", "num_generations=4", "micro_batch_size=2", "objective.beta=0.01"
+    )
     model = models.load_model(settings.model, "cpu")
     tokenizer = models.load_tokenizer(settings.model)
     policy = Policy(settings, model.device, tokenizer)
     policy.refresh(model)
-    rollouts = Rollouts(settings, PROBLEMS, tokenizer, policy.continue_, None)
+    rollouts = Rollouts(settings, PROBLEMS, tokenizer, policy.generate, None)
     trainer = trainer_of(settings, rollouts.step(0), tmp_path)
     gradients(trainer)
     assert (
@@ -351,7 +355,7 @@ def scripted(settings: Config, worth: dict[str, list[str]]) -> Rollouts:
         for request in requests:
             texts = worth[request.id.split("/")[1]]
             yield [
-                Trace(request.id, text, "stop", 3, 4, 0.0, (9, 9, 9, 1), (0.0,) * 4, i)
+                Completion(request.id, text, "stop", 3, 4, 0.0, (9, 9, 9, 1), (0.0,) * 4, i)
                 for i, text in enumerate(texts)
             ]
 
@@ -359,7 +363,7 @@ def scripted(settings: Config, worth: dict[str, list[str]]) -> Rollouts:
 
 
 def test_every_problem_is_asked_once_in_a_pass() -> None:
-    settings = config("batch_size=8", "group_size=4", "micro_batch_size=4")
+    settings = config("batch_size=8", "num_generations=4", "micro_batch_size=4")
     rollouts = scripted(settings, {})
     passes = [
         [name for step in range(4 * n, 4 * n + 4) for name in rollouts._names(step)]
@@ -372,7 +376,7 @@ def test_every_problem_is_asked_once_in_a_pass() -> None:
 
 
 def test_no_problem_is_in_a_step_twice() -> None:
-    rollouts = scripted(config("batch_size=12", "group_size=4", "micro_batch_size=4"), {})
+    rollouts = scripted(config("batch_size=12", "num_generations=4", "micro_batch_size=4"), {})
     assert all(len(set(rollouts._names(step))) == 3 for step in range(20))
 
 
@@ -386,9 +390,9 @@ def test_groups_without_a_difference_are_drawn_again_whole() -> None:
         "objective=dapo",
         "reward=accuracy",
         "batch_size=4",
-        "group_size=2",
+        "num_generations=2",
         "micro_batch_size=2",
-        "objective.redraw=8",
+        "objective.dynamic_sampling_rounds=8",
     )
     step = scripted(settings, worth).step(0)
     assert [g.problem.id for g in step.groups if not g.flat] == ["p6"]
@@ -424,7 +428,7 @@ def test_the_control_deals_the_same_rewards() -> None:
         p.id: [f"\\boxed{{{p.reference}}}", "\\boxed{-1}", "\\boxed{-1}", "\\boxed{-1}"]
         for p in PROBLEMS
     }
-    words = ("reward=accuracy", "batch_size=32", "group_size=4", "micro_batch_size=4")
+    words = ("reward=accuracy", "batch_size=32", "num_generations=4", "micro_batch_size=4")
     plain, dealt = (
         scripted(config(*words, f"shuffle_rewards={on}"), worth).step(0) for on in ("false", "true")
     )
@@ -436,10 +440,10 @@ def test_the_control_deals_the_same_rewards() -> None:
 def test_a_problem_at_fault_leaves_and_an_answer_at_fault_is_wrong() -> None:
     """A reference that cannot be judged leaves its group without rewards; an unreadable answer is wrong like any other."""
     bad = Problem("bad", "?", None, "number", "math-oe", "sums")
-    settings = config("reward=accuracy", "batch_size=2", "group_size=2", "micro_batch_size=2")
+    settings = config("reward=accuracy", "batch_size=2", "num_generations=2", "micro_batch_size=2")
     rollouts = scripted(settings, {})
     traces = [
-        Trace("sums/x", text, "stop", 3, 4, 0.0, (9,), (0.0,), i)
+        Completion("sums/x", text, "stop", 3, 4, 0.0, (9,), (0.0,), i)
         for i, text in enumerate(("\\boxed{\ud800", "7"))
     ]
     assert rollouts._valued(bad, traces).rewards == (None, None)
@@ -475,18 +479,18 @@ RUN = (
     "limit=8",
     "reward=e2h",
     "reward.terms=[{name: accuracy}, {name: overlong, limit: 40, cache: 39, weight: 0.3}]",
-    "budget=24",
+    "max_new_tokens=24",
     "batch_size=16",
-    "group_size=4",
+    "num_generations=4",
     "micro_batch_size=4",
     "max_steps=6",
     "lr=1e-3",
-    "held_out=12",
-    "held_out_every=3",
+    "val_size=12",
+    "eval_steps=3",
     "save_steps=2",
     "seed=1",
     "precision=float32",
-    "sample_dtype=float32",
+    "rollout_dtype=float32",
 )
 
 
@@ -532,7 +536,7 @@ def test_a_run_shows_what_it_does(whole: Path) -> None:
     }
     assert all(wanted <= set(row) for row in rows)
     assert all(row["mismatch_max"] is None or row["mismatch_max"] < 1e-3 for row in rows)
-    held = rows_of(whole / "held_out.jsonl")
+    held = rows_of(whole / "val_accuracy.jsonl")
     assert [row["step"] for row in held] == [0, 3, 6] and all(row["n"] == 12 for row in held)
     assert rows[2]["held_out"] == held[1]["accuracy"]
     answers = rows_of(whole / "completions.jsonl")
@@ -579,7 +583,7 @@ def test_the_student_is_an_ordinary_model(whole: Path, tmp_path: Path) -> None:
         f"model={whole / 'model'}",
         "benchmarks=demo",
         "limit=1",
-        "budget=8",
+        "max_new_tokens=8",
         f"out={tmp_path / 'eval'}",
     )
     manifest = json.loads((tmp_path / "eval" / "manifest.json").read_text())
@@ -620,15 +624,15 @@ def same(a: Path, b: Path) -> None:
         for out in (a, b)
     ]
     assert kept[0] == kept[1]
-    for name in ("completions.jsonl", "held_out.jsonl", "model/model.safetensors"):
+    for name in ("completions.jsonl", "val_accuracy.jsonl", "model/model.safetensors"):
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
 
 
 MOVING = (
-    "objective.kl=0.1",
-    "objective.reference_every=1",
-    "updates=2",
-    "iterations=2",
+    "objective.beta=0.1",
+    "objective.ref_model_sync_steps=1",
+    "num_minibatches=2",
+    "num_iterations=2",
     "micro_batch_size=8",
     "lr=1e-4",
 )
@@ -677,11 +681,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         (("reward=best",), "unknown reward 'best'; known: accuracy, e2h, r1"),
         (("reward.terms=[{name: accuracy, bonus: 2}]",), "bonus"),
         (("reward.terms=[{name: detection}]",), "problems of data=demo have not meta.boxes"),
-        (("group_size=1",), "group_size=1: an answer is judged against others"),
-        (("batch_size=30",), "batch_size=30 is no multiple of group_size=8"),
+        (("num_generations=1",), "num_generations=1: an answer is judged against others"),
+        (("batch_size=30",), "batch_size=30 is no multiple of num_generations=8"),
         (
             ("batch_size=24", "micro_batch_size=16"),
-            "batch_size=24 is no multiple of updates=1 times micro_batch_size=16",
+            "batch_size=24 is no multiple of num_minibatches=1 times micro_batch_size=16",
         ),
         (("engine=vllm",), "engine=vllm needs the package vllm"),
         (("objective.tau=1",), "tau=1 is for loss=mirror-descent"),
@@ -689,15 +693,15 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
             ("objective=kimi", "objective.clip=[0.1,0.1]"),
             "clip=[0.1, 0.1] means nothing with loss=mirror-descent",
         ),
-        (("allow_change=[updates]",), "goes on with as many updates a step as it began with"),
+        (("resume_overrides=[updates]",), "goes on with as many updates a step as it began with"),
         (("objective=ppo",), "unknown objective 'ppo'; known: dapo, dr_grpo, grpo, kimi"),
-        (("held_out=100000",), "are not trained on; a step answers 4 of the rest"),
-        (("budget=3",), "all 32 answers of the first step were cut by it (100 %)"),
+        (("val_size=100000",), "are not trained on; a step answers 4 of the rest"),
+        (("max_new_tokens=3",), "all 32 answers of the first step were cut by it (100 %)"),
         (("thinking=true",), "has no switch"),
     ],
 )
 def test_bad_input_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
-    result = command("rl", "model=tiny", "limit=5", "held_out=4", f"out={tmp_path / 'x'}", *words)
+    result = command("rl", "model=tiny", "limit=5", "val_size=4", f"out={tmp_path / 'x'}", *words)
     assert result.returncode == 2, result.stdout + result.stderr
     assert said in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
@@ -731,7 +735,7 @@ def test_vllm_is_asked_as_trl_runs_it() -> None:
     fake = Fake()
     fake.vllm_generation = fake
     tokenizer = models.load_tokenizer(config().model)
-    (traces,) = Served(fake, tokenizer).continue_(
+    (traces,) = VLLMSampler(fake, tokenizer).generate(
         [Request("a", ({"role": "user", "content": "?"},), 3, samples=(0, 1))]
     )
     assert [(t.stop, t.n_completion, t.logprobs) for t in traces] == [
@@ -745,13 +749,13 @@ def test_vllm_is_asked_as_trl_runs_it() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("objective=kimi", "iterations=2"),
+        ("objective=kimi", "num_iterations=2"),
         ("objective=dapo",),
         ("objective=dr_grpo", "temperature=0.9"),
     ],
 )
 def test_every_objective_runs(words: tuple[str, ...], chooser: Path, tmp_path: Path) -> None:
-    done(*run_of(chooser, tmp_path / "run", "max_steps=2", "held_out=0", *words))
+    done(*run_of(chooser, tmp_path / "run", "max_steps=2", "val_size=0", *words))
     rows = rows_of(tmp_path / "run" / "metrics.jsonl")
     assert len(rows) == 2 and all(row["grad_norm"] > 0 for row in rows if row["no_difference"] < 1)
     # A sampler that draws at another temperature tells other log-probabilities than those that are trained.
@@ -766,7 +770,7 @@ def test_a_term_that_tells_nothing_is_named(chooser: Path, tmp_path: Path) -> No
             chooser,
             out,
             "max_steps=3",
-            "constant_for=3",
+            "constant_reward_steps=3",
             "reward.terms=[{name: accuracy}, {name: format}]",
         )
     )
@@ -802,7 +806,7 @@ def watching(rewards: Sequence[float], held: Sequence[float | None]) -> list[str
 
     watch = Watch.__new__(Watch)
     watch.config, watch.bar, watch.held_out, watch.alarms, watch.rows = (
-        config("constant_for=100"),
+        config("constant_reward_steps=100"),
         Bar(),
         First(),
         {},
@@ -838,7 +842,7 @@ def test_the_report_shows_what_rewards_did(whole: Path, chooser: Path, tmp_path:
             f"model={model}",
             "benchmarks=demo",
             "limit=2",
-            "budget=8",
+            "max_new_tokens=8",
             f"out={tmp_path / name}",
         )
     page = tmp_path / "report.html"
@@ -859,7 +863,9 @@ def test_the_student_keeps_the_prompt_that_it_was_taught_under(
     chooser: Path, tmp_path: Path
 ) -> None:
     local = cli.compose(
-        "rl", Config, [f"model={chooser}", "data=demo", "limit=5", "held_out=4", "prefill=true"]
+        "rl",
+        Config,
+        [f"model={chooser}", "data=demo", "limit=5", "val_size=4", "prefill_think=true"],
     )
     prepared = prepare(local)
     models.save_student(
@@ -894,7 +900,7 @@ def test_a_start_without_a_chat_template_is_refused(chooser: Path, tmp_path: Pat
     settings.pop("chat_template", None)
     (bare / "tokenizer_config.json").write_text(json.dumps(settings))
     refused = command(
-        "rl", f"model={bare}", "data=demo", "limit=5", "held_out=4", f"out={tmp_path / 'x'}"
+        "rl", f"model={bare}", "data=demo", "limit=5", "val_size=4", f"out={tmp_path / 'x'}"
     )
     assert refused.returncode == 2
     assert "has no chat template; give model.chat_template=plain" in refused.stderr.splitlines()[-1]

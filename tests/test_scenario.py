@@ -154,7 +154,7 @@ def test_stages_of_ones_own() -> None:
         (
             {"format": "ift"},
             {"match": "flops"},
-            "stage 1: match=flops means nothing for one format",
+            "stage 1: equalize=flops means nothing for one format",
         ),
     ],
 )
@@ -287,10 +287,10 @@ RESUMED = (
     "epochs=6",
     "save_steps=4",
     "seed=3",
-    "held_out=4",
-    "student=best",
+    "val_size=4",
+    "checkpoint=best",
     "samples=1",
-    "sample_budget=3",
+    "val_max_new_tokens=3",
     "precision=float32",
 )
 
@@ -350,7 +350,7 @@ def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     stopped(out, pairs, 6, signal.SIGTERM)
     before = len(metrics(out))
-    done("train", *RESUMED, f"pairs={pairs}", "lr=1e-5", "allow_change=[lr]", f"out={out}")
+    done("train", *RESUMED, f"pairs={pairs}", "lr=1e-5", "resume_overrides=[lr]", f"out={out}")
     rates = [row["lr"] for row in metrics(out)]
     assert max(rates[:before]) == pytest.approx(1e-3)
     assert rates[before:] == pytest.approx(wsd(30, 1e-5, 0.1, 0.3)[before:])
@@ -361,7 +361,7 @@ def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
         *RESUMED,
         f"pairs={other}",
         "lr=1e-5",
-        "allow_change=[lr]",
+        "resume_overrides=[lr]",
         f"out={tmp_path / 'second'}",
     )
     refused = command("train", *words)

@@ -160,10 +160,10 @@ def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
     ]
     file = write(tmp_path / "mine.jsonl", [solved(i, text) for i, text in enumerate(texts)])
     select = (
-        "select.near=95",
-        r"select.lacks=['\[asy\]']",
+        "select.dedup_threshold=95",
+        r"select.exclude_regex=['\[asy\]']",
         "select.decontaminate=[gsm8k]",
-        f"select.root={root}",
+        f"select.data_dir={root}",
     )
     done(
         "distill",
@@ -177,7 +177,7 @@ def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
     assert told["dropped"] == {"repeated": 1, "in_gsm8k": 1, "pattern": 1, "nearly_repeated": 1}
     assert [pair.id for pair in read_pairs(tmp_path / "run" / "pairs.parquet")] == ["0", "1", "5"]
     left = [
-        json.loads(line) for line in (tmp_path / "run" / "left_out.jsonl").read_text().splitlines()
+        json.loads(line) for line in (tmp_path / "run" / "rejected.jsonl").read_text().splitlines()
     ]
     assert {row["key"]: row["reason"] for row in left} == {
         "local/2": "repeated",
@@ -190,7 +190,7 @@ def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
         "distill",
         "teacher=reference",
         f"data={file}",
-        "select.lacks=['(']",
+        "select.exclude_regex=['(']",
         f"out={tmp_path / 'x'}",
     )
     assert (refused.returncode, "'(' is no regular expression" in refused.stderr) == (2, True)

@@ -18,7 +18,7 @@ from ratiocine import cli, models
 from ratiocine.data import DataConfig, problem_of
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import completion_ids, prompt_ids, user_text
-from ratiocine.stores import TraceStore, read_pairs, read_traces
+from ratiocine.stores import CompletionStore, read_completions, read_pairs
 
 Start = Callable[[Path, int], subprocess.Popen[bytes]]
 
@@ -71,7 +71,7 @@ def completions(out: Path) -> dict[str, str]:
     """By problem; a server does not send special tokens."""
     return {
         row["key"]: row["completion"].replace("<|im_start|>", "")
-        for row in read_traces(out / "traces.jsonl")
+        for row in read_completions(out / "completions.jsonl")
     }
 
 
@@ -79,29 +79,29 @@ def test_a_server_that_is_killed_and_comes_back_gives_what_the_process_gives(
     student: Path, start: Start, tmp_path: Path
 ) -> None:
     folder, port = student / "model", free_port()
-    words = ("eval", "benchmarks=demo", "limit=6", "budget=12")
+    words = ("eval", "benchmarks=demo", "limit=6", "max_new_tokens=12")
     done(*words, f"model={folder}", f"out={tmp_path / 'here'}")
     server = start(folder, port)
     served = [
         "engine=openai",
-        f"engine.url=http://127.0.0.1:{port}/v1",
+        f"engine.base_url=http://127.0.0.1:{port}/v1",
         f"engine.model='{folder}'",
         "engine.concurrency=2",
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", *words, *served, f"out={tmp_path / 'served'}"], cwd=ROOT
     )
-    partial = tmp_path / "served" / "traces.partial.jsonl"
+    partial = tmp_path / "served" / "completions.partial.jsonl"
     while not (partial.exists() and partial.stat().st_size > 3000) and process.poll() is None:
         time.sleep(0.01)
     server.send_signal(signal.SIGKILL)
     server.wait()
     assert process.poll() is None
-    before = {row["key"]: row for row in TraceStore(partial).rows}
+    before = {row["key"]: row for row in CompletionStore(partial).rows}
     assert 0 < len(before) < 48
     start(folder, port)
     assert process.wait(timeout=300) == 0
-    after = {row["key"]: row for row in read_traces(tmp_path / "served" / "traces.jsonl")}
+    after = {row["key"]: row for row in read_completions(tmp_path / "served" / "completions.jsonl")}
     assert len(after) == 48
     assert {key: after[key] for key in before} == before
     assert completions(tmp_path / "served") == completions(tmp_path / "here")
@@ -119,19 +119,19 @@ def test_the_packaged_model_served_answers_as_in_process(start: Start, tmp_path:
         free_port(),
     )
     models.save_student(model, tokenizer, tmp_path / "model", None)
-    words = ("eval", "benchmarks=demo", "limit=5", "budget=40")
+    words = ("eval", "benchmarks=demo", "limit=5", "max_new_tokens=40")
     done(*words, f"model={tmp_path / 'model'}", "engine.attention=sdpa", f"out={tmp_path / 'here'}")
     start(tmp_path / "model", port)
     served = (
         "engine=openai",
-        f"engine.url=http://127.0.0.1:{port}/v1",
+        f"engine.base_url=http://127.0.0.1:{port}/v1",
         f"engine.model='{tmp_path / 'model'}'",
     )
     done(*words, *served, "engine.concurrency=1", f"out={tmp_path / 'served'}")
     here, there = completions(tmp_path / "here"), completions(tmp_path / "served")
     differing = [key for key in here if here[key] != there[key]]
     print(f"{len(differing)} of {len(here)} differ")
-    rows = {row["key"]: row for row in read_traces(tmp_path / "here" / "traces.jsonl")}
+    rows = {row["key"]: row for row in read_completions(tmp_path / "here" / "completions.jsonl")}
     for key in differing:
         ids = rows[key]["token_ids"]
         other = tokenizer(there[key], add_special_tokens=False)["input_ids"]
@@ -255,9 +255,9 @@ def test_a_models_own_flag_over_http_gives_reasoning_content(
         f"teacher.engine.model='{folder}'",
         f"data={file}",
         "temperature=0",
-        "budget=80",
+        "max_new_tokens=80",
         "model=tiny",
-        f"answers={tmp_path / 'a.sqlite'}",
+        f"answer_cache={tmp_path / 'a.sqlite'}",
         f"out={tmp_path / 'run'}",
     )
     check_thinking_pairs(tmp_path / "run")
@@ -274,9 +274,9 @@ def test_a_models_own_flag_in_process_gives_its_thoughts_inline(
         f"teacher.model={folder}",
         f"data={file}",
         "temperature=0",
-        "budget=80",
+        "max_new_tokens=80",
         "model=tiny",
-        f"answers={tmp_path / 'a.sqlite'}",
+        f"answer_cache={tmp_path / 'a.sqlite'}",
         f"out={tmp_path / 'run'}",
     )
     check_thinking_pairs(tmp_path / "run")

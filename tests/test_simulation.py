@@ -13,7 +13,7 @@ from ratiocine.stats import pareto, sample_size
 HARD, LIKES = (
     1.5,
     0.5,
-)  # sd of the problems' difficulty, and of what makes a problem harder for one arm, beside a noise of 1
+)  # sd of the problems' difficulty, and of what makes a problem harder for one evaluation, beside a noise of 1
 
 
 def study(
@@ -24,7 +24,7 @@ def study(
     seed_sd: float,
     hard: float = HARD,
 ) -> np.ndarray:
-    """Right or wrong, arms x seeds x problems: problems are the same for all arms, and every arm's seeds differ in accuracy by
+    """Right or wrong, evaluations x seeds x problems: problems are the same for all evaluations, and every evaluation's seeds differ in accuracy by
     `seed_sd` and by what is particular to a seed and a problem. Over all problems and seeds the accuracies are exactly these."""
     z = norm.ppf(accuracies)
     of_seeds = seed_sd * np.sqrt(1 + hard**2 + LIKES**2) / norm.pdf(z)

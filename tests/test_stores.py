@@ -18,16 +18,20 @@ from ratiocine.errors import BadInput
 from ratiocine.hashing import Seen
 from ratiocine.records import Pair
 from ratiocine.runs import check_finished, locks, open_run, run_hash
-from ratiocine.stores import TraceStore, read_pairs, read_traces, write_pairs
+from ratiocine.stores import CompletionStore, read_completions, read_pairs, write_pairs
 
 ROWS = [{"key": str(i), "text": "ü\n" * i} for i in range(6)]
 
 
 def test_a_store_gives_back_what_was_appended(tmp_path: Path) -> None:
-    store = TraceStore(tmp_path / "t.jsonl")
+    store = CompletionStore(tmp_path / "t.jsonl")
     store.append(ROWS[:2])
     store.append(ROWS[2:])
-    assert TraceStore(tmp_path / "t.jsonl").rows == ROWS == list(read_traces(tmp_path / "t.jsonl"))
+    assert (
+        CompletionStore(tmp_path / "t.jsonl").rows
+        == ROWS
+        == list(read_completions(tmp_path / "t.jsonl"))
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -36,10 +40,10 @@ def test_a_torn_store_keeps_its_whole_lines_and_goes_on(
     cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("torn") / "t.jsonl"
-    TraceStore(path).append(ROWS)
+    CompletionStore(path).append(ROWS)
     whole = path.read_bytes()
     path.write_bytes(whole[: cut % (len(whole) + 1)])
-    kept = TraceStore(path)
+    kept = CompletionStore(path)
     assert kept.rows == ROWS[: len(kept.rows)]
     assert len(kept.rows) == whole[: cut % (len(whole) + 1)].count(b"\n")
     kept.append(ROWS[len(kept.rows) :])
@@ -48,12 +52,12 @@ def test_a_torn_store_keeps_its_whole_lines_and_goes_on(
 
 def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    TraceStore(path).append(ROWS)
+    CompletionStore(path).append(ROWS)
     path.write_bytes(path.read_bytes().replace(b'"key": "3"', b'"key": "9"'))
-    assert len(TraceStore(path).rows) == 3
+    assert len(CompletionStore(path).rows) == 3
     path.write_bytes(path.read_bytes() + b'{"crc": 1, "row": {}}\n')
     with pytest.raises(BadInput, match="line 4 is damaged"):
-        list(read_traces(path))
+        list(read_completions(path))
 
 
 def pair(problem_id: str, **changes: object) -> Pair:

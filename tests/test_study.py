@@ -31,7 +31,7 @@ from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import base
 from ratiocine.executors import config as places
 from ratiocine.runs import locks
-from ratiocine.stores import read_traces
+from ratiocine.stores import read_completions
 from train.config import Config as Train
 
 GRID = (
@@ -41,7 +41,7 @@ GRID = (
     "study.grid.pairs=[demo]",
     'study.grid.distill=["limit=4","model=tiny"]',
     "study.grid.benchmarks=[demo]",
-    "study.grid.budget=8",
+    "study.grid.max_new_tokens=8",
     'study.grid.train=["batch_size=8","epochs=2","lr=1e-3","precision=float32","threads=1","save_steps=2"]',
     'study.grid.eval=["limit=2","threads=1"]',
     "study.grid.seeds=[0,1]",
@@ -69,7 +69,7 @@ def answers(root: Path) -> dict[str, object]:
     for folder in root.glob("eval-*"):
         rows = [
             {key: value for key, value in row.items() if key != "seconds"}
-            for row in read_traces(folder / "traces.jsonl")
+            for row in read_completions(folder / "completions.jsonl")
         ]
         found[folder.name] = rows, json.loads((folder / "scores.json").read_text())
     return found
@@ -130,7 +130,7 @@ def test_every_axis_makes_cells() -> None:
 def test_the_words_of_a_cell() -> None:
     study = StudyConfig(
         name="x",
-        grid=grid(ratios=[0.5], train=["lora=true"], eval=["limit=3"], untrained=["shots=3"]),
+        grid=grid(ratios=[0.5], train=["lora=true"], eval=["limit=3"], untrained=["num_fewshot=3"]),
     )
     stages = {stage.name: stage for stage in plan(study)}
     folders = {name: Path("runs") / name for name in stages}
@@ -146,7 +146,7 @@ def test_the_words_of_a_cell() -> None:
         cli.compose("eval", Eval, stages[name].resolved(folders))
         for name in ("eval-tiny", "eval-tiny-demo-mixed-0.5-s0")
     ]
-    assert [(one.shots, one.limit, one.budget) for one in asked] == [(3, 3, 8), (0, 3, 8)]
+    assert [(one.num_fewshot, one.limit, one.max_new_tokens) for one in asked] == [(3, 3, 8), (0, 3, 8)]
     assert compared(study) == ["eval-tiny", "eval-tiny-demo-mixed-0.5-s0"]
 
 
@@ -168,7 +168,10 @@ def test_the_words_of_a_cell() -> None:
         ),
         (("study.grid.models=[1.5]",), "1.5 is no name"),
         (("study.grid.benchmarks=[gsm9k]",), "unknown benchmark 'gsm9k'"),
-        (("on.nodes=2", "on.rendezvous=here:29400"), "one machine starts all stages of a study"),
+        (
+            ("executor.nodes=2", "executor.rdzv_endpoint=here:29400"),
+            "one machine starts all stages of a study",
+        ),
         (("keep=nothing",), "keep='nothing'"),
     ],
 )
@@ -255,7 +258,7 @@ def test_what_it_cost_is_what_was_told(study: Path) -> None:
                 (folders[name] / "model" / "model.safetensors").stat().st_size, rel=0.05
             )
         else:
-            rows = read_traces(folders[name] / "traces.jsonl")
+            rows = read_completions(folders[name] / "completions.jsonl")
             assert need.tokens == pytest.approx(
                 sum(row["n_prompt"] + row["n_completion"] for row in rows), rel=0.35
             )
@@ -288,7 +291,7 @@ def test_what_cannot_be_asked_any_more_has_nobody_trained_again(tmp_path: Path) 
         "study.grid.ratios=[1]",
         "study.grid.seeds=[0]",
         "study.grid.scenarios=[mixed]",
-        "keep=scores",
+        "retain=scores",
         f"study.grid.benchmarks=[{cli.quoted(str(problems))}]",
         f"out={cli.quoted(str(root))}",
     )
@@ -312,7 +315,7 @@ def test_a_folder_of_another_plan_is_refused(study: Path, tmp_path: Path) -> Non
     root = tmp_path / "study"
     shutil.copytree(study, root)
     for words, differ in (
-        (("study.grid.budget=9",), "grid.budget is 9, there 8"),
+        (("study.grid.max_new_tokens=9",), "grid.max_new_tokens is 9, there 8"),
         (
             ('study.grid.distill=["limit=5"]',),
             "grid.distill is ['limit=5'], there ['limit=4', 'model=tiny']",
@@ -329,11 +332,11 @@ def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
     study: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "study"
-    done(*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}")
+    done(*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "retain=scores", f"out={root}")
     assert not list(root.glob("train-*/model"))
     assert answers(root).items() <= answers(study).items()
     said = done(
-        *GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}"
+        *GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "retain=scores", f"out={root}"
     )
     assert said.count("finished before") == 6, "what is done is done"
     trained = next(root.glob("train-*-0-s0-*"))
@@ -345,7 +348,7 @@ def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
     gone = next(root.glob("eval-*-0-s0-*"))
     shutil.rmtree(gone)
     said = done(
-        *GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "keep=scores", f"out={root}"
+        *GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", "retain=scores", f"out={root}"
     )
     assert said.count("python -m train") == 1
     assert gone.exists(), "the same weights again, and so the same name"
@@ -412,10 +415,10 @@ class Refusing:
 
     base, asked = 8, 0
 
-    def start(self, calls: Sequence[base.Call]) -> list[base.Job]:
+    def start(self, calls: Sequence[base.Command]) -> list[base.Job]:
         Refusing.asked += 1
         if Refusing.asked == 2:
-            raise Failure("on=slurm: Socket timed out")
+            raise Failure("executor=slurm: Socket timed out")
         out = Path(next(word for word in calls[0].words if word.startswith("out="))[4:])
         runs.open_run(calls[0].module, {"out": str(out)}, {}).finish()
         return [Ended()]
@@ -623,12 +626,12 @@ def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
         for word in (
             "data=demo",
             "limit=4",
-            "held_out=4",
+            "val_size=4",
             "max_steps=1",
             "batch_size=8",
-            "group_size=4",
+            "num_generations=4",
             "micro_batch_size=8",
-            "budget=8",
+            "max_new_tokens=8",
             "threads=1",
             "precision=float32",
         )
@@ -637,7 +640,7 @@ def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
         *GRID,
         "study.grid.ratios=[0,1]",
         "study.grid.scenarios=[mixed]",
-        f"study.grid.rewards={{set:[{rewards}]}}",
+        f"study.grid.rl={{set:[{rewards}]}}",
         f"out={root}",
     )
     assert said.count("python -m rl") == 4

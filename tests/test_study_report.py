@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.report import (
-    Arm,
+    Evaluation,
     Study,
     Table,
     all_tables,
@@ -33,11 +33,11 @@ from eval.report import (
     compared,
     completions,
     counterparts,
-    evaluations,
     figures,
+    find_evaluations,
     gather,
     load_all,
-    load_arms,
+    load_evaluations,
     varying,
     visible,
 )
@@ -98,35 +98,43 @@ def row(out: Path, name: str, **wanted: str) -> dict[str, str]:
 
 def told(root: Path) -> tuple[str, dict[str, Table]]:
     """Findings and tables of a study's folder, nothing drawn."""
-    found = Study.of(load_arms(evaluations(root)))
+    found = Study.of(load_evaluations(find_evaluations(root)))
     tables = all_tables(found)
     return " ".join(findings.findings(found, tables)), tables
 
 
-def taught(root: Path, **facts: Any) -> list[Arm]:
+def taught(root: Path, **facts: Any) -> list[Evaluation]:
     """The evaluations of a folder, as if their students had been told something else."""
     named = " ".join(map(str, facts.values()))
     return [
-        retold(arm, named, **{**arm.student, "way": f"{arm.student['way']} {named}", **facts})
-        for arm in load_arms(evaluations(root))
+        retold(
+            evaluation,
+            named,
+            **{**evaluation.student, "arm": f"{evaluation.student['arm']} {named}", **facts},
+        )
+        for evaluation in load_evaluations(find_evaluations(root))
     ]
 
 
-def retold(arm: Arm, named: str, **student: Any) -> Arm:
-    manifest = {**arm.manifest, "hash": f"{arm.manifest['hash']} {named}", "student": student}
-    return replace(arm, label=f"{arm.label} {named}", manifest=manifest)
+def retold(evaluation: Evaluation, named: str, **student: Any) -> Evaluation:
+    manifest = {
+        **evaluation.manifest,
+        "hash": f"{evaluation.manifest['hash']} {named}",
+        "student": student,
+    }
+    return replace(evaluation, label=f"{evaluation.label} {named}", manifest=manifest)
 
 
 def rewarded(
-    arms: list[Arm], reward: str, *, control: bool = False, kept: bool = True
-) -> list[Arm]:
+    evaluations: list[Evaluation], reward: str, *, control: bool = False, kept: bool = True
+) -> list[Evaluation]:
     """The same evaluations, as if rewards had trained these students further; `kept` says whether these are the parents."""
     named, found = f"{reward} {control}", []
-    for arm in arms:
-        before = arm.student
+    for evaluation in evaluations:
+        before = evaluation.student
         found.append(
             retold(
-                arm,
+                evaluation,
                 named,
                 reward=reward,
                 objective="grpo",
@@ -138,7 +146,7 @@ def rewarded(
                 lr=1e-6,
                 steps=9,
                 train_flops=1e9,
-                way=f"{before['way']} {named}",
+                arm=f"{before['arm']} {named}",
                 hash=f"{before['hash']} {named}",
                 parent=before if kept else {**before, "hash": "of another run"},
             )
@@ -147,7 +155,7 @@ def rewarded(
 
 
 def pairs(tables: dict[str, Table], name: str) -> set[tuple[str, str]]:
-    return {(row["way"], row["against"]) for row in tables[name]}
+    return {(row["arm"], row["against"]) for row in tables[name]}
 
 
 ENDS = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0, 1)]
@@ -159,7 +167,7 @@ ENDS = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0,
         ({"lora": False}, {"lora": True}, "lora True"),
         ({"lr_policy": "matched"}, {"lr_policy": "matched", "lr": 3e-4}, "lr 0.0003"),
         ({"steps": 100}, {"steps": 50}, "steps 50"),
-        ({"told": "a"}, {"told": "b"}, "(2)"),
+        ({"settings": "a"}, {"settings": "b"}, "(2)"),
     ],
 )
 def test_ways_are_compared_that_differ_in_one_thing(
@@ -171,13 +179,13 @@ def test_ways_are_compared_that_differ_in_one_thing(
     tables = all_tables(both)
     for name in ("differences_ratio", "differences_main"):
         assert len(pairs(tables, name)) == 2
-        assert all((word in way) == (word in against) for way, against in pairs(tables, name))
+        assert all((word in arm) == (word in against) for arm, against in pairs(tables, name))
     assert pairs(tables, "differences_scenario") == set()
-    assert len({way.line for way in both.ways}) == 2, (
-        "a line joins ways that differ in the ratio alone"
+    assert len({arm.line for arm in both.arms}) == 2, (
+        "a line joins arms that differ in the ratio alone"
     )
     low, high = (
-        [arm for arm in taught(root, **told) if arm.ratio == ratio]
+        [evaluation for evaluation in taught(root, **told) if evaluation.ratio == ratio]
         for told, ratio in ((one, 0), (other, 1))
     )
     crossed = Study.of([*low, *high])
@@ -192,7 +200,7 @@ def test_ways_are_compared_that_differ_in_one_thing(
 
 @pytest.mark.parametrize(
     ("key", "value", "differs"),
-    [("ratio", 0.25, ["ratio"]), ("seed", 7, []), ("batch_size", 3, ["told"])],
+    [("ratio", 0.25, ["ratio"]), ("seed", 7, []), ("batch_size", 3, ["settings"])],
 )
 def test_a_student_tells_what_else_it_was_told(
     key: str,
@@ -222,31 +230,49 @@ def test_what_follows_from_an_axis_is_no_other_difference(tmp_path: Path) -> Non
         Point("small", 0.5),
         Point("small", 0.5, "sequential"),
     ]
-    arms = []
-    for arm in load_arms(evaluations(grid.study(tmp_path, points, counted, problems=4))):
-        steps = 100 + (arm.student["scenario"] != "mixed") + 500 * (arm.student["match"] == "flops")
-        arms.append(
+    evaluations = []
+    for evaluation in load_evaluations(
+        find_evaluations(grid.study(tmp_path, points, counted, problems=4))
+    ):
+        steps = (
+            100
+            + (evaluation.student["scenario"] != "mixed")
+            + 500 * (evaluation.student["equalize"] == "flops")
+        )
+        evaluations.append(
             retold(
-                arm, "", **{**arm.student, "lr": 1e-4 * (1 + arm.student["ratio"]), "steps": steps}
+                evaluation,
+                "",
+                **{
+                    **evaluation.student,
+                    "lr": 1e-4 * (1 + evaluation.student["ratio"]),
+                    "steps": steps,
+                },
             )
         )
-    tables = all_tables(Study.of(arms))
+    tables = all_tables(Study.of(evaluations))
     assert len(pairs(tables, "differences_ratio")) == 3
     assert len(pairs(tables, "differences_scenario")) == 1
     assert len(pairs(tables, "differences_compute")) == 3
 
 
 def test_a_control_of_rewards_is_no_order_of_teaching(tmp_path: Path) -> None:
-    arms = taught(grid.study(tmp_path, ENDS[2:], counted, problems=4))
+    evaluations = taught(grid.study(tmp_path, ENDS[2:], counted, problems=4))
     tables = all_tables(
-        Study.of([*arms, *rewarded(arms, "e2h"), *rewarded(arms, "e2h", control=True)])
+        Study.of(
+            [
+                *evaluations,
+                *rewarded(evaluations, "e2h"),
+                *rewarded(evaluations, "e2h", control=True),
+            ]
+        )
     )
     assert pairs(tables, "differences_scenario") == set()
     assert len(pairs(tables, "differences_rewards")) == 2
 
 
-def of_seeds(arms: list[Arm], *seeds: int) -> list[Arm]:
-    return [arm for arm in arms if arm.student["seed"] in seeds]
+def of_seeds(evaluations: list[Evaluation], *seeds: int) -> list[Evaluation]:
+    return [evaluation for evaluation in evaluations if evaluation.student["seed"] in seeds]
 
 
 def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
@@ -255,15 +281,19 @@ def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
         Point("small"),
         *(Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0, 1, 2)),
     ]
-    arms = load_arms(evaluations(grid.study(tmp_path, points, counted, problems=4)))
-    untrained, *rest = sorted(arms, key=lambda arm: -1 if arm.ratio is None else arm.ratio)
+    evaluations = load_evaluations(
+        find_evaluations(grid.study(tmp_path, points, counted, problems=4))
+    )
+    untrained, *rest = sorted(
+        evaluations, key=lambda evaluation: -1 if evaluation.ratio is None else evaluation.ratio
+    )
     low, high = rest[:3], rest[3:]
 
-    def seeds(*gathered: Arm) -> list[tuple[int | None, int | None]]:
+    def seeds(*gathered: Evaluation) -> list[tuple[int | None, int | None]]:
         pair = tuple(gather(gathered))
         assert len(pair) == 2
         both = counterparts(*pair)
-        assert compared(pair, list(arms[0].answers)).seeds == len(both)
+        assert compared(pair, list(evaluations[0].answers)).seeds == len(both)
         assert [(a.label, b.label) for b, a in counterparts(*pair[::-1])] == [
             (a.label, b.label) for a, b in both
         ]
@@ -278,7 +308,8 @@ def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
     assert seeds(untrained, *high) == [(None, 0), (None, 1), (None, 2)]
     (lone,) = of_seeds(low, 0)
     after = [
-        retold(arm, "", **{**arm.student, "parent": lone.student}) for arm in rewarded(low, "e2h")
+        retold(evaluation, "", **{**evaluation.student, "parent": lone.student})
+        for evaluation in rewarded(low, "e2h")
     ]
     assert seeds(lone, *after) == [(0, 0), (0, 1), (0, 2)]
     assert seeds(*rewarded(low, "e2h"), *rewarded(of_seeds(low, 1, 2), "e2h", control=True)) == [
@@ -290,43 +321,43 @@ def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
 
 def test_the_files_have_the_numbers(made: tuple[Path, Path]) -> None:
     out = made[1]
-    best = row(out, "accuracy", group="math-oe", way="small ratio 1")
+    best = row(out, "accuracy", group="math-oe", arm="small ratio 1")
     assert (best["n"], best["seeds"], float(best["accuracy"])) == (
         "20",
         "2",
         0.8,
     )  # 15 and 17 of 20
     assert float(best["low"]) < 0.8 < float(best["high"])
-    assert float(row(out, "accuracy", group="all", way="large (untrained)")["accuracy"]) == 0.1
+    assert float(row(out, "accuracy", group="all", arm="large (untrained)")["accuracy"]) == 0.1
     assert [
         float(r["accuracy"])
-        for r in rows(out, "accuracy_by_seed", group="math-oe", way="small ratio 1")
+        for r in rows(out, "accuracy_by_seed", group="math-oe", arm="small ratio 1")
     ] == [0.75, 0.85]
-    gain = row(out, "differences_ratio", group="math-oe", way="small ratio 1")
+    gain = row(out, "differences_ratio", group="math-oe", arm="small ratio 1")
     assert (gain["against"], float(gain["difference"]), gain["decided"]) == (
         "small ratio 0",
         0.6,
         "better",
     )
     assert (
-        float(row(out, "differences_ratio", group="general-mc", way="large ratio 1")["difference"])
+        float(row(out, "differences_ratio", group="general-mc", arm="large ratio 1")["difference"])
         == -0.4
     )
     assert (
-        float(row(out, "differences_ratio", group="all", way="small ratio 0.5")["difference"])
+        float(row(out, "differences_ratio", group="all", arm="small ratio 0.5")["difference"])
         == 0.025
     )
     order = row(out, "differences_scenario", group="all")
-    assert (order["way"], order["against"], float(order["difference"])) == (
+    assert (order["arm"], order["against"], float(order["difference"])) == (
         "small sequential ratio 0.5",
         "small ratio 0.5",
         0.1,
     )
-    equal = row(out, "differences_compute", group="math-oe", way="small ratio 1")
+    equal = row(out, "differences_compute", group="math-oe", arm="small ratio 1")
     assert (equal["against"], float(equal["difference"])) == ("small equal FLOPs ratio 0", 0.4)
-    assert float(row(out, "costs", way="small ratio 1")["training_flops"]) == 3e12
-    assert float(row(out, "thinking", way="small ratio 1")["thought"]) == 1
-    assert row(out, "runs", way="small ratio 1", seed="1")["training_seconds"] == "61"
+    assert float(row(out, "costs", arm="small ratio 1")["training_flops"]) == 3e12
+    assert float(row(out, "thinking", arm="small ratio 1")["thought"]) == 1
+    assert row(out, "runs", arm="small ratio 1", seed="1")["training_seconds"] == "61"
 
 
 def test_p_values_are_adjusted_within_their_table(made: tuple[Path, Path]) -> None:
@@ -341,17 +372,17 @@ def test_p_values_are_adjusted_within_their_table(made: tuple[Path, Path]) -> No
 def test_fronts_lengths_and_budgets_are_those_of_the_answers(made: tuple[Path, Path]) -> None:
     out = made[1]
     points = rows(out, "front_training", group="math-oe")
-    assert not [point for point in points if "untrained" in point["way"]]
+    assert not [point for point in points if "untrained" in point["arm"]]
     cheapest = min(points, key=lambda point: float(point["flops"]))
-    assert (cheapest["way"], cheapest["front"], cheapest["support"]) == (
+    assert (cheapest["arm"], cheapest["front"], cheapest["support"]) == (
         "small ratio 0",
         "true",
         "1",
     )
     assert (
-        row(out, "front_training", group="math-oe", way="large ratio 0")["front"] == "false"
+        row(out, "front_training", group="math-oe", arm="large ratio 0")["front"] == "false"
     )  # dearer, and as good
-    lengths = row(out, "lengths", way="small ratio 0")
+    lengths = row(out, "lengths", arm="small ratio 0")
     right = [
         grid.answer(
             Point("small", 0.0, seed=s), b, i, counted(Point("small", 0.0, seed=s), b, i), 9
@@ -367,10 +398,10 @@ def test_fronts_lengths_and_budgets_are_those_of_the_answers(made: tuple[Path, P
     assert float(lengths["wrong"]) == pytest.approx(
         sum(mean["wrong"]) / len(mean["wrong"]), rel=1e-5
     )
-    curve = rows(out, "budgets", way="small ratio 0")
+    curve = rows(out, "budgets", arm="small ratio 0")
     assert int(curve[-1]["tokens"]) == 256
     assert (
-        curve[-1]["accuracy"] == row(out, "accuracy", group="all", way="small ratio 0")["accuracy"]
+        curve[-1]["accuracy"] == row(out, "accuracy", group="all", arm="small ratio 0")["accuracy"]
     )
     for point in curve:
         within = sum(tokens <= int(point["tokens"]) for tokens in mean["right"]) / 160
@@ -483,14 +514,14 @@ def test_sentences_follow_the_intervals(effect: float, said: str, tmp_path: Path
     assert (overall["low"] > 0) == (effect > 0)
     assert (overall["high"] < 0) == (effect < 0)
     assert ("would decide" in text) == bool(tables["needed"].rows)
-    shown = captions.figures(Study.of(load_arms(evaluations(tmp_path))), tables)
+    shown = captions.figures(Study.of(load_evaluations(find_evaluations(tmp_path))), tables)
     assert any("not decided in any category" in sentence for f in shown for sentence in f.says) == (
         effect == 0
     )
 
 
 def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    """One model, one seed, one scenario; too few ways for anything but the line itself."""
+    """One model, one seed, one scenario; too few arms for anything but the line itself."""
     grid.study(
         tmp_path,
         [Point("small", ratio) for ratio in (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)],
@@ -506,11 +537,11 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     )
     page = (tmp_path / "out" / "r.html").read_text()
     assert (
-        "7 ways of training 1 model answered the same 32 problems of 4 benchmarks, one seed each"
+        "7 arms of training 1 model answered the same 32 problems of 4 benchmarks, one seed each"
         in shown
     )
     assert "over problems alone, as there is one seed" in page
-    assert "No way was trained at equal FLOPs or tokens" in page
+    assert "No arm was trained at equal FLOPs or tokens" in page
     assert "No other order was taught" in page
     assert "untrained model" not in shown
     assert not (tmp_path / "out" / "figures" / "accuracy_matched.svg").exists()
@@ -520,7 +551,7 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 def test_few_arms_with_one_seed_keep_their_page(tmp_path: Path) -> None:
     grid.study(tmp_path, [Point("small", 0.0), Point("small", 1.0)], problems=4)
     done("eval.report", str(tmp_path), "--out", str(tmp_path / "r.html"))
-    assert "2 arms on 16 problems" in (tmp_path / "r.html").read_text()
+    assert "2 evaluations on 16 problems" in (tmp_path / "r.html").read_text()
     assert not (tmp_path / "tables").exists()
     for words in (["--completions", "9"], ["--overlay", "published"], ["--ceiling", "0.9"]):
         result = command("eval.report", str(tmp_path), "--out", str(tmp_path / "r.html"), *words)
@@ -582,7 +613,7 @@ def test_problems_on_which_ways_differ_come_first_with_all_their_answers(tmp_pat
         rule,
         problems=5,
     )
-    found = Study.of(load_arms(evaluations(tmp_path)))
+    found = Study.of(load_evaluations(find_evaluations(tmp_path)))
     held = completions(found, 4 * 4 + 3)
     assert [(held["benchmarks"][problem[0]], problem[1]) for problem in held["problems"]] == [
         ("angles", "What is 0 of angles?"),
@@ -603,13 +634,19 @@ def test_published_accuracies_are_drawn_when_asked_for(tmp_path: Path) -> None:
     points = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0, 1)]
     base = {"mended": lambda point, made: {}, "problems": 3}
     grid.study(tmp_path / "other", points, **base)
-    named = Study.of(load_arms(evaluations(tmp_path / "other")))
+    named = Study.of(load_evaluations(find_evaluations(tmp_path / "other")))
     assert study_page.published_table(named).rows == ()
-    arms = [
-        replace(arm, manifest={**arm.manifest, "student": {**arm.student, "base": "qwen2.5-1.5b"}})
-        for arm in load_arms(evaluations(tmp_path / "other"))
+    evaluations = [
+        replace(
+            evaluation,
+            manifest={
+                **evaluation.manifest,
+                "student": {**evaluation.student, "base": "qwen2.5-1.5b"},
+            },
+        )
+        for evaluation in load_evaluations(find_evaluations(tmp_path / "other"))
     ]
-    known = Study.of(arms)
+    known = Study.of(evaluations)
     table = study_page.published_table(known)
     assert len(table.rows) == 16
     assert ("qwen2.5-1.5b", "math-centric training", "math-oe", 1.0, 0.397) in table.rows
@@ -667,15 +704,21 @@ def test_an_evaluation_that_two_folders_hold_counts_once(tmp_path: Path) -> None
         grid.study(tmp_path / str(ratio), [Point("small"), Point("small", ratio)], problems=2)
         for ratio in (0.0, 1.0)
     )
-    arms = load_all([one, other, one])
-    assert [arm.label for arm in arms] == ["ratio 0", "small (untrained)", "ratio 1"]
-    assert [arm.folder.parent if arm.folder else None for arm in arms] == [one, one, other]
-    again = replace(retold(arms[0], "again", **arms[0].student), folder=other)
+    evaluations = load_all([one, other, one])
+    assert [evaluation.label for evaluation in evaluations] == [
+        "ratio 0",
+        "small (untrained)",
+        "ratio 1",
+    ]
+    assert [
+        evaluation.folder.parent if evaluation.folder else None for evaluation in evaluations
+    ] == [one, one, other]
+    again = replace(retold(evaluations[0], "again", **evaluations[0].student), folder=other)
     with pytest.raises(
         BadInput,
         match=r"ratio 0: seed 0 occurs twice, in .*eval-small-0.0-mixed-examples-0 and .*1.0; ",
     ):
-        gather([*arms, again])
+        gather([*evaluations, again])
     elsewhere = grid.study(tmp_path / "other", [Point("small", 1.0)], problems=2, engine="vllm")
     assert len(load_all([other, elsewhere])) == 3, "another engine is another evaluation"
 
@@ -721,7 +764,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert any(re.fullmatch("10[⁰¹²³⁴⁵⁶⁷⁸⁹]+", text) for text in texts), "the ticks of costs"
     assert not re.search(r"\d\.\d{3,}", re.sub(r">[^<]*<", "><", drawn))
     heads = next(
-        line for line in (tmp_path / "r.md").read_text().splitlines() if line.startswith("| way")
+        line for line in (tmp_path / "r.md").read_text().splitlines() if line.startswith("| arm")
     )
     assert "a\\|b" in heads and "\\<img" in heads
 
@@ -761,7 +804,7 @@ def test_what_is_not_better_than_its_model_untrained_is_not_worth_its_training(
         "Best for their cost, but not found better than their model untrained: ratio 0.25 (worse)."
         in text
     )
-    shown = captions.figures(Study.of(load_arms(evaluations(tmp_path / "a"))), tables)
+    shown = captions.figures(Study.of(load_evaluations(find_evaluations(tmp_path / "a"))), tables)
     assert any(
         "not found better than their model untrained" in says for f in shown for says in f.says
     )
@@ -823,11 +866,11 @@ def test_what_would_decide(row: tuple[Any, ...], said: str) -> None:
 
 
 def test_who_leads_at_first_and_at_last() -> None:
-    columns = ("way", "tokens", "accuracy")
+    columns = ("arm", "tokens", "accuracy")
     rows = tuple(
-        (way, cap, 0.1 * cap * (way == leader))
+        (arm, cap, 0.1 * cap * (arm == leader))
         for cap, leader in enumerate("ABCD", 1)
-        for way in "ABCD"
+        for arm in "ABCD"
     )
     says = captions._budgets({"budgets": Table("budgets", "", columns, rows)}).says[0]
     assert "at first A from 1, after 2 others at last D from 4 tokens" in says.replace(
@@ -837,35 +880,35 @@ def test_who_leads_at_first_and_at_last() -> None:
 
 def test_evaluations_of_no_known_grader_are_of_one(tmp_path: Path) -> None:
     grid.study(tmp_path, [Point("small", 0.0), Point("small", 1.0)], problems=2, grader=None)
-    assert len(load_arms(evaluations(tmp_path))) == 2
+    assert len(load_evaluations(find_evaluations(tmp_path))) == 2
 
 
-def arm(label: str, **student: Any) -> Any:
+def evaluation(label: str, **student: Any) -> Any:
     told = {
         "base": "m",
         "ratio": 0.5,
         "scenario": "mixed",
         "seed": 0,
-        "match": "examples",
-        "way": label,
+        "equalize": "examples",
+        "arm": label,
         **student,
     }
-    return Arm(label, {"model": "m", "hash": label, "student": told}, {}, {}, {})
+    return Evaluation(label, {"model": "m", "hash": label, "student": told}, {}, {}, {})
 
 
 def test_labels_are_short_and_unique() -> None:
     long = "openai general-reasoning with a long name + oracle domains verify=none"
-    arms = [
-        arm("a"),
-        arm("b", scenario="sequential"),
-        arm("c", match="flops", ratio=0.0),
-        arm("d", lr_policy="matched"),
-        arm("e", data=long),
-        arm("f", lora=True, steps=1),
-        arm("g", lora=True, steps=2),
-        arm("h", reward="e2h", objective="grpo", ratio=None, control=True),
+    evaluations = [
+        evaluation("a"),
+        evaluation("b", scenario="sequential"),
+        evaluation("c", match="flops", ratio=0.0),
+        evaluation("d", lr_policy="matched"),
+        evaluation("e", data=long),
+        evaluation("f", lora=True, steps=1),
+        evaluation("g", lora=True, steps=2),
+        evaluation("h", reward="e2h", objective="grpo", ratio=None, control=True),
     ]
-    labels = [way.label for way in gather(arms)]
+    labels = [arm.label for arm in gather(evaluations)]
     assert len(set(labels)) == len(labels)
     assert max(map(len, labels)) < 45
     assert {
@@ -874,8 +917,8 @@ def test_labels_are_short_and_unique() -> None:
         "one rate ratio 0.5",
         "+ grpo e2h, rewards shuffled",
     } <= set(labels)
-    assert {way.line for way in gather(arms[:2])} == {"mixed", "sequential"}
-    assert [way.label for way in gather(arms[:1])] == ["ratio 0.5"]
+    assert {arm.line for arm in gather(evaluations[:2])} == {"mixed", "sequential"}
+    assert [arm.label for arm in gather(evaluations[:1])] == ["ratio 0.5"]
 
 
 def test_the_page_of_five_thousand_answers_is_at_most_five_megabytes(tmp_path: Path) -> None:
@@ -890,6 +933,7 @@ def test_the_page_of_five_thousand_answers_is_at_most_five_megabytes(tmp_path: P
 def test_one_pair_of_students_differs_on_both_sides(tmp_path: Path) -> None:
     grid.study(tmp_path, [Point("small"), Point("small", 0.0), Point("small", 1.0)], problems=2)
     untrained, low, high = sorted(
-        load_arms(evaluations(tmp_path)), key=lambda arm: arm.student.get("ratio", -1)
+        load_evaluations(find_evaluations(tmp_path)),
+        key=lambda evaluation: evaluation.student.get("ratio", -1),
     )
     assert (varying([(low, high)]), varying([(untrained, high)])) == (2, 1)

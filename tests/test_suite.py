@@ -10,7 +10,7 @@ from conftest import ROOT, command, done
 from eval.config import Config, inputs
 from ratiocine import cli
 from ratiocine.runs import run_hash
-from ratiocine.stores import TraceStore, read_traces
+from ratiocine.stores import CompletionStore, read_completions
 
 ROWS = [
     {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i), "kind": "number"}
@@ -33,11 +33,11 @@ def test_samples_are_scored_by_problem_and_a_killed_run_makes_only_those_that_la
         f"benchmarks=[{mine}]",
         "temperature=1",
         "samples=4",
-        "budget=6",
+        "max_new_tokens=6",
         "logprobs=true",
     )
     done("eval", *words, f"out={tmp_path / 'whole'}")
-    rows = list(read_traces(tmp_path / "whole" / "traces.jsonl"))
+    rows = list(read_completions(tmp_path / "whole" / "completions.jsonl"))
     assert [(row["id"], row["sample"]) for row in rows] == [
         (f"q{i}", s) for i in range(8) for s in range(4)
     ]
@@ -45,11 +45,11 @@ def test_samples_are_scored_by_problem_and_a_killed_run_makes_only_those_that_la
     scores = json.loads((tmp_path / "whole" / "scores.json").read_text())["benchmarks"]["mine"]
     assert (scores["n"], scores["samples"], list(scores["pass_at"])) == (8, 4, ["1", "2", "4"])
     shutil.copytree(tmp_path / "whole", tmp_path / "half")
-    for name in ("DONE", "manifest.json", "scores.json", "traces.jsonl"):
+    for name in ("DONE", "manifest.json", "scores.json", "completions.jsonl"):
         (tmp_path / "half" / name).unlink()
-    TraceStore(tmp_path / "half" / "traces.partial.jsonl").append(rows[::3])
+    CompletionStore(tmp_path / "half" / "completions.partial.jsonl").append(rows[::3])
     done("eval", *words, f"out={tmp_path / 'half'}")
-    again = list(read_traces(tmp_path / "half" / "traces.jsonl"))
+    again = list(read_completions(tmp_path / "half" / "completions.jsonl"))
     assert [row["completion"] for row in again] == [row["completion"] for row in rows]
     assert [row["seconds"] for row in again[::3]] == [row["seconds"] for row in rows[::3]]
     page = tmp_path / "r.html"
@@ -59,11 +59,12 @@ def test_samples_are_scored_by_problem_and_a_killed_run_makes_only_those_that_la
 
 
 def test_solved_examples_come_first_and_are_not_scored(mine: Path, tmp_path: Path) -> None:
-    words = ("model=tiny", f"benchmarks=[{mine}]", "budget=2")
+    words = ("model=tiny", f"benchmarks=[{mine}]", "max_new_tokens=2")
     done("eval", *words, f"out={tmp_path / 'none'}")
-    done("eval", *words, "shots=3", f"out={tmp_path / 'three'}")
+    done("eval", *words, "num_fewshot=3", f"out={tmp_path / 'three'}")
     none, three = (
-        {r["id"]: r for r in read_traces(tmp_path / n / "traces.jsonl")} for n in ("none", "three")
+        {r["id"]: r for r in read_completions(tmp_path / n / "completions.jsonl")}
+        for n in ("none", "three")
     )
     manifest = json.loads((tmp_path / "three" / "manifest.json").read_text())
     shown = manifest["dropped"]["mine"]["shown_as_example"]
@@ -95,7 +96,7 @@ def test_what_means_nothing_is_refused(mine: Path, tmp_path: Path) -> None:
         (
             "engine=vlm",
         ): "unknown engine 'vlm'; known: openai, transformers, vllm; did you mean 'vllm'?",
-        ("engine.url=http://x/v1",): "unknown key 'engine.url'",
+        ("engine.base_url=http://x/v1",): "unknown key 'engine.base_url'",
         ("thinking=true",): "has no switch (enable_thinking)",
     }.items():
         refused = command(
@@ -112,20 +113,25 @@ def test_a_model_without_a_chat_template_is_told_which_to_give(
     shutil.copytree(student / "model", folder)
     (folder / "chat_template.jinja").unlink()
     (folder / "rendering.json").unlink()  # as a model comes that was not taught here
-    words = (f"model={folder}", f"benchmarks=[{mine}]", "budget=2", f"out={tmp_path / 'out'}")
+    words = (
+        f"model={folder}",
+        f"benchmarks=[{mine}]",
+        "max_new_tokens=2",
+        f"out={tmp_path / 'out'}",
+    )
     refused = command("eval", *words)
     assert (
         refused.returncode,
         "has no chat template; give model.chat_template=plain" in refused.stderr,
     ) == (2, True)
-    done("eval", *words, "model.chat_template=plain", "shots=2")
+    done("eval", *words, "model.chat_template=plain", "num_fewshot=2")
 
 
 @pytest.mark.model
 def test_a_smaller_budget_scores_what_a_run_with_it_scores(tmp_path: Path) -> None:
     words = ("benchmarks=demo", "limit=1")
     for budget in (20, 60):
-        done("eval", *words, f"budget={budget}", f"out={tmp_path / str(budget)}")
+        done("eval", *words, f"max_new_tokens={budget}", f"out={tmp_path / str(budget)}")
     said = done(
         "eval.budgets",
         str(tmp_path / "60"),
@@ -176,15 +182,15 @@ def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) ->
         "eval",
         "model=tiny",
         f"benchmarks=[{TWELVE}]",
-        f"data.root={benchmarks}",
+        f"data_dir={benchmarks}",
         "limit=40",
-        "budget=24",
-        "engine.batch=16",
+        "max_new_tokens=24",
+        "engine.max_batch_size=16",
     )
     done(*words, f"out={tmp_path / 'whole'}")
     draw, partial, kept = (
         random.Random(0),
-        tmp_path / "killed" / "traces.partial.jsonl",
+        tmp_path / "killed" / "completions.partial.jsonl",
         dict[str, dict](),
     )
     for _ in range(3):
@@ -198,12 +204,12 @@ def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) ->
         time.sleep(draw.uniform(0.2, 2.0))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        now = {row["key"]: row for row in TraceStore(partial).rows}
+        now = {row["key"]: row for row in CompletionStore(partial).rows}
         assert {key: now.get(key) for key in kept} == kept
         kept = now
     done(*words, f"out={tmp_path / 'killed'}")
     whole, killed = (
-        {r["key"]: r for r in read_traces(tmp_path / n / "traces.jsonl")}
+        {r["key"]: r for r in read_completions(tmp_path / n / "completions.jsonl")}
         for n in ("whole", "killed")
     )
     assert {key: killed[key] for key in kept} == kept
@@ -222,15 +228,15 @@ def test_two_processes_of_a_ray_cluster_give_the_same_answers(
         f"model={student / 'model'}",
         "benchmarks=demo",
         "limit=20",
-        "budget=8",
+        "max_new_tokens=8",
         "threads=1",
     )
     done(*words, f"out={tmp_path / 'one'}")
-    done(*words, "on=ray", f"out={tmp_path / 'two'}")
+    done(*words, "executor=ray", f"out={tmp_path / 'two'}")
     one, two = (
         {
             row["key"]: (row["completion"], row["verdict"], row["n_completion"])
-            for row in read_traces(tmp_path / name / "traces.jsonl")
+            for row in read_completions(tmp_path / name / "completions.jsonl")
         }
         for name in ("one", "two")
     )

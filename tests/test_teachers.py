@@ -59,7 +59,7 @@ def words(teacher: Teacher, file: Path, out: Path, *more: str) -> list[str]:
         "teacher.engine.model=adder",
         f"data={file}",
         "model=tiny",
-        f"answers={out.parent / 'answers.sqlite'}",
+        f"answer_cache={out.parent / 'answers.sqlite'}",
         f"out={out}",
         *more,
     ]
@@ -98,8 +98,8 @@ def test_both_modes_of_one_teacher_become_whole_pairs(
         assert f"\\boxed{{{pair.reference}}}" == pair.ift
         assert split(pair.reasoning).think.endswith(f"is {pair.reference}")
         assert split(pair.reasoning).answer == pair.ift
-    assert told["answers"]["ift"]["fates"] == {"right": N - wrong, "wrong": wrong}
-    assert told["answers"]["reasoning"]["fates"] == {"right": N}
+    assert told["answers"]["ift"]["outcomes"] == {"right": N - wrong, "wrong": wrong}
+    assert told["answers"]["reasoning"]["outcomes"] == {"right": N}
     assert sum(of for _, of in told["by_level"].values()) == N
     card = (out / "README.md").read_text()
     assert f"| right | {N - wrong} | {N} |" in card
@@ -143,7 +143,7 @@ def test_rates_and_what_is_left_out_account_for_every_problem(sums: Path, tmp_pa
                 sums,
                 tmp_path / "guessed",
                 "verify=reasoning",
-                f"select.pass_rates=[{{run: '{tmp_path / 'first'}', mode: ift, most: 0}}]",
+                f"select.pass_rates=[{{run: '{tmp_path / 'first'}', mode: ift, max_rate: 0}}]",
             )
         )
         done(
@@ -152,10 +152,12 @@ def test_rates_and_what_is_left_out_account_for_every_problem(sums: Path, tmp_pa
                 sums,
                 tmp_path / "own",
                 "verify=reasoning",
-                "select.pass_rates=[{mode: ift, most: 0}]",
+                "select.pass_rates=[{mode: ift, max_rate: 0}]",
             )
         )
-    first, left = (lines(tmp_path / "first" / name) for name in ("rates.jsonl", "left_out.jsonl"))
+    first, left = (
+        lines(tmp_path / "first" / name) for name in ("pass_rates.jsonl", "rejected.jsonl")
+    )
     assert len(first) == N
     assert len(left) + manifest(tmp_path / "first")["n"] == N
     guessed = {row["key"] for row in first if row["ift"][0]}
@@ -176,7 +178,9 @@ def lines(file: Path) -> list[dict]:
 def test_switches_reach_the_server(switch: str, message: str, sums: Path, tmp_path: Path) -> None:
     """The scripted teacher knows no such switch: it always answers directly, and the reasoning side has no trace."""
     with Teacher() as teacher:
-        refused = command(*words(teacher, sums, tmp_path / "run", f"switch={switch}", "limit=3"))
+        refused = command(
+            *words(teacher, sums, tmp_path / "run", f"thinking_prompt={switch}", "limit=3")
+        )
         assert (refused.returncode, "no_usable_reasoning" in refused.stderr) == (2, True)
         said = {
             next(m["content"] for m in body["messages"] if m["role"] == message)
@@ -199,11 +203,11 @@ def test_a_budget_stops_cleanly_and_goes_on(sums: Path, tmp_path: Path) -> None:
                 tmp_path / "run",
                 *more,
                 "teacher.engine.concurrency=4",
-                "spend.money=300",
+                "max_spend.money=300",
             )
         )
         assert stopped.returncode == 1
-        assert "spend.money=300 is used up" in stopped.stderr.splitlines()[-1]
+        assert "max_spend.money=300 is used up" in stopped.stderr.splitlines()[-1]
         assert 300 / 12.5 <= sum(teacher.calls.values()) <= 300 / 12.5 + 8
         done(*words(teacher, sums, tmp_path / "run", *more))
         assert sum(teacher.calls.values()) == 2 * N
@@ -222,16 +226,16 @@ def test_a_budget_stops_a_local_model_too(tmp_path: Path) -> None:
         "teacher=transformers",
         "teacher.model=tiny",
         "teacher.engine.batch=2",
-        "switch=template",
+        "thinking_prompt=template",
         "limit=2",
-        "budget=6",
-        "spend.tokens=1",
+        "max_new_tokens=6",
+        "max_spend.tokens=1",
         "model=tiny",
-        f"answers={tmp_path / 'answers.sqlite'}",
+        f"answer_cache={tmp_path / 'answers.sqlite'}",
         f"out={tmp_path / 'run'}",
     )
     assert stopped.returncode == 1
-    assert "spend.tokens=1 is used up" in stopped.stderr.splitlines()[-1]
+    assert "max_spend.tokens=1 is used up" in stopped.stderr.splitlines()[-1]
     (count,) = (
         sqlite3.connect(tmp_path / "answers.sqlite")
         .execute("select count(*) from answers")
@@ -310,7 +314,7 @@ def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
         "no_usable_reasoning": 1,
         "modes_disagree": 1,
     }
-    assert manifest(out)["answers"]["reasoning"]["fates"]["unclosed_trace"] == 1
+    assert manifest(out)["answers"]["reasoning"]["outcomes"]["unclosed_trace"] == 1
     copy = tmp_path / "copy.parquet"
     pq.write_table(pa.Table.from_pylist(rows), copy)
     done(
@@ -352,12 +356,12 @@ def test_a_local_model_is_a_teacher(tmp_path: Path) -> None:
         "distill",
         "teacher=transformers",
         "teacher.model=tiny",
-        "switch=template",
+        "thinking_prompt=template",
         "data=demo",
         "limit=1",
-        "budget=6",
+        "max_new_tokens=6",
         "model=tiny",
-        f"answers={tmp_path / 'answers.sqlite'}",
+        f"answer_cache={tmp_path / 'answers.sqlite'}",
         f"out={tmp_path / 'run'}",
     )
     assert refused.returncode == 2
@@ -382,7 +386,7 @@ def test_a_busy_server_is_asked_fewer_things_at_once() -> None:
             Request(str(i), ({"role": "user", "content": f"{i} + 1?"},), 9) for i in range(40)
         ]
         started = time.monotonic()
-        assert len([trace for traces in engine.continue_(requests) for trace in traces]) == 40
+        assert len([trace for traces in engine.generate(requests) for trace in traces]) == 40
         assert time.monotonic() - started >= 1, "Retry-After is not kept to"
         assert engine.gate.allowed < 32
         assert engine.errors["HTTP 503"] == 30
@@ -417,7 +421,7 @@ def test_what_the_server_refuses_is_dropped_as_a_pair(tmp_path: Path) -> None:
         done(*words(teacher, file, tmp_path / "run"))
     told = manifest(tmp_path / "run")
     assert told["dropped"] == {"no_usable_ift_reasoning": 1}
-    assert told["answers"]["ift"]["fates"] == {"right": 2, "refused_by_server": 1}
+    assert told["answers"]["ift"]["outcomes"] == {"right": 2, "refused_by_server": 1}
 
 
 def test_a_model_that_is_not_there(sums: Path, tmp_path: Path) -> None:
@@ -460,7 +464,7 @@ def test_a_wrong_key_is_named_by_its_variable_and_never_shown(sums: Path, tmp_pa
 def test_a_confound_is_named(sums: Path, tmp_path: Path) -> None:
     with Teacher() as teacher:
         out = tmp_path / "run"
-        done(*words(teacher, sums, out, "+switch.ift.temperature=0.2", "limit=5"))
+        done(*words(teacher, sums, out, "+thinking_prompt.ift.temperature=0.2", "limit=5"))
         assert {b["temperature"] for b in teacher.bodies} == {0.2, 0.6}
     assert manifest(out)["confounds"] == ["temperature"]
     assert "A CONFOUND" in (out / "README.md").read_text()
@@ -537,7 +541,7 @@ def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path) -> No
     try:
         file, n = many(tmp_path, 1000), 1000
         with Teacher(delay=0.05) as teacher:
-            more = (f"answers={small / 'answers.sqlite'}", "teacher.engine.concurrency=16")
+            more = (f"answer_cache={small / 'answers.sqlite'}", "teacher.engine.concurrency=16")
             child = subprocess.Popen(
                 [sys.executable, "-m", *words(teacher, file, tmp_path / "run", *more)],
                 cwd=ROOT,
@@ -591,7 +595,7 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path: Path) 
                     teacher,
                     file,
                     tmp_path / "two" / "run",
-                    "on=ray",
+                    "executor=ray",
                     "teacher.engine.concurrency=8",
                 ),
             ],
@@ -623,7 +627,7 @@ def test_a_ray_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path: Path) 
 @pytest.mark.slow
 def test_calls_made_again_by_a_cluster_are_counted(sums: Path, tmp_path: Path) -> None:
     with Teacher(faults=0.2) as teacher:
-        done(*words(teacher, sums, tmp_path / "run", "on=ray", "teacher.engine.timeout=1"))
+        done(*words(teacher, sums, tmp_path / "run", "executor=ray", "teacher.engine.timeout=1"))
         again = sum(teacher.calls.values()) - 2 * N
     (told,) = manifest(tmp_path / "run")["asked"].values()
     assert again > 0
@@ -727,7 +731,7 @@ def test_picks(candidates: list[Candidate]) -> None:
 def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
     """The same answers, picked by a reward: of a server that says everything in one way, the same pairs."""
     with Teacher(wrong=0.2) as teacher:
-        for name, pick in (("first", ()), ("reward", ("pick=reward", "reward=short"))):
+        for name, pick in (("first", ()), ("reward", ("answer_selection=reward", "reward=short"))):
             done(*words(teacher, sums, tmp_path / name, "samples=2", *pick))
         assert sum(teacher.calls.values()) == 4 * N
         assert read_pairs(tmp_path / "first" / "pairs.parquet") == read_pairs(
@@ -735,20 +739,26 @@ def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
         )
         refused = command(*words(teacher, sums, tmp_path / "none", "reward=short"))
     assert refused.returncode == 2
-    assert "reward=short means nothing with pick=first; try pick=reward" in refused.stderr
+    assert (
+        "reward=short means nothing with answer_selection=first; try answer_selection=reward"
+        in refused.stderr
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("pick=reward", "samples=1"), "pick=reward has one answer to choose from"),
-        (("reward.terms=[{name: levels}]",), "reward=r1 means nothing with pick=first"),
         (
-            ("pick=reward", "reward.terms=[{name: binary}]"),
+            ("answer_selection=reward", "samples=1"),
+            "answer_selection=reward has one answer to choose from",
+        ),
+        (("reward.terms=[{name: levels}]",), "reward=r1 means nothing with answer_selection=first"),
+        (
+            ("answer_selection=reward", "reward.terms=[{name: binary}]"),
             "'binary' looks at a student's tags or tokens",
         ),
         (
-            ("pick=reward", "reward.terms=[{name: repetition, form: dense}]"),
+            ("answer_selection=reward", "reward.terms=[{name: repetition, form: dense}]"),
             "'repetition' looks at a student's tags or tokens",
         ),
     ],

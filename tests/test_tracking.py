@@ -15,7 +15,7 @@ from ratiocine.rendering import Rendering
 from ratiocine.stores import read_pairs
 from train.batches import collate, row_of
 
-RUN = ("ratio=0.5", "model=tiny", "batch_size=8", "epochs=2", "save_steps=3", "held_out=8")
+RUN = ("ratio=0.5", "model=tiny", "batch_size=8", "epochs=2", "save_steps=3", "val_size=8")
 KEYS = {
     "loss",
     "loss_ift",
@@ -60,8 +60,8 @@ def tracked(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tracker=wandb",
         "project=study",
         "samples=2",
-        "sample_budget=5",
-        "student=best",
+        "val_max_new_tokens=5",
+        "checkpoint=best",
         "lr=1e-2",
     )
     done("train", *RUN, *words, f"pairs={pairs}", f"out={out}")
@@ -176,8 +176,8 @@ def test_an_earlier_checkpoint_can_be_the_best(lora: str, pairs: Path, tmp_path:
         "epochs=1",
         "scenario.schedule=each",
         stages,
-        "student=best",
-        "keep=1",
+        "checkpoint=best",
+        "save_total_limit=1",
         f"lora={lora}",
         f"pairs={pairs}",
     )
@@ -203,16 +203,16 @@ def test_the_same_problems_are_held_out_at_every_ratio(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("student=best",), "the best is told by problems that are held out"),
+        (("checkpoint=best",), "the best is told by problems that are held out"),
         (
-            ("samples=3", "held_out=2"),
+            ("samples=3", "val_size=2"),
             "samples=3: answers are sampled from held-out problems, of which there are 2",
         ),
-        (("held_out=40",), "held_out=40: there are 40 pairs, and some must be left"),
+        (("val_size=40",), "val_size=40: there are 40 pairs, and some must be left"),
         (("tracker=wb",), "tracker='wb'"),
         (("lora_rank=8",), "lora_rank=8 is for adapters; lora=true trains them"),
         (
-            ("doctor=true", "push_to_hub=me/x"),
+            ("preflight=true", "push_to_hub=me/x"),
             "push_to_hub=me/x: doctor and export make no student to upload",
         ),
     ],
@@ -236,7 +236,7 @@ def test_tensorboard_and_trackio_are_told_the_same(
             *RUN,
             "max_steps=3",
             "samples=2",
-            "sample_budget=4",
+            "val_max_new_tokens=4",
             f"tracker={name}",
             f"pairs={pairs}",
             f"out={tmp_path / name}",

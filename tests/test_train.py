@@ -176,7 +176,7 @@ def test_training_without_padding_gives_the_same_losses(
         "model=tiny",
         f"pairs={pairs}",
         "batch_size=8",
-        "doctor=true",
+        "preflight=true",
         "padding_free=true",
     )
     rows, length = map(int, re.search(r"memory: .*\((\d+) rows of (\d+) tokens\)", said).groups())
@@ -439,7 +439,7 @@ def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path
         f"model={student / 'model'}",
         "lr=1e-2",
         "lora=true",
-        "held_out=8",
+        "val_size=8",
         "max_steps=2",
         "load_in_4bit=true",
     )
@@ -658,7 +658,9 @@ def test_the_doctor_refuses_a_template_that_rewrites_the_prompt() -> None:
 
 def test_doctor_true_shows_a_row_and_trains_nothing(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    shown = done("train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "doctor=true", f"out={out}")
+    shown = done(
+        "train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "preflight=true", f"out={out}"
+    )
     assert "<|im_start|>assistant\n⟦<think>" in shown
     assert "<|im_end|>⟧" in shown
     assert not out.exists()

@@ -11,9 +11,9 @@ import pytest
 from conftest import ROOT, command, done
 
 from ratiocine.grading import GRADER_VERSION
-from ratiocine.stores import read_pairs, read_traces
+from ratiocine.stores import read_completions, read_pairs
 
-EVAL = ("benchmarks=demo", "limit=3", "budget=12", "engine.batch=8")
+EVAL = ("benchmarks=demo", "limit=3", "max_new_tokens=12", "engine.max_batch_size=8")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_distill_keeps_pairs_whole_and_names_what_it_did(pairs: Path) -> None:
 def test_eval_writes_scores_that_its_traces_explain(scored: Path) -> None:
     scores, rows = (
         json.loads((scored / "scores.json").read_text()),
-        list(read_traces(scored / "traces.jsonl")),
+        list(read_completions(scored / "completions.jsonl")),
     )
     assert len(rows) == 24 == scores["all"]["n"]
     assert set(scores["categories"]) == {"general-mc", "general-oe", "math-mc", "math-oe"}
@@ -58,7 +58,7 @@ def test_eval_generates_what_stock_transformers_generates(scored: Path, student:
 
     model = AutoModelForCausalLM.from_pretrained(student / "model")
     tokenizer = AutoTokenizer.from_pretrained(student / "model", padding_side="left")
-    rows = list(read_traces(scored / "traces.jsonl"))
+    rows = list(read_completions(scored / "completions.jsonl"))
     chats = [[{"role": "user", "content": row["prompt"]}] for row in rows]
     batch = tokenizer.apply_chat_template(
         chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
@@ -76,7 +76,7 @@ def test_eval_generates_what_stock_transformers_generates(scored: Path, student:
 def test_a_killed_eval_goes_on_where_it_was(student: Path, scored: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [sys.executable, "-m", "eval", f"model={student / 'model'}", *EVAL, f"out={out}"]
-    partial = out / "traces.partial.jsonl"
+    partial = out / "completions.partial.jsonl"
     process = subprocess.Popen(
         words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -86,8 +86,8 @@ def test_a_killed_eval_goes_on_where_it_was(student: Path, scored: Path, tmp_pat
     process.wait()
     assert command("eval.report", str(out)).returncode == 2 or (out / "DONE").exists()
     done(*words[2:])
-    assert [r["completion"] for r in read_traces(out / "traces.jsonl")] == [
-        r["completion"] for r in read_traces(scored / "traces.jsonl")
+    assert [r["completion"] for r in read_completions(out / "completions.jsonl")] == [
+        r["completion"] for r in read_completions(scored / "completions.jsonl")
     ]
 
 
@@ -112,7 +112,7 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
     mine.write_text(
         '{"question": "2+2?", "answer": "4", "kind": "number"}\n{"question": "?", "answer": "four", "kind": "number", "id": "bad"}\n'
     )
-    said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "check=true")
+    said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true")
     assert "mine: 1 problems (1 number), 1 dropped" in said
     assert "reference_not_gradable: bad" in said
     for row, wrong in {
@@ -122,7 +122,7 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
         "{": "line 1 is not JSON",
     }.items():
         mine.write_text(row + "\n")
-        refused = command("eval", "model=tiny", f"benchmarks=[{mine}]", "check=true")
+        refused = command("eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true")
         assert (refused.returncode, wrong in refused.stderr) == (2, True), refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1
 
@@ -160,7 +160,7 @@ name: small
 stages:
   - {name: pairs, verb: distill, set: [data=demo, model=tiny, limit=2]}
   - {name: train-$ratio, verb: train, each: {ratio: [0, 1]}, set: [ratio=$ratio, model=tiny, 'pairs={pairs}', batch_size=8, max_steps=1]}
-  - {name: eval-$ratio, verb: eval, each: {ratio: [0, 1]}, set: ['model={train-$ratio}/model', benchmarks=demo, limit=2, budget=4]}
+  - {name: eval-$ratio, verb: eval, each: {ratio: [0, 1]}, set: ['model={train-$ratio}/model', benchmarks=demo, limit=2, max_new_tokens=4]}
 report: [eval-0, eval-1]
 """
 
@@ -182,7 +182,7 @@ def test_a_study_runs_its_stages_once_and_again_only_what_changed(tmp_path: Path
     assert "ratio 1 − ratio 0" in first
     assert "total time" in first
     assert done(*words).count("finished before") == 5
-    study.write_text(STUDY.replace("budget=4", "budget=5"))
+    study.write_text(STUDY.replace("max_new_tokens=4", "max_new_tokens=5"))
     assert done(*words).count("finished before") == 3
     assert len(list((tmp_path / "study").glob("eval-*"))) == 4
     study.write_text(STUDY.replace("{pairs}", "{piars}"))
@@ -225,7 +225,7 @@ def test_gsm8k_keeps_what_its_solutions_reach(benchmarks: Path, tmp_path: Path) 
         "distill",
         "teacher=reference",
         "data=gsm8k",
-        f"data.root={benchmarks}",
+        f"data_dir={benchmarks}",
         "model=tiny",
         f"out={out}",
     )

@@ -50,7 +50,7 @@ def text(
     if "/" in base and not base.startswith((".", "/", "~")):
         head["base_model"] = base
     ratio = "its stages' own" if mixture["ratio"] is None else f"{mixture['ratio']:g}"
-    taught, held = mixture["supervised_tokens"], manifest.get("held_out_loss")
+    taught, held = mixture["supervised_tokens"], manifest.get("val_loss")
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=False).strip(),
@@ -64,14 +64,14 @@ def text(
         "| | |",
         "| --- | --- |",
         f"| base model | {base}, licence: {licence or 'not said'} |",
-        f"| scenario | {mixture['scenario']}, match={mixture['match']}, seed {mixture['seed']} |",
+        f"| scenario | {mixture['scenario']}, equalize={mixture['equalize']}, seed {mixture['seed']} |",
         f"| supervised tokens | {taught['ift']} direct, {taught['reasoning']} in reasoning rows |",
         f"| training | {manifest['steps']} steps of {config['batch_size']} examples, peak rate {manifest['lr']:.2g}, "
         f"{'adapters of rank ' + str(config['lora_rank']) + ', merged' if config['lora'] else 'all weights'}, "
         f"{manifest['train_flops_exact']:.3g} FLOPs |",
-        f"| rendering | {mixture['rendering']}: {FORMS[mixture['rendering']]} |",
+        f"| rendering | {mixture['direct_format']}: {FORMS[mixture['direct_format']]} |",
         *(
-            [f"| held-out loss | {held:.4f}, at step {manifest['student_step']} |"]
+            [f"| held-out loss | {held:.4f}, at step {manifest['checkpoint_step']} |"]
             if held is not None
             else []
         ),
@@ -102,9 +102,9 @@ def text(
 def _licence(model: Mapping[str, Any]) -> str | None:
     """A model's licence; of a student of ours, that of the model it came from."""
     came_from = Path(model["path"] or "").parent / CONFIG
-    if model.get("licence") is None and model["path"] and came_from.is_file():
+    if model.get("license") is None and model["path"] and came_from.is_file():
         return _licence(yaml.safe_load(came_from.read_text(encoding="utf-8"))["model"])
-    return model.get("licence")
+    return model.get("license")
 
 
 def _scored(row: Mapping[str, Any]) -> str:
@@ -133,7 +133,7 @@ def _pairs(folder: str) -> tuple[str, ...]:
         Path(folder).name,
         data.get("name", "unknown"),
         Path(name).name,
-        str(data.get("licence") or "not said"),
+        str(data.get("license") or "not said"),
         content,
     )
 

@@ -15,40 +15,41 @@ from pydantic import (
 )
 
 from ratiocine import models
+from ratiocine.config import ByContent, Hashed, Unhashed
 from ratiocine.errors import BadInput
 from ratiocine.rendering import Form
 from ratiocine.runs import hash_path
-from ratiocine.training import Trained
+from ratiocine.training import TrainingConfig
 from train.dataset import pairs_file
 from train.scenario import Match, ScenarioConfig
 
 
-class Config(Trained):
+class Config(TrainingConfig):
     """conf/train.yaml says what each key means."""
 
-    scenario: ScenarioConfig
-    ratio: Annotated[float, Field(allow_inf_nan=False)] | None
-    pairs: list[str] | None
-    match: Match = "examples"
-    loss_weight: Literal["token", "example"] = "token"
-    rendering: Form | Literal["auto"] = "auto"
-    epochs: PositiveInt = 1
-    batch_size: PositiveInt = 32
-    max_length: PositiveInt = 4096
-    padding_free: bool | Literal["auto"] = "auto"
-    lr: PositiveFloat | None = None
-    lr_policy: Literal["per_format", "matched"] = "per_format"
-    warmup: NonNegativeFloat = 0.1
-    decay: NonNegativeFloat = 0.3
-    max_steps: PositiveInt | None = None
-    limit: PositiveInt | None = None
-    held_out: NonNegativeInt = 0
-    student: Literal["last", "best"] = "last"
-    samples: NonNegativeInt = 0
-    sample_budget: PositiveInt = 256
-    doctor: bool = False
-    export: str | None = None
-    push_to_hub: str | None = None
+    scenario: Hashed[ScenarioConfig]
+    ratio: Hashed[Annotated[float, Field(allow_inf_nan=False)] | None]
+    pairs: ByContent[list[str] | None]
+    equalize: Hashed[Match] = "examples"
+    loss_weight: Hashed[Literal["token", "example"]] = "token"
+    direct_format: Hashed[Form | Literal["auto"]] = "auto"
+    epochs: Hashed[PositiveInt] = 1
+    batch_size: Hashed[PositiveInt] = 32
+    max_length: Hashed[PositiveInt] = 4096
+    padding_free: Hashed[bool | Literal["auto"]] = "auto"
+    lr: Hashed[PositiveFloat | None] = None
+    lr_policy: Hashed[Literal["per_format", "matched"]] = "per_format"
+    warmup: Hashed[NonNegativeFloat] = 0.1
+    decay: Hashed[NonNegativeFloat] = 0.3
+    max_steps: Hashed[PositiveInt | None] = None
+    limit: Hashed[PositiveInt | None] = None
+    val_size: Hashed[NonNegativeInt] = 0
+    checkpoint: Hashed[Literal["last", "best"]] = "last"
+    val_samples: Hashed[NonNegativeInt] = 0
+    val_max_new_tokens: Hashed[PositiveInt] = 256
+    preflight: Unhashed[bool] = False
+    export: Unhashed[str | None] = None
+    push_to_hub: Unhashed[str | None] = None
 
     @field_validator("ratio", mode="before")
     @classmethod
@@ -76,39 +77,39 @@ class Config(Trained):
 
     @model_validator(mode="after")
     def _held_out_where_it_is_needed(self) -> Self:
-        if self.student == "best" and not self.held_out:
+        if self.checkpoint == "best" and not self.val_size:
             raise ValueError(
-                "student='best': the best is told by problems that are held out; give their number, such as held_out=64"
+                "checkpoint='best': the best is told by problems that are held out; give their number, such as val_size=64"
             )
-        if self.samples > self.held_out:
+        if self.val_samples > self.val_size:
             raise ValueError(
-                f"samples={self.samples}: answers are sampled from held-out problems, of which there are {self.held_out}"
+                f"samples={self.val_samples}: answers are sampled from held-out problems, of which there are {self.val_size}"
             )
         return self
 
     @model_validator(mode="after")
     def _something_for_every_rank(self) -> Self:
-        if self.batch_size < self.world:
+        if self.batch_size < self.world_size:
             raise ValueError(
-                f"batch_size={self.batch_size}: with {self.world} ranks some would have nothing to do in a step"
+                f"batch_size={self.batch_size}: with {self.world_size} ranks some would have nothing to do in a step"
             )
         return self
 
     @model_validator(mode="after")
     def _someone_who_answers(self) -> Self:
-        if self.samples and self.sharding in ("zero3", "fsdp"):
+        if self.val_samples and self.sharding in ("zero3", "fsdp"):
             raise ValueError(
-                f"samples={self.samples}: under {self.sharding} no rank has a model that could answer"
+                f"samples={self.val_samples}: under {self.sharding} no rank has a model that could answer"
             )
-        if self.student == "best" and self.sharding != "none":
+        if self.checkpoint == "best" and self.sharding != "none":
             raise ValueError(
-                f"student='best': checkpoints of {self.sharding} are not read back into a student; take student=last"
+                f"checkpoint='best': checkpoints of {self.sharding} are not read back into a student; take checkpoint=last"
             )
         return self
 
     @model_validator(mode="after")
     def _a_student_to_upload(self) -> Self:
-        if self.push_to_hub and (self.doctor or self.export):
+        if self.push_to_hub and (self.preflight or self.export):
             raise ValueError(
                 f"push_to_hub={self.push_to_hub}: doctor and export make no student to upload"
             )

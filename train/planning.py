@@ -39,16 +39,16 @@ class Planned:
 def planned(config: Config) -> Planned:
     tokenizer, shape = models.load_tokenizer(config.model), models.shape(config.model)
     pool = read_pool(config.folders(), tokenizer, seed=config.seed, limit=config.limit)
-    rendering = Rendering(tokenizer, config.rendering)
+    rendering = Rendering(tokenizer, config.direct_format)
     pool.more.update({mode: rendering.more(mode) for mode in MODES})
     ids, dropped = fitting(pool, config.max_length)
     if not ids:
         raise BadInput(f"no pair fits max_length={config.max_length}")
-    ids, held = hold_out(ids, config.held_out, config.seed)
+    ids, held = hold_out(ids, config.val_size, config.seed)
 
     def price(name: str, mode: Any) -> int:
         length = pool.length(name, mode)
-        return cost.training(shape, length) if config.match == "flops" else length
+        return cost.training(shape, length) if config.equalize == "flops" else length
 
     stages = plan(
         config.scenario,
@@ -57,7 +57,7 @@ def planned(config: Config) -> Planned:
         pool.folder,
         price,
         ratio=config.ratio,
-        match=config.match,
+        match=config.equalize,
         epochs=config.epochs,
         batch_size=config.batch_size,
         seed=config.seed,
@@ -78,7 +78,7 @@ def micro_batches(
         config.loss_weight,
         padded,
         distributed.rank(),
-        distributed.world(),
+        distributed.world_size(),
         steep,
     )
 
@@ -87,7 +87,7 @@ def hold_out(ids: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str
     """The ids to train on, and the `n` whose seeded hash is smallest. Raises BadInput where nothing is left."""
     if n >= len(ids):
         raise BadInput(
-            f"held_out={n}: there are {len(ids)} pairs, and some must be left to train on"
+            f"val_size={n}: there are {len(ids)} pairs, and some must be left to train on"
         )
     held = set(nsmallest(n, ids, key=lambda name: digest("held out", seed, name)))
     return [name for name in ids if name not in held], sorted(held)
@@ -109,12 +109,12 @@ def describe(config: Config, plan: Planned) -> dict[str, Any]:
     counts = {mode: Counter(map(pool.categories.__getitem__, set(places[mode]))) for mode in MODES}
     order = [name for batch in plan.batches for name, _ in batch]
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "ratio": config.ratio,
         "scenario": config.scenario.name,
         "seed": config.seed,
-        "rendering": plan.rendering.form,
-        "match": config.match,
+        "direct_format": plan.rendering.form,
+        "equalize": config.equalize,
         "loss_weight": config.loss_weight,
         "n": len(set(order)),
         "n_reasoning": sum(counts["reasoning"].values()),
@@ -139,5 +139,5 @@ def describe(config: Config, plan: Planned) -> dict[str, Any]:
         "dropped_too_long": dict(plan.dropped),
         "ids": ids,
         "order": order,
-        "held_out": plan.held_out,
+        "validation": plan.held_out,
     }

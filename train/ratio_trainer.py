@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
-from ratiocine.training import SteppedTrainer, logits, only_at, own, token_losses
+from ratiocine.training import SteppedTrainer, logits, only_at, token_losses, unsharded_loader
 from train.batches import IGNORED, MicroBatches, Row, collate_packed, collate_weighted
 from train.step_log import StepLog
 
@@ -40,7 +40,7 @@ class RatioTrainer(SteppedTrainer):
         loader = DataLoader(
             self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator
         )  # type: ignore[arg-type]
-        return own(loader, self.accelerator.device)
+        return unsharded_loader(loader, self.accelerator.device)
 
     def check_apart(self) -> None:
         """Raises BadInput where this model lets documents of one row see each other: what it makes of the second may not depend
@@ -106,7 +106,7 @@ class RatioTrainer(SteppedTrainer):
         ]
         self.log_rows.parts.append(torch.stack([loss.detach(), *(value.float() for value in sums)]))
         self.log_rows.seen += int((inputs["lengths"] * (inputs["weights"] > 0)).sum())
-        return loss * distributed.world()  # of which the mean is taken over all ranks
+        return loss * distributed.world_size()  # of which the mean is taken over all ranks
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -20,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from ratiocine.config import ByContent, Hashed, StrictConfig
 from ratiocine.errors import BadInput
 from ratiocine.hashing import digest
 from ratiocine.records import MODES, Mode
@@ -31,27 +30,25 @@ Cost = Callable[[str, Mode], int]
 Example = tuple[str, Mode]
 
 
-class StageConfig(BaseModel):
+class StageConfig(StrictConfig):
     """One stage: the pairs of one set or domain, or the examples of one format of them; what is None is as the run has it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    pairs: str | None = None
-    domain: Literal["general", "math"] | None = None
-    format: Mode | None = None
-    ratio: Share | None = None
-    epochs: PositiveInt | None = None
-    lr: PositiveFloat | None = None
-    warmup: NonNegativeFloat | None = None
-    decay: NonNegativeFloat | None = None
+    pairs: ByContent[str | None] = None
+    domain: Hashed[Literal["general", "math"] | None] = None
+    format: Hashed[Mode | None] = None
+    ratio: Hashed[Share | None] = None
+    epochs: Hashed[PositiveInt | None] = None
+    lr: Hashed[PositiveFloat | None] = None
+    warmup: Hashed[NonNegativeFloat | None] = None
+    decay: Hashed[NonNegativeFloat | None] = None
 
 
-class ScenarioConfig(BaseModel):
+class ScenarioConfig(StrictConfig):
     """conf/scenario: stages one after the other, under one learning-rate schedule or one for `each`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    stages: Annotated[list[StageConfig], Field(min_length=1)]
-    schedule: Literal["whole", "each"] = "whole"
+    name: Hashed[str]
+    stages: Hashed[Annotated[list[StageConfig], Field(min_length=1)]]
+    schedule: Hashed[Literal["whole", "each"]] = "whole"
 
     @model_validator(mode="after")
     def _own_rates_need_own_schedules(self) -> Self:
@@ -112,7 +109,7 @@ def plan(
         assert share is not None
         if match != "examples" and config.format is not None:
             raise BadInput(
-                f"{where}: match={match} means nothing for one format of a mixture; leave match=examples"
+                f"{where}: equalize={match} means nothing for one format of a mixture; leave equalize=examples"
             )
         mixture = mix(mine, share, seed)
         rounds = _rounds(mixture, config.format, batch_size, seed)

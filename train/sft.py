@@ -25,13 +25,13 @@ from ratiocine.runs import Run, check_writable, lineage, open_run, tracking
 from ratiocine.training import (
     Checkpoints,
     Compute,
-    alone,
     compute,
-    gathered,
-    keep,
+    gathered_model,
     load,
     newest,
     quiet,
+    save_compute,
+    single_device,
 )
 from train import card, preflight
 from train.batches import MicroBatches, Row, Rows
@@ -49,11 +49,11 @@ CHECKPOINTS, SAMPLES = "checkpoints", "samples.jsonl"
 
 
 def train(config: Config) -> Run | None:
-    """Train one student; writes `model/`, `mixture.json`, `metrics.jsonl` and the manifest. With `doctor=true` only the
+    """Train one student; writes `model/`, `mixture.json`, `metrics.jsonl` and the manifest. With `preflight=true` only the
     checks are made, and nothing is written; with `export` the mixture is written for other trainers instead."""
     devices.prepare_process(config.threads)
     plan = planned(config)
-    if config.doctor:
+    if config.preflight:
         chosen = compute(config, padding_free=config.padding_free)
         print(_examined(config, plan))
         print(f"memory: {_fits(config, plan, chosen)}")
@@ -62,7 +62,7 @@ def train(config: Config) -> Run | None:
         n = export(Path(config.export), plan.pool, plan.stages, plan.rendering)
         print(f"{n} examples in {config.export}, in training order")
         return None
-    run = open_run("train", config.model_dump(), inputs(config), allow_change=config.allow_change)
+    run = open_run("train", config, inputs(config), config.resume_overrides)
     if run.finished:
         print(f"{run.out} is finished")
         return run
@@ -92,7 +92,7 @@ def _fits(config: Config, plan: Planned, chosen: Compute) -> memory.Need:
         )
         supervised = sum(plan.pool.supervised(*example[:2]) for example in longest)
         found += [Largest(rows, length, supervised, first)] if longest else []
-    spread = memory.Spread(config.sharding, distributed.world())
+    spread = memory.Spread(config.sharding, distributed.world_size())
     return checks.check(config, chosen, found, "max_length", spread)
 
 
@@ -117,17 +117,17 @@ def _fit(
     run: Run, config: Config, plan: Planned, facts: Mapping[str, Any], chosen: Compute
 ) -> None:
     folder = run.shared / CHECKPOINTS
-    keep(folder, config, chosen)
+    save_compute(folder, config, chosen)
     sampler = micro_batches(
         config, plan, padded=not chosen.padding_free, steep=memory.steep(config, chosen)
     )
-    distributed.meet(config.deadline, chosen.device.type)
+    distributed.init_process_group(config.ddp_timeout, chosen.device.type)
     size = models.size(config.model)
     args = arguments(
         run, config, len(sampler.batches), sampler.per_batch, chosen
     )  # before the model: ZeRO-3 loads it in parts
     last = newest(folder)
-    distributed.agree(
+    distributed.check_agreement(
         {
             **run.facts,
             "the order of examples": facts["examples_hash"],
@@ -151,7 +151,7 @@ def _fit(
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
     log = trainer.log_rows
     step = len(log.rows)
-    if config.student == "best":
+    if config.checkpoint == "best":
         step = best_step(log.rows) or step
     if step < len(log.rows):
         trainer._load_from_checkpoint(str(folder / str(step)))
@@ -159,15 +159,15 @@ def _fit(
     about = {
         "lr": max(schedule(config, plan.stages)),
         "steps": len(log.rows),
-        "student_step": step,
+        "checkpoint_step": step,
         "tokens": end["tokens"],
         "train_flops": end["flops_paper"],
         "train_flops_exact": end["flops"],
         "seconds": round(log.seconds, 1),
         **chosen.facts,
-        "rendering": plan.rendering.form,
+        "direct_format": plan.rendering.form,
         "final_loss": end["loss"],
-        "held_out_loss": log.rows[step - 1].get("held_out"),
+        "val_loss": log.rows[step - 1].get("val_loss"),
         "examples_hash": facts["examples_hash"],
         "data": " + ".join(map(taught_from, config.folders())),
         "size": size,
@@ -175,7 +175,7 @@ def _fit(
     }
     with (
         distributed.phase("collecting the student"),
-        gathered(trainer, lambda: load(config, chosen)) as student,
+        gathered_model(trainer, lambda: load(config, chosen)) as student,
     ):
         if distributed.is_first():
             _save(run, config, plan, facts, about, student, log.rows)
@@ -183,7 +183,7 @@ def _fit(
     if distributed.is_first():
         run.finish(**about)
         shutil.rmtree(folder, ignore_errors=True)
-    distributed.wait()
+    distributed.barrier()
     print(f"trained {len(log.rows)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
 
 
@@ -222,13 +222,13 @@ def _trainer(
         tracker,
         every=config.save_steps,
         size=config.micro_batch_size,
-        samples=config.samples,
-        budget=config.sample_budget,
+        samples=config.val_samples,
+        budget=config.val_max_new_tokens,
         path=run.out / SAMPLES,
         done=done,
     )
-    best = (lambda: best_step(log.rows)) if config.student == "best" else (lambda: None)
-    checkpoints = Checkpoints(run.shared / CHECKPOINTS, config.keep, best)
+    best = (lambda: best_step(log.rows)) if config.checkpoint == "best" else (lambda: None)
+    checkpoints = Checkpoints(run.shared / CHECKPOINTS, config.save_total_limit, best)
     trainer = RatioTrainer(
         model=model,
         args=args,
@@ -296,7 +296,7 @@ def arguments(
     run: Run, config: Config, steps: int, accumulate: int, chosen: Compute
 ) -> TrainingArguments:
     with quiet():
-        return alone(
+        return single_device(
             TrainingArguments(
                 output_dir=str(run.shared / CHECKPOINTS / ".partial"),
                 max_steps=steps,
@@ -319,7 +319,7 @@ def arguments(
                 gradient_checkpointing_kwargs={"use_reentrant": False},
                 deepspeed=config.deepspeed.settings,
                 ddp_find_unused_parameters=False,
-                ddp_timeout=config.deadline,
+                ddp_timeout=config.ddp_timeout,
                 fsdp=config.fsdp or None,
                 fsdp_config={"state_dict_type": "SHARDED_STATE_DICT"} if config.fsdp else None,
             )

@@ -69,7 +69,7 @@ class StepLog(TrainerCallback):
         sums = torch.cat(
             [torch.stack(self.parts).sum(0), torch.tensor([self.seen], device=self.parts[0].device)]
         ).double()
-        if distributed.world() > 1:
+        if distributed.world_size() > 1:
             torch.distributed.all_reduce(sums)
         *self.totals, tokens = sums.tolist()
         self.tokens, self.seen = self.tokens + int(tokens), 0

@@ -1,7 +1,7 @@
 """Problems that are held out of training: what they cost the student as it learns, and what it then says to them.
 
 They come from the training pairs, never from a benchmark, and are the same at every ratio. Their loss is taken in both formats;
-where the best checkpoint is asked for it is the one with the lowest `held_out`, which is the two losses' mean at the share of
+where the best checkpoint is asked for it is the one with the lowest `val_loss`, which is the two losses' mean at the share of
 reasoning that the run is trained with.
 """
 
@@ -76,8 +76,8 @@ class HeldOut(TrainerCallback):
         losses = {mode: self._loss(model, mode) for mode in MODES}
         mean = (1 - self.share) * losses["ift"] + self.share * losses["reasoning"]
         self.log_rows.more = {
-            "held_out": mean,
-            **{f"held_out_{mode}": loss for mode, loss in losses.items()},
+            "val_loss": mean,
+            **{f"val_loss_{mode}": loss for mode, loss in losses.items()},
         }
         if self.samples:
             self._sample(model, state.global_step)
@@ -134,8 +134,8 @@ def due(step: int, every: int, last: int) -> bool:
 
 def best_step(rows: Sequence[dict[str, Any]]) -> int | None:
     """The step with the lowest held-out loss, the earliest of equals; None where none was taken."""
-    taken = [row for row in rows if row.get("held_out") is not None]
-    return min(taken, key=lambda row: row["held_out"])["step"] if taken else None
+    taken = [row for row in rows if row.get("val_loss") is not None]
+    return min(taken, key=lambda row: row["val_loss"])["step"] if taken else None
 
 
 def generated(

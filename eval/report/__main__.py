@@ -16,11 +16,11 @@ from eval.report import scored
 from eval.report.arms import several_seeds
 from eval.report.evaluations import apart, load_all, warnings
 from eval.report.html import render, reward_stories, write
-from eval.report.scored import Arm, Difference, Expectation
+from eval.report.scored import Difference, Evaluation, Expectation
 from ratiocine import cli
 from ratiocine.errors import BadInput
 
-FEW = 6  # arms that a page compares side by side
+FEW = 6  # evaluations that a page compares side by side
 COMPLETIONS = 5000
 
 
@@ -58,13 +58,13 @@ def main() -> None:
         raise BadInput(f"--completions {options.completions} is less than none; give 0 or more")
     if options.ceiling is not None and not 0 < options.ceiling <= 1:
         raise BadInput(f"--ceiling {options.ceiling:g} is no accuracy above 0 and up to 1")
-    arms = load_all(options.folders, without=("token_ids", "logprobs"))
-    if several_seeds(arms) or len(arms) > FEW:
+    evaluations = load_all(options.folders, without=("token_ids", "logprobs"))
+    if several_seeds(evaluations) or len(evaluations) > FEW:
         completions = COMPLETIONS if options.completions is None else options.completions
         ceiling = 1.0 if options.ceiling is None else options.ceiling
         print(
             study_page.write_all(
-                arms,
+                evaluations,
                 options.out,
                 completions,
                 ceiling=ceiling,
@@ -75,47 +75,51 @@ def main() -> None:
     for name in ("completions", "ceiling", "overlay"):
         if getattr(options, name) is not None:
             raise BadInput(
-                f"--{name} is of a study's page: several seeds of a way, or more than {FEW} evaluations"
+                f"--{name} is of a study's page: several seeds of a arm, or more than {FEW} evaluations"
             )
-    write(options.out, page(arms))
-    print(terminal_table(arms))
+    write(options.out, page(evaluations))
+    print(terminal_table(evaluations))
 
 
-def page(arms: Sequence[Arm]) -> str:
+def page(evaluations: Sequence[Evaluation]) -> str:
     """The HTML page. Everything that models wrote is escaped."""
-    by_family, by_category = scored.groups(arms, "benchmark"), scored.groups(arms, "category")
-    against_first = [(arms[0], arm) for arm in arms[1:]]
-    tested = scored.expectations(arms)
-    keys = scored.shared_keys(arms)
+    by_family, by_category = (
+        scored.groups(evaluations, "benchmark"),
+        scored.groups(evaluations, "category"),
+    )
+    against_first = [(evaluations[0], evaluation) for evaluation in evaluations[1:]]
+    tested = scored.expectations(evaluations)
+    keys = scored.shared_keys(evaluations)
     return render(
         "report.html.j2",
-        arms=arms,
+        evaluations=evaluations,
         families=by_family,
         categories=by_category,
         accuracy=scored.accuracy,
         n=len(keys),
-        warnings=[*apart(arms), *warnings(arms)],
-        summary=summary(tested, scored.rewarded(arms)),
+        warnings=[*apart(evaluations), *warnings(evaluations)],
+        summary=summary(tested, scored.rewarded(evaluations)),
         by_category_differences=scored.differences(against_first, by_category),
         by_family_differences=scored.differences(against_first, by_family),
         tested=tested,
-        overall={arm.label: scored.accuracy(arm, keys) for arm in arms},
-        examples=scored.examples(arms),
-        chart=interval_chart(arms, by_family),
-        cost=cost_chart(arms, keys),
-        macros=scored.macros(arms, by_category),
-        thinking=scored.thinking(arms),
-        costs=scored.costs(arms),
-        rewarded=reward_stories((arm.label, arm) for arm in arms),
-        decoding=arms[0].manifest["decoding"],
-        alike=sum(arm.ratio is not None for arm in arms) > 1 and not scored.beside_ratio(arms),
+        overall={evaluation.label: scored.accuracy(evaluation, keys) for evaluation in evaluations},
+        examples=scored.examples(evaluations),
+        chart=interval_chart(evaluations, by_family),
+        cost=cost_chart(evaluations, keys),
+        macros=scored.macros(evaluations, by_category),
+        thinking=scored.thinking(evaluations),
+        costs=scored.costs(evaluations),
+        rewarded=reward_stories((evaluation.label, evaluation) for evaluation in evaluations),
+        decoding=evaluations[0].manifest["decoding"],
+        alike=sum(evaluation.ratio is not None for evaluation in evaluations) > 1
+        and not scored.beside_ratio(evaluations),
     )
 
 
 def summary(tested: Sequence[Expectation], rewarded: Sequence[Difference]) -> list[str]:
     """The finding in sentences, each as strong as its interval."""
     after = [
-        f"{d.arm}: {_points(d)} against {d.base}, from which it began: {_said(d)}."
+        f"{d.evaluation}: {_points(d)} against {d.base}, from which it began: {_said(d)}."
         for d in rewarded
     ]
     if not tested:
@@ -124,7 +128,7 @@ def summary(tested: Sequence[Expectation], rewarded: Sequence[Difference]) -> li
         ]
     first = tested[0].difference
     sentences = [
-        f"The student at {first.arm} is compared with the student at {first.base}, on the same problems."
+        f"The student at {first.evaluation} is compared with the student at {first.base}, on the same problems."
     ]
     for kind, title in (
         ("gain", "Declared to gain from reasoning traces"),
@@ -148,35 +152,43 @@ def _points(d: Difference) -> str:
     return f"{100 * d.value:+.0f} points, 95 % interval {100 * d.low:+.0f} to {100 * d.high:+.0f}, n = {d.n}"
 
 
-def interval_chart(arms: Sequence[Arm], grouped: dict[str, list[str]]) -> dict[str, Any]:
-    """Dots and intervals: one band a family, one line an arm, x in percent of a 0–100 scale."""
+def interval_chart(
+    evaluations: Sequence[Evaluation], grouped: dict[str, list[str]]
+) -> dict[str, Any]:
+    """Dots and intervals: one band a family, one line an evaluation, x in percent of a 0–100 scale."""
     step, gap = 16, 14
     bands, y = [], 8
     for name, keys in grouped.items():
         lines = []
-        for index, arm in enumerate(arms):
-            share = scored.accuracy(arm, keys)
+        for index, evaluation in enumerate(evaluations):
+            share = scored.accuracy(evaluation, keys)
             lines.append(
-                {"y": y + index * step + 8, "arm": index, "label": arm.label, "share": share}
+                {"y": y + index * step + 8, "arm": index, "label": evaluation.label, "share": share}
             )
         bands.append(
-            {"name": name, "y": y, "height": step * len(arms), "lines": lines, "n": len(keys)}
+            {
+                "name": name,
+                "y": y,
+                "height": step * len(evaluations),
+                "lines": lines,
+                "n": len(keys),
+            }
         )
-        y += step * len(arms) + gap
+        y += step * len(evaluations) + gap
     return {"bands": bands, "height": y + 12}
 
 
-def cost_chart(arms: Sequence[Arm], keys: Sequence[str]) -> dict[str, Any]:
-    """Accuracy over all problems against mean completion tokens, a point an arm."""
+def cost_chart(evaluations: Sequence[Evaluation], keys: Sequence[str]) -> dict[str, Any]:
+    """Accuracy over all problems against mean completion tokens, a point an evaluation."""
     points: list[dict[str, Any]] = []
-    for index, arm in enumerate(arms):
-        tokens = fmean(row["n_completion"] for key in keys for row in arm.answers[key])
+    for index, evaluation in enumerate(evaluations):
+        tokens = fmean(row["n_completion"] for key in keys for row in evaluation.answers[key])
         points.append(
             {
                 "arm": index,
-                "label": arm.label,
+                "label": evaluation.label,
                 "tokens": tokens,
-                "share": scored.accuracy(arm, keys),
+                "share": scored.accuracy(evaluation, keys),
             }
         )
     most = max(point["tokens"] for point in points) * 1.15 or 1.0
@@ -184,19 +196,24 @@ def cost_chart(arms: Sequence[Arm], keys: Sequence[str]) -> dict[str, Any]:
     return {"points": points, "most": most, "top": top}
 
 
-def terminal_table(arms: Sequence[Arm]) -> str:
-    """Accuracy by family and arm with intervals, then what was declared and what was seen."""
-    width = max(22, *(len(arm.label) + 2 for arm in arms))
-    lines = [f"{'accuracy (95 %)':18}" + "".join(f"{arm.label:>{width}}" for arm in arms)]
-    grouped = {**scored.groups(arms, "benchmark"), "all": scored.shared_keys(arms)}
+def terminal_table(evaluations: Sequence[Evaluation]) -> str:
+    """Accuracy by family and evaluation with intervals, then what was declared and what was seen."""
+    width = max(22, *(len(evaluation.label) + 2 for evaluation in evaluations))
+    lines = [
+        f"{'accuracy (95 %)':18}"
+        + "".join(f"{evaluation.label:>{width}}" for evaluation in evaluations)
+    ]
+    grouped = {**scored.groups(evaluations, "benchmark"), "all": scored.shared_keys(evaluations)}
     for name, keys in grouped.items():
-        shares = [scored.accuracy(arm, keys) for arm in arms]
+        shares = [scored.accuracy(evaluation, keys) for evaluation in evaluations]
         cells = [f"{100 * s.value:5.1f} % ({100 * s.low:.0f}–{100 * s.high:.0f})" for s in shares]
         lines.append(f"{name:18}" + "".join(f"{cell:>{width}}" for cell in cells))
-    for e in scored.expectations(arms):
+    for e in scored.expectations(evaluations):
         d = e.difference
         declared = "should gain" if e.declared == "gain" else "should not gain"
-        lines.append(f"{e.family:18}{declared:16} {d.arm} − {d.base}: {_points(d)}: {e.verdict}")
+        lines.append(
+            f"{e.family:18}{declared:16} {d.evaluation} − {d.base}: {_points(d)}: {e.verdict}"
+        )
     return "\n".join(lines)
 
 

@@ -80,11 +80,13 @@ def _nothing(name: str, title: str, why: str, *tables: str) -> Figure:
 def _accuracy(study: Study, tables: Tables) -> Figure:
     title = "Does accuracy rise with the share of reasoning?"
     rows = [
-        row for row in tables["accuracy"] if row["ratio"] is not None and row["match"] == "examples"
+        row
+        for row in tables["accuracy"]
+        if row["ratio"] is not None and row["equalize"] == "examples"
     ]
     shown: tuple[str, ...] = ("accuracy", "accuracy_by_benchmark", "accuracy_by_seed")
     if not rows:
-        return _nothing("accuracy", title, "No way was taught at one reasoning ratio.", *shown)
+        return _nothing("accuracy", title, "No arm was taught at one reasoning ratio.", *shown)
     told = []
     for pair, own in main_rows(tables).items():
         parts = []
@@ -101,7 +103,7 @@ def _accuracy(study: Study, tables: Tables) -> Figure:
     )
     if any(row["scenario"] != "mixed" for row in rows):
         says.append(
-            "At ratio 0 and 1 order makes no difference: there lines that have no way of their own join the mixed one."
+            "At ratio 0 and 1 order makes no difference: there lines that have no arm of their own join the mixed one."
         )
     if "published" in tables:
         says.append(_published(tables["published"]))
@@ -124,16 +126,18 @@ def _matched(tables: Tables) -> Figure:
     rows = [
         row
         for row in tables["accuracy"]
-        if row["ratio"] is not None and row["match"] not in (None, "examples")
+        if row["ratio"] is not None and row["equalize"] not in (None, "examples")
     ]
     if not rows:
         return _nothing(
-            name, title, "No way was trained at equal FLOPs or tokens (match=flops, match=tokens)."
+            name,
+            title,
+            "No arm was trained at equal FLOPs or tokens (equalize=flops, equalize=tokens).",
         )
-    ways = number_of(len({row["way"] for row in rows}), "way")
+    arms = number_of(len({row["arm"] for row in rows}), "arm")
     says = (
-        f"{ways} went on for further epochs until training had cost what the same problems cost with reasoning.",
-        "At ratio 1 that changes nothing: lines end in the usual way. Bands and dotted lines as above.",
+        f"{arms} went on for further epochs until training had cost what the same problems cost with reasoning.",
+        "At ratio 1 that changes nothing: lines end in the usual arm. Bands and dotted lines as above.",
     )
     return Figure(name, title, says, ("accuracy",))
 
@@ -162,11 +166,11 @@ def _fronts(tables: Tables, kind: str, title: str) -> Figure:
         return _nothing(name, title, f"The {kind} FLOPs of no model are known.")
     best = sorted((row for row in rows if row["front"]), key=lambda row: row["flops"])
     says = [
-        f"{number_of(len(best), 'way')} of {len(rows)} make the front over all problems: no other is as cheap and better."
+        f"{number_of(len(best), 'arm')} of {len(rows)} make the front over all problems: no other is as cheap and better."
     ]
-    if sure := [row["way"] for row in best if row["support"] >= 0.95]:
+    if sure := [row["arm"] for row in best if row["support"] >= 0.95]:
         says.append(f"Sure of their place, in 95 % or more of bootstrap resamples: {listed(sure)}.")
-    if unsure := [f"{row['way']} ({support_said(row)})" for row in best if row["support"] < 0.95]:
+    if unsure := [f"{row['arm']} ({support_said(row)})" for row in best if row["support"] < 0.95]:
         says.append(f"Not decided: {listed(unsure)}.")
     if fitted := [row["group"] for row in tables[f"{name}_fits"]]:
         says.append(
@@ -212,21 +216,21 @@ def _lengths(tables: Tables) -> Figure:
     title = "Are wrong answers longer?"
     rows = [row for row in tables["lengths"] if row["wrong_to_right"] is not None]
     if not rows:
-        return _nothing("lengths", title, "No way has both right and wrong answers.", "lengths")
+        return _nothing("lengths", title, "No arm has both right and wrong answers.", "lengths")
     longer, shorter = sum(row["low"] > 1 for row in rows), sum(row["high"] < 1 for row in rows)
     says = [
-        f"Wrong answers are longer than right ones in {longer} of {number_of(len(rows), 'way')}, shorter in {shorter}, and "
+        f"Wrong answers are longer than right ones in {longer} of {number_of(len(rows), 'arm')}, shorter in {shorter}, and "
         f"{len(rows) - longer - shorter} are not decided (95 % bootstrap interval of the ratio, over problems).",
         "Wrong answers are often to harder problems, which take longer.",
     ]
     within = [row for row in rows if row["within_levels"] is not None]
     if within:
         moved = [
-            f"{row['way']} ×{row['wrong_to_right']:.2f} → ×{row['within_levels']:.2f}"
+            f"{row['arm']} ×{row['wrong_to_right']:.2f} → ×{row['within_levels']:.2f}"
             for row in _longest(within)
         ]
         says.append(
-            f"Compared within levels of difficulty: {listed(moved)}; all ways are in the table."
+            f"Compared within levels of difficulty: {listed(moved)}; all arms are in the table."
         )
     else:
         says.append("These problems have no levels by which that could be held apart.")
@@ -235,7 +239,7 @@ def _lengths(tables: Tables) -> Figure:
 
 
 def _longest(rows: Sequence[Row]) -> list[Row]:
-    """Of each model the way with the longest answers."""
+    """Of each model the arm with the longest answers."""
     found: dict[str, Row] = {}
     for row in rows:
         if row["model"] not in found or row["wrong"] > found[row["model"]]["wrong"]:
@@ -248,9 +252,9 @@ def _budgets(tables: Tables) -> Figure:
     firsts: list[tuple[str, int]] = []
     for cap in sorted({row["tokens"] for row in rows}):
         best = max((row for row in rows if row["tokens"] == cap), key=lambda row: row["accuracy"])
-        if best["accuracy"] and (not firsts or firsts[-1][0] != best["way"]):
-            firsts.append((best["way"], cap))
-    told = [f"{way} from {cap}" for way, cap in firsts]
+        if best["accuracy"] and (not firsts or firsts[-1][0] != best["arm"]):
+            firsts.append((best["arm"], cap))
+    told = [f"{arm} from {cap}" for arm, cap in firsts]
     if len(told) > 3:
         told = [f"at first {told[0]}", f"after {len(told) - 2} others at last {told[-1]}"]
     leads = (
@@ -267,13 +271,13 @@ def _budgets(tables: Tables) -> Figure:
 
 
 def _modes(tables: Tables) -> Figure:
-    title = "When does a student that was taught both ways think?"
+    title = "When does a student that was taught both arms think?"
     lines: dict[str, list[Row]] = {}
     for row in tables["thinking"]:
         if row["ratio"] is not None:
             lines.setdefault(row["line"], []).append(row)
     if not lines:
-        return _nothing("thinking", title, "No way was taught at one reasoning ratio.", "thinking")
+        return _nothing("thinking", title, "No arm was taught at one reasoning ratio.", "thinking")
     told = []
     for line, own in lines.items():
         often = sorted((row for row in own if row["low"] > 0.5), key=lambda row: row["ratio"])

@@ -15,12 +15,12 @@ VERDICTS = ("right", "wrong", "ungradable")
 
 
 def chosen(study: Study, most: int) -> list[str]:
-    """Problems with all their answers, at most `most` of these: of each benchmark in turn the problem on which ways differ
+    """Problems with all their answers, at most `most` of these: of each benchmark in turn the problem on which arms differ
     most."""
     turns: list[tuple[int, str, str]] = []
     for benchmark, keys in study.benchmarks.items():
         shares = [
-            [fmean(column) for column in zip(*way.table(keys), strict=True)] for way in study.ways
+            [fmean(column) for column in zip(*arm.table(keys), strict=True)] for arm in study.arms
         ]
         spread = {
             key: max(column) - min(column)
@@ -32,7 +32,7 @@ def chosen(study: Study, most: int) -> list[str]:
         ]
     found, held = [], 0
     for _, _, key in sorted(turns):
-        held += sum(len(arm.answers[key]) for arm in study.arms)
+        held += sum(len(evaluation.answers[key]) for evaluation in study.evaluations)
         if held > most:
             break
         found.append(key)
@@ -43,20 +43,22 @@ def completions(study: Study, most: int) -> dict[str, Any]:
     """The answers to the chosen problems, in short: each problem's text once, names by their place in a list."""
     keys = chosen(study, most)
     benchmarks = list(study.benchmarks)
-    first = study.arms[0]
+    first = study.evaluations[0]
     reasons: dict[str, int] = {}
     problems, answers = [], []
     for at, key in enumerate(keys):
         asked = first.first(key)
         texts = (_text(asked[name]) for name in ("prompt", "reference", "level"))
         problems.append([benchmarks.index(asked["benchmark"]), *texts])
-        for number, way in enumerate(study.ways):
-            for arm in way.arms:
-                seed = arm.student.get("seed") if way.trained else None
-                answers += [[at, number, seed, *_answer(row, reasons)] for row in arm.answers[key]]
+        for number, arm in enumerate(study.arms):
+            for evaluation in arm.evaluations:
+                seed = evaluation.student.get("seed") if arm.trained else None
+                answers += [
+                    [at, number, seed, *_answer(row, reasons)] for row in evaluation.answers[key]
+                ]
     categories = [first.first(keys[0])["category"] for keys in study.benchmarks.values()]
     return {
-        "ways": [way.label for way in study.ways],
+        "arms": [arm.label for arm in study.arms],
         "benchmarks": benchmarks,
         "categories": categories,
         "verdicts": VERDICTS,

@@ -77,8 +77,8 @@ STYLE = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a line of ways is drawn: colour by model (or by line where there is one model), a marker of its own, and a dash among
+class LineStyle:
+    """How a line of arms is drawn: colour by model (or by line where there is one model), a marker of its own, and a dash among
     the lines of its model."""
 
     colour: str
@@ -86,17 +86,17 @@ class Look:
     dash: Any
 
 
-def looks(ways: Table) -> dict[str, Look]:
-    """The look of each line of trained ways, the same in every picture."""
+def looks(arms: Table) -> dict[str, LineStyle]:
+    """The look of each line of trained arms, the same in every picture."""
     lines = list(
-        dict.fromkeys((row["model"], row["line"]) for row in ways if row["scenario"] is not None)
+        dict.fromkeys((row["model"], row["line"]) for row in arms if row["scenario"] is not None)
     )
-    models = list(dict.fromkeys(row["model"] for row in ways))
+    models = list(dict.fromkeys(row["model"] for row in arms))
     found, of_model = {}, dict.fromkeys(models, 0)
     for at, (model, line) in enumerate(lines):
         colour = models.index(model) if len(models) > 1 else at
         dash = DASHES[of_model[model] % len(DASHES)]
-        found[line] = Look(SERIES[colour % len(SERIES)], MARKERS[at % len(MARKERS)], dash)
+        found[line] = LineStyle(SERIES[colour % len(SERIES)], MARKERS[at % len(MARKERS)], dash)
         of_model[model] += 1
     return found
 

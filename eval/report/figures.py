@@ -16,7 +16,7 @@ from eval.report.figure_style import (
     SOFT,
     STEPS,
     STYLE,
-    Look,
+    LineStyle,
     Picture,
     Rows,
     Tables,
@@ -57,13 +57,13 @@ def _against_ratio(
     rows: Rows,
     levels: Rows,
     joined: Rows,
-    look: Mapping[str, Look],
+    look: Mapping[str, LineStyle],
     panels: Sequence[str],
     value: str,
     narrow: bool,
     marks: Rows = (),
 ) -> Figure:
-    """Lines over the ratio with bands; dotted levels of untrained models; `joined` are ways that a line shares with another."""
+    """Lines over the ratio with bands; dotted levels of untrained models; `joined` are arms that a line shares with another."""
     colours = {row["model"]: look[row["line"]].colour for row in rows}
     lines = list(dict.fromkeys(row["line"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in levels if row["model"] in colours))
@@ -160,7 +160,7 @@ def _in(row: Mapping[str, Any], panel: str) -> bool:
 
 def _ends(own: Rows, joined: Rows) -> Rows:
     """At ratio 0 and 1 the order of teaching makes no difference, and at ratio 1 neither does what is held equal: there a line
-    that has no such way of its own goes on to the model's usual one."""
+    that has no such arm of its own goes on to the model's usual one."""
     first = own[0]
     there = {row["ratio"] for row in own}
     found = []
@@ -172,7 +172,7 @@ def _ends(own: Rows, joined: Rows) -> Rows:
             and row["ratio"] == ratio
             and ratio not in there
             and row.get("group") == first.get("group")
-            and (ratio == 1.0 or row["match"] == first["match"])
+            and (ratio == 1.0 or row["equalize"] == first["equalize"])
             and row["line"] != first["line"]
         ]
         found += may if len(may) == 1 else []
@@ -183,7 +183,7 @@ def _usual(table: Table) -> Rows:
     return [
         row
         for row in table
-        if row["scenario"] == "mixed" and row["match"] == "examples" and row["ratio"] is not None
+        if row["scenario"] == "mixed" and row["equalize"] == "examples" and row["ratio"] is not None
     ]
 
 
@@ -193,14 +193,14 @@ def _groups(table: Table) -> list[str]:
 
 def _accuracy(tables: Tables, narrow: bool) -> Figure:
     table = tables["accuracy"]
-    rows = [row for row in table if row["ratio"] is not None and row["match"] == "examples"]
+    rows = [row for row in table if row["ratio"] is not None and row["equalize"] == "examples"]
     levels = [row for row in table if row["scenario"] is None]
     marks = list(tables["published"]) if "published" in tables else []
     return _against_ratio(
         rows,
         levels,
         _usual(table),
-        looks(tables["ways"]),
+        looks(tables["arms"]),
         _groups(table),
         "accuracy",
         narrow,
@@ -210,10 +210,10 @@ def _accuracy(tables: Tables, narrow: bool) -> Figure:
 
 def _accuracy_matched(tables: Tables, narrow: bool) -> Figure:
     table = tables["accuracy"]
-    rows = [row for row in table if row["ratio"] is not None and row["match"] != "examples"]
+    rows = [row for row in table if row["ratio"] is not None and row["equalize"] != "examples"]
     levels = [row for row in table if row["scenario"] is None]
     return _against_ratio(
-        rows, levels, _usual(table), looks(tables["ways"]), _groups(table), "accuracy", narrow
+        rows, levels, _usual(table), looks(tables["arms"]), _groups(table), "accuracy", narrow
     )
 
 
@@ -222,20 +222,20 @@ def _thinking(tables: Tables, narrow: bool) -> Figure:
     rows = [row for row in table if row["ratio"] is not None]
     levels = [row for row in table if row["scenario"] is None]
     return _against_ratio(
-        rows, levels, _usual(table), looks(tables["ways"]), [""], "thought", narrow
+        rows, levels, _usual(table), looks(tables["arms"]), [""], "thought", narrow
     )
 
 
 def _forest(name: str) -> Callable[[Tables, bool], Figure]:
     def draw(tables: Tables, narrow: bool) -> Figure:
-        table, look = tables[name], looks(tables["ways"])
-        lines = {row["way"]: row["line"] for row in tables["ways"]}
+        table, look = tables[name], looks(tables["arms"])
+        lines = {row["arm"]: row["line"] for row in tables["arms"]}
         panels = _groups(table)
-        pairs = list(dict.fromkeys((row["way"], row["against"]) for row in table))
-        several = len({way for way, _ in pairs}) < len(pairs)
+        pairs = list(dict.fromkeys((row["arm"], row["against"]) for row in table))
+        several = len({arm for arm, _ in pairs}) < len(pairs)
         words = [
-            textwrap.fill(f"{way} − {against}" if several else way, 30 if narrow else 34)
-            for way, against in pairs
+            textwrap.fill(f"{arm} − {against}" if several else arm, 30 if narrow else 34)
+            for arm, against in pairs
         ]
         step = 20 + 13 * max(text.count("\n") for text in words)
         left = 14 + 6.3 * max(len(line) for text in words for line in text.split("\n"))
@@ -250,8 +250,8 @@ def _forest(name: str) -> Callable[[Tables, bool], Figure]:
         reach = 1.05 * max(max(abs(row["low"]), abs(row["high"])) for row in table) or 0.1
         for at, (axes, panel) in enumerate(zip(every, panels, strict=True)):
             for row in table.where(group=panel):
-                y = pairs.index((row["way"], row["against"]))
-                style = look[lines[row["way"]]]
+                y = pairs.index((row["arm"], row["against"]))
+                style = look[lines[row["arm"]]]
                 axes.plot(
                     [row["low"], row["high"]],
                     [y, y],
@@ -286,7 +286,7 @@ def _front(kind: str) -> Callable[[Tables, bool], Figure]:
         import numpy as np
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-        table, look = tables[f"front_{kind}"], looks(tables["ways"])
+        table, look = tables[f"front_{kind}"], looks(tables["arms"])
         lines = list(dict.fromkeys(row["line"] for row in table if row["line"] in look))
         legend: list[tuple[str, Mapping[str, Any]]] = [
             (line, {"color": look[line].colour, "marker": look[line].marker, "linestyle": "none"})
@@ -322,7 +322,7 @@ def _front(kind: str) -> Callable[[Tables, bool], Figure]:
                 zorder=1,
             )
             for row in rows:
-                style = look.get(row["line"], Look(SOFT, "*", "solid"))
+                style = look.get(row["line"], LineStyle(SOFT, "*", "solid"))
                 axes.vlines(
                     row["flops"],
                     row["low"],
@@ -354,10 +354,10 @@ def _front(kind: str) -> Callable[[Tables, bool], Figure]:
             axes.xaxis.set_minor_formatter(NullFormatter())
             bounded(axes, [row[name] for row in rows for name in ("low", "high")])
             named = {
-                row["way"]: "" if row["ratio"] is None else f"{row['ratio']:g}, " for row in best
+                row["arm"]: "" if row["ratio"] is None else f"{row['ratio']:g}, " for row in best
             }
             words = [
-                (row["flops"], row["accuracy"], f"{named[row['way']]}{100 * row['support']:.0f} %")
+                (row["flops"], row["accuracy"], f"{named[row['arm']]}{100 * row['support']:.0f} %")
                 for row in best
             ]
             label_points(
@@ -401,11 +401,11 @@ def _extra_tokens(tables: Tables, narrow: bool) -> Figure:
 
 
 def _lengths(tables: Tables, narrow: bool) -> Figure:
-    look = looks(tables["ways"])
+    look = looks(tables["arms"])
     rows = [
         row for row in tables["lengths"] if row["right"] is not None or row["wrong"] is not None
     ]
-    words = [textwrap.fill(row["way"], 27 if narrow else 40) for row in rows]
+    words = [textwrap.fill(row["arm"], 27 if narrow else 40) for row in rows]
     step = 20 + 13 * max(text.count("\n") for text in words)
     left = 14 + 6.3 * max(len(line) for text in words for line in text.split("\n"))
     legend = [
@@ -481,8 +481,8 @@ def _budgets(tables: Tables, narrow: bool) -> Figure:
             for row in table
             if row["line"] == panel or (row["scenario"] is None and row["model"] == model)
         ]
-        for way in dict.fromkeys(row["way"] for row in shown):
-            own = [row for row in shown if row["way"] == way]
+        for arm in dict.fromkeys(row["arm"] for row in shown):
+            own = [row for row in shown if row["arm"] == arm]
             axes.plot(
                 [row["tokens"] for row in own],
                 [row["accuracy"] for row in own],

@@ -12,7 +12,7 @@ from ratiocine.plotting import curves
 from ratiocine.runs import write_whole
 
 if TYPE_CHECKING:
-    from eval.report.scored import Arm
+    from eval.report.scored import Evaluation
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Control characters but tab and line feed, what turns the direction of text or takes no room, and halves of surrogate pairs.
@@ -63,18 +63,20 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def reward_stories(named: Iterable[tuple[str, Arm]]) -> list[tuple[str, Mapping[str, Any], str]]:
-    """Of the arms that rewards have trained: name, what is known of the student, and its curves as safe SVG."""
+def reward_stories(
+    named: Iterable[tuple[str, Evaluation]],
+) -> list[tuple[str, Mapping[str, Any], str]]:
+    """Of the evaluations that rewards have trained: name, what is known of the student, and its curves as safe SVG."""
     import markupsafe
 
     return [
         (
             name,
-            arm.student,
-            markupsafe.Markup(curves(arm.student["curves"], arm.student["held_out"])),
+            evaluation.student,
+            markupsafe.Markup(curves(evaluation.student["curves"], evaluation.student["held_out"])),
         )
-        for name, arm in named
-        if "reward" in arm.student
+        for name, evaluation in named
+        if "reward" in evaluation.student
     ]
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from eval.report.arms import Way
+from eval.report.arms import Arm
 from eval.report.captions import Figure, figures
 from eval.report.evaluations import warnings
 from eval.report.explorer import as_script, completions
 from eval.report.figure_style import Picture
 from eval.report.figures import picture
 from eval.report.html import check_name, p, percent, render, reward_stories, short, write
-from eval.report.scored import Arm
+from eval.report.scored import Evaluation
 from eval.report.study import Cell, Study, Table
 from eval.report.tables import all_tables
 from eval.report.text import findings
@@ -32,18 +32,23 @@ INTERVALS = {  # columns with the two that bound them
 }
 SHARES = ("accuracy", "support", "thought", "other_mode", "discordant")
 POINTS = ("difference", "gain", "seed_sd")
-UNSAID = ("line", "model", "scenario", "match", "ratio")  # in tables that name the way already
+UNSAID = ("line", "model", "scenario", "equalize", "ratio")  # in tables that name the arm already
 MEASURED = "runs"
 Shown = tuple[str, str]  # a cell's text, and what stands small under it
 
 
 def write_all(
-    arms: Sequence[Arm], out: Path, most: int, *, ceiling: float = 1.0, published: bool = False
+    evaluations: Sequence[Evaluation],
+    out: Path,
+    most: int,
+    *,
+    ceiling: float = 1.0,
+    published: bool = False,
 ) -> str:
     """Write the page, and beside it pictures, tables and Markdown; returns what was found, for the terminal. Folders beside a
     page that is not called report have its name before theirs."""
     check_name(out)
-    study, beside = Study.of(arms), "" if out.stem == "report" else f"{out.stem}-"
+    study, beside = Study.of(evaluations), "" if out.stem == "report" else f"{out.stem}-"
     tables = all_tables(study, ceiling)
     if published:
         tables["published"] = published_table(study)
@@ -51,8 +56,8 @@ def write_all(
     drawn = {
         figure.name: picture(figure.name, tables, figure.title) for figure in shown if figure.drawn
     }
-    names = {arm.label: way.label for way in study.ways for arm in way.arms}
-    warned = warnings(study.arms, names)
+    names = {evaluation.label: arm.label for arm in study.arms for evaluation in arm.evaluations}
+    warned = warnings(study.evaluations, names)
     for table in tables.values():
         write(out.parent / f"{beside}tables" / f"{table.name}.csv", table.csv())
     for name, made in drawn.items():
@@ -87,26 +92,30 @@ def page(
         warnings=warned,
         display=display,
         beside=beside,
-        decoding=study.arms[0].manifest["decoding"],
+        decoding=study.evaluations[0].manifest["decoding"],
         matrix=matrix(tables["accuracy"]),
         held=held,
         pictures={
             name: (markupsafe.Markup(made.wide), markupsafe.Markup(made.narrow))
             for name, made in drawn.items()
         },
-        rewarded=reward_stories((_told(way, arm), arm) for way in study.ways for arm in way.arms),
-        budgets=sorted({arm.manifest["budget"] for arm in study.arms}),
+        rewarded=reward_stories(
+            (_told(arm, evaluation), evaluation)
+            for arm in study.arms
+            for evaluation in arm.evaluations
+        ),
+        budgets=sorted({evaluation.manifest["max_new_tokens"] for evaluation in study.evaluations}),
         completions=markupsafe.Markup(as_script(held)),
     )
 
 
 def title(study: Study) -> str:
-    rewards = any(way.axes["reward"] is not None for way in study.ways)
-    return f"{'Do rewards' if rewards else 'Does reasoning'} pay? {len(study.ways)} ways on {len(study.keys)} problems"
+    rewards = any(arm.axes["reward"] is not None for arm in study.arms)
+    return f"{'Do rewards' if rewards else 'Does reasoning'} pay? {len(study.arms)} arms on {len(study.keys)} problems"
 
 
-def _told(way: Way, arm: Arm) -> str:
-    return f"{way.label}, seed {arm.student.get('seed')}"
+def _told(arm: Arm, evaluation: Evaluation) -> str:
+    return f"{arm.label}, seed {evaluation.student.get('seed')}"
 
 
 def display(table: Table) -> tuple[list[str], list[list[Shown]]]:
@@ -117,7 +126,7 @@ def display(table: Table) -> tuple[list[str], list[list[Shown]]]:
     own = [
         name
         for name in table.columns
-        if name not in bounds and not ("way" in table.columns and name in UNSAID)
+        if name not in bounds and not ("arm" in table.columns and name in UNSAID)
     ]
     rows = [[_shown(name, row) for name in own] for row in table]
     return [name.replace("_", " ").replace("p holm", "p, Holm") for name in own], rows
@@ -155,12 +164,12 @@ def _cell(name: str, value: Cell) -> str:
 
 
 def matrix(table: Table) -> tuple[list[str], list[tuple[str, list[Shown]]]]:
-    """Accuracy with a row a way and a column a group."""
+    """Accuracy with a row a arm and a column a group."""
     heads = list(dict.fromkeys(row["group"] for row in table))
-    ways: dict[str, list[Shown]] = {}
+    arms: dict[str, list[Shown]] = {}
     for row in table:
-        ways.setdefault(row["way"], []).append(_shown("accuracy", row))
-    return heads, list(ways.items())
+        arms.setdefault(row["arm"], []).append(_shown("accuracy", row))
+    return heads, list(arms.items())
 
 
 def markdown(
@@ -176,7 +185,7 @@ def markdown(
     lines += [line for warning in warned for line in (f"> {_escaped(warning)}", "")]
     heads, rows = matrix(tables["accuracy"])
     lines += ["## Accuracy, with 95 % interval", ""]
-    lines += _markdown_table(["way", *heads], [[(way, ""), *cells] for way, cells in rows])
+    lines += _markdown_table(["arm", *heads], [[(arm, ""), *cells] for arm, cells in rows])
     for name in ("differences_main", "expectations", "costs"):
         if tables[name].rows:
             lines += [f"## {tables[name].caption}", "", *_markdown_table(*display(tables[name]))]

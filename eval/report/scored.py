@@ -1,4 +1,4 @@
-"""Scored arms → the rows of a report. Pure functions; every comparison is over the problems that all arms share."""
+"""Scored evaluations → the rows of a report. Pure functions; every comparison is over the problems that all evaluations share."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from ratiocine.runs import axes, differing
 from ratiocine.stats import compare, holm, interval, macro_average
 
 Row = Mapping[str, Any]
-Line = tuple[str, list[str]]  # what a line of a table shows: its name, and a text for every arm
+Line = tuple[
+    str, list[str]
+]  # what a line of a table shows: its name, and a text for every evaluation
 
 
 @dataclass(frozen=True)
-class Arm:
+class Evaluation:
     """One finished evaluation: its label, manifest and scores, its answers to each problem, and where it is."""
 
     label: str
@@ -62,11 +64,11 @@ class Share:
 
 @dataclass(frozen=True)
 class Difference:
-    """`arm` minus `base` accuracy over the same n problems, its 95 % interval, p-value (`stats.compare`) and Holm-adjusted
+    """`evaluation` minus `base` accuracy over the same n problems, its 95 % interval, p-value (`stats.compare`) and Holm-adjusted
     p-value."""
 
     group: str
-    arm: str
+    evaluation: str
     base: str
     n: int
     value: float
@@ -81,62 +83,72 @@ class Difference:
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
 
-def shared_keys(arms: Sequence[Arm]) -> list[str]:
-    """Problems that every arm answered gradably, in the first arm's order."""
-    return [key for key in arms[0].answers if all(key in arm.shares for arm in arms)]
+def shared_keys(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Problems that every evaluation answered gradably, in the first evaluation's order."""
+    return [
+        key
+        for key in evaluations[0].answers
+        if all(key in evaluation.shares for evaluation in evaluations)
+    ]
 
 
-def groups(arms: Sequence[Arm], field: str) -> dict[str, list[str]]:
+def groups(evaluations: Sequence[Evaluation], field: str) -> dict[str, list[str]]:
     """Shared problems by `benchmark` or `category`, named in order."""
     found: dict[str, list[str]] = {}
-    for key in shared_keys(arms):
-        found.setdefault(arms[0].first(key)[field], []).append(key)
+    for key in shared_keys(evaluations):
+        found.setdefault(evaluations[0].first(key)[field], []).append(key)
     return dict(
         sorted(
-            found.items(), key=lambda item: (str(arms[0].first(item[1][0])["category"]), item[0])
+            found.items(),
+            key=lambda item: (str(evaluations[0].first(item[1][0])["category"]), item[0]),
         )
     )
 
 
-def right(arm: Arm, keys: Sequence[str]) -> list[float]:
+def right(evaluation: Evaluation, keys: Sequence[str]) -> list[float]:
     """The share of right answers of each problem: 0 or 1 where it was answered once."""
-    return [arm.shares[key] for key in keys]
+    return [evaluation.shares[key] for key in keys]
 
 
-def accuracy(arm: Arm, keys: Sequence[str]) -> Share:
-    values = right(arm, keys)
+def accuracy(evaluation: Evaluation, keys: Sequence[str]) -> Share:
+    values = right(evaluation, keys)
     return Share(len(keys), fmean(values), *interval(values))
 
 
-def macros(arms: Sequence[Arm], categories: Mapping[str, Sequence[str]]) -> dict[str, list[Share]]:
-    """The macro-average of each category that has more than one benchmark, and of all, by arm."""
+def macros(
+    evaluations: Sequence[Evaluation], categories: Mapping[str, Sequence[str]]
+) -> dict[str, list[Share]]:
+    """The macro-average of each category that has more than one benchmark, and of all, by evaluation."""
     found = {}
-    for name, keys in {**categories, "all": shared_keys(arms)}.items():
+    for name, keys in {**categories, "all": shared_keys(evaluations)}.items():
         benchmarks: dict[str, list[str]] = {}
         for key in keys:
-            benchmarks.setdefault(arms[0].first(key)["benchmark"], []).append(key)
+            benchmarks.setdefault(evaluations[0].first(key)["benchmark"], []).append(key)
         if len(benchmarks) > 1:
             found[name] = [
-                Share(len(keys), *macro_average([right(arm, own) for own in benchmarks.values()]))
-                for arm in arms
+                Share(
+                    len(keys),
+                    *macro_average([right(evaluation, own) for own in benchmarks.values()]),
+                )
+                for evaluation in evaluations
             ]
     return found
 
 
 def differences(
-    pairs: Sequence[tuple[Arm, Arm]], grouped: Mapping[str, Sequence[str]]
+    pairs: Sequence[tuple[Evaluation, Evaluation]], grouped: Mapping[str, Sequence[str]]
 ) -> list[Difference]:
-    """All (base, arm) pairs in all groups; the p-values are Holm-adjusted over every difference in the list."""
+    """All (base, evaluation) pairs in all groups; the p-values are Holm-adjusted over every difference in the list."""
     rows = []
     for group, keys in grouped.items():
-        for base, arm in pairs:
+        for base, evaluation in pairs:
             rows.append(
                 (
                     group,
-                    arm.label,
+                    evaluation.label,
                     base.label,
                     len(keys),
-                    *compare(right(base, keys), right(arm, keys)),
+                    *compare(right(base, keys), right(evaluation, keys)),
                 )
             )
     return [
@@ -155,29 +167,36 @@ class Expectation:
     verdict: str
 
 
-def expectations(arms: Sequence[Arm]) -> list[Expectation]:
+def expectations(evaluations: Sequence[Evaluation]) -> list[Expectation]:
     """The declared families tested between the lowest and the highest trained ratio; empty with fewer than two, and where the
     two differ in more than the ratio."""
     trained = sorted(
-        (arm for arm in arms if arm.ratio is not None), key=lambda arm: arm.ratio or 0.0
+        (evaluation for evaluation in evaluations if evaluation.ratio is not None),
+        key=lambda evaluation: evaluation.ratio or 0.0,
     )
-    declared: Mapping[str, str] = arms[0].manifest.get("expected") or {}
+    declared: Mapping[str, str] = evaluations[0].manifest.get("hypotheses") or {}
     if (
         len(trained) < 2
         or trained[0].ratio == trained[-1].ratio
         or beside_ratio([trained[0], trained[-1]])
     ):
         return []
-    tested = {name: keys for name, keys in groups(arms, "benchmark").items() if name in declared}
+    tested = {
+        name: keys for name, keys in groups(evaluations, "benchmark").items() if name in declared
+    }
     found = differences([(trained[0], trained[-1])], tested)
     return [
         Expectation(d.group, declared[d.group], d, verdict(declared[d.group], d)) for d in found
     ]
 
 
-def beside_ratio(arms: Sequence[Arm]) -> dict[str, list[str]]:
-    """What arms that were trained, but not by rewards, differ in beside the ratio: names with the values that they have."""
-    students = [arm.student for arm in arms if arm.student and "reward" not in arm.student]
+def beside_ratio(evaluations: Sequence[Evaluation]) -> dict[str, list[str]]:
+    """What evaluations that were trained, but not by rewards, differ in beside the ratio: names with the values that they have."""
+    students = [
+        evaluation.student
+        for evaluation in evaluations
+        if evaluation.student and "reward" not in evaluation.student
+    ]
     names = [name for student in students[1:] for name in differing(students[0], student, "ratio")]
     if len({student.get("seed") for student in students}) > 1:
         names.append("seed")
@@ -185,16 +204,21 @@ def beside_ratio(arms: Sequence[Arm]) -> dict[str, list[str]]:
     return {name: sorted({str(one.get(name)) for one in told}) for name in dict.fromkeys(names)}
 
 
-def rewarded(arms: Sequence[Arm]) -> list[Difference]:
-    """Every arm that rewards have trained against the one that it began with, where that is here, over all problems."""
-    by_hash = {arm.student.get("hash"): arm for arm in arms if arm.student}
+def rewarded(evaluations: Sequence[Evaluation]) -> list[Difference]:
+    """Every evaluation that rewards have trained against the one that it began with, where that is here, over all problems."""
+    by_hash = {
+        evaluation.student.get("hash"): evaluation
+        for evaluation in evaluations
+        if evaluation.student
+    }
     pairs = [
-        (by_hash.get((arm.student.get("parent") or {}).get("hash")), arm)
-        for arm in arms
-        if "reward" in arm.student
+        (by_hash.get((evaluation.student.get("parent") or {}).get("hash")), evaluation)
+        for evaluation in evaluations
+        if "reward" in evaluation.student
     ]
     return differences(
-        [(base, arm) for base, arm in pairs if base is not None], {"all": shared_keys(arms)}
+        [(base, evaluation) for base, evaluation in pairs if base is not None],
+        {"all": shared_keys(evaluations)},
     )
 
 
@@ -211,22 +235,22 @@ def verdict(declared: str, d: Difference) -> str:
     }[d.decided]
 
 
-def summaries(arms: Sequence[Arm]) -> list[Mapping[str, Any]]:
-    """What `evaluate.summary` says of every arm over the problems that all share."""
-    keys = shared_keys(arms)
+def summaries(evaluations: Sequence[Evaluation]) -> list[Mapping[str, Any]]:
+    """What `evaluate.summary` says of every evaluation over the problems that all share."""
+    keys = shared_keys(evaluations)
     return [
         summary(
-            [dict(row) for key in keys for row in arm.answers[key]],
+            [dict(row) for key in keys for row in evaluation.answers[key]],
             Shape(**shape) if shape else None,
         )
-        for arm in arms
-        for shape in [arm.manifest.get("shape")]
+        for evaluation in evaluations
+        for shape in [evaluation.manifest.get("shape")]
     ]
 
 
-def thinking(arms: Sequence[Arm]) -> list[Line]:
-    """How the arms think: each measure with its value in every arm."""
-    scores = summaries(arms)
+def thinking(evaluations: Sequence[Evaluation]) -> list[Line]:
+    """How the evaluations think: each measure with its value in every evaluation."""
+    scores = summaries(evaluations)
     shown: list[Line] = [
         ("Thought", [percent(s["thought"]) for s in scores]),
         ("In the other mode", [percent(s["mode_flip"]) for s in scores]),
@@ -254,23 +278,32 @@ def thinking(arms: Sequence[Arm]) -> list[Line]:
     return shown
 
 
-def costs(arms: Sequence[Arm]) -> list[Line]:
-    """What training and evaluation cost, by arm; times are those of whole runs."""
-    scores = summaries(arms)
+def costs(evaluations: Sequence[Evaluation]) -> list[Line]:
+    """What training and evaluation cost, by evaluation; times are those of whole runs."""
+    scores = summaries(evaluations)
     return [
-        ("Training FLOPs", [short(arm.student.get("train_flops")) for arm in arms]),
-        ("Training seconds", [str(arm.student.get("seconds", "–")) for arm in arms]),
-        ("Evaluation seconds", [str(arm.manifest["seconds"]) for arm in arms]),
+        (
+            "Training FLOPs",
+            [short(evaluation.student.get("train_flops")) for evaluation in evaluations],
+        ),
+        (
+            "Training seconds",
+            [str(evaluation.student.get("seconds", "–")) for evaluation in evaluations],
+        ),
+        ("Evaluation seconds", [str(evaluation.manifest["seconds"]) for evaluation in evaluations]),
         ("FLOPs per problem", [short(s["flops"]) for s in scores]),
         ("Completion tokens per problem", [short(s["completion_tokens"]) for s in scores]),
     ]
 
 
-def examples(arms: Sequence[Arm], per_group: int = 2) -> list[tuple[str, list[Row]]]:
-    """A few problems of each benchmark with every arm's row: those on which the arms disagree most come first."""
+def examples(evaluations: Sequence[Evaluation], per_group: int = 2) -> list[tuple[str, list[Row]]]:
+    """A few problems of each benchmark with every evaluation's row: those on which the evaluations disagree most come first."""
     chosen = []
-    for group, keys in groups(arms, "benchmark").items():
-        spread = {key: len({arm.first(key)["verdict"] for arm in arms}) for key in keys}
+    for group, keys in groups(evaluations, "benchmark").items():
+        spread = {
+            key: len({evaluation.first(key)["verdict"] for evaluation in evaluations})
+            for key in keys
+        }
         for key in sorted(keys, key=lambda k: (-spread[k], k))[:per_group]:
-            chosen.append((group, [arm.first(key) for arm in arms]))
+            chosen.append((group, [evaluation.first(key) for evaluation in evaluations]))
     return chosen

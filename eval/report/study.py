@@ -1,4 +1,4 @@
-"""A study in numbers: accuracy, cost and length over ratio × scenario × model × seed, as tables. Pure functions of its ways.
+"""A study in numbers: accuracy, cost and length over ratio × scenario × model × seed, as tables. Pure functions of its arms.
 
 Every number is over the problems that all evaluations answered gradably. Intervals are of 95 %, over training seeds and
 problems; the p-values of a table are Holm-adjusted for all its rows.
@@ -14,15 +14,15 @@ from math import inf
 from typing import Any
 
 from eval.report import scored
-from eval.report.arms import Way, counterparts, gather, varying
-from eval.report.scored import Arm
+from eval.report.arms import Arm, counterparts, gather, varying
+from eval.report.scored import Evaluation
 from ratiocine.stats import Spread, compare_seeds, spread
 
 Cell = str | float | bool | None
-Pair = tuple[Way, Way]  # the one against which the other is compared, and that one
+Pair = tuple[Arm, Arm]  # the one against which the other is compared, and that one
 
 DECIDED = {1: "better", 0: "not decided", -1: "worse"}
-NAMED = ("way", "line", "model", "scenario", "match", "ratio", "seeds")
+NAMED = ("arm", "line", "model", "scenario", "equalize", "ratio", "seeds")
 TINY = 1e-13  # but for rounding, nothing
 
 
@@ -73,22 +73,22 @@ def _rounded(cell: Any) -> Any:
 
 @dataclass(frozen=True)
 class Study:
-    """The ways of a study, the shared problems by benchmark, and by category with `all` after them."""
+    """The arms of a study, the shared problems by benchmark, and by category with `all` after them."""
 
-    ways: tuple[Way, ...]
+    arms: tuple[Arm, ...]
     benchmarks: Mapping[str, Sequence[str]]
     groups: Mapping[str, Sequence[str]]
 
     @staticmethod
-    def of(arms: Sequence[Arm]) -> Study:
-        ways = gather(arms)
-        everyone = [arm for way in ways for arm in way.arms]
+    def of(evaluations: Sequence[Evaluation]) -> Study:
+        arms = gather(evaluations)
+        everyone = [evaluation for arm in arms for evaluation in arm.evaluations]
         benchmarks, categories = (
             {name: sorted(keys) for name, keys in scored.groups(everyone, field).items()}
             for field in ("benchmark", "category")
         )
         return Study(
-            tuple(ways),
+            tuple(arms),
             benchmarks,
             {**categories, "all": [key for keys in benchmarks.values() for key in keys]},
         )
@@ -98,79 +98,87 @@ class Study:
         return self.groups["all"]
 
     @property
-    def arms(self) -> list[Arm]:
-        return [arm for way in self.ways for arm in way.arms]
+    def evaluations(self) -> list[Evaluation]:
+        return [evaluation for arm in self.arms for evaluation in arm.evaluations]
 
     @property
-    def trained(self) -> list[Way]:
-        return [way for way in self.ways if way.trained]
+    def trained(self) -> list[Arm]:
+        return [arm for arm in self.arms if arm.trained]
 
     @property
     def models(self) -> list[str]:
-        return list(dict.fromkeys(way.model for way in self.ways))
+        return list(dict.fromkeys(arm.model for arm in self.arms))
 
     @property
     def most_seeds(self) -> int:
-        return max((len(way.arms) for way in self.trained), default=1)
+        return max((len(arm.evaluations) for arm in self.trained), default=1)
 
-    def like(self, way: Way, **axes: Any) -> Way | None:
-        """The way that differs from this one in these axes, and what follows from them, alone; None where several do."""
-        wanted = {**way.axes, **axes}
+    def like(self, arm: Arm, **axes: Any) -> Arm | None:
+        """The arm that differs from this one in these axes, and what follows from them, alone; None where several do."""
+        wanted = {**arm.axes, **axes}
         return only(
-            other for other in self.trained if other.axes == wanted and other.alike(way, *axes)
+            other for other in self.trained if other.axes == wanted and other.alike(arm, *axes)
         )
 
 
-def only(found: Iterable[Way]) -> Way | None:
+def only(found: Iterable[Arm]) -> Arm | None:
     """The one that was found: of several it is not known which is meant."""
-    ways = list(found)
-    return ways[0] if len(ways) == 1 else None
+    arms = list(found)
+    return arms[0] if len(arms) == 1 else None
 
 
-def named(way: Way) -> tuple[Cell, ...]:
+def named(arm: Arm) -> tuple[Cell, ...]:
     """What `NAMED` holds."""
-    if not way.trained:
-        return way.label, way.line, way.model, None, None, None, len(way.arms)
-    match = way.axes["match"] or "examples"
-    return way.label, way.line, way.model, way.axes["scenario"], match, way.ratio, len(way.arms)
+    if not arm.trained:
+        return arm.label, arm.line, arm.model, None, None, None, len(arm.evaluations)
+    match = arm.axes["equalize"] or "examples"
+    return (
+        arm.label,
+        arm.line,
+        arm.model,
+        arm.axes["scenario"],
+        match,
+        arm.ratio,
+        len(arm.evaluations),
+    )
 
 
 def ratio_pairs(study: Study) -> list[Pair]:
-    """Every ratio and the lowest one (0, in most studies) of the same model taught in the same way, or mixed where the scenario
+    """Every ratio and the lowest one (0, in most studies) of the same model taught in the same arm, or mixed where the scenario
     has none of its own."""
     found = []
-    for way in study.trained:
+    for arm in study.trained:
         own = [
             other
             for other in study.trained
-            if _ratio(other) < _ratio(way) < inf
+            if _ratio(other) < _ratio(arm) < inf
             and (
-                other.alike(way, "ratio")
-                or (other.axes["scenario"] == "mixed" and other.alike(way, "ratio", "scenario"))
+                other.alike(arm, "ratio")
+                or (other.axes["scenario"] == "mixed" and other.alike(arm, "ratio", "scenario"))
             )
         ]
-        ranks = [(_ratio(other), other.axes["scenario"] != way.axes["scenario"]) for other in own]
+        ranks = [(_ratio(other), other.axes["scenario"] != arm.axes["scenario"]) for other in own]
         base = only(other for other, rank in zip(own, ranks, strict=True) if rank == min(ranks))
-        found += [] if base is None else [(base, way)]
+        found += [] if base is None else [(base, arm)]
     return found
 
 
-def _ratio(way: Way) -> float:
-    return inf if way.ratio is None else way.ratio
+def _ratio(arm: Arm) -> float:
+    return inf if arm.ratio is None else arm.ratio
 
 
-def _examples(way: Way) -> bool:
-    return way.axes["match"] in (None, "examples")
+def _examples(arm: Arm) -> bool:
+    return arm.axes["equalize"] in (None, "examples")
 
 
 def scenario_pairs(study: Study) -> list[Pair]:
     """Every other scenario and mixed teaching at the same ratio; one with formats by domain, and the same without reasoning."""
     found = []
-    for way in study.trained:
-        scenario = str(way.axes["scenario"])
-        usual = "mixed" if way.ratio is not None else scenario.replace("reasoning", "ift")
-        base = None if usual == scenario else study.like(way, scenario=usual)
-        found += [] if base is None else [(base, way)]
+    for arm in study.trained:
+        scenario = str(arm.axes["scenario"])
+        usual = "mixed" if arm.ratio is not None else scenario.replace("reasoning", "ift")
+        base = None if usual == scenario else study.like(arm, scenario=usual)
+        found += [] if base is None else [(base, arm)]
     return found
 
 
@@ -178,25 +186,29 @@ def compute_pairs(study: Study) -> list[Pair]:
     """Every ratio, taught the same examples, and ratio 0 taught for as many FLOPs (or tokens) as reasoning costs."""
     found = []
     for match in ("flops", "tokens"):
-        for way in study.trained:
-            if way.ratio and _examples(way):
-                base = study.like(way, match=match, ratio=0.0) or study.like(
-                    way, match=match, ratio=0.0, scenario="mixed"
+        for arm in study.trained:
+            if arm.ratio and _examples(arm):
+                base = study.like(arm, match=match, ratio=0.0) or study.like(
+                    arm, match=match, ratio=0.0, scenario="mixed"
                 )
-                found += [] if base is None else [(base, way)]
+                found += [] if base is None else [(base, arm)]
     return found
 
 
 def reward_pairs(study: Study) -> list[Pair]:
-    """Every way that rewards have trained, and what it began with."""
-    by_hash = {arm.student.get("hash"): way for way in study.trained for arm in way.arms}
-    untrained = {way.model: way for way in study.ways if not way.trained}
+    """Every arm that rewards have trained, and what it began with."""
+    by_hash = {
+        evaluation.student.get("hash"): arm
+        for arm in study.trained
+        for evaluation in arm.evaluations
+    }
+    untrained = {arm.model: arm for arm in study.arms if not arm.trained}
     found = []
-    for way in study.trained:
-        if way.axes["reward"] is not None:
-            parent = way.student["parent"]
-            base = untrained.get(way.model) if parent is None else by_hash.get(parent["hash"])
-            found += [] if base is None else [(base, way)]
+    for arm in study.trained:
+        if arm.axes["reward"] is not None:
+            parent = arm.student["parent"]
+            base = untrained.get(arm.model) if parent is None else by_hash.get(parent["hash"])
+            found += [] if base is None else [(base, arm)]
     return found
 
 
@@ -206,24 +218,24 @@ def main_pairs(study: Study) -> list[Pair]:
     kinds: list[list[Pair]] = []
     for pair in ratio_pairs(study):
         if pair[1].axes["reward"] is None:
-            _gathered(kinds, pair, "ratio", "scenario", "match")
+            _gathered(kinds, pair, "ratio", "scenario", "equalize")
     found = []
     for kind in kinds:
         usual = [
-            (base, way) for base, way in kind if way.axes["scenario"] == "mixed" and _examples(way)
+            (base, arm) for base, arm in kind if arm.axes["scenario"] == "mixed" and _examples(arm)
         ]
         lines: list[list[Pair]] = []
         for pair in usual or kind:
             _gathered(lines, pair, "ratio")
         for line in lines:
-            highest = max(_ratio(way) for _, way in line)
-            way = only(way for _, way in line if way.ratio == highest)
-            found += [pair for pair in line if pair[1] is way]
+            highest = max(_ratio(arm) for _, arm in line)
+            arm = only(arm for _, arm in line if arm.ratio == highest)
+            found += [pair for pair in line if pair[1] is arm]
     return found
 
 
 def _gathered(groups: list[list[Pair]], pair: Pair, *apart: str) -> None:
-    """Put a pair to those whose ways differ from its own in these axes alone."""
+    """Put a pair to those whose arms differ from its own in these axes alone."""
     group = next((group for group in groups if group[0][1].alike(pair[1], *apart)), None)
     if group is None:
         groups.append(group := [])
@@ -232,7 +244,7 @@ def _gathered(groups: list[list[Pair]], pair: Pair, *apart: str) -> None:
 
 @dataclass(frozen=True)
 class Compared:
-    """A pair over the same problems: how many of these, of seeds and of ways with seeds of their own there are, what makes the
+    """A pair over the same problems: how many of these, of seeds and of arms with seeds of their own there are, what makes the
     difference uncertain, and what `compare_seeds` says."""
 
     n: int
@@ -251,7 +263,9 @@ class Compared:
 
 def compared(pair: Pair, keys: Sequence[str]) -> Compared:
     both = counterparts(*pair)
-    first, second = ([scored.right(arms[side], keys) for arms in both] for side in (0, 1))
+    first, second = (
+        [scored.right(evaluations[side], keys) for evaluations in both] for side in (0, 1)
+    )
     own = varying(both)
     return Compared(
         len(keys), len(both), own, spread(first, second, own), *compare_seeds(first, second)

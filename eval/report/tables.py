@@ -1,4 +1,4 @@
-"""A study's tables: accuracy, differences, cost and length over ratio × scenario × model × seed. Pure functions of its ways.
+"""A study's tables: accuracy, differences, cost and length over ratio × scenario × model × seed. Pure functions of its arms.
 
 Intervals are of 95 %, over training seeds and problems; the p-values of a table are Holm-adjusted for all its rows.
 """
@@ -10,8 +10,8 @@ from statistics import fmean
 from typing import Any
 
 from eval.report import scored
-from eval.report.arms import Way, counterparts
-from eval.report.scored import Arm, Difference, Row
+from eval.report.arms import Arm, counterparts
+from eval.report.scored import Difference, Evaluation, Row
 from eval.report.study import (
     DECIDED,
     NAMED,
@@ -59,24 +59,24 @@ def accuracy_by_benchmark(study: Study) -> Table:
 
 def _accuracy(study: Study, name: str, caption: str, groups: Mapping[str, Sequence[str]]) -> Table:
     rows = [
-        (group, *named(way), len(keys), *over_seeds(way.table(keys)))
+        (group, *named(arm), len(keys), *over_seeds(arm.table(keys)))
         for group, keys in groups.items()
-        for way in study.ways
+        for arm in study.arms
     ]
     return rounded_table(name, caption, ("group", *NAMED, "n", "accuracy", "low", "high"), rows)
 
 
 def accuracy_by_seed(study: Study) -> Table:
     rows = [
-        (group, way.label, seed if way.trained else None, len(keys), fmean(values))
+        (group, arm.label, seed if arm.trained else None, len(keys), fmean(values))
         for group, keys in study.groups.items()
-        for way in study.ways
-        for seed, values in zip(way.seeds, way.table(keys), strict=True)
+        for arm in study.arms
+        for seed, values in zip(arm.seeds, arm.table(keys), strict=True)
     ]
     return rounded_table(
         "accuracy_by_seed",
         "Accuracy of every seed",
-        ("group", "way", "seed", "n", "accuracy"),
+        ("group", "arm", "seed", "n", "accuracy"),
         rows,
     )
 
@@ -84,14 +84,14 @@ def accuracy_by_seed(study: Study) -> Table:
 def differences(
     name: str, caption: str, pairs: Sequence[Pair], groups: Mapping[str, Sequence[str]]
 ) -> Table:
-    """Every pair in every group: way minus the one it is compared with."""
+    """Every pair in every group: arm minus the one it is compared with."""
     found = [
-        (group, base, way, compared((base, way), keys))
+        (group, base, arm, compared((base, arm), keys))
         for group, keys in groups.items()
-        for base, way in pairs
+        for base, arm in pairs
     ]
     rows = []
-    for (group, base, way, c), adjusted in zip(found, holm([c.p for *_, c in found]), strict=True):
+    for (group, base, arm, c), adjusted in zip(found, holm([c.p for *_, c in found]), strict=True):
         numbers = (
             c.n,
             c.seeds,
@@ -104,9 +104,9 @@ def differences(
             adjusted,
             c.decided,
         )
-        rows.append((group, way.label, base.label, way.model, way.ratio, *numbers))
+        rows.append((group, arm.label, base.label, arm.model, arm.ratio, *numbers))
     return rounded_table(
-        name, caption, ("group", "way", "against", "model", "ratio", *COMPARED), rows
+        name, caption, ("group", "arm", "against", "model", "ratio", *COMPARED), rows
     )
 
 
@@ -115,17 +115,17 @@ def undecided(study: Study) -> Table:
     power of 80 %, with the seeds there are and with more. None where no number would, as seeds differ too much, and for more
     seeds where one is all there is."""
     rows = []
-    for base, way in main_pairs(study):
+    for base, arm in main_pairs(study):
         for group, keys in study.groups.items():
-            c = compared((base, way), keys)
+            c = compared((base, arm), keys)
             if c.decided == DECIDED[0] and abs(c.difference) >= SMALLEST:
                 wanted = [_needed(c, seeds) for seeds in (c.seeds, *MORE)]
                 rows.append(
                     (
                         group,
-                        way.label,
+                        arm.label,
                         base.label,
-                        way.model,
+                        arm.model,
                         c.n,
                         c.seeds,
                         c.difference,
@@ -136,7 +136,7 @@ def undecided(study: Study) -> Table:
                 )
     columns = (
         "group",
-        "way",
+        "arm",
         "against",
         "model",
         "n",
@@ -169,7 +169,7 @@ def _needed(c: Compared, seeds: int) -> int | None:
 
 def expectations(study: Study) -> Table:
     """What was declared of benchmarks before training, and what the main pairs show."""
-    declared: Mapping[str, str] = study.arms[0].manifest.get("expected") or {}
+    declared: Mapping[str, str] = study.evaluations[0].manifest.get("hypotheses") or {}
     tested = {name: keys for name, keys in study.benchmarks.items() if name in declared}
     found = differences(
         "expectations",
@@ -181,30 +181,32 @@ def expectations(study: Study) -> Table:
     for row in found:
         numbers = (row[name] for name in ("n", "difference", "low", "high", "p", "p_holm"))
         verdict = scored.verdict(
-            declared[row["group"]], Difference(row["group"], row["way"], row["against"], *numbers)
+            declared[row["group"]], Difference(row["group"], row["arm"], row["against"], *numbers)
         )
         rows.append((declared[row["group"]], *row.values(), verdict))
     return rounded_table(found.name, found.caption, ("declared", *found.columns, "verdict"), rows)
 
 
-def flops(way: Way, keys: Sequence[str]) -> float | None:
+def flops(arm: Arm, keys: Sequence[str]) -> float | None:
     """Mean FLOPs of an answer to these problems; None where the model's shape is not known."""
-    shape = way.arms[0].manifest.get("shape")
+    shape = arm.evaluations[0].manifest.get("shape")
     if not shape:
         return None
     made = cost.Shape(**shape)
-    rows = [row for arm in way.arms for key in keys for row in arm.answers[key]]
+    rows = [
+        row for evaluation in arm.evaluations for key in keys for row in evaluation.answers[key]
+    ]
     return fmean(cost.exact_generation(made, row["n_prompt"], row["n_completion"]) for row in rows)
 
 
 def costs(study: Study) -> Table:
     """What training and answering took, measured times apart."""
     rows = []
-    for way in study.ways:
-        training = [float(arm.student.get("tokens") or 0) for arm in way.arms]
-        tokens = [way.mean(field, study.keys) for field in ("n_completion", "n_think")]
+    for arm in study.arms:
+        training = [float(evaluation.student.get("tokens") or 0) for evaluation in arm.evaluations]
+        tokens = [arm.mean(field, study.keys) for field in ("n_completion", "n_think")]
         rows.append(
-            (*named(way), fmean(training), way.train_flops, *tokens, flops(way, study.keys))
+            (*named(arm), fmean(training), arm.train_flops, *tokens, flops(arm, study.keys))
         )
     columns = (
         *NAMED,
@@ -218,30 +220,30 @@ def costs(study: Study) -> Table:
 
 
 def front(study: Study, kind: str) -> Table:
-    """Accuracy over training or inference FLOPs, a row a way and category: whether the way is on the front, that no other is
-    as cheap and better than, and in which share of bootstrap resamples; of training also, whether the way is better than its
+    """Accuracy over training or inference FLOPs, a row a arm and category: whether the arm is on the front, that no other is
+    as cheap and better than, and in which share of bootstrap resamples; of training also, whether the arm is better than its
     model untrained, where that was evaluated."""
     rows: list[tuple[Any, ...]] = []
     untrained = (
-        {way.model: way for way in study.ways if not way.trained} if kind == "training" else {}
+        {arm.model: arm for arm in study.arms if not arm.trained} if kind == "training" else {}
     )
     for group, keys in study.groups.items():
         paid = {
-            way.label: way.train_flops if kind == "training" else flops(way, keys)
-            for way in study.ways
+            arm.label: arm.train_flops if kind == "training" else flops(arm, keys)
+            for arm in study.arms
         }
-        ways = [way for way in study.ways if paid[way.label]]
-        price = [paid[way.label] or 0.0 for way in ways]
-        told = [over_seeds(way.table(keys)) for way in ways]
+        arms = [arm for arm in study.arms if paid[arm.label]]
+        price = [paid[arm.label] or 0.0 for arm in arms]
+        told = [over_seeds(arm.table(keys)) for arm in arms]
         best = set(pareto.front(price, [mean for mean, _, _ in told]))
-        support = pareto.support(price, [way.table(keys) for way in ways]) if ways else []
-        for at, way in enumerate(ways):
-            base = untrained.get(way.model)
-            gained = [base and compared((base, way), keys).decided] if kind == "training" else []
+        support = pareto.support(price, [arm.table(keys) for arm in arms]) if arms else []
+        for at, arm in enumerate(arms):
+            base = untrained.get(arm.model)
+            gained = [base and compared((base, arm), keys).decided] if kind == "training" else []
             rows.append(
                 (
                     group,
-                    *named(way),
+                    *named(arm),
                     len(keys),
                     price[at],
                     *told[at],
@@ -293,12 +295,12 @@ def extra_tokens(study: Study) -> Table:
         for benchmark, keys in study.benchmarks.items():
             both = counterparts(*pair)
             spent = [
-                [fmean(_tokens(arms[side], key) for arms in both) for key in keys]
+                [fmean(_tokens(evaluations[side], key) for evaluations in both) for key in keys]
                 for side in (0, 1)
             ]
             extra, low, high = macro_average([[b - a for a, b in zip(*spent, strict=True)]])
             c = compared(pair, keys)
-            category = pair[0].arms[0].first(keys[0])["category"]
+            category = pair[0].evaluations[0].first(keys[0])["category"]
             rows.append(
                 (
                     pair[1].model,
@@ -321,7 +323,7 @@ def extra_tokens(study: Study) -> Table:
         "model",
         "benchmark",
         "category",
-        "way",
+        "arm",
         "against",
         "n",
         "seeds",
@@ -339,17 +341,22 @@ def extra_tokens(study: Study) -> Table:
     )
 
 
-def _tokens(arm: Arm, key: str) -> float:
-    return fmean(row["n_completion"] for row in arm.answers[key])
+def _tokens(evaluation: Evaluation, key: str) -> float:
+    return fmean(row["n_completion"] for row in evaluation.answers[key])
 
 
 def lengths(study: Study) -> Table:
     """Mean tokens of right and of wrong answers and the ratio of the two, with its bootstrap interval over problems; and that
     ratio within levels, where problems have them: the right answers' lengths weighted by the levels of the wrong ones."""
     rows = []
-    for way in study.ways:
-        answers = [row for arm in way.arms for key in study.keys for row in arm.answers[key]]
-        rows.append((*named(way), *_lengths(answers), _within_levels(answers)))
+    for arm in study.arms:
+        answers = [
+            row
+            for evaluation in arm.evaluations
+            for key in study.keys
+            for row in evaluation.answers[key]
+        ]
+        rows.append((*named(arm), *_lengths(answers), _within_levels(answers)))
     columns = (
         *NAMED,
         "n_right",
@@ -366,11 +373,16 @@ def lengths(study: Study) -> Table:
 
 def lengths_by_level(study: Study) -> Table:
     rows = []
-    for way in study.ways:
-        answers = [row for arm in way.arms for key in study.keys for row in arm.answers[key]]
+    for arm in study.arms:
+        answers = [
+            row
+            for evaluation in arm.evaluations
+            for key in study.keys
+            for row in evaluation.answers[key]
+        ]
         for level in sorted({row["level"] for row in answers if row["level"] is not None}):
             rows.append(
-                (*named(way), level, *_lengths([row for row in answers if row["level"] == level]))
+                (*named(arm), level, *_lengths([row for row in answers if row["level"] == level]))
             )
     columns = (
         *NAMED,
@@ -445,22 +457,25 @@ def budgets(study: Study) -> Table:
     """The share of problems answered right within so many tokens, up to the smallest budget of an evaluation."""
     import numpy as np
 
-    most = min(int(arm.manifest["budget"]) for arm in study.arms)
+    most = min(int(evaluation.manifest["max_new_tokens"]) for evaluation in study.evaluations)
     lengths = [
-        row["n_completion"] for arm in study.arms for key in study.keys for row in arm.answers[key]
+        row["n_completion"]
+        for evaluation in study.evaluations
+        for key in study.keys
+        for row in evaluation.answers[key]
     ]
     least = max(1, min(*lengths, most))
     caps = sorted({round(float(cap)) for cap in np.geomspace(least, most, LEVELS)})
     rows = []
-    for way in study.ways:
+    for arm in study.arms:
         within = np.zeros(len(caps))
-        for arm in way.arms:
+        for evaluation in arm.evaluations:
             for key in study.keys:
-                answers = arm.answers[key]
+                answers = evaluation.answers[key]
                 taken = [row["n_completion"] for row in answers if row["verdict"] == "right"]
                 within += np.searchsorted(np.sort(taken), caps, side="right") / len(answers)
-        shares = within / len(way.arms) / len(study.keys)
-        rows += [(*named(way), cap, float(share)) for cap, share in zip(caps, shares, strict=True)]
+        shares = within / len(arm.evaluations) / len(study.keys)
+        rows += [(*named(arm), cap, float(share)) for cap, share in zip(caps, shares, strict=True)]
     return rounded_table(
         "budgets", "Answered right within so many tokens", (*NAMED, "tokens", "accuracy"), rows
     )
@@ -469,17 +484,22 @@ def budgets(study: Study) -> Table:
 def thinking(study: Study) -> Table:
     """The share of completions that thought, and of those in the other mode than asked for or taught."""
     rows = []
-    for way in study.ways:
+    for arm in study.arms:
         thought = [
-            [fmean(row["thought"] for row in arm.answers[key]) for key in study.keys]
-            for arm in way.arms
+            [fmean(row["thought"] for row in evaluation.answers[key]) for key in study.keys]
+            for evaluation in arm.evaluations
         ]
-        answers = [row for arm in way.arms for key in study.keys for row in arm.answers[key]]
+        answers = [
+            row
+            for evaluation in arm.evaluations
+            for key in study.keys
+            for row in evaluation.answers[key]
+        ]
         asked = [
             row["thought"] != row["expected"] for row in answers if row.get("expected") is not None
         ]
         rows.append(
-            (*named(way), len(study.keys), *over_seeds(thought), fmean(asked) if asked else None)
+            (*named(arm), len(study.keys), *over_seeds(thought), fmean(asked) if asked else None)
         )
     return rounded_table(
         "thinking",
@@ -490,26 +510,26 @@ def thinking(study: Study) -> Table:
 
 
 def taught(study: Study) -> Table:
-    """What each way is."""
+    """What each arm is."""
     rows = []
-    for way in study.ways:
-        student = way.student
+    for arm in study.arms:
+        student = arm.student
         told = (
             student.get(name)
             for name in ("lr_policy", "data", "reward", "objective", "lora", "steps", "lr")
         )
-        seeds = " ".join(map(str, way.seeds)) if way.trained else None
-        rows.append((*named(way)[:-1], seeds, way.size, *told))
+        seeds = " ".join(map(str, arm.seeds)) if arm.trained else None
+        rows.append((*named(arm)[:-1], seeds, arm.size, *told))
     columns = (*NAMED, "weights", "lr_policy", "data", "reward", "objective", "lora", "steps", "lr")
-    return rounded_table("ways", "The ways of training that are compared", columns, rows)
+    return rounded_table("arms", "The arms of training that are compared", columns, rows)
 
 
 def runs(study: Study) -> Table:
     """What differs from machine to machine: names of runs, times and versions."""
     rows = []
-    for way in study.ways:
-        for arm in way.arms:
-            m, student = arm.manifest, arm.student
+    for arm in study.arms:
+        for evaluation in arm.evaluations:
+            m, student = evaluation.manifest, evaluation.student
             versions = " ".join(
                 f"{name} {version}" for name, version in sorted(m["versions"].items())
             )
@@ -523,10 +543,10 @@ def runs(study: Study) -> Table:
             )
             times = (student.get("seconds"), m["seconds"])
             rows.append(
-                (way.label, student.get("seed"), student.get("hash"), m["hash"], *times, *facts)
+                (arm.label, student.get("seed"), student.get("hash"), m["hash"], *times, *facts)
             )
     columns = (
-        "way",
+        "arm",
         "seed",
         "training",
         "evaluation",

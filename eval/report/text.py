@@ -29,12 +29,12 @@ def findings(study: Study, tables: Tables) -> list[str]:
 
 
 def _asked(study: Study) -> str:
-    ways = len(study.trained)
-    told = f"{number_of(ways, 'way')} of training {number_of(len(study.models), 'model')}"
-    if untrained := len(study.ways) - ways:
+    arms = len(study.trained)
+    told = f"{number_of(arms, 'arm')} of training {number_of(len(study.models), 'model')}"
+    if untrained := len(study.arms) - arms:
         told += f" and {number_of(untrained, 'untrained model')}"
     told += f" answered the same {number_of(len(study.keys), 'problem')} of {number_of(len(study.benchmarks), 'benchmark')}"
-    numbers = sorted({len(way.arms) for way in study.trained})
+    numbers = sorted({len(arm.evaluations) for arm in study.trained})
     if numbers in ([], [1]):
         return f"{told}, one seed each: the 95 % intervals are over problems alone, and another seed may say otherwise. {RATIO}"
     seeds = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
@@ -42,10 +42,10 @@ def _asked(study: Study) -> str:
 
 
 def main_rows(tables: Tables) -> dict[tuple[str, str], list[Row]]:
-    """The rows of every category, and of all at last, by way and what it is compared with: the highest ratio and the lowest."""
+    """The rows of every category, and of all at last, by arm and what it is compared with: the highest ratio and the lowest."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in tables["differences_main"]:
-        found.setdefault((row["way"], row["against"]), []).append(row)
+        found.setdefault((row["arm"], row["against"]), []).append(row)
     return found
 
 
@@ -68,19 +68,19 @@ def _helped(tables: Tables) -> list[str]:
     told = "; ".join(f"{group} {counted(rows)}" for group, rows in by_category.items())
     return [
         f"The highest ratio of reasoning against the lowest, over all problems: "
-        f"{by_verdict([rows[-1] for rows in pairs.values()], 'way')}.",
+        f"{by_verdict([rows[-1] for rows in pairs.values()], 'arm')}.",
         f"By category, of {len(pairs)} such comparisons: {told}.",
         *_held(tables["differences_main"]),
     ]
 
 
-def pair_named(way: str, against: str) -> str:
+def pair_named(arm: str, against: str) -> str:
     """The two labels, what they share said once."""
-    line, _, ratio = way.rpartition("ratio ")
+    line, _, ratio = arm.rpartition("ratio ")
     other, _, lower = against.rpartition("ratio ")
-    if ratio != way and line == other:
+    if ratio != arm and line == other:
         return f"{line.strip()}{', ' * bool(line)}ratio {ratio} against ratio {lower}"
-    return f"{way} against {against}"
+    return f"{arm} against {against}"
 
 
 def _held(table: Table) -> list[str]:
@@ -161,10 +161,10 @@ def _enough(row: Row) -> str:
 
 
 def _cost(tables: Tables) -> list[str]:
-    costs = {row["way"]: row for row in tables["costs"]}
+    costs = {row["arm"]: row for row in tables["costs"]}
     parts = []
-    for way, against in main_rows(tables):
-        one, other = costs[against], costs[way]
+    for arm, against in main_rows(tables):
+        one, other = costs[against], costs[arm]
         told = [
             f"{times_as(other['tokens'], one['tokens'])} the tokens an answer ({one['tokens']:.0f} → {other['tokens']:.0f})"
         ]
@@ -174,7 +174,7 @@ def _cost(tables: Tables) -> list[str]:
         ):
             if one[name] and other[name]:
                 told.append(f"{times_as(other[name], one[name])} {words}")
-        parts.append(f"{pair_named(way, against)} takes {listed(told)}")
+        parts.append(f"{pair_named(arm, against)} takes {listed(told)}")
     return [f"The cost: {'; '.join(parts)}."] if parts else []
 
 
@@ -186,7 +186,7 @@ def _equal_cost(tables: Tables) -> list[str]:
     rows = tables["differences_compute"].where(group="all")
     highest = {row["model"]: row for row in sorted(rows, key=lambda row: row["ratio"])}
     told = [
-        f"{row['way']} against {row['against']}, {row['decided']} ({with_interval(row)})"
+        f"{row['arm']} against {row['against']}, {row['decided']} ({with_interval(row)})"
         for row in highest.values()
     ]
     return [f"At equal training cost, over all problems: {'; '.join(told)}."] if told else []
@@ -195,7 +195,7 @@ def _equal_cost(tables: Tables) -> list[str]:
 def _order(tables: Tables) -> list[str]:
     rows = tables["differences_scenario"].where(group="all")
     decided = [row for row in rows if row["decided"] != "not decided"]
-    told = [f"{row['way']} {row['decided']} ({with_interval(row)})" for row in decided]
+    told = [f"{row['arm']} {row['decided']} ({with_interval(row)})" for row in decided]
     if len(decided) < len(rows):
         told.append(f"{len(rows) - len(decided)} of {len(rows)} not decided")
     return (
@@ -210,7 +210,7 @@ def _order(tables: Tables) -> list[str]:
 def _rewards(tables: Tables) -> list[str]:
     rows = tables["differences_rewards"].where(group="all")
     told = [
-        f"{row['way']} against {row['against']}, {row['decided']} ({with_interval(row)})"
+        f"{row['arm']} against {row['against']}, {row['decided']} ({with_interval(row)})"
         for row in rows
     ]
     return [f"After rewards against before, over all problems: {'; '.join(told)}."] if told else []
@@ -242,7 +242,7 @@ def _front(tables: Tables) -> list[str]:
     rows = sorted(
         tables["front_training"].where(group="all", front=True), key=lambda row: row["flops"]
     )
-    told = [f"{row['way']} ({support_said(row)})" for row in rows if not not_better(row)]
+    told = [f"{row['arm']} ({support_said(row)})" for row in rows if not not_better(row)]
     found = []
     if told:
         agreed = "in brackets how often a bootstrap of the study agrees"
@@ -252,13 +252,13 @@ def _front(tables: Tables) -> list[str]:
 
 
 def not_better(row: Row) -> bool:
-    """Whether a way on the front of training costs was not found to be better than its model untrained, where that is known."""
+    """Whether a arm on the front of training costs was not found to be better than its model untrained, where that is known."""
     return row["than_untrained"] in ("not decided", "worse")
 
 
 def said_not_better(rows: Sequence[Row]) -> list[str]:
-    """Those ways in a sentence."""
-    names = [f"{row['way']} ({row['than_untrained']})" for row in rows if not_better(row)]
+    """Those arms in a sentence."""
+    names = [f"{row['arm']} ({row['than_untrained']})" for row in rows if not_better(row)]
     return (
         [f"Best for their cost, but not found better than their model untrained: {listed(names)}."]
         if names

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from ratiocine.config import Hashed, StrictConfig, Unhashed
 from ratiocine.errors import BadInput
 from ratiocine.prompts import last_boxed
 from ratiocine.runs import hash_path
@@ -21,19 +20,18 @@ Row = dict[str, Any]
 NO_ANSWER = ("", "proof", "notfound")  # what NuminaMath and OpenR1-Math write where there is none
 
 
-class HubConfig(BaseModel):
+class HubConfig(StrictConfig):
     """A data set `repo` at `revision` (its newest where None): either its `files`, by split, or its `splits` by their names
     there, in the subset `subset`, read as they come. `rows` names the function of `ROWS` that reads them, `count` says how many
     problems the test split has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    repo: str
-    revision: str | None = None
-    files: dict[str, list[str]] = {}
-    splits: dict[str, str] = {}
-    subset: str | None = None
-    rows: str | None = None
-    count: int | None = None
+    repo: Hashed[str]
+    revision: Hashed[str | None] = None
+    files: Hashed[dict[str, list[str]]] = {}
+    splits: Hashed[dict[str, str]] = {}
+    subset: Hashed[str | None] = None
+    rows: Hashed[str | None] = None
+    count: Unhashed[int | None] = None
 
     def has(self, split: str) -> bool:
         return split in self.files or split in self.splits
@@ -79,7 +77,7 @@ def download(name: str, hub: HubConfig, split: str) -> list[Path]:
     except Exception:
         raise BadInput(
             f"data={name} needs {hub.repo} from the Hugging Face hub, which cannot be reached from here; "
-            "give a folder with local copies instead: data.root=DIR"
+            "give a folder with local copies instead: data_dir=DIR (eval) or data.data_dir=DIR"
         ) from None
 
 

@@ -14,9 +14,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ratiocine.cli import named
+from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
 from ratiocine.data.families import FAMILIES, Split, generate
 from ratiocine.data.hub import HubConfig, adapted, download, revision, streamed
 from ratiocine.data.rows import mapped, problem_of, read_rows
@@ -30,41 +31,39 @@ from ratiocine.runs import hash_path
 GENERATOR_VERSION = 2  # raise it when a family's problems change
 
 
-class FamilyConfig(BaseModel):
+class FamilyConfig(StrictConfig):
     """How many problems of a family go to each split, at which difficulty, and what is expected of traces there. One with a
     name of its own says whose problems it has (`family`) and may set its generator (`settings`) itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    train: NonNegativeInt
-    test: NonNegativeInt
-    difficulty: PositiveInt = 1
-    family: str | None = None
-    settings: dict[str, int | float] = {}
-    expect: Literal["gain", "no_gain"] | None = None
+    train: Hashed[NonNegativeInt]
+    test: Hashed[NonNegativeInt]
+    difficulty: Hashed[PositiveInt] = 1
+    family: Hashed[str | None] = None
+    settings: Hashed[dict[str, int | float]] = {}
+    hypothesis: Hashed[Literal["gain", "no_gain"] | None] = None
 
 
-class DataConfig(BaseModel):
+class DataConfig(StrictConfig):
     """conf/data: `families`, or rows from `path` (a file of the user's), `root`/`files` (local copies) or `hub`, or a mixture
     of `n` problems in which each named source has its share (`mix`). `columns` says which column holds a field of the shared
     schema (`question`, `answer`, `meta.level`, …); dots reach inside one. `budget` is the number of tokens a completion is
     given where nothing else is said."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    instruction: str = ""
-    families: dict[str, FamilyConfig] = {}
-    mix: dict[str, PositiveFloat] | None = None
-    n: PositiveInt | None = None
-    columns: dict[str, str] | None = None
-    kind: Kind | None = None
-    category: str | None = None
-    domain: Literal["general", "math"] = "general"
-    hub: HubConfig | None = None
-    files: dict[Split, str] = {}
-    root: str | None = None
-    path: str | None = None
-    licence: str | None = None
-    budget: PositiveInt | None = None
+    name: Hashed[str]
+    instruction: Hashed[str] = ""
+    families: Hashed[dict[str, FamilyConfig]] = {}
+    mix: Hashed[dict[str, PositiveFloat] | None] = None
+    n: Hashed[PositiveInt | None] = None
+    columns: Hashed[dict[str, str] | None] = None
+    kind: Hashed[Kind | None] = None
+    category: Hashed[str | None] = None
+    domain: Hashed[Literal["general", "math"]] = "general"
+    hub: Hashed[HubConfig | None] = None
+    files: Hashed[dict[Split, str]] = {}
+    data_dir: ByContent[str | None] = None
+    path: ByContent[str | None] = None
+    license: Unhashed[str | None] = None
+    max_new_tokens: Hashed[PositiveInt | None] = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def _parts(data: DataConfig) -> list[tuple[DataConfig, int]]:
     ]:
         counts[name] += 1
     parts = {
-        name: named("data", name, DataConfig).model_copy(update={"root": data.root})
+        name: named("data", name, DataConfig).model_copy(update={"data_dir": data.data_dir})
         for name in data.mix
     }
     return [(parts[name], count) for name, count in counts.items() if count]
@@ -196,7 +195,11 @@ def content(problem: Problem) -> str:
 
 def fingerprint(data: DataConfig, split: Split) -> str:
     """Content hash of a source: of the generator's settings, of a local file, of a hub revision, or of a mixture's parts."""
-    described = data.model_dump(exclude={"root", "path", "licence", "budget"})
+    described = data.model_dump(exclude={"data_dir", "path", "license", "max_new_tokens"})
+    for family in described["families"].values():
+        family["expect"] = family.pop(
+            "hypothesis"
+        )  # as schema 1 calls it, so that content hashes stay what they were
     if data.mix:
         return digest(
             "data",
@@ -215,7 +218,7 @@ def revisions(data: DataConfig) -> dict[str, str]:
     """The revision at which each data set of the hub is read."""
     if data.mix:
         return {name: found for part, _ in _parts(data) for name, found in revisions(part).items()}
-    if data.hub is None or data.families or data.path or (data.root and data.files):
+    if data.hub is None or data.families or data.path or (data.data_dir and data.files):
         return {}
     return {data.hub.repo: revision(data.name, data.hub)}
 
@@ -226,7 +229,7 @@ def has(data: DataConfig, split: Split) -> bool:
         return all(has(part, split) for part, _ in _parts(data))
     if data.path or data.families:
         return bool(data.families)
-    return split in data.files if data.root else data.hub is not None and data.hub.has(split)
+    return split in data.files if data.data_dir else data.hub is not None and data.hub.has(split)
 
 
 def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
@@ -251,10 +254,10 @@ def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
 def _local_file(data: DataConfig, split: Split) -> Path | None:
     if data.path is not None:
         file = Path(data.path)
-    elif data.root is not None and data.files:
+    elif data.data_dir is not None and data.files:
         if split not in data.files:
             raise BadInput(f"data={data.name} has no {split} split")
-        file = Path(data.root) / data.files[split]
+        file = Path(data.data_dir) / data.files[split]
     else:
         return None
     if not file.is_file():

@@ -8,8 +8,8 @@ from .interface import Engine as Engine
 from .interface import Message as Message
 from .interface import Request as Request
 from .interface import require as require
-from .loader import Started as Started
-from .loader import start as start
+from .loader import LoadedEngine as LoadedEngine
+from .loader import load as load
 from .openai import OpenAIEngine as OpenAIEngine
 from .streaming import Pieces as Pieces
 from .streaming import stream as stream

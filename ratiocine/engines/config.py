@@ -4,38 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
+from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
 from ratiocine.devices import Attention
 
 
-class TransformersConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["transformers"] = "transformers"
-    batch: PositiveInt = 128
-    tokens: PositiveInt = 65536
-    attention: Attention = "auto"
+class TransformersConfig(StrictConfig):
+    name: Hashed[Literal["transformers"]] = "transformers"
+    max_batch_size: Unhashed[PositiveInt] = 128
+    max_cache_tokens: Unhashed[PositiveInt] = 65536
+    attention: Hashed[Attention] = "auto"
 
 
-class VLLMConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["vllm"]
-    memory: Annotated[float, Field(gt=0, le=1)] = 0.9
+class VLLMConfig(StrictConfig):
+    name: Hashed[Literal["vllm"]]
+    gpu_memory_utilization: Unhashed[Annotated[float, Field(gt=0, le=1)]] = 0.9
 
 
-class OpenAIConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["openai"]
-    url: str | list[str]
-    model: str
-    key_env: str = "OPENAI_API_KEY"
-    concurrency: PositiveInt = 64
-    timeout: PositiveFloat = 600
-    patience: PositiveFloat = 600
+class OpenAIConfig(StrictConfig):
+    name: Hashed[Literal["openai"]]
+    base_url: ByContent[str | list[str]]
+    model: Hashed[str]
+    api_key_env: Unhashed[str] = "OPENAI_API_KEY"
+    concurrency: Unhashed[PositiveInt] = 64
+    timeout: Unhashed[PositiveFloat] = 600
+    retry_seconds: Unhashed[PositiveFloat] = 600
 
     @property
     def urls(self) -> list[str]:
-        return [self.url] if isinstance(self.url, str) else self.url
+        return [self.base_url] if isinstance(self.base_url, str) else self.base_url
 
 
 EngineConfig = Annotated[

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pycurl import AsyncCurlMulti
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """This call may succeed later, and not before `after` seconds where the server has said so."""
 
     def __init__(self, kind: str, words: str = "", *, after: float = 0.0) -> None:
@@ -48,7 +48,7 @@ class Line:
             self.curl.setopt(option, value)
 
     async def call(self, url: str, body: bytes | None = None) -> tuple[int, str, float]:
-        """Status, text and the seconds that the server asks for before the next call. Raises Again where there is no whole
+        """Status, text and the seconds that the server asks for before the next call. Raises RetryableError where there is no whole
         answer, BadInput where there never will be."""
         import pycurl
 
@@ -71,8 +71,8 @@ class Line:
                 pycurl.E_UNSUPPORTED_PROTOCOL,
                 pycurl.E_PEER_FAILED_VERIFICATION,
             ):
-                raise BadInput(f"engine.url: {url}: {said}") from None
-            raise Again(_error_name(number), said) from None
+                raise BadInput(f"engine.base_url: {url}: {said}") from None
+            raise RetryableError(_error_name(number), said) from None
         text = b"".join(parts).decode(errors="replace")
         return (
             self.curl.getinfo(pycurl.RESPONSE_CODE),

@@ -1,4 +1,4 @@
-"""Engines: `continue_(requests)` → traces. One module per backend, one table of what each can do."""
+"""Engines: `generate(requests)` → traces. One module per backend, one table of what each can do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from ratiocine.errors import BadInput
 from ratiocine.hashing import batched, digest
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 
 Message = Mapping[str, str]  # role, content
 Ability = Literal["logprobs", "prefix", "thinking"]
@@ -27,7 +27,7 @@ ABILITIES: Mapping[str, frozenset[Ability]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """Go on from `messages`, and from `prefix` of the assistant's own turn where there is one, by at most `budget` tokens.
+    """Go on from `messages`, and from `prefix` of the assistant's own turn where there is one, by at most `max_new_tokens` tokens.
 
     `samples` says which completions to make: each has a random stream of its own, drawn from (seed, id, sample), so that
     sample 3 is the same whether it is made alone or with others. `temperature` 0 is greedy. `stop` strings end a completion
@@ -36,7 +36,7 @@ class Request:
 
     id: str
     messages: tuple[Message, ...]
-    budget: int
+    max_new_tokens: int
     prefix: str = ""
     thinking: bool | None = None
     stop: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Engine(Protocol):
 
     name: str
 
-    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Traces of all samples of all requests, some at a time, in the order in which they end."""
         ...
 

@@ -27,11 +27,11 @@ from urllib.parse import urlsplit
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from ratiocine.engines.config import OpenAIConfig
-from ratiocine.engines.http import Again, Line, lines, proxy
+from ratiocine.engines.http import Line, RetryableError, lines, proxy
 from ratiocine.engines.interface import Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import OPEN, after_thinking, render
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 
 BUSY = (408, 409, 425, 429, 503)
 NOT_HERE = (401, 403, 404)  # a refusal of the caller or the model, not of what is asked
@@ -41,7 +41,7 @@ LONGEST = 120.0  # seconds that a server's Retry-After is believed
 Job = tuple[Request, int]
 
 
-class _Gate:
+class ConcurrencyLimiter:
     """How many calls may be open: halved, at most once a second, when the server is busy, and one more for each round of calls
     that it answers."""
 
@@ -72,7 +72,7 @@ class _Gate:
 
 
 class OpenAIEngine:
-    """`continue_` over one or more servers that hold the same model.
+    """`generate` over one or more servers that hold the same model.
 
     `settings.urls` are bases such as `http://localhost:8000/v1`; `model` is the name they know it by; the key is read from the
     environment variable `key_env` and is never written anywhere. At most `concurrency` calls are open at once, each for
@@ -86,21 +86,21 @@ class OpenAIEngine:
         self.urls, self.model, self.key_env = (
             [url.rstrip("/") for url in settings.urls],
             settings.model,
-            settings.key_env,
+            settings.api_key_env,
         )
-        self.key, self.concurrency = os.environ.get(settings.key_env), settings.concurrency
+        self.key, self.concurrency = os.environ.get(settings.api_key_env), settings.concurrency
         self.timeout, self.patience, self.keep_refused = (
             settings.timeout,
-            settings.patience,
+            settings.retry_seconds,
             keep_refused,
         )
         self.errors: Counter[str] = Counter()  # calls that were made again, by what was wrong
 
-    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Traces of all samples, as the servers answer; all that have come since the last ones together. Requests are drawn one
         by one, in their order. Raises BadInput where a server refuses a request for good, Failure where none has been of use
         for `patience` seconds."""
-        found: queue.SimpleQueue[Trace | BaseException | None] = queue.SimpleQueue()
+        found: queue.SimpleQueue[Completion | BaseException | None] = queue.SimpleQueue()
         loop = asyncio.SelectorEventLoop()  # what libcurl can be driven by, on every system
         task = loop.create_task(self._all(((r, s) for r in requests for s in r.samples), found))
         thread = threading.Thread(target=_run, args=(loop, task, found), daemon=True)
@@ -110,7 +110,7 @@ class OpenAIEngine:
                 group = [found.get()]
                 time.sleep(TOGETHER)
                 group += [found.get_nowait() for _ in range(found.qsize())]
-                if traces := [item for item in group if isinstance(item, Trace)]:
+                if traces := [item for item in group if isinstance(item, Completion)]:
                     yield traces
                 if isinstance(group[-1], BaseException):
                     raise group[-1]
@@ -134,16 +134,16 @@ class OpenAIEngine:
                 ).close()
             except (KeyError, ValueError):
                 raise BadInput(
-                    f"engine.url={url} is no address such as http://localhost:8000/v1"
+                    f"engine.base_url={url} is no address such as http://localhost:8000/v1"
                 ) from None
             except OSError as error:
                 raise BadInput(
-                    f"engine.url={url} does not answer: {error.strerror or error}"
+                    f"engine.base_url={url} does not answer: {error.strerror or error}"
                 ) from None
 
     async def _all(self, jobs: Iterator[Job], found: queue.SimpleQueue[Any]) -> None:
         waiting = enumerate(jobs)
-        self.useful, self.gate = time.monotonic(), _Gate(self.concurrency)
+        self.useful, self.gate = time.monotonic(), ConcurrencyLimiter(self.concurrency)
         async with lines(self.concurrency) as multi:
 
             async def work() -> None:
@@ -155,20 +155,20 @@ class OpenAIEngine:
                 for _ in range(self.concurrency):
                     group.create_task(work())
 
-    async def _one(self, line: Line, index: int, job: Job) -> Trace:
+    async def _one(self, line: Line, index: int, job: Job) -> Completion:
         """The answer to one call, however often it must be made; the servers take turns."""
         turns = itertools.count(index)
 
-        async def once() -> Trace:
+        async def once() -> Completion:
             async with self.gate:
                 return await self._once(line, self.urls[next(turns) % len(self.urls)], job)
 
         try:
             return await once()
-        except Again as error:
-            failed: Again | None = error
+        except RetryableError as error:
+            failed: RetryableError | None = error
 
-        async def again() -> Trace:
+        async def again() -> Completion:
             nonlocal failed
             if (
                 failed is not None
@@ -178,7 +178,7 @@ class OpenAIEngine:
             return await once()
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Again),
+            retry=retry_if_exception_type(RetryableError),
             wait=_pause,
             stop=self._of_no_use,
             before_sleep=self._note,
@@ -186,26 +186,26 @@ class OpenAIEngine:
         )
         try:
             return await retrying(again)
-        except Again as error:
+        except RetryableError as error:
             said = self._redacted(str(error))
             raise Failure(
                 f"{' and '.join(self.urls)}: of no use for {self.patience:.0f} s: {said}"
             ) from None
 
-    async def _once(self, line: Line, url: str, job: Job) -> Trace:
+    async def _once(self, line: Line, url: str, job: Job) -> Completion:
         started = time.perf_counter()
         status, words = await self._call(line, url, self._body(job))
         if status != 200:
             said = self._redacted(" ".join(words[:300].split()))
             if self.keep_refused and status not in NOT_HERE:
-                return Trace(job[0].id, said, "refused", 0, 0, 0.0, sample=job[1])
+                return Completion(job[0].id, said, "refused", 0, 0, 0.0, sample=job[1])
             raise BadInput(
                 f"{url} refuses with HTTP {status}: {said}{await self._hint(line, url, status)}"
             )
         try:
             trace = self._trace(job, json.loads(words), time.perf_counter() - started)
         except ValueError:
-            raise Again("no whole JSON", repr(words[-80:])) from None
+            raise RetryableError("no whole JSON", repr(words[-80:])) from None
         self.useful = time.monotonic()
         self.gate.answered()
         return trace
@@ -216,7 +216,7 @@ class OpenAIEngine:
         if status >= 500 or status in BUSY:
             if status in BUSY:
                 self.gate.busy()
-            raise Again(f"HTTP {status}", text[:200], after=after)
+            raise RetryableError(f"HTTP {status}", text[:200], after=after)
         return status, text
 
     async def _hint(self, line: Line, url: str, status: int) -> str:
@@ -228,7 +228,7 @@ class OpenAIEngine:
                 str(model["id"])
                 for model in json.loads((await line.call(f"{url}/models"))[1])["data"]
             ]
-        except (Again, ValueError, LookupError, TypeError):
+        except (RetryableError, ValueError, LookupError, TypeError):
             return ""
         return (
             f" (it serves: {', '.join(names[:20]) or 'nothing'})" if self.model not in names else ""
@@ -240,7 +240,7 @@ class OpenAIEngine:
     def _note(self, state: RetryCallState) -> None:
         assert state.outcome is not None
         error = state.outcome.exception()
-        assert isinstance(error, Again)
+        assert isinstance(error, RetryableError)
         self.errors[error.kind] += 1
 
     def _body(self, job: Job) -> dict[str, Any]:
@@ -248,7 +248,7 @@ class OpenAIEngine:
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [dict(m) for m in request.messages],
-            "max_tokens": request.budget,
+            "max_tokens": request.max_new_tokens,
             "temperature": request.temperature,
             "seed": request.seed_of(sample),
         }
@@ -258,7 +258,7 @@ class OpenAIEngine:
             body["chat_template_kwargs"] = {"enable_thinking": request.thinking}
         return body
 
-    def _trace(self, job: Job, answer: Any, seconds: float) -> Trace:
+    def _trace(self, job: Job, answer: Any, seconds: float) -> Completion:
         request, sample = job
         try:
             choice = answer["choices"][0]
@@ -268,7 +268,9 @@ class OpenAIEngine:
             usage = answer.get("usage") or {}
             cut = choice.get("finish_reason") == "length"
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise Again("an answer without its fields", f"{type(error).__name__} {error}") from None
+            raise RetryableError(
+                "an answer without its fields", f"{type(error).__name__} {error}"
+            ) from None
         if reasoning:
             text = (
                 render(text, reasoning.strip())
@@ -281,7 +283,7 @@ class OpenAIEngine:
         )
         at = after_thinking(text, request.stop)
         stop: Literal["stop", "length"] = "length" if cut and at is None else "stop"
-        return Trace(
+        return Completion(
             request.id, text[:at], stop, n_prompt, n_completion, round(seconds, 4), sample=sample
         )
 
@@ -293,7 +295,7 @@ def _pause(state: RetryCallState) -> float:
     """Seconds before the next try: what the server has asked for, or longer each time, with jitter."""
     assert state.outcome is not None
     error = state.outcome.exception()
-    assert isinstance(error, Again)
+    assert isinstance(error, RetryableError)
     return max(min(error.after, LONGEST), LATER(state))
 
 

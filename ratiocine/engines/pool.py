@@ -13,7 +13,7 @@ from typing import Any
 from ratiocine.engines.interface import Engine, Request, blocks
 from ratiocine.errors import Failure
 from ratiocine.executors import end_with_parent
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 
 _engine: Engine | Exception | None = None  # of a process of the pool, or why it has none
 
@@ -31,22 +31,22 @@ def _prepare(make: Callable[[], Engine], names: Any) -> None:
         _engine = error
 
 
-def _answered(requests: list[Request]) -> list[Trace]:
+def _answered(requests: list[Request]) -> list[Completion]:
     if isinstance(_engine, Exception):
         raise _engine
     assert _engine is not None
-    return [trace for traces in _engine.continue_(requests) for trace in traces]
+    return [trace for traces in _engine.generate(requests) for trace in traces]
 
 
 class PoolEngine:
-    """`continue_` by `processes` processes, each with the engine that `make` makes there."""
+    """`generate` by `processes` processes, each with the engine that `make` makes there."""
 
     name = "pool"
 
     def __init__(self, make: Callable[[], Engine], processes: int, gpus: bool) -> None:
         self.make, self.processes, self.gpus = make, processes, gpus
 
-    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Traces of all samples, a block of requests at a time. Raises what the processes' engines raise."""
         spawned = multiprocessing.get_context("spawn")
         names = spawned.Queue()
@@ -59,7 +59,7 @@ class PoolEngine:
             names.put(name)
         pool = ProcessPoolExecutor(self.processes, spawned, _prepare, (self.make, names))
         try:
-            running: set[Future[list[Trace]]] = set()
+            running: set[Future[list[Completion]]] = set()
             for block in blocks(requests, self.processes):
                 running.add(pool.submit(_answered, block))
                 if len(running) > 2 * self.processes:

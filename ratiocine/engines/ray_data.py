@@ -18,7 +18,7 @@ from ratiocine.engines.interface import PORTION, Engine, Request, blocks
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import check_ray, cluster
 from ratiocine.hashing import batched
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 
 
 class _Worker:
@@ -29,14 +29,14 @@ class _Worker:
         """The traces, and in the first row what made a server be asked again, as JSON."""
         before = Counter[str](getattr(self.engine, "errors", {}))
         made = [
-            trace for traces in self.engine.continue_(list(batch["request"])) for trace in traces
+            trace for traces in self.engine.generate(list(batch["request"])) for trace in traces
         ]
         again = Counter[str](getattr(self.engine, "errors", {})) - before
         return {"trace": made, "again": [json.dumps(again), *[""] * (len(made) - 1)]}
 
 
 class RayEngine:
-    """`continue_` by `workers` processes, each with the engine that `make` makes there, `cpus` processors and, where it is to
+    """`generate` by `workers` processes, each with the engine that `make` makes there, `cpus` processors and, where it is to
     have one, a GPU. Raises BadInput without Ray."""
 
     name = "ray"
@@ -46,7 +46,7 @@ class RayEngine:
         self.make, self.workers, self.cpus, self.gpus = make, workers, cpus, gpus
         self.errors = Counter[str]()  # what workers that were not lost asked a server again for
 
-    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Traces of all samples, a worker's block at a time. Raises what the workers' engines raise."""
         with cluster() as ray:
             importlib.import_module("ray.data")
@@ -59,7 +59,7 @@ class RayEngine:
             for portion in batched(requests, PORTION):
                 yield from self._portion(ray, portion)
 
-    def _portion(self, ray: Any, portion: list[Request]) -> Iterator[list[Trace]]:
+    def _portion(self, ray: Any, portion: list[Request]) -> Iterator[list[Completion]]:
         n = sum(1 for _ in blocks(portion, self.workers))
         found = ray.data.from_items(
             [{"request": request} for request in portion], override_num_blocks=n
@@ -77,7 +77,9 @@ class RayEngine:
                     self.errors.update(json.loads(again))
                 yield list(batch["trace"])
         except ray.exceptions.RayError as error:
-            raise _own(error) or Failure(f"on=ray: {str(error).strip().splitlines()[-1]}") from None
+            raise _own(error) or Failure(
+                f"executor=ray: {str(error).strip().splitlines()[-1]}"
+            ) from None
 
 
 def _own(error: BaseException | None) -> BadInput | Failure | None:

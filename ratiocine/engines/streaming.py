@@ -17,7 +17,7 @@ from transformers.generation.streamers import BaseStreamer
 from ratiocine.engines.interface import Request
 from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 
 
 def stream(
@@ -25,7 +25,7 @@ def stream(
     request: Request,
     write: Callable[[str], None],
     halted: Callable[[], bool] = lambda: False,
-) -> Trace:
+) -> Completion:
     """The completion of a request with one sample. `write` is given its text in pieces, whole characters as they come; a stop
     string and what stands in its token are among them. Once `halted` says so it ends, as if its budget were used up."""
     assert not request.prefix
@@ -54,7 +54,7 @@ def stream(
         GenerationConfig()
     )  # or what a model's folder brings would fill in what is not said here
     settings = GenerationConfig(
-        max_new_tokens=request.budget,
+        max_new_tokens=request.max_new_tokens,
         do_sample=bool(drawn),
         eos_token_id=stop_id,
         pad_token_id=stop_id,
@@ -74,7 +74,7 @@ def stream(
     )[0, len(prompt) :].tolist()
     seconds = time.perf_counter() - started
     ended = made[-1] == stop_id or stopped_at(made) is not None
-    return Trace(
+    return Completion(
         request.id,
         text(made)[: stopped_at(made)],
         "stop" if ended else "length",

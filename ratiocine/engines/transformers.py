@@ -18,7 +18,7 @@ from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decoding import growing_cache, register_grouped_attention
 from ratiocine.engines.interface import Request
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 
 if TYPE_CHECKING:
     import torch
@@ -45,11 +45,11 @@ class _Asked:
     @property
     def reach(self) -> int:
         """The most tokens that its rows can come to hold."""
-        return self.rows * (len(self.prompt) + self.request.budget)
+        return self.rows * (len(self.prompt) + self.request.max_new_tokens)
 
 
 class TransformersEngine:
-    """`continue_` over a loaded model. At most `batch` rows of the settings are decoded together, and as many as can grow to
+    """`generate` over a loaded model. At most `batch` rows of the settings are decoded together, and as many as can grow to
     their full budgets within `tokens` cached tokens (but always one)."""
 
     def __init__(
@@ -61,7 +61,7 @@ class TransformersEngine:
     ) -> None:
         self.name = "transformers"
         self.model, self.tokenizer, self.stop_id = model, tokenizer, stop_id
-        self.batch, self.tokens = settings.batch, settings.tokens
+        self.batch, self.tokens = settings.max_batch_size, settings.max_cache_tokens
         self.movable = _movable(growing_cache(model.config))
         attention: str = settings.attention
         if attention == "auto":
@@ -69,14 +69,14 @@ class TransformersEngine:
         model.set_attn_implementation(attention)
         model.eval()
 
-    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
+    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Traces of all requests, some at a time as they end. The longest come first, so that a batch that does not fit in
         memory fails at once."""
         import torch
 
         asked = [part for request in requests for part in self._asked(request)]
         waiting = deque(
-            sorted(asked, key=lambda a: (-a.request.budget, -len(a.prompt), a.request.id))
+            sorted(asked, key=lambda a: (-a.request.max_new_tokens, -len(a.prompt), a.request.id))
         )
         batch: _Batch | None = None
         while waiting or batch is not None:
@@ -203,7 +203,7 @@ class TransformersEngine:
             row.request.stop and self._stopped_at(row) is not None
         ):
             row.stop = "stop"
-        elif len(row.output) >= row.request.budget:
+        elif len(row.output) >= row.request.max_new_tokens:
             row.stop = "length"
 
     def _text(self, row: _Row) -> str:
@@ -216,10 +216,10 @@ class TransformersEngine:
         at = after_thinking(prefix + self._text(row), row.request.stop)
         return None if at is None else max(0, at - len(prefix))
 
-    def _trace(self, row: _Row) -> Trace:
+    def _trace(self, row: _Row) -> Completion:
         assert row.stop is not None
         text = self._text(row)[: self._stopped_at(row) if row.request.stop else None]
-        return Trace(
+        return Completion(
             row.request.id,
             text,
             row.stop,
@@ -284,7 +284,7 @@ class _Row:
 
     @property
     def reach(self) -> int:
-        return self.n_prompt + self.request.budget
+        return self.n_prompt + self.request.max_new_tokens
 
 
 def _movable(cache: Any) -> bool:

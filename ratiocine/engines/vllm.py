@@ -14,14 +14,14 @@ from ratiocine.engines.config import VLLMConfig
 from ratiocine.engines.interface import Request
 from ratiocine.errors import BadInput
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 class VLLMEngine:
-    """`continue_` over a model folder; `portion` requests are handed over at a time."""
+    """`generate` over a model folder; `portion` requests are handed over at a time."""
 
     name = "vllm"
 
@@ -45,13 +45,15 @@ class VLLMEngine:
         self.llm = vllm.LLM(
             model=str(folder),
             dtype=dtype,
-            gpu_memory_utilization=settings.memory,
+            gpu_memory_utilization=settings.gpu_memory_utilization,
             trust_remote_code=False,
         )
         self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
 
-    def continue_(self, requests: Iterable[Request]) -> Iterator[list[Trace]]:
-        jobs = sorted(((r, s) for r in requests for s in r.samples), key=lambda job: -job[0].budget)
+    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
+        jobs = sorted(
+            ((r, s) for r in requests for s in r.samples), key=lambda job: -job[0].max_new_tokens
+        )
         for at in range(0, len(jobs), self.portion):
             portion = jobs[at : at + self.portion]
             started = time.perf_counter()
@@ -74,7 +76,7 @@ class VLLMEngine:
         return self.vllm.SamplingParams(
             temperature=request.temperature,
             top_p=request.top_p,
-            max_tokens=request.budget,
+            max_tokens=request.max_new_tokens,
             stop_token_ids=[self.stop_id],
             seed=request.seed_of(sample),
             logprobs=0 if request.logprobs else None,
@@ -83,7 +85,7 @@ class VLLMEngine:
 
     def _trace(
         self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float
-    ) -> Trace:
+    ) -> Completion:
         ids = tuple(output.token_ids)
         text = self.tokenizer.decode(
             ids[:-1] if ids and ids[-1] == self.stop_id else ids, skip_special_tokens=False
@@ -100,6 +102,6 @@ class VLLMEngine:
         stop: Literal["stop", "length"] = (
             "length" if output.finish_reason == "length" and at is None else "stop"
         )
-        return Trace(
+        return Completion(
             request.id, text, stop, n_prompt, len(ids), seconds, ids, logprobs, sample, opened
         )

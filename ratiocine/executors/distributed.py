@@ -41,12 +41,12 @@ def rank() -> int:
     return int(os.environ.get("RANK", 0))
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Whether a launcher started this process."""
     return "RANK" in os.environ
 
@@ -65,29 +65,29 @@ def scratch() -> Path:
     return Path(_scratch().name)
 
 
-def meet(deadline: int, device: str) -> None:
+def init_process_group(deadline: int, device: str) -> None:
     """Let the ranks of a CPU find each other, and wait for each other so many seconds at most; transformers forgets the latter
     there, and does both itself elsewhere."""
     import torch
 
-    if world() > 1 and device == "cpu" and not torch.distributed.is_initialized():
+    if world_size() > 1 and device == "cpu" and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=deadline))
 
 
-def gathered(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """What every rank gives, by rank."""
     import torch
 
-    found: list[Any] = [value] * world()
-    if world() > 1:
+    found: list[Any] = [value] * world_size()
+    if world_size() > 1:
         torch.distributed.all_gather_object(found, value)
     return found
 
 
-def shared_out(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
+def scatter_map(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
     """`work` makes one thing of each item; each rank does it to every so-manieth of them, and all have all that was made."""
     nothing = object()
-    parts = gathered(work(items[rank() :: world()]))
+    parts = all_gather(work(items[rank() :: world_size()]))
     interleaved: Iterable[Any] = chain.from_iterable(zip_longest(*parts, fillvalue=nothing))
     return [made for made in interleaved if made is not nothing]
 
@@ -100,7 +100,7 @@ def phase(name: str) -> Iterator[None]:
     _phases.pop()  # not after an error: it is told what it came in
 
 
-def lost(error: BaseException) -> str | None:
+def lost_peer_message(error: BaseException) -> str | None:
     """In one line how ranks lost each other; None for an error that is not of that kind."""
     import torch
 
@@ -110,18 +110,18 @@ def lost(error: BaseException) -> str | None:
     ]  # less the place in a source file, and what follows the fact
     known = isinstance(error, RuntimeError) and any(word in str(error) for word in LOST)
     known = known or isinstance(error, torch.distributed.DistError)
-    if world() == 1 or not known:
+    if world_size() == 1 or not known:
         return None
     if "EADDRINUSE" in str(error):
         return f"port {os.environ.get('MASTER_PORT')} is in use; give the launcher another one"
     return f"while {_phases[-1]} this rank waited for another in vain ({text[:200]})"
 
 
-def agree(facts: Mapping[str, Any]) -> None:
+def check_agreement(facts: Mapping[str, Any]) -> None:
     """Raise BadInput, with both named, where a rank has other facts than the first."""
     import socket
 
-    found = gathered((socket.gethostname(), dict(facts)))
+    found = all_gather((socket.gethostname(), dict(facts)))
     host, first = found[0]
     for number, (other, those) in enumerate(found):
         if differ := [
@@ -134,9 +134,9 @@ def agree(facts: Mapping[str, Any]) -> None:
             )
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until all processes are here."""
     import torch
 
-    if world() > 1 and torch.distributed.is_initialized():
+    if world_size() > 1 and torch.distributed.is_initialized():
         torch.distributed.barrier()

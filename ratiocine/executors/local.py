@@ -15,13 +15,11 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from ratiocine.errors import Failure
+from ratiocine.executors.base import Command, Job, exit_code, first_line
 from ratiocine.executors.config import Local, check_gpus
-
-if TYPE_CHECKING:
-    from ratiocine.executors.base import Call, Job
 
 HEAVY = (
     "torch",
@@ -35,10 +33,10 @@ VERBS = ("distill", "train", "rl", "eval")
 GRACE = 15  # seconds that ranks have to end in, once one of them is lost
 
 
-class Here:
+class LocalExecutor:
     jobs = 1
 
-    def start(self, calls: Sequence[Call]) -> list[Job]:
+    def start(self, calls: Sequence[Command]) -> list[Job]:
         return [Child(one) for one in calls]
 
 
@@ -48,7 +46,7 @@ class Child:
 
     logs: Sequence[Path] = ()
 
-    def __init__(self, one: Call) -> None:
+    def __init__(self, one: Command) -> None:
         self.ended: int | None = None
         if sys.platform != "linux":
             self.process = subprocess.Popen(
@@ -62,12 +60,12 @@ class Child:
         self.child = os.fork()
         if not self.child:
             end_with_parent()
-            become(one.module, one.words)
+            exec_module(one.module, one.words)
 
     def poll(self) -> int | None:
         if self.ended is None:
             found, status = os.waitpid(self.child, os.WNOHANG)
-            self.ended = code(os.waitstatus_to_exitcode(status)) if found else None
+            self.ended = exit_code(os.waitstatus_to_exitcode(status)) if found else None
         return self.ended
 
     def stop(self) -> None:
@@ -88,7 +86,7 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def become(module: str, arguments: Sequence[str]) -> NoReturn:
+def exec_module(module: str, arguments: Sequence[str]) -> NoReturn:
     """Run as `python -m module arguments` does, and end this process as that would end."""
     status: object = 1
     try:
@@ -108,7 +106,7 @@ def become(module: str, arguments: Sequence[str]) -> NoReturn:
         os._exit(status if isinstance(status, int) else int(status is not None))
 
 
-def together(one: Call, on: Local) -> int:
+def run_ranks(one: Command, on: Local) -> int:
     """Ranks on this machine (and on others, where the same is called), by torchrun's own launcher; says in one line which of
     them ended the others."""
     import torch
@@ -119,19 +117,19 @@ def together(one: Call, on: Local) -> int:
 
     check_gpus(on)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // on.processes)))
-    if not on.gpus:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // on.nproc)))
+    if not on.gpus_per_node:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     config = LaunchConfig(
         on.nodes,
         on.nodes,
-        on.processes,
+        on.nproc,
         run_id="ratiocine",
         rdzv_backend="c10d",
         max_restarts=0,
         shutdown_timeout=GRACE,
-        rdzv_endpoint=on.rendezvous or "localhost:0",
-        local_addr=None if on.rendezvous else "localhost",
+        rdzv_endpoint=on.rdzv_endpoint or "localhost:0",
+        local_addr=None if on.rdzv_endpoint else "localhost",
     )
     try:
         elastic_launch(config, sys.executable)("-m", one.module, *one.words)
@@ -142,22 +140,11 @@ def together(one: Call, on: Local) -> int:
                 f"{one.module}: rank {rank} was ended by {failure.signal_name()}, and the others with it",
                 file=sys.stderr,
             )
-        return code(failure.exitcode)
+        return exit_code(failure.exitcode)
     except SignalException:
         return 130
     except (torch.distributed.DistError, RendezvousError, RuntimeError) as error:
         raise Failure(
-            f"on.rendezvous={on.rendezvous}: the ranks do not come together: {first_line(error)}"
+            f"executor.rdzv_endpoint={on.rdzv_endpoint}: the ranks do not come together: {first_line(error)}"
         ) from None
     return 0
-
-
-def code(status: int) -> int:
-    """An exit code, 1 where a signal ended it."""
-    return status if status >= 0 else 1
-
-
-def first_line(error: BaseException) -> str:
-    return next(
-        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-    )

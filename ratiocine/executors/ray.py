@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors.base import Call, Job, path
+from ratiocine.executors.base import Command, Job, first_line, python_path
 from ratiocine.executors.config import Ray
-from ratiocine.executors.local import first_line
 
 
 def check_ray() -> None:
     """Raise BadInput where Ray is not installed."""
     if find_spec("ray") is None:
-        raise BadInput("on=ray needs the package ray: pip install 'ratiocine[ray]'")
+        raise BadInput("executor=ray needs the package ray: pip install 'ratiocine[ray]'")
 
 
 @contextmanager
@@ -35,33 +34,35 @@ def cluster() -> Iterator[Any]:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    known = {"env_vars": {"PYTHONPATH": path()}}
+    known = {"env_vars": {"PYTHONPATH": python_path()}}
     try:
         ray.init(
             log_to_driver=False, logging_level="error", include_dashboard=False, runtime_env=known
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise Failure(f"on=ray: the cluster does not answer: {first_line(error)}") from None
+        raise Failure(f"executor=ray: the cluster does not answer: {first_line(error)}") from None
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
-class RayStarter:
+class RayExecutor:
     def __init__(self, on: Ray, folder: Path, ray: Any) -> None:
-        self.on, self.folder, self.ray, self.jobs = on, folder.absolute(), ray, on.jobs
+        self.on, self.folder, self.ray, self.jobs = on, folder.absolute(), ray, on.max_parallel_jobs
         self.folder.mkdir(parents=True, exist_ok=True)
-        cpus = on.cpus * on.processes
+        cpus = on.cpus_per_task * on.nproc
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= on.gpus for node in nodes):
+        if not any(
+            node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= on.gpus_per_node for node in nodes
+        ):
             raise BadInput(
-                f"on=ray: no node of the cluster has the {cpus} CPUs and {on.gpus} GPUs that a task is to have"
+                f"executor=ray: no node of the cluster has the {cpus} CPUs and {on.gpus_per_node} GPUs that a task is to have"
             )
         # Begun anew as often as a worker is lost: a verb goes on from what was stored.
-        self.task = ray.remote(num_cpus=cpus, num_gpus=on.gpus, max_retries=8)(Call.run)
+        self.task = ray.remote(num_cpus=cpus, num_gpus=on.gpus_per_node, max_retries=8)(Command.run)
 
-    def start(self, calls: Sequence[Call]) -> list[Job]:
+    def start(self, calls: Sequence[Command]) -> list[Job]:
         found: list[Job] = []
         for one in calls:
             log = self.folder / f"{one.name}-{time.time_ns()}.log"
@@ -83,7 +84,7 @@ class Task:
             return self.ray.get(self.ref)
         except self.ray.exceptions.RayError as error:
             with open(self.logs[0], "a") as log:
-                log.write(f"on=ray: {first_line(error)}\n")
+                log.write(f"executor=ray: {first_line(error)}\n")
             return 1
 
     def stop(self) -> None:

@@ -18,9 +18,8 @@ from typing import Any
 
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import base
-from ratiocine.executors.base import LOOK, Call, Job, path
+from ratiocine.executors.base import LOOK, Command, Job, exit_code, first_line, python_path
 from ratiocine.executors.config import Slurm
-from ratiocine.executors.local import code, first_line
 
 NOTICE = 80  # seconds that Slurm's notice leaves for a checkpoint
 INTERRUPTED = 130
@@ -31,7 +30,7 @@ class Submitted:
     """A call as Slurm runs it: where there are several tasks each is a rank. A job that is preempted or comes to its time limit
     is queued again, and the verb goes on from what was stored."""
 
-    call: Call
+    call: Command
 
     def __call__(self) -> None:
         if self.call.ranks > 1:
@@ -58,46 +57,48 @@ class Submitted:
         return DelayedSubmission(self)
 
 
-class SlurmStarter:
+class SlurmExecutor:
     def __init__(self, on: Slurm, folder: Path) -> None:
         if find_spec("submitit") is None:
-            raise BadInput("on=slurm needs the package submitit: pip install 'ratiocine[slurm]'")
+            raise BadInput(
+                "executor=slurm needs the package submitit: pip install 'ratiocine[slurm]'"
+            )
         if shutil.which("sbatch") is None:
             raise BadInput(
-                "on=slurm: there is no sbatch on this machine; give the command where jobs are submitted"
+                "executor=slurm: there is no sbatch on this machine; give the command where jobs are submitted"
             )
-        self.on, self.folder, self.jobs, self.queue = on, folder, on.jobs, Queue()
+        self.on, self.folder, self.jobs, self.queue = on, folder, on.max_parallel_jobs, Queue()
 
-    def start(self, calls: Sequence[Call]) -> list[Job]:
+    def start(self, calls: Sequence[Command]) -> list[Job]:
         import submitit
 
         on, first = self.on, calls[0]
-        tasks = on.processes if first.ranks > 1 else 1
-        cpus = on.cpus * on.processes // tasks
+        tasks = on.nproc if first.ranks > 1 else 1
+        cpus = on.cpus_per_task * on.nproc // tasks
         executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         executor.update_parameters(
             name=first.name,
             nodes=on.nodes if first.ranks > 1 else 1,
             tasks_per_node=tasks,
             cpus_per_task=cpus,
-            gpus_per_node=on.gpus or None,
-            mem_gb=on.memory,
-            timeout_min=math.ceil(60 * on.hours),
+            gpus_per_node=on.gpus_per_node or None,
+            mem_gb=on.mem_gb,
+            timeout_min=math.ceil(60 * on.time_limit_hours),
             stderr_to_stdout=True,
             slurm_partition=on.partition,
             slurm_account=on.account,
-            slurm_array_parallelism=on.jobs,
+            slurm_array_parallelism=on.max_parallel_jobs,
             slurm_srun_args=[
                 "--kill-on-bad-exit=1",
                 f"--cpus-per-task={cpus}",
             ],  # srun has none of its own
-            slurm_additional_parameters=dict(on.more),
-            slurm_setup=[f"export PYTHONPATH={shlex.quote(path())}"],
+            slurm_additional_parameters=dict(on.sbatch_args),
+            slurm_setup=[f"export PYTHONPATH={shlex.quote(python_path())}"],
         )
         try:
             submitted = executor.submit_array([Submitted(one) for one in calls])
         except (submitit.core.utils.FailedJobError, OSError) as error:
-            raise Failure(f"on=slurm: {first_line(error)}") from None
+            raise Failure(f"executor=slurm: {first_line(error)}") from None
         for one, job in zip(calls, submitted, strict=True):
             print(f"job {job.job_id}: {one}", flush=True)
         return [SlurmJob(job, self.queue, [job.paths.stdout]) for job in submitted]
@@ -135,7 +136,7 @@ class Queue:
             ]
             whole = [row for row in rows if len(row) > 2 and row[2].isdigit()]
             known = {
-                job: (state, code(os.waitstatus_to_exitcode(int(status))))
+                job: (state, exit_code(os.waitstatus_to_exitcode(int(status))))
                 for job, state, status, *_ in whole
             }
             self.jobs, self.asked = None if asked.returncode else known, time.monotonic()

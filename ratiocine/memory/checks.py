@@ -10,14 +10,14 @@ from ratiocine.errors import BadInput
 from ratiocine.memory import estimates
 from ratiocine.memory.activations import Largest
 from ratiocine.memory.estimates import Need, Sampling, Spread
-from ratiocine.training import Compute, Trained
+from ratiocine.training import Compute, TrainingConfig
 
 CARDS = (2, 4, 8, 16, 32, 64)
 ALONE, NONE = Spread(), Sampling()
 
 
 def check(
-    config: Trained,
+    config: TrainingConfig,
     chosen: Compute,
     largest: Sequence[Largest],
     shorter: str,
@@ -45,7 +45,7 @@ def check(
 class Tried:
     """A run as it was asked for, or with something changed."""
 
-    config: Trained
+    config: TrainingConfig
     largest: Sequence[Largest]
     spread: Spread
     chosen: Compute

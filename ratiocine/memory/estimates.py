@@ -21,7 +21,7 @@ from ratiocine import devices, models
 from ratiocine.cost import Shape
 from ratiocine.memory.activations import FLOAT, Counts, Kept, Largest, activations, counted
 from ratiocine.models import ModelConfig
-from ratiocine.training import REDUCED_AT_ONCE, Compute, Sharding, Trained, loss
+from ratiocine.training import REDUCED_AT_ONCE, Compute, Sharding, TrainingConfig, loss
 
 FOUR_BIT = (
     4 + 0.127
@@ -142,7 +142,7 @@ class Sampling:
 
 
 def needed(
-    config: Trained,
+    config: TrainingConfig,
     chosen: Compute,
     largest: Sequence[Largest],
     spread: Spread = Spread(),
@@ -157,7 +157,7 @@ def needed(
     )
 
 
-def _told(config: Trained) -> tuple[Shape, Counts]:
+def _told(config: TrainingConfig) -> tuple[Shape, Counts]:
     targets = (
         (config.lora_targets,)
         if isinstance(config.lora_targets, str)
@@ -179,7 +179,7 @@ def _shape_and_counts(
 def estimate(
     shape: Shape,
     counts: Counts,
-    config: Trained,
+    config: TrainingConfig,
     chosen: Compute,
     largest: Largest,
     spread: Spread = Spread(),
@@ -262,7 +262,7 @@ def estimate(
     )
 
 
-def steep(config: Trained, chosen: Compute) -> float:
+def steep(config: TrainingConfig, chosen: Compute) -> float:
     """How much more a long row needs than so many tokens in short ones: of n tokens as n · (1 + steep · n)."""
     shape, counts = _told(config)
     kept = Kept(chosen.attention, chosen.dtype != torch.float32, config.gradient_checkpointing)

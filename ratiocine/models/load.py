@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
+from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
 from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype, resolve_device
 from ratiocine.errors import BadInput
@@ -26,27 +27,25 @@ if TYPE_CHECKING:
 WEIGHTS = ("*.safetensors", "*.bin")
 
 
-class PeakRates(BaseModel):
+class PeakRates(StrictConfig):
     """Peak learning rate by format."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    ift: PositiveFloat
-    reasoning: PositiveFloat
+    ift: Hashed[PositiveFloat]
+    reasoning: Hashed[PositiveFloat]
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(StrictConfig):
     """conf/model: `path` is a hub id or a folder; `chat_template` the model's own or one of `prompts`; with `layers` it has so
     many of its layers (`shorten`). A `served` model is known by the name that its server gives it, and is not here."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    kind: Literal["hub", "packaged", "tiny", "served"] = "hub"
-    path: str | None = None
-    revision: str | None = None
-    chat_template: Literal["own", "chatml", "plain", "r1-zero"] = "own"
-    layers: PositiveInt | None = None
-    lr: PeakRates | None = None
-    licence: str | None = None
+    name: Hashed[str]
+    kind: Hashed[Literal["hub", "packaged", "tiny", "served"]] = "hub"
+    path: ByContent[str | None] = None
+    revision: Hashed[str | None] = None
+    chat_template: Hashed[Literal["own", "chatml", "plain", "r1-zero"]] = "own"
+    layers: Hashed[PositiveInt | None] = None
+    lr: Hashed[PeakRates | None] = None
+    license: Unhashed[str | None] = None
 
 
 def locate(model: ModelConfig) -> Path | None:
@@ -65,7 +64,7 @@ def locate(model: ModelConfig) -> Path | None:
     folder = Path(model.path)
     if not folder.exists() and let_go(folder.parent):
         raise BadInput(
-            f"model={folder}: its weights were removed after they had been evaluated (keep=scores); train it again"
+            f"model={folder}: its weights were removed after they had been evaluated (retain=scores); train it again"
         )
     if folder.is_dir():
         if (folder.parent / "manifest.json").exists() or (folder.parent / "config.yaml").exists():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ratiocine.config import Hashed, StrictConfig
 from ratiocine.records import Problem
 from ratiocine.rewards.rollout import Graded, Rollout
 from ratiocine.rewards.terms import (
@@ -45,12 +46,11 @@ AnyTerm = Annotated[
 ]
 
 
-class RewardConfig(BaseModel):
+class RewardConfig(StrictConfig):
     """conf/reward: the terms that are added up by weight."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    terms: Annotated[list[AnyTerm], Field(min_length=1)]
+    name: Hashed[str]
+    terms: Hashed[Annotated[list[AnyTerm], Field(min_length=1)]]
 
     @model_validator(mode="after")
     def _terms_fit_together(self) -> Self:

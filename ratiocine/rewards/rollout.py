@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ratiocine.config import Hashed, StrictConfig
 from ratiocine.grading import Grade, grade
 from ratiocine.prompts import OPEN, Parts, split
 from ratiocine.records import Problem
@@ -61,12 +62,11 @@ def looping(text: str) -> bool:
     )
 
 
-class Term(BaseModel):
+class Term(StrictConfig):
     """One term of a reward. `graded` ones look at the grader's verdict, and have none where the problem is at fault."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     graded: ClassVar[bool] = False
-    weight: Positive = 1.0
+    weight: Hashed[Positive] = 1.0
 
     def lacking(self, problem: Problem) -> str | None:
         """What the term needs of a problem and this one has not."""
@@ -85,4 +85,4 @@ class Graded(Term):
     """With `gate`, it counts only for completions in the right format: those to which the term `format` gives 1."""
 
     graded = True
-    gate: Literal["format"] | None = None
+    gate: Hashed[Literal["format"] | None] = None

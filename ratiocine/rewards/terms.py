@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ratiocine.config import Hashed
 from ratiocine.grading import folded, last_number, read_number
 from ratiocine.prompts import ANSWER_CLOSE, ANSWER_OPEN, CLOSE, OPEN
 from ratiocine.records import Problem
@@ -28,7 +29,7 @@ Tokens = Annotated[int, Field(gt=0, le=10**9)]
 class Accuracy(Graded):
     """1 where the grader says right, else 0 (DeepSeek-R1, arXiv 2501.12948, §2.2.2)."""
 
-    name: Literal["accuracy"]
+    name: Hashed[Literal["accuracy"]]
 
     def one(self, rollout: Rollout) -> float:
         return float(rollout.right)
@@ -46,8 +47,8 @@ class Format(Term):
     around them: as `<think>…</think><answer>…</answer>` (`r1`), or as students here are taught to write, the answer behind the
     trace without tags of its own (`think`)."""
 
-    name: Literal["format"]
-    style: Literal["r1", "think"] = "think"
+    name: Hashed[Literal["format"]]
+    style: Hashed[Literal["r1", "think"]] = "think"
 
     def one(self, rollout: Rollout) -> float:
         pattern = TAGGED if self.style == "r1" else THOUGHT
@@ -59,9 +60,9 @@ class Binary(Term):
     1 and −1)."""
 
     graded = True
-    name: Literal["binary"]
-    right: Finite = 1.0
-    wrong: Finite = 0.0
+    name: Hashed[Literal["binary"]]
+    right: Hashed[Finite] = 1.0
+    wrong: Hashed[Finite] = 0.0
 
     @model_validator(mode="after")
     def _right_is_worth_more(self) -> Self:
@@ -80,7 +81,7 @@ class Levels(Term):
     without a box is right, as for the grader."""
 
     graded = True
-    name: Literal["levels"]
+    name: Hashed[Literal["levels"]]
 
     def one(self, rollout: Rollout) -> float:
         return 1.0 if rollout.right else -0.5 if rollout.parts.boxed else -1.0
@@ -89,7 +90,7 @@ class Levels(Term):
 class Partial(Graded):
     """1 where right, 0.1 where a number could be read from the answer, else 0 (ReFT, arXiv 2401.08967, §3.2)."""
 
-    name: Literal["partial"]
+    name: Hashed[Literal["partial"]]
 
     def one(self, rollout: Rollout) -> float:
         said = rollout.grade.extracted
@@ -101,7 +102,7 @@ class Partial(Graded):
 class TagCount(Term):
     """A quarter for each of the four tags that stands exactly once on its line (Open-R1's tag_count_reward)."""
 
-    name: Literal["tag_count"]
+    name: Hashed[Literal["tag_count"]]
 
     def one(self, rollout: Rollout) -> float:
         tags = (f"{OPEN}\n", f"\n{CLOSE}\n", f"\n{ANSWER_OPEN}\n", f"\n{ANSWER_CLOSE}")
@@ -112,8 +113,8 @@ class Language(Term):
     """The share of words of the trace in the target language, told by writing system; 0 without words (DeepSeek-R1, §2.3.2).
     Languages that share a writing system are not told apart."""
 
-    name: Literal["language"]
-    language: str = "en"
+    name: Hashed[Literal["language"]]
+    language: Hashed[str] = "en"
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -134,12 +135,12 @@ class Cosine(Term):
     §4.3 has right: [6, 5] with wrong: [−10, 0]. Open-R1 counts characters, and by its defaults prefers short wrong answers."""
 
     graded = True
-    name: Literal["cosine"]
-    limit: Tokens
-    right: tuple[Finite, Finite] = (2.0, 1.0)
-    wrong: tuple[Finite, Finite] = (-10.0, 0.0)
-    exceed: Finite = -10.0
-    margin: Annotated[int, Field(ge=0, le=10**9)] = 16
+    name: Hashed[Literal["cosine"]]
+    limit: Hashed[Tokens]
+    right: Hashed[tuple[Finite, Finite]] = (2.0, 1.0)
+    wrong: Hashed[tuple[Finite, Finite]] = (-10.0, 0.0)
+    exceed: Hashed[Finite] = -10.0
+    margin: Hashed[Annotated[int, Field(ge=0, le=10**9)]] = 16
 
     @model_validator(mode="after")
     def _wrong_is_not_paid(self) -> Self:
@@ -167,7 +168,7 @@ class GroupLength(Term):
     (longest − shortest) where right, min(0, λ) where wrong, 0 where all are of one length."""
 
     graded = True
-    name: Literal["group_length"]
+    name: Hashed[Literal["group_length"]]
 
     def group(self, rollouts: Sequence[Rollout]) -> list[float]:
         lengths = [rollout.length for rollout in rollouts]
@@ -184,9 +185,9 @@ class GroupLength(Term):
 class Overlong(Term):
     """DAPO's soft punishment (arXiv 2503.14476, eq. 13): 0 up to `limit` − `cache` tokens, falling to −1 at `limit`."""
 
-    name: Literal["overlong"]
-    limit: Tokens
-    cache: Tokens
+    name: Hashed[Literal["overlong"]]
+    limit: Hashed[Tokens]
+    cache: Hashed[Tokens]
 
     @model_validator(mode="after")
     def _cache_within_the_limit(self) -> Self:
@@ -203,10 +204,10 @@ class Repetition(Term):
     `penalty` for every token that is part of an n-gram of tokens that stood before (arXiv 2502.03373 and its code: 40 tokens,
     −0.05 each). 0 for fewer than n."""
 
-    name: Literal["repetition"]
-    form: Literal["sparse", "dense"] = "sparse"
-    n: Annotated[int, Field(ge=1, le=1000)] = 3
-    penalty: Annotated[float, Field(le=0, allow_inf_nan=False)] = -1.0
+    name: Hashed[Literal["repetition"]]
+    form: Hashed[Literal["sparse", "dense"]] = "sparse"
+    n: Hashed[Annotated[int, Field(ge=1, le=1000)]] = 3
+    penalty: Hashed[Annotated[float, Field(le=0, allow_inf_nan=False)]] = -1.0
 
     def one(self, rollout: Rollout) -> float:
         if self.form == "dense":
@@ -232,7 +233,7 @@ def repeated(tokens: Sequence[int], n: int) -> list[bool]:
 class Instructions(Graded):
     """The share of a problem's instructions that the answer follows; for problems without any, accuracy."""
 
-    name: Literal["instructions"]
+    name: Hashed[Literal["instructions"]]
 
     def one(self, rollout: Rollout) -> float:
         return rollout.grade.detail.get("followed", float(rollout.right))
@@ -243,7 +244,7 @@ class Label(Term):
     published). It pays for naming several classes at once, and for a fragment of one; accuracy does not."""
 
     graded = True
-    name: Literal["label"]
+    name: Hashed[Literal["label"]]
 
     def one(self, rollout: Rollout) -> float:
         said, wanted = (
@@ -258,9 +259,9 @@ class Detection(Term):
     """How well the boxes of an answer, a JSON list of `{"box": [left, top, right, bottom], "confidence": 0.9}`, are those of
     the problem (`meta.boxes`): by `overlap`, or by the `confidence` given to matched and to unmatched ones (Visual-RFT)."""
 
-    name: Literal["detection"]
-    by: Literal["overlap", "confidence"] = "overlap"
-    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    name: Hashed[Literal["detection"]]
+    by: Hashed[Literal["overlap", "confidence"]] = "overlap"
+    threshold: Hashed[Annotated[float, Field(ge=0, lt=1)]] = 0.5
 
     def lacking(self, problem: Problem) -> str | None:
         return (

@@ -3,13 +3,16 @@ from . import locks as locks
 from . import publish as publish
 from . import tracking as tracking
 from .directory import CONFIG as CONFIG
+from .directory import SCHEMA_VERSION as SCHEMA_VERSION
 from .directory import Run as Run
 from .directory import check_finished as check_finished
 from .directory import check_writable as check_writable
 from .directory import content as content
+from .directory import hash_of as hash_of
 from .directory import hash_path as hash_path
 from .directory import let_go as let_go
 from .directory import open_run as open_run
+from .directory import read_config as read_config
 from .directory import read_manifest as read_manifest
 from .directory import remove as remove
 from .directory import reopen as reopen
@@ -25,5 +28,5 @@ from .lineage import student as student
 from .tracking import GROUPED as GROUPED
 from .tracking import Compared as Compared
 from .tracking import Nothing as Nothing
-from .tracking import Tracked as Tracked
+from .tracking import TrackedConfig as TrackedConfig
 from .tracking import Tracker as Tracker

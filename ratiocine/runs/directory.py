@@ -1,6 +1,6 @@
 """Run directories: content hashes, manifest, atomic files, and the DONE marker that makes a run count.
 
-A run's hash is its configuration without machine keys, its inputs' hashes and a schema version. A directory without DONE
+A run's hash is made of the hashed fields of its configuration, its inputs' hashes and a schema version. A directory without DONE
 is unfinished, and no verb reads from it; an artefact that no longer matches the manifest is corrupt.
 """
 
@@ -21,75 +21,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
+from ratiocine import renames
+from ratiocine.config import identity
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
-from ratiocine.runs import locks
+from ratiocine.runs import locks, migration
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CONFIG = "config.yaml"
-GONE = "GONE"  # names artefacts that were removed on purpose, with what they were
-# change where, how fast and at what price, never what
-MACHINE_KEYS = {
-    "out",
-    "threads",
-    "device",
-    "doctor",
-    "check",
-    "on",
-    "price",
-    "spend",
-    "push_to_hub",
-    "save_steps",
-    "keep",
-    "allow_change",
-    "export",
-    "tracker",
-    "project",
-    "group",
-    "tables",
-    "constant_for",
-    "deepspeed",
-    "deadline",
-    "fsdp",
-}
-LOCATIONS = {
-    "path",
-    "root",
-    "pairs",
-    "answers",
-    "engine",
-    "run",
-}  # named in the hash by content, through `inputs`
-PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core")
+REMOVED = "REMOVED"  # names artefacts that were removed on purpose, with their hashes
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core", "vllm")
 
 
-def run_hash(verb: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """16 hex digits that name a run: equal for equal work, wherever and on whatever machine it is done."""
-    config = {key: value for key, value in config.items() if key not in MACHINE_KEYS}
-    return _sha(
-        {
-            "verb": verb,
-            "config": _without_locations(config),
-            "inputs": inputs,
-            "schema": SCHEMA_VERSION,
-        }
-    )[:16]
-
-
-def _without_locations(value: Any, listed: bool = False) -> Any:
-    """Of a location in a list null stays: an earlier version looked into no list, and what it hashed is to be found again."""
-    if isinstance(value, Mapping):
-        return {
-            k: _without_locations(v)
-            for k, v in value.items()
-            if k not in LOCATIONS or (listed and v is None)
-        }
-    return (
-        [_without_locations(inner, True) for inner in value]
-        if isinstance(value, (list, tuple))
-        else value
-    )
+def run_hash(verb: str, hashed: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """16 hex digits that name a run: equal for equal work, wherever and on whatever machine it is done. `hashed` is the
+    `identity` of its configuration, `inputs` the content hashes of what it reads."""
+    named = {"verb": verb, "config": hashed, "inputs": inputs, "schema": SCHEMA_VERSION}
+    return _sha(named)[:16]
 
 
 def _sha(value: Any) -> str:
@@ -118,12 +68,10 @@ class Run:
     verb: str
     out: Path
     hash: str
-    config: Mapping[str, Any]
+    config: BaseModel
     inputs: Mapping[str, str]
     finished: bool = False
-    home: Path | None = (
-        None  # of another rank than the first, whose `out` is its own: where the first one writes
-    )
+    home: Path | None = None  # where the first rank writes; set on the other ranks
     outputs: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -134,10 +82,9 @@ class Run:
     @property
     def facts(self) -> dict[str, str]:
         """What ranks have to agree on: configuration, inputs and versions, each by its name."""
+        flat = _flat(self.config.model_dump())
         config = {
-            f"{name}=": str(value)
-            for name, value in _flat(self.config).items()
-            if name not in ("out", "tracker")
+            f"{name}=": str(value) for name, value in flat.items() if name not in ("out", "tracker")
         }
         return {**config, **self.inputs, **versions()}
 
@@ -168,9 +115,10 @@ class Run:
             "schema_version": SCHEMA_VERSION,
             "verb": self.verb,
             "hash": self.hash,
+            "identity": identity(self.config),
             "inputs": dict(self.inputs),
             "outputs": self.outputs,
-            "seed": self.config.get("seed"),
+            "seed": getattr(self.config, "seed", None),
             "versions": versions(),
             "revision": revision(),
             **facts,
@@ -183,44 +131,30 @@ class Run:
 
 def open_run(
     verb: str,
-    config: Mapping[str, Any],
+    config: BaseModel,
     inputs: Mapping[str, str],
-    allow_change: Sequence[str] = (),
+    resume_overrides: Sequence[str] = (),
 ) -> Run:
-    """The run directory for this work: `config["out"]`, or `runs/<verb>/<hash>`.
+    """The run directory for this work: `config.out`, or `runs/<verb>/<hash>`.
 
-    A finished run of the same work comes back with `finished` set. Raises BadInput where the directory holds other work,
-    or cannot be written to; an interrupted run may differ in the keys of `allow_change`.
+    A finished run of the same work comes back with `finished` set, also one that an earlier release wrote. Raises BadInput
+    where the directory holds other work, or cannot be written to; an interrupted run may differ in the keys of
+    `resume_overrides`.
     """
-    name = run_hash(verb, config, inputs)
-    out = Path(config.get("out") or Path("runs") / verb / name)
-    config = {**config, "out": str(out)}
-    other = found = _hash_of(out)
-    if not distributed.is_first():  # what is wrong with the folder the first says
-        return Run(
-            verb,
-            distributed.scratch(),
-            name,
-            config,
-            inputs,
-            other == name and (out / "DONE").exists(),
-            out,
-        )
-    held = (
-        [f.name for f in out.iterdir() if not f.name.endswith(".partial")] if out.is_dir() else []
-    )
+    name = run_hash(verb, identity(config), inputs)
+    out = Path(getattr(config, "out", None) or Path("runs") / verb / name)
+    config = config.model_copy(update={"out": str(out)})
+    other = found = hash_of(verb, out)
+    if not distributed.is_first():  # the first rank reports what is wrong with the folder
+        finished = other == name and (out / "DONE").exists()
+        return Run(verb, distributed.scratch(), name, config, inputs, finished, out)
+    held = []
+    if out.is_dir():
+        held = [f.name for f in out.iterdir() if not f.name.endswith(".partial")]
     if other not in (None, name) and held != [
         CONFIG
-    ]:  # a run that was refused before it did anything holds no more
-        state = "a finished run" if (out / "DONE").exists() else "an interrupted run"
-        there = yaml.safe_load((out / CONFIG).read_text(encoding="utf-8"))
-        differ = _differing(there, config)
-        if run_hash(verb, there, inputs) != other:
-            differ.append("what it reads")
-        if (out / "DONE").exists() or not differ or not set(differ) <= set(allow_change):
-            raise BadInput(
-                f"out={out} holds {state} of a different configuration ({', '.join(differ)}); remove it or choose another out"
-            )
+    ]:  # a refused run leaves only its configuration
+        _check_resumable(out, config, inputs, resume_overrides)
         other = name
     if other is None and out.exists() and (held or not out.is_dir()):
         raise BadInput(f"out={out} is no empty folder and no run of this tool; choose another out")
@@ -232,17 +166,36 @@ def open_run(
     check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
     locks.hold(out)
-    if (
-        _hash_of(out) != found or (out / "DONE").exists()
-    ):  # whoever had it before has changed it meanwhile
+    if hash_of(verb, out) != found or (out / "DONE").exists():  # its previous owner changed it
         locks.release(out)
-        return open_run(verb, config, inputs, allow_change)
-    (out / GONE).unlink(missing_ok=True)
+        return open_run(verb, config, inputs, resume_overrides)
+    (out / REMOVED).unlink(missing_ok=True)
     with run.writing(CONFIG) as path:
-        path.write_text(
-            f"# {verb} {name}\n" + yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        )
+        head = f"# {verb} {name}\n# inputs {_sha(inputs)[:16]}\n"
+        body = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        path.write_text(head + body)
     return run
+
+
+def _check_resumable(
+    out: Path, config: BaseModel, inputs: Mapping[str, str], resume_overrides: Sequence[str]
+) -> None:
+    """Raise BadInput where a run of another configuration cannot go on as this one."""
+    state = "a finished run" if (out / "DONE").exists() else "an interrupted run"
+    text = (out / CONFIG).read_text(encoding="utf-8")
+    there, wanted = _flat(yaml.safe_load(text)), _flat(_json(identity(config)))
+    differ = sorted(key for key, value in wanted.items() if there.get(key) != value)
+    if f"# inputs {_sha(inputs)[:16]}" not in text.splitlines()[:2]:
+        differ.append("its inputs")
+    if (out / "DONE").exists() or not set(differ) <= set(resume_overrides):
+        raise BadInput(
+            f"out={out} holds {state} of a different configuration ({', '.join(differ)}); remove it or "
+            "choose another out"
+        )
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
 
 
 def remove(out: Path, name: str) -> None:
@@ -253,7 +206,7 @@ def remove(out: Path, name: str) -> None:
         return
     gone = _gone(out)
     if name not in gone:
-        write_whole(out / GONE, json.dumps({**gone, name: hash_path(out / name)}) + "\n")
+        write_whole(out / REMOVED, json.dumps({**gone, name: hash_path(out / name)}) + "\n")
     os.replace(out / name, aside)  # whole or not at all, also where this process ends here
     _remove(aside)
 
@@ -270,7 +223,10 @@ def reopen(out: Path) -> None:
 
 
 def _gone(out: Path) -> dict[str, str]:
-    file = out / GONE
+    file = next(
+        (out / name for name in (REMOVED, migration.REMOVED) if (out / name).exists()),
+        out / REMOVED,
+    )
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
@@ -280,19 +236,6 @@ def write_whole(file: Path, content: str | bytes) -> None:
     partial.write_bytes(content.encode() if isinstance(content, str) else content)
     _sync(partial)
     os.replace(partial, file)
-
-
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The keys that name different work in two configurations, dots before what is inside a key."""
-    a, b = (
-        _flat(_without_locations(json.loads(json.dumps(config, default=str))))
-        for config in (one, other)
-    )
-    return sorted(
-        key
-        for key in {*a, *b}
-        if key.split(".")[0] not in MACHINE_KEYS and a.get(key) != b.get(key)
-    )
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -305,14 +248,20 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _hash_of(out: Path) -> str | None:
-    """The run hash that a directory's config.yaml carries in its first line."""
+def hash_of(verb: str, out: Path) -> str | None:
+    """The hash of the run in a directory, from the first line of its configuration; of a finished run that an earlier
+    release wrote, the hash that its work has now. None where there is no run."""
     try:
         first = (out / CONFIG).read_text(encoding="utf-8").splitlines()[0]
     except (OSError, IndexError, ValueError):
         return None
     match = re.fullmatch(r"# \w+ ([0-9a-f]{16})", first)
-    return match[1] if match else None
+    if match is None:
+        return None
+    if (out / "DONE").exists() and migration.schema_version(out) < SCHEMA_VERSION:
+        manifest = read_manifest(out)
+        return run_hash(verb, manifest["identity"], manifest["inputs"])
+    return match[1]
 
 
 def check_writable(out: Path, need_bytes: int = 50_000_000) -> None:
@@ -344,8 +293,24 @@ def read_manifest(out: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise BadInput(f"{out} is corrupt: manifest.json cannot be read") from None
     if manifest["schema_version"] > SCHEMA_VERSION:
-        raise BadInput(f"{out} was written by a newer version of this tool")
-    return manifest
+        raise BadInput(
+            f"{out} has schema version {manifest['schema_version']}; this release reads up to {SCHEMA_VERSION}: "
+            "a newer release of ratiocine reads it"
+        )
+    return (
+        migration.migrated_manifest(out, manifest)
+        if manifest["schema_version"] < SCHEMA_VERSION
+        else manifest
+    )
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    """The configuration of a run under today's keys; raises BadInput as `read_manifest` does."""
+    manifest = read_manifest(out)
+    config: dict[str, Any] = yaml.safe_load((out / CONFIG).read_text(encoding="utf-8"))
+    if migration.schema_version(out) < SCHEMA_VERSION:
+        return renames.renamed(manifest["verb"], config)
+    return config
 
 
 def check_finished(out: Path) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from ratiocine import cli
 from ratiocine.models import ModelConfig
 from ratiocine.plotting import DRAWN
 from ratiocine.rewards import RewardConfig
-from ratiocine.runs.directory import check_finished, run_hash
+from ratiocine.runs.directory import check_finished, read_config, run_hash
 from ratiocine.runs.tracking import Compared
 
 AXES = (
     "model",
     "scenario",
-    "match",
+    "equalize",
     "lr_policy",
     "data",
     "reward",
@@ -33,24 +33,10 @@ FACTS = (
     "lora",
     "lr",
     "steps",
-    "told",
+    "settings",
 )  # what else may tell two students apart
-# in axes and facts, hashed on its own, or no part of how a student was taught
-ELSEWHERE = {
-    "model",
-    "scenario",
-    "ratio",
-    "match",
-    "lr_policy",
-    "pairs",
-    "reward",
-    "objective",
-    "shuffle_rewards",
-    "lora",
-    "lr",
-    "max_steps",
-    "seed",
-}
+# Settings that are axes or facts, or no part of how a student was taught.
+ELSEWHERE = {*AXES, *FACTS, "shuffle_rewards", "max_steps", "seed"}
 
 
 def student(path: str | None) -> dict[str, Any] | None:
@@ -59,8 +45,8 @@ def student(path: str | None) -> dict[str, Any] | None:
     if path is None or not (Path(path).parent / "DONE").exists():
         return None
     folder = Path(path).parent
-    manifest = check_finished(folder)
-    trained = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    manifest, trained = check_finished(folder), read_config(folder)
+    hashed: dict[str, Any] = manifest["identity"]
     keys = (
         "hash",
         "lr",
@@ -79,13 +65,13 @@ def student(path: str | None) -> dict[str, Any] | None:
         "seed": trained.get("seed"),
         "base": _base(trained["model"]["name"], trained["model"].get("path")),
         "lora": trained.get("lora"),
-        "match": trained.get("match"),
+        "equalize": trained.get("equalize"),
         "lr_policy": trained.get("lr_policy"),
         "data": manifest.get("data"),
-        "way": run_hash(manifest["verb"], {**trained, "seed": None}, manifest["inputs"]),
-        "told": run_hash(
+        "arm": run_hash(manifest["verb"], {**hashed, "seed": None}, manifest["inputs"]),
+        "settings": run_hash(
             manifest["verb"],
-            {key: value for key, value in trained.items() if key not in ELSEWHERE},
+            {key: value for key, value in hashed.items() if key not in ELSEWHERE},
             {},
         ),
         **{key: manifest.get(key) for key in keys},
@@ -93,17 +79,20 @@ def student(path: str | None) -> dict[str, Any] | None:
     if manifest["verb"] != "rl":
         return facts
     parent = student(trained["model"]["path"])
-    began = parent["way"] if parent else manifest["inputs"]["model"]
+    began = parent["arm"] if parent else manifest["inputs"]["model"]
     return {
         **facts,
         "parent": parent,
         "reward": trained["reward"]["name"],
         "objective": trained["objective"]["name"],
         "control": trained["shuffle_rewards"],
-        "way": run_hash("rl", {**trained, "seed": None}, {"model": began}),
+        "arm": run_hash("rl", {**hashed, "seed": None}, {"model": began}),
         "changed": _changed(trained),
         "group": manifest["group"],
-        "held_out": _lines(folder / "held_out.jsonl", ("step", "n", "accuracy", "ci95")),
+        "val_accuracy": _lines(
+            _first(folder, "val_accuracy.jsonl", "val_accuracy.jsonl"),
+            ("step", "n", "accuracy", "ci95"),
+        ),
         "curves": _lines(folder / "metrics.jsonl", ("step", *DRAWN)),
         "alarms": manifest["alarms"],
     }
@@ -132,6 +121,11 @@ def _lines(file: Path, names: Sequence[str]) -> list[dict[str, Any]]:
         {name: row.get(name) for name in names}
         for row in (some if some[-1:] == rows[-1:] else [*some, rows[-1]])
     ]
+
+
+def _first(folder: Path, *names: str) -> Path:
+    """The first of these files that is there: its name today, or that of an earlier release."""
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 def ancestors(student: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
@@ -171,13 +165,13 @@ def _following(known: Mapping[str, Any], moved: Collection[str]) -> set[str]:
     equal; in stages, whose last batches are smaller, from the ratio too."""
     found = set()
     staged = (known.get("scenario") or "mixed") != "mixed" or (
-        known.get("match") or "examples"
+        known.get("equalize") or "examples"
     ) != "examples"
     if "lr_policy" in moved or (
         known.get("lr_policy") == "per_format" and {"ratio", "scenario"} & set(moved)
     ):
         found.add("lr")
-    if {"match", "scenario"} & set(moved) or (staged and "ratio" in moved):
+    if {"equalize", "scenario"} & set(moved) or (staged and "ratio" in moved):
         found.add("steps")
     return found
 

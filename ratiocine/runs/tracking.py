@@ -13,19 +13,20 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from ratiocine.config import Unhashed
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import Placed, distributed
+from ratiocine.executors import VerbConfig, distributed
 
 Name = Literal["none", "wandb", "tensorboard", "trackio"]
 Row = Mapping[str, Any]
 
 
-class Tracked(Placed):
+class TrackedConfig(VerbConfig):
     """The keys of every verb that can be tracked."""
 
-    tracker: Name = "none"
-    project: str = "ratiocine"
-    group: str | None = None
+    tracker: Unhashed[Name] = "none"
+    project: Unhashed[str] = "ratiocine"
+    group: Unhashed[str | None] = None
 
 
 class Tracker(Protocol):
@@ -38,7 +39,7 @@ class Tracker(Protocol):
     def finish(self) -> None: ...
 
 
-def check(config: Tracked) -> None:
+def check(config: TrackedConfig) -> None:
     """Raise BadInput where the tracker is not installed."""
     if config.tracker != "none" and importlib.util.find_spec(config.tracker) is None:
         raise BadInput(
@@ -86,7 +87,7 @@ class About:
         }
 
 
-def tracker(config: Tracked, folder: Path, run: About) -> Tracker:
+def tracker(config: TrackedConfig, folder: Path, run: About) -> Tracker:
     """The tracker of one run. Raises Failure where it cannot be reached."""
     if config.tracker == "none" or not distributed.is_first():
         return Nothing()
@@ -135,7 +136,7 @@ def has_key() -> bool:
     return bool(wandb.login(prompt=False))
 
 
-def _wandb(config: Tracked, folder: Path, run: About) -> Tracker:
+def _wandb(config: TrackedConfig, folder: Path, run: About) -> Tracker:
     import wandb
 
     mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
@@ -153,7 +154,7 @@ def _wandb(config: Tracked, folder: Path, run: About) -> Tracker:
     return _Run(wandb, made)
 
 
-def _trackio(config: Tracked, folder: Path, run: About) -> Tracker:
+def _trackio(config: TrackedConfig, folder: Path, run: About) -> Tracker:
     import trackio
 
     made = trackio.init(
@@ -168,7 +169,7 @@ def _trackio(config: Tracked, folder: Path, run: About) -> Tracker:
 
 
 class _TensorBoard:
-    def __init__(self, config: Tracked, folder: Path, run: About) -> None:
+    def __init__(self, config: TrackedConfig, folder: Path, run: About) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(folder / "tensorboard"))

@@ -45,8 +45,8 @@ class Checkpoints(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.ended = state.global_step >= state.max_steps
-        if distributed.world() > 1:  # a signal comes to one of them a step earlier
-            self.stopping = any(distributed.gathered(self.stopping))
+        if distributed.world_size() > 1:  # a signal comes to one of them a step earlier
+            self.stopping = any(distributed.all_gather(self.stopping))
         if self.stopping and not self.ended and state.global_step % self.every == 0:
             control.should_save = control.should_training_stop = True
         if self.ended:
@@ -54,10 +54,10 @@ class Checkpoints(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         with distributed.phase("saving a checkpoint"):
-            distributed.wait()
+            distributed.barrier()
             if distributed.is_first():
                 self._settle(args, state)
-            distributed.wait()
+            distributed.barrier()
 
     def _settle(self, args: Any, state: Any) -> None:
         made = Path(args.output_dir) / f"checkpoint-{state.global_step}"

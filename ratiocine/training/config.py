@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -20,11 +18,12 @@ from pydantic import (
 )
 
 from ratiocine import devices, models
+from ratiocine.config import Hashed, StrictConfig, Unhashed
 from ratiocine.devices import Attention, Device, Dtype
 from ratiocine.errors import BadInput
 from ratiocine.executors import Seed, distributed
 from ratiocine.models import ModelConfig
-from ratiocine.runs import Tracked, write_whole
+from ratiocine.runs import TrackedConfig, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -36,14 +35,13 @@ REDUCED_AT_ONCE = (
 Sharding = Literal["none", "zero1", "zero2", "zero3", "fsdp"]
 
 
-class DeepSpeedConfig(BaseModel):
+class DeepSpeedConfig(StrictConfig):
     """conf/deepspeed: what ZeRO cuts over the ranks; 0 is nothing, without DeepSpeed. `offload` keeps the moments, and what
     stage 3 cuts, in the memory of the processor."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    stage: Literal[0, 1, 2, 3] = 0
-    offload: bool = False
+    name: Unhashed[str]
+    stage: Unhashed[Literal[0, 1, 2, 3]] = 0
+    offload: Unhashed[bool] = False
 
     @property
     def settings(self) -> dict[str, Any] | None:
@@ -67,30 +65,30 @@ class DeepSpeedConfig(BaseModel):
         }
 
 
-class Trained(Tracked):
+class TrainingConfig(TrackedConfig):
     """The keys of every verb that trains; conf/train.yaml and conf/rl.yaml say what each means."""
 
-    model: ModelConfig
-    micro_batch_size: PositiveInt = 4
-    attention: Attention = "auto"
-    gradient_checkpointing: bool = False
-    weight_decay: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat = 1.0
-    lora: bool = False
-    lora_rank: PositiveInt = 16
-    lora_targets: str | list[str] = "all-linear"
-    load_in_4bit: bool = False
-    seed: Seed = 0
-    deepspeed: DeepSpeedConfig = DeepSpeedConfig(name="none")
-    fsdp: bool = False
-    deadline: PositiveInt = 1800
-    save_steps: PositiveInt = 500
-    keep: PositiveInt = 1
-    allow_change: list[str] = []  # noqa: RUF012  (pydantic copies it)
-    precision: Dtype = "auto"
-    device: Device = "auto"
-    threads: PositiveInt | None = None
-    out: str | None = None
+    model: Hashed[ModelConfig]
+    micro_batch_size: Hashed[PositiveInt] = 4
+    attention: Hashed[Attention] = "auto"
+    gradient_checkpointing: Hashed[bool] = False
+    weight_decay: Hashed[NonNegativeFloat] = 0.0
+    max_grad_norm: Hashed[PositiveFloat] = 1.0
+    lora: Hashed[bool] = False
+    lora_rank: Hashed[PositiveInt] = 16
+    lora_targets: Hashed[str | list[str]] = "all-linear"
+    load_in_4bit: Hashed[bool] = False
+    seed: Hashed[Seed] = 0
+    deepspeed: Unhashed[DeepSpeedConfig] = DeepSpeedConfig(name="none")
+    fsdp: Unhashed[bool] = False
+    ddp_timeout: Unhashed[PositiveInt] = 1800
+    save_steps: Unhashed[PositiveInt] = 500
+    save_total_limit: Unhashed[PositiveInt] = 1
+    resume_overrides: Unhashed[list[str]] = []  # noqa: RUF012  (pydantic copies it)
+    precision: Hashed[Dtype] = "auto"
+    device: Unhashed[Device] = "auto"
+    threads: Unhashed[PositiveInt | None] = None
+    out: Unhashed[str | None] = None
 
     @property
     def sharding(self) -> Sharding:
@@ -105,8 +103,8 @@ class Trained(Tracked):
             raise ValueError(
                 f"deepspeed={zero.name} needs an extra: pip install 'ratiocine[deepspeed]'"
             )
-        if zero.stage and not distributed.launched() and not self.elsewhere:
-            how = "on.gpus=8, deepspeed --no_local_rank --num_gpus 8 --module …"
+        if zero.stage and not distributed.is_launched() and not self.is_remote:
+            how = "executor.gpus_per_node=8, deepspeed --no_local_rank --num_gpus 8 --module …"
             raise ValueError(
                 f"deepspeed={zero.name} cuts a model over ranks, which a launcher starts: {how}, or torchrun"
             )
@@ -126,9 +124,9 @@ class Trained(Tracked):
             raise ValueError(
                 f"fsdp=true and deepspeed={zero.name} both cut a model over ranks; give one of them"
             )
-        if self.fsdp and self.world == 1:
+        if self.fsdp and self.world_size == 1:
             raise ValueError(
-                "fsdp=true cuts a model over ranks: on.gpus=8, or torchrun --nproc_per_node 8 -m …"
+                "fsdp=true cuts a model over ranks: executor.gpus_per_node=8, or torchrun --nproc_per_node 8 -m …"
             )
         return self
 
@@ -161,14 +159,17 @@ class Compute:
 
 
 def compute(
-    config: Trained, folder: Path | None = None, *, padding_free: bool | Literal["auto"] = False
+    config: TrainingConfig,
+    folder: Path | None = None,
+    *,
+    padding_free: bool | Literal["auto"] = False,
 ) -> Compute:
     """As the configuration says, and for `auto` as suits this machine; a run whose checkpoints are in `folder` multiplies in
     the type that it began with. Raises BadInput where something asked for is not here."""
     import torch
 
     device = devices.resolve_device(config.device)
-    if device.type == "cuda" and distributed.launched():  # before anything is put there
+    if device.type == "cuda" and distributed.is_launched():  # before anything is put there
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     began = _began(folder)
     if began:
@@ -193,14 +194,14 @@ def compute(
     return Compute(device, dtype, attention, free)
 
 
-def keep(folder: Path, config: Trained, chosen: Compute) -> None:
+def save_compute(folder: Path, config: TrainingConfig, chosen: Compute) -> None:
     """For a run that goes on from here, be it on another machine."""
     if distributed.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "precision": devices.name(chosen.dtype),
             "sharding": config.sharding,
-            "ranks": distributed.world(),
+            "ranks": distributed.world_size(),
         }
         write_whole(folder / BEGAN, json.dumps(facts))
 
@@ -213,18 +214,18 @@ def _began(folder: Path | None) -> dict[str, Any]:
     )
 
 
-def _check_goes_on(config: Trained, began: dict[str, Any]) -> None:
+def _check_goes_on(config: TrainingConfig, began: dict[str, Any]) -> None:
     """Raise BadInput where checkpoints cannot be read as they are to be: those of whole weights and of FSDP by any number of
     ranks, DeepSpeed's by as many as wrote them."""
-    same = began["ranks"] == distributed.world() or began["sharding"] in ("none", "fsdp")
+    same = began["ranks"] == distributed.world_size() or began["sharding"] in ("none", "fsdp")
     if config.sharding != began["sharding"] or not same:
         raise BadInput(
             f"the interrupted run in out has checkpoints of {began['ranks']} ranks with sharding {began['sharding']}, which "
-            f"are not read by {distributed.world()} with {config.sharding}; go on as it began, or choose another out"
+            f"are not read by {distributed.world_size()} with {config.sharding}; go on as it began, or choose another out"
         )
 
 
-def load(config: Trained, chosen: Compute) -> Any:
+def load(config: TrainingConfig, chosen: Compute) -> Any:
     """The model to be trained, with its adapters where it has some."""
     four_bit = chosen.dtype if config.load_in_4bit else None
     model: Any = models.load_model(

@@ -20,7 +20,7 @@ from ratiocine import models
 from ratiocine.executors import distributed
 
 
-def alone(arguments: TrainingArguments) -> Any:
+def single_device(arguments: TrainingArguments) -> Any:
     """These arguments for one process and one device: transformers would spread a process over all that it sees."""
     arguments._n_gpu = min(1, arguments.n_gpu)  # `n_gpu` has found them
     return arguments
@@ -35,7 +35,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def own(loader: DataLoader[Any], device: torch.device) -> Any:
+def unsharded_loader(loader: DataLoader[Any], device: torch.device) -> Any:
     """A loader that gives each rank what is its own already, with what accelerate wants of one."""
     from accelerate.data_loader import prepare_data_loader
 
@@ -123,7 +123,7 @@ class SteppedTrainer(Trainer):
 
 
 @contextmanager
-def gathered(trainer: Trainer, fresh: Callable[[], Any]) -> Iterator[Any]:
+def gathered_model(trainer: Trainer, fresh: Callable[[], Any]) -> Iterator[Any]:
     """The trained model whole, also where its weights are cut over the ranks, all of which have to be here. FSDP's are put into
     a `fresh` model of the first rank; the others have none then."""
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -134,12 +134,12 @@ def gathered(trainer: Trainer, fresh: Callable[[], Any]) -> Iterator[Any]:
             model.load_state_dict(state)
         yield model
         return
-    with whole(list(model.parameters())):
+    with gathered_parameters(list(model.parameters())):
         yield model
 
 
 @contextmanager
-def whole(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
+def gathered_parameters(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
     """While this lasts, these are there in full, which ZeRO-3 has cut over the ranks. All of them have to be here."""
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
         yield

@@ -9,12 +9,12 @@ from conftest import command, done
 from test_report import SHAPE, row
 
 from eval.options import Option, choose, measured, surer
-from eval.report import Arm, gather
+from eval.report import Evaluation, gather
 from ratiocine import cost, stats
 from ratiocine.evaluate import scores
 from ratiocine.runs import open_run
 from ratiocine.stats import sample_size
-from ratiocine.stores import TraceStore
+from ratiocine.stores import CompletionStore
 
 
 def facts(ratio: float | None, seed: int, flops: float, scenario: str = "mixed") -> dict | None:
@@ -25,7 +25,7 @@ def facts(ratio: float | None, seed: int, flops: float, scenario: str = "mixed")
         "scenario": scenario,
         "seed": seed,
         "base": "m",
-        "way": f"{scenario} {ratio} {flops}",
+        "arm": f"{scenario} {ratio} {flops}",
         "lr": 1e-4,
         "steps": 3,
         "tokens": 99,
@@ -58,8 +58,8 @@ def evaluated(
         {"benchmarks": ["demo"], "trained": [ratio, seed, flops], "seed": 0, "out": str(out)},
         {},
     )
-    with run.writing("traces.jsonl") as path:
-        TraceStore(path).append(made)
+    with run.writing("completions.jsonl") as path:
+        CompletionStore(path).append(made)
     run.write_json("scores.json", scores(made))
     student = facts(ratio, seed, flops)
     if student and not exact:
@@ -89,12 +89,14 @@ def grid(root: Path, n_seeds: int = 3) -> Path:
     return root
 
 
-def arm(label: str, right: np.ndarray, ratio: float, seed: int, flops: float, tokens: int) -> Arm:
+def evaluation(
+    label: str, right: np.ndarray, ratio: float, seed: int, flops: float, tokens: int
+) -> Evaluation:
     answers = {
         f"sums/{i}": [{**row("sums", i, "right" if value else "wrong"), "n_completion": tokens}]
         for i, value in enumerate(right)
     }
-    return Arm(
+    return Evaluation(
         label,
         {
             "model": "m",
@@ -110,9 +112,9 @@ def arm(label: str, right: np.ndarray, ratio: float, seed: int, flops: float, to
 
 
 def options(seed: int) -> list[Option]:
-    """Some ways with random accuracies and costs, by the real measurement of them."""
+    """Some arms with random accuracies and costs, by the real measurement of them."""
     rng = np.random.default_rng(seed)
-    n_seeds, arms = int(rng.integers(1, 4)), []
+    n_seeds, evaluations = int(rng.integers(1, 4)), []
     for ratio in (0.0, 0.25, 0.5, 1.0):
         flops, tokens, accuracy = (
             float(10 ** rng.uniform(10, 13)),
@@ -120,8 +122,10 @@ def options(seed: int) -> list[Option]:
             rng.uniform(0.1, 0.9),
         )
         for s in range(n_seeds):
-            arms.append(arm(f"{ratio} {s}", rng.random(80) < accuracy, ratio, s, flops, tokens))
-    return [measured(way, list(arms[0].answers), exact=True) for way in gather(arms)]
+            evaluations.append(
+                evaluation(f"{ratio} {s}", rng.random(80) < accuracy, ratio, s, flops, tokens)
+            )
+    return [measured(arm, list(evaluations[0].answers), exact=True) for arm in gather(evaluations)]
 
 
 @pytest.mark.parametrize(
@@ -135,11 +139,13 @@ def test_the_rule_over_many_grids(
     for seed in range(12):
         found = options(seed)
         answer = cost.exact_generation(
-            cost.Shape(**SHAPE), 10, found[0].way.arms[0].answers["sums/0"][0]["n_completion"]
+            cost.Shape(**SHAPE),
+            10,
+            found[0].arm.evaluations[0].answers["sums/0"][0]["n_completion"],
         )
         assert found[0].answer_flops == answer
         assert found[0].train_flops == pytest.approx(
-            found[0].way.arms[0].student["train_flops_exact"]
+            found[0].arm.evaluations[0].student["train_flops_exact"]
         )
         spent = [one.train_flops + (questions or 0) * one.answer_flops for one in found]
         worth = [
@@ -173,11 +179,13 @@ def test_the_rule_over_many_grids(
 
 
 def test_what_is_needed_to_be_surer_is_paid_for() -> None:
-    at, arms = np.arange(60), []
+    at, evaluations = np.arange(60), []
     for seed in range(3):
-        arms.append(arm(f"0 {seed}", at < 30, 0.0, seed, 1e12, 5))
-        arms.append(arm(f"1 {seed}", (at >= 8 + seed) & (at < 42 + 2 * seed), 1.0, seed, 1e12, 5))
-    both = [measured(way, list(arms[0].answers), exact=True) for way in gather(arms)]
+        evaluations.append(evaluation(f"0 {seed}", at < 30, 0.0, seed, 1e12, 5))
+        evaluations.append(
+            evaluation(f"1 {seed}", (at >= 8 + seed) & (at < 42 + 2 * seed), 1.0, seed, 1e12, 5)
+        )
+    both = [measured(arm, list(evaluations[0].answers), exact=True) for arm in gather(evaluations)]
     choice = choose(both)
     assert choice.recommended is both[0] and choice.best is both[1]
     more = surer(choice, 60)
@@ -197,7 +205,7 @@ def test_what_is_needed_to_be_surer_is_paid_for() -> None:
 
 def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
     shown = done(
-        "eval.advise",
+        "eval.recommend",
         str(grid(tmp_path / "study")),
         "--category",
         "math-oe",
@@ -212,53 +220,60 @@ def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
     )
     assert "For math-oe (40 problems): take m (0.135 billion weights), mixed at ratio 0.5" in shown
     assert "Its accuracy is 77.5 % (95 %: " in shown
-    assert "These 2 ways cannot be told apart; it is the cheapest of them:" in shown
+    assert "These 2 arms cannot be told apart; it is the cheapest of them:" in shown
     assert "  - ratio 1: 80.0 % (" in shown and "did best, best in" in shown
     assert "  - ratio 0:" not in shown and "(untrained):" not in shown, (
         "what is worse is not among them"
     )
     assert "do not decide" not in shown
     assert "one seed" not in shown
-    assert "Without --questions the cheapest is the cheapest to train." in shown
+    assert "Without --num-queries the cheapest is the cheapest to train." in shown
     assert "FLOPs are exact counts;" in shown
-    ways = {way["label"]: way for way in told["ways"]}
-    assert ways["ratio 0.5"]["train_flops"] == 2e12
-    assert ways["ratio 0"]["best_against"]["decided"] is True
-    assert ways["ratio 1"]["accuracy"] == pytest.approx(0.8)
+    arms = {arm["label"]: arm for arm in told["arms"]}
+    assert arms["ratio 0.5"]["train_flops"] == 2e12
+    assert arms["ratio 0"]["best_against"]["decided"] is True
+    assert arms["ratio 1"]["accuracy"] == pytest.approx(0.8)
     assert told["said"] == shown.splitlines()
 
 
 def test_what_its_own_interval_rules_out_is_not_recommended(tmp_path: Path) -> None:
-    """Of many ways that are told apart one by one, but not when adjusted for being many, the cheapest is no choice."""
+    """Of many arms that are told apart one by one, but not when adjusted for being many, the cheapest is no choice."""
     for at in range(9):
         evaluated(tmp_path / f"low-{at}", at / 100, [*range(20)], flops=1e12 + at)
     evaluated(tmp_path / "high", 1.0, [*range(27)], flops=4e12)
     shown = done(
-        "eval.advise", str(tmp_path), "--category", "math-oe", "--json", str(tmp_path / "a.json")
+        "eval.recommend", str(tmp_path), "--category", "math-oe", "--json", str(tmp_path / "a.json")
     )
     told = json.loads((tmp_path / "a.json").read_text())
     assert (told["recommended"], told["undecided"]) == ("ratio 1", [])
-    against = [way["best_against"] for way in told["ways"] if way["label"] != "ratio 1"]
+    against = [arm["best_against"] for arm in told["arms"] if arm["label"] != "ratio 1"]
     assert all(one["low"] > 0 and one["p_adjusted"] > 0.05 and one["decided"] for one in against)
     assert (
-        "9 of 9 other ways are worse (95 % intervals leave out 0); adjusted for their number (Holm), none has p < 0.05"
+        "9 of 9 other arms are worse (95 % intervals leave out 0); adjusted for their number (Holm), none has p < 0.05"
         in shown
     )
 
 
 def test_two_folders_may_share_an_evaluation(tmp_path: Path) -> None:
     one, other = (grid(tmp_path / name) for name in ("a", "b"))
-    alone, both = (done("eval.advise", *map(str, folders)) for folders in ([one], [one, other]))
+    alone, both = (done("eval.recommend", *map(str, folders)) for folders in ([one], [one, other]))
     assert alone == both
 
 
 def test_a_budget_and_questions_count(tmp_path: Path) -> None:
     study, out = str(grid(tmp_path / "study")), tmp_path / "a.json"
     small = done(
-        "eval.advise", study, "--category", "math-oe", "--budget", "1.5e12", "--json", str(out)
+        "eval.recommend",
+        study,
+        "--category",
+        "math-oe",
+        "--max-flops",
+        "1.5e12",
+        "--json",
+        str(out),
     )
     told = json.loads(out.read_text())
-    assert {way["label"]: way["best_share"] is not None for way in told["ways"]} == {
+    assert {arm["label"]: arm["best_share"] is not None for arm in told["arms"]} == {
         "m (untrained)": True,
         "ratio 0": True,
         "ratio 0.5": False,
@@ -266,26 +281,26 @@ def test_a_budget_and_questions_count(tmp_path: Path) -> None:
     }
     assert "ratio 0.5" not in small and "ratio 1" not in small
     many = done(
-        "eval.advise",
+        "eval.recommend",
         study,
         "--category",
         "math-oe",
-        "--questions",
+        "--num-queries",
         "1e9",
-        "--budget",
+        "--max-flops",
         "1e30",
         "--json",
         str(out),
     )
-    way = next(way for way in json.loads(out.read_text())["ways"] if way["label"] == "ratio 1")
-    assert way["total_flops"] == pytest.approx(
+    arm = next(arm for arm in json.loads(out.read_text())["arms"] if arm["label"] == "ratio 1")
+    assert arm["total_flops"] == pytest.approx(
         4e12 + 1e9 * cost.exact_generation(cost.Shape(**SHAPE), 10, 80)
     )
     assert "1,000,000,000 questions are more than the 40 measured" in many
-    assert "The budget is more than any way measured costs" in many
-    refused = command("eval.advise", study, "--budget", "1000", "--questions", "3")
+    assert "The budget is more than any arm measured costs" in many
+    refused = command("eval.recommend", study, "--max-flops", "1000", "--num-queries", "3")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
-    assert "--budget 1e+03 is below the cheapest way measured, m (untrained): " in refused.stderr
+    assert "--max-flops 1e+03 is below the cheapest arm measured, m (untrained): " in refused.stderr
 
 
 def test_what_is_not_decided_is_said_so(tmp_path: Path) -> None:
@@ -293,16 +308,16 @@ def test_what_is_not_decided_is_said_so(tmp_path: Path) -> None:
         str(evaluated(tmp_path / "a", 0.0, [*range(18)], flops=1e12)),
         str(evaluated(tmp_path / "b", 1.0, [*range(4, 24)], flops=2e12)),
     ]
-    shown = done("eval.advise", *words, "--category", "math-oe")
-    assert "But the data do not decide: no way can be told from ratio 1, which did best." in shown
+    shown = done("eval.recommend", *words, "--category", "math-oe")
+    assert "But the data do not decide: no arm can be told from ratio 1, which did best." in shown
     assert "; p, Holm: 0.754)" in shown
     assert "take m (0.135 billion weights), mixed at ratio 0 (called ratio 0 here)" in shown
-    assert "Every way was trained with one seed: what other seeds would do is not covered" in shown
+    assert "Every arm was trained with one seed: what other seeds would do is not covered" in shown
     problems = sample_size.needed(2 / 40, 10 / 40, 0.0, 1)
     assert f"  - {problems:,} problems and the seeds that there are: " in shown
-    assert "seeds a way" not in shown, "how seeds vary cannot be known from one"
-    same = done("eval.advise", words[0], "--category", "general-mc")
-    assert "No other way was measured." in same
+    assert "seeds a arm" not in shown, "how seeds vary cannot be known from one"
+    same = done("eval.recommend", words[0], "--category", "general-mc")
+    assert "No other arm was measured." in same
 
 
 def test_the_published_form_where_the_exact_one_is_missing(tmp_path: Path) -> None:
@@ -310,7 +325,7 @@ def test_the_published_form_where_the_exact_one_is_missing(tmp_path: Path) -> No
         str(evaluated(tmp_path / "a", 0.0, [1, 2])),
         str(evaluated(tmp_path / "b", 1.0, [1], flops=2e12, exact=False)),
     ]
-    shown = done("eval.advise", *words)
+    shown = done("eval.recommend", *words)
     assert "the published form for training" in shown
     assert "2e+12 FLOPs to train" in shown
 
@@ -323,13 +338,13 @@ def test_what_cannot_be_advised_is_one_line(tmp_path: Path) -> None:
             (one, "--category", "physics"),
             "--category physics was not measured; these were: general-mc, math-oe, all",
         ),
-        ((one, "--budget", "nan"), "--budget nan is no number of FLOPs"),
-        ((one, "--questions", "0.5"), "--questions 0.5 is no whole number"),
-        ((one, "--weight", "2"), "--weight needs --questions"),
-        ((one, "--weight", "-1", "--questions", "3"), "--weight -1: it should be 0 or more"),
+        ((one, "--max-flops", "nan"), "--max-flops nan is no number of FLOPs"),
+        ((one, "--num-queries", "0.5"), "--num-queries 0.5 is no whole number"),
+        ((one, "--weight", "2"), "--weight needs --num-queries"),
+        ((one, "--weight", "-1", "--num-queries", "3"), "--weight -1: it should be 0 or more"),
         ((str(tmp_path / "empty"),), "holds no finished evaluation"),
         ((str(tmp_path / "none"),), "does not exist"),
     ):
-        refused = command("eval.advise", *words)
+        refused = command("eval.recommend", *words)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
         assert message in refused.stderr

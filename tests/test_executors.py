@@ -15,7 +15,7 @@ import slurm
 from conftest import ROOT, command, done
 from test_study import GRID
 
-from ratiocine.stores import read_traces
+from ratiocine.stores import read_completions
 
 TRAIN = (
     "ratio=0.5",
@@ -43,7 +43,7 @@ def losses(out: Path) -> list[float]:
 def answers(out: Path) -> list[dict[str, object]]:
     return [
         {key: value for key, value in row.items() if key != "seconds"}
-        for row in read_traces(out / "traces.jsonl")
+        for row in read_completions(out / "completions.jsonl")
     ]
 
 
@@ -79,13 +79,13 @@ def test_questions_are_shared_out_over_processes(student: Path, tmp_path: Path) 
         f"model={student / 'model'}",
         "benchmarks=demo",
         "limit=3",
-        "budget=8",
+        "max_new_tokens=8",
         "threads=1",
         "samples=2",
         "temperature=1",
     )
     done(*words, f"out={tmp_path / 'one'}")
-    done(*words, "on.ranks=2", f"out={tmp_path / 'two'}")
+    done(*words, "executor.nproc_per_node=2", f"out={tmp_path / 'two'}")
     assert answers(tmp_path / "one") == answers(tmp_path / "two")
     one, two = (
         json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two")
@@ -100,9 +100,9 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
         f"model={student / 'model'}",
         "benchmarks=demo",
         "limit=50",
-        "budget=200",
+        "max_new_tokens=200",
         "threads=1",
-        "on.ranks=2",
+        "executor.nproc_per_node=2",
     ]
     running = subprocess.Popen(
         [sys.executable, "-m", *words, f"out={tmp_path / 'run'}"],
@@ -111,7 +111,7 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    partial = tmp_path / "run" / "traces.partial.jsonl"
+    partial = tmp_path / "run" / "completions.partial.jsonl"
     while running.poll() is None and not partial.exists():
         time.sleep(0.05)
     children = [
@@ -133,50 +133,84 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("eval", "model=tiny", "on.gpus=8"), "on.gpus=8: this machine has 0"),
         (
-            ("train", "ratio=0.5", "model=tiny", "on.gpus=2", "on.ranks=3"),
-            "there is one process on each of gpus=2",
-        ),
-        (("train", "ratio=0.5", "model=tiny", "on.nodes=2"), "give on.rendezvous=HOST:PORT"),
-        (("train", "ratio=0.5", "model=tiny", "on.rendezvous=a:1"), "means nothing with nodes=1"),
-        (
-            ("train", "ratio=0.5", "model=tiny", "on=slrm"),
-            "unknown on 'slrm'; known: local, ray, slurm; did you mean 'slurm'?",
-        ),
-        (("eval", "model=tiny", "on=slurm", "on.nodes=2"), "over the processes of one node"),
-        (("distill", "on.ranks=2"), "teacher=oracle has nothing to share out"),
-        (
-            ("train", "ratio=0.5", "model=tiny", "batch_size=2", "on.ranks=4"),
-            "with 4 ranks some would have nothing to do",
-        ),
-        (
-            ("rl", "model=tiny", "batch_size=32", "on.ranks=3"),
-            "no multiple of updates=1 times micro_batch_size=8 times 3 ranks",
-        ),
-        (
-            ("rl", "model=tiny", "on.ranks=2", "deepspeed=zero2", "objective.kl=0.1"),
-            "no reference is held beside the policy",
-        ),
-        (
-            ("rl", "model=tiny", "on.ranks=2", "engine=vllm", "deepspeed=zero3"),
-            "engine=vllm is given whole weights",
-        ),
-        (("rl", "model=tiny", "on.ranks=2", "fsdp=true"), "deepspeed=zero3 cuts as much"),
-        (
-            ("train", "ratio=0.5", "model=tiny", "on.ranks=2", "fsdp=true", "deepspeed=zero2"),
-            "both cut a model over ranks",
-        ),
-        (
-            ("train", "ratio=0.5", "model=tiny", "fsdp=true"),
-            "fsdp=true cuts a model over ranks: on.gpus=8",
+            ("eval", "model=tiny", "executor.gpus_per_node=8"),
+            "executor.gpus_per_node=8: this machine has 0",
         ),
         (
             (
                 "train",
                 "ratio=0.5",
                 "model=tiny",
-                "on.ranks=2",
+                "executor.gpus_per_node=2",
+                "executor.nproc_per_node=3",
+            ),
+            "there is one process on each of gpus=2",
+        ),
+        (
+            ("train", "ratio=0.5", "model=tiny", "executor.nodes=2"),
+            "give executor.rdzv_endpoint=HOST:PORT",
+        ),
+        (
+            ("train", "ratio=0.5", "model=tiny", "executor.rdzv_endpoint=a:1"),
+            "means nothing with nodes=1",
+        ),
+        (
+            ("train", "ratio=0.5", "model=tiny", "executor=slrm"),
+            "unknown on 'slrm'; known: local, ray, slurm; did you mean 'slurm'?",
+        ),
+        (
+            ("eval", "model=tiny", "executor=slurm", "executor.nodes=2"),
+            "over the processes of one node",
+        ),
+        (("distill", "executor.nproc_per_node=2"), "teacher=oracle has nothing to share out"),
+        (
+            ("train", "ratio=0.5", "model=tiny", "batch_size=2", "executor.nproc_per_node=4"),
+            "with 4 ranks some would have nothing to do",
+        ),
+        (
+            ("rl", "model=tiny", "batch_size=32", "executor.nproc_per_node=3"),
+            "no multiple of num_minibatches=1 times micro_batch_size=8 times 3 ranks",
+        ),
+        (
+            (
+                "rl",
+                "model=tiny",
+                "executor.nproc_per_node=2",
+                "deepspeed=zero2",
+                "objective.beta=0.1",
+            ),
+            "no reference is held beside the policy",
+        ),
+        (
+            ("rl", "model=tiny", "executor.nproc_per_node=2", "engine=vllm", "deepspeed=zero3"),
+            "engine=vllm is given whole weights",
+        ),
+        (
+            ("rl", "model=tiny", "executor.nproc_per_node=2", "fsdp=true"),
+            "deepspeed=zero3 cuts as much",
+        ),
+        (
+            (
+                "train",
+                "ratio=0.5",
+                "model=tiny",
+                "executor.nproc_per_node=2",
+                "fsdp=true",
+                "deepspeed=zero2",
+            ),
+            "both cut a model over ranks",
+        ),
+        (
+            ("train", "ratio=0.5", "model=tiny", "fsdp=true"),
+            "fsdp=true cuts a model over ranks: executor.gpus_per_node=8",
+        ),
+        (
+            (
+                "train",
+                "ratio=0.5",
+                "model=tiny",
+                "executor.nproc_per_node=2",
                 "lora=true",
                 "load_in_4bit=true",
                 "fsdp=true",
@@ -197,11 +231,14 @@ def test_places_that_cannot_be(words: tuple[str, ...], said: str) -> None:
 @pytest.mark.parametrize(
     ("words", "composed"),
     [
-        (("--gpus", "8"), "on=local on.gpus=8"),
-        (("--gpus", "8", "--nodes", "2", "--on", "slurm"), "on=slurm on.gpus=8 on.nodes=2"),
+        (("--gpus", "8"), "executor=local executor.gpus_per_node=8"),
+        (
+            ("--gpus", "8", "--nodes", "2", "--on", "slurm"),
+            "executor=slurm executor.gpus_per_node=8 executor.nodes=2",
+        ),
         (
             ("--ranks", "2", "--nodes", "2", "--rendezvous", "a:29400"),
-            "on=local on.ranks=2 on.rendezvous=a:29400 on.nodes=2",
+            "executor=local executor.nproc_per_node=2 executor.rdzv_endpoint=a:29400 executor.nodes=2",
         ),
     ],
 )
@@ -216,13 +253,13 @@ def test_a_launcher_of_ranks_is_not_for_questions(monkeypatch: pytest.MonkeyPatc
     refused = command("eval", "model=tiny")
     assert (
         refused.returncode,
-        "would all ask the same: on.gpus= shares out" in refused.stderr,
+        "would all ask the same: executor.gpus_per_node= shares out" in refused.stderr,
     ) == (2, True)
 
 
 def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    refused = command("train", "ratio=0.5", "model=tiny", "on=slurm")
+    refused = command("train", "ratio=0.5", "model=tiny", "executor=slurm")
     assert (refused.returncode, "there is no sbatch on this machine" in refused.stderr) == (2, True)
 
 
@@ -230,14 +267,14 @@ def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> 
     """Of its stages some can use them, and one that asks no model is not refused for it."""
     stages = (
         "[{name: pairs, verb: distill, set: ['limit=2', 'model=tiny']}, "
-        "{name: scores, verb: eval, set: ['model=tiny', 'limit=1', 'budget=2', 'threads=1']}]"
+        "{name: scores, verb: eval, set: ['model=tiny', 'limit=1', 'max_new_tokens=2', 'threads=1']}]"
     )
     done(
         "launch",
         "study.name=x",
         f"study.stages={stages}",
         "study.report=[]",
-        "on.ranks=2",
+        "executor.nproc_per_node=2",
         f"out={tmp_path / 'x'}",
     )
     assert len(list((tmp_path / "x").glob("*-*/DONE"))) == 2
@@ -285,7 +322,7 @@ def test_a_study_on_a_ray_cluster_that_loses_a_worker(
     try:
         nodes = [cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1") for _ in range(2)]
         environment = {**os.environ, "RAY_ADDRESS": cluster.address}
-        words = [sys.executable, "-m", *STUDY, "on=ray", f"out={tmp_path / 'study'}"]
+        words = [sys.executable, "-m", *STUDY, "executor=ray", f"out={tmp_path / 'study'}"]
         running = subprocess.Popen(
             words,
             cwd=ROOT,
@@ -320,7 +357,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         yield environment
 
 
-SLURM = ("on=slurm", "on.cpus=1", "on.hours=0.2")
+SLURM = ("executor=slurm", "executor.cpus_per_task=1", "executor.time_limit_hours=0.2")
 
 
 def typed(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -340,7 +377,13 @@ def test_two_tasks_of_slurm_train_together(
 ) -> None:
     done("train", *TRAIN, f"pairs={pairs}", f"out={tmp_path / 'one'}")
     run = typed(
-        cluster, "train", *TRAIN, *SLURM, "on.ranks=2", f"pairs={pairs}", f"out={tmp_path / 'two'}"
+        cluster,
+        "train",
+        *TRAIN,
+        *SLURM,
+        "executor.nproc_per_node=2",
+        f"pairs={pairs}",
+        f"out={tmp_path / 'two'}",
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
@@ -351,9 +394,15 @@ def test_two_tasks_of_slurm_train_together(
 def test_a_sweep_is_an_array_of_slurm(
     cluster: dict[str, str], student: Path, tmp_path: Path
 ) -> None:
-    words = ("eval", f"model={student / 'model'}", "budget=4", "threads=1")
+    words = ("eval", f"model={student / 'model'}", "max_new_tokens=4", "threads=1")
     run = typed(
-        cluster, *words, "-m", "limit=2,3,4", *SLURM, "on.jobs=2", f"out={tmp_path / 'swept'}"
+        cluster,
+        *words,
+        "-m",
+        "limit=2,3,4",
+        *SLURM,
+        "executor.max_parallel_jobs=2",
+        f"out={tmp_path / 'swept'}",
     )
     assert run.returncode == 0, run.stdout + run.stderr
     jobs = [

@@ -23,7 +23,7 @@ from ratiocine import models
 from ratiocine.engines import Pieces, Request, TransformersEngine, stream
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import PREFILLED, render, split
-from ratiocine.records import Trace
+from ratiocine.records import Completion
 from ratiocine.rendering import Rendering
 
 TINY = ModelConfig(name="tiny", kind="tiny")
@@ -51,8 +51,8 @@ def asked(question: str, budget: int = 24, **more) -> Request:
     )
 
 
-def batched(engine: TransformersEngine, request: Request) -> Trace:
-    ((trace,),) = engine.continue_([request])
+def batched(engine: TransformersEngine, request: Request) -> Completion:
+    ((trace,),) = engine.generate([request])
     return trace
 
 
@@ -66,7 +66,7 @@ def answers(shown: str) -> list[tuple[str, str]]:
 
 def test_questions_are_answered_as_benchmarks_are(engine: TransformersEngine) -> None:
     shown = done(
-        "eval.ask",
+        "eval.chat",
         "tiny",
         "--question",
         "1+1?",
@@ -74,7 +74,7 @@ def test_questions_are_answered_as_benchmarks_are(engine: TransformersEngine) ->
         "2+2?",
         "--question",
         "1+1?",
-        "--budget",
+        "--max-new-tokens",
         "24",
     )
     found = answers(shown)
@@ -92,7 +92,9 @@ def test_questions_are_answered_as_benchmarks_are(engine: TransformersEngine) ->
 
 def test_the_sentence_before_a_question_can_be_none(engine: TransformersEngine) -> None:
     ((_, answer),) = answers(
-        done("eval.ask", "tiny", "--question", "1+1?", "--budget", "8", "--instruction", "")
+        done(
+            "eval.chat", "tiny", "--question", "1+1?", "--max-new-tokens", "8", "--instruction", ""
+        )
     )
     alone = Request("x", ({"role": "user", "content": "1+1?"},), 8)
     assert answer == visible(batched(engine, alone).text.strip(chat.BLANK))
@@ -100,7 +102,9 @@ def test_the_sentence_before_a_question_can_be_none(engine: TransformersEngine) 
 
 def test_questions_come_from_standard_input(tmp_path: Path) -> None:
     (tmp_path / "questions").write_bytes("1+1?\n\n   \n2+2? \x1b[31m\xff".encode("latin-1"))
-    found = answers(done("eval.ask", "tiny", "--budget", "4", stdin=str(tmp_path / "questions")))
+    found = answers(
+        done("eval.chat", "tiny", "--max-new-tokens", "4", stdin=str(tmp_path / "questions"))
+    )
     assert [question for question, _ in found] == ["1+1?", "2+2? \\x1b[31m�"]
 
 
@@ -108,12 +112,12 @@ def test_asked_again_at_a_temperature_a_question_is_answered_anew(
     engine: TransformersEngine,
 ) -> None:
     words = (
-        "eval.ask",
+        "eval.chat",
         "tiny",
         *("--question", "1+1?") * 2,
         "--temperature",
         "1",
-        "--budget",
+        "--max-new-tokens",
         "8",
         "--seed",
         "3",
@@ -130,7 +134,7 @@ def test_asked_again_at_a_temperature_a_question_is_answered_anew(
 
 
 def test_a_trace_stands_below_its_heading(thinker: Path) -> None:
-    shown = done("eval.ask", str(thinker), "--question", "1+1?", "--budget", "24")
+    shown = done("eval.chat", str(thinker), "--question", "1+1?", "--max-new-tokens", "24")
     assert shown.startswith("> 1+1?\nthinking:\n")
     assert "answer:" not in shown
     assert "\n24 tokens of trace, 0 of answer; " in shown
@@ -161,8 +165,8 @@ def test_a_student_is_asked_as_it_was_taught(
     [
         (("tinny",), "unknown model 'tinny'; known: "),
         (("no/such/folder",), "model=no/such/folder is not a folder here"),
-        (("tiny", "--budget", "0"), "budget='0': should be greater than 0"),
-        (("tiny", "--budget", "many"), "budget='many': should be a valid integer"),
+        (("tiny", "--max-new-tokens", "0"), "max_new_tokens='0': should be greater than 0"),
+        (("tiny", "--max-new-tokens", "many"), "max_new_tokens='many': should be a valid integer"),
         (
             ("tiny", "--temperature", "-0.5"),
             "temperature='-0.5': should be greater than or equal to 0",
@@ -187,7 +191,7 @@ def test_a_student_is_asked_as_it_was_taught(
     ],
 )
 def test_bad_input_is_said_in_one_line(words: tuple[str, ...], said: str) -> None:
-    refused = command("eval.ask", *words)
+    refused = command("eval.chat", *words)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(f"ask: {said}")
     assert len(refused.stderr.splitlines()) == 1
@@ -197,7 +201,7 @@ def test_an_end_of_input_leaves(tmp_path: Path) -> None:
     """Ctrl-D is typed ahead, behind an empty line and a question."""
     master, slave = pty.openpty()
     os.write(master, b"\n1+1?\n\x04")
-    shown = done("eval.ask", "tiny", "--budget", "4", stdin=os.ttyname(slave))
+    shown = done("eval.chat", "tiny", "--max-new-tokens", "4", stdin=os.ttyname(slave))
     os.close(slave)
     os.close(master)
     assert shown.startswith("Ctrl-C stops an answer, Ctrl-D leaves\n> > answer:\n")
@@ -214,7 +218,7 @@ def test_interrupts_in_a_terminal(thinker: Path) -> None:
         }
         os.execve(
             sys.executable,
-            [sys.executable, "-m", "eval.ask", str(thinker), "--budget", "2000"],
+            [sys.executable, "-m", "eval.chat", str(thinker), "--max-new-tokens", "2000"],
             environment,
         )
     try:
@@ -326,13 +330,13 @@ def test_a_halted_stream_ends(engine: TransformersEngine) -> None:
 def test_the_summary_tells_what_the_grader_would_read() -> None:
     tokenizer = models.load_tokenizer(TINY)
     text = render("It is \\boxed{4\x1b\n2}.", "I think.")
-    trace = Trace("x", text, "stop", 5, len(text) + 1, 2.0)
+    trace = Completion("x", text, "stop", 5, len(text) + 1, 2.0)
     think = len(text.rpartition("</think>")[0] + "</think>")
     assert chat.summary(trace, tokenizer) == (
         f"{think} tokens of trace, {len(text) + 1 - think} of answer; {(len(text) + 1) / 2:.1f} tokens a second; "
         "boxed: 4\\x1b 2"
     )
-    cut = Trace("x", "It is \\boxed{4", "length", 5, 14, 2.0)
+    cut = Completion("x", "It is \\boxed{4", "length", 5, 14, 2.0)
     assert chat.summary(cut, tokenizer).endswith("; cut at the budget of 14")
     assert chat.summary(cut, tokenizer, interrupted=True).endswith("; interrupted")
 
