@@ -1,9 +1,9 @@
-"""Problem: the question that travels from a source to a teacher, a student, a grader and a report."""
+"""The records that travel: a problem, a completion, a pair, and a scored completion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 CATEGORIES = ("general-mc", "general-oe", "math-mc", "math-oe")
@@ -82,3 +82,71 @@ class Pair:
 
     def side(self, mode: Mode) -> str:
         return self.reasoning if mode == "reasoning" else self.ift
+
+
+Verdict = Literal["right", "wrong", "ungradable"]
+
+
+@dataclass(frozen=True)
+class ScoredCompletion:
+    """One judged completion: a line of `completions.jsonl`."""
+
+    key: str
+    """`source/id` of the problem."""
+    id: str
+    benchmark: str
+    category: str
+    prompt: str
+    """The user message."""
+    reference: str | None
+    completion: str
+    """The text, without its end-of-turn token."""
+    verdict: Verdict
+    extracted: str | None
+    """The answer that was judged; None where none was found."""
+    reason: str
+    """How the answer was found, or why none was."""
+    stop: Literal["stop", "length", "refused"]
+    thought: bool
+    """Whether the completion has a think block that is not empty."""
+    n_prompt: int
+    """Tokens of the prompt."""
+    n_completion: int
+    """Tokens of the completion, end of turn included."""
+    n_think: int
+    """Tokens of the reasoning trace, tags included."""
+    n_answer: int
+    """Tokens after the trace."""
+    seconds: float
+    """Share of its batch's wall-clock."""
+    sample: int = 0
+    level: str | None = None
+    """Difficulty, where the benchmark has levels."""
+    opened: bool = False
+    """Whether the prompt itself ends inside a think block."""
+    expected: bool | None = None
+    """Whether the model should think; None where both are as they should be."""
+    detail: Mapping[str, float] = field(default_factory=dict)
+    """Further measures of the grader, such as `f1`."""
+    efficiency: tuple[float, float] | None = None
+    """Outcome and process efficiency of a completion that thought."""
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+
+    @property
+    def right(self) -> bool:
+        return self.verdict == "right"
+
+    @staticmethod
+    def from_row(row: Mapping[str, Any]) -> ScoredCompletion:
+        """A stored line; the one place that reads its keys."""
+        names = {one.name for one in fields(ScoredCompletion)}
+        values = {name: value for name, value in row.items() if name in names}
+        for name in ("efficiency", "token_ids", "logprobs"):
+            if values.get(name) is not None:
+                values[name] = tuple(values[name])
+        return ScoredCompletion(**values)
+
+    def row(self) -> dict[str, Any]:
+        """As it is stored."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}

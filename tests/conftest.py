@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, create_model
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -25,6 +27,8 @@ if workers := int(
 ):  # test processes side by side share the cores
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 from forks import Forks  # noqa: E402
+
+from ratiocine.config import Hashed, StrictConfig, Unhashed  # noqa: E402
 
 os.environ["HF_HUB_OFFLINE"] = "0"  # the guard, not this switch, is what keeps the tests at home
 
@@ -49,6 +53,15 @@ def benchmarks() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs local copies of the benchmarks; none in {folder} (set RATIOCINE_DATA)")
     return folder
+
+
+def settings(**values: Any) -> BaseModel:
+    """A configuration of these hashed fields, and `out`, for tests of run directories."""
+    fields: dict[str, Any] = {
+        name: (Hashed[Any], value) for name, value in values.items() if name != "out"
+    }
+    fields["out"] = (Unhashed[str | None], values.get("out"))
+    return create_model("Settings", __base__=StrictConfig, **fields)()
 
 
 @lru_cache
