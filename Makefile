@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: env dev demo demo-rl docs test test-slow check clean
 .DEFAULT_GOAL := env

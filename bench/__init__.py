@@ -1,4 +1,4 @@
-"""Side-by-side measurements: our code and a peer's, interleaved in one process tree.
+"""Side-by-side measurements of this project and a peer, interleaved on one machine.
 
-The last line that each prints is one JSON object.
+The last line of each benchmark's output is one JSON object with `ours`, `peer`, `ratio`, `spread`.
 """

@@ -120,7 +120,7 @@ def theirs(config: Any, folder: Path, *, best: bool) -> dict[str, float]:
             spent["rollout"] += time.perf_counter() - started
             return found
 
-    half = best and devices.computes_in("auto", torch.device("cpu")) == torch.bfloat16
+    half = best and devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
     arguments = GRPOConfig(
         output_dir=str(folder),
         max_steps=config.max_steps,

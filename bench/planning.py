@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ratiocine.config import Hashed, StrictConfig, Unhashed
 from ratiocine.records import Pair
 
 ALLOWED = 60.0  # seconds
@@ -47,6 +48,13 @@ def pairs(n: int) -> Iterator[Pair]:
         )
 
 
+class Made(StrictConfig):
+    """Configuration of the set that is planned from."""
+
+    out: Unhashed[str]
+    seed: Hashed[int] = 0
+
+
 def written(folder: Path, n: int) -> Path:
     """A finished set, its counts those of the tiny model's tokenizer by what its manifest says."""
     from ratiocine import models
@@ -55,10 +63,11 @@ def written(folder: Path, n: int) -> Path:
     from ratiocine.runs import open_run
     from ratiocine.stores import write_pairs
 
-    run = open_run("distill", {"out": str(folder / "pairs"), "seed": 0}, {})
+    run = open_run("distill", Made(out=str(folder / "pairs")), {})
     with run.writing("pairs.parquet") as path:
         write_pairs(path, pairs(n))
     run.finish(
+        data="sums",
         tokenizer=token_counts.tokenizer_hash(
             models.load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
         )

@@ -109,7 +109,7 @@ def theirs(config: Any, pool: Any, batches: list[Any], folder: Path, *, best: bo
     ]
     more: dict[str, Any] = {}
     if best:
-        half = devices.computes_in("auto", torch.device("cpu")) == torch.bfloat16
+        half = devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
         more = {
             "gradient_checkpointing": False,
             "train_sampling_strategy": "group_by_length",
@@ -176,7 +176,7 @@ def main() -> None:
                 flops
                 * rates["ours"][-1]
                 / tokens
-                / devices.matmul_rate(cpu, devices.computes_in("auto", cpu))
+                / devices.matmul_rate(cpu, devices.compute_dtype("auto", cpu))
             )
             said = ", ".join(f"{who} {values[-1]:.0f}" for who, values in rates.items())
             print(

@@ -16,11 +16,11 @@ from pydantic import (
 
 from distill.select import SelectConfig
 from ratiocine import cli, models
-from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
+from ratiocine.config import ByContent, Hashed, Seed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig
-from ratiocine.executors import Seed, VerbConfig
+from ratiocine.executors import VerbConfig
 from ratiocine.models import ModelConfig
 from ratiocine.records import MODES, Mode
 from ratiocine.rewards import RewardConfig
@@ -251,5 +251,5 @@ def inputs(config: Config) -> dict[str, str]:
     }
     for at, rule in enumerate(config.select.pass_rates):
         if rule.run is not None:
-            found[f"pass_rates:{at}"] = check_finished(Path(rule.run))["hash"]
+            found[f"pass_rates:{at}"] = check_finished(Path(rule.run)).hash
     return found

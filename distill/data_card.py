@@ -1,8 +1,7 @@
-"""The data card of a set of pairs, in the form that the hub shows, and its picture."""
+"""The data card of a set of pairs, in the form that the hub shows."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -10,10 +9,7 @@ from typing import Any
 import yaml
 
 from distill.config import Config
-from ratiocine.records import MODES, Mode
-
-BINS = 24
-COLOURS = {"ift": "#8a8f98", "reasoning": "#2a6fdb"}
+from ratiocine.records import MODES
 
 
 def text(config: Config, facts: Mapping[str, Any]) -> str:
@@ -116,37 +112,3 @@ def _table(head: Sequence[str], rows: Any) -> list[str]:
         f"|{' --- |' * len(head)}",
         *(f"| {' | '.join(escape(str(cell)) for cell in row)} |" for row in rows),
     ]
-
-
-def lengths(tokens: Mapping[Mode, Sequence[int]]) -> str:
-    """Histograms of the tokens of both answers as SVG, on one logarithmic axis."""
-    most = max(max(values) for values in tokens.values())
-    ratio = (most + 1) ** (1 / BINS)
-    edges = [ratio**i for i in range(BINS + 1)]
-    bars = []
-    found = {mode: [0] * BINS for mode in MODES}
-    for mode, values in tokens.items():
-        for n in values:
-            found[mode][bisect_right(edges, n) - 1] += 1
-    tallest = max(max(heights) for heights in found.values()) or 1
-    for row, (mode, heights) in enumerate(found.items()):
-        base = 110 * (row + 1)
-        bars.append(
-            f'<text x="8" y="{base - 84}" font-size="12">{mode}, at most {max(heights)} in a bar</text>'
-        )
-        for i, height in enumerate(heights):
-            h = 76 * height / tallest
-            bars.append(
-                f'<rect x="{8 + 20 * i}" y="{base - h:.1f}" width="18" height="{h:.1f}" fill="{COLOURS[mode]}">'
-                f"<title>{edges[i]:.0f} to {edges[i + 1]:.0f} tokens: {height}</title></rect>"
-            )
-    ticks = [10**k for k in range(len(str(most)))]
-    for tick in ticks:
-        at = 8 + 20 * next(i for i in range(BINS + 1) if i == BINS or edges[i + 1] > tick)
-        bars.append(f'<text x="{at}" y="236" font-size="11">{tick}</text>')
-    width = 20 * BINS + 24
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 250" width="{width}" height="250" '
-        f'font-family="sans-serif" fill="#333"><rect width="{width}" height="250" fill="white"/>{"".join(bars)}'
-        '<text x="380" y="248" font-size="11">tokens (logarithmic)</text></svg>\n'
-    )

@@ -22,6 +22,7 @@ from ratiocine.data import sources, tokenizer_hash, write_lengths
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.grading import grade
+from ratiocine.plotting import length_histogram
 from ratiocine.progress import tracked
 from ratiocine.prompts import completion_ids, prompt_ids, render, split, user_text
 from ratiocine.records import MODES, SIDES, Mode, Pair, Problem
@@ -138,7 +139,7 @@ def distill(config: Config) -> Run:
     }
     with run.writing("lengths.svg") as path:
         path.write_text(
-            data_card.lengths({mode: totals.tokens[mode] for mode in MODES}), encoding="utf-8"
+            length_histogram({mode: totals.tokens[mode] for mode in MODES}), encoding="utf-8"
         )
     with run.writing("README.md") as path:
         path.write_text(data_card.text(config, facts), encoding="utf-8")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from ratiocine.data import counterexample, parse, refutes
-from ratiocine.grading import NUMBER_IN_TEXT, read_number
+from ratiocine.grading import NUMBER_IN_TEXT, leg_counts, read_number
 from ratiocine.records import LETTERS, Problem
 
 STEP = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
@@ -71,8 +71,7 @@ def _chain_sum(problem: Problem, lines: list[str]) -> str | None:
 
 
 def _leg_counting(problem: Problem, lines: list[str]) -> str | None:
-    from reasoning_gym.arithmetic.leg_counting import ANIMALS
-
+    legs = leg_counts()
     listed = re.findall(r"(\d+) ([a-z ]+?)(?=,|\?)", problem.question)
     products = []
     for (count, plural), line in zip(listed, lines, strict=False):
@@ -81,7 +80,7 @@ def _leg_counting(problem: Problem, lines: list[str]) -> str | None:
         if (
             not plural.startswith(animal)
             or match is None
-            or match.groups()[:3] != (count, "*", str(ANIMALS.get(animal)))
+            or match.groups()[:3] != (count, "*", str(legs.get(animal)))
         ):
             return "animal"
         if int(match[1]) * int(match[3]) != int(match[4]):

@@ -205,7 +205,7 @@ def benchmark_texts(select: SelectConfig) -> dict[str, str]:
 def _rates(run: Path, mode: Mode) -> dict[str, tuple[int, int]]:
     """Right answers and answers of each problem in a finished `distill` run."""
     found: dict[str, tuple[int, int]] = {}
-    if check_finished(run)["verb"] == "distill":
+    if check_finished(run).verb == "distill":
         with open(run / "pass_rates.jsonl", encoding="utf-8") as lines:
             found = {row["key"]: tuple(row[mode]) for row in map(json.loads, lines)}
     if not found:

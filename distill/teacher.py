@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from distill.answer_cache import Answer, AnswerStore, answer_key
 from distill.config import AskConfig, Config, Price, Spend, teacher_model, teacher_name
 from ratiocine import engines
-from ratiocine.engines import Ability, EngineConfig, LoadedEngine, Message, Request
+from ratiocine.engines import Capability, EngineConfig, LoadedEngine, Message, Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.hashing import batched
 from ratiocine.models import ModelConfig
@@ -169,7 +169,7 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
     """Ask for all answers that the store lacks. Returns what is to be known of the teacher's side of the run. Raises Failure
     where the answers would cost more than they may."""
     wanted = prompts.n * len(MODES) * config.samples
-    facts: dict[str, Any] = {}
+    loaded: dict[str, LoadedEngine] = {}
     together: dict[str, list[Mode]] = {}
     for mode in MODES:
         together.setdefault(teacher_name(config, mode), []).append(mode)
@@ -181,7 +181,7 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
         first = next(rest, None)
         if first is not None:
             started = _loaded(config, modes[0], _needed(config, modes))
-            facts[name] = started.facts
+            loaded[name] = started
             rounds.append((lacking, started, chain([first], rest)))
         else:
             there += lacking.found
@@ -207,7 +207,7 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
                     else ""
                 )
                 bar.set_postfix_str(
-                    f"{pairs:.3g} pairs/s, {tokens:.0f} tokens/s{cost}{_again(started.facts)}",
+                    f"{pairs:.3g} pairs/s, {tokens:.0f} tokens/s{cost}{_again(started)}",
                     refresh=False,
                 )
                 bar.update(0)
@@ -220,7 +220,7 @@ def ask(config: Config, prompts: Prompts, store: AnswerStore) -> dict[str, Any]:
             f"{_money(spent)}; they are safe: run this again with more"
         )
     return {
-        "asked": facts,
+        "asked": {name: one.to_json() for name, one in loaded.items()},
         "spent": {
             "prompt": spent.prompt,
             "completion": spent.completion,
@@ -242,10 +242,8 @@ def _asked(
                 return
 
 
-def _again(facts: dict[str, Any]) -> str:
-    again = ", ".join(
-        f"{count} {kind}" for kind, count in (facts.get("calls_made_again") or {}).items()
-    )
+def _again(started: LoadedEngine) -> str:
+    again = ", ".join(f"{count} {kind}" for kind, count in started.retries.items())
     return f", again: {again}" if again else ""
 
 
@@ -253,7 +251,7 @@ def _money(spent: Spent) -> str:
     return f", cost {spent.money:.2f}" if spent.money else ""
 
 
-def _needed(config: Config, modes: Sequence[Mode]) -> set[Ability]:
+def _needed(config: Config, modes: Sequence[Mode]) -> set[Capability]:
     return (
         {"thinking"}
         if any(config.thinking_prompt.mode(mode).thinking is not None for mode in modes)
@@ -261,7 +259,7 @@ def _needed(config: Config, modes: Sequence[Mode]) -> set[Ability]:
     )
 
 
-def _loaded(config: Config, mode: Mode, needed: set[Ability]) -> LoadedEngine:
+def _loaded(config: Config, mode: Mode, needed: set[Capability]) -> LoadedEngine:
     engine = config.teacher.engine
     assert engine is not None
     if engine.name == "openai" and (other := config.thinking_prompt.mode(mode).model):
@@ -274,17 +272,17 @@ def _loaded(config: Config, mode: Mode, needed: set[Ability]) -> LoadedEngine:
         ) from None
 
 
-def _load(config: Config, engine: EngineConfig, needed: set[Ability]) -> LoadedEngine:
+def _load(config: Config, engine: EngineConfig, needed: set[Capability]) -> LoadedEngine:
     return engines.load(
         engine,
         teacher_model(config) or ModelConfig(name="served", kind="served"),
-        needed=needed,
+        required=needed,
         dtype=config.dtype,
         device=config.device,
         threads=config.threads,
         keep_refused=True,
         num_workers=config.num_workers,
-        on=config.executor,
+        executor=config.executor,
     )
 
 

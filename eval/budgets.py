@@ -1,8 +1,9 @@
-"""python -m eval.budgets DIR [DIR …] --out budgets.html: accuracy against token budget, from one set of generations each.
+"""python -m eval.budgets DIR [DIR …] --out PAGE: accuracy against max_new_tokens, as saved.
 
-A model that may write fewer tokens writes the same ones and is cut earlier, so every smaller budget is scored exactly from the
-saved completions: `--tokens` caps the whole completion, `--max-thinking-tokens` its think block only, `--percentiles` caps at
-percentiles of the completions' own lengths (arXiv 2509.22193, appendix H). What is cut has no answer but what it had boxed.
+A lower limit truncates the same completion earlier, so that every lower limit is scored exactly
+from the saved completions: `--tokens` caps the whole completion, `--max-thinking-tokens` its think
+block, `--percentiles` caps at percentiles of the completion lengths (arXiv 2509.22193, appendix H).
+A truncated completion has no answer except what it had boxed.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from eval.benchmarks import load
 from eval.config import Config
-from eval.report import Evaluation, Row, check_name, load_evaluations, write
+from eval.report import Evaluation, check_name, load_evaluations, write
 from ratiocine import cli, cost, models
 from ratiocine.errors import BadInput
-from ratiocine.evaluate import shares, verdict_of
+from ratiocine.evaluate import grade_completion
 from ratiocine.progress import progress
-from ratiocine.records import Problem
+from ratiocine.records import Problem, ScoredCompletion
+from ratiocine.scores import shares
 from ratiocine.stats import interval
 
 TEMPLATE = Path(__file__).parent / "report" / "templates" / "budgets.html.j2"
 PERCENTILES = (0, 25, 50, 75, 100)
-Point = dict[str, Any]
 
 
 def main() -> None:
@@ -60,48 +61,76 @@ def main() -> None:
     check_name(options.out)
     evaluations = load_evaluations(options.folders)
     curves = {evaluation.label: curve(evaluation, options) for evaluation in evaluations}
+    points = {label: [asdict(point) for point in found] for label, found in curves.items()}
     write(
         options.out.with_suffix(".json"),
-        json.dumps({"schema_version": 1, "curves": curves}, indent=2) + "\n",
+        json.dumps({"schema_version": 1, "curves": points}, indent=2) + "\n",
     )
     write(options.out, page(curves, thinking=bool(options.max_thinking_tokens)))
-    for label, points in curves.items():
+    for label, found in curves.items():
         print(f"{label}\n{'cap':>10}{'tokens':>9}{'cut':>8}{'accuracy':>10}{'95 %':>18}")
-        for p in points:
-            print(
-                f"{p['cap']:>10}{p['tokens']:>9.1f}{p['cut']:>8.0%}{p['accuracy']:>10.1%}{p['low']:>10.1%} – {p['high']:.1%}"
-            )
+        for p in found:
+            counts = f"{p.cap:>10}{p.tokens:>9.1f}{p.cut:>8.0%}"
+            print(f"{counts}{p.accuracy:>10.1%}{p.low:>10.1%} – {p.high:.1%}")
+
+
+@dataclass(frozen=True)
+class Point:
+    """An evaluation under one cap."""
+
+    cap: int
+    """Tokens of a completion, or of its think block."""
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    """95 % interval of the accuracy."""
+    flops: float | None
+    """Mean inference FLOPs of a completion, exact; None for a served model."""
+    tokens: float
+    """Mean tokens of a completion."""
+    cut: float
+    """Share of completions that reach the cap."""
 
 
 def curve(evaluation: Evaluation, options: argparse.Namespace) -> list[Point]:
-    """The evaluation's accuracy and cost at each cap."""
+    """The evaluation at each cap, in ascending order.
+
+    Raises BadInput for a cap below 1, a percentile outside 0 to 100, and completions that cannot
+    be cut because their engine returned no token ids.
+    """
     config = cli.check(Config, dict(evaluation.config))
     problems = load(config).problems
     rows = [row for answers in evaluation.answers.values() for row in answers]
     if options.max_thinking_tokens:
         return [
-            _point(evaluation, cap, [_thinking_cut(row, cap) for row in rows])
+            _point(evaluation, cap, [_cut_thinking(row, cap) for row in rows])
             for cap in _caps(options.max_thinking_tokens)
         ]
-    if any(row["token_ids"] is None for row in rows):
+    if any(row.token_ids is None for row in rows):
         raise BadInput(
-            f"{evaluation.label}: its engine gave no token ids, so completions cannot be cut; --max-thinking-tokens can be"
+            f"{evaluation.label}: its engine returned no token ids, so completions cannot be cut; "
+            "--max-thinking-tokens can be"
         )
-    lengths = sorted(row["n_completion"] for row in rows)
-    percentiles = options.percentiles or PERCENTILES
-    if any(not 0 <= p <= 100 for p in percentiles):
-        raise BadInput(f"--percentiles {max(percentiles, key=abs):g} is not between 0 and 100")
-    caps = options.tokens or [lengths[round(p / 100 * (len(lengths) - 1))] for p in percentiles]
+    caps = _caps(options.tokens or _at_percentiles(rows, options.percentiles or PERCENTILES))
     decode = models.load_tokenizer(config.model).decode
-    with progress(len(set(caps)) * len(rows), "budgets", "answers") as bar:
-        points = []
-        for cap in _caps(caps):
+    points = []
+    with progress(len(caps) * len(rows), "budgets", "completions") as bar:
+        for cap in caps:
             cut = []
             for row in rows:
-                cut.append(_cut(row, cap, problems[row["key"]], decode))
+                cut.append(_cut(row, cap, problems[row.key], decode))
                 bar.update()
             points.append(_point(evaluation, cap, cut))
     return points
+
+
+def _at_percentiles(rows: Sequence[ScoredCompletion], percentiles: Sequence[float]) -> list[int]:
+    """Lengths of completions at these percentiles."""
+    if any(not 0 <= p <= 100 for p in percentiles):
+        raise BadInput(f"--percentiles {max(percentiles, key=abs):g} is not between 0 and 100")
+    lengths = sorted(row.n_completion for row in rows)
+    return [lengths[round(p / 100 * (len(lengths) - 1))] for p in percentiles]
 
 
 def _caps(values: Sequence[int]) -> list[int]:
@@ -110,59 +139,55 @@ def _caps(values: Sequence[int]) -> list[int]:
     return sorted(set(values))
 
 
-def _cut(row: Row, cap: int, problem: Problem, decode: Callable[[list[int]], str]) -> Row:
-    """The row as it would be had the completion been cut after `cap` tokens."""
-    if row["n_completion"] <= cap:
+def _cut(
+    row: ScoredCompletion, cap: int, problem: Problem, decode: Callable[[list[int]], str]
+) -> ScoredCompletion:
+    """The completion cut after `cap` tokens, and graded again."""
+    if row.n_completion <= cap:
         return row
-    text = decode(row["token_ids"][:cap])
-    return {
-        **row,
-        **verdict_of(problem, text, False, opened=row["opened"]),
-        "n_completion": cap,
-        "stop": "length",
-    }
+    assert row.token_ids is not None
+    text = decode(list(row.token_ids[:cap]))
+    judgement = grade_completion(problem, text, finished=False, opened=row.opened)
+    return replace(row, **vars(judgement), n_completion=cap, stop="length")
 
 
-def _thinking_cut(row: Row, cap: int) -> Row:
-    """The same for a cap on the think block: past it there is no answer."""
-    if row["n_think"] <= cap:
+def _cut_thinking(row: ScoredCompletion, cap: int) -> ScoredCompletion:
+    """The completion cut inside its think block, where that is longer: without an answer."""
+    if row.n_think <= cap:
         return row
-    wrong = {"verdict": "wrong"} if row["verdict"] == "right" else {}
-    return {**row, **wrong, "n_completion": cap, "stop": "length"}
+    verdict = "wrong" if row.verdict == "right" else row.verdict
+    return replace(row, verdict=verdict, n_completion=cap, stop="length")
 
 
-def _point(evaluation: Evaluation, cap: int, rows: Sequence[Row]) -> Point:
+def _point(evaluation: Evaluation, cap: int, rows: Sequence[ScoredCompletion]) -> Point:
     values = [*shares(rows).values()]
     low, high = interval(values)
-    shape = evaluation.manifest.get("shape")
-    flops = None
-    if shape:
-        flops = fmean(
-            cost.exact_generation(cost.Shape(**shape), row["n_prompt"], row["n_completion"])
-            for row in rows
-        )
-    return {
-        "cap": cap,
-        "n": len(values),
-        "accuracy": fmean(values),
-        "low": low,
-        "high": high,
-        "flops": flops,
-        "tokens": fmean(row["n_completion"] for row in rows),
-        "cut": fmean(row["stop"] == "length" for row in rows),
-    }
+    shape, flops = evaluation.facts.shape, None
+    if shape is not None:
+        flops = fmean(cost.exact_generation(shape, r.n_prompt, r.n_completion) for r in rows)
+    return Point(
+        cap,
+        len(values),
+        fmean(values),
+        low,
+        high,
+        flops=flops,
+        tokens=fmean(row.n_completion for row in rows),
+        cut=fmean(row.stop == "length" for row in rows),
+    )
 
 
 def page(curves: Mapping[str, Sequence[Point]], *, thinking: bool) -> str:
-    """The picture and the table, as one self-contained page."""
+    """The chart and the table as one self-contained page."""
     import jinja2
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
-    most = max(point["cap"] for points in curves.values() for point in points)
-    top = min(1.0, 1.1 * max(point["high"] for points in curves.values() for point in points))
+    points = [point for found in curves.values() for point in found]
+    most = max(point.cap for point in points)
+    top = min(1.0, 1.1 * max(point.high for point in points))
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         curves=curves, most=most, top=top, capped="think block" if thinking else "completion"
     )

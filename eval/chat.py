@@ -46,7 +46,7 @@ def main() -> None:
     started = engines.load(
         config.engine,
         config.model,
-        needed=set() if config.thinking is None else {"thinking"},
+        required=set() if config.thinking is None else {"thinking"},
         dtype=config.dtype,
         device=config.device,
     )

@@ -1,4 +1,4 @@
-"""What `python -m eval` can be told, and what its result depends on."""
+"""Configuration of `python -m eval`, and the inputs of a run."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from pydantic import (
 )
 
 from ratiocine import cli, models
-from ratiocine.config import ByContent, Hashed, Unhashed
+from ratiocine.config import ByContent, Hashed, Seed, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
-from ratiocine.executors import Seed
 from ratiocine.models import ModelConfig
 from ratiocine.runs import TrackedConfig
 
-BUDGET = 2048  # tokens, where neither the command line nor the benchmark says
+MAX_NEW_TOKENS = 2048  # default of a benchmark without its own
 
 
 class Config(TrackedConfig):
-    """conf/eval.yaml says what each key means."""
+    """The keys of conf/eval.yaml, which documents them."""
 
     data_parallel: ClassVar[bool] = True
 
@@ -54,7 +53,7 @@ class Config(TrackedConfig):
     @model_validator(mode="before")
     @classmethod
     def _served(cls, values: Any) -> Any:
-        """What a server holds is the model, whatever `model` says."""
+        """A served model is the engine's; `model` is ignored."""
         engine = values.get("engine") if isinstance(values, dict) else None
         if isinstance(engine, dict) and engine.get("name") == "openai":
             return {**values, "model": {"name": engine.get("model"), "kind": "served"}}
@@ -64,10 +63,11 @@ class Config(TrackedConfig):
     def _consistent(self) -> Config:
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(
-                f"samples={self.samples} at temperature=0 would be the same completion {self.samples} times"
+                f"samples={self.samples} needs temperature above 0: greedy decoding repeats one "
+                "completion"
             )
         if self.temperature == 0 and self.top_p < 1:
-            raise ValueError(f"top_p={self.top_p:g} means nothing at temperature=0")
+            raise ValueError(f"top_p={self.top_p:g} has no effect at temperature=0")
         return self
 
     @field_validator("benchmarks", mode="before")
@@ -78,21 +78,26 @@ class Config(TrackedConfig):
             raise ValueError("should name one benchmark or more, each once")
         return names
 
-    def budget_of(self, data: DataConfig) -> int:
-        """The most tokens of a completion."""
-        return self.max_new_tokens or data.max_new_tokens or BUDGET
+    def max_new_tokens_of(self, data: DataConfig) -> int:
+        """The limit of a completion of this benchmark, in tokens."""
+        return self.max_new_tokens or data.max_new_tokens or MAX_NEW_TOKENS
 
     def sources(self) -> list[DataConfig]:
-        """The benchmarks: names from conf/data, or files in the shared schema. Raises BadInput for an unknown one."""
+        """The benchmarks, by name in conf/data or by file in the shared schema.
+
+        Raises BadInput for an unknown name, and for two files with one name.
+        """
         found: list[DataConfig] = []
         for name in self.benchmarks:
             if name.endswith((".jsonl", ".parquet")):
-                if Path(name).stem in {data.name for data in found}:
+                stem = Path(name).stem
+                if stem in {data.name for data in found}:
                     raise BadInput(
-                        f"benchmarks={name}: another benchmark is called '{Path(name).stem}' too; rename the file"
+                        f"benchmarks={name}: another benchmark is called '{stem}' too; rename the "
+                        "file"
                     )
-                own = cli.named("data", "local", DataConfig)
-                found.append(own.model_copy(update={"name": Path(name).stem, "path": name}))
+                local = cli.named("data", "local", DataConfig)
+                found.append(local.model_copy(update={"name": stem, "path": name}))
                 continue
             data = cli.named("data", name, DataConfig, called="benchmark")
             found.append(
@@ -102,19 +107,16 @@ class Config(TrackedConfig):
 
 
 def benchmark_inputs(config: Config) -> dict[str, str]:
-    """Content hashes of the benchmarks."""
+    """Content hashes of the benchmarks, by name of the input."""
     return {
         f"benchmark:{data.name}": sources.fingerprint(data, "test") for data in config.sources()
     }
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """Content hashes of what a run reads."""
-    own = (
-        {}
-        if config.max_new_tokens
-        else {
-            f"max_new_tokens:{data.name}": str(config.budget_of(data)) for data in config.sources()
-        }
-    )
-    return {**benchmark_inputs(config), **own, "model": models.fingerprint(config.model)}
+    """Content hashes of what a run reads, by name of the input."""
+    found = {**benchmark_inputs(config), "model": models.fingerprint(config.model)}
+    if config.max_new_tokens is None:  # else it is hashed as a field
+        for data in config.sources():
+            found[f"max_new_tokens:{data.name}"] = str(config.max_new_tokens_of(data))
+    return found

@@ -10,19 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from eval.report import check_name, write
 from ratiocine import cli
 from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request
-from ratiocine.errors import BadInput
 from ratiocine.progress import progress
 from ratiocine.prompts import split
+from ratiocine.records import Completion, ScoredCompletion
 from ratiocine.runs import check_finished
 from ratiocine.stats import wilson
-from ratiocine.stores import CompletionStore, read_completions
+from ratiocine.stores import RowStore, read_completions
 
 END = 2000  # characters of an answer that a judge is shown
 PROMPT = (
@@ -63,104 +63,141 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     options = parser.parse_args()
     check_name(options.out)
-    found = judged(options)
-    for name, row in found["benchmarks"].items():
-        low, high = row["ci95"]
+    found = judge(options)
+    for name, row in found.benchmarks.items():
+        low, high = row.ci95
         print(
-            f"{name:18}{row['n']:>6}  rule {row['rule']:.1%}  jury {row['jury']:.1%}  agree {row['agreement']:.1%} "
-            f"({low:.1%} – {high:.1%})  kappa {row['kappa']:.2f}"
+            f"{name:18}{row.n:>6}  rule {row.rule:.1%}  jury {row.jury:.1%}  "
+            f"agree {row.agreement:.1%} ({low:.1%} – {high:.1%})  kappa {row.kappa:.2f}"
         )
 
 
-def judged(options: argparse.Namespace) -> dict[str, Any]:
-    """Ask every judge of every graded answer; what was said already is kept beside the output file until all is said."""
-    if check_finished(options.folder)["verb"] != "eval":
-        raise BadInput(f"{options.folder} holds no `eval` run")
+@dataclass(frozen=True)
+class Vote:
+    """One judge's reply on one completion."""
+
+    judge: int
+    """Position among the judges."""
+    answer: str
+    """Key and sample of the completion."""
+    says: bool
+    """Whether the reply was yes."""
+    clear: bool
+    """Whether the reply was yes or no."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Verdicts of the rules beside those of the jury, over the completions of a benchmark."""
+
+    n: int
+    rule: float
+    """Accuracy by the rules."""
+    jury: float
+    """Accuracy by the majority of the judges."""
+    agreement: float
+    """Share of completions with the same verdict."""
+    ci95: tuple[float, float]
+    """Wilson interval of the agreement."""
+    kappa: float
+    """Cohen's; 0 where either verdict never varies."""
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """The JSON file of this tool."""
+
+    schema_version: int
+    judges: list[str]
+    unclear: int
+    """Replies that were neither yes nor no."""
+    benchmarks: dict[str, Agreement]
+    differing: list[str]
+    """Key and sample of the completions with different verdicts."""
+
+
+def judge(options: argparse.Namespace) -> Judgements:
+    """Query every judge about every graded completion, and write the output file.
+
+    Replies are stored beside the output file until all have come, so that an interrupted command
+    continues. Raises BadInput where the folder is no finished evaluation.
+    """
+    check_finished(options.folder, "eval")
     rows = {
-        f"{r['key']}#{r['sample']}": r
-        for r in read_completions(options.folder / "completions.jsonl")
-        if r["verdict"] != "ungradable"
+        f"{row.key}#{row.sample}": row
+        for row in read_completions(options.folder)
+        if row.verdict != "ungradable"
     }
-    store = CompletionStore(options.out.with_name(f".{options.out.name}.partial"))
+    store = RowStore(options.out.with_name(f".{options.out.name}.partial"))
     with progress(len(rows) * len(options.judge), "judge", "verdicts") as bar:
         bar.update(len(store.rows))
         for number, (url, model) in enumerate(options.judge):
-            done = {row["answer"] for row in store.rows if row["judge"] == number}
+            done = {vote.answer for vote in _votes(store) if vote.judge == number}
             engine = OpenAIEngine(
                 OpenAIConfig(name="openai", base_url=url, model=model, api_key_env=options.key_env)
             )
-            engine.check()
+            engine.check_connection()
             requests = [
                 Request(name, message(row), options.max_new_tokens)
                 for name, row in rows.items()
                 if name not in done
             ]
-            for traces in engine.generate(requests):
-                said = [(split(trace.text).boxed or "").strip().lower() for trace in traces]
-                store.append(
-                    [
-                        {
-                            "judge": number,
-                            "answer": trace.id,
-                            "says": word == "yes",
-                            "clear": word in ("yes", "no"),
-                        }
-                        for trace, word in zip(traces, said, strict=True)
-                    ]
-                )
-                bar.update(len(traces))
-    votes: dict[str, list[bool]] = {name: [] for name in rows}
-    for row in store.rows:
-        votes[row["answer"]].append(row["says"])
-    jury = {name: 2 * sum(said) > len(said) for name, said in votes.items()}
-    found = {
-        "schema_version": 1,
-        "judges": [model for _, model in options.judge],
-        "unclear": sum(not row["clear"] for row in store.rows),
-        "benchmarks": compared(rows, jury),
-        "differing": sorted(
-            name for name, says in jury.items() if says != (rows[name]["verdict"] == "right")
-        ),
-    }
-    write(options.out, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+            for replies in engine.generate(requests):
+                store.append(asdict(_vote(number, reply)) for reply in replies)
+                bar.update(len(replies))
+    found = judgements(rows, _votes(store), [model for _, model in options.judge])
+    write(options.out, json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n")
     store.path.unlink(missing_ok=True)
     return found
 
 
-def message(row: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
-    """What a judge is asked about one answer."""
-    if row["reference"] is None:
-        text = f"{INSTRUCTIONS}\n\nInstruction:\n{row['prompt']}\n\nResponse:\n{row['completion'][-END:]}"
+def _votes(store: RowStore) -> list[Vote]:
+    return [Vote(**row) for row in store.rows]
+
+
+def _vote(judge: int, reply: Completion) -> Vote:
+    word = (split(reply.text).boxed or "").strip().lower()
+    return Vote(judge, reply.id, word == "yes", word in ("yes", "no"))
+
+
+def message(row: ScoredCompletion) -> tuple[dict[str, str], ...]:
+    """The messages to a judge about one completion."""
+    end = row.completion[-END:]
+    if row.reference is None:
+        text = f"{INSTRUCTIONS}\n\nInstruction:\n{row.prompt}\n\nResponse:\n{end}"
     else:
-        text = f"{PROMPT}\n\nQuestion:\n{row['prompt']}\n\nAnswer:\n{row['completion'][-END:]}\n\nReference:\n{row['reference']}"
+        question = f"Question:\n{row.prompt}\n\nAnswer:\n{end}"
+        text = f"{PROMPT}\n\n{question}\n\nReference:\n{row.reference}"
     return ({"role": "user", "content": text},)
 
 
-def compared(rows: Mapping[str, Mapping[str, Any]], jury: Mapping[str, bool]) -> dict[str, Any]:
-    """Accuracy by rule and by jury, and how often they agree, by benchmark; Cohen's kappa is 0 where either never varies."""
-    found = {}
-    for benchmark in sorted({row["benchmark"] for row in rows.values()}):
-        cells = Counter(
-            (r["verdict"] == "right", jury[k])
-            for k, r in rows.items()
-            if r["benchmark"] == benchmark
-        )
-        n = cells.total()
-        rule, said = (
-            (cells[True, True] + cells[True, False]) / n,
-            (cells[True, True] + cells[False, True]) / n,
-        )
-        same = cells[True, True] + cells[False, False]
-        chance = rule * said + (1 - rule) * (1 - said)
-        found[benchmark] = {
-            "n": n,
-            "rule": rule,
-            "jury": said,
-            "agreement": same / n,
-            "ci95": list(wilson(same, n)),
-            "kappa": (same / n - chance) / (1 - chance) if chance < 1 else 0.0,
-        }
-    return found
+def judgements(
+    rows: Mapping[str, ScoredCompletion], votes: Sequence[Vote], judges: list[str]
+) -> Judgements:
+    """The majority of the votes beside the verdicts of the rules; a tie counts as wrong."""
+    replies: dict[str, list[bool]] = {name: [] for name in rows}
+    for vote in votes:
+        replies[vote.answer].append(vote.says)
+    jury = {name: 2 * sum(said) > len(said) for name, said in replies.items()}
+    benchmarks = {}
+    for benchmark in sorted({row.benchmark for row in rows.values()}):
+        names = [name for name, row in rows.items() if row.benchmark == benchmark]
+        benchmarks[benchmark] = agreement(Counter((rows[name].right, jury[name]) for name in names))
+    differing = sorted(name for name, right in jury.items() if right != rows[name].right)
+    unclear = sum(not vote.clear for vote in votes)
+    return Judgements(1, judges, unclear, benchmarks, differing)
+
+
+def agreement(cells: Counter[tuple[bool, bool]]) -> Agreement:
+    """From the number of completions by verdict of the rules and verdict of the jury."""
+    n = cells.total()
+    rule = (cells[True, True] + cells[True, False]) / n
+    jury = (cells[True, True] + cells[False, True]) / n
+    same = cells[True, True] + cells[False, False]
+    chance = rule * jury + (1 - rule) * (1 - jury)
+    kappa = (same / n - chance) / (1 - chance) if chance < 1 else 0.0
+    low, high = wilson(same, n)
+    return Agreement(n, rule, jury, same / n, (low, high), kappa)
 
 
 if __name__ == "__main__":

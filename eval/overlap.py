@@ -1,28 +1,25 @@
-"""python -m eval.overlap DIR --pairs DIR [--out FILE]: is a benchmark in the training set, and does its score need that?
+"""python -m eval.overlap DIR --pairs DIR [--out FILE]: contamination of a benchmark by training pairs.
 
-Compares the problems of a finished evaluation with a finished set of pairs, and gives every accuracy with and without the
-problems that the pairs hold.
+Compares the problems of a finished evaluation with a finished set of pairs, and prints each
+accuracy with and without the problems found among the pairs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
-
-import yaml
 
 from eval.benchmarks import load
 from eval.config import Config
 from eval.report import write
 from ratiocine import cli
-from ratiocine.data import by_how, overlaps, without_wording
-from ratiocine.errors import BadInput
-from ratiocine.evaluate import shares
-from ratiocine.runs import check_finished
+from ratiocine.data import Match, by_how, overlaps, without_wording
+from ratiocine.runs import check_finished, read_config
+from ratiocine.scores import shares
 from ratiocine.stats import interval
 from ratiocine.stores import read_completions, read_pairs
 
@@ -45,59 +42,74 @@ def main() -> None:
         "--out", type=Path, help="a JSON file for the flagged problems and the scores"
     )
     options = parser.parse_args()
-    found = compare(options.folder, options.pairs)
-    print(
-        f"{'':18}{'n':>6}{'flagged':>9}{'exact':>7}{'13-gram':>9}{'fuzzy':>7}{'all':>9}{'without flagged':>26}"
-    )
-    for name, row in found["benchmarks"].items():
-        how, rest = row["flagged"], row["without"]
-        without = (
-            "–"
-            if rest is None
-            else f"{rest['accuracy']:.1%} ({rest['ci95'][0]:.1%} – {rest['ci95'][1]:.1%})"
-        )
+    flagged, matches = compare(options.folder, options.pairs)
+    head = f"{'':18}{'n':>6}{'flagged':>9}{'exact':>7}{'13-gram':>9}{'fuzzy':>7}{'all':>9}"
+    print(f"{head}{'without flagged':>26}")
+    for name, row in flagged.items():
+        how, rest = row.flagged, row.without
         counts = f"{sum(how.values()):>9}{how['exact']:>7}{how['ngram']:>9}{how['fuzzy']:>7}"
-        print(f"{name:18}{row['all']['n']:>6}{counts}{row['all']['accuracy']:>9.1%}{without:>26}")
+        without = "–"
+        if rest is not None:
+            without = f"{rest.accuracy:.1%} ({rest.ci95[0]:.1%} – {rest.ci95[1]:.1%})"
+        print(f"{name:18}{row.all.n:>6}{counts}{row.all.accuracy:>9.1%}{without:>26}")
     if options.out is not None:
+        found = {
+            "schema_version": 1,
+            "benchmarks": {name: asdict(row) for name, row in flagged.items()},
+            "matches": {key: asdict(match) for key, match in matches.items()},
+        }
         write(options.out, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
 
 
-def compare(folder: Path, pairs: Path) -> dict[str, Any]:
-    """Flagged problems, and each benchmark's accuracy with and without them."""
-    for run, verb in ((folder, "eval"), (pairs, "distill")):
-        if check_finished(run)["verb"] != verb:
-            raise BadInput(f"{run} holds no `{verb}` run")
-    config = cli.check(Config, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    problems = load(config).problems
-    kept = read_pairs(pairs / "pairs.parquet")
-    train = dict(
-        zip(
-            (pair.id for pair in kept), without_wording([pair.prompt for pair in kept]), strict=True
-        )
-    )
-    scored = shares(
-        row for row in read_completions(folder / "completions.jsonl") if row["key"] in problems
-    )
+@dataclass(frozen=True)
+class Score:
+    """Accuracy over n problems with its 95 % interval."""
+
+    n: int
+    accuracy: float
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """What a set of pairs has of a benchmark."""
+
+    flagged: Mapping[str, int]
+    """Number of flagged problems, by how they match."""
+    all: Score
+    without: Score | None
+    """Without the flagged problems; None where all are flagged."""
+
+
+def compare(folder: Path, pairs: Path) -> tuple[dict[str, Contamination], dict[str, Match]]:
+    """The contamination of each benchmark, and the matching pair of each flagged problem.
+
+    Raises BadInput where `folder` is no finished evaluation or `pairs` no finished set of pairs.
+    """
+    check_finished(folder, "eval")
+    check_finished(pairs, "distill")
+    problems = load(cli.check(Config, read_config(folder))).problems
+    taught = read_pairs(pairs / "pairs.parquet")
+    prompts = without_wording([pair.prompt for pair in taught])
+    train = dict(zip((pair.id for pair in taught), prompts, strict=True))
+    scored = shares(row for row in read_completions(folder) if row.key in problems)
     test = {key: f"{problems[key].context} {problems[key].question}".strip() for key in scored}
     matches = overlaps(train, test)
-    benchmarks = {}
+    found = {}
     for name in sorted({problems[key].source for key in scored}):
-        own = [key for key in scored if problems[key].source == name]
-        clean = [key for key in own if key not in matches]
-        benchmarks[name] = {
-            "flagged": by_how(matches[key] for key in own if key in matches),
-            "all": _score([scored[key] for key in own]),
-            "without": _score([scored[key] for key in clean]) if clean else None,
-        }
-    return {
-        "schema_version": 1,
-        "benchmarks": benchmarks,
-        "matches": {key: asdict(match) for key, match in matches.items()},
-    }
+        keys = [key for key in scored if problems[key].source == name]
+        clean = [scored[key] for key in keys if key not in matches]
+        found[name] = Contamination(
+            {**by_how(matches[key] for key in keys if key in matches)},
+            _score([scored[key] for key in keys]),
+            _score(clean) if clean else None,
+        )
+    return found, matches
 
 
-def _score(values: list[float]) -> dict[str, Any]:
-    return {"n": len(values), "accuracy": fmean(values), "ci95": list(interval(values))}
+def _score(values: Sequence[float]) -> Score:
+    low, high = interval(values)
+    return Score(len(values), fmean(values), (low, high))
 
 
 if __name__ == "__main__":

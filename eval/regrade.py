@@ -1,26 +1,27 @@
-"""python -m eval.regrade DIR --out NEW: judge the saved completions of a finished evaluation again, without a model.
+"""python -m eval.regrade DIR --out NEW: grade the saved completions of a finished evaluation again.
 
-For when the grader has changed, or a reference was mended: same completions, new verdicts, a new folder with its own manifest.
+No model is loaded. For a new version of the grader or a corrected reference: the same completions
+with new verdicts, in a new folder with a manifest of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-
-import yaml
 
 from eval.benchmarks import load
 from eval.config import Config, benchmark_inputs
 from ratiocine import cli
-from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from ratiocine.evaluate import scores, verdict_of
+from ratiocine.evaluate import grade_completion
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
-from ratiocine.runs import check_finished, open_run
-from ratiocine.stores import CompletionStore, read_completions
+from ratiocine.records import Problem, ScoredCompletion
+from ratiocine.runs import check_finished, open_run, read_config
+from ratiocine.scores import FILE, score_table
+from ratiocine.stores import COMPLETIONS, CompletionStore, completions_file, read_completions
 
 
 def main() -> None:
@@ -30,57 +31,64 @@ def main() -> None:
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--out", type=Path, required=True, help="the new folder")
     options = parser.parse_args()
     regrade(options.folder, options.out)
 
 
 def regrade(folder: Path, out: Path) -> None:
-    """Write `out` from the traces of `folder`; says how many verdicts changed, and which arm."""
-    manifest = check_finished(folder)
-    if manifest["verb"] != "eval":
-        raise BadInput(f"{folder} holds a `{manifest['verb']}` run, not an evaluation")
-    config = cli.check(Config, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    problems = load(config).problems
-    rows = list(read_completions(folder / "completions.jsonl"))
-    if gone := [row["key"] for row in rows if row["key"] not in problems]:
+    """Write `out` from the completions of `folder`, and print how many verdicts changed.
+
+    Raises BadInput where `folder` is no finished evaluation, or its benchmarks lack a problem.
+    """
+    manifest = check_finished(folder, "eval")
+    config = cli.check(Config, read_config(folder))
+    problems, rows = load(config).problems, list(read_completions(folder))
+    if missing := [row.key for row in rows if row.key not in problems]:
         raise BadInput(
-            f"{folder} has answers to problems that its benchmarks no longer hold, such as {gone[0]}"
+            f"{folder} has completions of problems that its benchmarks no longer have, such as "
+            f"{missing[0]}"
         )
     run = open_run(
         "eval",
         config.model_copy(update={"tracker": "none", "out": str(out)}),
-        {**benchmark_inputs(config), "traces": manifest["outputs"]["completions.jsonl"]},
+        {
+            **benchmark_inputs(config),
+            "completions": manifest.outputs[completions_file(folder).name],
+            "grader": GRADER_VERSION,
+        },
     )
     if run.finished:
         print(f"{run.out} is finished")
         return
-    changed: Counter[str] = Counter()
-    judged = []
-    with progress(len(rows), "regrade", "answers") as bar:
+    graded = []
+    with progress(len(rows), "regrade", "completions") as bar:
         for row in rows:
-            problem = problems[row["key"]]
-            found = verdict_of(
-                problem, row["completion"], row["stop"] == "stop", opened=row["opened"]
-            )
-            new = {**row, **found, "reference": problem.reference}
-            changed[f"{row['verdict']} → {new['verdict']}"] += row["verdict"] != new["verdict"]
-            judged.append(new)
+            graded.append(_graded(row, problems[row.key]))
             bar.update()
-    with run.writing("completions.jsonl") as path:
-        CompletionStore(path).append(judged)
-    run.write_json(
-        "scores.json", scores(judged, Shape(**manifest["shape"]) if manifest["shape"] else None)
+    facts = manifest.evaluation
+    with run.writing(COMPLETIONS) as path:
+        CompletionStore(path).append(graded)
+    run.write_json(FILE, score_table(graded, facts.shape).to_json())
+    changes = Counter(
+        f"{old.verdict} → {new.verdict}"
+        for old, new in zip(rows, graded, strict=True)
+        if old.verdict != new.verdict
     )
-    own = ("schema_version", "verb", "hash", "inputs", "outputs", "seed", "versions", "revision")
-    kept = {name: value for name, value in manifest.items() if name not in own}
-    run.finish(
-        **{**kept, "grader": GRADER_VERSION}, regraded_from=manifest["hash"], changed=dict(+changed)
+    regraded = replace(
+        facts, grader=GRADER_VERSION, regraded_from=manifest.hash, changed=dict(changes)
     )
+    run.finish(**regraded.to_json())
     print(
-        f"{sum(changed.values())} of {len(rows)} verdicts changed"
-        + "".join(f"; {n} {arm}" for arm, n in (+changed).items())
+        f"{changes.total()} of {len(rows)} verdicts changed"
+        + "".join(f"; {n} {change}" for change, n in changes.items())
     )
+
+
+def _graded(row: ScoredCompletion, problem: Problem) -> ScoredCompletion:
+    finished = row.stop == "stop"
+    judgement = grade_completion(problem, row.completion, finished=finished, opened=row.opened)
+    return replace(row, **vars(judgement), reference=problem.reference)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from ratiocine.config import StrictConfig
-from ratiocine.executors import ExecutorConfig, Local, Seed
+from ratiocine.config import Seed, StrictConfig
+from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
 
 NAME = re.compile(r"[\w.+-]+")
@@ -137,7 +137,7 @@ class Config(StrictConfig):
     """conf/launch.yaml says what each key means."""
 
     study: StudyConfig
-    executor: ExecutorConfig = Local()
+    executor: ExecutorConfig = LocalConfig()
     dry_run: bool = False
     retain: Literal["weights", "scores"] | None = None
     tracker: tracking.Name = "none"

@@ -407,7 +407,7 @@ def _tell_products(there: Any) -> None:
     from ratiocine import devices
 
     device = devices.resolve_device("auto")
-    there.send(devices.matmul_rate(device, devices.computes_in("auto", device)))
+    there.send(devices.matmul_rate(device, devices.compute_dtype("auto", device)))
 
 
 def number(value: float | None) -> str:

@@ -27,8 +27,8 @@ import yaml
 from eval.report import arm_label, percent, write
 from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
-from ratiocine.models import ModelConfig
-from ratiocine.runs import CONFIG, check_finished, compared, tracking
+from ratiocine.runs import CONFIG, Manifest, check_finished, compared, tracking
+from ratiocine.scores import ScoreTable, Summary, read_scores
 
 FILE = "dashboard.json"
 KEYS = (
@@ -80,8 +80,8 @@ class Evaluated:
 
     by: tracking.Compared
     study: str | None
-    manifest: Mapping[str, Any]
-    scores: Mapping[str, Any]
+    manifest: Manifest
+    scores: ScoreTable
     asked: str
 
 
@@ -149,10 +149,10 @@ def stages(folder: Path) -> list[Stage]:
 
 def evaluated(stage: Stage) -> Evaluated:
     """Raises BadInput where the run is corrupt."""
-    manifest, config = check_finished(stage.folder), stage.config
-    scores = json.loads((stage.folder / "scores.json").read_text(encoding="utf-8"))
-    by = compared("eval", ModelConfig(**config["model"]), manifest["student"])
-    asked = f"{', '.join(Path(name).name for name in config['benchmarks'])}, {manifest['budget']} tokens"
+    manifest, config = check_finished(stage.folder, "eval"), stage.config
+    facts, scores = manifest.evaluation, read_scores(stage.folder)
+    by = compared("eval", config["model"]["name"], config["model"].get("path"), facts.student)
+    asked = f"{', '.join(Path(name).name for name in config['benchmarks'])}, {facts.max_new_tokens} tokens"
     return Evaluated(by, config.get("group"), manifest, scores, asked)
 
 
@@ -172,22 +172,22 @@ def findings(found: Sequence[Evaluated], categories: Sequence[str]) -> str:
                 "asked": asked,
                 "runs": len(runs),
                 **{
-                    name: _cell([one.scores["categories"].get(name) for one in runs])
+                    name: _cell([one.scores.categories.get(name) for one in runs])
                     for name in categories
                 },
-                "all": _cell([one.scores["all"] for one in runs]),
+                "all": _cell([one.scores.all for one in runs]),
             }
             for (model, taught, asked), runs in grouped.items()
         ]
     )
 
 
-def _cell(summaries: Sequence[Mapping[str, Any] | None]) -> str:
-    there = [found for found in summaries if found and found["accuracy"] is not None]
-    if not there:
+def _cell(summaries: Sequence[Summary | None]) -> str:
+    found = [(one.accuracy, one.ci95) for one in summaries if one and one.accuracy is not None]
+    if not found:
         return "–"
-    values = [found["accuracy"] for found in there]
-    low, high = there[0]["ci95"] if len(there) == 1 else (min(values), max(values))
+    values = [accuracy for accuracy, _ in found]
+    low, high = found[0][1] if len(found) == 1 else (min(values), max(values))
     return f"{percent(fmean(values))} ({100 * low:.1f} – {100 * high:.1f})"
 
 
@@ -321,7 +321,7 @@ def dashboard(found: Sequence[Stage], entity: str, project: str | None) -> Dashb
             raise BadInput(
                 f"{value!r} cannot be filtered by in W&B; take a name of letters, digits and . , : + @ / - _"
             )
-    categories = tuple(sorted({name for one in shown for name in one.scores["categories"]}))
+    categories = tuple(sorted({name for one in shown for name in one.scores.categories}))
     studies = tuple(sorted({str(stage.config["group"]) for stage in told}))
     table = findings(shown, categories)
     return Dashboard(
@@ -340,7 +340,7 @@ def _add(run_sets: dict[str, dict[str, list[str]]], one: Evaluated) -> None:
     if by.scenario:
         kept["scenario"] = [by.scenario]
     else:
-        kept.setdefault("id", []).append(one.manifest["hash"])
+        kept.setdefault("id", []).append(one.manifest.hash)
 
 
 def main() -> None:

@@ -104,16 +104,16 @@ def cards(options: argparse.Namespace) -> Iterator[str]:
                 " / ".join(fitting(name, size, n, options, lora=lora) for n in NUMBERS)
                 for size in SIZES
             ]
-            yield f"| {name}, {'adapters' if lora else 'all weights'} | " + " | ".join(cells) + " |"
+            yield f"| {name}, {'LoRA' if lora else 'all weights'} | " + " | ".join(cells) + " |"
 
 
 def bytes_each(options: argparse.Namespace) -> Iterator[str]:
     """GB of each of eight cards, by stage, and of one."""
     eight = NUMBERS[-1]
     yield (
-        "| | one card | "
-        + " | ".join(f"{eight} cards, {stage}" for stage in STAGES)
-        + " | one card, 4-bit |"
+        "| | 1 GPU | "
+        + " | ".join(f"{eight} GPUs, {stage}" for stage in STAGES)
+        + " | 1 GPU, 4-bit |"
     )
     yield "|---" * (len(STAGES) + 3) + "|"
     for name in options.models:
@@ -127,7 +127,7 @@ def bytes_each(options: argparse.Namespace) -> Iterator[str]:
                 if lora
                 else "–"
             ]
-            yield f"| {name}, {'adapters' if lora else 'all weights'} | " + " | ".join(cells) + " |"
+            yield f"| {name}, {'LoRA' if lora else 'all weights'} | " + " | ".join(cells) + " |"
 
 
 def told(options: argparse.Namespace) -> Iterator[str]:
@@ -145,7 +145,7 @@ def told(options: argparse.Namespace) -> Iterator[str]:
                     / 1e9
                 )
                 cells.append(f"{gb:.3g} GB: " + " / ".join(f"{gb / link:.2g}" for link in LINKS))
-            yield f"| {name}, {'adapters' if lora else 'all weights'} | " + " | ".join(cells) + " |"
+            yield f"| {name}, {'LoRA' if lora else 'all weights'} | " + " | ".join(cells) + " |"
 
 
 def main(words: Sequence[str] | None = None) -> None:

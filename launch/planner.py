@@ -26,23 +26,23 @@ from ratiocine import cli, renames, runs
 from ratiocine.config import identity
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import (
-    LOOK,
+    POLL_SECONDS,
     Command,
     Executor,
     ExecutorConfig,
     Job,
-    Local,
-    Tail,
+    LocalConfig,
+    LogTail,
     VerbConfig,
+    command_for,
     open_executor,
-    remote_command,
 )
 from ratiocine.runs import TrackedConfig, locks, run_hash
 
 PLAN = "study.yaml"
 
 
-def plan(study: StudyConfig, on: ExecutorConfig = Local()) -> list[Stage]:  # noqa: B008  (frozen)
+def plan(study: StudyConfig, on: ExecutorConfig = LocalConfig()) -> list[Stage]:  # noqa: B008  (frozen)
     """All stages, in an order in which parents come first; every configuration is checked before anything runs."""
     stages = expand(study)
     names = [stage.name for stage in stages]
@@ -185,7 +185,7 @@ class _Stages:
         keep: str = "weights",
     ) -> None:
         self.stages, self.root, self.on, self.tracked, self.keep = stages, root, on, tracked, keep
-        self.running: dict[str, tuple[Job, Tail, Path]] = {}
+        self.running: dict[str, tuple[Job, LogTail, Path]] = {}
         self.calls: dict[str, tuple[list[str], list[str], Path]] = {}
         self.done: dict[str, Path] = {}
         self.failed: dict[str, int] = {}
@@ -209,7 +209,7 @@ class _Stages:
                 if (folder / "DONE").exists():
                     self.done[stage.name] = folder
         for stage in reversed(self.stages):
-            again = stage.name in self.done and runs.let_go(self.done[stage.name])
+            again = stage.name in self.done and runs.has_removed(self.done[stage.name])
             if again and any(
                 child not in self.done and child not in refused
                 for child in self.children[stage.name]
@@ -235,7 +235,7 @@ class _Stages:
             try:
                 while self.waiting or self.running:
                     for stage in self._ready():
-                        if starter is not None and len(self.running) >= starter.jobs:
+                        if starter is not None and len(self.running) >= starter.max_parallel_jobs:
                             break
                         try:
                             overrides, words, folder = self._call(stage)
@@ -244,7 +244,7 @@ class _Stages:
                             self._fail(stage.name, 2, str(error))
                             continue
                         self.waiting.remove(stage)
-                        if (folder / "DONE").exists() and not runs.let_go(folder):
+                        if (folder / "DONE").exists() and not runs.has_removed(folder):
                             print(f"{self._heading(stage)}: finished before", flush=True)
                             self.done[stage.name] = folder
                             continue
@@ -270,7 +270,7 @@ class _Stages:
                         break  # what waits needs what failed
             except BaseException:
                 for job, _, _ in self.running.values():
-                    job.stop()
+                    job.cancel()
                 raise
         return self.done, self.failed
 
@@ -290,7 +290,7 @@ class _Stages:
                     child not in self.done for child in self.children[stage.name]
                 )
                 if stage.verb in ("train", "rl") and stage.name in self.done and not needed:
-                    runs.remove(self.done[stage.name], "model")
+                    runs.remove_artefact(self.done[stage.name], "model")
 
     def _heading(self, stage: Stage) -> str:
         return f"[{self.stages.index(stage) + 1}/{len(self.stages)}] {stage.name}"
@@ -322,9 +322,9 @@ class _Stages:
         words: list[str],
         folder: Path,
     ) -> None:
-        (job,) = starter.start(
+        (job,) = starter.submit(
             [
-                remote_command(
+                command_for(
                     stage.verb,
                     command,
                     self.on,
@@ -334,7 +334,7 @@ class _Stages:
                 )
             ]
         )
-        self.running[stage.name] = job, Tail(job.logs), folder
+        self.running[stage.name] = job, LogTail(job.logs), folder
 
     def _look(self) -> None:
         """What has ended since the last look."""
@@ -347,9 +347,9 @@ class _Stages:
                 self.done[name] = folder
                 self._make_room()
             else:
-                self._fail(name, ended or 1, tail.last() if job.logs else "")
+                self._fail(name, ended or 1, tail.last_line() if job.logs else "")
         if self.running:
-            time.sleep(LOOK if self.on.name != "local" else 0.05)
+            time.sleep(POLL_SECONDS if self.on.name != "local" else 0.05)
 
     def _fail(self, name: str, status: int, said: str) -> None:
         self.failed[name] = status
@@ -365,8 +365,8 @@ def _report(names: list[str], folders: Mapping[str, Path], page: Path) -> int:
         return 0
     print()
     words = (*(str(folders[name]) for name in names), "--out", str(page))
-    with open_executor(Local(), Path()) as here:
-        (job,) = here.start([Command("eval.report", words)])
+    with open_executor(LocalConfig(), Path()) as here:
+        (job,) = here.submit([Command("eval.report", words)])
         while (status := job.poll()) is None:
             time.sleep(0.05)
     if status == 0:

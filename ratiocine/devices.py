@@ -1,4 +1,4 @@
-"""What a run computes on: its device, the type in which it multiplies there, and how fast that is."""
+"""Device, compute dtype, attention implementation and matmul rate of a run."""
 
 from __future__ import annotations
 
@@ -15,49 +15,53 @@ Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
 
 def resolve_device(device: Device) -> torch.device:
-    """The device asked for; `auto` is CUDA, then MPS, then the CPU. Raises BadInput where it is not there."""
+    """The torch device; `auto` is the first available of CUDA, MPS and CPU. Raises BadInput if
+    the device is unavailable."""
     import torch
 
-    there: dict[Device, bool] = {
+    available: dict[Device, bool] = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if device == "auto":
-        device = next(name for name, found in there.items() if found)
-    if not there[device]:
+        device = next(name for name, usable in available.items() if usable)
+    if not available[device]:
+        usable_names = ", ".join(name for name, usable in available.items() if usable)
         raise BadInput(
-            f"device={device} is not on this machine; there is: {', '.join(n for n, ok in there.items() if ok)}"
+            f"device={device} is not available on this machine; available: {usable_names}"
         )
     return torch.device(device)
 
 
-def gpus() -> int:
-    """How many CUDA devices this machine has."""
+def gpu_count() -> int:
+    """CUDA devices of this machine."""
     import torch
 
     return torch.cuda.device_count()
 
 
-def computes_in(precision: Dtype, device: torch.device) -> torch.dtype:
-    """The type in which matrices are multiplied while weights are float32. `auto` is bfloat16 on CUDA and on a CPU with units
-    for it (AMX, AVX512-BF16), told by what it is and not by a clock, so that the same run on the same machine has the same
-    result; other CPUs emulate it at a fraction of the speed."""
+def compute_dtype(precision: Dtype, device: torch.device) -> torch.dtype:
+    """The autocast dtype of matmuls with float32 weights.
+
+    `auto` is bfloat16 on CUDA and on CPUs with native bfloat16 support (AMX, AVX512-BF16); other
+    CPUs emulate it at a fraction of the speed. The choice depends on the hardware's capabilities,
+    not on a timing, so that a run on one machine always has one result.
+    """
     import torch
 
     if precision != "auto":
         return getattr(torch, precision)
     if device.type == "cpu":
-        has = torch.cpu.get_capabilities()
-        units = any(has.get(name) for name in ("amx_bf16", "avx512_bf16"))
+        capabilities = torch.cpu.get_capabilities()
+        native = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
     else:
-        units = device.type == "cuda"
-    return torch.bfloat16 if units else torch.float32
+        native = device.type == "cuda"
+    return torch.bfloat16 if native else torch.float32
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
-    """FLOPs a second of this device in products of square matrices: the fastest of those made in some 50 ms, so that other work
-    on the machine does not count."""
+    """FLOPs per second of square matmuls, the best of 50 ms so that other load does not count."""
     import time
 
     import torch
@@ -67,19 +71,18 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, size: int | None = Non
 
     def seconds() -> float:
         started = time.perf_counter()
-        float((a @ b)[0, 0])  # waits for a device that works by itself
+        float((a @ b)[0, 0])  # synchronises with the device
         return time.perf_counter() - started
 
     end = time.perf_counter() + 0.05
-    made = [seconds(), seconds()]
+    times = [seconds(), seconds()]
     while time.perf_counter() < end:
-        made.append(seconds())
-    return 2 * size**3 / min(made)
+        times.append(seconds())
+    return 2 * size**3 / min(times)
 
 
 def prepare_process(threads: int | None) -> None:
-    """Settings of this process that change speed and noise and nothing else. Freed activations go back to the heap, not to the
-    kernel: page faults otherwise cost a fifth of a training step on a CPU (glibc only)."""
+    """Process settings that affect speed and log noise, never results."""
     import ctypes
 
     import torch
@@ -88,22 +91,23 @@ def prepare_process(threads: int | None) -> None:
     logging.disable_progress_bar()
     if threads:
         torch.set_num_threads(threads)
+    # Return freed activations to the heap, not to the kernel: page faults otherwise cost a fifth
+    # of a training step on a CPU (glibc only). M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD:
     try:
         libc = ctypes.CDLL("libc.so.6")
-        for option, value in (
-            (-4, 0),
-            (-1, -1),
-            (-2, 1 << 28),
-        ):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+        for option, value in ((-4, 0), (-1, -1), (-2, 1 << 28)):
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass
 
 
-def attends_by(attention: Attention, device: torch.device, dtype: torch.dtype) -> str:
-    """The implementation of attention that training takes. `auto` is flash attention on CUDA where it is installed and products
-    are in bfloat16, else sdpa; on a CPU eager, which was measured faster than sdpa at the lengths of answers, forward and
-    backward. Raises BadInput where flash attention is asked for and cannot be had."""
+def attention_implementation(attention: Attention, device: torch.device, dtype: torch.dtype) -> str:
+    """The attention implementation of training.
+
+    `auto` is flash attention on CUDA if it is installed and matmuls are in bfloat16, else sdpa; on
+    a CPU eager, which is faster than sdpa at these lengths, forward and backward. Raises BadInput
+    if flash attention is asked for and unavailable.
+    """
     import torch
     from transformers.utils import is_flash_attn_2_available
 
@@ -111,11 +115,13 @@ def attends_by(attention: Attention, device: torch.device, dtype: torch.dtype) -
     if attention == "flash_attention_2":
         if not flash:
             raise BadInput(
-                "attention=flash_attention_2 needs a CUDA device and `pip install flash-attn`; sdpa and eager are here"
+                "attention=flash_attention_2 needs a CUDA device and `pip install flash-attn`; "
+                "available: sdpa, eager"
             )
         if dtype == torch.float32:
             raise BadInput(
-                "attention=flash_attention_2 cannot compute in float32; give precision=bfloat16, or attention=sdpa"
+                "attention=flash_attention_2 cannot compute in float32; give precision=bfloat16 "
+                "or attention=sdpa"
             )
     if attention != "auto":
         return attention
@@ -124,6 +130,6 @@ def attends_by(attention: Attention, device: torch.device, dtype: torch.dtype) -
     return "flash_attention_2" if flash and dtype != torch.float32 else "sdpa"
 
 
-def name(dtype: torch.dtype) -> str:
-    """What configurations call a type."""
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype as configurations write it, such as `bfloat16`."""
     return str(dtype).removeprefix("torch.")

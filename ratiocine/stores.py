@@ -1,20 +1,21 @@
-"""Completion and Pair: the records that travel, and the store they live in."""
+"""Files of records: pairs as Parquet, scored completions and other rows as checksummed lines."""
 
 from __future__ import annotations
 
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ratiocine.errors import BadInput
 from ratiocine.hashing import batched
-from ratiocine.records import SIDES, Pair
+from ratiocine.records import SIDES, Pair, ScoredCompletion
 
-ROW_GROUP = 1024  # pairs held at a time
+COMPLETIONS = "completions.jsonl"  # of an evaluation
+ROW_GROUP = 1024  # pairs in memory at a time
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
@@ -111,10 +112,10 @@ def stream_pairs(path: Path) -> Iterator[Pair]:
 
 
 @dataclass
-class CompletionStore:
-    """Append-only JSON lines, each with its checksum; what `append` returned from is on disk.
+class RowStore:
+    """Append-only JSON lines, each with its checksum, durable once `append` has returned.
 
-    A line that was torn by a kill is dropped on reading, together with whatever stands after it.
+    A line torn by a kill is dropped on reading, together with the lines after it.
     """
 
     path: Path
@@ -133,43 +134,72 @@ class CompletionStore:
                 good += len(line)
         os.truncate(self.path, good)
 
-    def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Append rows and wait until they are durable (one fsync for the group)."""
-        rows = list(rows)
+    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append rows and wait until they are durable (one fsync for all of them)."""
+        added = [dict(row) for row in rows]
         with open(self.path, "ab") as file:
-            file.write(b"".join(_line(row) for row in rows))
+            file.write(b"".join(_line(row) for row in added))
             file.flush()
             os.fsync(file.fileno())
+        self.rows.extend(added)
+
+
+class CompletionStore:
+    """A `RowStore` of scored completions."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._store = RowStore(path)
+        self.rows = [ScoredCompletion.from_row(row) for row in self._store.rows]
+        self._store.rows.clear()
+
+    def append(self, rows: Iterable[ScoredCompletion]) -> None:
+        """Append completions and wait until they are durable (one fsync for all of them)."""
+        rows = list(rows)
+        self._store.append(row.row() for row in rows)
+        self._store.rows.clear()
         self.rows.extend(rows)
 
 
 def _line(row: dict[str, Any]) -> bytes:
-    body = json.dumps(
-        row, sort_keys=True
-    )  # in ASCII: a server may send half a surrogate pair, which UTF-8 cannot hold
-    return (
-        json.dumps({"crc": zlib.crc32(body.encode()), "row": row}, sort_keys=True).encode() + b"\n"
-    )
+    # In ASCII: a server may send half a surrogate pair, which UTF-8 cannot hold.
+    body = json.dumps(row, sort_keys=True)
+    record = {"crc": zlib.crc32(body.encode()), "row": row}
+    return json.dumps(record, sort_keys=True).encode() + b"\n"
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:
+    """The row of a line; None where the line does not match its checksum."""
     try:
         record = json.loads(line)
-        body = json.dumps(record["row"], sort_keys=True)
-        return (
-            record["row"]
-            if zlib.crc32(body.encode()) == record["crc"] and line.endswith(b"\n")
-            else None
-        )
+        row: dict[str, Any] = record["row"]
+        body = json.dumps(row, sort_keys=True)
+        whole = zlib.crc32(body.encode()) == record["crc"] and line.endswith(b"\n")
+        return row if whole else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def read_completions(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a finished traces file; raises BadInput at the first line that does not match its checksum."""
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a finished file; raises BadInput at the first line that does not match its checksum."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             row = _checked(line)
             if row is None:
                 raise BadInput(f"{path}: line {number} is damaged")
             yield row
+
+
+def completions_file(folder: Path) -> Path:
+    """The file with the scored completions of a finished evaluation."""
+    earlier = folder / "traces.jsonl"  # before schema 2
+    return earlier if earlier.exists() else folder / COMPLETIONS
+
+
+def read_completions(path: Path) -> Iterator[ScoredCompletion]:
+    """The scored completions of a finished evaluation, by its folder or the file in it.
+
+    Raises BadInput at the first line that does not match its checksum.
+    """
+    file = completions_file(path) if path.is_dir() else path
+    yield from map(ScoredCompletion.from_row, read_rows(file))

@@ -17,7 +17,7 @@ from ratiocine.evaluate import key
 from ratiocine.executors import distributed
 from ratiocine.grading import KINDS
 from ratiocine.hashing import smallest
-from ratiocine.plotting import curves
+from ratiocine.plotting import training_curves
 from ratiocine.progress import progress
 from ratiocine.prompts import (
     CLOSE,
@@ -224,7 +224,7 @@ def _fit(run: Run, config: Config, prepared: Prepared) -> None:
                     f"out of memory after step {len(watch.rows)}; what was saved before it is kept; take a smaller "
                     "micro_batch_size or budget, gradient_checkpointing=true or lora=true"
                 ) from None
-    facts = {**chosen.facts, "sample_precision": devices.name(policy.dtype), "size": size}
+    facts = {**chosen.facts, "sample_precision": devices.dtype_name(policy.dtype), "size": size}
     with (
         distributed.phase("collecting the student"),
         gathered_model(trainer, lambda: load(config, chosen)) as student,
@@ -385,7 +385,7 @@ def _save(
         for line in (run.out / "val_accuracy.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     with run.writing("curves.svg") as path:
-        path.write_text(curves(rows, held), encoding="utf-8")
+        path.write_text(training_curves(rows, held), encoding="utf-8")
     with run.writing("model") as path:
         models.save_student(student, prepared.tokenizer, path, _record(config, prepared))
 
@@ -415,7 +415,8 @@ def _record(config: Config, prepared: Prepared) -> dict[str, Any] | None:
 
 
 def _about(run: Run, config: Config, size: int) -> tracking.About:
-    before = lineage.compared("rl", config.model, lineage.student(config.model.path))
+    model = config.model
+    before = lineage.compared("rl", model.name, model.path, lineage.student(model.path))
     by = replace(before, size=size, seed=config.seed, reward=config.reward.name)
     told = {
         **config.model_dump(),

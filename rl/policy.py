@@ -27,7 +27,7 @@ class Policy:
         self.dtype = samples_in(config, device)
         with torch.device(device):
             self.weights: Any = AutoModelForCausalLM.from_config(
-                models.config_of(config.model), dtype=self.dtype
+                models.load_config(config.model), dtype=self.dtype
             )
         self.weights.requires_grad_(False)
         settings = config.engine if config.engine.name == "transformers" else TransformersConfig()

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ratiocine import stats
 from ratiocine.engines import Request
-from ratiocine.evaluate import answered, key, shares
+from ratiocine.evaluate import key, scored
 from ratiocine.executors import distributed
 from ratiocine.prompts import user_text
-from ratiocine.records import Problem
+from ratiocine.records import Problem, ScoredCompletion
 from ratiocine.rewards import Rollout
+from ratiocine.scores import shares
 from rl.config import Config
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class HeldOut:
         rows = distributed.scatter_map(self.requests, self._answered)
         rights = shares(rows)
         low, high = stats.interval(list(rights.values()))
-        formed = [self.form.one(_rollout(self.problems[row["key"]], row)) for row in rows]
+        formed = [self.form.one(_rollout(self.problems[row.key], row)) for row in rows]
         self.rows.append(
             {
                 "step": step,
@@ -94,8 +95,8 @@ class HeldOut:
                 "accuracy": fmean(rights.values()),
                 "ci95": [low, high],
                 "format": fmean(formed),
-                "truncated": fmean(row["stop"] == "length" for row in rows),
-                "length": fmean(row["n_completion"] for row in rows),
+                "truncated": fmean(row.stop == "length" for row in rows),
+                "length": fmean(row.n_completion for row in rows),
                 "right": sorted(name for name, value in rights.items() if value == 1),
                 "graded": sorted(rights),
             }
@@ -108,9 +109,9 @@ class HeldOut:
             "val_length": last["length"],
         }
 
-    def _answered(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        asked = answered(self.policy, requests, self.problems, self.tokenizer) if requests else ()
-        found = {row["key"]: row for rows in asked for row in rows}
+    def _answered(self, requests: Sequence[Request]) -> list[ScoredCompletion]:
+        asked = scored(self.policy, requests, self.problems, self.tokenizer) if requests else ()
+        found = {row.key: row for rows in asked for row in rows}
         return [found[request.id] for request in requests]
 
     def change(self) -> dict[str, Any] | None:
@@ -139,11 +140,11 @@ class HeldOut:
         temporary.replace(self.path)
 
 
-def _rollout(problem: Problem, row: dict[str, Any]) -> Rollout:
+def _rollout(problem: Problem, row: ScoredCompletion) -> Rollout:
     return Rollout(
         problem,
-        row["completion"],
-        row["n_completion"],
-        finished=row["stop"] == "stop",
-        opened=row["opened"],
+        row.completion,
+        row.n_completion,
+        finished=row.stop == "stop",
+        opened=row.opened,
     )

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ratiocine.executors import HEAVY, exec_module
+from ratiocine.executors import PRELOADED, exec_module
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,7 +57,7 @@ def main() -> None:
     import importlib
 
     sys.path[0] = str(ROOT)
-    for name in HEAVY:
+    for name in PRELOADED:
         importlib.import_module(name)
     for line in sys.stdin:
         asked = json.loads(line)

@@ -20,7 +20,7 @@ from transformers import GenerationConfig
 from eval import chat
 from eval.chat import CLEAR, DIM, Shown, visible
 from ratiocine import models
-from ratiocine.engines import Pieces, Request, TransformersEngine, stream
+from ratiocine.engines import Request, TextStreamer, TransformersEngine, stream
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import PREFILLED, render, split
 from ratiocine.records import Completion
@@ -164,7 +164,7 @@ def test_a_student_is_asked_as_it_was_taught(
     ("words", "said"),
     [
         (("tinny",), "unknown model 'tinny'; known: "),
-        (("no/such/folder",), "model=no/such/folder is not a folder here"),
+        (("no/such/folder",), "model=no/such/folder is not a local folder"),
         (("tiny", "--max-new-tokens", "0"), "max_new_tokens='0': should be greater than 0"),
         (("tiny", "--max-new-tokens", "many"), "max_new_tokens='many': should be a valid integer"),
         (
@@ -309,7 +309,7 @@ def test_a_turn_that_the_model_ends(engine: TransformersEngine) -> None:
 def test_a_stream_comes_token_by_token_and_in_whole_characters(engine: TransformersEngine) -> None:
     """A token of the tiny model is a byte."""
     text, got = "Ça va? 👍\n  naïve\n\n½", list[str]()
-    pieces = Pieces(engine.tokenizer, 1, got.append)
+    pieces = TextStreamer(engine.tokenizer, 1, got.append)
     pieces.put(torch.tensor([[5, 6, 7]]))
     for token in [*engine.tokenizer(text)["input_ids"], 1]:
         pieces.put(torch.tensor([token]))

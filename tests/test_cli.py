@@ -163,7 +163,7 @@ BAD = {
         "model=no/such/folder",
         "lr=1e-4",
         "pairs=PAIRS",
-    ): "model=no/such/folder is not a folder here",
+    ): "model=no/such/folder is not a local folder",
     ("train", "+ratio=0.5", "model=qwen3-0.6b", "pairs=PAIRS"): "give lr=",
     ("train", "+ratio=0.5", "model=tiny"): "pairs= is needed",
     ("train", "+ratio=0.5", "model=tiny", "pairs=no/such"): "no/such does not exist",
@@ -180,7 +180,7 @@ BAD = {
         "model=tiny",
         "pairs=PAIRS",
         "device=cuda",
-    ): "device=cuda is not on this machine",
+    ): "device=cuda is not available on this machine",
     ("train", "+ratio=0.5", "model=tiny", "pairs=PAIRS", "out=/dev/null/x"): "cannot be written",
     ("train", "ratio=0.5", "ratio=="): "ratio",
     (

@@ -51,7 +51,7 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
     whole = traces(requests)
     assert len(whole) == 24
     assert len({trace.token_ids for trace in whole.values()}) > 20
-    for options in ({"batch": 1}, {"batch": 5}, {"tokens": 100}):
+    for options in ({"max_batch_size": 1}, {"max_batch_size": 5}, {"max_cache_tokens": 100}):
         assert {k: t.token_ids for k, t in traces(requests, **options).items()} == {
             k: t.token_ids for k, t in whole.items()
         }
@@ -89,7 +89,7 @@ def test_samples_follow_the_models_distribution() -> None:
                     "a", budget=1, temperature=temperature, top_p=top_p, samples=tuple(range(4000))
                 )
             ],
-            batch=500,
+            max_batch_size=500,
         )
         counts = Counter(trace.token_ids[0] for trace in found.values())
         assert set(counts) <= set(allowed.tolist())
@@ -200,7 +200,7 @@ def test_a_switch_that_is_not_there_is_refused() -> None:
     with pytest.raises(
         BadInput, match="engine=openai has no logprobs; engines that have: transformers, vllm"
     ):
-        engines.require("openai", asked("a", logprobs=True).needs())
+        engines.check_capabilities("openai", asked("a", logprobs=True).required())
 
 
 # A server of ours that misbehaves as told, and then answers.
@@ -255,7 +255,7 @@ def server() -> Iterator[str]:
 
 
 def over_http(url: str, requests: list[Request], **options) -> list[Completion]:
-    engine = OpenAIEngine(OpenAIConfig(name="openai", url=url, model="m", **options))
+    engine = OpenAIEngine(OpenAIConfig(name="openai", base_url=url, model="m", **options))
     return [trace for found in engine.generate(requests) for trace in found]
 
 
@@ -286,8 +286,8 @@ def test_a_refusal_ends_the_run_in_one_line_without_the_key(
         over_http(server, [asked(str(i)) for i in range(9)])
     assert "sk-secret" not in str(refused.value)
     Handler.faults = ["500"] * 99
-    with pytest.raises(Failure, match="of no use for") as failed:
-        over_http(server, [asked("a")], patience=0.5)
+    with pytest.raises(Failure, match="no usable answer for") as failed:
+        over_http(server, [asked("a")], retry_seconds=0.5)
     assert "sk-secret" not in str(failed.value)
 
 
@@ -297,7 +297,7 @@ def test_the_proxy_of_the_environment_is_asked(
     for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", server.removesuffix("/v1"))
-    assert over_http("http://far.example/v1", [asked("a")], patience=2)[0].text == "\\boxed{4}"
+    assert over_http("http://far.example/v1", [asked("a")], retry_seconds=2)[0].text == "\\boxed{4}"
     assert Handler.seen[0]["path"] == "http://far.example/v1/chat/completions", (
         "a proxy is told the whole address"
     )
@@ -306,8 +306,8 @@ def test_the_proxy_of_the_environment_is_asked(
         "this machine itself is asked directly"
     )
     monkeypatch.setenv("no_proxy", "far.example")
-    with pytest.raises(Failure, match="of no use for"):
-        over_http("http://far.example/v1", [asked("a")], patience=0.5)
+    with pytest.raises(Failure, match="no usable answer for"):
+        over_http("http://far.example/v1", [asked("a")], retry_seconds=0.5)
     assert len(Handler.seen) == 2
 
 
@@ -348,7 +348,7 @@ def test_evaluation_over_http_by_the_command_line(
     said = done("eval", *words)
     assert "50.0%" in said
     rows = list(read_completions(tmp_path / "run" / "completions.jsonl"))
-    assert [row["verdict"] for row in rows] == ["right", "wrong"]
+    assert [row.verdict for row in rows] == ["right", "wrong"]
     assert {row["model"] for row in Handler.seen} == {"org/m"}
     assert not any(b"sk-secret" in file.read_bytes() for file in (tmp_path / "run").iterdir())
     done("eval.report", str(tmp_path / "run"), "--out", str(tmp_path / "r.html"))

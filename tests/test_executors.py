@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import slurm
 from conftest import ROOT, command, done
 from test_study import GRID
 
+from ratiocine.records import ScoredCompletion
 from ratiocine.stores import read_completions
 
 TRAIN = (
@@ -40,11 +42,8 @@ def losses(out: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-def answers(out: Path) -> list[dict[str, object]]:
-    return [
-        {key: value for key, value in row.items() if key != "seconds"}
-        for row in read_completions(out / "completions.jsonl")
-    ]
+def answers(out: Path) -> list[ScoredCompletion]:
+    return [replace(row, seconds=0.0) for row in read_completions(out)]
 
 
 def made(root: Path) -> dict[str, object]:
@@ -123,7 +122,7 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
     children[0].kill()
     _, said = running.communicate(timeout=120)
     assert running.returncode == 1
-    assert said.splitlines()[-1].startswith("eval: a process that answers was lost"), said[-2000:]
+    assert said.splitlines()[-1].startswith("eval: a worker process was lost"), said[-2000:]
     assert "Traceback" not in said
     assert not [
         child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE

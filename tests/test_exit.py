@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratiocine.errors import BadInput
-from ratiocine.models import along, average
+from ratiocine.models import average, extrapolate
 from ratiocine.stores import read_pairs
 
 # A turn ends with its token and nothing after it: TRL also supervises what the template writes there
@@ -129,11 +129,11 @@ def test_the_length_dial(shapes: dict, alpha: float, seed: int) -> None:
     a, b = ({name: torch.randn(shape) for name, shape in shapes.items()} for _ in range(2))
     for name in shapes:
         assert torch.allclose(
-            along(a, b, alpha)[name], a[name] + alpha * (b[name] - a[name]), atol=1e-5
+            extrapolate(a, b, alpha)[name], a[name] + alpha * (b[name] - a[name]), atol=1e-5
         )
-        assert torch.equal(along(a, b, 0)[name], a[name])
-        assert torch.equal(along(a, b, 1)[name], b[name])
-        assert torch.allclose(average([a, b])[name], along(b, a, 0.5)[name])
+        assert torch.equal(extrapolate(a, b, 0)[name], a[name])
+        assert torch.equal(extrapolate(a, b, 1)[name], b[name])
+        assert torch.allclose(average([a, b])[name], extrapolate(b, a, 0.5)[name])
         assert torch.allclose(average([a, a, a])[name], a[name])
 
 

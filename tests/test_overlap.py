@@ -74,7 +74,7 @@ def test_scores_with_and_without_what_was_trained_on(pairs: Path, tmp_path: Path
     ) == (4, 2)
     assert "mine" in said
     refused = command("eval.overlap", str(pairs), "--pairs", str(pairs))
-    assert (refused.returncode, "holds no `eval` run" in refused.stderr) == (2, True)
+    assert (refused.returncode, "is a run of distill, not of eval" in refused.stderr) == (2, True)
 
 
 def test_gsm8k_has_no_test_problem_in_its_training_set(benchmarks: Path) -> None:

@@ -1,12 +1,15 @@
 """Outcome and process efficiency against the example of the paper, and the cutting of responses."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratiocine.evaluate import efficiency, score, summary
+from ratiocine.evaluate import efficiency, score
 from ratiocine.grading import Solution, outcome_efficiency, process_efficiency, solutions
 from ratiocine.records import Completion, Problem
+from ratiocine.scores import summary
 
 # The example of arXiv 2412.21187: 13 solutions of "2 + 3", 901 tokens in all; the first is right, seven take a way of their own.
 NEW = [39, 109, 39, 29, 29, 19, 59]
@@ -37,7 +40,7 @@ def test_what_comes_after_the_answer_counts_against_a_response() -> None:
     outcome, process = efficiency(EGGS, text) or []
     assert outcome == pytest.approx(len(first) / len(body))
     assert process == pytest.approx((len(first) + len(other) + 1) / len(body))
-    assert efficiency(EGGS, f"<think>{first}</think>") == [1.0, 1.0]
+    assert efficiency(EGGS, f"<think>{first}</think>") == (1.0, 1.0)
     assert efficiency(EGGS, "<think></think>") is None
     wrong = efficiency(EGGS, "<think>16 - 7 = 8. Wait, 16 - 7 = 10.</think>\\boxed{10}") or []
     assert wrong[0] == 0
@@ -77,11 +80,11 @@ def test_mode_flips_are_counted_where_a_mode_was_expected() -> None:
         "<think>\n\n</think>\n\n\\boxed{9}",
     )
     rows = [score(EGGS, Completion("t/p", text, "stop", 5, 5, 0.1), None) for text in texts]
-    assert [row["thought"] for row in rows] == [
+    assert [row.thought for row in rows] == [
         True,
         False,
         False,
         False,
     ]  # an empty block is no thought
     for expected, share in ((False, 0.25), (True, 0.75), (None, None)):
-        assert summary([{**row, "expected": expected} for row in rows])["mode_flip"] == share
+        assert summary([replace(row, expected=expected) for row in rows]).mode_flip == share

@@ -80,7 +80,7 @@ def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
     requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in problems(2)}, 24)
     ours = generated(
         TransformersEngine(
-            model, tokenizer, stop, TransformersConfig(batch=len(requests), attention="sdpa")
+            model, tokenizer, stop, TransformersConfig(max_batch_size=len(requests), attention="sdpa")
         ),
         requests,
     )
@@ -160,11 +160,11 @@ def test_two_trainings_give_one_loss_sequence_and_the_student_is_stock(tmp_path:
     )
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a" / "model")
     rows = list(read_completions(out / "completions.jsonl"))
-    prompts = asking(tokenizer, {row["key"]: row["prompt"] for row in rows}, 24)[1]
+    prompts = asking(tokenizer, {row.key: row.prompt for row in rows}, 24)[1]
     with torch.inference_mode():
         found = stock(model, prompts, end_of_turn(tokenizer), 24)
     for row in rows:
         assert (
-            tokenizer.decode([t for t in found[row["key"]] if t != end_of_turn(tokenizer)])
-            == row["completion"]
+            tokenizer.decode([t for t in found[row.key] if t != end_of_turn(tokenizer)])
+            == row.completion
         )

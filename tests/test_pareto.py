@@ -85,7 +85,7 @@ def test_support_is_a_share_and_repeats(costs: list[int], seed: int) -> None:
 )
 def test_a_known_curve_is_found(true: pareto.Fit) -> None:
     flops = np.logspace(17, 21, 9).tolist()
-    found = pareto.saturating(flops, [true(x) for x in flops], ceiling=0.95)
+    found = pareto.fit_saturating(flops, [true(x) for x in flops], ceiling=0.95)
     assert found is not None
     assert found.error < 1e-4
     assert [found(x) for x in flops] == pytest.approx([true(x) for x in flops], abs=1e-3)
@@ -98,14 +98,14 @@ def test_one_point_that_is_off_does_not_move_the_curve() -> None:
     """The least absolute error, not the least squares."""
     true, flops = pareto.Fit(0.2, 0.6, 6e-7, 0.33, 0), np.logspace(17, 21, 13).tolist()
     told = [true(x) + 0.2 * (i == 6) for i, x in enumerate(flops)]
-    found = pareto.saturating(flops, told)
+    found = pareto.fit_saturating(flops, told)
     assert found is not None
     assert [found(x) for x in flops] == pytest.approx([true(x) for x in flops], abs=0.01)
 
 
 def test_a_curve_keeps_under_its_ceiling_and_needs_five_points() -> None:
-    assert pareto.saturating([1e18, 2e18, 3e18, 4e18], [0.1, 0.2, 0.3, 0.4]) is None
-    found = pareto.saturating(
+    assert pareto.fit_saturating([1e18, 2e18, 3e18, 4e18], [0.1, 0.2, 0.3, 0.4]) is None
+    found = pareto.fit_saturating(
         [1e18, 2e18, 4e18, 8e18, 16e18], [0.1, 0.5, 0.8, 0.9, 0.95], ceiling=0.6
     )
     assert found is not None

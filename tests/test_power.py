@@ -19,35 +19,35 @@ def test_known_numbers_of_problems() -> None:
     approximation (Connor, Biometrics 43, 1987) asks for a little less than the exact one."""
     difference, discordant = 0.1, 0.3
     z = 1.95996 + 0.84162
-    assert sample_size.needed(difference, discordant, 0.0, 1000, common=1.0) == pytest.approx(
+    assert sample_size.problems_needed(difference, discordant, 0.0, 1000, common=1.0) == pytest.approx(
         z**2 * (discordant - difference**2) / difference**2, rel=0.02
     )
     connor = (
         1.95996 * discordant**0.5 + 0.84162 * (discordant - difference**2) ** 0.5
     ) ** 2 / difference**2
-    assert connor < sample_size.needed(difference, discordant, 0.0, 1) < 1.15 * connor
+    assert connor < sample_size.problems_needed(difference, discordant, 0.0, 1) < 1.15 * connor
 
 
 def test_seeds_that_vary_set_a_limit() -> None:
-    assert sample_size.needed(0.05, 0.3, 0.05, 3) is None
-    assert sample_size.needed(0.05, 0.3, 0.05, 1) == sample_size.needed(0.05, 0.3, 0.0, 1), (
+    assert sample_size.problems_needed(0.05, 0.3, 0.05, 3) is None
+    assert sample_size.problems_needed(0.05, 0.3, 0.05, 1) == sample_size.problems_needed(0.05, 0.3, 0.0, 1), (
         "one seed says nothing of others"
     )
-    assert sample_size.needed(0.2, 0.3, 0.02, 3) is not None
+    assert sample_size.problems_needed(0.2, 0.3, 0.02, 3) is not None
 
 
 def test_what_endless_problems_leave_is_a_t_test_of_seeds() -> None:
     crit, limit = student_t.ppf(0.975, 4), 0.05 / (0.02 * (2 / 5) ** 0.5)
     most = nct.sf(crit, 4, limit)
     assert 0.5 < most < 0.95
-    assert sample_size.needed(0.05, 0.3, 0.02, 5, power=most - 0.02) is not None
-    assert sample_size.needed(0.05, 0.3, 0.02, 5, power=most + 0.02) is None
+    assert sample_size.problems_needed(0.05, 0.3, 0.02, 5, power=most - 0.02) is not None
+    assert sample_size.problems_needed(0.05, 0.3, 0.02, 5, power=most + 0.02) is None
 
 
 def test_seeds_that_do_not_differ_ask_for_problems_alone() -> None:
     z = 1.95996 + 0.84162
     for seeds in (1, 3):
-        assert sample_size.needed(1e-4, 0.3, 0.0, seeds, common=1.0) == pytest.approx(
+        assert sample_size.problems_needed(1e-4, 0.3, 0.0, seeds, common=1.0) == pytest.approx(
             z**2 * 0.3 / 1e-8, rel=0.25
         )
 
@@ -60,9 +60,9 @@ def test_what_goes_with_all_seeds_has_none_of_its_own() -> None:
     first = [(rng.random(1000) < 0.3).astype(int).tolist()] * 400
     found = sample_size.spread(first, second, 1)
     assert found.seed_sd == pytest.approx(0.05, abs=0.005)
-    both, one = (sample_size.needed(0.1, 0.5, 0.02, 5, varying=varying) for varying in (2, 1))
+    both, one = (sample_size.problems_needed(0.1, 0.5, 0.02, 5, varying=varying) for varying in (2, 1))
     assert both is not None and one is not None and one < both
-    assert one == sample_size.needed(0.1, 0.5, 0.02 / 2**0.5, 5)
+    assert one == sample_size.problems_needed(0.1, 0.5, 0.02 / 2**0.5, 5)
 
 
 @settings(deadline=None, max_examples=8)
@@ -77,7 +77,7 @@ def test_more_of_everything_never_needs_more(
             "seed_sd": seed_sd,
             "seeds": seeds,
         } | other
-        return sample_size.needed(**words) or float("inf")
+        return sample_size.problems_needed(**words) or float("inf")
 
     here = problems()
     assert problems(difference=-difference) == here
@@ -90,7 +90,7 @@ def test_more_of_everything_never_needs_more(
 
 def test_the_table_says_what_it_assumes_and_means() -> None:
     shown = done("eval.power", "--difference", "0.1", "--seeds", "4")
-    needed = sample_size.needed(0.1, 0.5 + 0.6 - 2 * (0.3 + 0.3 * 0.06**0.5), 0.02, 4)
+    needed = sample_size.problems_needed(0.1, 0.5 + 0.6 - 2 * (0.3 + 0.3 * 0.06**0.5), 0.02, 4)
     assert f"    4   {needed:,}\n" in shown
     assert shown.count("assumed: nothing was said") == 4
     assert (

@@ -8,7 +8,7 @@ import torch
 from conftest import command, done, reshaped
 
 from ratiocine import models
-from ratiocine.models import ModelConfig, kept, renumbered
+from ratiocine.models import ModelConfig, kept_layers, renumber_layers
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +17,14 @@ def deep(student: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return reshaped(student, tmp_path_factory.mktemp("deep") / "deep", num_hidden_layers=5)
 
 
-def test_the_first_and_the_last_are_kept() -> None:
-    assert kept(5, 3) == [0, 1, 4]
+def test_the_first_and_the_last_are_kept_layers() -> None:
+    assert kept_layers(5, 3) == [0, 1, 4]
     names = [
         "model.embed_tokens.weight",
         *(f"model.layers.{i}.mlp.up_proj.weight" for i in range(12)),
         "model.norm.weight",
     ]
-    found = renumbered({name: name for name in names}, kept(12, 3))
+    found = renumber_layers({name: name for name in names}, kept_layers(12, 3))
     assert list(found) == [
         names[0],
         "model.layers.0.mlp.up_proj.weight",
@@ -79,7 +79,7 @@ def test_verbs_take_it(deep: Path, pairs: Path, tmp_path: Path) -> None:
 def test_what_is_not_fewer_is_refused(deep: Path, layers: int) -> None:
     result = command("eval", f"model={deep}", f"model.layers={layers}", "benchmarks=demo")
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
-    assert f"model.layers={layers}: deep has 5 layers; 2 or more, and fewer" in result.stderr
+    assert f"model.layers={layers}: deep has 5 layers; at least 2 and fewer than that are allowed" in result.stderr
     assert (
         "needs a model folder"
         in command("eval", "model=tiny", "model.layers=2", "benchmarks=demo").stderr

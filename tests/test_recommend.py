@@ -13,7 +13,7 @@ from eval.report import Evaluation, gather
 from ratiocine import cost, stats
 from ratiocine.evaluate import scores
 from ratiocine.runs import open_run
-from ratiocine.stats import sample_size
+from ratiocine.stats import intervals, sample_size
 from ratiocine.stores import CompletionStore
 
 
@@ -134,7 +134,7 @@ def options(seed: int) -> list[Option]:
 def test_the_rule_over_many_grids(
     monkeypatch: pytest.MonkeyPatch, questions: int | None, weight: float
 ) -> None:
-    monkeypatch.setattr(stats, "RESAMPLES", 500)
+    monkeypatch.setattr(intervals, "RESAMPLES", 500)
     dearer = 0
     for seed in range(12):
         found = options(seed)
@@ -313,7 +313,7 @@ def test_what_is_not_decided_is_said_so(tmp_path: Path) -> None:
     assert "; p, Holm: 0.754)" in shown
     assert "take m (0.135 billion weights), mixed at ratio 0 (called ratio 0 here)" in shown
     assert "Every arm was trained with one seed: what other seeds would do is not covered" in shown
-    problems = sample_size.needed(2 / 40, 10 / 40, 0.0, 1)
+    problems = sample_size.problems_needed(2 / 40, 10 / 40, 0.0, 1)
     assert f"  - {problems:,} problems and the seeds that there are: " in shown
     assert "seeds a arm" not in shown, "how seeds vary cannot be known from one"
     same = done("eval.recommend", words[0], "--category", "general-mc")

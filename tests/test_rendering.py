@@ -208,9 +208,9 @@ def test_a_student_is_asked_as_it_was_taught(pairs: Path, tmp_path: Path) -> Non
         list(read_completions(tmp_path / n / "completions.jsonl"))
         for n in ("as taught", "direct", "thinking")
     )
-    assert [row["n_prompt"] for row in rows] == [row["n_prompt"] for row in direct]
+    assert [row.n_prompt for row in rows] == [row.n_prompt for row in direct]
     assert all(
-        a["n_prompt"] - b["n_prompt"] == len(BLOCK) for a, b in zip(direct, thinking, strict=True)
+        a.n_prompt - b.n_prompt == len(BLOCK) for a, b in zip(direct, thinking, strict=True)
     )
 
 

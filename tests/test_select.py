@@ -88,7 +88,7 @@ def test_the_steps_of_s1() -> None:
     config = S1Config(
         n=20,
         uniform=12,
-        preferred=[Preferred(source="aime"), Preferred(source="math", longer=5600)],
+        preferred=[Preferred(source="aime"), Preferred(source="math", min_tokens=5600)],
         weights={"logic": 1.0},
     )
     chosen = s1(places, config, 0)
@@ -125,7 +125,7 @@ def test_a_number_of_each_domain_is_nested() -> None:
     ("right", "n", "holds"), [(0, 4, True), (1, 4, True), (2, 4, False), (0, 0, False)]
 )
 def test_pass_rates(right: int, n: int, *, holds: bool) -> None:
-    assert PassRate(most=0.25).holds(right, n) is holds
+    assert PassRate(max_rate=0.25).holds(right, n) is holds
 
 
 def write(file: Path, rows: list[dict]) -> Path:
@@ -260,7 +260,7 @@ def test_a_mixture_gives_each_source_its_share(benchmarks: Path, tmp_path: Path)
         "data=mix",
         "data.mix={gsm8k: 3, demo: 1}",
         "data.n=80",
-        f"data.root={benchmarks}",
+        f"data.data_dir={benchmarks}",
         "model=tiny",
         f"out={out}",
     )
@@ -304,7 +304,7 @@ def test_an_id_that_two_sources_of_a_mixture_share_is_refused(tmp_path: Path) ->
         "data=mix",
         "data.mix={gsm8k: 1, math: 1}",
         "data.n=2",
-        f"data.root={tmp_path}",
+        f"data.data_dir={tmp_path}",
         f"out={tmp_path / 'x'}",
     )
     assert (refused.returncode, "the id '1' occurs twice" in refused.stderr) == (2, True)

@@ -70,7 +70,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def completions(out: Path) -> dict[str, str]:
     """By problem; a server does not send special tokens."""
     return {
-        row["key"]: row["completion"].replace("<|im_start|>", "")
+        row.key: row.completion.replace("<|im_start|>", "")
         for row in read_completions(out / "completions.jsonl")
     }
 
@@ -97,11 +97,11 @@ def test_a_server_that_is_killed_and_comes_back_gives_what_the_process_gives(
     server.send_signal(signal.SIGKILL)
     server.wait()
     assert process.poll() is None
-    before = {row["key"]: row for row in CompletionStore(partial).rows}
+    before = {row.key: row for row in CompletionStore(partial).rows}
     assert 0 < len(before) < 48
     start(folder, port)
     assert process.wait(timeout=300) == 0
-    after = {row["key"]: row for row in read_completions(tmp_path / "served" / "completions.jsonl")}
+    after = {row.key: row for row in read_completions(tmp_path / "served" / "completions.jsonl")}
     assert len(after) == 48
     assert {key: after[key] for key in before} == before
     assert completions(tmp_path / "served") == completions(tmp_path / "here")
@@ -131,15 +131,15 @@ def test_the_packaged_model_served_answers_as_in_process(start: Start, tmp_path:
     here, there = completions(tmp_path / "here"), completions(tmp_path / "served")
     differing = [key for key in here if here[key] != there[key]]
     print(f"{len(differing)} of {len(here)} differ")
-    rows = {row["key"]: row for row in read_completions(tmp_path / "here" / "completions.jsonl")}
+    rows = {row.key: row for row in read_completions(tmp_path / "here" / "completions.jsonl")}
     for key in differing:
-        ids = rows[key]["token_ids"]
+        ids = rows[key].token_ids
         other = tokenizer(there[key], add_special_tokens=False)["input_ids"]
         at = next((i for i, (a, b) in enumerate(zip(ids, other, strict=False)) if a != b), None)
         if at is None:
             continue
         prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": rows[key]["prompt"]}],
+            [{"role": "user", "content": rows[key].prompt}],
             tokenize=False,
             add_generation_prompt=True,
         )

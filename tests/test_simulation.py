@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from ratiocine import stats
-from ratiocine.stats import pareto, sample_size
+from ratiocine.stats import intervals, pareto, sample_size
 
 HARD, LIKES = (
     1.5,
@@ -46,7 +46,7 @@ def study(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer resamples within each of many tables."""
-    monkeypatch.setattr(stats, "RESAMPLES", 1000)
+    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
 
 
 def coverage(
@@ -158,7 +158,7 @@ def reached(
     rng, base = np.random.default_rng(seed), 0.4
     pilot = sample_size.spread(*study(rng, [base, base + effect], 400, 1500, seed_sd))
     assert pilot.seed_sd is not None and pilot.common is not None
-    n = sample_size.needed(effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common)
+    n = sample_size.problems_needed(effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common)
     assert n is not None
     p = [
         stats.compare_seeds(*study(rng, [base, base + effect], n_seeds, n, seed_sd).tolist())[3]
@@ -235,7 +235,7 @@ def test_coverage_near_the_ends_and_where_problems_are_alike_or_apart(hard: floa
 def test_false_positives_at_full_size(
     monkeypatch: pytest.MonkeyPatch, n_seeds: int, pairs: list[tuple[int, int]]
 ) -> None:
-    monkeypatch.setattr(stats, "RESAMPLES", 4000)
+    monkeypatch.setattr(intervals, "RESAMPLES", 4000)
     for n in (100, 400):
         for seed_sd in (0.0, 0.02, 0.05):
             found = falsely(6, n_seeds, n, seed_sd, 200, pairs)

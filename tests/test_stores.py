@@ -1,4 +1,4 @@
-"""Traces, pairs and run directories: what is on disk is whole, or is not accepted."""
+"""Stores and run directories: files on disk are whole, or are refused."""
 
 import json
 import os
@@ -10,54 +10,97 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
-from hypothesis import given, settings
+from conftest import ROOT, settings
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from ratiocine.errors import BadInput
 from ratiocine.hashing import Seen
-from ratiocine.records import Pair
+from ratiocine.config import identity
+from ratiocine.records import Pair, ScoredCompletion
 from ratiocine.runs import check_finished, locks, open_run, run_hash
-from ratiocine.stores import CompletionStore, read_completions, read_pairs, write_pairs
+from ratiocine.stores import (
+    CompletionStore,
+    RowStore,
+    read_completions,
+    read_pairs,
+    read_rows,
+    write_pairs,
+)
 
 ROWS = [{"key": str(i), "text": "ü\n" * i} for i in range(6)]
 
 
-def test_a_store_gives_back_what_was_appended(tmp_path: Path) -> None:
-    store = CompletionStore(tmp_path / "t.jsonl")
+def test_a_store_returns_the_appended_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    store = RowStore(path)
     store.append(ROWS[:2])
     store.append(ROWS[2:])
-    assert (
-        CompletionStore(tmp_path / "t.jsonl").rows
-        == ROWS
-        == list(read_completions(tmp_path / "t.jsonl"))
+    assert RowStore(path).rows == ROWS == list(read_rows(path))
+
+
+def completion(**changes: object) -> ScoredCompletion:
+    values = dict(
+        key="s/1",
+        id="1",
+        benchmark="s",
+        category="math-oe",
+        prompt="What is 1 + 1?",
+        reference="2",
+        completion="<think>1 + 1</think>\ud83d\\boxed{2}",
+        verdict="right",
+        extracted="2",
+        reason="boxed",
+        stop="stop",
+        thought=True,
+        n_prompt=7,
+        n_completion=9,
+        n_think=5,
+        n_answer=4,
+        seconds=0.25,
+        level="3",
+        expected=True,
+        detail={"f1": 0.5},
+        efficiency=(1.0, 0.5),
+        token_ids=(1, 2),
+        logprobs=(-0.5, -0.25),
     )
+    return ScoredCompletion(**{**values, **changes})  # type: ignore[arg-type]
 
 
-@settings(max_examples=60, deadline=None)
+def test_scored_completions_come_back_equal(tmp_path: Path) -> None:
+    path = tmp_path / "completions.jsonl"
+    rows = [completion(), completion(sample=1, efficiency=None, token_ids=None, logprobs=None)]
+    CompletionStore(path).append(rows)
+    assert CompletionStore(path).rows == rows
+    assert list(read_completions(path)) == rows == list(read_completions(tmp_path))
+
+
+@examples(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 10_000))
-def test_a_torn_store_keeps_its_whole_lines_and_goes_on(
+def test_a_torn_store_keeps_its_whole_lines_and_continues(
     cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("torn") / "t.jsonl"
-    CompletionStore(path).append(ROWS)
+    RowStore(path).append(ROWS)
     whole = path.read_bytes()
     path.write_bytes(whole[: cut % (len(whole) + 1)])
-    kept = CompletionStore(path)
+    kept = RowStore(path)
     assert kept.rows == ROWS[: len(kept.rows)]
     assert len(kept.rows) == whole[: cut % (len(whole) + 1)].count(b"\n")
     kept.append(ROWS[len(kept.rows) :])
     assert path.read_bytes() == whole
 
 
-def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+def test_a_changed_byte_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    CompletionStore(path).append(ROWS)
+    RowStore(path).append(ROWS)
     path.write_bytes(path.read_bytes().replace(b'"key": "3"', b'"key": "9"'))
-    assert len(CompletionStore(path).rows) == 3
+    assert len(RowStore(path).rows) == 3
     path.write_bytes(path.read_bytes() + b'{"crc": 1, "row": {}}\n')
     with pytest.raises(BadInput, match="line 4 is damaged"):
-        list(read_completions(path))
+        list(read_rows(path))
 
 
 def pair(problem_id: str, **changes: object) -> Pair:
@@ -103,19 +146,21 @@ def test_a_pairs_file_without_a_column_or_that_is_none_is_refused(tmp_path: Path
         read_pairs(tmp_path / "r.parquet")
 
 
-CONFIG = {"seed": 1, "model": {"name": "x", "path": "/a"}, "out": None, "threads": 2}
+MODEL = {"name": "x"}
 
 
-def test_a_hash_names_the_work_and_not_the_machine() -> None:
-    def named(**changes: object) -> str:
-        return run_hash("train", {**CONFIG, **changes}, {"pairs": "1"})
+def test_a_hash_depends_on_hashed_fields_and_inputs_alone() -> None:
+    def named(inputs: dict[str, str], **values: object) -> str:
+        return run_hash("train", identity(settings(**values)), inputs)
 
-    assert named() == named(threads=8) == named(out="x") == named(model={"name": "x", "path": "/b"})
-    assert named() != named(seed=2) != run_hash("train", CONFIG, {"pairs": "2"})
+    one = named({"pairs": "1"}, seed=1, model=MODEL)
+    assert one == named({"pairs": "1"}, seed=1, model=MODEL, out="x")
+    others = named({"pairs": "1"}, seed=2, model=MODEL), named({"pairs": "2"}, seed=1, model=MODEL)
+    assert len({one, *others}) == 3
 
 
 def test_a_finished_run_is_found_again_and_other_work_refused(tmp_path: Path) -> None:
-    config = {**CONFIG, "out": str(tmp_path / "run")}
+    config = settings(seed=1, out=str(tmp_path / "run"))
     run = open_run("train", config, {})
     assert not run.finished
     run.write_json("mixture.json", {"a": 1})
@@ -123,9 +168,9 @@ def test_a_finished_run_is_found_again_and_other_work_refused(tmp_path: Path) ->
         check_finished(run.out)
     run.finish(n=3)
     assert open_run("train", config, {}).finished
-    assert check_finished(run.out)["n"] == 3
+    assert check_finished(run.out).facts["n"] == 3
     with pytest.raises(BadInput, match="a finished run of a different configuration"):
-        open_run("train", {**config, "seed": 2}, {})
+        open_run("train", settings(seed=2, out=config.out), {})
     (run.out / "mixture.json").write_text("{}")
     with pytest.raises(BadInput, match=r"corrupt: mixture\.json"):
         check_finished(run.out)
@@ -134,7 +179,7 @@ def test_a_finished_run_is_found_again_and_other_work_refused(tmp_path: Path) ->
 def test_who_waited_for_a_folder_finds_what_was_done_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, hold = {**CONFIG, "out": str(tmp_path / "run")}, locks.hold
+    config, hold = settings(seed=1, out=str(tmp_path / "run")), locks.hold
 
     def once_another_has_finished(folder: Path) -> None:
         monkeypatch.setattr(locks, "hold", hold)
@@ -143,14 +188,14 @@ def test_who_waited_for_a_folder_finds_what_was_done_there(
 
     monkeypatch.setattr(locks, "hold", once_another_has_finished)
     assert open_run("train", config, {}).finished
-    assert check_finished(tmp_path / "run")["n"] == 3
+    assert check_finished(tmp_path / "run").facts["n"] == 3
 
 
 def test_a_kill_while_a_file_is_replaced_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that goes on writes its configuration anew."""
-    config = {**CONFIG, "out": str(tmp_path / "run")}
+    config = settings(seed=1, out=str(tmp_path / "run"))
     (open_run("train", config, {}).out / "checkpoints").mkdir()
 
     def ends(*words: object) -> None:
@@ -163,32 +208,21 @@ def test_a_kill_while_a_file_is_replaced_leaves_the_old_one(
     assert not open_run("train", config, {}).finished
 
 
-def test_where_things_are_is_no_part_of_a_run() -> None:
-    def named(where: str, n: int = 1) -> str:
-        return run_hash(
-            "distill",
-            {"select": {"pass_rates": [{"run": where, "n": n}]}, "out": where},
-            {"pass_rates:0": "ab"},
-        )
-
-    assert named("here") == named("there") != named("here", n=2)
-
-
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(BadInput, match="no run of this tool"):
-        open_run("train", {**CONFIG, "out": str(tmp_path)}, {})
+        open_run("train", settings(seed=1, out=str(tmp_path)), {})
 
 
 def test_a_folder_left_by_a_kill_before_its_first_file_is_taken(tmp_path: Path) -> None:
     (tmp_path / ".config.yaml.partial").write_text("# tr")
-    assert not open_run("train", {**CONFIG, "out": str(tmp_path)}, {}).finished
+    assert not open_run("train", settings(seed=1, out=str(tmp_path)), {}).finished
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    run = open_run("train", {**CONFIG, "out": str(tmp_path / "run")}, {})
+    run = open_run("train", settings(seed=1, out=str(tmp_path / "run")), {})
     run.finish(schema_version=99)
-    with pytest.raises(BadInput, match="newer version"):
+    with pytest.raises(BadInput, match="release of ratiocine whose schema version is 99"):
         check_finished(run.out)
 
 
@@ -203,9 +237,10 @@ def test_a_full_disk_and_a_file_in_the_way_are_told(tmp_path: Path) -> None:
 
 
 WRITER = """
-import sys, pathlib
+import sys
+from conftest import settings
 from ratiocine.runs import open_run
-run = open_run("distill", {"out": sys.argv[1], "seed": 0}, {})
+run = open_run("distill", settings(out=sys.argv[1], seed=0), {})
 print("go", flush=True)
 while True:
     with run.writing("data.bin") as path:
@@ -234,12 +269,12 @@ def test_a_kill_at_any_moment_leaves_nothing_half_accepted(tmp_path: Path) -> No
             manifest = check_finished(out)
         except BadInput:
             continue
-        assert json.loads((out / "manifest.json").read_text())["n"] == 1 == manifest["n"]
+        assert json.loads((out / "manifest.json").read_text())["n"] == 1 == manifest.facts["n"]
         assert (out / "data.bin").stat().st_size == 64 * 65536
 
 
 @given(st.lists(st.text(max_size=2)))
-@settings(deadline=None)
+@examples(deadline=None)
 def test_what_was_seen_is_known(texts: list[str]) -> None:
     seen, known = Seen(), set()
     for text in texts:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,10 +68,7 @@ def answers(root: Path) -> dict[str, object]:
     """What every evaluation of a study answered, and its scores."""
     found = {}
     for folder in root.glob("eval-*"):
-        rows = [
-            {key: value for key, value in row.items() if key != "seconds"}
-            for row in read_completions(folder / "completions.jsonl")
-        ]
+        rows = [replace(row, seconds=0.0) for row in read_completions(folder)]
         found[folder.name] = rows, json.loads((folder / "scores.json").read_text())
     return found
 
@@ -260,7 +258,7 @@ def test_what_it_cost_is_what_was_told(study: Path) -> None:
         else:
             rows = read_completions(folders[name] / "completions.jsonl")
             assert need.tokens == pytest.approx(
-                sum(row["n_prompt"] + row["n_completion"] for row in rows), rel=0.35
+                sum(row.n_prompt + row.n_completion for row in rows), rel=0.35
             )
     after = estimate(config.study, stages, folders, "weights")
     assert after.total.startswith("10 stages: 10 done, 0 to do: 0 tokens")
@@ -344,7 +342,7 @@ def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
         "eval", f"model={trained / 'model'}", "benchmarks=demo", f"out={tmp_path / 'e'}"
     )
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
-    assert "its weights were removed after they had been evaluated" in refused.stderr
+    assert "its weights were removed after their evaluation" in refused.stderr
     gone = next(root.glob("eval-*-0-s0-*"))
     shutil.rmtree(gone)
     said = done(
@@ -576,17 +574,17 @@ def test_weights_go_whole_or_not_at_all(
 
     monkeypatch.setattr(getattr(runs, module), name, ends)
     with pytest.raises(KeyboardInterrupt):
-        runs.remove(run.out, "model")
+        runs.remove_artefact(run.out, "model")
     monkeypatch.undo()
     runs.check_finished(run.out)
-    assert runs.content(run.out / "model") == whole
-    runs.remove(run.out, "model")
+    assert runs.artefact_hash(run.out / "model") == whole
+    runs.remove_artefact(run.out, "model")
     runs.check_finished(run.out)
     assert not (run.out / "model").exists()
-    assert runs.content(run.out / "model") == whole
+    assert runs.artefact_hash(run.out / "model") == whole
     runs.reopen(run.out)
     assert not runs.open_run("train", config, {}).finished
-    assert not runs.let_go(run.out)
+    assert not runs.has_removed(run.out)
 
 
 def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.MonkeyPatch) -> None:

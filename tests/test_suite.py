@@ -9,6 +9,7 @@ from conftest import ROOT, command, done
 
 from eval.config import Config, inputs
 from ratiocine import cli
+from ratiocine.config import identity
 from ratiocine.runs import run_hash
 from ratiocine.stores import CompletionStore, read_completions
 
@@ -38,10 +39,10 @@ def test_samples_are_scored_by_problem_and_a_killed_run_makes_only_those_that_la
     )
     done("eval", *words, f"out={tmp_path / 'whole'}")
     rows = list(read_completions(tmp_path / "whole" / "completions.jsonl"))
-    assert [(row["id"], row["sample"]) for row in rows] == [
+    assert [(row.id, row.sample) for row in rows] == [
         (f"q{i}", s) for i in range(8) for s in range(4)
     ]
-    assert all(len(row["logprobs"]) == len(row["token_ids"]) == row["n_completion"] for row in rows)
+    assert all(len(row.logprobs) == len(row.token_ids) == row.n_completion for row in rows)
     scores = json.loads((tmp_path / "whole" / "scores.json").read_text())["benchmarks"]["mine"]
     assert (scores["n"], scores["samples"], list(scores["pass_at"])) == (8, 4, ["1", "2", "4"])
     shutil.copytree(tmp_path / "whole", tmp_path / "half")
@@ -50,8 +51,8 @@ def test_samples_are_scored_by_problem_and_a_killed_run_makes_only_those_that_la
     CompletionStore(tmp_path / "half" / "completions.partial.jsonl").append(rows[::3])
     done("eval", *words, f"out={tmp_path / 'half'}")
     again = list(read_completions(tmp_path / "half" / "completions.jsonl"))
-    assert [row["completion"] for row in again] == [row["completion"] for row in rows]
-    assert [row["seconds"] for row in again[::3]] == [row["seconds"] for row in rows[::3]]
+    assert [row.completion for row in again] == [row.completion for row in rows]
+    assert [row.seconds for row in again[::3]] == [row.seconds for row in rows[::3]]
     page = tmp_path / "r.html"
     done("eval.report", str(tmp_path / "whole"), str(tmp_path / "half"), "--out", str(page))
     assert "pass@4" in page.read_text()
@@ -63,35 +64,35 @@ def test_solved_examples_come_first_and_are_not_scored(mine: Path, tmp_path: Pat
     done("eval", *words, f"out={tmp_path / 'none'}")
     done("eval", *words, "num_fewshot=3", f"out={tmp_path / 'three'}")
     none, three = (
-        {r["id"]: r for r in read_completions(tmp_path / n / "completions.jsonl")}
+        {r.id: r for r in read_completions(tmp_path / n / "completions.jsonl")}
         for n in ("none", "three")
     )
     manifest = json.loads((tmp_path / "three" / "manifest.json").read_text())
     shown = manifest["dropped"]["mine"]["shown_as_example"]
-    assert (manifest["shown"], len(shown), len(none)) == ({"mine": 3}, 3, 8)
+    assert (manifest["num_fewshot"], len(shown), len(none)) == ({"mine": 3}, 3, 8)
     assert set(three) == set(none) - set(shown)
     answers = {row["id"]: row["answer"] for row in ROWS}
-    turns = (f"user\n{none[i]['prompt']}assistant\n\\boxed{{{answers[i]}}}" for i in shown)
+    turns = (f"user\n{none[i].prompt}assistant\n\\boxed{{{answers[i]}}}" for i in shown)
     extra = sum(
         len(turn) + 2 * len("\n") + 4 for turn in turns
     )  # each of the four markers is one token
-    assert all(row["n_prompt"] == none[name]["n_prompt"] + extra for name, row in three.items())
+    assert all(row.n_prompt == none[name].n_prompt + extra for name, row in three.items())
 
 
 def test_a_budget_of_a_benchmark_is_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a file's, and may be changed there."""
     asked = cli.compose("eval", Config, ["model=tiny", "benchmarks=demo"])
-    before, found = run_hash("eval", asked.model_dump(), inputs(asked)), asked.sources()
+    before, found = run_hash("eval", identity(asked), inputs(asked)), asked.sources()
     monkeypatch.setattr(
         Config, "sources", lambda self: [data.model_copy(update={"budget": 7}) for data in found]
     )
-    assert run_hash("eval", asked.model_dump(), inputs(asked)) != before
+    assert run_hash("eval", identity(asked), inputs(asked)) != before
 
 
 def test_what_means_nothing_is_refused(mine: Path, tmp_path: Path) -> None:
     for words, wrong in {
-        ("samples=4",): "samples=4 at temperature=0 would be the same completion 4 times",
-        ("top_p=0.9",): "top_p=0.9 means nothing at temperature=0",
+        ("samples=4",): "samples=4 needs temperature above 0",
+        ("top_p=0.9",): "top_p=0.9 has no effect at temperature=0",
         ("temperature=-1",): "temperature=-1: should be greater than or equal to 0",
         (
             "engine=vlm",
@@ -204,17 +205,17 @@ def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) ->
         time.sleep(draw.uniform(0.2, 2.0))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        now = {row["key"]: row for row in CompletionStore(partial).rows}
+        now = {row.key: row for row in CompletionStore(partial).rows}
         assert {key: now.get(key) for key in kept} == kept
         kept = now
     done(*words, f"out={tmp_path / 'killed'}")
     whole, killed = (
-        {r["key"]: r for r in read_completions(tmp_path / n / "completions.jsonl")}
+        {r.key: r for r in read_completions(tmp_path / n / "completions.jsonl")}
         for n in ("whole", "killed")
     )
     assert {key: killed[key] for key in kept} == kept
-    assert {key: row["completion"] for key, row in killed.items()} == {
-        key: row["completion"] for key, row in whole.items()
+    assert {key: row.completion for key, row in killed.items()} == {
+        key: row.completion for key, row in whole.items()
     }
     print(f"{len(kept)} of {len(whole)} answers were there after the third kill")
 
@@ -235,7 +236,7 @@ def test_two_processes_of_a_ray_cluster_give_the_same_answers(
     done(*words, "executor=ray", f"out={tmp_path / 'two'}")
     one, two = (
         {
-            row["key"]: (row["completion"], row["verdict"], row["n_completion"])
+            row.key: (row.completion, row.verdict, row.n_completion)
             for row in read_completions(tmp_path / name / "completions.jsonl")
         }
         for name in ("one", "two")

@@ -55,7 +55,7 @@ def words(teacher: Teacher, file: Path, out: Path, *more: str) -> list[str]:
     return [
         "distill",
         "teacher=openai",
-        f"teacher.engine.url={teacher.url}",
+        f"teacher.engine.base_url={teacher.url}",
         "teacher.engine.model=adder",
         f"data={file}",
         "model=tiny",
@@ -225,7 +225,7 @@ def test_a_budget_stops_a_local_model_too(tmp_path: Path) -> None:
         "distill",
         "teacher=transformers",
         "teacher.model=tiny",
-        "teacher.engine.batch=2",
+        "teacher.engine.max_batch_size=2",
         "thinking_prompt=template",
         "limit=2",
         "max_new_tokens=6",
@@ -380,7 +380,7 @@ def test_a_busy_server_is_asked_fewer_things_at_once() -> None:
     with Teacher(delay=0.05) as teacher:
         teacher.busy = 30
         engine = OpenAIEngine(
-            OpenAIConfig(name="openai", url=teacher.url, model="adder", concurrency=32)
+            OpenAIConfig(name="openai", base_url=teacher.url, model="adder", concurrency=32)
         )
         requests = [
             Request(str(i), ({"role": "user", "content": f"{i} + 1?"},), 9) for i in range(40)
@@ -388,8 +388,8 @@ def test_a_busy_server_is_asked_fewer_things_at_once() -> None:
         started = time.monotonic()
         assert len([trace for traces in engine.generate(requests) for trace in traces]) == 40
         assert time.monotonic() - started >= 1, "Retry-After is not kept to"
-        assert engine.gate.allowed < 32
-        assert engine.errors["HTTP 503"] == 30
+        assert engine.limiter.limit < 32
+        assert engine.retries["HTTP 503"] == 30
 
 
 def test_more_samples_ask_only_for_what_is_new(sums: Path, tmp_path: Path) -> None:
@@ -428,7 +428,7 @@ def test_a_model_that_is_not_there(sums: Path, tmp_path: Path) -> None:
     with Teacher() as teacher:
         refused = command(*words(teacher, sums, tmp_path / "run"), "teacher.engine.model=other")
         assert refused.returncode == 2
-        assert "it serves: adder" in refused.stderr.strip().splitlines()[-1]
+        assert "models of this server: adder" in refused.stderr.strip().splitlines()[-1]
         assert "Traceback" not in refused.stderr
 
 
@@ -438,7 +438,7 @@ def test_a_wrong_key_is_named_by_its_variable_and_never_shown(sums: Path, tmp_pa
         told = [
             sys.executable,
             "-m",
-            *words(teacher, sums, tmp_path / "run", "teacher.engine.key_env=TEACHER_KEY"),
+            *words(teacher, sums, tmp_path / "run", "teacher.engine.api_key_env=TEACHER_KEY"),
         ]
 
         def run(key: str) -> subprocess.CompletedProcess[str]:
@@ -631,7 +631,7 @@ def test_calls_made_again_by_a_cluster_are_counted(sums: Path, tmp_path: Path) -
         again = sum(teacher.calls.values()) - 2 * N
     (told,) = manifest(tmp_path / "run")["asked"].values()
     assert again > 0
-    assert sum(told["calls_made_again"].values()) == again
+    assert sum(told["retries"].values()) == again
 
 
 REQUEST = Request("ift/a/1", ({"role": "user", "content": "1 + 1?"},), 64, temperature=0.6)
@@ -660,7 +660,7 @@ def test_an_answer_depends_on_all_that_it_is_drawn_from() -> None:
         other(seed=1),
         other(temperature=0.7),
         other(top_p=0.5),
-        other(budget=65),
+        other(max_new_tokens=65),
         other(thinking=True),
         other(messages=({"role": "user", "content": "1 + 2?"},)),
     ]
@@ -766,7 +766,7 @@ def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
 def test_a_reward_that_cannot_decide_is_refused(words: tuple[str, ...], message: str) -> None:
     asked = [
         "teacher=openai",
-        "teacher.engine.url=http://x/v1",
+        "teacher.engine.base_url=http://x/v1",
         "teacher.engine.model=m",
         "samples=2",
     ]

@@ -92,7 +92,7 @@ def test_losses_of_tokens_are_cross_entropy(
     dtype: torch.dtype, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three rows of logits at a time: values and gradients are torch's own, the gradients as exact as the logits' type."""
-    monkeypatch.setattr("ratiocine.training.loss.CELLS", 3 * 50)
+    monkeypatch.setattr("ratiocine.training.loss.CHUNK", 3 * 50)
     torch.manual_seed(0)
     scores, labels, weights = 9 * torch.randn(n, 50), torch.randint(50, (n,)), torch.rand(n)
     found = []
@@ -112,7 +112,7 @@ def test_losses_of_tokens_are_cross_entropy(
 
 
 def test_entropies_come_beside_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratiocine.training.loss.CELLS", 3 * 50)
+    monkeypatch.setattr("ratiocine.training.loss.CHUNK", 3 * 50)
     torch.manual_seed(0)
     logits, labels = (5 * torch.randn(7, 50)).requires_grad_(), torch.randint(50, (7,))
     losses, entropies = losses_and_entropies(logits, labels)
@@ -212,18 +212,18 @@ def test_bfloat16_where_it_was_built_in(monkeypatch: pytest.MonkeyPatch) -> None
         ({"avx512_f": True}, "float32"),
     ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
-        assert devices.name(devices.computes_in("auto", cpu)) == dtype
-        assert devices.computes_in("float32", cpu) == torch.float32
-    assert devices.computes_in("auto", cuda) == torch.bfloat16
-    assert devices.computes_in("auto", torch.device("mps")) == torch.float32
+        assert devices.dtype_name(devices.compute_dtype("auto", cpu)) == dtype
+        assert devices.compute_dtype("float32", cpu) == torch.float32
+    assert devices.compute_dtype("auto", cuda) == torch.bfloat16
+    assert devices.compute_dtype("auto", torch.device("mps")) == torch.float32
     monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
-    assert devices.attends_by("auto", cuda, torch.bfloat16) == "flash_attention_2"
-    assert devices.attends_by("auto", cuda, torch.float32) == "sdpa"
-    assert devices.attends_by("auto", cpu, torch.bfloat16) == "eager"
+    assert devices.attention_implementation("auto", cuda, torch.bfloat16) == "flash_attention_2"
+    assert devices.attention_implementation("auto", cuda, torch.float32) == "sdpa"
+    assert devices.attention_implementation("auto", cpu, torch.bfloat16) == "eager"
     with pytest.raises(
         BadInput, match="cannot compute in float32; give precision=bfloat16, or attention=sdpa"
     ):
-        devices.attends_by("flash_attention_2", cuda, torch.float32)
+        devices.attention_implementation("flash_attention_2", cuda, torch.float32)
 
 
 def test_products_in_bfloat16_over_weights_in_float32(
@@ -241,7 +241,7 @@ def test_products_in_bfloat16_over_weights_in_float32(
     } == {torch.float32}
     fit(pairs, tmp_path / "auto", "precision=auto")
     said = json.loads((tmp_path / "auto" / "manifest.json").read_text())["precision"]
-    assert said == devices.name(devices.computes_in("auto", devices.resolve_device("auto")))
+    assert said == devices.dtype_name(devices.compute_dtype("auto", devices.resolve_device("auto")))
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path
         (("load_in_4bit=true",), "load_in_4bit=True is for adapters; lora=true trains them"),
         (
             ("load_in_4bit=true", "lora=true"),
-            "load_in_4bit=true reads a model folder, which model=tiny has not",
+            "load_in_4bit=true needs a model folder; model=tiny has none",
         ),
     ],
 )

@@ -44,11 +44,11 @@ def test_eval_writes_scores_that_its_traces_explain(scored: Path) -> None:
     assert len(rows) == 24 == scores["all"]["n"]
     assert set(scores["categories"]) == {"general-mc", "general-oe", "math-mc", "math-oe"}
     for name, score in scores["benchmarks"].items():
-        own = [row for row in rows if row["benchmark"] == name]
+        own = [row for row in rows if row.benchmark == name]
         assert score["n"] == len(own) == 3
-        assert score["accuracy"] == sum(row["verdict"] == "right" for row in own) / 3
+        assert score["accuracy"] == sum(row.verdict == "right" for row in own) / 3
         assert score["ci95"][0] <= score["accuracy"] <= score["ci95"][1]
-        assert score["truncated"] == sum(row["stop"] == "length" for row in own) / 3
+        assert score["truncated"] == sum(row.stop == "length" for row in own) / 3
     assert not list(scored.glob("*.partial*"))
 
 
@@ -59,7 +59,7 @@ def test_eval_generates_what_stock_transformers_generates(scored: Path, student:
     model = AutoModelForCausalLM.from_pretrained(student / "model")
     tokenizer = AutoTokenizer.from_pretrained(student / "model", padding_side="left")
     rows = list(read_completions(scored / "completions.jsonl"))
-    chats = [[{"role": "user", "content": row["prompt"]}] for row in rows]
+    chats = [[{"role": "user", "content": row.prompt}] for row in rows]
     batch = tokenizer.apply_chat_template(
         chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
     )
@@ -68,7 +68,7 @@ def test_eval_generates_what_stock_transformers_generates(scored: Path, student:
             :, batch["input_ids"].shape[1] :
         ]
     for row, ids in zip(rows, found, strict=True):
-        assert tokenizer.decode(ids, skip_special_tokens=True) == row["completion"].replace(
+        assert tokenizer.decode(ids, skip_special_tokens=True) == row.completion.replace(
             "<|im_start|>", ""
         )
 
@@ -86,8 +86,8 @@ def test_a_killed_eval_goes_on_where_it_was(student: Path, scored: Path, tmp_pat
     process.wait()
     assert command("eval.report", str(out)).returncode == 2 or (out / "DONE").exists()
     done(*words[2:])
-    assert [r["completion"] for r in read_completions(out / "completions.jsonl")] == [
-        r["completion"] for r in read_completions(scored / "completions.jsonl")
+    assert [r.completion for r in read_completions(out / "completions.jsonl")] == [
+        r.completion for r in read_completions(scored / "completions.jsonl")
     ]
 
 

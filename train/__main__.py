@@ -7,7 +7,7 @@ from train.config import Config, inputs
 
 
 def run(config: Config) -> None:
-    # What is wrong is said before anything is downloaded and before torch is imported.
+    # Errors are reported before downloads and before torch is imported.
     config.peak_rate(config.ratio or 0)
     tracking.check(config)
     inputs(config)
@@ -19,13 +19,7 @@ def run(config: Config) -> None:
 
     run = train(config)
     if name is not None and run is not None and distributed.is_first():
-        publish.push(
-            name,
-            "model",
-            card.files(run.out, card.read(run.out, [])),
-            f"Student {run.hash}",
-            run.out,
-        )
+        card.upload(name, run.out, card.read(run.out, []))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""python -m train.card RUN: the card of a student, with its scores, and its way to the hub.
+"""python -m train.card RUN: the model card of a student, with evaluation scores, and its upload to
+the hub.
 
-A finished run holds a card without scores (`README.md`); this prints one with those of `eval` runs of that student, and uploads
-the student with it where a name is given.
+A finished run holds a card without scores (`README.md`). This prints one with the scores of `eval`
+runs of the student, and uploads the student with it where a name is given.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,130 +17,128 @@ import yaml
 
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.runs import CONFIG, check_finished, publish
+from ratiocine.runs import (
+    CONFIG,
+    TrainingFacts,
+    check_finished,
+    publish,
+    read_config,
+    read_manifest,
+)
+from train.mixture_facts import MixtureFacts
 
-KNOWN = ("apache-2.0", "mit", "llama3.2", "gemma")  # to the hub, by these names
+HUB_LICENSES = ("apache-2.0", "mit", "llama3.2", "gemma")  # identifiers that the hub knows
 FORMS = {
     "plain": "direct answers stand alone",
     "empty": "direct answers follow an empty think block, which was supervised",
     "switch": "`enable_thinking` in the chat template switches between the two",
 }
+Scores = Mapping[str, Mapping[str, Any]]
+"""`scores.json` by name of the evaluation."""
 
 
 def text(
-    config: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    mixture: Mapping[str, Any],
-    scores: Mapping[str, Mapping[str, Any]] = {},
+    config: Mapping[str, Any], facts: TrainingFacts, mixture: MixtureFacts, scores: Scores = {}
 ) -> str:
-    """The card in the form that the hub shows: what was taught to what, from which data under which licence, and how well it
-    then did, each number with its interval."""
-    model, sets = config["model"], [_pairs(folder) for folder in _folders(config)]
-    base = model["path"] or model["name"]
-    head: dict[str, Any] = {
-        "tags": ["reasoning", "sft", "ratiocine"],
-        "pipeline_tag": "text-generation",
-    }
-    licence = _licence(model)
-    if licence:
-        head |= (
-            {"license": licence}
-            if licence in KNOWN
-            else {"license": "other", "license_name": licence}
-        )
-    if "/" in base and not base.startswith((".", "/", "~")):
-        head["base_model"] = base
-    ratio = "its stages' own" if mixture["ratio"] is None else f"{mixture['ratio']:g}"
-    taught, held = mixture["supervised_tokens"], manifest.get("val_loss")
-    lines = [
-        "---",
-        yaml.safe_dump(head, sort_keys=False).strip(),
-        "---",
-        "",
-        f"# {Path(base).name if model['name'] == 'local' else model['name']}, taught at reasoning ratio {ratio}",
-        "",
-        f"{mixture['n']} problems, each with the answer of one teacher given directly or after a reasoning trace; "
-        f"{mixture['n_reasoning']} of them with the trace.",
-        "",
-        "| | |",
-        "| --- | --- |",
-        f"| base model | {base}, licence: {licence or 'not said'} |",
-        f"| scenario | {mixture['scenario']}, equalize={mixture['equalize']}, seed {mixture['seed']} |",
-        f"| supervised tokens | {taught['ift']} direct, {taught['reasoning']} in reasoning rows |",
-        f"| training | {manifest['steps']} steps of {config['batch_size']} examples, peak rate {manifest['lr']:.2g}, "
-        f"{'adapters of rank ' + str(config['lora_rank']) + ', merged' if config['lora'] else 'all weights'}, "
-        f"{manifest['train_flops_exact']:.3g} FLOPs |",
-        f"| rendering | {mixture['direct_format']}: {FORMS[mixture['direct_format']]} |",
-        *(
-            [f"| held-out loss | {held:.4f}, at step {manifest['checkpoint_step']} |"]
-            if held is not None
-            else []
-        ),
-        f"| examples | {mixture['examples_hash'][:16]} (hash of their multiset) |",
-        "",
-        "## Pairs",
-        "",
-        "| set | prompts | teacher | licence | content |",
-        "| --- | --- | --- | --- | --- |",
-        *(f"| {' | '.join(one)} |" for one in sets),
-    ]
+    """The card in the hub's format: base model, mixture, training, pairs with their licenses, and
+    scores with intervals."""
+    lines = [*_header(config, mixture), *_training(config, facts, mixture)]
+    lines += ["", "## Pairs", "", "| set | prompts | teacher | license | content |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    lines += [f"| {' | '.join(_pairs(folder))} |" for folder in _folders(config)]
     if scores:
-        lines += [
-            "",
-            "## Scores",
-            "",
-            "| of | benchmark | n | accuracy | 95 % | tokens |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-        for name, found in scores.items():
-            for kind in ("benchmarks", "categories"):
-                lines += [
-                    f"| {name} | {part} | {_scored(row)} |" for part, row in found[kind].items()
-                ]
+        lines += _scores(scores)
     return "\n".join(lines) + "\n"
 
 
-def _licence(model: Mapping[str, Any]) -> str | None:
-    """A model's licence; of a student of ours, that of the model it came from."""
-    came_from = Path(model["path"] or "").parent / CONFIG
-    if model.get("license") is None and model["path"] and came_from.is_file():
-        return _licence(yaml.safe_load(came_from.read_text(encoding="utf-8"))["model"])
+def _header(config: Mapping[str, Any], mixture: MixtureFacts) -> Iterator[str]:
+    model = config["model"]
+    base = model["path"] or model["name"]
+    tags = ["reasoning", "sft", "ratiocine"]
+    head: dict[str, Any] = {"tags": tags, "pipeline_tag": "text-generation"}
+    if license := _license(model):
+        known = license in HUB_LICENSES
+        head |= {"license": license} if known else {"license": "other", "license_name": license}
+    if "/" in base and not base.startswith((".", "/", "~")):
+        head["base_model"] = base
+    ratio = "set by stage" if mixture.ratio is None else f"{mixture.ratio:g}"
+    name = Path(base).name if model["name"] == "local" else model["name"]
+    yield from ("---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "")
+    yield from (f"# {name}, taught at reasoning ratio {ratio}", "")
+    yield (
+        f"{mixture.n} problems, each with the answer of one teacher given directly or after a reasoning trace; "
+        f"{mixture.n_reasoning} of them with the trace."
+    )
+
+
+def _training(
+    config: Mapping[str, Any], facts: TrainingFacts, mixture: MixtureFacts
+) -> Iterator[str]:
+    model, tokens = config["model"], mixture.supervised_tokens
+    weights = f"adapters of rank {config['lora_rank']}, merged" if config["lora"] else "all weights"
+    rows = {
+        "base model": f"{model['path'] or model['name']}, license: {_license(model) or 'unknown'}",
+        "scenario": f"{mixture.scenario}, equalize={mixture.equalize}, seed {mixture.seed}",
+        "supervised tokens": f"{tokens['ift']} direct, {tokens['reasoning']} in reasoning rows",
+        "training": f"{facts.steps} steps of {config['batch_size']} examples, peak learning rate {facts.lr:.2g}, "
+        f"{weights}, {facts.train_flops_exact:.3g} FLOPs",
+        "direct format": f"{mixture.direct_format}: {FORMS[mixture.direct_format]}",
+        "validation loss": None
+        if facts.val_loss is None
+        else f"{facts.val_loss:.4f}, at step {facts.checkpoint_step}",
+        "examples": f"{mixture.examples_hash[:16]} (hash of their multiset)",
+    }
+    yield from ("", "| | |", "| --- | --- |")
+    yield from (f"| {name} | {value} |" for name, value in rows.items() if value is not None)
+
+
+def _scores(scores: Scores) -> Iterator[str]:
+    yield from ("", "## Scores", "", "| evaluation | benchmark | n | accuracy | 95 % | tokens |")
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for name, found in scores.items():
+        for kind in ("benchmarks", "categories"):
+            for part, row in found[kind].items():
+                accuracy = "–" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+                low, high = row["ci95"]
+                yield (
+                    f"| {name} | {part} | {row['n']} | {accuracy} | {low:.1%} – {high:.1%} | "
+                    f"{row['completion_tokens']:.0f} |"
+                )
+
+
+def _license(model: Mapping[str, Any]) -> str | None:
+    """A model's license; of a student, that of its base model."""
+    parent = Path(model["path"] or "").parent
+    if model.get("license") is None and model["path"] and (parent / CONFIG).is_file():
+        return _license(read_config(parent)["model"])
     return model.get("license")
 
 
-def _scored(row: Mapping[str, Any]) -> str:
-    accuracy = "–" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
-    low, high = row["ci95"]
-    return f"{row['n']} | {accuracy} | {low:.1%} – {high:.1%} | {row['completion_tokens']:.0f}"
-
-
 def _folders(config: Mapping[str, Any]) -> list[str]:
-    own = [stage["pairs"] for stage in config["scenario"]["stages"] if stage.get("pairs")]
-    return list(dict.fromkeys([*(config["pairs"] or []), *own]))
+    of_stages = [stage["pairs"] for stage in config["scenario"]["stages"] if stage.get("pairs")]
+    return list(dict.fromkeys([*(config["pairs"] or []), *of_stages]))
 
 
 def _pairs(folder: str) -> tuple[str, ...]:
-    """What the folder of a set of pairs says of itself."""
-    made = yaml.safe_load((Path(folder) / CONFIG).read_text(encoding="utf-8"))
-    manifest = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
-    data, teacher = made.get("data", {}), made.get("teacher", {})
+    """A folder of pairs as a row of the card: name, data, teacher, license, content hash."""
+    config, manifest = read_config(Path(folder)), read_manifest(Path(folder))
+    data, teacher = config.get("data", {}), config.get("teacher", {})
     name = (
         teacher.get("model")
         or (teacher.get("engine") or {}).get("model")
         or teacher.get("name", "unknown")
     )
-    content = manifest["outputs"]["pairs.parquet"][:16]
     return (
         Path(folder).name,
         data.get("name", "unknown"),
         Path(name).name,
-        str(data.get("license") or "not said"),
-        content,
+        str(data.get("license") or "unknown"),
+        manifest.outputs["pairs.parquet"][:16],
     )
 
 
 def files(run: Path, card: str) -> dict[str, Path | bytes]:
-    """What is uploaded of a run, by its path in the repository."""
+    """What is uploaded of a run, by path in the repository."""
     model = {
         str(f.relative_to(run / "model")): f
         for f in sorted((run / "model").rglob("*"))
@@ -153,22 +152,20 @@ def files(run: Path, card: str) -> dict[str, Path | bytes]:
     }
 
 
-def read(run: Path, scored: Sequence[Path]) -> str:
-    """The card of a finished run with the scores of these `eval` runs. Raises BadInput where one is of another model."""
-    manifest = check_finished(run)
-    if manifest["verb"] != "train":
-        raise BadInput(f"{run} is a run of {manifest['verb']}, not of train")
+def read(run: Path, evaluations: Sequence[Path]) -> str:
+    """The card of a finished run with the scores of these `eval` runs. Raises BadInput where one is
+    of another model."""
+    manifest = check_finished(run, "train")
     scores = {}
-    for folder in scored:
-        if (student := check_finished(folder).get("student") or {}).get("hash") != manifest["hash"]:
-            raise BadInput(
-                f"{folder} holds the scores of another model ({student.get('hash', 'one not trained here')})"
-            )
+    for folder in evaluations:
+        other = check_finished(folder)
+        student = other.evaluation.student if other.verb == "eval" else None
+        if student is None or student.hash != manifest.hash:
+            name = student.hash if student else "one not trained here"
+            raise BadInput(f"{folder} holds the scores of another model ({name})")
         scores[folder.name] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    config = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
-    return text(
-        config, manifest, json.loads((run / "mixture.json").read_text(encoding="utf-8")), scores
-    )
+    mixture = MixtureFacts.read(run / "mixture.json")
+    return text(read_config(run), manifest.training, mixture, scores)
 
 
 def main() -> None:
@@ -190,14 +187,13 @@ def main() -> None:
     card = read(options.run, options.scores)
     print(card)
     if options.push_to_hub:
-        manifest = check_finished(options.run)
-        publish.push(
-            options.push_to_hub,
-            "model",
-            files(options.run, card),
-            f"Student {manifest['hash']}",
-            options.run,
-        )
+        upload(options.push_to_hub, options.run, card)
+
+
+def upload(name: str, run: Path, card: str) -> None:
+    """Upload a finished run's student with its card to the hub, privately."""
+    commit = f"Student {read_manifest(run).hash}"
+    publish.push(name, "model", files(run, card), commit, run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `python -m train` can be told, and what its result depends on."""
+"""Configuration of `python -m train`, and the content hashes of its inputs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ratiocine.rendering import Form
 from ratiocine.runs import hash_path
 from ratiocine.training import TrainingConfig
 from train.dataset import pairs_file
-from train.scenario import Match, ScenarioConfig
+from train.scenario import Equalize, ScenarioConfig
 
 
 class Config(TrainingConfig):
-    """conf/train.yaml says what each key means."""
+    """conf/train.yaml describes the keys."""
 
     scenario: Hashed[ScenarioConfig]
     ratio: Hashed[Annotated[float, Field(allow_inf_nan=False)] | None]
     pairs: ByContent[list[str] | None]
-    equalize: Hashed[Match] = "examples"
+    equalize: Hashed[Equalize] = "examples"
     loss_weight: Hashed[Literal["token", "example"]] = "token"
     direct_format: Hashed[Form | Literal["auto"]] = "auto"
     epochs: Hashed[PositiveInt] = 1
@@ -66,61 +66,62 @@ class Config(TrainingConfig):
         return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _a_ratio_where_one_is_needed(self) -> Self:
+    def _ratio_where_needed(self) -> Self:
         if self.ratio is None and not self.scenario.fixes_ratio:
             raise ValueError("ratio=None: a number from 0 to 1 is needed, such as ratio=0.5")
         if self.ratio is not None and self.scenario.fixes_ratio:
             raise ValueError(
-                f"ratio={self.ratio}: scenario={self.scenario.name} says every ratio itself; leave it out"
+                f"ratio={self.ratio}: every stage of scenario={self.scenario.name} sets its own; leave it out"
             )
         return self
 
     @model_validator(mode="after")
-    def _held_out_where_it_is_needed(self) -> Self:
+    def _validation_where_needed(self) -> Self:
         if self.checkpoint == "best" and not self.val_size:
             raise ValueError(
-                "checkpoint='best': the best is told by problems that are held out; give their number, such as val_size=64"
+                "checkpoint='best' is chosen by validation loss; give the number of validation problems, "
+                "such as val_size=64"
             )
         if self.val_samples > self.val_size:
             raise ValueError(
-                f"samples={self.val_samples}: answers are sampled from held-out problems, of which there are {self.val_size}"
+                f"val_samples={self.val_samples}: answers are sampled for validation problems, of which "
+                f"there are {self.val_size} (val_size)"
             )
         return self
 
     @model_validator(mode="after")
-    def _something_for_every_rank(self) -> Self:
+    def _enough_for_every_rank(self) -> Self:
         if self.batch_size < self.world_size:
             raise ValueError(
-                f"batch_size={self.batch_size}: with {self.world_size} ranks some would have nothing to do in a step"
+                f"batch_size={self.batch_size}: with {self.world_size} ranks some would be idle in a step"
             )
         return self
 
     @model_validator(mode="after")
-    def _someone_who_answers(self) -> Self:
-        if self.val_samples and self.sharding in ("zero3", "fsdp"):
+    def _whole_model_where_needed(self) -> Self:
+        if self.val_samples and self.shards_weights:
             raise ValueError(
-                f"samples={self.val_samples}: under {self.sharding} no rank has a model that could answer"
+                f"val_samples={self.val_samples}: under {self.sharding} no rank has a whole model to sample from"
             )
         if self.checkpoint == "best" and self.sharding != "none":
             raise ValueError(
-                f"checkpoint='best': checkpoints of {self.sharding} are not read back into a student; take checkpoint=last"
+                f"checkpoint='best': checkpoints of {self.sharding} are not read back into a student; "
+                "take checkpoint=last"
             )
         return self
 
     @model_validator(mode="after")
-    def _a_student_to_upload(self) -> Self:
+    def _student_to_upload(self) -> Self:
         if self.push_to_hub and (self.preflight or self.export):
             raise ValueError(
-                f"push_to_hub={self.push_to_hub}: doctor and export make no student to upload"
+                f"push_to_hub={self.push_to_hub}: preflight and export make no student to upload"
             )
         return self
 
     def folders(self) -> list[str]:
-        """Every set of pairs of the run; raises BadInput where there is none."""
-        named = [
-            *(self.pairs or []),
-            *(stage.pairs for stage in self.scenario.stages if stage.pairs),
-        ]
+        """Every folder of pairs of the run; raises BadInput where there is none."""
+        of_stages = [stage.pairs for stage in self.scenario.stages if stage.pairs]
+        named = [*(self.pairs or []), *of_stages]
         if not named:
             raise BadInput(
                 "pairs= is needed: a finished folder of `python -m distill`, such as pairs=runs/distill/ab12"
@@ -128,8 +129,11 @@ class Config(TrainingConfig):
         return list(dict.fromkeys(named))
 
     def peak_rate(self, share: float) -> float:
-        """The peak learning rate for a share of reasoning: as given, else the model's rates by format, interpolated on a log
-        scale between ratio 0 and 1 (the published study tuned the two ends only), or for `matched` the rate at 0.5 always."""
+        """The peak learning rate for a share of reasoning examples.
+
+        `lr` if given; else the model's rates by format, interpolated on a log scale between ratio 0
+        and 1 (the published study tuned only these two), or for lr_policy=matched the rate at
+        0.5."""
         if self.lr is not None:
             return self.lr
         if self.model.lr is None:
@@ -142,11 +146,15 @@ class Config(TrainingConfig):
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """Content hashes of what a run reads."""
-    sets = {folder: hash_path(pairs_file(folder)) for folder in config.folders()}
-    own = {
-        f"stage {at}": sets[stage.pairs]
-        for at, stage in enumerate(config.scenario.stages, 1)
+    """Content hashes of what a run reads, by name; and `save_steps` where it decides which
+    checkpoint is the best."""
+    hashes = {folder: hash_path(pairs_file(folder)) for folder in config.folders()}
+    of_stages = {
+        f"stage {number}": hashes[stage.pairs]
+        for number, stage in enumerate(config.scenario.stages, 1)
         if stage.pairs
     }
-    return {"pairs": " ".join(sets.values()), **own, "model": models.fingerprint(config.model)}
+    found = {"pairs": " ".join(hashes.values()), **of_stages}
+    if config.checkpoint == "best":  # validation loss is taken at checkpoints
+        found["save_steps"] = str(config.save_steps)
+    return {**found, "model": models.fingerprint(config.model)}

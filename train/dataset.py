@@ -1,4 +1,5 @@
-"""The pairs of a run: ids, categories and lengths are held, texts stay on disk until they are trained on."""
+"""The pairs of a run as columns: ids, categories and token counts are in memory, texts stay on disk
+until they are needed."""
 
 from __future__ import annotations
 
@@ -22,23 +23,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Pairs of one or more sets. `index` gives the place of each id in the columns: categories, sources, rendered lengths of
-    the prompt and of both sides in plain form, the set it is in and its row there. `more` is what prompts and completions have
-    beyond the plain form, by format."""
+class PairDataset:
+    """Pairs of one or more folders; `index` gives the position of each id in the columns."""
 
     folders: Sequence[str]
     index: dict[str, int] = field(default_factory=dict)
     categories: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    prompts: array[int] = field(default_factory=lambda: array("i"))
-    sides: dict[Mode, array[int]] = field(
+    prompt_tokens: array[int] = field(default_factory=lambda: array("i"))
+    """Of the prompt, rendered in plain form."""
+    completion_tokens: dict[Mode, array[int]] = field(
         default_factory=lambda: {mode: array("i") for mode in MODES}
     )
-    sets: array[int] = field(default_factory=lambda: array("i"))
-    rows: array[int] = field(default_factory=lambda: array("i"))
+    """Of both completions in plain form."""
+    folder_numbers: array[int] = field(default_factory=lambda: array("i"))
+    row_numbers: array[int] = field(default_factory=lambda: array("i"))
+    """In the folder's table."""
     tables: list[Any] = field(default_factory=list)
-    more: dict[Mode, tuple[int, int]] = field(default_factory=lambda: dict.fromkeys(MODES, (0, 0)))
+    """Texts on disk, by folder."""
+    form_tokens: dict[Mode, tuple[int, int]] = field(
+        default_factory=lambda: dict.fromkeys(MODES, (0, 0))
+    )
+    """Tokens of prompts and completions beyond the plain form, by format."""
 
     def add(
         self,
@@ -47,7 +53,8 @@ class Pool:
         columns: Mapping[str, Sequence[str]],
         counts: Mapping[str, Sequence[int]],
     ) -> None:
-        """Rows of one set, of which `columns` and `counts` hold all. Raises BadInput where an id is there already."""
+        """Add rows of folder `number`, whose columns and token counts are given whole. Raises
+        BadInput for an id that occurs in an earlier folder."""
         names = [columns["id"][row] for row in rows]
         if repeated := next(iter(self.index.keys() & set(names) if self.index else ()), None):
             raise BadInput(
@@ -56,18 +63,21 @@ class Pool:
         self.index.update(zip(names, count(len(self.index)), strict=False))
         self.categories.extend(columns["category"][row] for row in rows)
         self.sources.extend(columns["source"][row] for row in rows)
-        for mine, side in ((self.prompts, "prompt"), *((self.sides[mode], mode) for mode in MODES)):
-            mine.extend(counts[side][row] for row in rows)
-        self.sets.extend(repeat(number, len(names)))
-        self.rows.extend(rows)
+        self.prompt_tokens.extend(counts["prompt"][row] for row in rows)
+        for mode in MODES:
+            self.completion_tokens[mode].extend(counts[mode][row] for row in rows)
+        self.folder_numbers.extend(repeat(number, len(names)))
+        self.row_numbers.extend(rows)
 
     def length(self, name: str, mode: Mode) -> int:
         """Tokens of a pair in one format, prompt included."""
-        place = self.index[name]
-        return self.prompts[place] + self.sides[mode][place] + sum(self.more[mode])
+        at = self.index[name]
+        tokens = self.prompt_tokens[at] + self.completion_tokens[mode][at]
+        return tokens + sum(self.form_tokens[mode])
 
     def supervised(self, name: str, mode: Mode) -> int:
-        return self.sides[mode][self.index[name]] + self.more[mode][1]
+        """Tokens of a pair's completion in one format."""
+        return self.completion_tokens[mode][self.index[name]] + self.form_tokens[mode][1]
 
     def category(self, name: str) -> str:
         return self.categories[self.index[name]]
@@ -76,19 +86,18 @@ class Pool:
         return self.sources[self.index[name]]
 
     def folder(self, name: str) -> str:
-        return self.folders[self.sets[self.index[name]]]
+        return self.folders[self.folder_numbers[self.index[name]]]
 
     def pair(self, name: str) -> Pair:
-        place = self.index[name]
-        return Pair(**self.tables[self.sets[place]][self.rows[place]])
+        at = self.index[name]
+        return Pair(**self.tables[self.folder_numbers[at]][self.row_numbers[at]])
 
 
-def taught_from(folder: str) -> str:
-    """What a set of pairs is called: its data, and where answers were chosen by their verdicts how."""
-    manifest = check_finished(Path(folder))
-    return " ".join(
-        [manifest["data"], *([f"verify={manifest['verify']}"] if "verify" in manifest else [])]
-    )
+def dataset_name(folder: str) -> str:
+    """The name of a folder of pairs: its data, and how answers were chosen by verdict where they
+    were."""
+    facts = check_finished(Path(folder), "distill").pairs
+    return facts.data if facts.verify is None else f"{facts.data} verify={facts.verify}"
 
 
 def pairs_file(folder: str) -> Path:
@@ -100,38 +109,36 @@ def pairs_file(folder: str) -> Path:
     return file
 
 
-def read_pool(
+def read_dataset(
     folders: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, seed: int, limit: int | None
-) -> Pool:
-    """All pairs of these sets, or the `limit` of each whose seeded hash is smallest. Raises BadInput where a set is
-    damaged or two pairs have one id."""
-    pool = Pool(folders)
+) -> PairDataset:
+    """All pairs of these folders, or `limit` of each, those of the smallest seeded hash. Raises
+    BadInput where a folder is damaged or an id occurs twice."""
+    dataset = PairDataset(folders)
     for number, folder in enumerate(folders):
         file = pairs_file(folder)
         columns = check_pairs(file)
-        counts = _counts(Path(folder), file, tokenizer, len(columns["id"]))
-        rows = range(len(columns["id"]))
+        counts = _token_counts(Path(folder), file, tokenizer, len(columns["id"]))
+        rows: Sequence[int] = range(len(columns["id"]))
         if limit is not None:
-            rows = sorted(rows, key=lambda row: digest(seed, columns["id"][row]))[:limit]  # type: ignore[assignment]
-        pool.add(number, rows, columns, counts)
-        pool.tables.append(_texts(file))
-    return pool
+            rows = sorted(rows, key=lambda row: digest(seed, columns["id"][row]))[:limit]
+        dataset.add(number, rows, columns, counts)
+        dataset.tables.append(_table(file))
+    return dataset
 
 
-def _counts(
+def _token_counts(
     folder: Path, file: Path, tokenizer: PreTrainedTokenizerBase, n: int
 ) -> Mapping[str, Sequence[int]]:
-    """Tokens of each side as the set has stored them for this tokenizer, or as they were counted here before."""
+    """Token counts by side, stored with the pairs for this tokenizer or in the cache."""
     manifest, wanted = check_finished(folder), token_counts.tokenizer_hash(tokenizer)
-    if manifest.get("tokenizer") == wanted:
+    facts = manifest.pairs
+    if facts.tokenizer == wanted:
         return token_counts.columns(file, {side: f"n_tokens_{side}" for side in SIDES})
     stored = folder / "lengths.parquet"
-    if wanted not in (manifest.get("other_tokenizers") or {}).values():
-        stored = (
-            packaged.cache_folder()
-            / "lengths"
-            / f"{manifest['outputs']['pairs.parquet'][:16]}-{wanted}.parquet"
-        )
+    if wanted not in facts.other_tokenizers.values():
+        name = f"{manifest.outputs['pairs.parquet'][:16]}-{wanted}.parquet"
+        stored = packaged.cache_folder() / "lengths" / name
         if not stored.exists():
             print(
                 f"pairs={folder} was counted by another tokenizer than this model's; counting once",
@@ -141,8 +148,8 @@ def _counts(
     return token_counts.columns(stored, {side: f"{wanted}.{side}" for side in SIDES})
 
 
-def _texts(file: Path) -> Any:
-    """The rows of a parquet file, any of them at once, from disk."""
+def _table(file: Path) -> Any:
+    """The rows of a parquet file, memory-mapped."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -151,18 +158,23 @@ def _texts(file: Path) -> Any:
     )
 
 
-def fitting(pool: Pool, max_length: int) -> tuple[list[str], dict[str, int]]:
-    """The ids of which *both* sides fit, so that every ratio has the same problems, and how many sides did not, by format.
-    Nothing is ever cut short."""
-    over = {
+def drop_too_long(dataset: PairDataset, max_length: int) -> tuple[list[str], dict[str, int]]:
+    """Ids of pairs of which *both* completions fit, so that every ratio has the same problems, and
+    the numbers of pairs and of completions by format that do not. Nothing is truncated."""
+    too_long = {
         mode: array(
             "b",
             (
-                a + b + sum(pool.more[mode]) > max_length
-                for a, b in zip(pool.prompts, side, strict=True)
+                prompt + completion + sum(dataset.form_tokens[mode]) > max_length
+                for prompt, completion in zip(dataset.prompt_tokens, tokens, strict=True)
             ),
         )
-        for mode, side in pool.sides.items()
+        for mode, tokens in dataset.completion_tokens.items()
     }
-    kept = [name for name, *long in zip(pool.index, *over.values(), strict=True) if not any(long)]
-    return kept, {"pairs": len(pool.index) - len(kept), **{mode: sum(over[mode]) for mode in MODES}}
+    ids = [
+        name
+        for name, *exceeds in zip(dataset.index, *too_long.values(), strict=True)
+        if not any(exceeds)
+    ]
+    dropped = {"pairs": len(dataset.index) - len(ids)}
+    return ids, dropped | {mode: sum(too_long[mode]) for mode in MODES}

@@ -1,4 +1,5 @@
-"""python -m train.merge START END --alpha 0.5 --out DIR: a model between two students, or beyond the second (a length dial)."""
+"""python -m train.merge START END --alpha 0.5 --out DIR: interpolate or extrapolate the weights of
+two students."""
 
 from __future__ import annotations
 
@@ -12,24 +13,28 @@ from ratiocine.errors import BadInput
 
 
 def merge(folders: list[str], out: Path, alpha: float | None) -> None:
-    """Write a plain model folder; `alpha` goes from the first of two models towards the second, None averages all."""
+    """Write a model folder: the first model plus `alpha` times the difference of the second, or
+    with None the mean of all.
+
+    Along the line from a student without traces to one with them, `alpha` sets the length of
+    answers. Raises BadInput where the number of models or `out` does not fit."""
     from ratiocine import models
-    from ratiocine.models import ModelConfig, along, average
+    from ratiocine.models import ModelConfig, average, extrapolate
     from ratiocine.rendering import recorded
 
     if len(folders) < 2:
         raise BadInput(f"a merge takes two models or more, not {len(folders)}")
     if alpha is not None and len(folders) != 2:
         raise BadInput(
-            f"--alpha={alpha:g} goes from one model to another: give two models, not {len(folders)}"
+            f"--alpha={alpha:g} interpolates between two models: give two models, not {len(folders)}"
         )
     if out.exists():
-        raise BadInput(f"--out={out} is there already; choose another")
+        raise BadInput(f"--out={out} exists; choose another")
     configs = [ModelConfig(name=folder, path=folder) for folder in folders]
     loaded = [models.load_model(config, "cpu") for config in configs]
     weights = [model.state_dict() for model in loaded]
-    made = average(weights) if alpha is None else along(weights[0], weights[1], alpha)
-    loaded[0].load_state_dict(made)
+    merged = average(weights) if alpha is None else extrapolate(weights[0], weights[1], alpha)
+    loaded[0].load_state_dict(merged)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
         folder = Path(temporary) / "model"
@@ -44,20 +49,19 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
             json.dumps({"schema_version": 1, "alpha": alpha, "parents": parents}, indent=2)
         )
         folder.rename(out)
-    print(
-        f"{out}: {'the mean of' if alpha is None else f'alpha={alpha:g} between'} {', '.join(folders)}"
-    )
+    how = "the mean of" if alpha is None else f"alpha={alpha:g} between"
+    print(f"{out}: {how} {', '.join(folders)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.merge", description=(__doc__ or "").partition(": ")[2]
     )
-    parser.add_argument("models", nargs="+", help="two or more folders of models of one shape")
+    parser.add_argument("models", nargs="+", help="two or more model folders of one shape")
     parser.add_argument(
         "--alpha",
         type=float,
-        help="0 is the first of two, 1 the second, above 1 beyond it; default: the mean",
+        help="0 is the first of two, 1 the second, above 1 extrapolates; default: the mean",
     )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()

@@ -1,8 +1,9 @@
-"""The mixture: which problems are taught in reasoning format at a ratio, and in which order all of them come.
+"""The mixture at a ratio: which problems are in reasoning format, and the order of all problems.
 
-Only the format changes between ratios. The order of problems, and so the ids in every global batch, depends on the seed
-alone; the problems in reasoning format are the first `round(ratio·n)` of one fixed sequence, so their number is exact and
-those at a lower ratio are among those at a higher one. Neither depends on the order in which the problems are given.
+Between ratios only the format differs. The order of problems, and so the ids of every global batch,
+depends on the seed alone; problems in reasoning format are the first `round(ratio·n)` of one fixed
+sequence, so their number is exact and the selections are nested: a lower ratio's is a subset of a
+higher one's. Neither depends on the order in which problems are given.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from ratiocine.records import Mode
 
 @dataclass(frozen=True)
 class Mixture:
-    """`order` lists every problem id once, as trained; `reasoning` those taught with their trace."""
+    """`order` lists every problem id once, in training order; `reasoning` those taught with their
+    trace."""
 
     order: tuple[str, ...]
     reasoning: frozenset[str]
@@ -27,7 +29,8 @@ class Mixture:
         return "reasoning" if problem_id in self.reasoning else "ift"
 
     def batches(self, size: int, epoch: int, seed: int) -> list[tuple[str, ...]]:
-        """The global batches of one epoch, as problem ids; the last one may be smaller. Epoch 0 follows `order`."""
+        """The global batches of one epoch, as problem ids; the last one may be smaller. Epoch 0
+        follows `order`."""
         ids = self.order if epoch == 0 else shuffled(self.order, seed, epoch)
         return [ids[start : start + size] for start in range(0, len(ids), size)]
 
@@ -43,7 +46,8 @@ def mix(categories: Mapping[str, str], ratio: float, seed: int) -> Mixture:
 
 
 def n_reasoning(n: int, ratio: float) -> int:
-    """How many of `n` problems are in reasoning format: `ratio·n` of the decimal that was typed, half up."""
+    """Number of `n` problems in reasoning format: `ratio·n`, with the ratio as the decimal that was
+    typed, halves rounded up."""
     return int(Fraction(str(ratio)) * n + Fraction(1, 2))
 
 
@@ -52,31 +56,34 @@ def shuffled(ids: Sequence[str], seed: int, epoch: int) -> tuple[str, ...]:
 
 
 def balanced(categories: Mapping[str, str], seed: int) -> list[str]:
-    """All ids in a sequence of which every prefix of length k holds each category's share k·n_c/n to less than one item.
+    """All ids in a sequence in which every prefix of length k holds each category's share k·n_c/n
+    to less than one item.
 
-    Within a category ids come by seeded hash. Which category is next is Tijdeman's rule (The chairman assignment problem,
-    Discrete Mathematics 32, 1980): of the categories that can take an item without running ahead, the one whose next item
-    is due first. The largest remainder alone would not do: it can take an item back from a category as k grows.
+    Within a category ids are sorted by seeded hash. The next category follows Tijdeman's rule (The
+    chairman assignment problem, Discrete Mathematics 32, 1980): of the categories that can take an
+    item without running ahead, the one whose next item is due first. Largest remainders would not
+    do: as k grows they can take an item back from a category.
     """
-    waiting: dict[str, list[str]] = {}
+    queues: dict[str, list[str]] = {}
     for problem_id in sorted(categories, key=lambda i: digest("reasoning", seed, i), reverse=True):
-        waiting.setdefault(categories[problem_id], []).append(problem_id)
-    n, names = len(categories), sorted(waiting)
+        queues.setdefault(categories[problem_id], []).append(problem_id)
+    n, names = len(categories), sorted(queues)
     if len(names) == 1:
-        return waiting[names[0]][::-1]
-    # In whole numbers: times n, times the inverse of the rule's slack, and due dates over a common multiple of the sizes.
-    sizes, slack = [len(waiting[name]) for name in names], 2 * (len(names) - 1)
+        return queues[names[0]][::-1]
+    # In integers: lags are scaled by n and by the inverse of the rule's slack, due dates by a
+    # common multiple of the sizes.
+    sizes, slack = [len(queues[name]) for name in names], 2 * (len(names) - 1)
     common = lcm(*sizes)
-    rank = [common // size for size in sizes]
-    behind, sequence = [0] * len(names), []
+    scale = [common // size for size in sizes]
+    lag, sequence = [0] * len(names), []
     for _ in range(n):
-        due, first = -1, 0
+        chosen, earliest = -1, 0
         for c, size in enumerate(sizes):
-            behind[c] += slack * size
-            if behind[c] >= n and waiting[names[c]]:
-                when = ((slack - 1) * n - behind[c]) * rank[c]
-                if due < 0 or when < first:
-                    due, first = c, when
-        behind[due] -= slack * n
-        sequence.append(waiting[names[due]].pop())
+            lag[c] += slack * size
+            if lag[c] >= n and queues[names[c]]:
+                due = ((slack - 1) * n - lag[c]) * scale[c]
+                if chosen < 0 or due < earliest:
+                    chosen, earliest = c, due
+        lag[chosen] -= slack * n
+        sequence.append(queues[names[chosen]].pop())
     return sequence

@@ -1,33 +1,65 @@
-"""The doctor: before the first step, prove on real rows that what is trained is what will be generated.
+"""Preflight check: before the first step, verify on real rows that training targets match
+generation.
 
-Each check answers a failure that trains without an error and scores badly: traces that a template deletes, answers or end
-tokens that no loss sees, a training prompt that differs from the generation prompt.
+Each check guards against a failure that trains without an error and scores badly: traces that a
+chat template deletes, answers or end-of-turn tokens outside the loss, a training prompt that
+differs from the generation prompt.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ratiocine.errors import BadInput
 from ratiocine.prompts import SWITCH, end_of_turn, split
-from ratiocine.records import Pair
+from ratiocine.records import MODES, Mode, Pair
 from ratiocine.rendering import Rendering
-from train.batches import IGNORED, Row, collate
+from train.batches import Row, RowDataset
+from train.collation import IGNORED, collate
+from train.planning import TrainingPlan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+PER_SOURCE = 4  # pairs
 
-def examine(rendering: Rendering, rows: Sequence[Row], pairs: Mapping[str, Pair]) -> None:
-    """Check a batch of rows; raises BadInput that names the pair and what is wrong with it."""
+
+def report(plan: TrainingPlan) -> str:
+    """Check some pairs of every source in both formats; returns a summary with one row of a format
+    that is trained. Raises BadInput as `check_rows` does."""
+    rows, pairs = sample(plan)
+    check_rows(plan.rendering, rows, pairs)
+    trained: Mode = "reasoning" if plan.has_reasoning else "ift"
+    example = next(row for row in rows if row.mode == trained)
+    return (
+        f"preflight: {len(rows)} rows have the prompts and endings of generation; one of them, "
+        f"supervised between ⟦ ⟧:\n{show(plan.rendering.tokenizer, example)}"
+    )
+
+
+def sample(plan: TrainingPlan) -> tuple[list[Row], dict[str, Pair]]:
+    """Rows in both formats of the first pairs of every source, and these pairs by id."""
+    dataset, seen = RowDataset(plan.dataset, plan.rendering), Counter[str]()
+    rows, pairs = list[Row](), dict[str, Pair]()
+    for name in (name for stage in plan.stages for name in stage.mixture.order):
+        source = plan.dataset.source(name)
+        if seen[source] < PER_SOURCE and name not in pairs:
+            pairs[name], seen[source] = plan.dataset.pair(name), seen[source] + 1
+            rows += [dataset[name, mode, 1.0] for mode in MODES]
+    return rows, pairs
+
+
+def check_rows(rendering: Rendering, rows: Sequence[Row], pairs: Mapping[str, Pair]) -> None:
+    """Check rows as collated; raises BadInput that names the pair and its fault."""
     batch = collate(rows)
     stop = end_of_turn(rendering.tokenizer)
     for row, ids, labels in zip(
         rows, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True
     ):
         if fault := _fault(rendering, pairs[row.id], row, ids, labels, stop):
-            raise BadInput(f"doctor: pair '{row.id}' as {row.mode}: {fault}")
+            raise BadInput(f"preflight: pair '{row.id}' as {row.mode}: {fault}")
 
 
 def _fault(
@@ -38,10 +70,10 @@ def _fault(
     if not supervised or supervised[-1] != stop:
         return f"the end-of-turn token {tokenizer.decode([stop])!r} is not in the supervised tokens"
     text = tokenizer.decode(supervised[:-1], skip_special_tokens=False)
-    wanted = split(pair.side(row.mode))
-    if wanted.think is not None and wanted.think not in text:
+    target = split(pair.side(row.mode))
+    if target.think is not None and target.think not in text:
         return "the trace is not whole in the supervised tokens"
-    if not wanted.closed or not wanted.answer or wanted.answer not in text:
+    if not target.closed or not target.answer or target.answer not in text:
         return "the answer is not whole in the supervised tokens"
     messages = [{"role": "user", "content": pair.prompt}]
     thinking = rendering.thinking(row.mode)
@@ -58,7 +90,7 @@ def _fault(
 
 
 def show(tokenizer: PreTrainedTokenizerBase, row: Row) -> str:
-    """One row as text, the supervised part between marks."""
+    """One row as text, the supervised part in brackets."""
     prompt = tokenizer.decode(list(row.prompt), skip_special_tokens=False)
     completion = tokenizer.decode(list(row.completion), skip_special_tokens=False)
     return f"{prompt}⟦{completion}⟧"

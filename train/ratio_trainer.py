@@ -1,4 +1,5 @@
-"""transformers' Trainer over fixed global batches, with rates by step and a loss in which every token has its weight."""
+"""The trainer of supervised fine-tuning: fixed global batches, and a loss in which every token has
+its weight."""
 
 from __future__ import annotations
 
@@ -12,77 +13,80 @@ from torch.utils.data import DataLoader
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
 from ratiocine.training import SteppedTrainer, logits, only_at, token_losses, unsharded_loader
-from train.batches import IGNORED, MicroBatches, Row, collate_packed, collate_weighted
+from train.batches import MicroBatchSampler, Row
+from train.collation import IGNORED, collate_packed, collate_weighted
 from train.step_log import StepLog
 
 
 class RatioTrainer(SteppedTrainer):
-    """`sampler` gives the micro-batches, `log_rows` is told each micro-batch's losses."""
+    """`sampler` yields micro-batches; the losses of each go to `step_log`."""
 
     def __init__(
         self,
         *args: Any,
-        sampler: MicroBatches,
+        sampler: MicroBatchSampler,
         rate: Callable[[int], float],
-        log: StepLog,
+        step_log: StepLog,
         dtype: torch.dtype,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            *args, data_collator=partial(collate_weighted, padded=sampler.padded), **kwargs
-        )
-        self.sampler, self.rate, self.log_rows, self.dtype = sampler, rate, log, dtype
-        self.model_accepts_loss_kwargs = (
-            True  # the loss of a micro-batch is its share of the step's, and is not divided again
-        )
+        collator = partial(collate_weighted, padded=sampler.padded)
+        super().__init__(*args, data_collator=collator, **kwargs)
+        self.sampler, self.rate, self.step_log, self.dtype = sampler, rate, step_log, dtype
+        # The loss of a micro-batch is its share of the step's; Trainer would divide it again.
+        self.model_accepts_loss_kwargs = True
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         loader = DataLoader(
-            self.train_dataset, batch_sampler=self.sampler, collate_fn=self.data_collator
-        )  # type: ignore[arg-type]
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_sampler=self.sampler,
+            collate_fn=self.data_collator,
+        )
         return unsharded_loader(loader, self.accelerator.device)
 
-    def check_apart(self) -> None:
-        """Raises BadInput where this model lets documents of one row see each other: what it makes of the second may not depend
-        on the first. A model that does not tell documents by positions would learn from what it will not be shown."""
+    def check_documents_are_separate(self) -> None:
+        """Raise BadInput where tokens of one concatenated document attend to another: the second
+        document's logits must not depend on the first."""
         model = self.model
         assert model is not None
         model.eval()
-        made = []
+        found = []
         for first in (range(8), range(7, -1, -1)):
             documents = [Row("", "ift", tuple(ids), ()) for ids in (first, range(8))]
             inputs = self._prepare_inputs(collate_packed(documents))
             with torch.no_grad(), self.compute_loss_context_manager():
-                made.append(logits(model, inputs)[0, 8:].float())
-        # Not bit for bit: in a mixture of experts the first document decides with what the second is multiplied together.
-        if (made[0] - made[1]).abs().max() > 0.05 * made[0].std():
+                found.append(logits(model, inputs)[0, 8:].float())
+        # Not bitwise: in a mixture of experts the first document changes how tokens are grouped for
+        # matmuls.
+        if (found[0] - found[1]).abs().max() > 0.05 * found[0].std():
             raise BadInput(
-                "padding_free=true: in this model rows that stand one behind the other see each other; give false"
+                "padding_free=true: in this model concatenated rows attend to each other; give false"
             )
 
-    def try_longest(self) -> None:
-        """Forward and backward over the micro-batch that needs most memory, so that a run which will not fit ends at once."""
+    def dry_run(self) -> None:
+        """Forward and backward over the micro-batch that needs most memory. Raises BadInput where
+        it does not fit."""
         if not self.sampler.padded:
-            self.check_apart()
-        longest = self.sampler.longest()
+            self.check_documents_are_separate()
+        examples, dataset = self.sampler.largest(), self.train_dataset
         model = self.model
         assert model is not None
+        assert dataset is not None
         try:
-            inputs = self._prepare_inputs(
-                self.data_collator([self.train_dataset[wanted] for wanted in longest])
-            )  # type: ignore[index]
-            self.as_in_training()
+            rows = [dataset[example] for example in examples]  # type: ignore[index]
+            inputs = self._prepare_inputs(self.data_collator(rows))
+            self.prepare_dry_run()
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs)
             loss.backward()
         except torch.OutOfMemoryError:
             raise BadInput(
-                f"micro_batch_size={self.args.per_device_train_batch_size}: {len(longest)} rows of at most "
-                f"{int(inputs['lengths'].max())} tokens do not fit into memory; take a smaller one, or a smaller max_length"
+                f"micro_batch_size={self.args.per_device_train_batch_size}: {len(rows)} rows of up to "
+                f"{int(inputs['lengths'].max())} tokens do not fit into memory; try a smaller one, "
+                "or a smaller max_length"
             ) from None
         model.zero_grad(set_to_none=True)
-        self.log_rows.parts.clear()
-        self.log_rows.seen = 0
+        self.step_log.discard_micro_batches()
 
     def compute_loss(
         self,
@@ -91,24 +95,25 @@ class RatioTrainer(SteppedTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Cross-entropy of each label times its row's weight, summed. Logits are made where there are labels only: the head is
-        a fifth of a small model's work."""
+        """Cross-entropy of each label times its row's weight, summed. Logits are computed at labels
+        only, as the head is a fifth of a small model's work."""
         labels = inputs["labels"][:, 1:]
-        there = labels != IGNORED
-        with only_at(model, there):
-            losses = token_losses(logits(model, inputs), labels[there])
-        rows = inputs["row"][:, 1:][there]
+        targets = labels != IGNORED
+        with only_at(model, targets):
+            losses = token_losses(logits(model, inputs), labels[targets])
+        rows = inputs["row"][:, 1:][targets]
         loss = (losses * inputs["weights"][rows]).sum()
-        reasons, counted = inputs["reasoning"][rows], inputs["weights"][rows] > 0
-        by_format = [(counted & ~reasons), (counted & reasons)]
-        sums = [(losses.detach() * those).sum() for those in by_format] + [
-            those.sum() for those in by_format
-        ]
-        self.log_rows.parts.append(torch.stack([loss.detach(), *(value.float() for value in sums)]))
-        self.log_rows.seen += int((inputs["lengths"] * (inputs["weights"] > 0)).sum())
-        return loss * distributed.world_size()  # of which the mean is taken over all ranks
+        reasoning, counted = inputs["reasoning"][rows], inputs["weights"][rows] > 0
+        by_format = [counted & ~reasoning, counted & reasoning]
+        sums = [(losses.detach() * selected).sum() for selected in by_format]
+        sums += [selected.sum() for selected in by_format]
+        self.step_log.add_micro_batch(
+            torch.stack([loss.detach(), *(value.float() for value in sums)]),
+            int((inputs["lengths"] * (inputs["weights"] > 0)).sum()),
+        )
+        return loss * distributed.world_size()  # gradients are averaged over ranks
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        self.log_rows.norm = self.norm
+        self.step_log.norm = self.norm
         return norm

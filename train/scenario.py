@@ -1,14 +1,16 @@
-"""Scenario: in which stages a mixture is taught. Stages become global batches, which are fixed before anything is trained.
+"""Scenarios: the stages of a mixture, planned as global batches before training.
 
-What is held equal between ratios is named (`match`): the examples; or the tokens or FLOPs of the same problems all in reasoning
-format, in which case arms with shorter answers go on into further epochs until their cost is the same.
+`equalize` names what is equal between ratios: the examples; or the tokens or FLOPs of the same
+problems all in reasoning format, in which case arms with shorter answers train for further epochs
+until their cost is the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from itertools import count
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -25,13 +27,14 @@ from ratiocine.records import MODES, Mode
 from train.mixture import Mixture, mix
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Match = Literal["examples", "tokens", "flops"]
-Cost = Callable[[str, Mode], int]
-Example = tuple[str, Mode]
+Equalize = Literal["examples", "tokens", "flops"]
+Price = Callable[[str, Mode], int]
+Example = tuple[str, Mode]  # id of a pair, format
 
 
 class StageConfig(StrictConfig):
-    """One stage: the pairs of one set or domain, or the examples of one format of them; what is None is as the run has it."""
+    """One stage: pairs of one folder or domain, or their examples of one format; None takes the
+    run's value."""
 
     pairs: ByContent[str | None] = None
     domain: Hashed[Literal["general", "math"] | None] = None
@@ -44,145 +47,152 @@ class StageConfig(StrictConfig):
 
 
 class ScenarioConfig(StrictConfig):
-    """conf/scenario: stages one after the other, under one learning-rate schedule or one for `each`."""
+    """conf/scenario: successive stages under one learning-rate schedule (`whole`) or one for
+    `each`."""
 
     name: Hashed[str]
     stages: Hashed[Annotated[list[StageConfig], Field(min_length=1)]]
     schedule: Hashed[Literal["whole", "each"]] = "whole"
 
     @model_validator(mode="after")
-    def _own_rates_need_own_schedules(self) -> Self:
-        own = {
+    def _stage_rates_need_stage_schedules(self) -> Self:
+        given = {
             key
             for stage in self.stages
             for key in ("lr", "warmup", "decay")
             if getattr(stage, key) is not None
         }
-        if own and self.schedule == "whole":
-            raise ValueError(f"a stage with its own {min(own)} needs schedule=each")
+        if given and self.schedule == "whole":
+            raise ValueError(f"a stage with its own {min(given)} needs schedule=each")
         return self
 
     @property
     def fixes_ratio(self) -> bool:
-        """Whether the stages themselves say every ratio, so that a run can have none."""
+        """Whether every stage has a ratio, so that the run has none."""
         return all(stage.ratio is not None for stage in self.stages)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as planned: its mixture, and its global batches in training order."""
+    """A planned stage: its mixture, and its global batches in training order."""
 
     config: StageConfig
     mixture: Mixture
     ratio: float
     batches: list[tuple[Example, ...]]
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For `mixture.json`."""
+        return {
+            **self.config.model_dump(exclude_none=True),
+            "ratio": self.ratio,
+            "steps": len(self.batches),
+            "examples": sum(map(len, self.batches)),
+        }
 
-def plan(
+
+def plan_stages(
     scenario: ScenarioConfig,
     ids: Sequence[str],
     category: Callable[[str], str],
-    folders: Callable[[str], str],
-    cost: Cost,
+    folder: Callable[[str], str],
+    price: Price,
     *,
     ratio: float | None,
-    match: Match,
+    equalize: Equalize,
     epochs: int,
     batch_size: int,
     seed: int,
 ) -> list[Stage]:
-    """The stages of a run over the pairs `ids`. Raises BadInput where a stage holds no pair, or less than a global batch."""
+    """The stages of a run over the pairs `ids`, whose category, folder and price (tokens or FLOPs)
+    are looked up. Raises BadInput where a stage holds no pair, or no stage fills a global batch."""
     stages = []
     for number, config in enumerate(scenario.stages, 1):
         where = f"scenario={scenario.name}, stage {number}"
-        mine = {
+        categories = {
             name: category(name)
             for name in ids
             if (config.domain is None or category(name).startswith(f"{config.domain}-"))
-            and (config.pairs is None or folders(name) == config.pairs)
+            and (config.pairs is None or folder(name) == config.pairs)
         }
-        if not mine:
+        if not categories:
             raise BadInput(
                 f"{where}: none of the pairs is of domain={config.domain}, pairs={config.pairs}"
             )
         share = ratio if config.ratio is None else config.ratio
         assert share is not None
-        if match != "examples" and config.format is not None:
+        if equalize != "examples" and config.format is not None:
             raise BadInput(
-                f"{where}: equalize={match} means nothing for one format of a mixture; leave equalize=examples"
+                f"{where}: equalize={equalize} does not apply to one format of a mixture; "
+                "leave equalize=examples"
             )
-        mixture = mix(mine, share, seed)
-        rounds = _rounds(mixture, config.format, batch_size, seed)
-        stages.append(
-            Stage(
-                config,
-                mixture,
-                share,
-                _until(rounds, mixture, cost, match, config.epochs or epochs),
-            )
-        )
-        if not stages[-1].batches and config.format is None:
+        mixture = mix(categories, share, seed)
+        rounds = _epochs(mixture, config.format, batch_size, seed)
+        batches = _equalized(rounds, mixture, price, equalize, config.epochs or epochs)
+        if not batches and config.format is None:
             raise BadInput(f"{where}: nothing to train on")
-    most = max((len(batch) for stage in stages for batch in stage.batches), default=0)
-    if most < batch_size:
-        n = sum(len(batch) for stage in stages for batch in stage.batches)
-        raise BadInput(
-            f"batch_size={batch_size}: {n} examples do not fill one global batch; at most {most} can be asked for"
-        )
+        stages.append(Stage(config, mixture, share, batches))
+    _check_batch_size(stages, batch_size)
     return stages
 
 
-def _rounds(
+def _check_batch_size(stages: Sequence[Stage], batch_size: int) -> None:
+    sizes = [len(batch) for stage in stages for batch in stage.batches]
+    if max(sizes, default=0) < batch_size:
+        raise BadInput(
+            f"batch_size={batch_size}: {sum(sizes)} examples do not fill one global batch; "
+            f"at most {max(sizes, default=0)} is possible"
+        )
+
+
+def _epochs(
     mixture: Mixture, only: Mode | None, size: int, seed: int
 ) -> Iterator[list[tuple[Example, ...]]]:
-    """The global batches of one epoch after the other."""
-    epoch = 0
-    while True:
+    """The global batches of one epoch after another, without end."""
+    for epoch in count():
+        batches = mixture.batches(size, epoch, seed)
         if only is None:
-            yield [
-                tuple((name, mixture.mode(name)) for name in batch)
-                for batch in mixture.batches(size, epoch, seed)
-            ]
+            yield [tuple((name, mixture.mode(name)) for name in batch) for batch in batches]
         else:
-            order = (name for batch in mixture.batches(size, epoch, seed) for name in batch)
-            taught = [(name, only) for name in order if mixture.mode(name) == only]
-            yield [tuple(taught[start : start + size]) for start in range(0, len(taught), size)]
-        epoch += 1
+            order = [name for batch in batches for name in batch]
+            examples = [(name, only) for name in order if mixture.mode(name) == only]
+            yield [tuple(examples[start : start + size]) for start in range(0, len(examples), size)]
 
 
-def _until(
+def _equalized(
     rounds: Iterator[list[tuple[Example, ...]]],
     mixture: Mixture,
-    cost: Cost,
-    match: Match,
+    price: Price,
+    equalize: Equalize,
     epochs: int,
 ) -> list[tuple[Example, ...]]:
-    """So many epochs; or as many global batches as come nearest to what those epochs cost with every problem in reasoning
-    format."""
-    if match == "examples":
+    """The batches of `epochs` epochs; or as many as come nearest to the price of these epochs with
+    every problem in reasoning format."""
+    if equalize == "examples":
         return [batch for _ in range(epochs) for batch in next(rounds)]
-    budget = epochs * sum(cost(name, "reasoning") for name in mixture.order)
+    budget = epochs * sum(price(name, "reasoning") for name in mixture.order)
     found: list[tuple[Example, ...]] = []
     spent = 0
     for batch in (batch for batches in rounds for batch in batches):
-        more = sum(cost(name, mode) for name, mode in batch)
+        more = sum(price(name, mode) for name, mode in batch)
         if 2 * (budget - spent) < more:
-            return found
+            break
         found.append(batch)
         spent += more
-    raise AssertionError("epochs do not end")
+    return found
 
 
 def examples_hash(stages: Sequence[Stage]) -> str:
-    """Of the multiset of examples, whatever their order: equal for `mixed` and `sequential` at one ratio."""
+    """Hash of the multiset of examples: equal for `mixed` and `sequential` at one ratio."""
     return digest(
         "examples",
         *sorted("\x1f".join(example) for s in stages for batch in s.batches for example in batch),
     )
 
 
-def formats(stages: Sequence[Stage]) -> dict[Mode, list[str]]:
-    """The ids taught in each format, as often as they are, in training order."""
+def examples_by_format(stages: Sequence[Stage]) -> dict[Mode, list[str]]:
+    """Ids in each format in training order, once per occurrence."""
     found: dict[Mode, list[str]] = {mode: [] for mode in MODES}
     for stage in stages:
         for batch in stage.batches:

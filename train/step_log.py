@@ -1,4 +1,4 @@
-"""What happens after every step: a row in the log, in the tracker and in the progress bar."""
+"""One row per step: in `metrics.jsonl`, in the tracker and in the progress bar."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from ratiocine.runs import Tracker
 from ratiocine.training import peak_memory
 from train.scenario import Example
 
+Row = dict[str, Any]
+
 
 class StepLog(TrainerCallback):
-    """One row a step in `metrics.jsonl` (appended live), in the tracker and in the progress bar. Of a run that goes on, the
-    first `done` rows are those that were there, in `before`. `flops` says what a global batch costs, exact and by the published
-    formula; `peak` is what the device could do in a second."""
+    """Logs each step. A resumed run keeps the first `done` rows of `previous`, the log of the
+    interrupted one.
+
+    `flops` gives the FLOPs of a global batch, exact and by the published formula; `peak` is the
+    FLOPs per second of the device, for the model FLOPs utilization (MFU)."""
 
     def __init__(
         self,
         path: Path,
-        before: Path,
+        previous: Path,
         bar: Any,
         batches: Sequence[Sequence[Example]],
         flops: Callable[[Sequence[Example]], tuple[int, int]],
@@ -37,54 +41,69 @@ class StepLog(TrainerCallback):
         tracker: Tracker,
         done: int = 0,
     ) -> None:
-        self.path, self.bar, self.batches, self.flops, self.peak, self.tracker = (
-            path,
-            bar,
-            batches,
-            flops,
-            peak,
-            tracker,
-        )
-        self.rows: list[dict[str, Any]] = (
-            [json.loads(line) for line in before.read_text().splitlines()[:done]] if done else []
-        )
+        self.path, self.bar, self.batches = path, bar, batches
+        self.flops, self.peak, self.tracker = flops, peak, tracker
+        self.rows: list[Row] = []
+        if done:
+            self.rows = [json.loads(line) for line in previous.read_text().splitlines()[:done]]
         self.tokens: int = self.rows[-1]["tokens"] if done else 0
-        self.seen = 0  # tokens of this step, of this rank
-        self.before: float = self.rows[-1]["seconds"] if done else 0.0
-        self.seconds, self.norm = self.before, 0.0
-        self.parts: list[
-            torch.Tensor
-        ] = []  # of each micro-batch: its loss, and sums and counts of token losses by format
+        self.seconds_before: float = self.rows[-1]["seconds"] if done else 0.0
+        self.seconds, self.norm = self.seconds_before, 0.0
+        # Of this rank's micro-batches in this step: loss, then sums and counts of token losses by
+        # format.
+        self.micro_batches: list[torch.Tensor] = []
+        self.micro_batch_tokens = 0
         self.totals: list[float] = []
-        self.more: dict[str, float] = {}  # what else is known of this step
-        partial = path.with_name(f".{path.name}.partial")  # other ranks read it meanwhile
+        self.validation: dict[str, float] = {}  # metrics of this step, added by `ValidationLoss`
+        partial = path.with_name(f".{path.name}.partial")  # other ranks may be reading `previous`
         partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         partial.replace(path)
         bar.update(done)
+
+    def add_micro_batch(self, sums: torch.Tensor, tokens: int) -> None:
+        self.micro_batches.append(sums)
+        self.micro_batch_tokens += tokens
+
+    def discard_micro_batches(self) -> None:
+        """Forget those of the dry run."""
+        self.micro_batches.clear()
+        self.micro_batch_tokens = 0
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         self.started = self.last = time.perf_counter()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        sums = torch.cat(
-            [torch.stack(self.parts).sum(0), torch.tensor([self.seen], device=self.parts[0].device)]
-        ).double()
+        tokens_here = torch.tensor([self.micro_batch_tokens], device=self.micro_batches[0].device)
+        sums = torch.cat([torch.stack(self.micro_batches).sum(0), tokens_here]).double()
         if distributed.world_size() > 1:
             torch.distributed.all_reduce(sums)
         *self.totals, tokens = sums.tolist()
-        self.tokens, self.seen = self.tokens + int(tokens), 0
+        self.tokens += int(tokens)
         self.rate = kwargs["lr_scheduler"].get_last_lr()[0]
-        self.parts.clear()
+        self.discard_micro_batches()
         if not math.isfinite(self.totals[0] + self.norm):
             names = ", ".join(name for name, _ in self.batches[state.global_step])
             raise Failure(
-                f"the loss of step {state.global_step + 1} is {self.totals[0]}, with gradients of {self.norm}; what was saved "
-                f"before it is kept; its problems: {names}"
+                f"the loss of step {state.global_step + 1} is {self.totals[0]}, with a gradient norm of {self.norm}; "
+                f"earlier checkpoints are kept; its problems: {names}"
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         now, step = time.perf_counter(), state.global_step
-        spent, self.last, self.seconds = now - self.last, now, self.before + now - self.started
+        elapsed, self.last = now - self.last, now
+        self.seconds = self.seconds_before + now - self.started
+        row = self._row(step, elapsed)
+        self.rows.append(row)
+        self.validation = {}
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        self.tracker.log(step, row)
+        self.bar.set_postfix_str(
+            f"loss {row['loss']:.3f}, {self.tokens / self.seconds:.0f} tokens/s", refresh=False
+        )
+        self.bar.update()
+
+    def _row(self, step: int, elapsed: float) -> Row:
         loss, *sums = self.totals
         by_format = {
             f"loss_{mode}": total / n if n else None
@@ -92,28 +111,18 @@ class StepLog(TrainerCallback):
         }
         before = self.rows[-1] if self.rows else {"tokens": 0, "flops": 0, "flops_paper": 0}
         exact, paper = self.flops(self.batches[step - 1])
-        self.rows.append(
-            {
-                "step": step,
-                "loss": loss,
-                **by_format,
-                "lr": self.rate,
-                "grad_norm": self.norm,
-                "tokens": self.tokens,
-                "flops": before["flops"] + exact,
-                "flops_paper": before["flops_paper"] + paper,
-                **self.more,
-                "seconds": round(self.seconds, 2),
-                "tokens_per_second": round((self.tokens - before["tokens"]) / spent, 1),
-                "mfu": round(exact / spent / self.peak, 4),
-                "memory_gb": round(peak_memory() / 2**30, 3),
-            }
-        )
-        self.more = {}
-        with open(self.path, "a") as file:
-            file.write(json.dumps(self.rows[-1]) + "\n")
-        self.tracker.log(step, self.rows[-1])
-        self.bar.set_postfix_str(
-            f"loss {loss:.3f}, {self.tokens / self.seconds:.0f} tokens/s", refresh=False
-        )
-        self.bar.update()
+        return {
+            "step": step,
+            "loss": loss,
+            **by_format,
+            "lr": self.rate,
+            "grad_norm": self.norm,
+            "tokens": self.tokens,
+            "flops": before["flops"] + exact,
+            "flops_paper": before["flops_paper"] + paper,
+            **self.validation,
+            "seconds": round(self.seconds, 2),
+            "tokens_per_second": round((self.tokens - before["tokens"]) / elapsed, 1),
+            "mfu": round(exact / elapsed / self.peak, 4),
+            "memory_gb": round(peak_memory() / 2**30, 3),
+        }

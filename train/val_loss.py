@@ -1,8 +1,8 @@
-"""Problems that are held out of training: what they cost the student as it learns, and what it then says to them.
+"""Validation loss of problems that are not trained on, and sampled answers to some of them.
 
-They come from the training pairs, never from a benchmark, and are the same at every ratio. Their loss is taken in both formats;
-where the best checkpoint is asked for it is the one with the lowest `val_loss`, which is the two losses' mean at the share of
-reasoning that the run is trained with.
+They come from the training pairs, never from a benchmark, and are the same at every ratio. The loss
+is taken in both formats; `val_loss` is their mean weighted by the run's share of reasoning
+examples, and `checkpoint=best` takes its minimum.
 """
 
 from __future__ import annotations
@@ -21,97 +21,81 @@ from ratiocine.records import MODES, Mode
 from ratiocine.rendering import Rendering
 from ratiocine.runs import Tracker
 from ratiocine.training import logits, only_at, token_losses
-from train.batches import IGNORED, Rows, collate
+from train.batches import RowDataset
+from train.collation import IGNORED, collate
+from train.config import Config
 from train.ratio_trainer import RatioTrainer
-from train.step_log import StepLog
+from train.step_log import Row, StepLog
 
 
-class HeldOut(TrainerCallback):
-    """After every `every` steps and the last: losses into the log's row, answers into `samples.jsonl` and the tracker."""
+class ValidationLoss(TrainerCallback):
+    """Every `save_steps` steps and at the last: losses into the step's row, answers into `path` and
+    the tracker.
+
+    `share` is the share of reasoning examples in training. A resumed run keeps the answers up to
+    step `done`."""
 
     def __init__(
         self,
+        config: Config,
         ids: Sequence[str],
-        rows: Rows,
+        dataset: RowDataset,
         share: float,
-        log: StepLog,
+        step_log: StepLog,
         tracker: Tracker,
-        *,
-        every: int,
-        size: int,
-        samples: int,
-        budget: int,
         path: Path,
         done: int = 0,
     ) -> None:
-        self.ids, self.rows, self.share, self.log_rows, self.tracker = (
-            ids,
-            rows,
-            share,
-            log,
-            tracker,
-        )
-        self.every, self.size, self.samples, self.budget, self.path = (
-            every,
-            size,
-            ids[:samples],
-            budget,
-            path,
-        )
+        self.config, self.ids, self.dataset, self.share = config, ids, dataset, share
+        self.step_log, self.tracker, self.path = step_log, tracker, path
+        self.sampled = ids[: config.val_samples]
         self.trainer: RatioTrainer | None = None
-        if self.samples:  # what was answered after the last checkpoint will be answered again
-            there = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            path.write_text(
-                "".join(f"{row}\n" for row in there if json.loads(row)["step"] <= done),
-                encoding="utf-8",
-            )
+        if self.sampled:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= done]
+            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not self.ids or not due(state.global_step, self.every, state.max_steps):
+        if not self.ids or not due(state.global_step, self.config.save_steps, state.max_steps):
             return
         assert self.trainer is not None
-        model, began = self.trainer.model, time.perf_counter()
+        model, started = self.trainer.model, time.perf_counter()
         assert model is not None
         model.eval()
         losses = {mode: self._loss(model, mode) for mode in MODES}
         mean = (1 - self.share) * losses["ift"] + self.share * losses["reasoning"]
-        self.log_rows.more = {
-            "val_loss": mean,
-            **{f"val_loss_{mode}": loss for mode, loss in losses.items()},
-        }
-        if self.samples:
+        by_format = {f"val_loss_{mode}": loss for mode, loss in losses.items()}
+        self.step_log.validation = {"val_loss": mean, **by_format}
+        if self.sampled:
             self._sample(model, state.global_step)
         model.train()
-        self.log_rows.last += time.perf_counter() - began  # none of the step's own time
+        self.step_log.last += time.perf_counter() - started  # excluded from the step's time
 
     def _loss(self, model: Any, mode: Mode) -> float:
-        """Mean cross-entropy of the supervised tokens of all held-out problems in one format."""
+        """Mean cross-entropy over the supervised tokens of all validation problems in one
+        format."""
         assert self.trainer is not None
-        total, n = 0.0, 0
-        names = sorted(self.ids, key=lambda name: self.rows.pool.length(name, mode))
-        for start in range(0, len(names), self.size):
-            batch = collate(
-                [self.rows[name, mode, 1.0] for name in names[start : start + self.size]]
-            )
-            batch = {key: value.to(model.device) for key, value in batch.items()}
-            there = batch["labels"][:, 1:] != IGNORED
+        total, n, size = 0.0, 0, self.config.micro_batch_size
+        names = sorted(self.ids, key=lambda name: self.dataset.pairs.length(name, mode))
+        for start in range(0, len(names), size):
+            rows = [self.dataset[name, mode, 1.0] for name in names[start : start + size]]
+            batch = {key: value.to(model.device) for key, value in collate(rows).items()}
+            labels = batch["labels"][:, 1:]
+            targets = labels != IGNORED
             with (
                 torch.no_grad(),
                 self.trainer.compute_loss_context_manager(),
-                only_at(model, there),
+                only_at(model, targets),
             ):
-                total += float(
-                    token_losses(logits(model, batch), batch["labels"][:, 1:][there]).sum()
-                )
-            n += int(there.sum())
+                total += float(token_losses(logits(model, batch), labels[targets]).sum())
+            n += int(targets.sum())
         return total / n
 
     def _sample(self, model: Any, step: int) -> None:
-        rendering, mode = self.rows.rendering, MODES[self.share > 0]
-        pairs = [self.rows.pool.pair(name) for name in self.samples]
-        answers = generated(
-            model, rendering, [rendering.prompt(pair.prompt, mode) for pair in pairs], self.budget
-        )
+        rendering, mode = self.dataset.rendering, MODES[self.share > 0]
+        pairs = [self.dataset.pairs.pair(name) for name in self.sampled]
+        prompts = [rendering.prompt(pair.prompt, mode) for pair in pairs]
+        answers = greedy_answers(model, rendering, prompts, self.config.val_max_new_tokens)
         rows = [
             {
                 "step": step,
@@ -132,28 +116,27 @@ def due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
-def best_step(rows: Sequence[dict[str, Any]]) -> int | None:
-    """The step with the lowest held-out loss, the earliest of equals; None where none was taken."""
-    taken = [row for row in rows if row.get("val_loss") is not None]
-    return min(taken, key=lambda row: row["val_loss"])["step"] if taken else None
+def best_step(rows: Sequence[Row]) -> int | None:
+    """The step of the lowest validation loss, the earliest of equals; None where there is none."""
+    validated = [row for row in rows if row.get("val_loss") is not None]
+    return min(validated, key=lambda row: row["val_loss"])["step"] if validated else None
 
 
-def generated(
-    model: Any, rendering: Rendering, asked: Sequence[list[int]], budget: int
+def greedy_answers(
+    model: Any, rendering: Rendering, prompts: Sequence[list[int]], max_new_tokens: int
 ) -> list[tuple[str, int]]:
-    """Greedy answers of at most `budget` tokens to these prompts, with their lengths."""
+    """Texts and token counts of greedily decoded answers to tokenized prompts."""
     tokenizer = rendering.tokenizer
     stop = end_of_turn(tokenizer)
-    width = max(map(len, asked))
-    ids = torch.tensor([[stop] * (width - len(row)) + row for row in asked], device=model.device)
-    mask = torch.tensor(
-        [[0] * (width - len(row)) + [1] * len(row) for row in asked], device=model.device
-    )
+    width = max(map(len, prompts))
+    padding = [width - len(prompt) for prompt in prompts]
+    ids = [[stop] * n + prompt for n, prompt in zip(padding, prompts, strict=True)]
+    mask = [[0] * n + [1] * len(prompt) for n, prompt in zip(padding, prompts, strict=True)]
     with torch.no_grad():
-        made = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=budget,
+        sequences = model.generate(
+            input_ids=torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            max_new_tokens=max_new_tokens,
             do_sample=False,
             eos_token_id=stop,
             pad_token_id=stop,
@@ -161,5 +144,5 @@ def generated(
             top_p=None,
             top_k=None,
         )[:, width:].tolist()
-    cut = [row[: row.index(stop)] if stop in row else row for row in made]
-    return [(tokenizer.decode(row, skip_special_tokens=False), len(row)) for row in cut]
+    answers = [row[: row.index(stop)] if stop in row else row for row in sequences]
+    return [(tokenizer.decode(row, skip_special_tokens=False), len(row)) for row in answers]

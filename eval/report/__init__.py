@@ -1,4 +1,4 @@
-"""TODO: eval.report."""
+"""Reports: finished evaluations as arms, tables, sentences, figures and one page."""
 
 import lazy_loader
 

@@ -1,245 +1,245 @@
-"""What every picture of a study shows, in sentences as strong as their intervals."""
+"""The figures of a study: titles, captions as strong as their intervals, and their tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.report.study import Study, Table
-from eval.report.text import (
-    Row,
-    Tables,
-    counted,
+from eval.report.csv_table import Row, Table, Tables
+from eval.report.findings import (
+    count,
+    counts,
     listed,
     main_rows,
-    number_of,
-    pair_named,
-    said_not_better,
-    support_said,
+    pair_name,
+    support,
+    without_gain,
 )
+from eval.report.study import FEW, Study
+
+SURE = 0.95  # support
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture's name, title and sentences, and the tables behind it; `drawn` is False where these have nothing to draw."""
+class Caption:
+    """A figure's name, title, sentences and tables."""
 
     name: str
     title: str
-    says: tuple[str, ...]
+    sentences: tuple[str, ...]
     tables: tuple[str, ...]
     drawn: bool = True
+    """False where there is nothing to draw."""
 
 
-def figures(study: Study, tables: Tables) -> list[Figure]:
-    """Every picture in the order of the page."""
+def captions(study: Study, tables: Tables) -> list[Caption]:
+    """Every figure in the order of the page."""
+    ratio, scenario, compute, rewards = (
+        tables[f"differences_{name}"] for name in ("ratio", "scenario", "compute", "rewards")
+    )
     found = [
         _accuracy(study, tables),
-        _matched(tables),
-        _forest(
-            tables["differences_ratio"],
-            "What does each ratio change against the lowest?",
-            "No two ratios of a model were compared.",
+        *_benchmarks(study),
+        *_equal_cost(tables),
+        _differences(
+            ratio,
+            "Difference of each ratio from the lowest",
+            "No two ratios of a model are compared.",
             "differences_main",
             "needed",
         ),
-        _forest(
-            tables["differences_scenario"],
-            "Does the order of teaching matter?",
-            "No other order was taught beside mixed teaching at the same ratio.",
+        _differences(
+            scenario,
+            "Difference of each scenario from the mixed one",
+            "No other scenario was trained beside the mixed one at the same ratio.",
         ),
     ]
-    if tables["differences_compute"].rows:
-        found.append(
-            _forest(
-                tables["differences_compute"],
-                "Is reasoning better than plain answers at equal training cost?",
-                "",
-            )
-        )
-    if tables["differences_rewards"].rows:
-        found.append(_forest(tables["differences_rewards"], "What did rewards change?", ""))
-    training, inference = (
-        "Which models are worth their training?",
-        "Which models are worth what an answer costs?",
-    )
+    if compute.rows:
+        found.append(_differences(compute, "Difference at equal training cost", ""))
+    if rewards.rows:
+        found.append(_differences(rewards, "Difference after rewards", ""))
     return [
         *found,
-        _fronts(tables, "training", training),
-        _fronts(tables, "inference", inference),
-        _extra(tables),
+        _front(tables, "training", "Accuracy against training FLOPs"),
+        _front(tables, "inference", "Accuracy against FLOPs per answer"),
+        _extra_tokens(tables),
         _lengths(tables),
         _budgets(tables),
-        _modes(tables),
+        _thinking(tables),
     ]
 
 
-def _nothing(name: str, title: str, why: str, *tables: str) -> Figure:
-    return Figure(name, title, (why,), tables, drawn=False)
+def _nothing(name: str, title: str, reason: str, *tables: str) -> Caption:
+    return Caption(name, title, (reason,), tables, drawn=False)
 
 
-def _accuracy(study: Study, tables: Tables) -> Figure:
-    title = "Does accuracy rise with the share of reasoning?"
+def _accuracy(study: Study, tables: Tables) -> Caption:
+    title = "Accuracy by reasoning ratio"
     rows = [
         row
         for row in tables["accuracy"]
         if row["ratio"] is not None and row["equalize"] == "examples"
     ]
-    shown: tuple[str, ...] = ("accuracy", "accuracy_by_benchmark", "accuracy_by_seed")
+    names: tuple[str, ...] = ("accuracy", "accuracy_by_benchmark", "accuracy_by_seed")
     if not rows:
-        return _nothing("accuracy", title, "No arm was taught at one reasoning ratio.", *shown)
-    told = []
-    for pair, own in main_rows(tables).items():
+        return _nothing("accuracy", title, "No arm has a single reasoning ratio.", *names)
+    pairs = []
+    for pair, of_pair in main_rows(tables).items():
         parts = []
-        for decided, word in (("better", "higher"), ("worse", "lower")):
-            if names := [row["group"] for row in own[:-1] if row["decided"] == decided]:
-                parts.append(f"{word} in {listed(names)}")
-        told.append(
-            f"{pair_named(*pair)}: {listed(parts) if parts else 'not decided in any category'}"
-        )
-    over = "problems alone, as there is one seed" if study.most_seeds == 1 else "seeds and problems"
-    says = [f"{'; '.join(told)}." if told else "One ratio alone was taught in each line."]
-    says.append(
-        f"Bands are 95 % intervals over {over}, dotted lines models untrained here. Scales differ between categories."
+        for conclusion, word in (("better", "higher"), ("worse", "lower")):
+            if groups := [r["group"] for r in of_pair[:-1] if r["conclusion"] == conclusion]:
+                parts.append(f"{word} in {listed(groups)}")
+        effect = listed(parts) if parts else "inconclusive in every category"
+        pairs.append(f"{pair_name(*pair)}: {effect}")
+    over = "problems (one seed)" if study.max_seeds == 1 else "seeds and problems"
+    sentences = [f"{'; '.join(pairs)}." if pairs else "Every line has one ratio."]
+    sentences.append(
+        f"Bands are 95 % intervals over {over}; dotted lines are untrained models. Scales differ "
+        "between categories."
     )
     if any(row["scenario"] != "mixed" for row in rows):
-        says.append(
-            "At ratio 0 and 1 order makes no difference: there lines that have no arm of their own join the mixed one."
+        sentences.append(
+            "Scenarios coincide at ratios 0 and 1: lines without arms there end in the mixed ones."
         )
     if "published" in tables:
-        says.append(_published(tables["published"]))
-        shown = (*shown, "published")
-    return Figure("accuracy", title, tuple(says), shown)
+        sentences.append(_published(tables["published"]))
+        names = (*names, "published")
+    return Caption("accuracy", title, tuple(sentences), names)
+
+
+def _benchmarks(study: Study) -> list[Caption]:
+    """Of few arms alone."""
+    if len(study.arms) > FEW:
+        return []
+    over = "problems" if study.max_seeds == 1 else "seeds and problems"
+    sentences = (f"Marks are accuracies, lines their 95 % intervals over {over}.",)
+    names = ("accuracy_by_benchmark", "differences_benchmark")
+    return [Caption("benchmarks", "Accuracy by benchmark", sentences, names)]
 
 
 def _published(table: Table) -> str:
-    named = len({row["model"] for row in table})
-    if not named:
-        return "None of these models is one with published accuracies."
+    models = len(table.values("model"))
+    if not models:
+        return "None of these models has published accuracies."
     return (
-        f"Hollow marks are the published accuracies of {number_of(named, 'model')} of these (arXiv 2509.22193 v2, Table 1), of "
-        "other data, budgets and graders."
+        f"Hollow marks are published accuracies of {count(models, 'model')} of these "
+        "(arXiv 2509.22193 v2, Table 1), with other data, token limits and graders."
     )
 
 
-def _matched(tables: Tables) -> Figure:
-    name, title = "accuracy_matched", "And at equal training cost?"
+def _equal_cost(tables: Tables) -> list[Caption]:
+    name, title = "accuracy_equal_cost", "Accuracy at equal training cost"
     rows = [
         row
         for row in tables["accuracy"]
         if row["ratio"] is not None and row["equalize"] not in (None, "examples")
     ]
     if not rows:
-        return _nothing(
-            name,
-            title,
-            "No arm was trained at equal FLOPs or tokens (equalize=flops, equalize=tokens).",
-        )
-    arms = number_of(len({row["arm"] for row in rows}), "arm")
-    says = (
-        f"{arms} went on for further epochs until training had cost what the same problems cost with reasoning.",
-        "At ratio 1 that changes nothing: lines end in the usual arm. Bands and dotted lines as above.",
+        reason = "No arm was trained at equal FLOPs or tokens (equalize=flops, equalize=tokens)."
+        return [_nothing(name, title, reason)]
+    arms = count(len({row["arm"] for row in rows}), "arm")
+    sentences = (
+        f"{arms} trained for further epochs, up to the cost of the same problems with reasoning.",
+        "At ratio 1 nothing is added: lines end in the usual arm. Bands and dotted lines as above.",
     )
-    return Figure(name, title, says, ("accuracy",))
+    return [Caption(name, title, sentences, ("accuracy",))]
 
 
-def _forest(table: Table, title: str, nothing: str, *more: str) -> Figure:
+def _differences(table: Table, title: str, nothing: str, *more: str) -> Caption:
     rows = list(table)
     if not rows:
         return _nothing(table.name, title, nothing)
-    kept = sum(row["p_holm"] < 0.05 for row in rows)
-    over = (
-        "problems alone (one seed)"
-        if {row["seeds"] for row in rows} == {1}
-        else "seeds and problems"
+    significant = sum(row["p_holm"] < 0.05 for row in rows)
+    over = "problems (one seed)" if table.values("seeds") == [1] else "seeds and problems"
+    sentences = (
+        f"Of {count(len(rows), 'paired difference')}: {counts(rows)}; {significant} with "
+        "p < 0.05 (Holm-adjusted for all).",
+        f"Lines are 95 % intervals over {over}; hollow marks are inconclusive.",
     )
-    says = (
-        f"Of {number_of(len(rows), 'paired difference')}: {counted(rows)}; {kept} with p < 0.05 when Holm-adjusted for all.",
-        f"Lines are 95 % intervals over {over}; hollow marks are not decided.",
-    )
-    return Figure(table.name, title, says, (table.name, *more))
+    return Caption(table.name, title, sentences, (table.name, *more))
 
 
-def _fronts(tables: Tables, kind: str, title: str) -> Figure:
-    name = f"front_{kind}"
+def _front(tables: Tables, kind: str, title: str) -> Caption:
+    name = f"pareto_{kind}"
     rows = tables[name].where(group="all")
     if not rows:
-        return _nothing(name, title, f"The {kind} FLOPs of no model are known.")
-    best = sorted((row for row in rows if row["front"]), key=lambda row: row["flops"])
-    says = [
-        f"{number_of(len(best), 'arm')} of {len(rows)} make the front over all problems: no other is as cheap and better."
-    ]
-    if sure := [row["arm"] for row in best if row["support"] >= 0.95]:
-        says.append(f"Sure of their place, in 95 % or more of bootstrap resamples: {listed(sure)}.")
-    if unsure := [f"{row['arm']} ({support_said(row)})" for row in best if row["support"] < 0.95]:
-        says.append(f"Not decided: {listed(unsure)}.")
-    if fitted := [row["group"] for row in tables[f"{name}_fits"]]:
-        says.append(
-            f"Dashed: the saturating curve through fronts of five points or more ({listed(fitted)}), a description only."
+        return _nothing(name, title, f"No {kind} FLOPs are known.")
+    best = sorted((row for row in rows if row["on_front"]), key=lambda row: row["flops"])
+    sentences = [f"{len(best)} of {count(len(rows), 'arm')} on the Pareto front over all problems."]
+    if sure := [row["arm"] for row in best if row["support"] >= SURE]:
+        sentences.append(f"With a bootstrap support of at least 95 %: {listed(sure)}.")
+    if unsure := [f"{row['arm']} ({support(row)})" for row in best if row["support"] < SURE]:
+        sentences.append(f"Inconclusive: {listed(unsure)}.")
+    if fitted := tables[f"{name}_fits"].values("group"):
+        sentences.append(
+            "Dashed: the saturating curve through fronts of at least five points "
+            f"({listed(fitted)}), as a description."
         )
     else:
-        says.append("No front has the five points that a saturating curve would need.")
+        sentences.append("No front has the five points that a saturating curve needs.")
     if kind == "training":
-        says += said_not_better(best)
-        says.append("FLOPs by the published form; models that were not trained here are not shown.")
+        sentences += without_gain(best)
+        sentences.append("FLOPs by the published formula; untrained models are not shown.")
     else:
-        says.append("FLOPs of the matrix products needed, the mean over answers.")
-    return Figure(name, title, tuple(says), (name, f"{name}_fits", "costs"))
+        sentences.append("FLOPs of the necessary matmuls, the mean over answers.")
+    return Caption(name, title, tuple(sentences), (name, f"{name}_fits", "costs"))
 
 
-def _extra(tables: Tables) -> Figure:
-    name, title = "extra_tokens", "What do extra tokens buy, benchmark by benchmark?"
+def _extra_tokens(tables: Tables) -> Caption:
+    name, title = "extra_tokens", "Accuracy gained by extra tokens, by benchmark"
     rows = list(tables[name])
     if not rows:
-        return _nothing(name, title, "No two ratios of a model were compared.")
-    told = []
-    for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == model]
-        gained = [row["benchmark"] for row in own if row["gain_low"] > 0]
-        lost = [row["benchmark"] for row in own if row["gain_high"] < 0]
+        return _nothing(name, title, "No two ratios of a model are compared.")
+    models = []
+    for model in tables[name].values("model"):
+        of_model = tables[name].where(model=model)
+        gained = [row["benchmark"] for row in of_model if row["gain_low"] > 0]
+        lost = [row["benchmark"] for row in of_model if row["gain_high"] < 0]
         parts = [
             f"{words} in {listed(names)}"
             for words, names in (("a gain", gained), ("a loss", lost))
             if names
         ]
-        rest = len(own) - len(gained) - len(lost)
-        parts += [f"{rest} of {len(own)} not decided"] if rest else []
-        told.append(f"{model}, {', '.join(parts)}")
+        rest = len(of_model) - len(gained) - len(lost)
+        parts += [f"{rest} of {len(of_model)} inconclusive"] if rest else []
+        models.append(f"{model}, {', '.join(parts)}")
     least, most = min(row["extra"] for row in rows), max(row["extra"] for row in rows)
-    says = (
-        f"The highest ratio against the lowest, for {least:+.0f} to {most:+.0f} tokens an answer: {'; '.join(told)}.",
-        "Vertical lines are 95 % intervals of the gain, horizontal ones of the extra tokens (over problems).",
+    sentences = (
+        f"The highest ratio against the lowest, for {least:+.0f} to {most:+.0f} tokens per answer: "
+        f"{'; '.join(models)}.",
+        "Vertical lines are 95 % intervals of the gain, horizontal ones of the extra tokens (over "
+        "problems).",
     )
-    return Figure(name, title, says, (name, "differences_benchmark"))
+    return Caption(name, title, sentences, (name, "differences_benchmark"))
 
 
-def _lengths(tables: Tables) -> Figure:
-    title = "Are wrong answers longer?"
+def _lengths(tables: Tables) -> Caption:
+    title = "Tokens of right and of wrong answers"
     rows = [row for row in tables["lengths"] if row["wrong_to_right"] is not None]
     if not rows:
         return _nothing("lengths", title, "No arm has both right and wrong answers.", "lengths")
     longer, shorter = sum(row["low"] > 1 for row in rows), sum(row["high"] < 1 for row in rows)
-    says = [
-        f"Wrong answers are longer than right ones in {longer} of {number_of(len(rows), 'arm')}, shorter in {shorter}, and "
-        f"{len(rows) - longer - shorter} are not decided (95 % bootstrap interval of the ratio, over problems).",
+    sentences = [
+        f"Wrong answers are longer in {longer} of {count(len(rows), 'arm')}, shorter in {shorter}; "
+        f"{len(rows) - longer - shorter} are inconclusive (95 % bootstrap interval of the ratio, "
+        "over problems).",
         "Wrong answers are often to harder problems, which take longer.",
     ]
     within = [row for row in rows if row["within_levels"] is not None]
     if within:
-        moved = [
+        ratios = [
             f"{row['arm']} ×{row['wrong_to_right']:.2f} → ×{row['within_levels']:.2f}"
             for row in _longest(within)
         ]
-        says.append(
-            f"Compared within levels of difficulty: {listed(moved)}; all arms are in the table."
-        )
+        sentences.append(f"Within levels of difficulty: {listed(ratios)}; the table has all arms.")
     else:
-        says.append("These problems have no levels by which that could be held apart.")
+        sentences.append("These problems have no levels of difficulty to compare within.")
     more = ("lengths_by_level",) if tables["lengths_by_level"].rows else ()
-    return Figure("lengths", title, tuple(says), ("lengths", *more))
+    return Caption("lengths", title, tuple(sentences), ("lengths", *more))
 
 
 def _longest(rows: Sequence[Row]) -> list[Row]:
-    """Of each model the arm with the longest answers."""
+    """Of each model the arm with the longest wrong answers."""
     found: dict[str, Row] = {}
     for row in rows:
         if row["model"] not in found or row["wrong"] > found[row["model"]]["wrong"]:
@@ -247,48 +247,45 @@ def _longest(rows: Sequence[Row]) -> list[Row]:
     return list(found.values())
 
 
-def _budgets(tables: Tables) -> Figure:
-    rows = list(tables["budgets"])
-    firsts: list[tuple[str, int]] = []
-    for cap in sorted({row["tokens"] for row in rows}):
-        best = max((row for row in rows if row["tokens"] == cap), key=lambda row: row["accuracy"])
-        if best["accuracy"] and (not firsts or firsts[-1][0] != best["arm"]):
-            firsts.append((best["arm"], cap))
-    told = [f"{arm} from {cap}" for arm, cap in firsts]
-    if len(told) > 3:
-        told = [f"at first {told[0]}", f"after {len(told) - 2} others at last {told[-1]}"]
-    leads = (
-        f"Most answered right within a budget, the point alone: {listed(told)} tokens"
-        if told
-        else "Nothing was right"
+def _budgets(tables: Tables) -> Caption:
+    table = tables["budgets"]
+    leaders: list[tuple[str, int]] = []
+    for cap in sorted(table.values("tokens")):
+        best = max(table.where(tokens=cap), key=lambda row: row["accuracy"])
+        if best["accuracy"] and (not leaders or leaders[-1][0] != best["arm"]):
+            leaders.append((best["arm"], cap))
+    parts = [f"{arm} from {cap}" for arm, cap in leaders]
+    if len(parts) > 3:
+        parts = [f"first {parts[0]}", f"after {len(parts) - 2} others last {parts[-1]}"]
+    leading = f"Most right answers within a budget: {listed(parts)} tokens" if parts else "None"
+    sentences = (
+        f"{leading}; max_new_tokens was {max(table.values('tokens'))}.",
+        "Exact but for answers boxed before the cap: a longer completion counts as wrong, though "
+        "it may have boxed its answer by then (python -m eval.budgets truncates the texts).",
     )
-    says = (
-        f"{leads}; the evaluations had {max(row['tokens'] for row in rows)}.",
-        "Exact but for answers boxed before the cut: one that is longer counts as none, though it may have boxed an answer by "
-        "then (python -m eval.budgets cuts the texts).",
-    )
-    return Figure("budgets", "How many tokens until an answer is right?", says, ("budgets",))
+    return Caption("budgets", "Right answers within a token budget", sentences, ("budgets",))
 
 
-def _modes(tables: Tables) -> Figure:
-    title = "When does a student that was taught both arms think?"
+def _thinking(tables: Tables) -> Caption:
+    title = "Share of completions that think"
+    names = ("thinking", "generation")
     lines: dict[str, list[Row]] = {}
     for row in tables["thinking"]:
         if row["ratio"] is not None:
             lines.setdefault(row["line"], []).append(row)
     if not lines:
-        return _nothing("thinking", title, "No arm was taught at one reasoning ratio.", "thinking")
-    told = []
-    for line, own in lines.items():
-        often = sorted((row for row in own if row["low"] > 0.5), key=lambda row: row["ratio"])
+        return _nothing("thinking", title, "No arm has a single reasoning ratio.", *names)
+    parts = []
+    for line, of_line in lines.items():
+        often = sorted((row for row in of_line if row["low"] > 0.5), key=lambda row: row["ratio"])
         first = (
             f"from ratio {often[0]['ratio']:g} ({100 * often[0]['thought']:.0f} %)"
             if often
-            else "decided at no ratio"
+            else "conclusive at no ratio"
         )
-        told.append(f"{line} {first}")
-    says = (
-        f"More than half of the completions think: {'; '.join(told)}.",
-        "Where a student thinks as often as it was taught to, its line is the diagonal.",
+        parts.append(f"{line} {first}")
+    sentences = (
+        f"More than half of the completions think: {'; '.join(parts)}.",
+        "A student that thinks as often as it was taught to lies on the diagonal.",
     )
-    return Figure("thinking", title, says, ("thinking",))
+    return Caption("thinking", title, sentences, names)

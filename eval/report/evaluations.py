@@ -1,189 +1,199 @@
-"""Finished evaluations as evaluations: loading them, what they are called, and whether they may be compared."""
+"""Finished evaluations: loading them, their labels, and the problems that they share."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
-
-from eval.report import scored
-from eval.report.scored import Evaluation
 from ratiocine.errors import BadInput
-from ratiocine.evaluate import check_names
-from ratiocine.runs import CONFIG, check_finished, read_manifest
+from ratiocine.records import ScoredCompletion
+from ratiocine.runs import (
+    CONFIG,
+    EvalFacts,
+    Manifest,
+    StudentInfo,
+    check_finished,
+    read_config,
+    read_manifest,
+)
+from ratiocine.scores import check_names, shares
 from ratiocine.stores import read_completions
 
-NAMED = {
-    "model": "base model",
-    "seed": "training seed",
-    "lora": "LoRA",
-    "lr_policy": "lr policy",
-    "settings": "other settings",
-}
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One finished evaluation."""
+
+    label: str
+    manifest: Manifest
+    config: Mapping[str, Any]
+    """As it was run, by key."""
+    answers: Mapping[str, Sequence[ScoredCompletion]]
+    """Completions by problem."""
+    folder: Path | None = None
+
+    @cached_property
+    def facts(self) -> EvalFacts:
+        return self.manifest.evaluation
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        """Share of right completions by problem, ungradable ones excluded."""
+        return shares(row for rows in self.answers.values() for row in rows)
+
+    @property
+    def student(self) -> StudentInfo | None:
+        """None for a model that was not trained here."""
+        return self.facts.student
+
+    @property
+    def ratio(self) -> float | None:
+        """The reasoning ratio of its training; None where that is not one number."""
+        return self.student.ratio if self.student else None
+
+    @property
+    def seed(self) -> int | None:
+        """The training seed."""
+        return self.student.seed if self.student else None
+
+    def first(self, key: str) -> ScoredCompletion:
+        return self.answers[key][0]
 
 
 def find_evaluations(folder: Path) -> list[Path]:
-    """The folder itself, or, of a study's folder, those of its finished evaluations. Raises BadInput where there are none."""
+    """The folder itself, or, for the folder of a study, those of its finished evaluations.
+
+    Raises BadInput where there are none.
+    """
     if not folder.is_dir() or (folder / "DONE").exists() or (folder / CONFIG).exists():
         return [folder]
     done = [inner for inner in sorted(folder.iterdir()) if (inner / "DONE").exists()]
-    found = [inner for inner in done if read_manifest(inner)["verb"] == "eval"]
+    found = [inner for inner in done if read_manifest(inner).verb == "eval"]
     if not found:
-        raise BadInput(
-            f"{folder} holds no finished evaluation, neither itself nor in a folder of its own"
-        )
+        raise BadInput(f"{folder} holds no finished evaluation, neither itself nor in a subfolder")
     return found
 
 
-def load_all(folders: Sequence[Path], without: Collection[str] = ()) -> list[Evaluation]:
-    """The evaluations of evaluations and folders of such, one that several hold once (the same questions by the same engine, judged by
-    the same grader); raises BadInput as `load_evaluations` does."""
-    found: dict[tuple[Any, ...], Path] = {}
+def load_all(folders: Sequence[Path]) -> list[Evaluation]:
+    """All evaluations in these folders (`find_evaluations`), copies of one evaluation once.
+
+    Copies have one hash, engine and grader. Raises BadInput as `load_evaluations`.
+    """
+    found: dict[tuple[str | None, ...], Path] = {}
     for folder in folders:
-        for own in find_evaluations(folder):
-            manifest = read_manifest(own)
-            found.setdefault(tuple(manifest.get(key) for key in ("hash", "engine", "grader")), own)
-    return load_evaluations([*found.values()], without)
+        for one in find_evaluations(folder):
+            manifest = read_manifest(one)
+            facts = manifest.evaluation if manifest.verb == "eval" else None
+            key = (manifest.hash, facts and facts.engine, facts and facts.grader)
+            found.setdefault(key, one)
+    return load_evaluations([*found.values()])
 
 
-def load_evaluations(folders: Sequence[Path], without: Collection[str] = ()) -> list[Evaluation]:
-    """The evaluations in the given order, their answers without the fields named. Raises BadInput where a folder is no finished
-    evaluation, where evaluations were judged by different graders or asked different questions, or share no problem."""
+def load_evaluations(folders: Sequence[Path], *, with_tokens: bool = False) -> list[Evaluation]:
+    """The evaluations in the given order; token ids and log-probabilities only `with_tokens`.
+
+    Raises BadInput where a folder is no finished evaluation, and where evaluations have different
+    graders, different problems of one name, or no problem in common.
+    """
     evaluations: list[Evaluation] = []
     for folder in folders:
-        manifest = check_finished(folder)
-        if manifest["verb"] != "eval":
-            raise BadInput(f"{folder} holds a `{manifest['verb']}` run, not an evaluation")
-        answers: dict[str, list[scored.Row]] = {}
-        for row in read_completions(folder / "completions.jsonl"):
-            check_names(folder, row["benchmark"], row["category"])
-            answers.setdefault(row["key"], []).append(
-                {name: row[name] for name in row if name not in without}
-            )
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        name = label(manifest)
-        if name in {evaluation.label for evaluation in evaluations}:
-            name = f"{name} ({manifest['hash'][:6]})"
-        evaluations.append(Evaluation(name, manifest, config, scores, answers, folder))
-    _check_alike(evaluations)
-    if not scored.shared_keys(evaluations):
+        found = _load(folder, with_tokens=with_tokens)
+        if found.label in {evaluation.label for evaluation in evaluations}:
+            found = replace(found, label=f"{found.label} ({found.manifest.hash[:6]})")
+        evaluations.append(found)
+    _check_comparable(evaluations)
+    if not shared_keys(evaluations):
         raise BadInput("these evaluations share no problem that could be compared")
     return evaluations
 
 
-def _check_alike(evaluations: Sequence[Evaluation]) -> None:
-    first: dict[str, Evaluation] = {}
+def _load(folder: Path, *, with_tokens: bool) -> Evaluation:
+    manifest = check_finished(folder)
+    if manifest.verb != "eval":
+        raise BadInput(f"{folder} holds a `{manifest.verb}` run, not an evaluation")
+    answers: dict[str, list[ScoredCompletion]] = {}
+    for row in read_completions(folder):
+        check_names(folder, row.benchmark, row.category)
+        kept = row if with_tokens else replace(row, token_ids=None, logprobs=None)
+        answers.setdefault(row.key, []).append(kept)
+    return Evaluation(label(manifest.evaluation), manifest, read_config(folder), answers, folder)
+
+
+def _check_comparable(evaluations: Sequence[Evaluation]) -> None:
+    asked: dict[str, Evaluation] = {}
     for evaluation in evaluations:
-        for name, value in (evaluation.manifest.get("inputs") or {}).items():
-            other = (
-                first.setdefault(name, evaluation) if name.startswith("benchmark:") else evaluation
-            )
-            if other.manifest["inputs"][name] != value:
+        for name, value in evaluation.manifest.inputs.items():
+            if not name.startswith("benchmark:"):
+                continue
+            other = asked.setdefault(name, evaluation)
+            if other.manifest.inputs[name] != value:
                 raise BadInput(
-                    f"{other.label} and {evaluation.label} were asked different {name.partition(':')[2]} problems of the same name; "
-                    "evaluate both on the same file"
+                    f"{other.label} and {evaluation.label} answered different "
+                    f"{name.partition(':')[2]} problems of the same name; evaluate both on one file"
                 )
-    graders = {
-        evaluation.manifest.get("grader"): evaluation for evaluation in reversed(evaluations)
-    }
+    graders = {evaluation.facts.grader: evaluation for evaluation in reversed(evaluations)}
     if len(graders) > 1:
         named = ", ".join(
-            f"{evaluation.label} by {grader or 'an unknown one'}"
-            for grader, evaluation in graders.items()
+            f"{evaluation.label}: {grader or 'unknown'}" for grader, evaluation in graders.items()
         )
         raise BadInput(
-            f"different graders judged these evaluations ({named}): let `python -m eval.regrade` judge them again"
+            f"the evaluations have different grader versions ({named}); grade them again with "
+            "python -m eval.regrade"
         )
 
 
-def label(manifest: Mapping[str, Any]) -> str:
-    """What an evaluation is called: its arm, and of several seeds that rewards have trained which."""
-    student = manifest.get("student") or {}
-    return (
-        f"{arm_label(manifest)}, seed {student['seed']}"
-        if "reward" in student
-        else arm_label(manifest)
-    )
+def label(facts: EvalFacts) -> str:
+    """Short name of an evaluation: that of its arm, with the seed of a student of `rl`."""
+    student = facts.student
+    if student and student.rewarded:
+        return f"{arm_label(facts)}, seed {student.seed}"
+    return arm_label(facts)
 
 
-def arm_label(manifest: Mapping[str, Any]) -> str:
-    """How a student was taught, mixed teaching by its ratio alone, and by which rewards then."""
-    student = manifest.get("student")
-    return f"{manifest['model']} (untrained)" if student is None else taught(student)
+def arm_label(facts: EvalFacts) -> str:
+    """Short name of an arm: scenario and ratio, then objective and reward."""
+    return training_label(facts.student) if facts.student else f"{facts.model} (untrained)"
 
 
-def taught(student: Mapping[str, Any]) -> str:
-    if "reward" in student:
-        parent = student["base"] if student["parent"] is None else taught(student["parent"])
-        control = ", rewards shuffled" if student["control"] else ""
-        named = " ".join(
-            student[key] + " (changed)" * (key in student["changed"])
-            for key in ("objective", "reward")
+def training_label(student: StudentInfo) -> str:
+    if student.rewarded:
+        start = training_label(student.parent) if student.parent else str(student.base)
+        named = (
+            f"{name} (changed)" if group in student.changed else str(name)
+            for group, name in (("objective", student.objective), ("reward", student.reward))
         )
-        return f"{parent} + {named}{control}"
-    scenario, ratio = student.get("scenario") or "mixed", student["ratio"]
-    words = [] if scenario == "mixed" else [scenario]
-    return " ".join(words if ratio is None else [*words, f"ratio {ratio:g}"])
+        return f"{start} + {' '.join(named)}{', rewards shuffled' * student.control}"
+    words = [student.scenario] if student.scenario not in (None, "mixed") else []
+    words += [] if student.ratio is None else [f"ratio {student.ratio:g}"]
+    return " ".join(map(str, words))
 
 
-def apart(evaluations: Sequence[Evaluation]) -> list[str]:
-    """What the evaluations of a page on ratios differ in beside their ratio, as a warning."""
-    beside = scored.beside_ratio(evaluations)
-    told = "; ".join(
-        f"{NAMED.get(name, name)}: {', '.join(values)}" for name, values in beside.items()
+def shared_keys(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Problems with a gradable answer in every evaluation, in the first evaluation's order."""
+    return [
+        key
+        for key in evaluations[0].answers
+        if all(key in evaluation.shares for evaluation in evaluations)
+    ]
+
+
+def problem_groups(
+    evaluations: Sequence[Evaluation], by: Literal["benchmark", "category"]
+) -> dict[str, list[str]]:
+    """Shared problems by benchmark or category, ordered by category and name."""
+    found: dict[str, list[str]] = {}
+    for key in shared_keys(evaluations):
+        row = evaluations[0].first(key)
+        found.setdefault(row.benchmark if by == "benchmark" else row.category, []).append(key)
+    ordered = sorted(
+        found.items(), key=lambda item: (evaluations[0].first(item[1][0]).category, item[0])
     )
-    return (
-        [f"The evaluations were trained differently in more than their ratio ({told})."]
-        if beside
-        else []
-    )
+    return dict(ordered)
 
 
-def warnings(
-    evaluations: Sequence[Evaluation], names: Mapping[str, str] | None = None
-) -> list[str]:
-    """What makes evaluations less comparable than they look; `names` says what a page calls them, where not by their labels."""
-    found = []
-    for key, what in (
-        ("max_new_tokens", "token budgets"),
-        ("decoding", "decoding"),
-        ("engine", "engines"),
-        ("num_fewshot", "numbers of solved examples"),
-        ("seed", "seeds"),
-        ("dtype", "number formats"),
-        ("attention", "attention"),
-    ):
-        values = {str(evaluation.manifest.get(key)) for evaluation in evaluations}
-        if len(values) > 1:
-            found.append(
-                f"The evaluations were evaluated with different {what}: {', '.join(sorted(values))}."
-            )
-    for model in dict.fromkeys(
-        evaluation.student.get("base") for evaluation in evaluations if evaluation.student
-    ):  # each has rates of its own
-        rates: dict[str, set[str]] = {}
-        for evaluation in evaluations:
-            if (
-                evaluation.student
-                and evaluation.student.get("base") == model
-                and "reward" not in evaluation.student
-            ):
-                rates.setdefault(f"{evaluation.student['lr']:.2g}", set()).add(
-                    (names or {}).get(evaluation.label, evaluation.label)
-                )
-        if len(rates) > 1:
-            told = "; ".join(
-                f"{rate}: {', '.join(sorted(labels))}" for rate, labels in sorted(rates.items())
-            )
-            said = f"The evaluations were trained with different peak learning rates ({told})"
-            found.append(f"{said}: the format is not all that differs.")
-    keys = len(scored.shared_keys(evaluations))
-    if any(len(evaluation.answers) != keys for evaluation in evaluations):
-        found.append(
-            f"Only the {keys} problems that all evaluations answered gradably are compared."
-        )
-    return found
+def right_shares(evaluation: Evaluation, keys: Sequence[str]) -> list[float]:
+    """Share of right completions of each problem: 0 or 1 where it was answered once."""
+    return [evaluation.shares[key] for key in keys]

@@ -1,4 +1,5 @@
-"""TODO: ratiocine.data."""
+"""Problems: embedded families, hub data sets, local files and mixtures; contamination and token
+counts."""
 
 import lazy_loader
 

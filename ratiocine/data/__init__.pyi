@@ -1,6 +1,6 @@
 from . import sources as sources
 from . import token_counts as token_counts
-from .contamination import WORDS as WORDS
+from .config import DataConfig as DataConfig
 from .contamination import Index as Index
 from .contamination import Match as Match
 from .contamination import by_how as by_how
@@ -14,7 +14,6 @@ from .families import split_of as split_of
 from .hub import ROWS as ROWS
 from .hub import adapted as adapted
 from .rows import problem_of as problem_of
-from .sources import DataConfig as DataConfig
 from .sources import content as content
 from .sources import gradable as gradable
 from .sources import load as load

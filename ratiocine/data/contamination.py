@@ -1,8 +1,9 @@
-"""Texts that are in other texts, word for word, in 13 words in a row, or nearly: benchmarks in a training set, and a training
-set in itself.
+"""Texts that are in other texts, word for word, in 13 words in a row, or nearly: benchmarks in a
+training set, and a training set in itself.
 
-Exact: the same text but for case and spacing. 13-gram: 13 consecutive words in common (Brown et al. 2020, arXiv 2005.14165,
-appendix C). Fuzzy: a normalised edit similarity of at least 95 of 100, as OpenThoughts filters (`rapidfuzz.fuzz.ratio`).
+Exact: the same text but for case and spacing. 13-gram: 13 consecutive words in common (Brown et al.
+2020, arXiv 2005.14165, appendix C). Fuzzy: a normalised edit similarity of at least 95 of 100, as
+OpenThoughts filters (`rapidfuzz.fuzz.ratio`).
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Match:
 
 
 class Index:
-    """Texts by name, to be found in others; each is held once, and looked for in as many texts as there are."""
+    """Texts by name, to be found in others; each is held once, and looked for in as many texts as
+    there are."""
 
     def __init__(self, texts: Mapping[str, str], n: int = N) -> None:
         self.n = n
@@ -62,7 +64,8 @@ class Index:
 def overlaps(
     train: Mapping[str, str], test: Mapping[str, str], *, n: int = N, similar: float = SIMILAR
 ) -> dict[str, Match]:
-    """The problems of `test` that `train` holds, both as texts by id; the strictest way in which each is found is named."""
+    """The problems of `test` that `train` holds, both as texts by id; the strictest way in which
+    each is found is named."""
     index = Index(test, n)
     found: dict[How, dict[str, Match]] = {"exact": {}, "ngram": {}}
     for row, text in train.items():
@@ -74,11 +77,13 @@ def overlaps(
 
 
 def repeats(texts: Sequence[str], *, similar: float = SIMILAR) -> dict[int, int]:
-    """Near-duplicates: the places of texts that nearly repeat an earlier one which is no repeat itself, each with that one's.
+    """Near-duplicates: the places of texts that nearly repeat an earlier one which is no repeat
+    itself, each with that one's.
 
-    Texts whose numbers differ are different problems, however alike. Candidates share a band of MinHash values of word
-    trigrams (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.4) and are then compared in full: what is found is
-    certain, and of texts with one word of fifty replaced fewer than one in a thousand is missed.
+    Texts whose numbers differ are different problems, however alike. Candidates share a band of
+    MinHash values of word trigrams (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.4)
+    and are then compared in full: what is found is certain, and of texts with one word of fifty
+    replaced fewer than one in a thousand is missed.
     """
     from rapidfuzz import fuzz
 
@@ -177,8 +182,8 @@ def _similar(
 
 
 def without_wording(prompts: Sequence[str]) -> list[str]:
-    """The prompts without the lines that at least half of them share: a task's wording is no sign of a shared problem. Fewer
-    than four prompts stay as they are."""
+    """The prompts without the lines that at least half of them share: a task's wording is no sign
+    of a shared problem. Fewer than four prompts stay as they are."""
     if len(prompts) < 4:
         return list(prompts)
     counts = Counter(line for prompt in prompts for line in set(prompt.splitlines()))

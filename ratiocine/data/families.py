@@ -1,38 +1,45 @@
-"""Embedded problem families: endless questions from a seed and a difficulty, with no file and no network.
+"""Embedded problem families: unlimited problems from a seed and a difficulty, without files or
+network.
 
-Each family wraps a reasoning-gym generator (Apache-2.0) and says how its items become Problems. A problem belongs to the
-training or to the test split by a hash of its content, so the two are disjoint at any seed, size and difficulty.
+Each family wraps a reasoning-gym generator (Apache-2.0) and converts its items to Problems. A hash
+of its content puts a problem into the training or the test split, so the two are disjoint at any
+seed, size and difficulty.
 """
 
 from __future__ import annotations
 
 import random
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from ratiocine.data.config import Split
 from ratiocine.data.syllogism import counterexample, parse
 from ratiocine.errors import BadInput
+from ratiocine.grading import leg_counts, reasoning_gym
 from ratiocine.hashing import content_key, digest
 from ratiocine.records import LETTERS, Kind, Problem
 
-APART = 100_000_007
-Split = Literal["train", "test"]
-Item = dict[str, Any]
+SEED_STRIDE = (
+    100_000_007  # between families over one generator, whose items are drawn from seed + index
+)
+Item = Mapping[str, Any]  # of reasoning-gym: question, answer, metadata
+Settings = Mapping[str, int | float]
 Fields = tuple[str, str, tuple[str, ...], dict[str, Any]]  # question, reference, choices, meta
 
 
 @dataclass(frozen=True)
 class Family:
-    """A generator: `dataset` is its name in reasoning-gym, `levels` its settings at difficulty 1, 2, …; `build` turns
-    one item into (question, reference, choices, meta) and may draw from the given generator."""
+    """A generator and its difficulties."""
 
     category: str
     kind: Kind
     dataset: str
-    levels: tuple[dict[str, Any], ...]
+    """Its name in reasoning-gym."""
+    levels: tuple[Settings, ...]
+    """Generator settings at difficulty 1, 2, …"""
     build: Callable[[Item, random.Random], Fields]
+    """Converts an item to question, reference, choices and meta; may draw from the generator."""
 
 
 def _chain_sum(item: Item, rng: random.Random) -> Fields:
@@ -44,26 +51,16 @@ def _chain_sum_mc(item: Item, rng: random.Random) -> Fields:
     expression, answer = item["metadata"]["expression"], int(item["answer"])
     others = rng.sample([answer + d for d in (-10, -4, -3, -2, -1, 1, 2, 3, 4, 10)], 3)
     choices = _shuffled([str(n) for n in (answer, *others)], rng)
-    return (
-        f"Which number is {expression}?",
-        _letter(str(answer), choices),
-        choices,
-        {"expression": expression},
-    )
+    question, letter = f"Which number is {expression}?", _letter(str(answer), choices)
+    return question, letter, choices, {"expression": expression}
 
 
 def _leg_counting(item: Item, rng: random.Random) -> Fields:
-    from reasoning_gym.arithmetic.leg_counting import ANIMALS
-
     question = item["question"].split("Now, ")[1].strip()
-    animals = item["metadata"]["animals"]
-    legs = {name: ANIMALS[name] for name in animals}
-    return (
-        question[0].upper() + question[1:],
-        item["answer"],
-        (),
-        {"animals": animals, "legs": legs},
-    )
+    question = question[0].upper() + question[1:]
+    animals, legs = item["metadata"]["animals"], leg_counts()
+    meta = {"animals": animals, "legs": {name: legs[name] for name in animals}}
+    return question, item["answer"], (), meta
 
 
 def _gsm_symbolic(item: Item, rng: random.Random) -> Fields:
@@ -85,13 +82,8 @@ def _spell_backward(item: Item, rng: random.Random) -> Fields:
 
 
 def _letter_counting(item: Item, rng: random.Random) -> Fields:
-    meta = item["metadata"]
-    return (
-        item["question"],
-        item["answer"],
-        (),
-        {"letter": meta["target_letter"], "words": meta["span"]},
-    )
+    meta = {"letter": item["metadata"]["target_letter"], "words": item["metadata"]["span"]}
+    return item["question"], item["answer"], (), meta
 
 
 def _syllogism(item: Item, rng: random.Random) -> Fields:
@@ -100,7 +92,7 @@ def _syllogism(item: Item, rng: random.Random) -> Fields:
         f"{meta['premise1']}. {meta['premise2']}. Does it follow that {meta['conclusion'].lower()}?"
     )
     *premises, conclusion = parse(question)
-    # The generator's rules miss some conclusions that do follow, so the reference is ours, by enumeration.
+    # The generator's rules miss some valid conclusions: the reference is found by enumeration.
     follows = counterexample(premises, conclusion) is None
     return question, "A" if follows else "B", ("Yes", "No"), {}
 
@@ -198,43 +190,22 @@ def generate(
     difficulty: int,
     split: Split,
     instruction: str,
-    settings: Mapping[str, int | float] = {},
+    settings: Settings | None = None,
     source: str | None = None,
 ) -> list[Problem]:
-    """`n` distinct problems of one family and split; the same arguments give the same problems on any machine. `settings` are
-    the generator's own and take the place of those of the difficulty; the problems are called by `source`.
+    """`n` distinct problems of one family and split; equal arguments give equal problems on any
+    machine. `settings` replace the generator settings of the difficulty; `source` (default: the
+    family) names the problems.
 
-    Raises BadInput where the family, level or setting is unknown or the family cannot give that many distinct problems.
+    Raises BadInput for an unknown family, level or setting, and for a family without `n` distinct
+    problems.
     """
-    source = source or name
-    if name not in FAMILIES:
-        raise BadInput(f"unknown family '{name}'; known: {', '.join(sorted(FAMILIES))}")
-    family = FAMILIES[name]
-    if not 1 <= difficulty <= len(family.levels):
-        raise BadInput(f"family {name} has difficulty 1 to {len(family.levels)}, not {difficulty}")
-    with (
-        warnings.catch_warnings()
-    ):  # a package it brings along warns about its own source when it is first compiled
-        warnings.simplefilter("ignore", SyntaxWarning)
-        import reasoning_gym
-
-    tries = 20 * n + 1000
-    # An item is drawn from seed + its number: families over one generator begin far apart, or would have the same problems.
-    sharing = [other for other in FAMILIES if FAMILIES[other].dataset == family.dataset]
-    start = seed + APART * sharing.index(name)
-    chosen = {**family.levels[difficulty - 1], **settings}
-    try:
-        items = reasoning_gym.create_dataset(family.dataset, seed=start, size=tries, **chosen)
-    except (AssertionError, TypeError, ValueError) as error:
-        raise BadInput(
-            f"family {name}: settings {dict(settings)} are not its generator's: {error}"
-        ) from None
+    source, family = source or name, _known(name, difficulty)
     problems: dict[str, Problem] = {}
-    for index in range(tries):
+    for item in _items(name, n, seed, difficulty, settings or {}):
         if len(problems) == n:
             break
-        item = items[index]
-        # The generator's own question is the content: two families over one generator share their split.
+        # Content is the generator's own question, so families over one generator share their split.
         content = content_key(f"{family.dataset} {item['question']}")
         if split_of(content) != split or content in problems:
             continue
@@ -253,12 +224,37 @@ def generate(
             meta={**meta, "content": content, "family": name},
         )
     if len(problems) < n:
-        raise BadInput(
-            f"family {source} at difficulty {difficulty} has {len(problems)} distinct {split} problems, not {n}"
-        )
+        found = f"{len(problems)} distinct {split} problems"
+        raise BadInput(f"family {source} at difficulty {difficulty} has {found}, not {n}")
     return list(problems.values())
 
 
+def _known(name: str, difficulty: int) -> Family:
+    if name not in FAMILIES:
+        raise BadInput(f"unknown family '{name}'; known: {', '.join(sorted(FAMILIES))}")
+    levels = len(FAMILIES[name].levels)
+    if not 1 <= difficulty <= levels:
+        raise BadInput(f"family {name} has difficulty 1 to {levels}, not {difficulty}")
+    return FAMILIES[name]
+
+
+def _items(name: str, n: int, seed: int, difficulty: int, settings: Settings) -> Iterator[Item]:
+    """Items of a family's generator, enough to find `n` distinct ones in either split."""
+    family, size = FAMILIES[name], 20 * n + 1000
+    sharing = [other for other in FAMILIES if FAMILIES[other].dataset == family.dataset]
+    start = seed + SEED_STRIDE * sharing.index(name)
+    chosen = {**family.levels[difficulty - 1], **settings}
+    gym = reasoning_gym()
+    try:
+        items = gym.create_dataset(family.dataset, seed=start, size=size, **chosen)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"family {name}: settings {dict(settings)} are not its generator's: {error}"
+        ) from None
+    return (items[index] for index in range(size))
+
+
 def split_of(content: str) -> Split:
-    """A quarter of all contents, by hash, are test problems; whatever the seed, no problem is ever in both splits."""
+    """The split of a content hash, a quarter of all going to test; no problem is in both splits at
+    any seed."""
     return "test" if int(digest("split", content), 16) % 4 == 0 else "train"

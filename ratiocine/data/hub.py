@@ -1,45 +1,28 @@
-"""Hugging Face data sets: pinned files of a repository, and what turns their rows into the shared schema.
+"""Hugging Face data sets: pinned files or streamed splits, and conversion of their rows to the
+shared schema of `rows`.
 
-The shared schema is that of `sources`: `question`, `answer`, and where they apply `id`, `choices`, `context`, `kind`, `meta`.
-A new benchmark needs a file in conf/data and, where its columns are its own, one function here.
+A new benchmark needs a file in conf/data and, if its columns differ from the shared schema, one
+function in `ROWS`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from ratiocine.config import Hashed, StrictConfig, Unhashed
+from ratiocine.data.config import HubConfig
+from ratiocine.data.rows import Row
 from ratiocine.errors import BadInput
 from ratiocine.prompts import last_boxed
 from ratiocine.runs import hash_path
 
-Row = dict[str, Any]
-NO_ANSWER = ("", "proof", "notfound")  # what NuminaMath and OpenR1-Math write where there is none
-
-
-class HubConfig(StrictConfig):
-    """A data set `repo` at `revision` (its newest where None): either its `files`, by split, or its `splits` by their names
-    there, in the subset `subset`, read as they come. `rows` names the function of `ROWS` that reads them, `count` says how many
-    problems the test split has."""
-
-    repo: Hashed[str]
-    revision: Hashed[str | None] = None
-    files: Hashed[dict[str, list[str]]] = {}
-    splits: Hashed[dict[str, str]] = {}
-    subset: Hashed[str | None] = None
-    rows: Hashed[str | None] = None
-    count: Unhashed[int | None] = None
-
-    def has(self, split: str) -> bool:
-        return split in self.files or split in self.splits
+NO_ANSWER = ("", "proof", "notfound")  # of NuminaMath and OpenR1-Math, for a missing answer
 
 
 def download(name: str, hub: HubConfig, split: str) -> list[Path]:
-    """The files of a split that lists them, from the hub or its cache; raises BadInput where neither has them."""
-    from huggingface_hub import HfApi, hf_hub_download
+    """The files of a split, from the hub or its cache. Raises BadInput where neither has them."""
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         EntryNotFoundError,
         LocalEntryNotFoundError,
@@ -47,42 +30,42 @@ def download(name: str, hub: HubConfig, split: str) -> list[Path]:
         RevisionNotFoundError,
     )
 
-    def fetched(*, cached: bool) -> list[Path]:
-        return [
-            Path(
-                hf_hub_download(
-                    hub.repo,
-                    file,
-                    repo_type="dataset",
-                    revision=hub.revision,
-                    local_files_only=cached,
-                )
-            )
-            for file in hub.files[split]
-        ]
-
     try:
-        return fetched(cached=True)
+        return _files(hub, split, cached=True)
     except LocalEntryNotFoundError:
         pass
     try:
-        HfApi().dataset_info(
-            hub.repo, revision=hub.revision, timeout=5
-        )  # one short look: the download itself tries for long
-        return fetched(cached=False)
+        # A quick check first: without a network the download itself retries for minutes.
+        HfApi().dataset_info(hub.repo, revision=hub.revision, timeout=5)
+        return _files(hub, split, cached=False)
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as error:
-        raise BadInput(
-            f"data={name}: {hub.repo} at {hub.revision}: {type(error).__name__}"
-        ) from None
+        reason = type(error).__name__
+        raise BadInput(f"data={name}: {hub.repo} at {hub.revision}: {reason}") from None
     except Exception:
-        raise BadInput(
-            f"data={name} needs {hub.repo} from the Hugging Face hub, which cannot be reached from here; "
-            "give a folder with local copies instead: data_dir=DIR (eval) or data.data_dir=DIR"
-        ) from None
+        raise _unreachable(name, hub, "a folder with local copies", _FOLDER) from None
+
+
+def _files(hub: HubConfig, split: str, *, cached: bool) -> list[Path]:
+    from huggingface_hub import hf_hub_download
+
+    where = {"repo_type": "dataset", "revision": hub.revision, "local_files_only": cached}
+    return [Path(hf_hub_download(hub.repo, file, **where)) for file in hub.files[split]]
+
+
+_FOLDER = "data_dir=DIR (eval) or data.data_dir=DIR"
+_FILE = "data.path=FILE"
+
+
+def _unreachable(name: str, hub: HubConfig, instead: str, key: str) -> BadInput:
+    return BadInput(
+        f"data={name} needs {hub.repo} from the Hugging Face hub, which cannot be reached from "
+        f"here; give {instead} instead: {key}"
+    )
 
 
 def streamed(name: str, hub: HubConfig, split: str) -> Iterator[Row]:
-    """The rows of a split, as they come from the hub; raises BadInput where it cannot be reached or has no such split."""
+    """The rows of a split, streamed from the hub. Raises BadInput where it is unreachable or has no
+    such split."""
     from datasets import load_dataset
 
     try:
@@ -93,13 +76,13 @@ def streamed(name: str, hub: HubConfig, split: str) -> Iterator[Row]:
         raise BadInput(f"data={name}: {hub.repo}: {str(error).splitlines()[0]}") from None
     except Exception as error:
         raise BadInput(
-            f"data={name} needs {hub.repo} from the Hugging Face hub, which does not give it ({type(error).__name__}); "
-            "give a local copy instead: data.path=FILE"
+            f"data={name} needs {hub.repo} from the Hugging Face hub, which failed with "
+            f"{type(error).__name__}; give a local copy instead: {_FILE}"
         ) from None
 
 
 def revision(name: str, hub: HubConfig) -> str:
-    """The pinned revision, the newest one there is, or the content of a folder."""
+    """The pinned revision, else the newest one; for a local folder the hash of its content."""
     from huggingface_hub import HfApi
 
     if hub.revision is not None:
@@ -109,24 +92,21 @@ def revision(name: str, hub: HubConfig) -> str:
     try:
         return str(HfApi().dataset_info(hub.repo, timeout=5).sha)
     except Exception:
-        raise BadInput(
-            f"data={name} needs {hub.repo} from the Hugging Face hub, which cannot be reached from here; "
-            "give a local copy instead: data.path=FILE"
-        ) from None
+        raise _unreachable(name, hub, "a local copy", _FILE) from None
 
 
-def adapted(hub: HubConfig, row: Mapping[str, Any]) -> Iterator[Row]:
-    """The problems that a row of the hub's holds, in the shared schema: mostly one."""
-    return iter([dict(row)]) if hub.rows is None else ROWS[hub.rows](row)
+def adapted(hub: HubConfig, row: Row) -> Iterator[Row]:
+    """The problems of one row, mostly one, in the shared schema."""
+    return iter([row]) if hub.rows is None else ROWS[hub.rows](row)
 
 
-def _gsm8k(row: Mapping[str, Any]) -> Iterator[Row]:
+def _gsm8k(row: Row) -> Iterator[Row]:
     """`answer` is the worked solution, then `#### ` and the number."""
     solution, _, answer = row["answer"].partition("\n#### ")
     yield {"question": row["question"], "answer": answer, "meta": {"solution": solution}}
 
 
-def _mmlu(row: Mapping[str, Any]) -> Iterator[Row]:
+def _mmlu(row: Row) -> Iterator[Row]:
     yield {
         "question": row["question"],
         "choices": row["choices"],
@@ -135,8 +115,8 @@ def _mmlu(row: Mapping[str, Any]) -> Iterator[Row]:
     }
 
 
-def _mmlu_pro_math(row: Mapping[str, Any]) -> Iterator[Row]:
-    """Options that say `N/A` fill up the places that a question does not use."""
+def _mmlu_pro_math(row: Row) -> Iterator[Row]:
+    """`N/A` options fill unused places."""
     if row["category"] != "math":
         return
     choices = [option for option in row["options"] if option != "N/A"]
@@ -149,7 +129,7 @@ def _mmlu_pro_math(row: Mapping[str, Any]) -> Iterator[Row]:
     }
 
 
-def _winogrande(row: Mapping[str, Any]) -> Iterator[Row]:
+def _winogrande(row: Row) -> Iterator[Row]:
     yield {
         "question": row["sentence"],
         "choices": [row["option1"], row["option2"]],
@@ -157,7 +137,7 @@ def _winogrande(row: Mapping[str, Any]) -> Iterator[Row]:
     }
 
 
-def _openbookqa(row: Mapping[str, Any]) -> Iterator[Row]:
+def _openbookqa(row: Row) -> Iterator[Row]:
     choices = row["choices"]
     answer = list(choices["label"]).index(row["answerKey"])
     yield {
@@ -168,7 +148,7 @@ def _openbookqa(row: Mapping[str, Any]) -> Iterator[Row]:
     }
 
 
-def _aqua_rat(row: Mapping[str, Any]) -> Iterator[Row]:
+def _aqua_rat(row: Row) -> Iterator[Row]:
     options = [re.sub(r"^[A-E]\)\s*", "", option) for option in row["options"]]
     meta = {"solution": row["rationale"]}
     yield {
@@ -179,7 +159,7 @@ def _aqua_rat(row: Mapping[str, Any]) -> Iterator[Row]:
     }
 
 
-def _squad(row: Mapping[str, Any]) -> Iterator[Row]:
+def _squad(row: Row) -> Iterator[Row]:
     answers = list(dict.fromkeys(row["answers"]["text"]))
     yield {
         "id": row["id"],
@@ -189,8 +169,8 @@ def _squad(row: Mapping[str, Any]) -> Iterator[Row]:
     }
 
 
-def _coqa(row: Mapping[str, Any]) -> Iterator[Row]:
-    """A story with its questions: one problem a turn, the turns before it in the prompt."""
+def _coqa(row: Row) -> Iterator[Row]:
+    """One problem per turn of a story, with the earlier turns as context."""
     history: list[dict[str, str]] = []
     for question, answer in zip(row["questions"], row["answers"]["input_text"], strict=True):
         yield {
@@ -202,7 +182,7 @@ def _coqa(row: Mapping[str, Any]) -> Iterator[Row]:
         history.append({"q": question, "a": answer})
 
 
-def _ifeval(row: Mapping[str, Any]) -> Iterator[Row]:
+def _ifeval(row: Row) -> Iterator[Row]:
     meta = {
         "instruction_id_list": list(row["instruction_id_list"]),
         "kwargs": [dict(k) for k in row["kwargs"]],
@@ -210,8 +190,9 @@ def _ifeval(row: Mapping[str, Any]) -> Iterator[Row]:
     yield {"id": f"ifeval-{row['key']}", "question": row["prompt"], "answer": None, "meta": meta}
 
 
-def _math(row: Mapping[str, Any]) -> Iterator[Row]:
-    """MATH, its subsets and sets like it; where no column holds the answer, the box in the solution does."""
+def _math(row: Row) -> Iterator[Row]:
+    """MATH and data sets like it. Without an `answer` column, the box of the solution is the
+    answer."""
     domain = row.get("subject") or row.get("type") or row.get("problem_type")
     meta = {"solution": row.get("solution"), "level": row.get("level"), "domain": domain}
     answer = row["answer"] if "answer" in row else last_boxed(row["solution"])
@@ -219,28 +200,25 @@ def _math(row: Mapping[str, Any]) -> Iterator[Row]:
     yield {"id": row.get("unique_id"), "question": row["problem"], "answer": answer, "meta": meta}
 
 
-def _conversations(row: Mapping[str, Any]) -> Iterator[Row]:
-    """Infinity-Instruct: the first human turn is the prompt; nothing says what is right."""
+def _conversations(row: Row) -> Iterator[Row]:
+    """Infinity-Instruct: the first human turn is the prompt; no references."""
     question = next(turn["value"] for turn in row["conversations"] if turn["from"] == "human")
     yield {"question": question, "answer": None, "meta": {"domain": row.get("source")}}
 
 
-def _nemotron(row: Mapping[str, Any]) -> Iterator[Row]:
-    """Llama-Nemotron's post-training prompts: a text or its messages; nothing says what is right."""
-    asked = row["input"]
-    question = (
-        asked
-        if isinstance(asked, str)
-        else next(turn["content"] for turn in asked if turn["role"] == "user")
-    )
+def _nemotron(row: Row) -> Iterator[Row]:
+    """Llama-Nemotron: the prompt is a text or messages; no references."""
+    question = row["input"]
+    if not isinstance(question, str):
+        question = next(turn["content"] for turn in question if turn["role"] == "user")
     yield {"question": question, "answer": None, "meta": {"domain": row.get("category")}}
 
 
-def _aime(row: Mapping[str, Any]) -> Iterator[Row]:
+def _aime(row: Row) -> Iterator[Row]:
     yield {"id": f"aime-{row['id']}", "question": row["problem"], "answer": str(int(row["answer"]))}
 
 
-ROWS: dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]] = {
+ROWS: dict[str, Callable[[Row], Iterator[Row]]] = {
     "aime": _aime,
     "aqua_rat": _aqua_rat,
     "conversations": _conversations,

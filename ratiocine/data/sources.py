@@ -1,7 +1,8 @@
-"""Named source → Problems: embedded families, hub data sets, local JSONL and Parquet files, and mixtures of these.
+"""Named source → Problems: embedded families, hub data sets, local JSONL and Parquet files, and
+mixtures of these.
 
-A problem that has a reference enters only if `grade` accepts that reference; what is dropped is told with its reason. Sources
-are read as they come: a file or a data set may be larger than memory.
+A problem with a reference enters only if `grade` accepts that reference; a dropped problem is
+reported with its reason. Sources are streamed: a file or a data set may be larger than memory.
 """
 
 from __future__ import annotations
@@ -12,70 +13,39 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from ratiocine.cli import named
-from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
-from ratiocine.data.families import FAMILIES, Split, generate
-from ratiocine.data.hub import HubConfig, adapted, download, revision, streamed
-from ratiocine.data.rows import mapped, problem_of, read_rows
+from ratiocine.data.config import DataConfig, Split
+from ratiocine.data.families import FAMILIES, generate
+from ratiocine.data.hub import adapted, download, revision, streamed
+from ratiocine.data.rows import Row, mapped, problem_of, read_rows
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.hashing import Seen, content_key, digest, smallest
 from ratiocine.prompts import Parts
-from ratiocine.records import Kind, Problem
+from ratiocine.records import Problem
 from ratiocine.runs import hash_path
 
-GENERATOR_VERSION = 2  # raise it when a family's problems change
-
-
-class FamilyConfig(StrictConfig):
-    """How many problems of a family go to each split, at which difficulty, and what is expected of traces there. One with a
-    name of its own says whose problems it has (`family`) and may set its generator (`settings`) itself."""
-
-    train: Hashed[NonNegativeInt]
-    test: Hashed[NonNegativeInt]
-    difficulty: Hashed[PositiveInt] = 1
-    family: Hashed[str | None] = None
-    settings: Hashed[dict[str, int | float]] = {}
-    hypothesis: Hashed[Literal["gain", "no_gain"] | None] = None
-
-
-class DataConfig(StrictConfig):
-    """conf/data: `families`, or rows from `path` (a file of the user's), `root`/`files` (local copies) or `hub`, or a mixture
-    of `n` problems in which each named source has its share (`mix`). `columns` says which column holds a field of the shared
-    schema (`question`, `answer`, `meta.level`, …); dots reach inside one. `budget` is the number of tokens a completion is
-    given where nothing else is said."""
-
-    name: Hashed[str]
-    instruction: Hashed[str] = ""
-    families: Hashed[dict[str, FamilyConfig]] = {}
-    mix: Hashed[dict[str, PositiveFloat] | None] = None
-    n: Hashed[PositiveInt | None] = None
-    columns: Hashed[dict[str, str] | None] = None
-    kind: Hashed[Kind | None] = None
-    category: Hashed[str | None] = None
-    domain: Hashed[Literal["general", "math"]] = "general"
-    hub: Hashed[HubConfig | None] = None
-    files: Hashed[dict[Split, str]] = {}
-    data_dir: ByContent[str | None] = None
-    path: ByContent[str | None] = None
-    license: Unhashed[str | None] = None
-    max_new_tokens: Hashed[PositiveInt | None] = None
+GENERATOR_VERSION = 2  # bump it when a family's problems change
+Drop = Callable[[Problem, str], None]  # is told of each problem left out, with the reason
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Problems of one source and split, and the ids of dropped rows by reason."""
+    """Problems of one source and split."""
 
     problems: list[Problem]
     dropped: dict[str, list[str]]
+    """Ids of the problems left out, by reason."""
+
+
+def _ignore(problem: Problem, reason: str) -> None:
+    return
 
 
 def load(data: DataConfig, split: Split, *, seed: int = 0, limit: int | None = None) -> Loaded:
-    """The problems of one split; at most `limit` of each named benchmark in it. `seed` drives generation and `limit`."""
+    """The problems of one split, at most `limit` per source in it. `seed` drives generation and the
+    choice of `limit`."""
     dropped: dict[str, list[str]] = {}
 
     def drop(problem: Problem, reason: str) -> None:
@@ -90,9 +60,9 @@ def stream(
     *,
     seed: int = 0,
     limit: int | None = None,
-    drop: Callable[[Problem, str], None] = lambda problem, reason: None,
+    drop: Drop = _ignore,
 ) -> Iterator[Problem]:
-    """The problems that `load` gives, one by one; `drop` is told of each that is left out, and why."""
+    """The problems of `load`, one by one."""
     if data.mix:
         for part, share in _parts(data):
             names = [f"{p.source}/{p.id}" for p in stream(part, split, seed=seed, limit=limit)]
@@ -101,21 +71,21 @@ def stream(
                 if f"{problem.source}/{problem.id}" in chosen:
                     yield problem
         return
-    kept = None
+    within = None
     if limit is not None:
         ids: dict[str, list[str]] = {}
-        for problem in _checked(data, split, seed, lambda problem, reason: None):
+        for problem in _gradable_problems(data, split, seed, _ignore):
             ids.setdefault(problem.source, []).append(problem.id)
-        kept = {
+        within = {
             (source, name) for source, names in ids.items() for name in smallest(names, limit, seed)
         }
-    for problem in _checked(data, split, seed, drop):
-        if kept is None or (problem.source, problem.id) in kept:
+    for problem in _gradable_problems(data, split, seed, drop):
+        if within is None or (problem.source, problem.id) in within:
             yield problem
 
 
 def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
-    """All problems as they stand in the source, whatever they are worth. Raises BadInput where two have one id."""
+    """All problems of the source, gradable or not. Raises BadInput for a repeated id."""
     seen = Seen()
     for problem in _all(data, split, seed):
         if not seen.add(problem.id):
@@ -129,28 +99,31 @@ def _all(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     return _families(data, split, seed) if data.families else _rows(data, split)
 
 
-def _checked(
-    data: DataConfig, split: Split, seed: int, drop: Callable[[Problem, str], None]
-) -> Iterator[Problem]:
-    """All problems of a split whose own reference can be judged."""
+def _gradable_problems(data: DataConfig, split: Split, seed: int, drop: Drop) -> Iterator[Problem]:
+    """The problems of a split without those whose own reference the grader refuses."""
     for problem in read(data, split, seed):
-        if problem.reference is not None and not _gradable(problem, data):
-            drop(problem, "reference_not_gradable")
-        else:
+        try:
+            usable = problem.reference is None or gradable(problem)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"data={data.name}: the problem '{problem.id}' cannot be judged: {error!r}"
+            ) from None
+        if usable:
             yield problem
+        else:
+            drop(problem, "reference_not_gradable")
 
 
 def _parts(data: DataConfig) -> list[tuple[DataConfig, int]]:
-    """The sources of a mixture and how many problems each gives; what rounding leaves goes to the largest remainders."""
+    """The sources of a mixture with the problems of each, rounded by largest remainder."""
     assert data.mix
     if data.n is None:
         raise BadInput(f"data={data.name}: a mixture needs its size: data.n=10000")
     total = sum(data.mix.values())
     exact = {name: data.n * weight / total for name, weight in data.mix.items()}
     counts = {name: int(share) for name, share in exact.items()}
-    for name in sorted(exact, key=lambda name: counts[name] - exact[name])[
-        : data.n - sum(counts.values())
-    ]:
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[: data.n - sum(counts.values())]:
         counts[name] += 1
     parts = {
         name: named("data", name, DataConfig).model_copy(update={"data_dir": data.data_dir})
@@ -160,7 +133,7 @@ def _parts(data: DataConfig) -> list[tuple[DataConfig, int]]:
 
 
 def limited(problems: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
-    """At most `limit` problems of each named benchmark."""
+    """At most `limit` problems of each source; None is no limit."""
     by_source: dict[str, list[Problem]] = {}
     for problem in problems:
         by_source.setdefault(problem.source, []).append(problem)
@@ -168,44 +141,32 @@ def limited(problems: Sequence[Problem], limit: int | None, seed: int) -> list[P
         return list(problems)
     found = []
     for group in by_source.values():
-        kept = set(smallest([problem.id for problem in group], limit, seed))
-        found += [problem for problem in group if problem.id in kept]
+        within = set(smallest([problem.id for problem in group], limit, seed))
+        found += [problem for problem in group if problem.id in within]
     return found
 
 
-def _gradable(problem: Problem, data: DataConfig) -> bool:
-    try:
-        return gradable(problem)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(
-            f"data={data.name}: the problem '{problem.id}' cannot be judged: {error!r}"
-        ) from None
-
-
 def gradable(problem: Problem) -> bool:
-    """Whether the grader calls the problem's own reference right."""
+    """Whether the grader accepts the problem's own reference."""
     parts = Parts(think=None, answer="", boxed=problem.reference, closed=True)
     return grade(problem, parts).verdict == "right"
 
 
 def content(problem: Problem) -> str:
-    """What makes two problems the same problem: the generator's item where there is one, else the question."""
+    """Identity of a problem across sources: the generator's item, else a hash of the question."""
     return str(problem.meta.get("content") or content_key(f"{problem.context} {problem.question}"))
 
 
 def fingerprint(data: DataConfig, split: Split) -> str:
-    """Content hash of a source: of the generator's settings, of a local file, of a hub revision, or of a mixture's parts."""
+    """Content hash of a source: of the generator settings, a local file, a hub revision, or the
+    parts of a mixture."""
     described = data.model_dump(exclude={"data_dir", "path", "license", "max_new_tokens"})
     for family in described["families"].values():
-        family["expect"] = family.pop(
-            "hypothesis"
-        )  # as schema 1 calls it, so that content hashes stay what they were
+        # Schema 1's name of the key: content hashes must not change.
+        family["expect"] = family.pop("hypothesis")
     if data.mix:
-        return digest(
-            "data",
-            json.dumps(described, sort_keys=True),
-            *(fingerprint(part, split) for part, _ in _parts(data)),
-        )
+        parts = (fingerprint(part, split) for part, _ in _parts(data))
+        return digest("data", json.dumps(described, sort_keys=True), *parts)
     file = _local_file(data, split)
     if file is not None:
         return digest("data", split, json.dumps(described, sort_keys=True), hash_path(file))
@@ -215,7 +176,7 @@ def fingerprint(data: DataConfig, split: Split) -> str:
 
 
 def revisions(data: DataConfig) -> dict[str, str]:
-    """The revision at which each data set of the hub is read."""
+    """The revision of each hub data set that is read, by repository."""
     if data.mix:
         return {name: found for part, _ in _parts(data) for name, found in revisions(part).items()}
     if data.hub is None or data.families or data.path or (data.data_dir and data.files):
@@ -224,7 +185,7 @@ def revisions(data: DataConfig) -> dict[str, str]:
 
 
 def has(data: DataConfig, split: Split) -> bool:
-    """Whether a split of the source is within reach, as far as its configuration says."""
+    """Whether the configuration gives the source this split."""
     if data.mix:
         return all(has(part, split) for part, _ in _parts(data))
     if data.path or data.families:
@@ -233,21 +194,21 @@ def has(data: DataConfig, split: Split) -> bool:
 
 
 def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
-    of = {name: family.family or name for name, family in data.families.items()}
-    if unknown := [name for name in of.values() if name not in FAMILIES]:
-        raise BadInput(
-            f"data={data.name}: unknown family '{unknown[0]}'; known: {', '.join(sorted(FAMILIES))}"
-        )
-    for name, family in data.families.items():
+    for entry, family in data.families.items():
+        if (family.family or entry) not in FAMILIES:
+            known = ", ".join(sorted(FAMILIES))
+            unknown = family.family or entry
+            raise BadInput(f"data={data.name}: unknown family '{unknown}'; known: {known}")
+    for entry, family in data.families.items():
         yield from generate(
-            of[name],
+            family.family or entry,
             family.train if split == "train" else family.test,
             seed=seed,
             difficulty=family.difficulty,
             split=split,
             instruction=data.instruction,
             settings=family.settings,
-            source=name,
+            source=entry,
         )
 
 
@@ -266,22 +227,24 @@ def _local_file(data: DataConfig, split: Split) -> Path | None:
 
 
 def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
+    """The problems of a file or a hub data set."""
     file = _local_file(data, split)
-    own = file is not None and (
-        data.path is None or data.hub is None
-    )  # in the shared schema, or with `columns`
-    rows = read_rows(file) if own and file is not None else _hub(data, split, file)
-    seen, again = Seen(), Counter[str]()
+    if file is not None and (data.path is None or data.hub is None):
+        rows = read_rows(file)  # in the shared schema, or with `columns`
+    else:
+        rows = _hub_rows(data, split, file)
+    seen, repeats = Seen(), Counter[str]()
     for index, row in enumerate(rows):
         where = f"{file or f'data={data.name}'}, row {index + 1}"
         try:
             row = mapped(row, data.columns)
             name = ""
-            if not row.get("id"):  # a name that does not depend on the file's order
-                name = f"{data.name}-{split}-{digest(row['question'], row.get('context'), row.get('choices'))[:12]}"
+            if not row.get("id"):  # an id from the content does not depend on the file's order
+                text = digest(row["question"], row.get("context"), row.get("choices"))
+                name = f"{data.name}-{split}-{text[:12]}"
                 if not seen.add(name):
-                    again[name] += 1
-                    name += f"-{again[name] + 1}"
+                    repeats[name] += 1
+                    name += f"-{repeats[name] + 1}"
             yield problem_of(data, row, name)
         except KeyError as error:
             raise BadInput(
@@ -291,28 +254,29 @@ def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
             raise BadInput(f"{where}: {error}") from None
 
 
-def _hub(data: DataConfig, split: Split, copy: Path | None) -> Iterator[dict[str, Any]]:
-    """The rows of a data set as the hub has them, from there or from a local copy of its file."""
+def _hub_rows(data: DataConfig, split: Split, copy: Path | None) -> Iterator[Row]:
+    """The rows of a hub data set in the shared schema, from the hub or from a local copy of its
+    file."""
     if data.hub is None:
         raise BadInput(f"data={data.name} names no source: give data.path=FILE")
     if not data.hub.has(split):
         raise BadInput(f"data={data.name} has no {split} split")
-    if copy is not None:
-        found = ((str(copy), row) for row in enumerate(read_rows(copy), 1))
-    elif split in data.hub.files:
-        found = (
-            (str(file), row)
-            for file in download(data.name, data.hub, split)
-            for row in enumerate(read_rows(file), 1)
-        )
-    else:
-        found = (
-            (f"data={data.name}", row) for row in enumerate(streamed(data.name, data.hub, split), 1)
-        )
-    for file, (number, row) in found:
+    for file, number, row in _numbered(data, split, copy):
         try:
             yield from adapted(data.hub, row)
         except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
             raise BadInput(
                 f"{file}: row {number} is not as {data.hub.repo} has them: {error!r}"
             ) from None
+
+
+def _numbered(data: DataConfig, split: Split, copy: Path | None) -> Iterator[tuple[str, int, Row]]:
+    """Each row as the hub has it, with its file and its number there, from 1."""
+    assert data.hub is not None
+    if copy is None and split not in data.hub.files:
+        for number, row in enumerate(streamed(data.name, data.hub, split), 1):
+            yield f"data={data.name}", number, row
+        return
+    for file in [copy] if copy is not None else download(data.name, data.hub, split):
+        for number, row in enumerate(read_rows(file), 1):
+            yield str(file), number, row

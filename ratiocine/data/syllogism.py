@@ -1,4 +1,5 @@
-"""Categorical statements about three terms, decided by enumeration (Aristotelian: every term has at least one member)."""
+"""Categorical statements about three terms, decided by enumeration (Aristotelian: every term has at
+least one member)."""
 
 from __future__ import annotations
 
@@ -53,8 +54,9 @@ def parse(text: str) -> list[Statement]:
 
 
 def counterexample(premises: Sequence[Statement], conclusion: Statement) -> Case | None:
-    """The smallest case in which every term has a member, the premises hold and the conclusion does not; None where the
-    conclusion follows. All 2⁸ cases of three terms are tried, smallest first."""
+    """The smallest case in which every term has a member, the premises hold and the conclusion does
+    not; None where the conclusion follows. All 2⁸ cases of three terms are tried, smallest
+    first."""
     terms = sorted({term for s in (*premises, conclusion) for term in (s.subject, s.predicate)})
     people = [
         frozenset(who) for size in range(1, len(terms) + 1) for who in combinations(terms, size)

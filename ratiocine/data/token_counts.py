@@ -1,4 +1,5 @@
-"""How many tokens pairs have by a tokenizer: counted once, stored beside them, and read without the pairs."""
+"""How many tokens pairs have by a tokenizer: counted once, stored beside them, and read without the
+pairs."""
 
 from __future__ import annotations
 
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What token counts depend on: the tokenizer and its chat template, not the weights that they come with."""
+    """What token counts depend on: the tokenizer and its chat template, not the weights that they
+    come with."""
     return digest(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)[:16]
 
 
 def count(pairs: Iterable[Pair], tokenizer: PreTrainedTokenizerBase) -> Iterator[dict[str, int]]:
-    """Tokens of each pair's prompt, as it is rendered, and of both completions, their end of turn included."""
+    """Tokens of each pair's prompt, as it is rendered, and of both completions, their end of turn
+    included."""
     for some in batched(pairs, ROW_GROUP):  # a fast tokenizer reads a list of texts on all cores
         texts = (
             [prompt_text(tokenizer, p.prompt) for p in some],
@@ -52,8 +55,8 @@ def columns(file: Path, names: Mapping[str, str]) -> dict[str, array[int]]:
 def write_lengths(
     path: Path, pairs: Path, n: int, tokenizers: Mapping[str, PreTrainedTokenizerBase]
 ) -> None:
-    """One row a pair, in the order of the `pairs` file: its id, and for each tokenizer, known by its hash, three columns
-    `hash.side`."""
+    """One row a pair, in the order of the `pairs` file: its id, and for each tokenizer, known by
+    its hash, three columns `hash.side`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

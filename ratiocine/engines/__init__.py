@@ -1,4 +1,4 @@
-"""TODO: ratiocine.engines."""
+"""Engines that generate completions: transformers, vLLM and OpenAI-compatible servers."""
 
 import lazy_loader
 

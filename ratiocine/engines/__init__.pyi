@@ -3,14 +3,14 @@ from .config import OpenAIConfig as OpenAIConfig
 from .config import TransformersConfig as TransformersConfig
 from .config import VLLMConfig as VLLMConfig
 from .decoding import pack_linears as pack_linears
-from .interface import Ability as Ability
+from .interface import Capability as Capability
 from .interface import Engine as Engine
 from .interface import Message as Message
 from .interface import Request as Request
-from .interface import require as require
+from .interface import check_capabilities as check_capabilities
 from .loader import LoadedEngine as LoadedEngine
 from .loader import load as load
 from .openai import OpenAIEngine as OpenAIEngine
-from .streaming import Pieces as Pieces
+from .streaming import TextStreamer as TextStreamer
 from .streaming import stream as stream
 from .transformers import TransformersEngine as TransformersEngine

@@ -1,4 +1,4 @@
-"""What each engine can be told; conf/engine says what the keys mean."""
+"""Configuration of engines (conf/engine)."""
 
 from __future__ import annotations
 

@@ -1,54 +1,61 @@
-"""What makes a decode step quick under transformers: a cache that grows in place, and, on a CPU, attention for one query row
-and weights laid out for few rows."""
+"""Fast decode steps with transformers: a KV cache that grows in place, and on a CPU attention for a
+single query row and linear weights packed for few rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 GROUPED = "ratiocine_grouped"
-ROWS = 64  # rows for which packed weights are laid out
+PACKED_ROWS = 64  # batch rows that packed weights are optimised for
+ROOM = 64  # spare columns of a cache buffer
 
 
-def growing_cache(config: Any) -> Any:
-    """transformers' dynamic cache, its full-attention layers with room to spare: a decode step writes its one key and value
-    in place, where concatenation would copy all of them (a fifth to a third of a step on a CPU). Our attention computes
-    bfloat16 in float32 where a CPU has no units for it, and finds its keys and values so."""
+def growing_cache(config: PreTrainedConfig) -> Any:
+    """transformers' dynamic cache, with spare columns in its full-attention layers.
+
+    A decode step writes its key and value in place; concatenation would copy the whole cache (a
+    fifth to a third of a step on a CPU). For the grouped attention, which computes in float32 on
+    CPUs without native bfloat16 support, keys and values are stored in float32 there.
+    """
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
-    ours = config._attn_implementation == GROUPED
+    grouped = config._attn_implementation == GROUPED
 
     class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-        room: tuple[torch.Tensor, torch.Tensor] | None = None
+        buffers: tuple[torch.Tensor, torch.Tensor] | None = None
         keys: torch.Tensor
         values: torch.Tensor
 
         def update(
             self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
         ) -> Any:
-            if ours and _emulated(key_states):
+            if grouped and _emulated(key_states):
                 key_states, value_states = key_states.float(), value_states.float()
             if not self.is_initialized:
                 self.lazy_initialization(key_states, value_states)
             start, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
-            if self.room is None or self.room[0].shape[-2] < end:
-                held = [(self.keys, self.values)] if start else []
-                self._hold([*held, (key_states, value_states)][:1], start or end, end + 64)
-            assert self.room is not None
-            for buffer, new in zip(self.room, (key_states, value_states), strict=True):
+            if self.buffers is None or self.buffers[0].shape[-2] < end:
+                old = [(self.keys, self.values)] if start else []
+                self._allocate([*old, (key_states, value_states)][:1], start or end, end + ROOM)
+            assert self.buffers is not None
+            for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
                 buffer[:, :, start:end] = new
-            self.keys, self.values = (buffer[:, :, :end] for buffer in self.room)
+            self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
             return self.keys, self.values
 
-        def _hold(
+        def _allocate(
             self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]], width: int, capacity: int
         ) -> None:
-            """Hold these rows below each other in new buffers of `capacity` columns, the first `width` of them filled: on
-            the right by a part's columns, on the left by zeros."""
+            """Concatenate the rows of `parts` in new buffers of `capacity` columns.
+
+            The first `width` columns are filled, each part right-aligned after zeros.
+            """
             rows, (_, heads, _, _) = sum(len(keys) for keys, _ in parts), parts[0][0].shape
             buffers = []
             for which in (0, 1):
@@ -63,17 +70,19 @@ def growing_cache(config: Any) -> Any:
                     buffer[top : top + len(old), :, empty:width] = old
                     top += len(old)
                 buffers.append(buffer)
-            self.room = buffers[0], buffers[1]
+            self.buffers = buffers[0], buffers[1]
             self.keys, self.values = (buffer[:, :, :width] for buffer in buffers)
 
         def move(self, rows: torch.Tensor, start: int) -> None:
             """Keep these rows, and the columns from `start` on."""
             kept = self.keys[rows, :, start:], self.values[rows, :, start:]
-            self._hold([kept], kept[0].shape[-2], kept[0].shape[-2] + 64)
+            width = kept[0].shape[-2]
+            self._allocate([kept], width, width + ROOM)
 
         def join(self, others: Sequence[GrowingLayer], width: int) -> None:
-            """Put the rows of other caches below, the last columns aligned."""
-            self._hold([(layer.keys, layer.values) for layer in (self, *others)], width, width + 64)
+            """Append the rows of other caches, with the last columns aligned."""
+            parts = [(layer.keys, layer.values) for layer in (self, *others)]
+            self._allocate(parts, width, width + ROOM)
 
     cache = DynamicCache(config=config)
     cache.layers = [
@@ -82,14 +91,14 @@ def growing_cache(config: Any) -> Any:
     return cache
 
 
-def pack_linears(model: Any) -> bool:
-    """Lay the weights of a model on a CPU out as oneDNN wants them, once and not at every product: products of a few dozen rows
-    take a third less. The model's linear layers can only be applied from then on. False where nothing was done.
+def pack_linears(model: PreTrainedModel) -> bool:
+    """Reorder the linear weights of a model on a CPU into oneDNN's layout, once instead of at every
+    matmul: a third less time for a few dozen rows. Returns whether it did.
 
-    A bfloat16 model on a CPU without bfloat16 units is multiplied in float32: the products of bfloat16 numbers are exact there,
-    are summed in float32 as any bfloat16 product is, and the sum is rounded to bfloat16, at five times the rate.
-
-    The operators are those that torch's own compiler packs with; a torch without them computes as ever.
+    Afterwards the linear layers can only be applied; their weights are gone. A bfloat16 model on a
+    CPU without native bfloat16 support is multiplied in float32, at five times the rate: products
+    of bfloat16 numbers are exact there, and the float32 sum is rounded to bfloat16 as in a native
+    matmul. The operators are those of torch's compiler; without them nothing is packed.
     """
     import torch
 
@@ -103,33 +112,33 @@ def pack_linears(model: Any) -> bool:
     ):
         return False
 
-    def packed(layer: torch.nn.Linear) -> Any:
-        weight = pack(layer.weight.detach().float(), ROWS)
+    def packed(layer: torch.nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
+        weight = pack(layer.weight.detach().float(), PACKED_ROWS)
         bias = None if layer.bias is None else layer.bias.detach().float()
         return lambda rows: apply(rows.float(), weight, bias, "none", [], "").to(rows.dtype)
 
     shared = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
     for layer in model.modules():
         if type(layer) is torch.nn.Linear:
-            layer.forward = packed(layer)  # type: ignore[method-assign]
-            if id(layer.weight) not in shared:  # else it is still needed as the embedding
+            layer.forward = packed(layer)  # type: ignore[method-assign, assignment]
+            if id(layer.weight) not in shared:  # a tied weight is still needed as the embedding
                 layer.weight = torch.nn.Parameter(layer.weight.new_empty(0), requires_grad=False)
     return True
 
 
-def _emulated(at: Any) -> bool:
-    """Whether these are bfloat16 numbers on a CPU that has no units for them."""
+def _emulated(tensor: torch.Tensor | PreTrainedModel) -> bool:
+    """Whether it is bfloat16 on a CPU without native bfloat16 support."""
     import torch
 
     return (
-        at.dtype == torch.bfloat16
-        and at.device.type == "cpu"
+        tensor.dtype == torch.bfloat16
+        and tensor.device.type == "cpu"
         and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
 
 
 def register_grouped_attention() -> str:
-    """Make the grouped decode attention known to transformers and return its name."""
+    """Register the grouped attention with transformers and return its name."""
     from transformers import AttentionInterface
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
@@ -147,7 +156,7 @@ def _grouped_attention(
     scaling: float,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention with one query row as two batched matmuls over the key-value heads; more rows go to sdpa."""
+    """Attention of one query row as two batched matmuls over the key-value heads; sdpa of more."""
     dtype = query.dtype
     query = query.to(key.dtype)
     if query.shape[2] > 1:

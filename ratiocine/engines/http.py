@@ -1,6 +1,8 @@
-"""Calls over HTTP, by libcurl: many at once for half the work of a client in Python (`bench.distill calls`).
+"""Concurrent HTTP calls with libcurl, at half the CPU time of a client in Python
+(`bench.distill calls`).
 
-Proxies are those of the environment (https_proxy, no_proxy and so on), certificates those of certifi or of SSL_CERT_FILE.
+Proxies come from the environment (https_proxy, no_proxy and so on), certificates from certifi or
+SSL_CERT_FILE.
 """
 
 from __future__ import annotations
@@ -17,15 +19,16 @@ if TYPE_CHECKING:
 
 
 class RetryableError(Exception):
-    """This call may succeed later, and not before `after` seconds where the server has said so."""
+    """A call that may succeed later; not before `after` seconds, if the server has sent
+    Retry-After."""
 
-    def __init__(self, kind: str, words: str = "", *, after: float = 0.0) -> None:
-        super().__init__(f"{kind} {words}".strip())
+    def __init__(self, kind: str, detail: str = "", *, after: float = 0.0) -> None:
+        super().__init__(f"{kind} {detail}".strip())
         self.kind, self.after = kind, after
 
 
-class Line:
-    """One call at a time; its connection is kept for the next."""
+class Connection:
+    """One call at a time, over a connection that is kept alive."""
 
     def __init__(self, multi: AsyncCurlMulti, key: str | None, timeout: float) -> None:
         import certifi
@@ -48,8 +51,10 @@ class Line:
             self.curl.setopt(option, value)
 
     async def call(self, url: str, body: bytes | None = None) -> tuple[int, str, float]:
-        """Status, text and the seconds that the server asks for before the next call. Raises RetryableError where there is no whole
-        answer, BadInput where there never will be."""
+        """POST a body, or GET without one; returns status, text and Retry-After in seconds.
+
+        Raises RetryableError if there is no complete answer, BadInput if there can be none.
+        """
         import pycurl
 
         if url != self.url:
@@ -65,14 +70,14 @@ class Line:
         try:
             await self.multi.perform(self.curl)
         except pycurl.error as error:
-            number, said = error.args
+            number, message = error.args
             if number in (
                 pycurl.E_URL_MALFORMAT,
                 pycurl.E_UNSUPPORTED_PROTOCOL,
                 pycurl.E_PEER_FAILED_VERIFICATION,
             ):
-                raise BadInput(f"engine.base_url: {url}: {said}") from None
-            raise RetryableError(_error_name(number), said) from None
+                raise BadInput(f"engine.base_url: {url}: {message}") from None
+            raise RetryableError(_error_name(number), message) from None
         text = b"".join(parts).decode(errors="replace")
         return (
             self.curl.getinfo(pycurl.RESPONSE_CODE),
@@ -81,12 +86,12 @@ class Line:
         )
 
 
-def lines(most: int) -> AsyncCurlMulti:
-    """What carries so many calls at once, and keeps that many connections open."""
+def connection_pool(size: int) -> AsyncCurlMulti:
+    """The pool that drives up to `size` connections and keeps them alive."""
     import pycurl
 
     multi = pycurl.AsyncCurlMulti()
-    multi.setopt(pycurl.M_MAXCONNECTS, most)
+    multi.setopt(pycurl.M_MAXCONNECTS, size)
     return multi
 
 
@@ -101,7 +106,7 @@ def _error_name(number: int) -> str:
 
 
 def proxy(url: str) -> str | None:
-    """The proxy that the environment names for this address (https_proxy, no_proxy and so on); none to this machine itself."""
+    """The environment's proxy for an address; none for this machine itself."""
     parts = urlsplit(url)
     if parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.netloc):
         return None

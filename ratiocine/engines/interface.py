@@ -1,4 +1,4 @@
-"""Engines: `generate(requests)` → traces. One module per backend, one table of what each can do."""
+"""The interface of engines, `generate(requests)` → completions, and the capabilities of each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ratiocine.hashing import batched, digest
 from ratiocine.records import Completion
 
 Message = Mapping[str, str]  # role, content
-Ability = Literal["logprobs", "prefix", "thinking"]
+Capability = Literal["logprobs", "prefix", "thinking"]
 
-PORTION = 16384  # requests that are shared out at a time
-BLOCK = 128  # requests that a process has at a time; what is lost with it is asked again
+PORTION = 16384  # requests that are divided among workers at a time
+BLOCK = 128  # requests per task of a worker; a lost worker loses the completions of one task
 
-# `thinking`: the template's own switch can be set.
-ABILITIES: Mapping[str, frozenset[Ability]] = {
+# `thinking`: `enable_thinking` of the chat template can be set.
+CAPABILITIES: Mapping[str, frozenset[Capability]] = {
     "transformers": frozenset({"logprobs", "prefix", "thinking"}),
     "vllm": frozenset({"logprobs", "prefix", "thinking"}),
     "openai": frozenset({"thinking"}),
@@ -27,11 +27,14 @@ ABILITIES: Mapping[str, frozenset[Ability]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """Go on from `messages`, and from `prefix` of the assistant's own turn where there is one, by at most `max_new_tokens` tokens.
+    """A prompt (`messages`, and `prefix` of the assistant's turn) to be continued by at most
+    `max_new_tokens` tokens.
 
-    `samples` says which completions to make: each has a random stream of its own, drawn from (seed, id, sample), so that
-    sample 3 is the same whether it is made alone or with others. `temperature` 0 is greedy. `stop` strings end a completion
-    once they stand after its thinking; they are not part of it. `thinking` sets the chat template's switch, None leaves it.
+    `samples` are the indices of the completions to generate. Each has its own random stream,
+    seeded with (seed, id, sample): sample 3 is the same whether generated alone or with others.
+    `temperature` 0 is greedy. A `stop` string ends a completion where it occurs after the
+    reasoning, and is not part of it. `thinking` sets `enable_thinking` of the chat template; None
+    leaves the template's default.
     """
 
     id: str
@@ -46,44 +49,45 @@ class Request:
     samples: tuple[int, ...] = (0,)
     logprobs: bool = False
 
-    def stream(self, sample: int) -> random.Random:
-        """The random numbers of one sample."""
+    def rng(self, sample: int) -> random.Random:
+        """The random stream of one sample."""
         return random.Random(f"{self.seed}\x1f{self.id}\x1f{sample}")
 
     def seed_of(self, sample: int) -> int:
-        """31 bits that seed one sample where the random numbers are drawn elsewhere."""
+        """A 31-bit seed of one sample, for engines with their own random numbers."""
         return int(digest(self.seed, self.id, sample)[:8], 16) >> 1
 
-    def needs(self) -> set[Ability]:
-        """What an engine must be able to do for this request."""
-        wanted: dict[Ability, bool] = {
+    def required(self) -> set[Capability]:
+        """The capabilities that an engine needs for this request."""
+        needs: dict[Capability, bool] = {
             "prefix": bool(self.prefix),
             "thinking": self.thinking is not None,
             "logprobs": self.logprobs,
         }
-        return {ability for ability, needed in wanted.items() if needed}
+        return {capability for capability, needed in needs.items() if needed}
 
 
 class Engine(Protocol):
-    """Whatever can continue conversations."""
+    """A backend that generates completions."""
 
     name: str
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        """Traces of all samples of all requests, some at a time, in the order in which they end."""
+        """Completions of all samples of all requests, in lists, in the order in which they end."""
         ...
 
 
-def blocks(requests: Iterable[Request], processes: int) -> Iterator[list[Request]]:
-    """Requests as several processes are given them, at most `BLOCK` at a time and fewer where there are few."""
+def blocks(requests: Iterable[Request], workers: int) -> Iterator[list[Request]]:
+    """The tasks of several workers: `BLOCK` requests each, or an equal share of a few."""
     for portion in batched(requests, PORTION):
-        yield from batched(portion, min(BLOCK, -(-len(portion) // processes)))
+        yield from batched(portion, min(BLOCK, -(-len(portion) // workers)))
 
 
-def require(name: str, needed: set[Ability]) -> None:
-    """Raise BadInput where the engine cannot do what is needed, naming those that can."""
-    if lacking := needed - ABILITIES[name]:
-        able = [other for other, abilities in ABILITIES.items() if needed <= abilities]
+def check_capabilities(engine: str, required: set[Capability]) -> None:
+    """Raise BadInput if the engine lacks a capability; names the engines that have all."""
+    if lacking := required - CAPABILITIES[engine]:
+        capable = [name for name, those in CAPABILITIES.items() if required <= those]
         raise BadInput(
-            f"engine={name} has no {', '.join(sorted(lacking))}; engines that have: {', '.join(able) or 'none'}"
+            f"engine={engine} has no {', '.join(sorted(lacking))}; engines that have: "
+            f"{', '.join(capable) or 'none'}"
         )

@@ -1,19 +1,21 @@
-"""A configured engine, ready to be asked."""
+"""`load`: the configured engine with its model, in this process or in several workers."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ratiocine import devices, models
+from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines.config import EngineConfig
-from ratiocine.engines.interface import Ability, Engine, require
+from ratiocine.engines.config import EngineConfig, OpenAIConfig
+from ratiocine.engines.interface import Capability, Engine, check_capabilities
 from ratiocine.errors import BadInput
-from ratiocine.executors import ExecutorConfig, Local, check_gpus
+from ratiocine.executors import ExecutorConfig, LocalConfig, check_gpus
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import check_switch, end_of_turn
 
@@ -23,88 +25,111 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """An engine, its tokenizer where that is here, and what is to be known of the run: dtype, attention,
-    shape and number of weights of the model, and what made a server be asked again."""
+    """An engine that is ready to generate; None stands for unknown (a server's model)."""
 
     engine: Engine
     tokenizer: PreTrainedTokenizerBase | None
-    facts: dict[str, Any]
+    dtype: str | None = None
+    attention: str | None = None
+    """The attention implementation."""
+    shape: Shape | None = None
+    size: int | None = None
+    """Number of parameters."""
+    retries: Counter[str] = field(default_factory=Counter)
+    """Repeated calls to a server, by error; grows while the engine generates."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What a manifest says about the engine."""
+        return {
+            "dtype": self.dtype,
+            "attention": self.attention,
+            "shape": asdict(self.shape) if self.shape else None,
+            "size": self.size,
+            "retries": dict(self.retries),
+        }
 
 
 def load(
     engine: EngineConfig,
     model: ModelConfig,
     *,
-    needed: set[Ability],
+    required: set[Capability],
     dtype: Dtype = "auto",
     device: Device = "auto",
     threads: int | None = None,
     keep_refused: bool = False,
     num_workers: int = 0,
-    on: ExecutorConfig = Local(),  # noqa: B008  (frozen)
+    executor: ExecutorConfig = LocalConfig(),  # noqa: B008  (frozen)
 ) -> LoadedEngine:
-    """Load the model, or reach the server; with `num_workers`, in so many processes where `on` says. `model` is what a local
-    engine loads. Raises BadInput where the engine or the model cannot do what is `needed`, before any weights are loaded."""
-    require(engine.name, needed)
-    if engine.name == "openai":
-        from ratiocine.engines.openai import OpenAIEngine
+    """Load `model` into a local engine, or connect to a server.
 
-        served = OpenAIEngine(engine, keep_refused=keep_refused)
-        served.check()
-        facts: dict[str, Any] = {"dtype": None, "attention": None, "shape": None, "size": None}
-        if num_workers:
-            spread = _spread(
-                partial(OpenAIEngine, engine, keep_refused=keep_refused), num_workers, on
-            )
-            return LoadedEngine(
-                spread, None, {**facts, "calls_made_again": getattr(spread, "errors", {})}
-            )
-        return LoadedEngine(served, None, {**facts, "calls_made_again": served.errors})
-    if num_workers and on.name == "local":
+    With `num_workers` that many processes of `executor` each hold the engine. `keep_refused`: see
+    `OpenAIEngine`. Raises BadInput, before any weights are loaded, if the engine or the model
+    lacks a required capability.
+    """
+    check_capabilities(engine.name, required)
+    if engine.name == "openai":
+        return _connect(engine, keep_refused, num_workers, executor)
+    if num_workers and executor.name == "local":
         threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
     devices.prepare_process(threads)
     tokenizer = models.load_tokenizer(model)
-    stop = end_of_turn(tokenizer)
-    if "thinking" in needed:
+    stop_id = end_of_turn(tokenizer)
+    if "thinking" in required:
         check_switch(tokenizer)
+    shape, size = models.shape(model), models.size(model)
     if num_workers:
         make = partial(
-            _engine, engine, model, needed=needed, dtype=dtype, device=device, threads=threads
+            _engine, engine, model, required=required, dtype=dtype, device=device, threads=threads
         )
-        facts = {"dtype": dtype, "attention": None, **_told(model)}
-        return LoadedEngine(_spread(make, num_workers, on), tokenizer, facts)
+        workers, _ = _spread(make, num_workers, executor)
+        return LoadedEngine(workers, tokenizer, dtype, None, shape, size)
     if engine.name == "vllm":
         from ratiocine.engines.vllm import VLLMEngine
 
         folder = models.locate(model)
         if folder is None:
-            raise BadInput(f"engine=vllm reads a model folder, which model={model.name} has not")
-        fast = VLLMEngine(folder, tokenizer, stop, engine, dtype=dtype)
-        return LoadedEngine(fast, tokenizer, {"dtype": dtype, "attention": "vllm", **_told(model)})
+            raise BadInput(f"engine=vllm needs a model folder; model={model.name} has none")
+        vllm = VLLMEngine(folder, tokenizer, stop_id, engine, dtype=dtype)
+        return LoadedEngine(vllm, tokenizer, dtype, "vllm", shape, size)
     from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 
     loaded = models.load_model(model, device, dtype=dtype)
     pack_linears(loaded)
-    local = TransformersEngine(loaded, tokenizer, stop, engine)
-    facts = {"dtype": str(loaded.dtype), "attention": loaded.config._attn_implementation}
-    return LoadedEngine(local, tokenizer, {**facts, **_told(model)})
+    local = TransformersEngine(loaded, tokenizer, stop_id, engine)
+    attention = loaded.config._attn_implementation
+    return LoadedEngine(local, tokenizer, str(loaded.dtype), attention, shape, size)
 
 
-def _told(model: ModelConfig) -> dict[str, Any]:
-    return {"shape": asdict(models.shape(model)), "size": models.size(model)}
+def _connect(
+    config: OpenAIConfig, keep_refused: bool, num_workers: int, executor: ExecutorConfig
+) -> LoadedEngine:
+    from ratiocine.engines.openai import OpenAIEngine
+
+    server = OpenAIEngine(config, keep_refused=keep_refused)
+    server.check_connection()
+    if not num_workers:
+        return LoadedEngine(server, None, retries=server.retries)
+    make = partial(OpenAIEngine, config, keep_refused=keep_refused)
+    workers, retries = _spread(make, num_workers, executor)
+    return LoadedEngine(workers, None, retries=retries)
 
 
 def _engine(*args: Any, **kwargs: Any) -> Engine:
     return load(*args, **kwargs).engine
 
 
-def _spread(make: Callable[[], Engine], processes: int, on: ExecutorConfig) -> Engine:
-    if on.name == "ray":
+def _spread(
+    make: Callable[[], Engine], workers: int, executor: ExecutorConfig
+) -> tuple[Engine, Counter[str]]:
+    """An engine of several workers, and the counter of their retries."""
+    if executor.name == "ray":
         from ratiocine.engines.ray_data import RayEngine
 
-        return RayEngine(make, processes, on.cpus_per_task, bool(on.gpus_per_node))
+        ray = RayEngine(make, workers, executor.cpus_per_task, bool(executor.gpus_per_node))
+        return ray, ray.retries
     from ratiocine.engines.pool import PoolEngine
 
-    check_gpus(on)
-    return PoolEngine(make, processes, bool(on.gpus_per_node))
+    check_gpus(executor)
+    return PoolEngine(make, workers, bool(executor.gpus_per_node)), Counter()

@@ -1,4 +1,4 @@
-"""Any engine in several processes of this machine, each with a GPU of its own where they are to have one."""
+"""An engine in several processes of this machine, each with its own GPU if there are GPUs."""
 
 from __future__ import annotations
 
@@ -8,72 +8,77 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from multiprocessing.queues import Queue
 
 from ratiocine.engines.interface import Engine, Request, blocks
 from ratiocine.errors import Failure
 from ratiocine.executors import end_with_parent
 from ratiocine.records import Completion
 
-_engine: Engine | Exception | None = None  # of a process of the pool, or why it has none
+_engine: Engine | Exception | None = None  # of a worker process, or the reason why it has none
 
 
-def _prepare(make: Callable[[], Engine], names: Any) -> None:
+def _initialize(make: Callable[[], Engine], devices: Queue[str]) -> None:
+    """Load the engine of a worker; an error is raised by its first task."""
     global _engine
     end_with_parent()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # of the keyboard: the process that waits for this one ends it
-    os.environ["CUDA_VISIBLE_DEVICES"] = names.get()
+    # An interrupt from the keyboard is handled by the parent, which terminates the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
     try:
         _engine = make()
     except Exception as error:
         _engine = error
 
 
-def _answered(requests: list[Request]) -> list[Completion]:
+def _generate(requests: list[Request]) -> list[Completion]:
     if isinstance(_engine, Exception):
         raise _engine
     assert _engine is not None
-    return [trace for traces in _engine.generate(requests) for trace in traces]
+    return [completion for batch in _engine.generate(requests) for completion in batch]
 
 
 class PoolEngine:
-    """`generate` by `processes` processes, each with the engine that `make` makes there."""
+    """`generate` by worker processes, each with the engine that `make` returns there."""
 
     name = "pool"
 
-    def __init__(self, make: Callable[[], Engine], processes: int, gpus: bool) -> None:
-        self.make, self.processes, self.gpus = make, processes, gpus
+    def __init__(self, make: Callable[[], Engine], workers: int, gpus: bool) -> None:
+        self.make, self.workers, self.gpus = make, workers, gpus
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        """Traces of all samples, a block of requests at a time. Raises what the processes' engines raise."""
-        spawned = multiprocessing.get_context("spawn")
-        names = spawned.Queue()
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-        for name in (
-            (seen.split(",") if seen else map(str, range(self.processes)))
-            if self.gpus
-            else [""] * self.processes
-        ):
-            names.put(name)
-        pool = ProcessPoolExecutor(self.processes, spawned, _prepare, (self.make, names))
+        """Completions by blocks of requests.
+
+        Raises the errors of the workers' engines, and Failure if a worker is killed.
+        """
+        spawn = multiprocessing.get_context("spawn")
+        devices = spawn.Queue()
+        for device in self._visible_devices():
+            devices.put(device)
+        pool = ProcessPoolExecutor(self.workers, spawn, _initialize, (self.make, devices))
         try:
             running: set[Future[list[Completion]]] = set()
-            for block in blocks(requests, self.processes):
-                running.add(pool.submit(_answered, block))
-                if len(running) > 2 * self.processes:
-                    ended, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (one.result() for one in ended)
+            for block in blocks(requests, self.workers):
+                running.add(pool.submit(_generate, block))
+                if len(running) > 2 * self.workers:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
             while running:
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (one.result() for one in ended)
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
         except BrokenProcessPool:
             raise Failure(
-                "a process that answers was lost (killed, or out of memory); what was answered is kept, and the same command "
-                "goes on from there"
+                "a worker process was lost (killed, or out of memory); finished completions are "
+                "stored, and the same command resumes"
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
+
+    def _visible_devices(self) -> list[str]:
+        """CUDA_VISIBLE_DEVICES of each worker."""
+        if not self.gpus:
+            return [""] * self.workers
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return visible.split(",") if visible else [str(n) for n in range(self.workers)]

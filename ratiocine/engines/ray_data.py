@@ -1,8 +1,8 @@
-"""Any engine on several processes of a Ray cluster: Ray Data hands out the requests, starts workers anew that were lost, and
-gives their requests out again.
+"""An engine on several processes of a Ray cluster, through Ray Data.
 
-The cluster is the one that RAY_ADDRESS names, else one on this machine. Its nodes see this checkout at the same place, and
-have the keys of servers in their own environment.
+Ray Data distributes the requests, restarts workers that are lost and reassigns their requests. The
+cluster is the one at RAY_ADDRESS, else a new one on this machine. Its nodes have this checkout at
+the same path, and API keys in their own environment.
 """
 
 from __future__ import annotations
@@ -16,54 +16,56 @@ from typing import Any
 
 from ratiocine.engines.interface import PORTION, Engine, Request, blocks
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import check_ray, cluster
+from ratiocine.executors import check_ray, connect
 from ratiocine.hashing import batched
 from ratiocine.records import Completion
 
 
 class _Worker:
+    """The callable of `map_batches`: one engine per actor."""
+
     def __init__(self, make: Callable[[], Engine]) -> None:
         self.engine = make()
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The traces, and in the first row what made a server be asked again, as JSON."""
-        before = Counter[str](getattr(self.engine, "errors", {}))
-        made = [
-            trace for traces in self.engine.generate(list(batch["request"])) for trace in traces
-        ]
-        again = Counter[str](getattr(self.engine, "errors", {})) - before
-        return {"trace": made, "again": [json.dumps(again), *[""] * (len(made) - 1)]}
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """The completions of a batch, and in its first row the retries, as JSON."""
+        before = self._retries()
+        completions = [c for batch in self.engine.generate(list(batch["request"])) for c in batch]
+        retries = self._retries() - before
+        padding = [""] * (len(completions) - 1)
+        return {"completion": completions, "retries": [json.dumps(retries), *padding]}
+
+    def _retries(self) -> Counter[str]:
+        return Counter(getattr(self.engine, "retries", {}))
 
 
 class RayEngine:
-    """`generate` by `workers` processes, each with the engine that `make` makes there, `cpus` processors and, where it is to
-    have one, a GPU. Raises BadInput without Ray."""
+    """`generate` by `workers` processes, each with the engine that `make` returns there, `cpus`
+    CPUs and, with `gpus`, one GPU. Raises BadInput if Ray is not installed."""
 
     name = "ray"
 
     def __init__(self, make: Callable[[], Engine], workers: int, cpus: int, gpus: bool) -> None:
         check_ray()
         self.make, self.workers, self.cpus, self.gpus = make, workers, cpus, gpus
-        self.errors = Counter[str]()  # what workers that were not lost asked a server again for
+        self.retries = Counter[str]()  # of workers that were not lost
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        """Traces of all samples, a worker's block at a time. Raises what the workers' engines raise."""
-        with cluster() as ray:
+        """Completions by blocks of requests. Raises the errors of the workers' engines."""
+        with connect() as ray:
             importlib.import_module("ray.data")
             logging.getLogger("ray.data").setLevel(logging.ERROR)
             context = ray.data.DataContext.get_current()
             context.enable_progress_bars = False
-            context.actor_task_retry_on_errors = (
-                False  # what a server refuses for good is no lost worker
-            )
+            # An error of the engine is final (a server's refusal); only lost workers are retried.
+            context.actor_task_retry_on_errors = False
             for portion in batched(requests, PORTION):
                 yield from self._portion(ray, portion)
 
     def _portion(self, ray: Any, portion: list[Request]) -> Iterator[list[Completion]]:
         n = sum(1 for _ in blocks(portion, self.workers))
-        found = ray.data.from_items(
-            [{"request": request} for request in portion], override_num_blocks=n
-        ).map_batches(
+        rows = [{"request": request} for request in portion]
+        results = ray.data.from_items(rows, override_num_blocks=n).map_batches(
             _Worker,
             fn_constructor_args=(self.make,),
             batch_size=None,
@@ -72,18 +74,17 @@ class RayEngine:
             compute=ray.data.ActorPoolStrategy(size=self.workers),
         )
         try:
-            for batch in found.iter_batches(batch_size=None, prefetch_batches=0):
-                for again in filter(None, batch["again"]):
-                    self.errors.update(json.loads(again))
-                yield list(batch["trace"])
+            for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
+                for retries in filter(None, batch["retries"]):
+                    self.retries.update(json.loads(retries))
+                yield list(batch["completion"])
         except ray.exceptions.RayError as error:
-            raise _own(error) or Failure(
-                f"executor=ray: {str(error).strip().splitlines()[-1]}"
-            ) from None
+            message = str(error).strip().splitlines()[-1]
+            raise _wrapped(error) or Failure(f"executor=ray: {message}") from None
 
 
-def _own(error: BaseException | None) -> BadInput | Failure | None:
-    """The error of ours that Ray has wrapped."""
+def _wrapped(error: BaseException | None) -> BadInput | Failure | None:
+    """The error of this project that Ray has wrapped, if any."""
     while error is not None and not isinstance(error, (BadInput, Failure)):
         error = getattr(error, "cause", None) or error.__cause__
     return error

@@ -1,14 +1,15 @@
-"""One completion as it is written: transformers' `generate` over the engine's own model, prompt and end of turn.
+"""Streaming of a single completion: transformers' `generate` with the engine's model and prompt.
 
-Greedy, it is the engine's completion token for token, up to the order in which a processor sums. Sampled, it is drawn by
-torch's generator, which the request's seed starts: the same each time, but not the engine's sample.
+A greedy completion equals the engine's token for token, up to the summation order of the
+processor. A sampled one uses torch's generator, seeded by the request: reproducible, but not the
+engine's sample.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
@@ -19,6 +20,9 @@ from ratiocine.engines.transformers import TransformersEngine
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 def stream(
     engine: TransformersEngine,
@@ -26,78 +30,82 @@ def stream(
     write: Callable[[str], None],
     halted: Callable[[], bool] = lambda: False,
 ) -> Completion:
-    """The completion of a request with one sample. `write` is given its text in pieces, whole characters as they come; a stop
-    string and what stands in its token are among them. Once `halted` says so it ends, as if its budget were used up."""
+    """Generate the completion of a request with one sample.
+
+    `write` receives the text in pieces of whole characters, including a stop string and the rest of
+    its token. Once `halted` returns True the completion ends, as at `max_new_tokens`.
+    """
     assert not request.prefix
     (sample,) = request.samples
     model, tokenizer, stop_id = engine.model, engine.tokenizer, engine.stop_id
     prompt = prompt_ids(tokenizer, request.messages, thinking=request.thinking)
     opened = opens_thinking(prompt_text(tokenizer, request.messages, request.thinking))
 
-    def text(ids: list[int]) -> str:
-        return tokenizer.decode(
-            ids[:-1] if ids[-1:] == [stop_id] else ids, skip_special_tokens=False
-        )
+    def text_of(ids: list[int]) -> str:
+        text_ids = ids[:-1] if ids[-1:] == [stop_id] else ids
+        return tokenizer.decode(text_ids, skip_special_tokens=False)
 
-    def stopped_at(ids: list[int]) -> int | None:
-        """Where in the text the first stop string after the thinking stands."""
+    def stop_position(ids: list[int]) -> int | None:
+        """The index in the text of the first stop string after the reasoning."""
         before = OPEN * opened
-        at = after_thinking(before + text(ids), request.stop) if request.stop else None
+        at = after_thinking(before + text_of(ids), request.stop) if request.stop else None
         return None if at is None else max(0, at - len(before))
 
-    drawn = (
-        {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
-        if request.temperature
-        else {}
-    )
-    model.generation_config = (
-        GenerationConfig()
-    )  # or what a model's folder brings would fill in what is not said here
-    settings = GenerationConfig(
-        max_new_tokens=request.max_new_tokens,
-        do_sample=bool(drawn),
-        eos_token_id=stop_id,
-        pad_token_id=stop_id,
-        **drawn,
-    )
+    # Without this, the model's own generation config supplies every value not set below.
+    model.generation_config = GenerationConfig()
     torch.manual_seed(request.seed_of(sample))
-    ids = torch.tensor([prompt], device=model.device)
+    input_ids = torch.tensor([prompt], device=model.device)
+    ended = _Until(len(prompt), lambda ids: halted() or stop_position(ids) is not None)
     started = time.perf_counter()
-    made = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        generation_config=settings,
-        streamer=Pieces(tokenizer, stop_id, write),
-        stopping_criteria=StoppingCriteriaList(
-            [_Until(len(prompt), lambda ids: halted() or stopped_at(ids) is not None)]
-        ),
+    ids = model.generate(
+        input_ids=input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        generation_config=_generation_config(request, stop_id),
+        streamer=TextStreamer(tokenizer, stop_id, write),
+        stopping_criteria=StoppingCriteriaList([ended]),
     )[0, len(prompt) :].tolist()
     seconds = time.perf_counter() - started
-    ended = made[-1] == stop_id or stopped_at(made) is not None
+    stopped = ids[-1] == stop_id or stop_position(ids) is not None
     return Completion(
         request.id,
-        text(made)[: stopped_at(made)],
-        "stop" if ended else "length",
+        text_of(ids)[: stop_position(ids)],
+        "stop" if stopped else "length",
         len(prompt),
-        len(made),
+        len(ids),
         round(seconds, 4),
-        token_ids=tuple(made),
+        token_ids=tuple(ids),
         sample=sample,
         opened=opened,
     )
 
 
-class Pieces(BaseStreamer):
-    """Text of a completion without its end-of-turn token; markers are text, as they are in a trace. A line is decoded anew
-    with each of its tokens, and what may be the beginning of a character waits for the rest of it."""
+def _generation_config(request: Request, stop_id: int) -> GenerationConfig:
+    sampling = {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
+    return GenerationConfig(
+        max_new_tokens=request.max_new_tokens,
+        do_sample=bool(request.temperature),
+        eos_token_id=stop_id,
+        pad_token_id=stop_id,
+        **(sampling if request.temperature else {}),
+    )
 
-    def __init__(self, tokenizer: Any, stop_id: int, write: Callable[[str], None]) -> None:
+
+class TextStreamer(BaseStreamer):
+    """Streams text without the end-of-turn token; special tokens are text, as in a Completion.
+
+    Each token decodes its whole line anew; an incomplete character waits for its remaining tokens.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, stop_id: int, write: Callable[[str], None]
+    ) -> None:
         self.tokenizer, self.stop_id, self.write = tokenizer, stop_id, write
         self.line: list[int] = []
         self.written = 0  # characters of the line
 
     def put(self, value: torch.Tensor) -> None:
-        if value.dim() > 1 or value.item() == self.stop_id:  # the prompt comes first, and whole
+        # `generate` passes the whole prompt first, as a matrix.
+        if value.dim() > 1 or value.item() == self.stop_id:
             return
         self.line.append(int(value.item()))
         text = self._text()
@@ -120,12 +128,13 @@ class Pieces(BaseStreamer):
 
 
 class _Until(StoppingCriteria):
-    """Ends a completion once `over` says so of its tokens."""
+    """Ends a completion once `condition` holds for its token ids."""
 
-    def __init__(self, n_prompt: int, over: Callable[[list[int]], bool]) -> None:
-        self.n_prompt, self.over = n_prompt, over
+    def __init__(self, n_prompt: int, condition: Callable[[list[int]], bool]) -> None:
+        self.n_prompt, self.condition = n_prompt, condition
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        return torch.tensor(
-            [self.over(input_ids[0, self.n_prompt :].tolist())], device=input_ids.device
-        )
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: object
+    ) -> torch.Tensor:
+        ended = self.condition(input_ids[0, self.n_prompt :].tolist())
+        return torch.tensor([ended], device=input_ids.device)

@@ -1,8 +1,12 @@
-"""The transformers engine: continuation in batches, on any device transformers runs on.
+"""The transformers engine: continuous batching on any device of transformers.
 
-Five things make it faster than `generate` and leave the distribution alone: rows that have ended leave the batch and waiting
-ones join it, prompts of like length are read together and once for all samples, the cache grows in place, and a decode step
-on a CPU attends with two batched matmuls over the grouped heads instead of scaled_dot_product_attention with one query row.
+Faster than `generate`, with the same distribution:
+- ended rows leave the batch and waiting requests join it;
+- prompts of similar length are prefilled together, once for all samples of a request;
+- the KV cache grows in place;
+- a decode step on a CPU computes attention as two batched matmuls over the grouped heads, since
+  scaled_dot_product_attention is slow for a single query row;
+- on a CPU, linear weights are packed for few rows (`decoding.pack_linears`, called by the loader).
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decoding import growing_cache, register_grouped_attention
 from ratiocine.engines.interface import Request
+from ratiocine.hashing import batched
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 
@@ -24,140 +29,143 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-ALIKE = (
-    7 / 8
-)  # a prompt shorter than this share of the longest is not read beside it: padding costs as much as words
-LEFT = 0.9  # share of a batch still going at which its ended rows are taken out: moving the cache costs less than one step
+# A prompt shorter than this fraction of the longest has its own prefill: padding costs as much as
+# tokens.
+SIMILAR_LENGTH = 7 / 8
+# Ended rows are removed once at most this fraction is running: moving the cache then costs less
+# than the decode steps saved.
+COMPACT_BELOW = 0.9
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A request and its prompt."""
+class _Prompted:
+    """A request and its prompt's token ids."""
 
     request: Request
     prompt: tuple[int, ...]
-    opened: bool  # it ends inside a think block
+    opened: bool  # the prompt ends inside a think block
 
     @property
     def rows(self) -> int:
         return len(self.request.samples)
 
     @property
-    def reach(self) -> int:
-        """The most tokens that its rows can come to hold."""
+    def max_tokens(self) -> int:
+        """Cached tokens of all its rows at full length."""
         return self.rows * (len(self.prompt) + self.request.max_new_tokens)
 
 
 class TransformersEngine:
-    """`generate` over a loaded model. At most `batch` rows of the settings are decoded together, and as many as can grow to
-    their full budgets within `tokens` cached tokens (but always one)."""
+    """`generate` with a loaded model.
+
+    Decodes at most `max_batch_size` rows together, whose full lengths fit `max_cache_tokens` (at
+    least one request, however long).
+    """
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         stop_id: int,
-        settings: TransformersConfig = TransformersConfig(),  # noqa: B008  (frozen)
+        config: TransformersConfig = TransformersConfig(),  # noqa: B008  (frozen)
     ) -> None:
         self.name = "transformers"
         self.model, self.tokenizer, self.stop_id = model, tokenizer, stop_id
-        self.batch, self.tokens = settings.max_batch_size, settings.max_cache_tokens
+        self.max_batch_size = config.max_batch_size
+        self.max_cache_tokens = config.max_cache_tokens
         self.movable = _movable(growing_cache(model.config))
-        attention: str = settings.attention
+        attention: str = config.attention
         if attention == "auto":
             attention = register_grouped_attention() if model.device.type == "cpu" else "sdpa"
         model.set_attn_implementation(attention)
         model.eval()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        """Traces of all requests, some at a time as they end. The longest come first, so that a batch that does not fit in
-        memory fails at once."""
+        """Completions of all requests, in lists as they end.
+
+        The longest requests start first, so that a batch too large for the memory fails at once.
+        """
         import torch
 
-        asked = [part for request in requests for part in self._asked(request)]
-        waiting = deque(
-            sorted(asked, key=lambda a: (-a.request.max_new_tokens, -len(a.prompt), a.request.id))
-        )
+        prompted = [part for request in requests for part in self._prompted(request)]
+        prompted.sort(key=lambda p: (-p.request.max_new_tokens, -len(p.prompt), p.request.id))
+        waiting = deque(prompted)
         batch: _Batch | None = None
         while waiting or batch is not None:
             with torch.inference_mode():
                 joining = self._joining(waiting, batch)
                 if joining:
-                    batch = self._read(joining, batch)
+                    batch = self._admit(joining, batch)
                 else:
                     assert batch is not None
                     self._step(batch)
                 ended = batch.take_ended()
             if ended:
-                yield [self._trace(row) for row in ended]
+                yield [self._completion(row) for row in ended]
             if not batch.rows:
                 batch = None
 
-    def _asked(self, request: Request) -> Iterator[_Asked]:
-        """The request, in parts where it has more samples than a batch has rows."""
+    def _prompted(self, request: Request) -> Iterator[_Prompted]:
+        """The request with its prompt, in parts if it has more samples than a batch has rows."""
         prompt = prompt_ids(self.tokenizer, request.messages, request.prefix, request.thinking)
         opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
-        for at in range(0, len(request.samples), self.batch):
-            yield _Asked(
-                replace(request, samples=request.samples[at : at + self.batch]),
-                tuple(prompt),
-                opened,
-            )
+        for part in batched(request.samples, self.max_batch_size):
+            yield _Prompted(replace(request, samples=tuple(part)), tuple(prompt), opened)
 
-    def _joining(self, waiting: deque[_Asked], batch: _Batch | None) -> list[_Asked]:
-        """The next waiting requests for which there is room."""
+    def _joining(self, waiting: deque[_Prompted], batch: _Batch | None) -> list[_Prompted]:
+        """Take the next waiting requests for which there is room."""
         if batch is not None and not batch.may_join:
             return []
         rows = [] if batch is None else batch.rows
-        free, taken = self.batch - len(rows), sum(row.reach for row in rows)
-        joining: list[_Asked] = []
-        while (
-            waiting
-            and waiting[0].rows <= free
-            and (taken + waiting[0].reach <= self.tokens or not (rows or joining))
-        ):
+        free_rows, tokens = self.max_batch_size - len(rows), sum(row.max_tokens for row in rows)
+        joining: list[_Prompted] = []
+        while waiting and waiting[0].rows <= free_rows:
+            fits = tokens + waiting[0].max_tokens <= self.max_cache_tokens
+            if not fits and (rows or joining):
+                break
             joining.append(waiting.popleft())
-            free, taken = free - joining[-1].rows, taken + joining[-1].reach
+            free_rows, tokens = free_rows - joining[-1].rows, tokens + joining[-1].max_tokens
         return joining
 
-    def _read(self, asked: Sequence[_Asked], batch: _Batch | None) -> _Batch:
-        """Prefill, prompts of like length together; their rows join `batch`."""
-        pieces: list[list[_Asked]] = []
-        for a in sorted(asked, key=lambda a: -len(a.prompt)):
-            if pieces and (len(a.prompt) >= ALIKE * len(pieces[-1][0].prompt) or not self.movable):
-                pieces[-1].append(a)
+    def _admit(self, joining: Sequence[_Prompted], batch: _Batch | None) -> _Batch:
+        """Prefill requests, prompts of similar length together, and add their rows to `batch`."""
+        groups: list[list[_Prompted]] = []
+        for one in sorted(joining, key=lambda one: -len(one.prompt)):
+            similar = groups and len(one.prompt) >= SIMILAR_LENGTH * len(groups[-1][0].prompt)
+            if similar or (groups and not self.movable):
+                groups[-1].append(one)
             else:
-                pieces.append([a])
+                groups.append([one])
         batches = [] if batch is None else [batch]
-        batches += [self._prefill(piece) for piece in pieces]
+        batches += [self._prefill(group) for group in groups]
         return batches[0].joined_by(batches[1:]) if len(batches) > 1 else batches[0]
 
-    def _prefill(self, asked: Sequence[_Asked]) -> _Batch:
+    def _prefill(self, group: Sequence[_Prompted]) -> _Batch:
         """One forward pass over left-padded prompts, and the first token of each row."""
         import torch
 
         started = time.perf_counter()
-        device, width = self.model.device, max(len(a.prompt) for a in asked)
-        ids = torch.full((len(asked), width), self.stop_id)
-        mask = torch.zeros((len(asked), width), dtype=torch.long)
-        for row, a in enumerate(asked):
-            ids[row, width - len(a.prompt) :] = torch.tensor(a.prompt)
-            mask[row, width - len(a.prompt) :] = 1
+        device, width = self.model.device, max(len(one.prompt) for one in group)
+        ids = torch.full((len(group), width), self.stop_id)
+        mask = torch.zeros((len(group), width), dtype=torch.long)
+        for row, one in enumerate(group):
+            ids[row, width - len(one.prompt) :] = torch.tensor(one.prompt)
+            mask[row, width - len(one.prompt) :] = 1
         mask = mask.to(device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         new = _Batch([], mask, positions, growing_cache(self.model.config))
         logits = self._forward(new, ids.to(device))
         new.rows = [
-            _Row(a.request, sample, len(a.prompt), a.opened)
-            for a in asked
-            for sample in a.request.samples
+            _Row(one.request, sample, len(one.prompt), one.opened)
+            for one in group
+            for sample in one.request.samples
         ]
-        if len(new.rows) > len(asked):
-            copies = torch.tensor([a.rows for a in asked], device=device)
-            which = torch.repeat_interleave(torch.arange(len(asked), device=device), copies)
-            new.token = which  # any: `append` sets it
-            new.keep(which)
-            logits = logits[which]
+        if len(new.rows) > len(group):
+            copies = torch.tensor([one.rows for one in group], device=device)
+            prompts = torch.repeat_interleave(torch.arange(len(group), device=device), copies)
+            new.token = prompts  # a placeholder of the right shape: `_append` sets it
+            new.keep(prompts)
+            logits = logits[prompts]
         self._append(new, logits, started)
         return new
 
@@ -180,14 +188,13 @@ class TransformersEngine:
         ).logits[:, -1]
 
     def _append(self, batch: _Batch, logits: torch.Tensor, started: float) -> None:
-        """Choose the next token of every row and write it down."""
-        batch.token = _chosen(logits, batch.rows)
+        """Choose the next token of every row and record it."""
+        batch.token = _next_tokens(logits, batch.rows)
         logprobs: list[float] | None = None
         if any(row.request.logprobs for row in batch.rows):
             logits = logits.float()
-            logprobs = (
-                logits.gather(-1, batch.token[:, None])[:, 0] - logits.logsumexp(-1)
-            ).tolist()
+            chosen = logits.gather(-1, batch.token[:, None])[:, 0]
+            logprobs = (chosen - logits.logsumexp(-1)).tolist()
         seconds = (time.perf_counter() - started) / len(batch.rows)
         for index, (row, token) in enumerate(zip(batch.rows, batch.token.tolist(), strict=True)):
             if row.stop is None:
@@ -198,10 +205,9 @@ class TransformersEngine:
                 self._end(row)
 
     def _end(self, row: _Row) -> None:
-        """Say of a row whether and how it has ended."""
-        if row.output[-1] == self.stop_id or (
-            row.request.stop and self._stopped_at(row) is not None
-        ):
+        """Set the stop reason of a row that has ended."""
+        stopped = row.request.stop and self._stop_position(row) is not None
+        if row.output[-1] == self.stop_id or stopped:
             row.stop = "stop"
         elif len(row.output) >= row.request.max_new_tokens:
             row.stop = "length"
@@ -210,15 +216,15 @@ class TransformersEngine:
         ids = row.output[:-1] if row.output[-1] == self.stop_id else row.output
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
-    def _stopped_at(self, row: _Row) -> int | None:
-        """Where in its text the first stop string after the thinking stands."""
+    def _stop_position(self, row: _Row) -> int | None:
+        """The index in its text of the first stop string after the reasoning."""
         prefix = OPEN * row.opened + row.request.prefix
         at = after_thinking(prefix + self._text(row), row.request.stop)
         return None if at is None else max(0, at - len(prefix))
 
-    def _trace(self, row: _Row) -> Completion:
+    def _completion(self, row: _Row) -> Completion:
         assert row.stop is not None
-        text = self._text(row)[: self._stopped_at(row) if row.request.stop else None]
+        text = self._text(row)[: self._stop_position(row) if row.request.stop else None]
         return Completion(
             row.request.id,
             text,
@@ -233,40 +239,41 @@ class TransformersEngine:
         )
 
 
-def _chosen(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
-    """The next token of every row: the likeliest, or by inverse transform of the row's own next random number, so that a
-    sample does not depend on what it shares a batch with."""
+def _next_tokens(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+    """The next token of every row: greedy, or by inverse transform sampling.
+
+    The uniform number is the next of the row's own stream, so that a sample does not depend on the
+    other rows of its batch.
+    """
     import torch
 
-    chosen = logits.argmax(-1)
+    tokens = logits.argmax(-1)
     sampled = [i for i, row in enumerate(rows) if row.request.temperature > 0]
     if not sampled:
-        return chosen
-    here = torch.tensor(sampled, device=logits.device)
+        return tokens
+    index = torch.tensor(sampled, device=logits.device)
 
     def column(values: list[float]) -> torch.Tensor:
         return torch.tensor(values, device=logits.device, dtype=torch.float32)[:, None]
 
-    scaled = logits[here].float() / column([rows[i].request.temperature for i in sampled])
-    probabilities, tokens = scaled.softmax(-1), None
+    scaled = logits[index].float() / column([rows[i].request.temperature for i in sampled])
+    probabilities, order = scaled.softmax(-1), None
     if any(rows[i].request.top_p < 1 for i in sampled):
-        probabilities, tokens = probabilities.sort(-1, descending=True)
+        probabilities, order = probabilities.sort(-1, descending=True)
         before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities.masked_fill(
-            before >= column([rows[i].request.top_p for i in sampled]), 0.0
-        )
-    total = probabilities.cumsum(-1)
-    at = torch.searchsorted(
-        total, column([rows[i].random.random() for i in sampled]) * total[:, -1:], right=True
-    )
-    at = at.clamp(max=logits.shape[-1] - 1)
-    chosen[here] = (at if tokens is None else tokens.gather(-1, at))[:, 0]
-    return chosen
+        outside = before >= column([rows[i].request.top_p for i in sampled])
+        probabilities = probabilities.masked_fill(outside, 0.0)
+    cumulative = probabilities.cumsum(-1)
+    uniform = column([rows[i].rng.random() for i in sampled])
+    found = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    found = found.clamp(max=logits.shape[-1] - 1)
+    tokens[index] = (found if order is None else order.gather(-1, found))[:, 0]
+    return tokens
 
 
 @dataclass
 class _Row:
-    """A sample under way; `seconds` is its share of the time of the steps it took part in."""
+    """A sample being generated; `seconds` is its share of the time of its steps."""
 
     request: Request
     sample: int
@@ -276,60 +283,62 @@ class _Row:
     logprobs: list[float] = field(default_factory=list)
     seconds: float = 0.0
     stop: Literal["stop", "length"] | None = None
-    told: bool = False  # its trace has been given away
-    random: random.Random = field(init=False)
+    yielded: bool = False
+    rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self.random = self.request.stream(self.sample)
+        self.rng = self.request.rng(self.sample)
 
     @property
-    def reach(self) -> int:
+    def max_tokens(self) -> int:
+        """Cached tokens at full length."""
         return self.n_prompt + self.request.max_new_tokens
 
 
 def _movable(cache: Any) -> bool:
-    """Whether its rows can be put beside another's: not with sliding windows."""
+    """Whether its rows can join another cache: not with sliding windows."""
     return all(hasattr(layer, "move") for layer in cache.layers)
 
 
 @dataclass
 class _Batch:
-    """Rows decoded together: the mask over all columns of the cache, positions of the last forward pass, and the last token."""
+    """Rows decoded together, with the mask over all columns of the cache, the positions of the
+    last forward pass, and the last token of each row."""
 
     rows: list[_Row]
     mask: torch.Tensor
     positions: torch.Tensor
     cache: Any
     token: Any = None
-    room: bool = False  # its ended rows have just been taken out
+    compacted: bool = False  # by the last step
 
     @property
     def may_join(self) -> bool:
-        """Whether rows have just left, and its cache can be put beside another."""
-        return self.room and _movable(self.cache)
+        """Whether rows have just left and the cache can be joined."""
+        return self.compacted and _movable(self.cache)
 
     def take_ended(self) -> list[_Row]:
-        """The rows that have ended since the last call. They leave the batch once they are enough to be worth it."""
+        """The rows that have ended since the last call.
+
+        They leave the batch only once there are enough to be worth moving the cache.
+        """
         import torch
 
-        ended = [row for row in self.rows if row.stop is not None and not row.told]
+        ended = [row for row in self.rows if row.stop is not None and not row.yielded]
         for row in ended:
-            row.told = True
-        going = [i for i, row in enumerate(self.rows) if row.stop is None]
-        self.room = len(going) <= LEFT * len(self.rows)
-        if self.room:
-            self.rows = [self.rows[i] for i in going]
+            row.yielded = True
+        running = [i for i, row in enumerate(self.rows) if row.stop is None]
+        self.compacted = len(running) <= COMPACT_BELOW * len(self.rows)
+        if self.compacted:
+            self.rows = [self.rows[i] for i in running]
             if self.rows:
-                self.keep(torch.tensor(going, device=self.mask.device))
+                self.keep(torch.tensor(running, device=self.mask.device))
         return ended
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Keep these rows of mask, cache and positions; a row may be named more than once."""
-        self.mask, self.positions, self.token = (
-            self.mask[rows],
-            self.positions[rows],
-            self.token[rows],
-        )
+        """Keep these rows of mask, positions and cache; a row may be repeated."""
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+        self.token = self.token[rows]
         if not _movable(self.cache):
             self.cache.batch_select_indices(rows)
             return
@@ -339,26 +348,21 @@ class _Batch:
             layer.move(rows, start)
 
     def joined_by(self, others: Sequence[_Batch]) -> _Batch:
-        """All batches as one, their last columns aligned. The others' caches are used up layer by layer, so that only one
-        layer is held twice."""
+        """All batches as one, with their last columns aligned.
+
+        The other caches are released layer by layer, so that only one layer is held twice.
+        """
         import torch
 
         batches = [self, *others]
         width = max(batch.mask.shape[1] for batch in batches)
-        masks = [
-            torch.nn.functional.pad(batch.mask, (width - batch.mask.shape[1], 0))
-            for batch in batches
-        ]
+        pad = torch.nn.functional.pad
+        masks = [pad(batch.mask, (width - batch.mask.shape[1], 0)) for batch in batches]
         for index, layer in enumerate(self.cache.layers):
             layer.join([batch.cache.layers[index] for batch in others], width)
             for batch in others:
                 batch.cache.layers[index] = None
         rows = [row for batch in batches for row in batch.rows]
         positions = torch.cat([batch.positions[:, -1:] for batch in batches])
-        return _Batch(
-            rows,
-            torch.cat(masks),
-            positions,
-            self.cache,
-            torch.cat([batch.token for batch in batches]),
-        )
+        tokens = torch.cat([batch.token for batch in batches])
+        return _Batch(rows, torch.cat(masks), positions, self.cache, tokens)

@@ -1,6 +1,7 @@
-"""The vLLM engine: offline generation on a GPU, in portions, so that what is done is durable while the rest goes on.
+"""The vLLM engine: offline generation on a GPU.
 
-Needs the package vllm (extra `vllm`). Not yet tried on a GPU.
+Requests are generated in portions, so that the completions of one are stored before the next.
+Needs the package vllm (extra `vllm`). Not yet tested on a GPU.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class VLLMEngine:
-    """`generate` over a model folder; `portion` requests are handed over at a time."""
+    """`generate` with the model of a folder, `portion` samples at a time."""
 
     name = "vllm"
 
@@ -30,7 +31,7 @@ class VLLMEngine:
         folder: Path,
         tokenizer: PreTrainedTokenizerBase,
         stop_id: int,
-        settings: VLLMConfig,
+        config: VLLMConfig,
         *,
         dtype: str = "auto",
         portion: int = 1024,
@@ -45,7 +46,7 @@ class VLLMEngine:
         self.llm = vllm.LLM(
             model=str(folder),
             dtype=dtype,
-            gpu_memory_utilization=settings.gpu_memory_utilization,
+            gpu_memory_utilization=config.gpu_memory_utilization,
             trust_remote_code=False,
         )
         self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
@@ -61,18 +62,17 @@ class VLLMEngine:
                 {"prompt_token_ids": prompt_ids(self.tokenizer, r.messages, r.prefix, r.thinking)}
                 for r, _ in portion
             ]
-            found = self.llm.generate(
-                prompts, [self._sampling(*job) for job in portion], use_tqdm=False
-            )
+            params = [self._sampling_params(*job) for job in portion]
+            outputs = self.llm.generate(prompts, params, use_tqdm=False)
             seconds = round((time.perf_counter() - started) / len(portion), 4)
             yield [
-                self._trace(
+                self._completion(
                     request, sample, len(prompt["prompt_token_ids"]), output.outputs[0], seconds
                 )
-                for (request, sample), prompt, output in zip(portion, prompts, found, strict=True)
+                for (request, sample), prompt, output in zip(portion, prompts, outputs, strict=True)
             ]
 
-    def _sampling(self, request: Request, sample: int) -> Any:
+    def _sampling_params(self, request: Request, sample: int) -> Any:
         return self.vllm.SamplingParams(
             temperature=request.temperature,
             top_p=request.top_p,
@@ -83,13 +83,12 @@ class VLLMEngine:
             skip_special_tokens=False,
         )
 
-    def _trace(
+    def _completion(
         self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float
     ) -> Completion:
         ids = tuple(output.token_ids)
-        text = self.tokenizer.decode(
-            ids[:-1] if ids and ids[-1] == self.stop_id else ids, skip_special_tokens=False
-        )
+        text_ids = ids[:-1] if ids and ids[-1] == self.stop_id else ids
+        text = self.tokenizer.decode(text_ids, skip_special_tokens=False)
         opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
         before = OPEN * opened + request.prefix
         at = after_thinking(before + text, request.stop)

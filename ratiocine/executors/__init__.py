@@ -1,4 +1,4 @@
-"""TODO: ratiocine.executors."""
+"""Where commands run: this process, several local processes, Slurm jobs or Ray tasks."""
 
 import lazy_loader
 

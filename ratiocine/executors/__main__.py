@@ -1,4 +1,4 @@
-"""python -m ratiocine.executors VERB words…: a command started by an executor, which ends with its parent process."""
+"""python -m ratiocine.executors VERB …: the child process of an executor; ends with its parent."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""A command of a verb, the job it becomes, and the executor that runs it: what all executors share.
+"""The interface of executors: a command, the job that runs it, and the executor that submits it.
 
-A command keeps the words that were typed, without its executor. Wherever it starts, it finds this checkout on its path and the
-same working directory, and writes where it would have written here.
+A command holds the arguments of a verb without its `executor` keys. On whichever machine it runs,
+it imports this checkout and has the same working directory, hence the same output paths.
 """
 
 from __future__ import annotations
@@ -16,104 +16,99 @@ from pathlib import Path
 from typing import Protocol
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-LOOK = 0.2  # seconds between two looks at what runs elsewhere
-running: list[subprocess.Popen[bytes]] = []  # what calls of this process have started
+POLL_SECONDS = 0.2  # between two polls of remote jobs
+children: list[subprocess.Popen[bytes]] = []  # running children of this process
 
 
 class Job(Protocol):
-    """Something that runs. `poll` gives its exit code once it has ended; `logs` are the files in which it says what it does."""
+    """A submitted command; `logs` are the files with its output."""
 
     logs: Sequence[Path]
 
-    def poll(self) -> int | None: ...
+    def poll(self) -> int | None:
+        """The exit code, None while the job is pending or running."""
+        ...
 
-    def stop(self) -> None: ...
+    def cancel(self) -> None: ...
 
 
 class Executor(Protocol):
-    """What starts jobs, at most `jobs` of which run at once."""
+    """Submits commands; at most `max_parallel_jobs` of a study run at once."""
 
-    jobs: int
+    max_parallel_jobs: int
 
-    def start(self, calls: Sequence[Command]) -> list[Job]: ...
+    def submit(self, commands: Sequence[Command]) -> list[Job]: ...
 
 
 @dataclass(frozen=True)
 class Command:
-    """`python -m module words`. With `ranks` above 1 it is started so many times in all, and these work together."""
+    """`python -m module *args`, started as `world_size` processes that train together."""
 
     module: str
-    words: tuple[str, ...]
+    args: tuple[str, ...]
     name: str = ""
-    ranks: int = 1
-    folder: Path = field(default_factory=Path.cwd)
+    world_size: int = 1
+    cwd: Path = field(default_factory=Path.cwd)
 
     def run(self, log: Path | None = None) -> int:
-        """Do it in a process that does not outlive this one; what it says goes to the end of `log`."""
-        command = [sys.executable, "-m", "ratiocine.executors", self.module, *self.words]
+        """Run as a child that ends with this process and return its exit code; output is
+        appended to `log`."""
         with open(log, "ab") if log else open(os.dup(1), "wb") as out:
             child = subprocess.Popen(
-                command,
-                cwd=self.folder,
+                [sys.executable, "-m", "ratiocine.executors", self.module, *self.args],
+                cwd=self.cwd,
                 env={**os.environ, "PYTHONPATH": python_path()},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT if log else None,
             )
-            running.append(child)
+            children.append(child)
             status = child.wait()
-        running.remove(child)
+        children.remove(child)
         return exit_code(status)
 
     def __str__(self) -> str:
-        return f"python -m {self.module} {shlex.join(self.words)}"
+        return f"python -m {self.module} {shlex.join(self.args)}"
 
 
 def python_path() -> str:
-    """PYTHONPATH for what starts elsewhere."""
+    """PYTHONPATH of commands that start on another machine."""
     return os.pathsep.join([str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-class Tail:
-    """What files say beyond what was shown."""
+class LogTail:
+    """Copies what is appended to log files to stderr."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self.at = dict.fromkeys(files, 0)
+        self.offsets = dict.fromkeys(files, 0)
 
     def show(self) -> None:
-        for file, at in self.at.items():
+        """Print what was appended since the last call."""
+        for file, offset in self.offsets.items():
             if file.exists():
-                with open(file, "rb") as text:
-                    text.seek(at)
-                    new = text.read()
-                self.at[file] += len(new)
+                with open(file, "rb") as log:
+                    log.seek(offset)
+                    new = log.read()
+                self.offsets[file] += len(new)
                 sys.stderr.write(new.decode(errors="replace"))
         sys.stderr.flush()
 
-    def last(self) -> str:
-        """Their last line, less those of what started it."""
-        lines = [
-            line
-            for file in self.at
-            if file.exists()
-            for line in file.read_text(errors="replace").splitlines()
-        ]
-        return next(
-            (
-                line
-                for line in reversed(lines)
-                if line.strip() and not line.startswith(("srun:", "submitit "))
-            ),
-            "",
-        )
+    def last_line(self) -> str:
+        """The last line of the command itself, not of its launcher."""
+        for file in reversed(self.offsets):
+            lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+            for line in reversed(lines):
+                if line.strip() and not line.startswith(("srun:", "submitit ")):
+                    return line
+        return ""
 
 
 def exit_code(status: int) -> int:
-    """An exit code, 1 where a signal ended it."""
+    """An exit code from `subprocess`, 1 for a process that a signal ended."""
     return status if status >= 0 else 1
 
 
 def first_line(error: BaseException) -> str:
-    return next(
-        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-    )
+    """The first line of an error's message, its type if there is none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)

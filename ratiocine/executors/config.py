@@ -1,24 +1,19 @@
-"""What `executor=` says: that a verb runs in this process, in several that work together, or as a job of Slurm or a task of Ray. It
-names a file of conf/executor, where each key is told."""
+"""Configuration of `executor=`: one process, several processes, Slurm jobs or Ray tasks.
+
+conf/executor documents the keys. In `distill` and `eval` the processes share the requests; in
+`train` and `rl` they are ranks of one training.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ratiocine import devices
 from ratiocine.config import StrictConfig, Unhashed
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every generator takes
 
 
 class _BaseExecutorConfig(StrictConfig):
@@ -26,49 +21,48 @@ class _BaseExecutorConfig(StrictConfig):
     nproc_per_node: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _one_rank_a_gpu(self) -> Self:
+    def _one_process_per_gpu(self) -> Self:
         if self.gpus_per_node and self.nproc_per_node not in (None, self.gpus_per_node):
             raise ValueError(
-                f"ranks={self.nproc_per_node}: there is one process on each of gpus={self.gpus_per_node}; give one of the two"
+                f"nproc_per_node={self.nproc_per_node} and gpus_per_node={self.gpus_per_node}: "
+                "each GPU has one process; give one of the two"
             )
         return self
 
     @property
     def nproc(self) -> int:
-        """Of a node."""
+        """Processes per node."""
         return self.nproc_per_node or max(1, self.gpus_per_node)
 
     @property
     def overrides(self) -> list[str]:
-        """For a command that is to have as many processes on the machine where it is."""
-        return (
-            [f"executor.gpus_per_node={self.gpus_per_node}"]
-            if self.gpus_per_node
-            else [f"executor.nproc_per_node={self.nproc_per_node}"]
-            if self.nproc_per_node
-            else []
-        )
+        """Overrides by which a command starts as many processes on the node where it runs."""
+        if self.gpus_per_node:
+            return [f"executor.gpus_per_node={self.gpus_per_node}"]
+        if self.nproc_per_node:
+            return [f"executor.nproc_per_node={self.nproc_per_node}"]
+        return []
 
 
-class Local(_BaseExecutorConfig):
+class LocalConfig(_BaseExecutorConfig):
     name: Literal["local"] = "local"
     max_parallel_jobs: ClassVar[int] = 1
     nodes: PositiveInt = 1
     rdzv_endpoint: str | None = None
 
     @model_validator(mode="after")
-    def _nodes_that_meet(self) -> Self:
+    def _rendezvous_of_nodes(self) -> Self:
         if self.nodes > 1 and not self.rdzv_endpoint:
             raise ValueError(
-                f"nodes={self.nodes}: they have to find each other; give executor.rdzv_endpoint=HOST:PORT of one of them and the same "
-                "command on each, or executor=slurm"
+                f"nodes={self.nodes} needs a rendezvous: give executor.rdzv_endpoint=HOST:PORT of "
+                "one node and run the same command on each, or give executor=slurm"
             )
         if self.rdzv_endpoint and self.nodes == 1:
-            raise ValueError(f"rendezvous={self.rdzv_endpoint} means nothing with nodes=1")
+            raise ValueError(f"rdzv_endpoint={self.rdzv_endpoint} has no effect with nodes=1")
         return self
 
 
-class Slurm(_BaseExecutorConfig):
+class SlurmConfig(_BaseExecutorConfig):
     name: Literal["slurm"]
     nodes: PositiveInt = 1
     cpus_per_task: PositiveInt = 4
@@ -78,60 +72,64 @@ class Slurm(_BaseExecutorConfig):
     account: str | None = None
     max_parallel_jobs: PositiveInt = 8
     wait: bool = True
-    sbatch_args: dict[str, str | int] = {}
+    sbatch_args: dict[str, str | int] = Field(default={})
 
 
-class Ray(_BaseExecutorConfig):
+class RayConfig(_BaseExecutorConfig):
     name: Literal["ray"]
     cpus_per_task: PositiveInt = 1
     max_parallel_jobs: PositiveInt = 8
 
 
-ExecutorConfig = Annotated[Local | Slurm | Ray, Field(discriminator="name")]
+ExecutorConfig = Annotated[LocalConfig | SlurmConfig | RayConfig, Field(discriminator="name")]
 
 
 class VerbConfig(StrictConfig):
-    """A verb that can be sent elsewhere. One that `data_parallel` has processes ask in its stead (`engines.start`); of another
-    several are ranks that train together."""
+    """A verb with `executor=`. The processes of a `data_parallel` verb generate for this one
+    (`engines.load`); those of any other verb are ranks of one training."""
 
     data_parallel: ClassVar[bool] = False
-    executor: Unhashed[ExecutorConfig] = Local()
+    executor: Unhashed[ExecutorConfig] = LocalConfig()
 
     @property
     def single_process(self) -> bool:
-        """Whether more processes would have nothing to do."""
+        """Whether further processes would be idle."""
         return False
 
     @model_validator(mode="after")
-    def _started_once(self) -> Self:
+    def _one_launcher(self) -> Self:
+        launched = distributed.world_size()
         if distributed.is_launched() and (self.executor.name != "local" or self.executor.nproc > 1):
             raise ValueError(
-                f"executor={self.executor.name}: a launcher has started {distributed.world_size()} processes already; leave it out"
+                f"executor={self.executor.name}: a launcher has already started {launched} "
+                "processes; leave it out"
             )
-        if distributed.world_size() > 1 and self.data_parallel:
+        if launched > 1 and self.data_parallel:
             raise ValueError(
-                f"a launcher has started {distributed.world_size()} processes, which would all ask the same: executor.gpus_per_node= shares out"
+                f"a launcher has started {launched} processes, each of which would generate the "
+                "same; executor.gpus_per_node= shares the requests among processes"
             )
         return self
 
     @model_validator(mode="after")
-    def _nodes_that_work_together(self) -> Self:
+    def _requests_on_one_node(self) -> Self:
         if self.data_parallel and self.executor.name != "ray" and self.executor.nodes > 1:
             raise ValueError(
-                f"executor.nodes={self.executor.nodes}: questions are shared out over the processes of one node, or executor=ray"
+                f"executor.nodes={self.executor.nodes}: requests are shared among the processes "
+                "of one node; give executor=ray for several"
             )
         return self
 
     @property
     def num_workers(self) -> int:
-        """How many processes ask in this one's stead; 0 is none."""
+        """Processes that generate for this one; 0 for none."""
         if self.executor.name == "ray":
             return self.executor.nproc_per_node or self.executor.gpus_per_node or 2
         return self.executor.nproc if self.executor.nproc > 1 else 0
 
     @property
     def is_remote(self) -> bool:
-        """Whether this process has others do the work."""
+        """Whether this process submits the command instead of running it."""
         if distributed.is_launched():
             return False
         return self.executor.name == "slurm" or (
@@ -140,15 +138,16 @@ class VerbConfig(StrictConfig):
 
     @property
     def world_size(self) -> int:
-        """How many ranks train together, or will."""
+        """Ranks of the training, running or to be started."""
         if distributed.is_launched():
             return distributed.world_size()
         return self.executor.nproc * (1 if self.executor.name == "ray" else self.executor.nodes)
 
 
-def check_gpus(on: ExecutorConfig) -> None:
-    """Raise BadInput where this machine has fewer."""
-    if on.gpus_per_node > devices.gpus():
+def check_gpus(executor: ExecutorConfig) -> None:
+    """Raise BadInput if this machine has fewer GPUs than asked for."""
+    if executor.gpus_per_node > devices.gpu_count():
         raise BadInput(
-            f"executor.gpus_per_node={on.gpus_per_node}: this machine has {devices.gpus()}; executor.nproc_per_node= gives processes without"
+            f"executor.gpus_per_node={executor.gpus_per_node}: this machine has "
+            f"{devices.gpu_count()}; executor.nproc_per_node= starts processes without GPUs"
         )

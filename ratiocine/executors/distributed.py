@@ -1,7 +1,7 @@
-"""Several processes that train one model: which of them this is, and what only the first may do.
+"""The ranks of a distributed training: rank and world size, collectives, and one-line errors.
 
-They are started by torchrun, `accelerate launch` or `deepspeed`, which say so in the environment. Only the first writes the run
-directory; the others write into folders of their own, which go when they end.
+torchrun, `accelerate launch` and `deepspeed` start the ranks and set RANK and WORLD_SIZE. Only rank
+0 writes the run directory; the others write to temporary folders.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from ratiocine.errors import BadInput
 
-# What gloo, NCCL and torch's store say when another process is gone or late.
-LOST = (
+# Found in the errors of gloo, NCCL and torch's store when another rank is gone or late.
+LOST_PEER = (
     "Connection closed",
     "Connection reset",
     "Timed out",
@@ -42,12 +42,12 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of ranks."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def is_launched() -> bool:
-    """Whether a launcher started this process."""
+    """Whether a launcher has started this process."""
     return "RANK" in os.environ
 
 
@@ -61,81 +61,81 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def scratch() -> Path:
-    """A folder of this process alone, removed when it ends."""
+    """A temporary folder of this process."""
     return Path(_scratch().name)
 
 
-def init_process_group(deadline: int, device: str) -> None:
-    """Let the ranks of a CPU find each other, and wait for each other so many seconds at most; transformers forgets the latter
-    there, and does both itself elsewhere."""
+def init_process_group(timeout: int, device: str) -> None:
+    """Initialise gloo for ranks on CPUs, with a timeout of collectives in seconds.
+
+    On GPUs transformers does so itself; on CPUs it ignores the timeout.
+    """
     import torch
 
     if world_size() > 1 and device == "cpu" and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=deadline))
+        torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout))
 
 
 def all_gather(value: T) -> list[T]:
-    """What every rank gives, by rank."""
+    """The values of all ranks, by rank."""
     import torch
 
-    found: list[Any] = [value] * world_size()
+    values = [value] * world_size()
     if world_size() > 1:
-        torch.distributed.all_gather_object(found, value)
-    return found
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def scatter_map(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
-    """`work` makes one thing of each item; each rank does it to every so-manieth of them, and all have all that was made."""
-    nothing = object()
+    """`work(items)`, computed in parallel: each rank maps the items at its stride, and all ranks
+    return all results, in order."""
+    missing = object()
     parts = all_gather(work(items[rank() :: world_size()]))
-    interleaved: Iterable[Any] = chain.from_iterable(zip_longest(*parts, fillvalue=nothing))
-    return [made for made in interleaved if made is not nothing]
+    interleaved: Iterable[Any] = chain.from_iterable(zip_longest(*parts, fillvalue=missing))
+    return [result for result in interleaved if result is not missing]
 
 
 @contextmanager
 def phase(name: str) -> Iterator[None]:
-    """What all ranks are about while this lasts, for the one line of a rank that lost another."""
+    """Name what all ranks are doing, for the error message of a rank that lost another."""
     _phases.append(name)
     yield
-    _phases.pop()  # not after an error: it is told what it came in
+    _phases.pop()  # not in a `finally`: the message is composed after the error has left
 
 
 def lost_peer_message(error: BaseException) -> str | None:
-    """In one line how ranks lost each other; None for an error that is not of that kind."""
+    """One line about ranks that lost each other; None for an error of another kind."""
     import torch
 
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    text = re.sub(r"\[/[^\]]*\] *", "", text).partition(". ")[
-        0
-    ]  # less the place in a source file, and what follows the fact
-    known = isinstance(error, RuntimeError) and any(word in str(error) for word in LOST)
-    known = known or isinstance(error, torch.distributed.DistError)
-    if world_size() == 1 or not known:
+    # Drop the source location in front and all sentences after the first.
+    text = re.sub(r"\[/[^\]]*\] *", "", text).partition(". ")[0]
+    lost = isinstance(error, RuntimeError) and any(word in str(error) for word in LOST_PEER)
+    if world_size() == 1 or not (lost or isinstance(error, torch.distributed.DistError)):
         return None
     if "EADDRINUSE" in str(error):
         return f"port {os.environ.get('MASTER_PORT')} is in use; give the launcher another one"
     return f"while {_phases[-1]} this rank waited for another in vain ({text[:200]})"
 
 
-def check_agreement(facts: Mapping[str, Any]) -> None:
-    """Raise BadInput, with both named, where a rank has other facts than the first."""
+def check_agreement(facts: Mapping[str, object]) -> None:
+    """Raise BadInput if the ranks differ in a fact; names it with both values."""
     import socket
 
-    found = all_gather((socket.gethostname(), dict(facts)))
-    host, first = found[0]
-    for number, (other, those) in enumerate(found):
-        if differ := [
-            name for name in sorted({*first, *those}) if first.get(name) != those.get(name)
-        ]:
+    gathered = all_gather((socket.gethostname(), dict(facts)))
+    host, first = gathered[0]
+    for number, (other, those) in enumerate(gathered):
+        names = sorted({*first, *those})
+        if differ := [name for name in names if first.get(name) != those.get(name)]:
             name, more = differ[0], f"; nor on {', '.join(differ[1:4])}" if differ[1:] else ""
             raise BadInput(
-                f"ranks do not agree on {name}: rank 0 on {host} has {first.get(name)}, rank {number} on {other} has "
-                f"{those.get(name)}{more}"
+                f"ranks do not agree on {name}: rank 0 on {host} has {first.get(name)}, "
+                f"rank {number} on {other} has {those.get(name)}{more}"
             )
 
 
 def barrier() -> None:
-    """Until all processes are here."""
+    """Wait for all ranks."""
     import torch
 
     if world_size() > 1 and torch.distributed.is_initialized():

@@ -1,4 +1,4 @@
-"""Commands as processes of this machine: one after the other, or as ranks that work together."""
+"""Commands as processes of this machine: one at a time, or as ranks of one training."""
 
 from __future__ import annotations
 
@@ -19,78 +19,72 @@ from typing import NoReturn
 
 from ratiocine.errors import Failure
 from ratiocine.executors.base import Command, Job, exit_code, first_line
-from ratiocine.executors.config import Local, check_gpus
+from ratiocine.executors.config import LocalConfig, check_gpus
 
-HEAVY = (
-    "torch",
-    "transformers.trainer",
-    "peft",
-    "datasets",
-    "hydra",
-    "reasoning_gym",
-)  # safe to fork after
+# Slow imports of every verb, made once before forking. They start no threads.
+PRELOADED = ("torch", "transformers.trainer", "peft", "datasets", "hydra", "reasoning_gym")
 VERBS = ("distill", "train", "rl", "eval")
-GRACE = 15  # seconds that ranks have to end in, once one of them is lost
+SHUTDOWN_SECONDS = 15  # for the other ranks to end once one is lost
 
 
 class LocalExecutor:
-    jobs = 1
+    """Runs commands as child processes."""
 
-    def start(self, calls: Sequence[Command]) -> list[Job]:
-        return [Child(one) for one in calls]
+    max_parallel_jobs = 1
+
+    def submit(self, commands: Sequence[Command]) -> list[Job]:
+        return [LocalJob(command) for command in commands]
 
 
-class Child:
-    """A process of its own. On Linux it is forked from this one, which imports what every verb needs once: some 20 s on a slow
-    machine."""
+class LocalJob:
+    """A child process. On Linux it is forked from this one, which has imported torch and the like:
+    some 20 s saved per command on a slow machine."""
 
     logs: Sequence[Path] = ()
 
-    def __init__(self, one: Command) -> None:
-        self.ended: int | None = None
+    def __init__(self, command: Command) -> None:
+        self.code: int | None = None
         if sys.platform != "linux":
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", one.module, *one.words], cwd=one.folder
-            )
-            self.child = self.process.pid
+            words = [sys.executable, "-m", command.module, *command.args]
+            self.process = subprocess.Popen(words, cwd=command.cwd)
+            self.pid = self.process.pid
             return
-        for heavy in HEAVY if one.module in VERBS else ():
-            importlib.import_module(heavy)
+        for module in PRELOADED if command.module in VERBS else ():
+            importlib.import_module(module)
         sys.stdout.flush()
-        self.child = os.fork()
-        if not self.child:
+        self.pid = os.fork()
+        if not self.pid:
             end_with_parent()
-            exec_module(one.module, one.words)
+            exec_module(command.module, command.args)
 
     def poll(self) -> int | None:
-        if self.ended is None:
-            found, status = os.waitpid(self.child, os.WNOHANG)
-            self.ended = exit_code(os.waitstatus_to_exitcode(status)) if found else None
-        return self.ended
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = exit_code(os.waitstatus_to_exitcode(status)) if pid else None
+        return self.code
 
-    def stop(self) -> None:
-        for _ in range(
-            20
-        ):  # an interrupt from the keyboard reaches it as well, and may be under way there
+    def cancel(self) -> None:
+        # An interrupt from the keyboard reaches the child as well: leave it time to exit by itself.
+        for _ in range(20):
             if self.poll() is not None:
                 return
             time.sleep(0.1)
-        os.kill(self.child, signal.SIGTERM)
+        os.kill(self.pid, signal.SIGTERM)
         while self.poll() is None:
             time.sleep(0.1)
 
 
 def end_with_parent() -> None:
-    """Let this process have SIGTERM when its parent ends."""
+    """Have the kernel send SIGTERM to this process when its parent ends (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def exec_module(module: str, arguments: Sequence[str]) -> NoReturn:
-    """Run as `python -m module arguments` does, and end this process as that would end."""
+def exec_module(module: str, args: Sequence[str]) -> NoReturn:
+    """Run `python -m module *args` in this process and exit as that would."""
     status: object = 1
     try:
-        sys.argv = [module, *arguments]
+        sys.argv = [module, *args]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         status = 0
     except SystemExit as end:
@@ -106,38 +100,43 @@ def exec_module(module: str, arguments: Sequence[str]) -> NoReturn:
         os._exit(status if isinstance(status, int) else int(status is not None))
 
 
-def run_ranks(one: Command, on: Local) -> int:
-    """Ranks on this machine (and on others, where the same is called), by torchrun's own launcher; says in one line which of
-    them ended the others."""
+def run_torchrun(command: Command, executor: LocalConfig) -> int:
+    """Start the ranks of this node with torchrun's launcher and return an exit code.
+
+    Prints one line about the rank whose failure ended the others. Raises BadInput for GPUs that
+    the machine does not have, Failure if the nodes find no rendezvous.
+    """
     import torch
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    check_gpus(on)
+    check_gpus(executor)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // on.nproc)))
-    if not on.gpus_per_node:
+    threads = max(1, (os.cpu_count() or 1) // executor.nproc)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if not executor.gpus_per_node:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     config = LaunchConfig(
-        on.nodes,
-        on.nodes,
-        on.nproc,
+        executor.nodes,
+        executor.nodes,
+        executor.nproc,
         run_id="ratiocine",
         rdzv_backend="c10d",
         max_restarts=0,
-        shutdown_timeout=GRACE,
-        rdzv_endpoint=on.rdzv_endpoint or "localhost:0",
-        local_addr=None if on.rdzv_endpoint else "localhost",
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        rdzv_endpoint=executor.rdzv_endpoint or "localhost:0",
+        local_addr=None if executor.rdzv_endpoint else "localhost",
     )
     try:
-        elastic_launch(config, sys.executable)("-m", one.module, *one.words)
+        elastic_launch(config, sys.executable)("-m", command.module, *command.args)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
             print(
-                f"{one.module}: rank {rank} was ended by {failure.signal_name()}, and the others with it",
+                f"{command.module}: rank {rank} was ended by {failure.signal_name()}, "
+                "and the other ranks with it",
                 file=sys.stderr,
             )
         return exit_code(failure.exitcode)
@@ -145,6 +144,7 @@ def run_ranks(one: Command, on: Local) -> int:
         return 130
     except (torch.distributed.DistError, RendezvousError, RuntimeError) as error:
         raise Failure(
-            f"executor.rdzv_endpoint={on.rdzv_endpoint}: the ranks do not come together: {first_line(error)}"
+            f"executor.rdzv_endpoint={executor.rdzv_endpoint}: no rendezvous of the ranks: "
+            f"{first_line(error)}"
         ) from None
     return 0

@@ -1,4 +1,4 @@
-"""A Ray cluster, and commands as its tasks."""
+"""Commands as tasks of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,33 +14,40 @@ from typing import Any
 
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors.base import Command, Job, first_line, python_path
-from ratiocine.executors.config import Ray
+from ratiocine.executors.config import RayConfig
+
+MAX_RETRIES = 8  # of a task whose worker is lost; the verb resumes from what it has stored
 
 
 def check_ray() -> None:
-    """Raise BadInput where Ray is not installed."""
+    """Raise BadInput if Ray is not installed."""
     if find_spec("ray") is None:
         raise BadInput("executor=ray needs the package ray: pip install 'ratiocine[ray]'")
 
 
 @contextmanager
-def cluster() -> Iterator[Any]:
-    """Ray, connected to the cluster that RAY_ADDRESS names or to one that is made here, whose processes do not outlive this.
-    Raises BadInput without Ray."""
+def connect() -> Iterator[Any]:
+    """The module `ray`, connected to the cluster at RAY_ADDRESS or to a new one on this machine.
+
+    The processes of a new cluster end with the context. Raises BadInput if Ray is not installed,
+    Failure if the cluster cannot be reached.
+    """
     check_ray()
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if "RAY_ADDRESS" not in os.environ:  # a cluster on this machine alone listens on loopback alone
+    if "RAY_ADDRESS" not in os.environ:  # a cluster of this machine alone listens on loopback
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    known = {"env_vars": {"PYTHONPATH": python_path()}}
     try:
         ray.init(
-            log_to_driver=False, logging_level="error", include_dashboard=False, runtime_env=known
+            log_to_driver=False,
+            logging_level="error",
+            include_dashboard=False,
+            runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise Failure(f"executor=ray: the cluster does not answer: {first_line(error)}") from None
+        raise Failure(f"executor=ray: no connection to the cluster: {first_line(error)}") from None
     try:
         yield ray
     finally:
@@ -48,31 +55,34 @@ def cluster() -> Iterator[Any]:
 
 
 class RayExecutor:
-    def __init__(self, on: Ray, folder: Path, ray: Any) -> None:
-        self.on, self.folder, self.ray, self.jobs = on, folder.absolute(), ray, on.max_parallel_jobs
-        self.folder.mkdir(parents=True, exist_ok=True)
-        cpus = on.cpus_per_task * on.nproc
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(
-            node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= on.gpus_per_node for node in nodes
-        ):
-            raise BadInput(
-                f"executor=ray: no node of the cluster has the {cpus} CPUs and {on.gpus_per_node} GPUs that a task is to have"
-            )
-        # Begun anew as often as a worker is lost: a verb goes on from what was stored.
-        self.task = ray.remote(num_cpus=cpus, num_gpus=on.gpus_per_node, max_retries=8)(Command.run)
+    """Submits commands as tasks, each on one node. Raises BadInput if no node is large enough."""
 
-    def start(self, calls: Sequence[Command]) -> list[Job]:
-        found: list[Job] = []
-        for one in calls:
-            log = self.folder / f"{one.name}-{time.time_ns()}.log"
+    def __init__(self, config: RayConfig, folder: Path, ray: Any) -> None:
+        self.folder, self.ray = folder.absolute(), ray
+        self.max_parallel_jobs = config.max_parallel_jobs
+        self.folder.mkdir(parents=True, exist_ok=True)
+        cpus, gpus = config.cpus_per_task * config.nproc, config.gpus_per_node
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            raise BadInput(
+                f"executor=ray: no node of the cluster has {cpus} CPUs and {gpus} GPUs for a task"
+            )
+        options = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=MAX_RETRIES)
+        self.task = options(Command.run)
+
+    def submit(self, commands: Sequence[Command]) -> list[Job]:
+        jobs: list[Job] = []
+        for command in commands:
+            log = self.folder / f"{command.name}-{time.time_ns()}.log"
             log.touch()
-            found.append(Task(self.ray, self.task.remote(one, log), [log]))
-        return found
+            jobs.append(RayJob(self.ray, self.task.remote(command, log), [log]))
+        return jobs
 
 
 @dataclass
-class Task:
+class RayJob:
+    """A task by its object reference."""
+
     ray: Any
     ref: Any
     logs: Sequence[Path]
@@ -87,5 +97,5 @@ class Task:
                 log.write(f"executor=ray: {first_line(error)}\n")
             return 1
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         self.ray.cancel(self.ref, force=True)

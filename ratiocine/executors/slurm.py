@@ -1,4 +1,4 @@
-"""Commands as jobs of Slurm, submitted by submitit and followed by squeue."""
+"""Commands as Slurm jobs: submitted with submitit, polled with squeue."""
 
 from __future__ import annotations
 
@@ -18,153 +18,162 @@ from typing import Any
 
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import base
-from ratiocine.executors.base import LOOK, Command, Job, exit_code, first_line, python_path
-from ratiocine.executors.config import Slurm
+from ratiocine.executors.base import (
+    POLL_SECONDS,
+    Command,
+    Job,
+    exit_code,
+    first_line,
+    python_path,
+)
+from ratiocine.executors.config import SlurmConfig
 
-NOTICE = 80  # seconds that Slurm's notice leaves for a checkpoint
+CHECKPOINT_SECONDS = 80  # for a checkpoint, between Slurm's warning signal and its kill
 INTERRUPTED = 130
+FAILED_STATES = ("FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY")
+LOST_STATES = ("NODE_FAIL", "BOOT_FAIL", "REVOKED")
+FINAL_STATES = ("COMPLETED", *FAILED_STATES, *LOST_STATES)
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """A call as Slurm runs it: where there are several tasks each is a rank. A job that is preempted or comes to its time limit
-    is queued again, and the verb goes on from what was stored."""
+class Submission:
+    """A command as submitit runs it; of several tasks each is a rank.
 
-    call: Command
+    A job that is preempted or reaches its time limit is requeued, and the verb resumes from what
+    it has stored.
+    """
+
+    command: Command
 
     def __call__(self) -> None:
-        if self.call.ranks > 1:
+        distributed = self.command.world_size > 1
+        if distributed:
             from submitit.helpers import TorchDistributedEnvironment
 
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-        status = self.call.run()
-        if status == INTERRUPTED and self.call.ranks > 1:
-            time.sleep(NOTICE)  # the first rank queues the job again, or Slurm ends it
+        status = self.command.run()
+        if status == INTERRUPTED and distributed:
+            time.sleep(CHECKPOINT_SECONDS)  # until the first rank has requeued the job
         if status:
             sys.exit(status)  # by which srun ends the other ranks
 
-    def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
-        """Called within a signal's handler: the verb has had the signal as well, and is given time to keep what it has."""
+    def checkpoint(self, *args: object, **kwargs: object) -> Any:
+        """submitit's hook, called in a signal handler. The verb has had the signal as well: wait
+        for its checkpoint."""
         from submitit.helpers import DelayedSubmission
 
-        until = time.monotonic() + NOTICE
-        for child in base.running:
-            while (
-                not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                and time.monotonic() < until
-            ):
-                time.sleep(LOOK)
+        deadline = time.monotonic() + CHECKPOINT_SECONDS
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        for child in base.children:
+            while not os.waitid(os.P_PID, child.pid, ended) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
         return DelayedSubmission(self)
 
 
 class SlurmExecutor:
-    def __init__(self, on: Slurm, folder: Path) -> None:
+    """Submits commands as a job array. Raises BadInput without submitit or sbatch."""
+
+    def __init__(self, config: SlurmConfig, folder: Path) -> None:
         if find_spec("submitit") is None:
             raise BadInput(
                 "executor=slurm needs the package submitit: pip install 'ratiocine[slurm]'"
             )
         if shutil.which("sbatch") is None:
             raise BadInput(
-                "executor=slurm: there is no sbatch on this machine; give the command where jobs are submitted"
+                "executor=slurm: there is no sbatch on this machine; run the command on a login "
+                "node of the cluster"
             )
-        self.on, self.folder, self.jobs, self.queue = on, folder, on.max_parallel_jobs, Queue()
+        self.config, self.folder, self.queue = config, folder, Queue()
+        self.max_parallel_jobs = config.max_parallel_jobs
 
-    def start(self, calls: Sequence[Command]) -> list[Job]:
+    def submit(self, commands: Sequence[Command]) -> list[Job]:
         import submitit
 
-        on, first = self.on, calls[0]
-        tasks = on.nproc if first.ranks > 1 else 1
-        cpus = on.cpus_per_task * on.nproc // tasks
+        try:
+            submitted = self._executor(commands[0]).submit_array([*map(Submission, commands)])
+        except (submitit.core.utils.FailedJobError, OSError) as error:
+            raise Failure(f"executor=slurm: {first_line(error)}") from None
+        for command, job in zip(commands, submitted, strict=True):
+            print(f"job {job.job_id}: {command}", flush=True)
+        return [SlurmJob(job, self.queue, [job.paths.stdout]) for job in submitted]
+
+    def _executor(self, first: Command) -> Any:
+        """submitit's executor with the parameters of the configuration."""
+        import submitit
+
+        config, distributed = self.config, first.world_size > 1
+        tasks = config.nproc if distributed else 1
+        cpus = config.cpus_per_task * config.nproc // tasks
         executor = submitit.AutoExecutor(self.folder, cluster="slurm")
         executor.update_parameters(
             name=first.name,
-            nodes=on.nodes if first.ranks > 1 else 1,
+            nodes=config.nodes if distributed else 1,
             tasks_per_node=tasks,
             cpus_per_task=cpus,
-            gpus_per_node=on.gpus_per_node or None,
-            mem_gb=on.mem_gb,
-            timeout_min=math.ceil(60 * on.time_limit_hours),
+            gpus_per_node=config.gpus_per_node or None,
+            mem_gb=config.mem_gb,
+            timeout_min=math.ceil(60 * config.time_limit_hours),
             stderr_to_stdout=True,
-            slurm_partition=on.partition,
-            slurm_account=on.account,
-            slurm_array_parallelism=on.max_parallel_jobs,
-            slurm_srun_args=[
-                "--kill-on-bad-exit=1",
-                f"--cpus-per-task={cpus}",
-            ],  # srun has none of its own
-            slurm_additional_parameters=dict(on.sbatch_args),
+            slurm_partition=config.partition,
+            slurm_account=config.account,
+            slurm_array_parallelism=config.max_parallel_jobs,
+            # srun does not take cpus-per-task over from sbatch.
+            slurm_srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={cpus}"],
+            slurm_additional_parameters=dict(config.sbatch_args),
             slurm_setup=[f"export PYTHONPATH={shlex.quote(python_path())}"],
         )
-        try:
-            submitted = executor.submit_array([Submitted(one) for one in calls])
-        except (submitit.core.utils.FailedJobError, OSError) as error:
-            raise Failure(f"executor=slurm: {first_line(error)}") from None
-        for one, job in zip(calls, submitted, strict=True):
-            print(f"job {job.job_id}: {one}", flush=True)
-        return [SlurmJob(job, self.queue, [job.paths.stdout]) for job in submitted]
+        return executor
 
 
 class Queue:
-    """What Slurm says of this user's jobs, asked at most once in a while. Not sacct, which needs a data base."""
-
-    FINAL = frozenset(
-        {
-            "COMPLETED",
-            "FAILED",
-            "CANCELLED",
-            "TIMEOUT",
-            "NODE_FAIL",
-            "OUT_OF_MEMORY",
-            "BOOT_FAIL",
-            "DEADLINE",
-            "REVOKED",
-        }
-    )
+    """The user's jobs according to squeue, polled at a bounded rate. sacct would need a
+    database."""
 
     def __init__(self) -> None:
-        self.asked = 0.0
+        self.polled = 0.0
         self.jobs: dict[str, tuple[str, int]] | None = None
 
-    def look(self) -> dict[str, tuple[str, int]] | None:
-        """State and exit code by job; None where Slurm does not answer."""
-        if time.monotonic() - self.asked > 10 * LOOK:
-            form = "--Format=JobArrayID:|,State:|,exit_code:|"
-            words = ["squeue", "--noheader", "--me", "--array", "--states=all", form]
-            asked = subprocess.run(words, capture_output=True, text=True, check=False)
-            rows = [
-                [part.strip() for part in line.split("|")] for line in asked.stdout.splitlines()
-            ]
-            whole = [row for row in rows if len(row) > 2 and row[2].isdigit()]
-            known = {
+    def poll(self) -> dict[str, tuple[str, int]] | None:
+        """State and exit code by job id; None while squeue fails."""
+        if time.monotonic() - self.polled > 10 * POLL_SECONDS:
+            columns = "--Format=JobArrayID:|,State:|,exit_code:|"
+            command = ["squeue", "--noheader", "--me", "--array", "--states=all", columns]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            rows = [[part.strip() for part in r.split("|")] for r in result.stdout.splitlines()]
+            complete = [row for row in rows if len(row) > 2 and row[2].isdigit()]
+            jobs = {
                 job: (state, exit_code(os.waitstatus_to_exitcode(int(status))))
-                for job, state, status, *_ in whole
+                for job, state, status, *_ in complete
             }
-            self.jobs, self.asked = None if asked.returncode else known, time.monotonic()
+            self.jobs = None if result.returncode else jobs
+            self.polled = time.monotonic()
         return self.jobs
 
 
 @dataclass
 class SlurmJob:
+    """A job by its submitit handle."""
+
     job: Any
     queue: Queue
     logs: Sequence[Path]
-    began: float = field(default_factory=time.monotonic)
+    submitted: float = field(default_factory=time.monotonic)
 
     def poll(self) -> int | None:
-        known = self.queue.look()
-        if known is None or self.queue.asked <= self.began:
+        jobs = self.queue.poll()
+        if jobs is None or self.queue.polled <= self.submitted:
             return None
-        state, status = known.get(self.job.job_id, ("forgotten", 0))
-        if state == "forgotten":
-            return int(not self._returned())
-        if state not in Queue.FINAL:
+        if self.job.job_id not in jobs:  # Slurm forgets ended jobs after some minutes
+            return int(not self._succeeded())
+        state, status = jobs[self.job.job_id]
+        if state not in FINAL_STATES:
             return None
         return status if state == "COMPLETED" else status or 1
 
-    def _returned(self) -> bool:
-        """Whether the call came to its end, by what submitit has written of it."""
+    def _succeeded(self) -> bool:
+        """Whether the command returned, according to submitit's result file."""
         file = self.job.paths.result_pickle
         return file.exists() and pickle.loads(file.read_bytes())[0] == "success"
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         self.job.cancel(check=False)

@@ -1,4 +1,4 @@
-"""Submission of a verb's commands to the configured executor, and waiting for their jobs."""
+"""Submits the commands of a verb to the configured executor and waits for the jobs."""
 
 from __future__ import annotations
 
@@ -7,92 +7,97 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ratiocine.executors.base import LOOK, Command, Executor, Job, Tail
+from ratiocine.executors.base import POLL_SECONDS, Command, Executor, Job, LogTail
 from ratiocine.executors.config import ExecutorConfig, VerbConfig
-from ratiocine.executors.local import LocalExecutor, run_ranks
+from ratiocine.executors.local import LocalExecutor, run_torchrun
 
-JOBS = Path("runs") / "jobs"
+JOBS = Path("runs") / "jobs"  # logs
 
 
-def submit(verb: str, config: VerbConfig, commands: Sequence[Sequence[str]]) -> int:
-    """Have these commands of a verb run where `config.on` says, and follow them; returns the highest exit code."""
-    on = config.executor
-    if on.name == "local":
-        return max(
-            run_ranks(Command(verb, tuple(without_executor(words))), on) for words in commands
-        )
-    calls = [
-        remote_command(verb, without_executor(words), on, on.overrides, config.data_parallel)
-        for words in commands
+def submit(verb: str, config: VerbConfig, jobs: Sequence[Sequence[str]]) -> int:
+    """Run a verb once for each list of overrides, as `config.executor` says.
+
+    Waits for the jobs and returns their highest exit code.
+    """
+    executor = config.executor
+    overrides = [without_executor(words) for words in jobs]
+    if executor.name == "local":
+        return max(run_torchrun(Command(verb, tuple(words)), executor) for words in overrides)
+    commands = [
+        command_for(verb, words, executor, executor.overrides, config.data_parallel)
+        for words in overrides
     ]
-    with open_executor(on, JOBS) as started:
-        jobs = started.start(calls)
-        if on.name == "slurm" and not on.wait:
+    with open_executor(executor, JOBS) as opened:
+        submitted = opened.submit(commands)
+        if executor.name == "slurm" and not executor.wait:
             return 0
-        return wait_for_jobs(calls, jobs)
+        return wait_for_jobs(commands, submitted)
 
 
-def without_executor(words: Sequence[str]) -> list[str]:
-    """A command line without where it is to run."""
-    return [word for word in words if not word.lstrip("+~").startswith(("executor=", "on."))]
+def without_executor(overrides: Sequence[str]) -> list[str]:
+    """Overrides without those of the executor."""
+    own = ("executor=", "executor.")
+    return [word for word in overrides if not word.lstrip("+~").startswith(own)]
 
 
-def remote_command(
+def command_for(
     module: str,
-    words: Sequence[str],
-    on: ExecutorConfig,
-    several: Sequence[str],
+    overrides: Sequence[str],
+    executor: ExecutorConfig,
+    process_overrides: Sequence[str],
     data_parallel: bool,
     name: str = "",
 ) -> Command:
-    """What is started elsewhere for a command of a verb; `several` are the words for several processes, where it takes them."""
-    if on.name == "slurm" and not data_parallel:
-        return Command(
-            module, tuple(words), name or module, on.nproc * on.nodes
-        )  # every rank is a task of its own
-    return Command(module, (*words, *several), name or module)
+    """The command to submit for a verb; `process_overrides` make it start several processes
+    itself. Slurm starts each rank of a training as a task."""
+    if executor.name == "slurm" and not data_parallel:
+        world_size = executor.nproc * executor.nodes
+        return Command(module, tuple(overrides), name or module, world_size)
+    return Command(module, (*overrides, *process_overrides), name or module)
 
 
-def wait_for_jobs(calls: Sequence[Command], jobs: Sequence[Job]) -> int:
-    """Until all have ended; shows what a single one says, and of several how each ended. An interrupt stops them."""
+def wait_for_jobs(commands: Sequence[Command], jobs: Sequence[Job]) -> int:
+    """Wait for all jobs and return the highest exit code.
+
+    Shows the output of a single job, and the exit code of each of several. An interrupt cancels
+    them.
+    """
     codes: dict[int, int] = {}
-    tails = [Tail(job.logs) for job in jobs]
+    tails = [LogTail(job.logs) for job in jobs]
     try:
         while len(codes) < len(jobs):
             for number, job in enumerate(jobs):
                 if number in codes:
                     continue
-                ended = job.poll()
+                code = job.poll()
                 if len(jobs) == 1:
                     tails[0].show()
-                if ended is None:
+                if code is None:
                     continue
-                codes[number] = ended
+                codes[number] = code
                 if len(jobs) > 1:
-                    said = f": {tails[number].last()}" if ended else ""
-                    print(
-                        f"[{len(codes)}/{len(jobs)}] {calls[number]}: exit code {ended}{said}",
-                        flush=True,
-                    )
-            time.sleep(LOOK)
+                    last = f": {tails[number].last_line()}" if code else ""
+                    done = f"[{len(codes)}/{len(jobs)}] {commands[number]}"
+                    print(f"{done}: exit code {code}{last}", flush=True)
+            time.sleep(POLL_SECONDS)
     except BaseException:
         for job in jobs:
-            job.stop()
+            job.cancel()
         raise
     return max(codes.values())
 
 
 @contextmanager
-def open_executor(on: ExecutorConfig, folder: Path) -> Iterator[Executor]:
-    """Ready to start jobs, whose logs are in `folder`."""
-    if on.name == "slurm":
+def open_executor(config: ExecutorConfig, folder: Path) -> Iterator[Executor]:
+    """The configured executor, ready for `submit`; logs go to `folder`."""
+    if config.name == "slurm":
         from ratiocine.executors.slurm import SlurmExecutor
 
-        yield SlurmExecutor(on, folder)
-    elif on.name == "ray":
-        from ratiocine.executors.ray import RayExecutor, cluster
+        yield SlurmExecutor(config, folder)
+    elif config.name == "ray":
+        from ratiocine.executors.ray import RayExecutor, connect
 
-        with cluster() as ray:
-            yield RayExecutor(on, folder, ray)
+        with connect() as ray:
+            yield RayExecutor(config, folder, ray)
     else:
         yield LocalExecutor()

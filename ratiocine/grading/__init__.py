@@ -1,4 +1,4 @@
-"""TODO: ratiocine.grading."""
+"""Grading: one `grade` for teacher answers, students and rewards, under a version kept by hand."""
 
 import lazy_loader
 

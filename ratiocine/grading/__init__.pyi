@@ -1,13 +1,13 @@
 from . import overthinking as overthinking
-from .grader import KINDS as KINDS
 from .grader import Grade as Grade
-from .grader import canonical as canonical
 from .grader import grade as grade
-from .grader import span_f1 as span_f1
-from .grader import span_words as span_words
-from .grader import understood as understood
+from .gym import leg_counts as leg_counts
+from .gym import reasoning_gym as reasoning_gym
 from .instructions import INSTRUCTIONS as INSTRUCTIONS
 from .instructions import check as check
+from .kinds import KINDS as KINDS
+from .kinds import canonical as canonical
+from .kinds import understood as understood
 from .numbers import NUMBER_IN_TEXT as NUMBER_IN_TEXT
 from .numbers import last_number as last_number
 from .numbers import read_number as read_number
@@ -15,6 +15,8 @@ from .overthinking import Solution as Solution
 from .overthinking import outcome_efficiency as outcome_efficiency
 from .overthinking import process_efficiency as process_efficiency
 from .overthinking import solutions as solutions
+from .spans import span_f1 as span_f1
+from .spans import span_words as span_words
 from .version import EARLIER as EARLIER
 from .version import GRADER_VERSION as GRADER_VERSION
 from .wording import folded as folded

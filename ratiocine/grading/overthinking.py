@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ratiocine.data import WORDS
-
+WORDS = re.compile(r"[^\W_]+")
 MOST = 50  # solutions of a response that are told apart; later ones are part of the last
 TURN = re.compile(
     r"(?:(?<=\n)|(?<=[.!?:)\]]\s))(?:(?:but|and|so|now|ok|okay|then|hmm)\b,?\s{1,2}){0,3}"

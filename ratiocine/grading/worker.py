@@ -1,9 +1,10 @@
-"""Judges that may take forever (math-verify, reasoning-gym's checkers, IFEval's patterns), in processes that can be killed.
+"""The killable judge: comparisons that may not end (math-verify, reasoning-gym's scorers, IFEval's
+patterns) run in processes that can be killed.
 
-One server process imports sympy once and forks a worker for each connection it is handed. A worker arms a kernel timer before
-every question, so that whatever it is doing, in Python or below it, ends with the time limit; the caller sees its connection
-close and asks the next question of a new fork. Nothing here needs signals, threads or the main module of the calling process,
-and no worker imports torch.
+One server process imports sympy once and forks a worker per connection. A worker arms a kernel
+timer before every question, so the time limit ends whatever it does, in Python or in C; the caller
+sees the connection close and puts the next question to a new fork. This needs no signals, threads
+or `__main__` of the calling process, and no worker imports torch.
 """
 
 from __future__ import annotations
@@ -18,72 +19,88 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-# What a judge can say of an answer.
 Judgement = Literal["same", "different", "unreadable", "too_costly", "broken"]
-DEFAULT_LIMIT = 5.0  # seconds of wall-clock for one question
-MEMORY = 1 << 30  # bytes of address space that a worker may have
-START = 60.0  # seconds to wait for the server on a busy machine
-AT_ONCE = 32  # questions of one process that run at the same time
-QUICK = 0.25  # seconds after which a worker has to stand back behind quicker ones
+Question = Mapping[str, object]  # one line of JSON: `kind`, and the arguments of its judge
+Checked = tuple[list[bool], list[bool]]  # instructions followed, strictly and loosely
+DEFAULT_LIMIT = 5.0  # seconds of wall-clock per question
+MEMORY_LIMIT = 1 << 30  # bytes of address space per worker
+START_TIMEOUT = 60.0  # seconds to wait for the server on a busy machine
+MAX_PARALLEL = 32  # questions of one process in flight
+QUICK = 0.25  # seconds; a worker that takes longer yields the CPU to the others
+CACHE_SIZE = 4096  # parsed references per worker
 
 
 def equivalent(reference: str, answer: str, limit: float = DEFAULT_LIMIT) -> Judgement:
-    """Whether two mathematical expressions are equal. `unreadable`: the answer does not parse; `too_costly`: no verdict within
-    `limit` seconds; `broken`: the worker cannot judge even the reference against itself."""
-    return _asked({"kind": "math", "reference": reference, "answer": answer}, limit)
+    """Whether two mathematical expressions are equal.
+
+    `unreadable`: the answer does not parse; `too_costly`: no verdict within `limit` seconds;
+    `broken`: the worker cannot compare even the reference with itself.
+    """
+    question = {"kind": "math", "reference": reference, "answer": answer}
+    return cast(Judgement, _ask_or_blame(question, limit))
 
 
 def procedural(
     dataset: str, entry: dict[str, Any], answer: str, limit: float = DEFAULT_LIMIT
 ) -> Judgement:
-    """Whether reasoning-gym's own checker gives `answer` its full score for an item of `dataset`."""
+    """Whether reasoning-gym's own scorer gives `answer` the full score for an item of `dataset`."""
     question = {
         "kind": "procedural",
         "reference": str(entry.get("answer")),
         "dataset": dataset,
         "entry": entry,
+        "answer": answer,
     }
-    return _asked({**question, "answer": answer}, limit)
+    return cast(Judgement, _ask_or_blame(question, limit))
 
 
 def instructions(
-    names: list[str], arguments: list[dict[str, Any]], response: str, limit: float = DEFAULT_LIMIT
-) -> Any:
-    """`instructions.check` as ([strictly], [loosely]), or `too_costly`."""
-    return _asked(
-        {"kind": "instructions", "names": names, "arguments": arguments, "response": response},
-        limit,
-    )
+    names: Sequence[str],
+    arguments: Sequence[Mapping[str, Any]],
+    response: str,
+    limit: float = DEFAULT_LIMIT,
+) -> Checked | Literal["too_costly"]:
+    """`instructions.check`, or `too_costly` after `limit` seconds."""
+    question = {
+        "kind": "instructions",
+        "names": names,
+        "arguments": arguments,
+        "response": response,
+    }
+    found = _pool().ask(question, limit)
+    return "too_costly" if found in (None, "too_costly") else cast(Checked, found)
 
 
-def _asked(question: dict[str, Any], limit: float) -> Any:
+def _ask_or_blame(question: Question, limit: float) -> object:
+    """The worker's answer. If the worker died early, the reference is judged against itself: where
+    that works, the answer is at fault (`too_costly`), else the judge (`broken`)."""
     started = time.monotonic()
     found = _pool().ask(question, limit)
     if found is not None:
         return found
     left = limit - (time.monotonic() - started)
-    if left < 0.1 * limit or "reference" not in question:
+    if left < 0.1 * limit:
         return "too_costly"
-    # The worker died early. Where it can still judge the reference itself, this answer killed it.
     again = _pool().ask({**question, "answer": question["reference"]}, left)
     return "too_costly" if again == "same" or time.monotonic() - started >= limit else "broken"
 
 
 @dataclass
 class _Worker:
-    """A connection to one worker. `slow`: it was told to stand back, from which there is no return, so it answers only once."""
+    """A connection to one worker. A `slow` one has been reniced, which cannot be undone, so it is
+    not used again."""
 
     connection: socket.socket
     pid: int
     slow: bool = False
 
     def ask(self, question: bytes, limit: float) -> bytes:
-        """The line it replies; empty where it died. What takes long must not keep the server from forking, nor others from
-        their answer."""
+        """The worker's reply, one line; empty if it died."""
         reply = b""
         try:
             self.connection.settimeout(QUICK)
@@ -95,6 +112,7 @@ class _Worker:
                     if self.slow:
                         return b""
                     self.slow = True
+                    # A slow question must not keep the server from forking, nor delay quick ones.
                     with contextlib.suppress(OSError):
                         os.setpriority(os.PRIO_PROCESS, self.pid, 10)
                     self.connection.settimeout(limit + 1)
@@ -108,21 +126,19 @@ class _Worker:
 
 
 class _Pool:
-    """The server of this process, and connections to idle workers."""
+    """The server of this process, and the connections to its idle workers."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.slots = threading.BoundedSemaphore(AT_ONCE)
+        self.slots = threading.BoundedSemaphore(MAX_PARALLEL)
         self.idle: list[_Worker] = []
-        self.up = False
+        self.answered = False
         self.control, theirs = socket.socketpair()
         with theirs:
-            words = [sys.executable, "-P", "-m", "ratiocine.grading.worker", str(theirs.fileno())]
-            path = os.pathsep.join(
-                filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")))
-            )
+            root = str(Path(__file__).parents[2])
+            path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
             self.server = subprocess.Popen(
-                words,
+                [sys.executable, "-P", "-m", "ratiocine.grading.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": path},
@@ -135,19 +151,18 @@ class _Pool:
         self.control.close()
         try:
             self.server.wait(2)
-        except (
-            subprocess.TimeoutExpired
-        ):  # a forked child of this process still holds the control socket
-            self.server.kill()
+        except subprocess.TimeoutExpired:
+            self.server.kill()  # a forked child of this process still holds the control socket
 
-    def ask(self, question: dict[str, Any], limit: float) -> Any:
-        """The worker's answer; None where it died. The wait for a worker counts, up to half the limit."""
+    def ask(self, question: Question, limit: float) -> object:
+        """The worker's answer; None if it died. The wait for a worker counts, up to half the
+        limit."""
         started = time.monotonic()
         with self.slots:
             worker = self._worker()
-            if self.up:
+            if self.answered:  # the server's start does not count
                 limit = max(limit / 2, limit - (time.monotonic() - started))
-            self.up = True
+            self.answered = True
             reply = worker.ask(json.dumps({**question, "limit": limit}).encode() + b"\n", limit)
             if worker.slow or not reply:
                 worker.connection.close()
@@ -157,13 +172,14 @@ class _Pool:
             return json.loads(reply) if reply else None
 
     def _worker(self) -> _Worker:
+        """An idle worker, else a new fork."""
         with self.lock:
             if self.idle:
                 return self.idle.pop()
         connection, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self.control, [b"w"], [theirs.fileno()])
-        connection.settimeout(START)
+        connection.settimeout(START_TIMEOUT)
         pid = connection.recv(16)
         if not pid:
             raise RuntimeError("the grading server has died")
@@ -171,12 +187,12 @@ class _Pool:
 
 
 _current: _Pool | None = None
-_making = threading.Lock()
+_starting = threading.Lock()
 
 
 def _pool() -> _Pool:
     global _current
-    with _making:
+    with _starting:
         if _current is None or _current.server.poll() is not None:
             _current = _Pool()
             atexit.register(_current.close)
@@ -184,23 +200,23 @@ def _pool() -> _Pool:
 
 
 def _forget() -> None:
-    """A forked child has its parent's sockets but no claim to them."""
-    global _current, _making
+    """A forked child inherits its parent's sockets but must not use them."""
+    global _current, _starting
     if _current is not None:
         atexit.unregister(_current.close)
-    _current, _making = None, threading.Lock()
+    _current, _starting = None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget)
 
 
-# What follows runs in the server and its workers only.
+# Below: code of the server and its workers only.
 
 
 def _serve(control: socket.socket) -> None:
     import math_verify  # noqa: F401
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects dead workers
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps dead workers
     while True:
         _, received, _, _ = socket.recv_fds(control, 1, 1)
         if not received:
@@ -220,14 +236,13 @@ def _work(connection: socket.socket) -> None:
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     logging.disable()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     connection.sendall(b"%d\n" % os.getpid())
     for line in connection.makefile("rb"):
         question = json.loads(line)
-        signal.setitimer(
-            signal.ITIMER_REAL, question["limit"]
-        )  # its default action ends the process
+        signal.setitimer(signal.ITIMER_REAL, question["limit"])  # SIGALRM ends the process
+        answer: object
         try:
             answer = JUDGES[question["kind"]](question)
         except (MemoryError, RecursionError, OverflowError):
@@ -238,51 +253,51 @@ def _work(connection: socket.socket) -> None:
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-_parsed: dict[str, Any] = {}
+_parsed: dict[str, list[object]] = {}
 
 
-def _judge_math(question: dict[str, Any]) -> Judgement:
+def _judge_math(question: Mapping[str, Any]) -> Judgement:
     from math_verify import verify
 
     reference = _parsed.get(question["reference"])
     if reference is None:
-        if len(_parsed) > 4096:
+        if len(_parsed) > CACHE_SIZE:
             _parsed.clear()
         reference = _parsed[question["reference"]] = _parse(question["reference"])
     answer = _parse(question["answer"])
-    if not reference:
-        return "unreadable"
-    if not answer:
+    if not reference or not answer:
         return "unreadable"
     return "same" if verify(reference, answer, timeout_seconds=None) else "different"
 
 
-def _parse(text: str) -> Any:
-    """What math-verify makes of a text; nothing where it read a part (`\\lambda_{` of `\\lambda_{\\text{red}}`)."""
+def _parse(text: str) -> list[object]:
+    """math-verify's reading of a text; empty if it read only a part (`\\lambda_{` of
+    `\\lambda_{\\text{red}}`)."""
     from math_verify import parse
 
     found = parse(f"${text}$", parsing_timeout=None)
-    return (
-        []
-        if any(isinstance(part, str) and part.count("{") != part.count("}") for part in found)
-        else found
-    )
+    partial = any(isinstance(one, str) and one.count("{") != one.count("}") for one in found)
+    return [] if partial else found
 
 
-def _judge_procedural(question: dict[str, Any]) -> Judgement:
-    from reasoning_gym.factory import get_score_answer_fn
+def _judge_procedural(question: Mapping[str, Any]) -> Judgement:
+    from ratiocine.grading.gym import reasoning_gym
 
-    score = get_score_answer_fn(question["dataset"])
+    score = reasoning_gym("factory").get_score_answer_fn(question["dataset"])
     return "same" if score(question["answer"], question["entry"]) >= 1.0 else "different"
 
 
-def _judge_instructions(question: dict[str, Any]) -> Any:
+def _judge_instructions(question: Mapping[str, Any]) -> Checked:
     from ratiocine.grading.instructions import check
 
     return check(question["names"], question["arguments"], question["response"])
 
 
-JUDGES = {"math": _judge_math, "procedural": _judge_procedural, "instructions": _judge_instructions}
+JUDGES: dict[str, Callable[[Mapping[str, Any]], object]] = {
+    "math": _judge_math,
+    "procedural": _judge_procedural,
+    "instructions": _judge_instructions,
+}
 
 if __name__ == "__main__":
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""TODO: ratiocine.memory."""
+"""Memory and communication of a training run, estimated from a model's shapes."""
 
 import lazy_loader
 

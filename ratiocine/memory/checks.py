@@ -1,127 +1,150 @@
-"""Whether a run fits into the memory that is there, and what would make it fit."""
+"""Whether a run fits into free memory, and which settings would make it fit."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from ratiocine.errors import BadInput
-from ratiocine.memory import estimates
-from ratiocine.memory.activations import Largest
-from ratiocine.memory.estimates import Need, Sampling, Spread
+from ratiocine.memory.activations import MicroBatchShape
+from ratiocine.memory.estimates import NO_ROLLOUTS, MemoryEstimate, RolloutMemory, estimate_run
+from ratiocine.memory.sharding import SINGLE_GPU, ShardingPlan
 from ratiocine.training import Compute, TrainingConfig
 
-CARDS = (2, 4, 8, 16, 32, 64)
-ALONE, NONE = Spread(), Sampling()
-
-
-def check(
-    config: TrainingConfig,
-    chosen: Compute,
-    largest: Sequence[Largest],
-    shorter: str,
-    spread: Spread = ALONE,
-    sampling: Sampling = NONE,
-) -> Need:
-    """What the run needs. Raises BadInput, with what to do, where there is not that much; `shorter` is the key that makes rows
-    shorter. On an accelerator the dry pass over the longest micro-batch decides about activations; a CPU that runs out would
-    end the process without a word."""
-    need, free = (
-        estimates.needed(config, chosen, largest, spread, sampling),
-        estimates.there(chosen.device),
-    )
-    certain = need.total if chosen.device.type == "cpu" else need.state
-    if free is None or certain <= free:
-        return need
-    tried = Tried(config, largest, spread, chosen, sampling, shorter)
-    raise BadInput(
-        f"model={config.model.name} will not fit: it needs {need}, and {free / 2**30:.3g} GB are free; "
-        f"try {advice(tried, free)}"
-    )
+GPU_COUNTS = (2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A run as it was asked for, or with something changed."""
+class Attempt:
+    """A run as configured, or with some of its settings changed."""
 
     config: TrainingConfig
-    largest: Sequence[Largest]
-    spread: Spread
-    chosen: Compute
-    sampling: Sampling
-    shorter: str
+    compute: Compute
+    batches: Sequence[MicroBatchShape]
+    """Shapes of its largest micro-batches."""
+    plan: ShardingPlan
+    rollouts: RolloutMemory
+    length_key: str
+    """The configuration key that shortens rows."""
+
+    @property
+    def estimate(self) -> MemoryEstimate:
+        return estimate_run(self.config, self.compute, self.batches, self.plan, self.rollouts)
 
     @property
     def total(self) -> int:
-        return estimates.needed(
-            self.config, self.chosen, self.largest, self.spread, self.sampling
-        ).total
+        return self.estimate.total
 
-    def having(self, **keys: Any) -> Tried:
+    def having(self, **keys: Any) -> Attempt:
         return replace(self, config=self.config.model_copy(update=keys))
 
-    def of_length(self, most: int) -> Tried:
-        cut = [
+    def truncated(self, length: int) -> Attempt:
+        """With rows of at most this length."""
+        batches = [
             replace(
-                one, length=min(one.length, most), supervised=min(one.supervised, one.rows * most)
+                batch,
+                length=min(batch.length, length),
+                supervised=min(batch.supervised, batch.rows * length),
             )
-            for one in self.largest
+            for batch in self.batches
         ]
-        return replace(self, largest=cut)
+        return replace(self, batches=batches)
 
 
-def advice(tried: Tried, free: int) -> str:
-    """What would make a run fit that does not: each of the changes that does so alone, else the first of them that do together;
-    shorter rows; else a smaller model."""
-    found = [word for word, other in changes(tried, free) if other.total <= free]
+def check_memory(
+    config: TrainingConfig,
+    compute: Compute,
+    batches: Sequence[MicroBatchShape],
+    length_key: str,
+    plan: ShardingPlan = SINGLE_GPU,
+    rollouts: RolloutMemory = NO_ROLLOUTS,
+) -> MemoryEstimate:
+    """The estimate of a run whose largest micro-batches have these shapes. Raises BadInput, with
+    advice, where free memory is less. On an accelerator only the states have to fit: the dry run
+    over the longest micro-batch decides about activations. On a CPU the operating system would kill
+    the process without a message."""
+    attempt = Attempt(config, compute, batches, plan, rollouts, length_key)
+    needed, free = attempt.estimate, free_memory(compute.device)
+    certain = needed.total if compute.device.type == "cpu" else needed.states
+    if free is None or certain <= free:
+        return needed
+    raise BadInput(
+        f"model={config.model.name} will not fit: it needs {needed}, and {free / 2**30:.3g} GB are free; "
+        f"try {advice(attempt, free)}"
+    )
+
+
+def advice(attempt: Attempt, free: int) -> str:
+    """Settings with which the run fits into `free` bytes: every single change that suffices, else
+    the first changes that do together; shorter rows; else a smaller model."""
+    found = [word for word, other in changes(attempt, free) if other.total <= free]
     if not found:
-        words, now = list[str](), tried
-        while (
-            step := next(
-                ((w, other) for w, other in changes(now, free) if other.total < now.total), None
-            )
-        ) is not None:
-            words, now = [*words, step[0]], step[1]
-            if now.total <= free:
+        words, current = list[str](), attempt
+        while step := next(
+            ((w, o) for w, o in changes(current, free) if o.total < current.total), None
+        ):
+            words, current = [*words, step[0]], step[1]
+            if current.total <= free:
                 found = [" with ".join(words)]
                 break
-    most = max(one.length for one in tried.largest)
-    fitting = next(
-        (n for n in range(most - 1, 1, -max(1, most // 64)) if tried.of_length(n).total <= free), 0
-    )
-    found += [f"rows of at most {fitting} tokens ({tried.shorter})"] if fitting else []
+    longest = max(batch.length for batch in attempt.batches)
+    lengths = range(longest - 1, 1, -max(1, longest // 64))
+    fitting = next((n for n in lengths if attempt.truncated(n).total <= free), 0)
+    found += [f"rows of at most {fitting} tokens ({attempt.length_key})"] if fitting else []
     return ", or ".join(found) or "a smaller model"
 
 
-def changes(tried: Tried, free: int) -> Iterator[tuple[str, Tried]]:
-    """What could be done about a run that does not fit into `free` bytes, the least harmful first."""
-    config, largest, spread = tried.config, tried.largest, tried.spread
+def changes(attempt: Attempt, free: int) -> Iterator[tuple[str, Attempt]]:
+    """Single changes that lower memory, the least harmful first."""
+    config, plan = attempt.config, attempt.plan
     if not config.gradient_checkpointing:
-        yield "gradient_checkpointing=true", tried.having(gradient_checkpointing=True)
-    if (rows := config.micro_batch_size) > 1:
-        free_of = tried.chosen.padding_free  # then it is one row of several documents
-        less = [
-            replace(
-                one,
-                rows=1,
-                length=-(-one.length // rows) if free_of else one.length,
-                supervised=-(-one.supervised // (rows if free_of else one.rows)),
-            )
-            for one in largest
-        ]
-        yield "micro_batch_size=1", replace(tried.having(micro_batch_size=1), largest=less)
-    if tried.chosen.device.type != "cpu":
-        for cards in [spread.cards] if spread.cards > 1 else CARDS:
-            over = replace(tried, spread=Spread("zero3", cards))
-            if (
-                spread.cuts < 3
-                and not config.load_in_4bit
-                and (over.total <= free or cards in (spread.cards, CARDS[-1]))
-            ):
-                yield f"deepspeed=zero3 over {cards} cards", over
-                break
+        yield "gradient_checkpointing=true", attempt.having(gradient_checkpointing=True)
+    if config.micro_batch_size > 1:
+        batches = [_single_row(batch, attempt) for batch in attempt.batches]
+        yield (
+            "micro_batch_size=1",
+            replace(attempt.having(micro_batch_size=1), batches=batches),
+        )
+    if attempt.compute.device.type != "cpu" and plan.stage < 3 and not config.load_in_4bit:
+        counts = [plan.gpus] if plan.gpus > 1 else GPU_COUNTS
+        sharded = [replace(attempt, plan=ShardingPlan("zero3", gpus)) for gpus in counts]
+        enough = next((one for one in sharded if one.total <= free), sharded[-1])
+        yield f"deepspeed=zero3 across {enough.plan.gpus} GPUs", enough
     if not config.lora:
-        yield "lora=true", tried.having(lora=True)
-    elif not config.load_in_4bit and tried.chosen.device.type == "cuda" and spread.cuts < 3:
-        yield "load_in_4bit=true", tried.having(load_in_4bit=True)
+        yield "lora=true", attempt.having(lora=True)
+    elif not config.load_in_4bit and attempt.compute.device.type == "cuda" and plan.stage < 3:
+        yield "load_in_4bit=true", attempt.having(load_in_4bit=True)
+
+
+def _single_row(batch: MicroBatchShape, attempt: Attempt) -> MicroBatchShape:
+    """The shape with one row; without padding a micro-batch is one row of several documents."""
+    rows, packed = attempt.config.micro_batch_size, attempt.compute.padding_free
+    return replace(
+        batch,
+        rows=1,
+        length=-(-batch.length // rows) if packed else batch.length,
+        supervised=-(-batch.supervised // (rows if packed else batch.rows)),
+    )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Free bytes of a device per process that shares it; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable"))
+        free.append(int(available.split()[1]) * 1024)
+        group = Path("/sys/fs/cgroup")  # a container's limit can be below the machine's memory
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            free.append(int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, StopIteration, ValueError):
+        pass
+    return min(free) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if free else None

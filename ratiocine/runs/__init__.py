@@ -1,4 +1,4 @@
-"""TODO: ratiocine.runs."""
+"""Run directories: hashes, manifests, locks, lineage of students, tracking and publishing."""
 
 import lazy_loader
 

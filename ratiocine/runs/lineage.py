@@ -1,9 +1,10 @@
-"""A student that was trained here, as the run directory beside it tells of it."""
+"""The lineage of a student: how it was trained, from which model, and how two students differ."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -11,164 +12,154 @@ from typing import Any
 import yaml
 
 from ratiocine import cli
-from ratiocine.models import ModelConfig
-from ratiocine.plotting import DRAWN
+from ratiocine.plotting import CURVE_METRICS
 from ratiocine.rewards import RewardConfig
-from ratiocine.runs.directory import check_finished, read_config, run_hash
+from ratiocine.runs.finished import check_finished, read_config
+from ratiocine.runs.hashes import arm_hash, settings_hash
+from ratiocine.runs.manifests import Manifest, StudentInfo
 from ratiocine.runs.tracking import Compared
 
-AXES = (
-    "model",
-    "scenario",
-    "equalize",
-    "lr_policy",
-    "data",
-    "reward",
-    "ratio",
-)  # what a study varies, the ratio last
-FACTS = (
-    "objective",
-    "control",
-    "changed",
-    "lora",
-    "lr",
-    "steps",
-    "settings",
-)  # what else may tell two students apart
-# Settings that are axes or facts, or no part of how a student was taught.
-ELSEWHERE = {*AXES, *FACTS, "shuffle_rewards", "max_steps", "seed"}
+# What a study varies, the ratio last.
+AXES = ("model", "scenario", "equalize", "lr_policy", "data", "reward", "ratio")
+# Further facts in which two students may differ.
+FACTS = ("objective", "control", "changed", "lora", "lr", "steps", "settings")
+REWARDED = ("control", "changed")  # facts of students of `rl` alone
+POINTS = 200  # rows of a log that an evaluation repeats, about
 
 
-def student(path: str | None) -> dict[str, Any] | None:
-    """What the manifest of the run that trained this model says of it; None for a model that was not trained here. One that
-    rewards have trained says from which student it came, and how that went."""
+@dataclass(frozen=True)
+class Axes:
+    """A student's value on every axis of a study; None where it has none."""
+
+    model: str | None
+    scenario: str
+    equalize: str | None
+    lr_policy: str | None
+    data: str | None
+    reward: str | None
+    ratio: float | None
+
+
+def student(path: str | None) -> StudentInfo | None:
+    """The student in a model folder, from the run directory around it; None for any other model.
+
+    Raises BadInput where that run is damaged (`check_finished`).
+    """
     if path is None or not (Path(path).parent / "DONE").exists():
         return None
     folder = Path(path).parent
     manifest, trained = check_finished(folder), read_config(folder)
-    hashed: dict[str, Any] = manifest["identity"]
-    keys = (
-        "hash",
-        "lr",
-        "steps",
-        "tokens",
-        "train_flops",
-        "train_flops_exact",
-        "seconds",
-        "final_loss",
-        "size",
-        "share",
+    facts, hashed = manifest.training, manifest.identity
+    found = StudentInfo(
+        hash=manifest.hash,
+        arm=arm_hash(manifest.verb, hashed, manifest.inputs),
+        settings=settings_hash(manifest.verb, hashed),
+        base=_base(trained["model"]["name"], trained["model"].get("path")),
+        size=facts.size,
+        ratio=trained.get("ratio"),
+        share=facts.share,
+        scenario=(trained.get("scenario") or {}).get("name"),
+        seed=trained.get("seed"),
+        equalize=trained.get("equalize"),
+        lr_policy=trained.get("lr_policy"),
+        data=facts.data,
+        lora=trained.get("lora"),
+        lr=facts.lr,
+        steps=facts.steps,
+        tokens=facts.tokens,
+        train_flops=facts.train_flops,
+        train_flops_exact=facts.train_flops_exact,
+        seconds=facts.seconds,
+        final_loss=facts.final_loss,
     )
-    facts = {
-        "ratio": trained.get("ratio"),
-        "scenario": (trained.get("scenario") or {}).get("name"),
-        "seed": trained.get("seed"),
-        "base": _base(trained["model"]["name"], trained["model"].get("path")),
-        "lora": trained.get("lora"),
-        "equalize": trained.get("equalize"),
-        "lr_policy": trained.get("lr_policy"),
-        "data": manifest.get("data"),
-        "arm": run_hash(manifest["verb"], {**hashed, "seed": None}, manifest["inputs"]),
-        "settings": run_hash(
-            manifest["verb"],
-            {key: value for key, value in hashed.items() if key not in ELSEWHERE},
-            {},
-        ),
-        **{key: manifest.get(key) for key in keys},
-    }
-    if manifest["verb"] != "rl":
-        return facts
+    return found if manifest.verb == "train" else _rewarded(found, folder, manifest, trained)
+
+
+def _rewarded(
+    found: StudentInfo, folder: Path, manifest: Manifest, trained: Mapping[str, Any]
+) -> StudentInfo:
+    """The same of a student of `rl`, with its parent, its reward and its training curves."""
     parent = student(trained["model"]["path"])
-    began = parent["arm"] if parent else manifest["inputs"]["model"]
-    return {
-        **facts,
-        "parent": parent,
-        "reward": trained["reward"]["name"],
-        "objective": trained["objective"]["name"],
-        "control": trained["shuffle_rewards"],
-        "arm": run_hash("rl", {**hashed, "seed": None}, {"model": began}),
-        "changed": _changed(trained),
-        "group": manifest["group"],
-        "val_accuracy": _lines(
-            _first(folder, "val_accuracy.jsonl", "val_accuracy.jsonl"),
-            ("step", "n", "accuracy", "ci95"),
-        ),
-        "curves": _lines(folder / "metrics.jsonl", ("step", *DRAWN)),
-        "alarms": manifest["alarms"],
-    }
+    start = parent.arm if parent else manifest.inputs["model"]
+    val_accuracy = next(
+        file
+        for name in ("val_accuracy.jsonl", "held_out.jsonl")  # the latter before schema 2
+        if (file := folder / name).exists()
+    )
+    return replace(
+        found,
+        # The arm of the parent, not its weights: seeds of one arm have parents of different seeds.
+        arm=arm_hash("rl", manifest.identity, {"model": str(start)}),
+        parent=parent,
+        reward=trained["reward"]["name"],
+        objective=trained["objective"]["name"],
+        control=trained["shuffle_rewards"],
+        changed=_changed(trained),
+        group=tuple(manifest.training.group),
+        val_accuracy=_rows(val_accuracy, ("step", "n", "accuracy", "ci95")),
+        curves=_rows(folder / "metrics.jsonl", ("step", *CURVE_METRICS)),
+        alarms=tuple(manifest.training.alarms),
+    )
 
 
-def _changed(trained: dict[str, Any]) -> list[str]:
-    """Which of a run's reward and objective are not those that their names stand for here."""
+def _changed(trained: Mapping[str, Any]) -> tuple[str, ...]:
+    """Which of a run's reward and objective differ from the files of their names in `conf/`."""
     found = []
     for group in ("reward", "objective"):
         file = cli.CONF / group / f"{trained[group]['name']}.yaml"
         if not file.exists():
             continue
         named = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if group == "reward":  # whose file leaves out what is as ever
+        if group == "reward":  # its file leaves out defaults
             named = json.loads(cli.check(RewardConfig, named).model_dump_json())
         if named != trained[group]:
             found.append(group)
-    return found
+    return tuple(found)
 
 
-def _lines(file: Path, names: Sequence[str]) -> list[dict[str, Any]]:
-    """These fields of at most some 200 rows of a log."""
+def _rows(file: Path, names: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """These fields of about `POINTS` rows of a log at most, the last row included."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    some = rows[:: 1 + len(rows) // 200]
-    return [
-        {name: row.get(name) for name in names}
-        for row in (some if some[-1:] == rows[-1:] else [*some, rows[-1]])
-    ]
+    some = rows[:: 1 + len(rows) // POINTS]
+    if some[-1:] != rows[-1:]:
+        some.append(rows[-1])
+    return tuple({name: row.get(name) for name in names} for row in some)
 
 
-def _first(folder: Path, *names: str) -> Path:
-    """The first of these files that is there: its name today, or that of an earlier release."""
-    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+def axes(student: StudentInfo) -> Axes:
+    """A student's value on every axis of a study."""
+    *_, first = student.ancestors()
+    inherited = {axis: inherit(student, axis) for axis in AXES if axis != "model"}
+    return Axes(**{**inherited, "model": first.base, "scenario": inherited["scenario"] or "mixed"})
 
 
-def ancestors(student: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    """A student, then the one that its rewards began with, and so on."""
-    while student is not None:
-        yield student
-        student = student.get("parent")
-
-
-def axes(known: Mapping[str, Any]) -> dict[str, Any]:
-    """A student's value on every axis of a study; None where it has none."""
-    *_, first = ancestors(known)
-    found = {axis: inherited(known, axis) for axis in AXES}
-    return {**found, "model": first.get("base"), "scenario": found["scenario"] or "mixed"}
-
-
-def differing(one: Mapping[str, Any], other: Mapping[str, Any], *apart: str) -> list[str]:
-    """The axes and facts in which two students differ, the axes named aside and what follows from these. What is not known of
-    one of them tells nothing."""
-    told, others = axes(one), axes(other)
-    moved = [axis for axis in AXES if told[axis] != others[axis]]
+def differing(one: StudentInfo, other: StudentInfo, *apart: str) -> list[str]:
+    """The axes and facts in which two students differ, except the axes `apart` and their
+    consequences. A fact that is unknown for either does not count as a difference."""
+    a, b = axes(one), axes(other)
+    moved = [axis for axis in AXES if getattr(a, axis) != getattr(b, axis)]
     found = [axis for axis in moved if axis not in apart]
-    lines = list(ancestors(one)), list(ancestors(other))
+    lines = list(one.ancestors()), list(other.ancestors())
     if len(lines[0]) != len(lines[1]):
         return [*found, "parent"]
-    for a, b in zip(*lines, strict=True):
-        found += [
-            fact
-            for fact in FACTS
-            if fact not in _following(a, moved) and not _same(a.get(fact), b.get(fact))
-        ]
+    for first, second in zip(*lines, strict=True):
+        facts = (fact for fact in FACTS if fact not in _consequences(first, moved))
+        found += [fact for fact in facts if not _same(_fact(first, fact), _fact(second, fact))]
     return list(dict.fromkeys(found))
 
 
-def _following(known: Mapping[str, Any], moved: Collection[str]) -> set[str]:
-    """The facts that follow from axes that differ: rates by format from what is taught when, steps from which costs are held
-    equal; in stages, whose last batches are smaller, from the ratio too."""
+def _consequences(student: StudentInfo, moved: Collection[str]) -> set[str]:
+    """The facts that follow from axes that differ.
+
+    The learning rate by format follows from what is taught when, the number of steps from the cost
+    that is held equal, and in stages, whose last batches are smaller, from the ratio too.
+    """
     found = set()
-    staged = (known.get("scenario") or "mixed") != "mixed" or (
-        known.get("equalize") or "examples"
+    staged = (student.scenario or "mixed") != "mixed" or (
+        student.equalize or "examples"
     ) != "examples"
     if "lr_policy" in moved or (
-        known.get("lr_policy") == "per_format" and {"ratio", "scenario"} & set(moved)
+        student.lr_policy == "per_format" and {"ratio", "scenario"} & set(moved)
     ):
         found.add("lr")
     if {"equalize", "scenario"} & set(moved) or (staged and "ratio" in moved):
@@ -176,38 +167,44 @@ def _following(known: Mapping[str, Any], moved: Collection[str]) -> set[str]:
     return found
 
 
+def _fact(student: StudentInfo, name: str) -> Any:
+    return None if name in REWARDED and not student.rewarded else getattr(student, name)
+
+
 def _same(one: Any, other: Any) -> bool:
     if one is None or other is None:
         return True
-    return (
-        isclose(one, other)
-        if isinstance(one, float) and isinstance(other, float)
-        else bool(one == other)
+    if isinstance(one, float) and isinstance(other, float):
+        return isclose(one, other)
+    return bool(one == other)
+
+
+def compared(verb: str, name: str, path: str | None, student: StudentInfo | None) -> Compared:
+    """The keys that group a run over a model (`model.name`, `model.path`) in a tracker; `student`
+    is that of the model."""
+    if student is None:
+        return Compared(verb, _base(name, path))
+    return Compared(
+        verb,
+        str(student.base),
+        size=inherit(student, "size"),
+        scenario=inherit(student, "scenario"),
+        # A scenario whose stages have ratios of their own has only a share.
+        ratio=inherit(student, "ratio", "share"),
+        seed=student.seed,
+        reward=inherit(student, "reward"),
     )
 
 
-def compared(verb: str, model: ModelConfig, known: Mapping[str, Any] | None) -> Compared:
-    """What a run over this model is grouped by, `known` being what `student` says of the model."""
-    if known is None:
-        return Compared(verb, _base(model.name, model.path))
-    size, scenario, reward = (inherited(known, key) for key in ("size", "scenario", "reward"))
-    ratio = inherited(
-        known, "ratio", "share"
-    )  # a scenario that says every ratio itself has a share
-    return Compared(verb, known["base"], size, scenario, ratio, known["seed"], reward)
-
-
-def inherited(known: Mapping[str, Any], *keys: str) -> Any:
-    """The first of these facts that a student, or one that its rewards began with, has."""
-    return next(
-        (value for one in ancestors(known) for key in keys if (value := one.get(key)) is not None),
-        None,
-    )
+def inherit(student: StudentInfo, *names: str) -> Any:
+    """The first of these facts that is known of a student or of an ancestor, nearest first."""
+    values = (getattr(one, name) for one in student.ancestors() for name in names)
+    return next((value for value in values if value is not None), None)
 
 
 def _base(name: str, path: str | None) -> str:
-    """What the model is called that a line of students began with; a folder by its name."""
+    """The name of the model at the start of a lineage; of a folder, the folder's name."""
     if name != "local" or path is None:
         return name
-    known = student(path)
-    return known["base"] if known else Path(path).name
+    found = student(path)
+    return str(found.base) if found else Path(path).name

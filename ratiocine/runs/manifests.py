@@ -1,38 +1,145 @@
-"""Manifests as records: what every run says of itself, and what an evaluation says beside."""
+"""What a finished run states about itself: its manifest, and the records read from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ratiocine.cost import Shape
-from ratiocine.runs.students import StudentInfo
+from ratiocine.runs.hashes import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json` of a finished run; `facts` are the verb's own."""
+    """`manifest.json` of a finished run; `facts` are the verb's own (`EvalFacts`, `PairsFacts`)."""
 
     verb: str
     hash: str
     identity: Mapping[str, Any]
     """Hashed fields of the configuration."""
     inputs: Mapping[str, str]
-    """Content hashes of what was read, by name."""
+    """Content hashes of the inputs, by name."""
     outputs: Mapping[str, str]
-    """Content hashes of what was written, by file."""
+    """Content hashes of the artefacts, by file name."""
     seed: int | None
     versions: Mapping[str, str]
-    """Of the packages that matter."""
+    """Of the packages in `directory.PACKAGES`."""
     revision: str | None
-    """Commit of the checkout."""
+    """Commit of the checkout; ends in `+` where files had changed."""
     schema_version: int
+    """Of the folder as it was written."""
     facts: Mapping[str, Any]
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Manifest:
+        """From the file; the one place that reads its keys."""
+        own = {one.name for one in fields(Manifest)} - {"facts"}
+        facts = {name: inner for name, inner in value.items() if name not in own}
+        return _record(Manifest, {**value, "facts": facts})
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the folder was written with this release's schema version."""
+        return self.schema_version == SCHEMA_VERSION
+
+    @property
+    def evaluation(self) -> EvalFacts:
+        """The facts of a run of `eval`."""
+        assert self.verb == "eval"
+        return EvalFacts.from_json(self.facts)
+
+    @property
+    def pairs(self) -> PairsFacts:
+        """The facts of a run of `distill`."""
+        assert self.verb == "distill"
+        return _record(PairsFacts, self.facts)
+
+    @property
+    def training(self) -> TrainingFacts:
+        """The facts of a run of `train` or `rl`."""
+        assert self.verb in ("train", "rl")
+        return _record(TrainingFacts, self.facts)
+
+
+@dataclass(frozen=True)
+class StudentInfo:
+    """A student as its run describes it; None stands for unknown or not applicable."""
+
+    hash: str | None = None
+    """Of the run that trained it."""
+    arm: str | None = None
+    """Hash of everything but the seed: equal for the seeds of one arm."""
+    settings: str | None = None
+    """Hash of the settings that are neither axes nor facts of their own."""
+    base: str | None = None
+    """The model at the start of its lineage."""
+    size: int | None = None
+    """Number of weights."""
+    ratio: float | None = None
+    share: float | None = None
+    """Share of problems taught with their trace; the ratio where there is one."""
+    scenario: str | None = None
+    seed: int | None = None
+    equalize: str | None = None
+    lr_policy: str | None = None
+    data: str | None = None
+    lora: bool | None = None
+    lr: float | None = None
+    """Peak learning rate."""
+    steps: int | None = None
+    """Optimizer steps."""
+    tokens: int | None = None
+    train_flops: float | None = None
+    """By the published formula (`ratiocine.cost`)."""
+    train_flops_exact: float | None = None
+    seconds: float | None = None
+    final_loss: float | None = None
+    parent: StudentInfo | None = None
+    """The student at the start of reinforcement learning."""
+    reward: str | None = None
+    objective: str | None = None
+    control: bool = False
+    """Whether its rewards were shuffled."""
+    changed: tuple[str, ...] = ()
+    """Which of reward and objective differ from the files of their names."""
+    group: tuple[Mapping[str, Any], ...] = ()
+    """One group of rollouts, for display."""
+    val_accuracy: tuple[Mapping[str, Any], ...] = ()
+    """Accuracy on the validation problems, by step."""
+    curves: tuple[Mapping[str, Any], ...] = ()
+    """Training metrics, by step."""
+    alarms: tuple[str, ...] = ()
+
+    @property
+    def rewarded(self) -> bool:
+        """Whether it was trained with rewards."""
+        return self.reward is not None
+
+    def ancestors(self) -> Iterator[StudentInfo]:
+        """This student, its parent, and so on."""
+        student: StudentInfo | None = self
+        while student is not None:
+            yield student
+            student = student.parent
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any] | None) -> StudentInfo | None:
+        """From a manifest; the one place that reads its keys."""
+        if value is None:
+            return None
+        values = dict(value)
+        for name in ("changed", "group", "val_accuracy", "curves", "alarms"):
+            values[name] = tuple(values.get(name) or ())
+        return _record(
+            StudentInfo, {**values, "parent": StudentInfo.from_json(values.get("parent"))}
+        )
 
 
 @dataclass(frozen=True)
 class Decoding:
+    """Sampling parameters of an evaluation."""
+
     temperature: float
     top_p: float
     samples: int
@@ -40,21 +147,98 @@ class Decoding:
 
 @dataclass(frozen=True)
 class EvalFacts:
-    """What the manifest of an evaluation says beside what every run does."""
+    """The facts of a run of `eval`."""
 
     model: str
-    student: StudentInfo | None
-    hypotheses: Mapping[str, str]
-    """`gain` or `no_gain`, by family, as declared before training."""
     max_new_tokens: int
-    num_fewshot: Mapping[str, int]
+    """Of a completion, the largest over the benchmarks."""
     decoding: Decoding
-    engine: str
-    grader: str | None
-    """Version of the grader."""
     seconds: float
+    """Wall-clock time of generation and grading."""
+    engine: str | None = None
+    grader: str | None = None
+    """Version of the grader."""
+    student: StudentInfo | None = None
+    hypotheses: Mapping[str, str] = field(default_factory=dict)
+    """`gain` or `no_gain`, by family, as declared before training."""
+    num_fewshot: Mapping[str, int] = field(default_factory=dict)
+    """Solved examples before a question, by benchmark."""
+    dropped: Mapping[str, Mapping[str, list[str]]] = field(default_factory=dict)
+    """Ids of dropped problems, by benchmark and reason."""
     dtype: str | None = None
     attention: str | None = None
     shape: Shape | None = None
     size: int | None = None
     """Number of weights."""
+    retries: Mapping[str, int] | None = None
+    """Calls to a server that were repeated, by error."""
+    regraded_from: str | None = None
+    """Hash of the evaluation with the same completions."""
+    changed: Mapping[str, int] | None = None
+    """Verdicts that regrading changed, by "before → after"."""
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> EvalFacts:
+        """From a manifest; the one place that reads its keys."""
+        shape = value.get("shape")
+        records = {
+            "student": StudentInfo.from_json(value.get("student")),
+            "decoding": Decoding(**value["decoding"]),
+            "shape": Shape(**shape) if shape else None,
+            "retries": value.get("retries") or value.get("calls_made_again"),  # its name in schema 1
+        }
+        return _record(EvalFacts, {**value, **records})
+
+    def to_json(self) -> dict[str, Any]:
+        """For a manifest."""
+        rare = ("retries", "regraded_from", "changed")
+        return {k: v for k, v in asdict(self).items() if v is not None or k not in rare}
+
+
+@dataclass(frozen=True)
+class PairsFacts:
+    """The facts of a run of `distill` that other verbs read."""
+
+    data: str
+    n: int = 0
+    mean_tokens: Mapping[str, float] = field(default_factory=dict)
+    """By side of a pair."""
+    tokenizer: str | None = None
+    """Hash of the tokenizer of the stored token counts."""
+    other_tokenizers: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of further tokenizers, by model name."""
+    verify: str | None = None
+    """How answers were chosen by verdict."""
+    teacher: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """The facts of a run of `train` or `rl` that other verbs read."""
+
+    lr: float
+    """Peak learning rate."""
+    steps: int
+    """Optimizer steps."""
+    tokens: int
+    train_flops: float
+    """By the published formula (`ratiocine.cost`)."""
+    train_flops_exact: float
+    seconds: float
+    size: int | None = None
+    """Number of weights."""
+    data: str | None = None
+    share: float | None = None
+    final_loss: float | None = None
+    val_loss: float | None = None
+    checkpoint_step: int | None = None
+    """Step of the saved weights."""
+    group: Sequence[Mapping[str, Any]] = ()
+    """One group of rollouts, for display."""
+    alarms: Sequence[str] = ()
+
+
+def _record(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """A record from the values with its fields' names."""
+    names = {one.name for one in fields(kind)}
+    return kind(**{name: value for name, value in values.items() if name in names})

@@ -1,9 +1,13 @@
-"""Finished folders of schema 1, read as they would be written today. A folder is never changed."""
+"""Schema 1: finished folders of earlier releases, read as they would be written today.
+
+A folder is never changed. Hashes follow from its configuration under today's keys, so that the
+same work has the same hash, whichever release did it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,9 @@ import yaml
 from ratiocine import renames
 from ratiocine.errors import BadInput
 from ratiocine.grading import EARLIER
+from ratiocine.runs.hashes import arm_hash, settings_hash
 
-REMOVED = "GONE"  # what schema 1 calls the list of removed artefacts
-# What did not name a run in schema 1, by today's keys: at the top level, and anywhere.
+# Keys that named no run, by today's names: at the top level of a configuration, and anywhere.
 UNHASHED = {
     "constant_reward_steps",
     "ddp_timeout",
@@ -65,36 +69,63 @@ FACTS: Mapping[str, Mapping[str, str]] = {  # keys of a manifest, by verb
     "rl": {"held_out": "val_accuracy"},
     "eval": {"budget": "max_new_tokens", "shown": "num_fewshot", "expected": "hypotheses"},
 }
+STUDENT = {"match": "equalize", "way": "arm", "told": "settings", "held_out": "val_accuracy"}
+NEW_FILES = {  # names of artefacts that schema 1 does not have, by verb
+    "distill": ("rejected.jsonl", "pass_rates.jsonl"),
+    "train": (),
+    "rl": ("val_accuracy.jsonl",),
+    "eval": ("completions.jsonl",),
+}
+Json = dict[str, Any]
 
 
-def schema_version(out: Path) -> int:
-    """The schema version of a finished run."""
-    return int(json.loads((out / "manifest.json").read_text(encoding="utf-8"))["schema_version"])
+def is_earlier(config: Mapping[str, Any]) -> bool:
+    """Whether a stored configuration has the keys of schema 1."""
+    return "on" in config and "executor" not in config
 
 
-def migrated_manifest(out: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest of schema 1 under today's keys. Raises BadInput where the folder is a mixture of both schemas."""
+def migrated_manifest(out: Path, manifest: Json, config: Json) -> Json:
+    """A manifest of schema 1 under today's keys; `config` is the folder's, as stored.
+
+    Raises BadInput where the folder is a mixture of both schemas.
+    """
     verb = manifest["verb"]
-    config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
-    _check_whole(out, manifest, config)
+    mixed = "identity" in manifest or not is_earlier(config)
+    if mixed or any((out / name).exists() for name in NEW_FILES[verb]):
+        raise BadInput(
+            f"{out} is half migrated: its manifest has schema version 1, other files have not; "
+            "restore the folder as it was written, or run it again"
+        )
     facts = {FACTS[verb].get(key, key): value for key, value in manifest.items()}
     facts["identity"] = identity(renames.renamed(verb, config))
-    facts["inputs"] = {
-        f"max_new_tokens:{key.partition(':')[2]}" if key.startswith("budget:") else key: value
-        for key, value in manifest["inputs"].items()
-        if not (verb == "rl" and key == "engine")
-    }
+    facts["inputs"] = dict(_inputs(verb, manifest))
     if verb == "eval":
-        facts["grader"] = EARLIER.get(manifest["grader"], manifest["grader"])
-        facts["student"] = migrated_student(manifest["student"])
+        facts["grader"] = _grader(manifest)
+        path = config["model"]["path"]
+        facts["student"] = _student(manifest["student"], path, out.parent)
     return facts
 
 
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The hashed part of a configuration that was read without its schema."""
-    return {
-        key: _hashed(value) for key, value in config.items() if key not in UNHASHED | NEVER_HASHED
-    }
+def _inputs(verb: str, manifest: Json) -> Iterator[tuple[str, str]]:
+    for key, value in manifest["inputs"].items():
+        kind, colon, name = key.partition(":")
+        if kind == "budget":
+            yield f"max_new_tokens{colon}{name}", value
+        elif key == "traces":  # of a regraded evaluation, whose inputs now have the grader too
+            yield "completions", value
+            yield "grader", _grader(manifest)
+        elif (verb, key) != ("rl", "engine"):  # which is now a hashed field
+            yield key, value
+
+
+def _grader(manifest: Json) -> str:
+    return EARLIER.get(manifest["grader"], str(manifest["grader"]))
+
+
+def identity(config: Mapping[str, Any]) -> Json:
+    """The hashed fields of a configuration under today's keys, without its schema."""
+    skipped = UNHASHED | NEVER_HASHED
+    return {key: _hashed(value) for key, value in config.items() if key not in skipped}
 
 
 def _hashed(value: Any) -> Any:
@@ -103,26 +134,56 @@ def _hashed(value: Any) -> Any:
     return [_hashed(inner) for inner in value] if isinstance(value, list) else value
 
 
-def migrated_student(student: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What schema 1 says of the student that it evaluated, under today's keys."""
+def _student(student: Json | None, path: str | None, near: Path) -> Json | None:
+    """The student of an evaluation under today's keys; `path` is that of its model.
+
+    Its arm and settings are hashed anew, to be comparable with those of this release, where the
+    run that trained it is found: at its path, or `near` the evaluation in a moved study.
+    """
     if student is None:
         return None
-    new = {"match": "equalize", "way": "arm", "told": "settings", "held_out": "val_accuracy"}
-    found = {new.get(key, key): value for key, value in student.items()}
+    found = {STUDENT.get(key, key): value for key, value in student.items()}
+    folder = _trained(student["hash"], path, near)
+    parent = None
+    if folder is not None:
+        found["arm"], found["settings"] = _hashes(folder, near)
+        parent = _config(folder)["model"]["path"]
     if "parent" in found:
-        found["parent"] = migrated_student(found["parent"])
+        found["parent"] = _student(found["parent"], parent, near)
     return found
 
 
-def _check_whole(out: Path, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    mixed = (
-        "identity" in manifest
-        or "executor" in config
-        or (out / "completions.jsonl").exists()
-        and (manifest["verb"] == "eval")
-    )
-    if mixed:
-        raise BadInput(
-            f"{out} is half migrated: its manifest is of schema 1, other files are of schema 2; take the folder as it was "
-            "written, or run it again"
-        )
+def _trained(name: str, path: str | None, near: Path) -> Path | None:
+    """The folder of the run with this hash whose model is at `path`."""
+    folders = _candidates(path, near)
+    return next((folder for folder in folders if _manifest(folder).get("hash") == name), None)
+
+
+def _candidates(path: str | None, near: Path) -> list[Path]:
+    """Folders of finished runs that may hold this model."""
+    folders = [] if path is None else [Path(path).parent, near / Path(path).parent.name]
+    return [folder for folder in folders if (folder / "DONE").exists()]
+
+
+def _hashes(folder: Path, near: Path) -> tuple[str, str]:
+    """Arm and settings of a student, as `runs.lineage` has them."""
+    manifest, config = _manifest(folder), _config(folder)
+    verb, inputs = manifest["verb"], dict(_inputs(manifest["verb"], manifest))
+    hashed = identity(renames.renamed(verb, config))
+    if verb == "rl":
+        parents = _candidates(config["model"]["path"], near)
+        inputs = {"model": _hashes(parents[0], near)[0] if parents else inputs["model"]}
+    return arm_hash(verb, hashed, inputs), settings_hash(verb, hashed)
+
+
+def _manifest(folder: Path) -> Json:
+    try:
+        found: Json = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # reported where that folder itself is read
+        return {}
+    return found
+
+
+def _config(folder: Path) -> Json:
+    found: Json = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return found

@@ -1,4 +1,4 @@
-"""TODO: ratiocine.stats."""
+"""Statistics: intervals, paired comparisons over seeds, sample sizes, Pareto fronts."""
 
 import lazy_loader
 

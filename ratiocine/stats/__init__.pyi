@@ -5,6 +5,9 @@ from .comparisons import holm as holm
 from .comparisons import mcnemar as mcnemar
 from .comparisons import over_seeds as over_seeds
 from .comparisons import paired_difference as paired_difference
+from .differences import Conclusion as Conclusion
+from .differences import PairedDifference as PairedDifference
+from .differences import holm_adjusted as holm_adjusted
 from .intervals import Z95 as Z95
 from .intervals import interval as interval
 from .intervals import macro_average as macro_average
@@ -13,5 +16,5 @@ from .intervals import pass_at_k as pass_at_k
 from .intervals import wilson as wilson
 from .pareto import support as support
 from .sample_size import Spread as Spread
-from .sample_size import needed as needed
+from .sample_size import problems_needed as problems_needed
 from .sample_size import spread as spread

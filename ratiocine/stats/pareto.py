@@ -1,4 +1,4 @@
-"""Which of several models are worth their cost: the front of (cost, accuracy), how sure it is, and a curve through points."""
+"""The Pareto front of (cost, accuracy), its bootstrap support, and a saturating fit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """Indices, in order, of the points that no other one dominates.
+    """Indices, in order, of the points that no other point dominates.
 
-    A point dominates another that costs as much or more and is worth as much or less, where one of the two is strictly so. Of
-    points of one cost the best are on the front, of points of one value the cheapest, and of points that are equal in both all.
+    A point dominates another if it costs no more and is worth no less, one of the two strictly.
+    Points that are equal in both are on the front together.
     """
     assert len(costs) == len(values)
     return np.flatnonzero(_on_front(costs, np.asarray(values, dtype=float)[:, None])[:, 0]).tolist()
@@ -25,16 +25,17 @@ def support(
     seed: int = 0,
     resamples: int = 2000,
 ) -> list[float]:
-    """How often each point is on the front when the study is made again: a share of bootstrap resamples for every point.
+    """Share of bootstrap resamples in which each point is on the Pareto front.
 
-    A point's table holds its share of right answers, a row a training seed (their number may differ) and a column a problem,
-    the same problems for all points. Problems are drawn again once for all points, which are paired by them, and seeds for each
-    point alone; costs are taken as exact.
+    A table holds shares of right answers: a row per training seed (their number may differ between
+    points), a column per problem, the same problems for all points. Problems are resampled once for
+    all points, which pairs them, and seeds for each point separately; costs are taken as exact.
 
-    Simulated (tests/test_simulation.py: 300 grids of 15 models with random accuracies, 100 or 400 problems, seeds that differ
-    by 0, 2 or 5 points), of the points with a support of 0.9 or more 98 to 99.8 % truly are on the front with three or five
-    seeds, of those under 0.1 it is 0.2 to 4 %, and between 0.35 and 0.65 it is 52 to 60 %. With one seed it is 85 to 99 % and 1
-    to 12 %: what other seeds would do is not seen.
+    Simulated (tests/test_simulation.py: 300 grids of 15 models with random accuracies, 100 or 400
+    problems, standard deviations between seeds of 0, 2 or 5 points): with three or five seeds, 98
+    to 99.8 % of the points with a support of 0.9 or more are on the true front, 0.2 to 4 % of those
+    below 0.1, and 52 to 60 % between 0.35 and 0.65. With one seed it is 85 to 99 % and 1 to 12 %,
+    as the variance between seeds is not observed.
     """
     rows = [np.asarray(table, dtype=float) for table in tables]
     assert len(rows) == len(costs)
@@ -47,14 +48,12 @@ def support(
     of_seeds = np.concatenate(rows) @ drawn.T  # seeds of all points x resamples
     values, start = np.empty((len(rows), resamples)), 0
     for point, table in enumerate(rows):
-        own = of_seeds[start : start + len(table)]
-        values[point] = np.take_along_axis(
-            own, random.integers(len(own), size=own.shape), axis=0
-        ).mean(axis=0)
+        of_point = of_seeds[start : start + len(table)]
+        chosen = random.integers(len(of_point), size=of_point.shape)
+        values[point] = np.take_along_axis(of_point, chosen, axis=0).mean(axis=0)
         start += len(table)
-    return (
-        _on_front(costs, values.round(12)).mean(axis=1).tolist()
-    )  # rounded: what is equal stays equal
+    # Rounded, so that equal values stay equal.
+    return _on_front(costs, values.round(12)).mean(axis=1).tolist()
 
 
 def _on_front(costs: Sequence[float], values: np.ndarray) -> np.ndarray:
@@ -63,35 +62,35 @@ def _on_front(costs: Sequence[float], values: np.ndarray) -> np.ndarray:
     if not len(cost):
         return values > 0
     order = np.argsort(cost, kind="stable")
-    best = np.vstack(
-        [np.full((1, values.shape[1]), -np.inf), np.maximum.accumulate(values[order], axis=0)]
-    )
-    cheaper, as_cheap = (
-        np.searchsorted(cost[order], cost, side=side) for side in ("left", "right")
-    )
+    running = np.maximum.accumulate(values[order], axis=0)
+    best = np.vstack([np.full((1, values.shape[1]), -np.inf), running])
+    cheaper, as_cheap = (np.searchsorted(cost[order], cost, side=s) for s in ("left", "right"))
     return (values > best[cheaper]) & (values >= best[as_cheap])
 
 
 @dataclass(frozen=True)
 class Fit:
-    """accuracy = alpha + beta (1 − exp(−gamma FLOPs^delta)), and the mean absolute error over its points."""
+    """accuracy = alpha + beta (1 − exp(−gamma FLOPs^delta))."""
 
     alpha: float
     beta: float
     gamma: float
     delta: float
     error: float
+    """Mean absolute error over the points."""
 
     def __call__(self, flops: float) -> float:
         return self.alpha + self.beta * (1 - exp(-self.gamma * flops**self.delta))
 
 
-def saturating(
+def fit_saturating(
     flops: Sequence[float], accuracy: Sequence[float], ceiling: float = 1.0, seed: int = 0
 ) -> Fit | None:
-    """The published curve of accuracy over FLOPs (arXiv 2509.22193, appendix E) through these points: that with the least mean
-    absolute error, for alpha, beta and gamma > 0, alpha + beta at most `ceiling` (the teacher's accuracy) and delta in (0, 1].
-    None with fewer than five points, which four parameters could pass through.
+    """Least absolute fit of the saturating curve of arXiv 2509.22193, appendix E.
+
+    alpha, beta and gamma are positive, alpha + beta at most `ceiling` (such as the teacher's
+    accuracy), delta in (0, 1]. None for fewer than five points, which four parameters could
+    interpolate.
     """
     from scipy.optimize import differential_evolution, minimize
 
@@ -103,10 +102,10 @@ def saturating(
     assert (x > 0).all()
 
     def error(free: np.ndarray) -> np.ndarray:
-        """Of alpha and alpha + beta as shares of what they may be, log10 gamma in `unit` and delta; a column a candidate."""
-        alpha, beta, gamma, delta = _curve(free, ceiling)
-        told = alpha + beta * (1 - np.exp(-gamma * x[:, None] ** delta))
-        return np.abs(told - y[:, None]).mean(axis=0)
+        """Of candidates (columns) of `_parameters`."""
+        alpha, beta, gamma, delta = _parameters(free, ceiling)
+        predicted = alpha + beta * (1 - np.exp(-gamma * x[:, None] ** delta))
+        return np.abs(predicted - y[:, None]).mean(axis=0)
 
     small = 1e-6
     bounds = [(small, 1 - small), (small, 1), (-4, 4), (small, 1)]
@@ -128,12 +127,13 @@ def saturating(
         bounds=bounds,
         options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000},
     )
-    alpha, beta, gamma, delta = (float(value) for value in _curve(closer.x, ceiling))
+    alpha, beta, gamma, delta = (float(value) for value in _parameters(closer.x, ceiling))
     return Fit(alpha, beta, gamma / unit**delta, delta, float(closer.fun))
 
 
-def _curve(
+def _parameters(
     free: np.ndarray, ceiling: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """From shares of the admissible ranges of alpha and beta, log10 gamma, and delta."""
     alpha = free[0] * ceiling
     return alpha, free[1] * (ceiling - alpha), 10.0 ** free[2], free[3]

@@ -1,4 +1,4 @@
-"""How many problems and seeds a comparison needs to find a difference, and what a pilot tells of that. Pure functions."""
+"""Sample sizes: the problems and seeds that a comparison needs to find a difference."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ from math import sqrt
 
 from ratiocine.stats.comparisons import Components, components, squared_reach
 
-MOST = 10**15  # problems, of which more make no difference that could be told
+MAX_PROBLEMS = 10**15  # more change nothing
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What makes the difference of two ways of training uncertain. `discordant` is the share of problems on which two students
-    of one seed differ (with several samples, their mean squared difference), `seed_sd` the standard deviation of a way's
-    accuracy over its seeds, and `common` the share of a problem's variance that is the same at every seed. The last two are
-    None where one seed is all there is."""
+    """The sources of uncertainty of the difference of two arms."""
 
     discordant: float
+    """Share of problems on which two students of one seed differ; with several samples, their mean
+    squared difference."""
     seed_sd: float | None
+    """Standard deviation of an arm's accuracy between seeds; None with one seed."""
     common: float | None
+    """Share of a problem's variance that all seeds have in common; None with one seed."""
 
 
 def spread(
     first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], varying: int = 2
 ) -> Spread:
-    """What two tables, a row a seed and a column a problem, show of it. `varying` is 1 where one of them repeats what one
-    evaluation says, so that all that differs between seeds is the other's."""
+    """The `Spread` of two tables of seeds (rows) and problems (columns).
+
+    `varying` is the number of arms with several seeds: 1 where one table repeats one evaluation.
+    """
     import numpy as np
 
     change = np.subtract(second, first)
@@ -37,12 +40,14 @@ def spread(
     parts = components(change.tolist())
     if parts is None:
         return Spread(discordant, 0.0, 1.0)
-    own, shared = parts.of_both * parts.seeds, max(0.0, parts.of_problems - parts.of_both)
+    particular = parts.of_both * parts.seeds
+    shared = max(0.0, parts.of_problems - parts.of_both)
     of_seeds = max(0.0, parts.of_seeds - parts.of_both) * parts.seeds / varying
-    return Spread(discordant, sqrt(of_seeds), shared / (shared + own) if own else 1.0)
+    common = shared / (shared + particular) if particular else 1.0
+    return Spread(discordant, sqrt(of_seeds), common)
 
 
-def needed(
+def problems_needed(
     difference: float,
     discordant: float,
     seed_sd: float,
@@ -52,15 +57,16 @@ def needed(
     common: float = 0.5,
     varying: int = 2,
 ) -> int | None:
-    """How many problems `compare_seeds` needs to find a true difference with this power (its p-value below `level`), given what
-    `Spread` describes and how many of the two ways have seeds that differ. None where no number of problems is enough, for the
-    seeds differ too much (or the difference is below one in a million).
+    """Number of problems at which `compare_seeds` rejects (p below `level`) with this power, for a
+    true difference and the sources of variance of `Spread`.
 
-    For several comparisons under Holm's adjustment, `level` divided by their number is always enough. With one seed it is the
-    power of the exact McNemar test to tell these two students, whatever other seeds would do.
+    `varying` is the number of arms with several seeds. None where no number of problems suffices,
+    as seeds differ too much. For several comparisons under Holm's adjustment, `level` divided by
+    their number always suffices. With one seed it is the power of the exact McNemar test between
+    these two students, and says nothing about other seeds.
 
-    Simulated (tests/test_simulation.py), 0.78 to 0.85 comes of the 0.8 that is asked for. A pilot of few seeds knows their
-    deviation badly, and the number with it.
+    Simulated (tests/test_simulation.py), the power is 0.78 to 0.85 where 0.8 was asked for. A pilot
+    of few seeds estimates their standard deviation badly, and the number with it.
     """
     assert 0 < abs(difference) <= discordant <= 1
     assert 0 < power < 1
@@ -70,15 +76,14 @@ def needed(
     def enough(n: int) -> bool:
         if seeds == 1:
             return _power_of_one(sought, discordant, level, n) >= power
-        return (
-            _power_over_seeds(sought, discordant, varying * seed_sd**2, seeds, level, common, n)
-            >= power
-        )
+        variance = varying * seed_sd**2
+        found = _power_over_seeds(sought, discordant, variance, seeds, level, common, n)
+        return found >= power
 
     low, high = 1, 2  # not enough, perhaps enough
     while not enough(high):
         low, high = high, 2 * high
-        if high > MOST:
+        if high > MAX_PROBLEMS:
             return None
     while high - low > 1:
         middle = (low + high) // 2
@@ -87,7 +92,7 @@ def needed(
 
 
 def _power_of_one(difference: float, discordant: float, level: float, n: int) -> float:
-    """Of the exact McNemar test, over the number of problems on which the two differ."""
+    """Of the exact McNemar test, averaged over the number of discordant problems."""
     import numpy as np
     from scipy.stats import binom
 
@@ -109,7 +114,7 @@ def _power_over_seeds(
     common: float,
     n: int,
 ) -> float:
-    """Of `compare_seeds`, over what its seeds' mean square may come out as; differences vary by seed with this `variance`."""
+    """Of `compare_seeds`, averaged over the distribution of the mean square of seeds."""
     import numpy as np
     from scipy.special import ndtr
     from scipy.stats import chi2
@@ -120,7 +125,6 @@ def _power_over_seeds(
     of_seeds = variance / seeds
     true = sqrt(of_problems + of_seeds)
     drawn = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1) * (of_seeds + of_both)
-    reach = np.sqrt(
-        [squared_reach(Components(seeds, n, of_problems, own, of_both), level) for own in drawn]
-    )
+    parts = (Components(seeds, n, of_problems, float(square), of_both) for square in drawn)
+    reach = np.sqrt([squared_reach(part, level) for part in parts])
     return float((ndtr((difference - reach) / true) + ndtr((-difference - reach) / true)).mean())

@@ -1,4 +1,5 @@
-"""TODO: ratiocine.training."""
+"""Training shared by SFT and reinforcement learning: session, trainer, loss, precision,
+checkpoints."""
 
 import lazy_loader
 

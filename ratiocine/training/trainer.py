@@ -1,5 +1,5 @@
-"""What trainers here have in common: rates by step, weights in bfloat16 for the length of a step, logits only where there are
-labels, and checkpoints that are whole or not there."""
+"""transformers' Trainer with a learning rate per step, autocast kept over a step, and logits only
+where there are labels."""
 
 from __future__ import annotations
 
@@ -14,21 +14,15 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 
 from ratiocine import models
 from ratiocine.executors import distributed
 
 
-def single_device(arguments: TrainingArguments) -> Any:
-    """These arguments for one process and one device: transformers would spread a process over all that it sees."""
-    arguments._n_gpu = min(1, arguments.n_gpu)  # `n_gpu` has found them
-    return arguments
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what libraries say of their own future: a run's output is the user's."""
+    """Without deprecation warnings that libraries raise about each other's calls."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
@@ -36,19 +30,20 @@ def quiet() -> Iterator[None]:
 
 
 def unsharded_loader(loader: DataLoader[Any], device: torch.device) -> Any:
-    """A loader that gives each rank what is its own already, with what accelerate wants of one."""
+    """The loader as accelerate prepares it, but without sharding: each rank's loader already yields
+    its own part."""
     from accelerate.data_loader import prepare_data_loader
 
     return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
 
 
 class SteppedTrainer(Trainer):
-    """`rate` is the learning rate of a step (from 0); products of matrices are in `dtype`. Both are set before training, and
-    `norm` is that of the last step's gradients."""
+    """`rate` gives the learning rate of a step (from 0), `dtype` is that of matmuls; both are set
+    before training. `norm` is the gradient norm of the last step."""
 
     rate: Callable[[int], float]
     dtype: torch.dtype
-    holding = False
+    autocasting = False
     norm = 0.0
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
@@ -59,60 +54,66 @@ class SteppedTrainer(Trainer):
         return self.lr_scheduler
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """What was saved, but the rate and the weight decay: those of this run, which may have been changed."""
+        """Restores both, then applies this run's learning rate and weight decay, which may have
+        been overridden."""
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            scheduler: Any = self.lr_scheduler
-            while not isinstance(scheduler, LambdaLR):  # accelerate's, under DeepSpeed
-                scheduler = scheduler.scheduler
-            scheduler.optimizer.param_groups[0]["weight_decay"] = (
-                self.args.weight_decay
-            )  # the second has none
-            rate = self.rate(scheduler.last_epoch)
-            scheduler._last_lr = [rate for group in scheduler.optimizer.param_groups]
-            for group in scheduler.optimizer.param_groups:
-                group["lr"] = rate
+        if checkpoint is None:
+            return
+        scheduler: Any = self.lr_scheduler
+        while not isinstance(scheduler, LambdaLR):  # accelerate's wrapper, under DeepSpeed
+            scheduler = scheduler.scheduler
+        groups = scheduler.optimizer.param_groups
+        groups[0]["weight_decay"] = self.args.weight_decay  # the second group has none
+        rate = self.rate(scheduler.last_epoch)
+        scheduler._last_lr = [rate for _ in groups]
+        for group in groups:
+            group["lr"] = rate
+
+    @property
+    def holds_weights(self) -> bool:
+        """Whether weights stay in place during a step, as they do not under DeepSpeed and FSDP."""
+        return not self.is_deepspeed_enabled and not self.is_fsdp_enabled
 
     def compute_loss_context_manager(self) -> AbstractContextManager[None]:
-        """Not accelerate's: that makes float32 numbers of all logits. Of weights that are cut none is kept in `dtype` till the
-        end of forward: that would be the whole model."""
-        half, whole = (
-            self.dtype != torch.float32,
-            not self.is_deepspeed_enabled and not self.is_fsdp_enabled,
+        """Plain autocast: accelerate's converts all logits to float32. Copies of sharded weights
+        are not cached, as those add up to the whole model by the end of forward."""
+        return torch.autocast(
+            self.args.device.type,
+            self.dtype,
+            enabled=self.dtype != torch.float32,
+            cache_enabled=self.holds_weights,
         )
-        return torch.autocast(self.args.device.type, self.dtype, enabled=half, cache_enabled=whole)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Weights in `dtype` are kept from one micro-batch of a step to the next, and given up before the weights change. Not
-        under DeepSpeed and FSDP, which move weights in between."""
-        if not self.holding and not self.is_deepspeed_enabled and not self.is_fsdp_enabled:
-            torch.autocast_increment_nesting()  # what an outer autocast would do, but for backward
-            self.holding = True
+        """One micro-batch. Autocast's copies of weights are kept until the last micro-batch of the
+        step."""
+        if not self.autocasting and self.holds_weights:
+            torch.autocast_increment_nesting()  # what an outer autocast does, but not over backward
+            self.autocasting = True
         loss = super().training_step(*args, **kwargs)
         if self.accelerator.sync_gradients:
-            self.let_go()
+            self.end_autocast()
         return loss
 
-    def let_go(self) -> None:
-        if self.holding and torch.autocast_decrement_nesting() == 0:
+    def end_autocast(self) -> None:
+        if self.autocasting and torch.autocast_decrement_nesting() == 0:
             torch.clear_autocast_cache()
-        self.holding = False
+        self.autocasting = False
 
-    def as_in_training(self) -> None:
-        """Set the model as `train` will, for a pass before it."""
+    def prepare_dry_run(self) -> None:
+        """Put the model into the state of training, for a pass before it."""
         model: Any = self.model
         model.train()
         if self.args.gradient_checkpointing:
-            model.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
+            with quiet():
+                model.gradient_checkpointing_enable(
+                    gradient_checkpointing_kwargs={"use_reentrant": False}
+                )
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         if resume_from_checkpoint:
-            print(
-                f"going on from the checkpoint of step {Path(str(resume_from_checkpoint)).name}",
-                flush=True,
-            )
+            step = Path(str(resume_from_checkpoint)).name
+            print(f"resuming from the checkpoint of step {step}", flush=True)
         with quiet():
             return super().train(resume_from_checkpoint, **kwargs)
 
@@ -124,8 +125,8 @@ class SteppedTrainer(Trainer):
 
 @contextmanager
 def gathered_model(trainer: Trainer, fresh: Callable[[], Any]) -> Iterator[Any]:
-    """The trained model whole, also where its weights are cut over the ranks, all of which have to be here. FSDP's are put into
-    a `fresh` model of the first rank; the others have none then."""
+    """The trained model with whole weights; all ranks have to enter. Under FSDP the first rank gets
+    them in a `fresh` model, and other ranks get a model without them."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.is_fsdp_enabled:
         state = trainer.accelerator.get_state_dict(trainer.model)
@@ -140,7 +141,7 @@ def gathered_model(trainer: Trainer, fresh: Callable[[], Any]) -> Iterator[Any]:
 
 @contextmanager
 def gathered_parameters(parameters: Sequence[torch.nn.Parameter]) -> Iterator[None]:
-    """While this lasts, these are there in full, which ZeRO-3 has cut over the ranks. All of them have to be here."""
+    """Within this context parameters that ZeRO-3 has sharded are whole; all ranks have to enter."""
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
         yield
         return
@@ -151,8 +152,9 @@ def gathered_parameters(parameters: Sequence[torch.nn.Parameter]) -> Iterator[No
 
 
 def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
-    """Linear warm-up to `peak`, and linear decay to a tenth of it over the last steps (arXiv 2509.22193, appendix C). Both are
-    numbers of steps, or below 1 shares of them."""
+    """Learning rate of each step, warmup-stable-decay: linear to `peak`, and at the end linear to a
+    tenth of it (arXiv 2509.22193, appendix C). `warmup` and `decay` are numbers of steps, or below
+    1 shares of them."""
     up, down = (round(size * steps if size < 1 else size) for size in (warmup, decay))
     return [
         peak
@@ -165,20 +167,19 @@ def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
 
 
 def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Of a batch as `collate` or `collate_packed` makes it. Without a cache: with one transformers takes documents for one."""
-    seen = {
-        name: inputs[name]
-        for name in ("input_ids", "attention_mask", "position_ids")
-        if name in inputs
-    }
-    return model(**seen, use_cache=False).logits
+    """Logits of a batch from `collate` or `collate_packed`. With a cache transformers would attend
+    across documents."""
+    names = ("input_ids", "attention_mask", "position_ids")
+    known = {name: inputs[name] for name in names if name in inputs}
+    return model(**known, use_cache=False).logits
 
 
 @contextmanager
-def only_at(model: Any, there: torch.Tensor) -> Iterator[None]:
-    """While this lasts, the model's head sees hidden states at these positions only: (rows, length − 1) → (labels, width)."""
+def only_at(model: Any, positions: torch.Tensor) -> Iterator[None]:
+    """Within this context the head sees hidden states at these positions only: a mask (rows, length
+    − 1) selects (labels, width)."""
     head = models.head(model)
-    handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :-1][there],))
+    handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :-1][positions],))
     try:
         yield
     finally:
@@ -186,11 +187,11 @@ def only_at(model: Any, there: torch.Tensor) -> Iterator[None]:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held, of the accelerator where there is one."""
+    """Peak bytes of this process: allocated on the accelerator if there is one, else its resident
+    set."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

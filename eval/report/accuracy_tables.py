@@ -1,0 +1,88 @@
+"""Tables of accuracy: by category, by benchmark, by seed, macro-averages and repeated sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from eval.report.arms import Arm
+from eval.report.csv_table import Table, rounded_table
+from eval.report.study import ARM_COLUMNS, Study, described
+from ratiocine.scores import summary
+from ratiocine.stats import macro_average, over_seeds
+
+
+def accuracy(study: Study) -> Table:
+    return _accuracy(study, "accuracy", "Accuracy by category", study.groups)
+
+
+def accuracy_by_benchmark(study: Study) -> Table:
+    return _accuracy(study, "accuracy_by_benchmark", "Accuracy by benchmark", study.benchmarks)
+
+
+def _accuracy(study: Study, name: str, caption: str, groups: Mapping[str, Sequence[str]]) -> Table:
+    rows = [
+        (group, *described(arm), len(keys), *over_seeds(arm.table(keys)))
+        for group, keys in groups.items()
+        for arm in study.arms
+    ]
+    columns = ("group", *ARM_COLUMNS, "n", "accuracy", "low", "high")
+    return rounded_table(name, caption, columns, rows)
+
+
+def accuracy_by_seed(study: Study) -> Table:
+    rows = [
+        (group, arm.label, seed, len(keys), fmean(values))
+        for group, keys in study.groups.items()
+        for arm in study.arms
+        for seed, values in zip(arm.seeds, arm.table(keys), strict=True)
+    ]
+    columns = ("group", "arm", "seed", "n", "accuracy")
+    return rounded_table("accuracy_by_seed", "Accuracy of every seed", columns, rows)
+
+
+def macro_averages(study: Study) -> Table:
+    """Of every category, and of all problems, with more than one benchmark."""
+    rows: list[tuple[Any, ...]] = []
+    for group, keys in study.groups.items():
+        wanted = set(keys)
+        benchmarks = [
+            inside
+            for of in study.benchmarks.values()
+            if (inside := [key for key in of if key in wanted])
+        ]
+        if len(benchmarks) > 1:
+            for arm in study.arms:
+                groups = [_problem_means(arm, inside) for inside in benchmarks]
+                rows.append((group, arm.label, len(benchmarks), *macro_average(groups)))
+    columns = ("group", "arm", "benchmarks", "accuracy", "low", "high")
+    caption = "Macro-averages: every benchmark has the same weight (bootstrap over problems)"
+    return rounded_table("macro_averages", caption, columns, rows)
+
+
+def _problem_means(arm: Arm, keys: Sequence[str]) -> list[float]:
+    """The mean over seeds for every problem."""
+    return [fmean(column) for column in zip(*arm.table(keys), strict=True)]
+
+
+def sampling(study: Study) -> Table:
+    """pass@k and the majority vote, where problems were answered several times."""
+    found = [
+        (arm, evaluation.seed, summary([r for k in study.keys for r in evaluation.answers[k]]))
+        for arm in study.arms
+        for evaluation in arm.evaluations
+    ]
+    ks = sorted({int(k) for *_, one in found for k in one.pass_at or ()})
+    rows = [
+        (
+            *(arm.label, seed, one.samples),
+            *((one.pass_at or {}).get(str(k)) for k in ks),
+            one.majority and one.majority.accuracy,
+        )
+        for arm, seed, one in found
+        if one.samples
+    ]
+    columns = ("arm", "seed", "samples", *(f"pass@{k}" for k in ks), "majority")
+    caption = "Repeated sampling: the chance that one of k samples is right, and the majority vote"
+    return rounded_table("sampling", caption, columns, rows)

@@ -1,0 +1,90 @@
+"""Warnings: what makes evaluations less comparable than they look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from eval.report.evaluations import Evaluation, shared_keys
+from eval.report.pairings import ratio_pairs
+from eval.report.study import Study
+from ratiocine.runs import AXES
+
+NAMES = {
+    "model": "base model",
+    "seed": "training seed",
+    "lora": "LoRA",
+    "lr": "peak learning rate",
+    "lr_policy": "learning rate policy",
+    "settings": "other settings",
+}
+SETTINGS: Mapping[str, Callable[[Evaluation], Any]] = {
+    "max_new_tokens": lambda one: one.facts.max_new_tokens,
+    "decoding": lambda one: one.facts.decoding,
+    "engine": lambda one: one.facts.engine,
+    "num_fewshot": lambda one: dict(one.facts.num_fewshot),
+    "seed": lambda one: one.manifest.seed,
+    "dtype": lambda one: one.facts.dtype,
+    "attention": lambda one: one.facts.attention,
+}
+
+
+def study_warnings(study: Study) -> list[str]:
+    """The warnings of a report, which names evaluations by their arms."""
+    names = {
+        id(evaluation): arm.label for arm in study.arms for evaluation in arm.evaluations
+    }
+    return [*_other_differences(study), *warnings(study.evaluations, names)]
+
+
+def _other_differences(study: Study) -> list[str]:
+    """Arms that differ in more than their ratio: in facts, and in axes where no ratios can be
+    compared."""
+    arms = [arm for arm in study.trained if not arm.rewarded]
+    if len({arm.ratio for arm in arms}) < 2:
+        return []
+    found = study.differences_beside_ratio(*(AXES if ratio_pairs(study) else ()))
+    values = "; ".join(f"{NAMES.get(name, name)}: {', '.join(v)}" for name, v in found.items())
+    return [f"Arms differ in more than their reasoning ratio ({values})."] if found else []
+
+
+def warnings(
+    evaluations: Sequence[Evaluation], names: Mapping[int, str] | None = None
+) -> list[str]:
+    """Differing settings, differing learning rates and unshared problems; `names` replaces labels,
+    by id of the evaluation."""
+    found = []
+    for key, value in SETTINGS.items():
+        values = {_shown(value(evaluation)) for evaluation in evaluations}
+        if len(values) > 1:
+            found.append(f"Evaluations differ in {key}: {', '.join(sorted(values))}.")
+    found += _learning_rates(evaluations, names or {})
+    n = len(shared_keys(evaluations))
+    if any(len(evaluation.answers) != n for evaluation in evaluations):
+        found.append(
+            f"Only the {n} problems with a gradable answer in every evaluation are compared."
+        )
+    return found
+
+
+def _shown(value: object) -> str:
+    return str(value).removeprefix("Decoding")
+
+
+def _learning_rates(evaluations: Sequence[Evaluation], names: Mapping[int, str]) -> list[str]:
+    """Within each model, as each has a best learning rate of its own."""
+    by_model: dict[str | None, dict[str, set[str]]] = {}
+    for evaluation in evaluations:
+        student = evaluation.student
+        if student is not None and not student.rewarded and student.lr is not None:
+            rates = by_model.setdefault(student.base, {})
+            name = names.get(id(evaluation), evaluation.label)
+            rates.setdefault(f"{student.lr:.2g}", set()).add(name)
+    found = []
+    for rates in by_model.values():
+        if len(rates) > 1:
+            listed = "; ".join(f"{rate}: {', '.join(sorted(of))}" for rate, of in sorted(rates.items()))
+            found.append(
+                f"Students differ in their peak learning rate ({listed}), not in the format alone."
+            )
+    return found

@@ -1,0 +1,173 @@
+"""Tables of cost: FLOPs and tokens, Pareto fronts, extra tokens, and accuracy by token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from statistics import fmean
+from typing import Any, Literal
+
+from eval.report.arms import Arm, counterparts
+from eval.report.csv_table import Table, rounded_table
+from eval.report.evaluations import Evaluation
+from eval.report.pairings import difference, main_pairs
+from eval.report.study import ARM_COLUMNS, Study, described
+from ratiocine import cost
+from ratiocine.stats import macro_average, over_seeds, pareto
+
+FrontKind = Literal["training", "inference"]
+LEVELS = 33  # token budgets of a curve
+FITTED = (
+    "Fits of alpha + beta (1 − exp(−gamma x^delta)) to the points of the front, x being FLOPs in "
+    "units of to_flops; error: mean absolute"
+)
+
+
+def inference_flops(arm: Arm, keys: Sequence[str]) -> float | None:
+    """Mean exact FLOPs of an answer to these problems; None where the shape is unknown."""
+    shape = arm.evaluations[0].facts.shape
+    if shape is None:
+        return None
+    return fmean(
+        cost.exact_generation(shape, row.n_prompt, row.n_completion) for row in arm.answers(keys)
+    )
+
+
+def inference_flops_published(arm: Arm, keys: Sequence[str]) -> float | None:
+    """The same by the published formula."""
+    shape = arm.evaluations[0].facts.shape
+    if shape is None:
+        return None
+    return fmean(
+        published_generation(shape, row.n_prompt, row.n_completion) for row in arm.answers(keys)
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def published_generation(shape: cost.Shape, prompt: int, generated: int) -> int:
+    """`cost.generation` without its loop: a decoding step is linear in its context."""
+    first = cost.decode_step(shape, 0)
+    slope = cost.decode_step(shape, 1) - first
+    contexts = generated * prompt + generated * (generated + 1) // 2
+    return cost.prefill(shape, prompt) + generated * first + slope * contexts
+
+
+def costs(study: Study) -> Table:
+    """Tokens and FLOPs of training and of an answer; times are in the table of runs."""
+    rows = []
+    for arm in study.arms:
+        students = [one.student for one in arm.evaluations]
+        training = fmean(float(one.tokens or 0) if one else 0.0 for one in students)
+        answers = arm.answers(study.keys)
+        tokens = (fmean(row.n_completion for row in answers), fmean(row.n_think for row in answers))
+        flops = (inference_flops(arm, study.keys), inference_flops_published(arm, study.keys))
+        rows.append((*described(arm), training, arm.train_flops, *tokens, *flops))
+    columns = (
+        *(*ARM_COLUMNS, "training_tokens", "training_flops", "tokens", "thinking_tokens"),
+        *("inference_flops", "inference_flops_published"),
+    )
+    return rounded_table("costs", "Cost of training and of an answer", columns, rows)
+
+
+def pareto_front(study: Study, kind: FrontKind) -> Table:
+    """Accuracy over FLOPs, a row per arm and group: whether the arm is on the Pareto front, and in
+    which share of bootstrap resamples. For training, also the comparison with the untrained model,
+    where it was evaluated."""
+    rows: list[tuple[Any, ...]] = []
+    training = kind == "training"
+    for group, keys in study.groups.items():
+        flops = {
+            arm.label: arm.train_flops if training else inference_flops(arm, keys)
+            for arm in study.arms
+        }
+        arms = [arm for arm in study.arms if flops[arm.label]]
+        prices = [flops[arm.label] or 0.0 for arm in arms]
+        accuracies = [over_seeds(arm.table(keys)) for arm in arms]
+        best = set(pareto.front(prices, [mean for mean, _, _ in accuracies]))
+        support = pareto.support(prices, [arm.table(keys) for arm in arms]) if arms else []
+        for at, arm in enumerate(arms):
+            than_untrained = [_than_untrained(study, arm, keys)] if training else []
+            point = (len(keys), prices[at], *accuracies[at], at in best, support[at])
+            rows.append((group, *described(arm), *point, *than_untrained))
+    columns = (
+        *("group", *ARM_COLUMNS, "n", "flops", "accuracy", "low", "high", "on_front", "support"),
+        *(("than_untrained",) if training else ()),
+    )
+    return rounded_table(f"pareto_{kind}", f"Accuracy against {kind} FLOPs", columns, rows)
+
+
+def _than_untrained(study: Study, arm: Arm, keys: Sequence[str]) -> str | None:
+    base = study.untrained(arm)
+    return None if base is None else difference((base, arm), keys).conclusion
+
+
+def fits(front: Table, ceiling: float) -> Table:
+    """The saturating curve through each front with at least five points."""
+    rows = []
+    for group in front.values("group"):
+        points = front.where(group=group, on_front=True)
+        flops = [row["flops"] for row in points]
+        fit = pareto.fit_saturating(flops, [row["accuracy"] for row in points], ceiling)
+        if fit is not None:
+            scaled = fit.gamma * max(flops) ** fit.delta
+            parameters = (fit.alpha, fit.beta, scaled, fit.delta, fit.error)
+            rows.append((group, len(points), ceiling, min(flops), max(flops), *parameters))
+    columns = (
+        *("group", "points", "ceiling", "from_flops", "to_flops"),
+        *("alpha", "beta", "gamma", "delta", "error"),
+    )
+    return rounded_table(f"{front.name}_fits", FITTED, columns, rows)
+
+
+def extra_tokens(study: Study) -> Table:
+    """Extra tokens per answer and accuracy gained by the main pairs, by benchmark; the interval of
+    the tokens is over problems."""
+    rows: list[tuple[Any, ...]] = []
+    for pair in main_pairs(study):
+        both = counterparts(*pair)
+        for benchmark, keys in study.benchmarks.items():
+            base, arm = (
+                [fmean(_tokens(evaluations[side], key) for evaluations in both) for key in keys]
+                for side in (0, 1)
+            )
+            extra = macro_average([[b - a for a, b in zip(base, arm, strict=True)]])
+            d = difference(pair, keys)
+            category = pair[0].evaluations[0].first(keys[0]).category
+            names = (pair[1].model, benchmark, category, pair[1].label, pair[0].label)
+            tokens = (fmean(base), fmean(arm), *extra)
+            rows.append((*names, len(keys), d.seeds, *tokens, d.difference, d.low, d.high))
+    columns = (
+        *("model", "benchmark", "category", "arm", "against", "n", "seeds", "tokens_against"),
+        *("tokens", "extra", "extra_low", "extra_high", "gain", "gain_low", "gain_high"),
+    )
+    caption = "Extra tokens per answer and accuracy gained, by benchmark"
+    return rounded_table("extra_tokens", caption, columns, rows)
+
+
+def _tokens(evaluation: Evaluation, key: str) -> float:
+    return fmean(row.n_completion for row in evaluation.answers[key])
+
+
+def budgets(study: Study) -> Table:
+    """Share of problems answered right within a token budget, up to the smallest
+    `max_new_tokens`."""
+    import numpy as np
+
+    most = min(evaluation.facts.max_new_tokens for evaluation in study.evaluations)
+    shortest = min(row.n_completion for arm in study.arms for row in arm.answers(study.keys))
+    least = max(1, min(shortest, most))
+    caps = sorted({round(float(cap)) for cap in np.geomspace(least, most, LEVELS)})
+    rows = []
+    for arm in study.arms:
+        within = np.zeros(len(caps))
+        for evaluation in arm.evaluations:
+            for key in study.keys:
+                answers = evaluation.answers[key]
+                taken = [row.n_completion for row in answers if row.right]
+                within += np.searchsorted(np.sort(taken), caps, side="right") / len(answers)
+        shares = within / len(arm.evaluations) / len(study.keys)
+        rows += [
+            (*described(arm), cap, float(share)) for cap, share in zip(caps, shares, strict=True)
+        ]
+    columns = (*ARM_COLUMNS, "tokens", "accuracy")
+    return rounded_table("budgets", "Answered right within a token budget", columns, rows)

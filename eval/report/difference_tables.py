@@ -1,0 +1,106 @@
+"""Tables of paired differences, of declared hypotheses, and of the problems that would decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from eval.report.csv_table import Table, rounded_table
+from eval.report.pairings import Pair, difference, main_pairs
+from eval.report.study import Study
+from ratiocine.stats import PairedDifference, holm_adjusted, problems_needed
+
+Groups = Mapping[str, Sequence[str]]
+DIFFERENCE_COLUMNS = (
+    *("n", "seeds", "discordant", "seed_sd", "difference", "low", "high"),
+    *("p", "p_holm", "conclusion"),
+)
+MIN_DIFFERENCE = 0.005  # differences below are not worth the problems that would decide them
+MORE_SEEDS = (5, 10)
+DECISIVE = (
+    "Problems for a power of 80 % at the difference seen: with these seeds, with 5 and with 10"
+)
+
+
+def differences(name: str, caption: str, pairs: Sequence[Pair], groups: Groups) -> Table:
+    """Every pair in every group, Holm-adjusted over the table."""
+    compared = [(group, pair) for group in groups for pair in pairs]
+    found = holm_adjusted([difference(pair, groups[group]) for group, pair in compared])
+    rows = [
+        (group, arm.label, base.label, arm.model, arm.ratio, *_cells(one))
+        for (group, (base, arm)), one in zip(compared, found, strict=True)
+    ]
+    columns = ("group", "arm", "against", "model", "ratio", *DIFFERENCE_COLUMNS)
+    return rounded_table(name, caption, columns, rows)
+
+
+def _cells(d: PairedDifference) -> tuple[object, ...]:
+    """The cells of `DIFFERENCE_COLUMNS`."""
+    uncertainty = (d.spread.discordant, d.spread.seed_sd)
+    interval = (d.difference, d.low, d.high)
+    return (d.n, d.seeds, *uncertainty, *interval, d.p, d.p_holm, d.conclusion)
+
+
+def needed(study: Study) -> Table:
+    """For the main pairs with an inconclusive difference: the problems at which a true difference
+    of this size is found with a power of 80 %, with these seeds and with more.
+
+    None where no number of problems suffices, as seeds differ too much, and for more seeds where
+    there is one.
+    """
+    rows = []
+    for base, arm in main_pairs(study):
+        for group, keys in study.groups.items():
+            d = difference((base, arm), keys)
+            if not d.conclusive and abs(d.difference) >= MIN_DIFFERENCE:
+                problems = [_problems(d, seeds) for seeds in (d.seeds, *MORE_SEEDS)]
+                cells = (d.n, d.seeds, d.difference, d.low, d.high, *problems)
+                rows.append((group, arm.label, base.label, arm.model, *cells))
+    columns = (
+        *("group", "arm", "against", "model", "n", "seeds", "difference", "low", "high"),
+        *("problems", *(f"problems_at_{seeds}_seeds" for seeds in MORE_SEEDS)),
+    )
+    return rounded_table("needed", DECISIVE, columns, rows)
+
+
+def _problems(d: PairedDifference, seeds: int) -> int | None:
+    if seeds > 1 and d.spread.seed_sd is None:
+        return None  # one seed does not show how much seeds differ
+    discordant = max(d.spread.discordant, abs(d.difference))
+    common = {} if d.spread.common is None else {"common": d.spread.common}
+    return problems_needed(
+        d.difference,
+        min(1.0, discordant),
+        d.spread.seed_sd or 0.0,
+        seeds,
+        varying=d.varying,
+        **common,
+    )
+
+
+def hypotheses(study: Study) -> Table:
+    """The hypotheses on benchmarks that were declared before training, and the main pairs there."""
+    declared = study.evaluations[0].facts.hypotheses
+    tested = {name: keys for name, keys in study.benchmarks.items() if name in declared}
+    caption = "Hypotheses declared before training, and the differences seen"
+    found = differences("hypotheses", caption, main_pairs(study), tested)
+    rows = [
+        (
+            declared[row["group"]],
+            *row.values(),
+            verdict(declared[row["group"]], row["conclusion"], row["n"]),
+        )
+        for row in found
+    ]
+    columns = ("hypothesis", *found.columns, "verdict")
+    return rounded_table(found.name, found.caption, columns, rows)
+
+
+def verdict(hypothesis: str, conclusion: str, n: int) -> str:
+    """A hypothesis in the light of the interval of n problems."""
+    if hypothesis == "gain":
+        return {"better": "gain seen", "worse": "loss seen instead"}.get(
+            conclusion, f"inconclusive with {n} problems"
+        )
+    return {"better": "gain seen after all", "worse": "loss seen"}.get(
+        conclusion, f"no difference found with {n} problems"
+    )

@@ -1,0 +1,129 @@
+"""Evaluations grouped into arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from eval.report.arm_labels import named_arms
+from eval.report.arms import Arm, start_model
+from eval.report.evaluations import Evaluation
+from ratiocine.errors import BadInput
+from ratiocine.runs import AXES
+
+# What an evaluation's configuration says of what was evaluated, not of how.
+NOT_CONDITIONS = ("model", "benchmarks")
+LONG = 24  # characters of a value in a label
+
+
+def gather(evaluations: Sequence[Evaluation]) -> list[Arm]:
+    """The arms of these evaluations: untrained models first, then by axes and ratio.
+
+    Students that were evaluated in several ways (say, with different `max_new_tokens`) have an arm
+    for each. Raises BadInput where one seed of an arm occurs twice.
+    """
+    groups = _grouped(evaluations, ())
+    names = _conditions(groups)
+    if names:
+        groups = _grouped(evaluations, names)
+    arms = []
+    for group in groups:
+        ordered = sorted(group, key=lambda one: one.seed or 0)
+        _check_seeds(ordered)
+        arms.append(Arm("", "", tuple(ordered), _described(ordered[0], names)))
+    return named_arms(sorted(arms, key=_order))
+
+
+def _check_seeds(ordered: Sequence[Evaluation]) -> None:
+    for one, other in pairwise(ordered):
+        if (one.seed or 0) == (other.seed or 0):
+            what = f"seed {one.seed}" if one.student else "a model"
+            raise BadInput(
+                f"{one.label}: {what} occurs twice, in {one.folder} and {other.folder}; give one "
+                "of them, as a copy is no further seed"
+            )
+
+
+def _grouped(
+    evaluations: Sequence[Evaluation], conditions: Sequence[str]
+) -> list[list[Evaluation]]:
+    found: dict[tuple[str, ...], list[Evaluation]] = {}
+    for evaluation in evaluations:
+        values = _condition_values(evaluation)
+        key = (_arm_key(evaluation), *(str(values.get(name)) for name in conditions))
+        found.setdefault(key, []).append(evaluation)
+    return list(found.values())
+
+
+def _arm_key(evaluation: Evaluation) -> str:
+    student = evaluation.student
+    if student is None:
+        return f"{evaluation.facts.model} {evaluation.manifest.inputs.get('model')}"
+    if student.arm is not None:
+        return student.arm
+    return str([start_model(evaluation), *(getattr(student, axis) for axis in AXES[1:])])
+
+
+def _conditions(groups: Iterable[Sequence[Evaluation]]) -> list[str]:
+    """Names of the settings in which evaluations of one student differ."""
+    found: dict[str, None] = {}
+    for group in groups:
+        by_seed: dict[int, list[Mapping[str, Any]]] = {}
+        for evaluation in group:
+            by_seed.setdefault(evaluation.seed or 0, []).append(_condition_values(evaluation))
+        for several in by_seed.values():
+            for name in several[0]:
+                if len({str(values.get(name)) for values in several}) > 1:
+                    found[name] = None
+    return list(found)
+
+
+def _condition_values(evaluation: Evaluation) -> dict[str, Any]:
+    """How an evaluation was made, by flat configuration key."""
+    facts = evaluation.facts
+    identity = _flat(evaluation.manifest.identity)
+    settings = {
+        name: value
+        for name, value in identity.items()
+        if name.partition(".")[0] not in NOT_CONDITIONS
+    }
+    return {
+        **settings,
+        "max_new_tokens": facts.max_new_tokens,
+        "engine": facts.engine,
+        "dtype": (facts.dtype or "").removeprefix("torch.") or None,
+        "attention": facts.attention,
+    }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _described(evaluation: Evaluation, names: Sequence[str]) -> str:
+    values, words = _condition_values(evaluation), []
+    for name in names:
+        value = str(values.get(name))[:LONG]
+        plain = {"max_new_tokens": f"{value} tokens", "engine": value, "dtype": value}
+        words.append(plain.get(name, f"{name.rpartition('.')[2]} {value}"))
+    return ", ".join(dict.fromkeys(words))
+
+
+def _order(arm: Arm) -> tuple[Any, ...]:
+    ratio = -1.0 if arm.ratio is None else arm.ratio
+    return (
+        arm.size or 0,
+        arm.model,
+        arm.trained,
+        *(str(getattr(arm.axes, axis) or "") for axis in AXES[1:-1]),
+        ratio,
+        _arm_key(arm.evaluations[0]),
+        arm.condition,
+    )

@@ -1,0 +1,135 @@
+"""Which arms of a study are compared with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from eval.report.arms import Arm, counterparts, varying
+from eval.report.evaluations import right_shares
+from eval.report.study import Study, only
+from ratiocine.stats import PairedDifference
+
+Pair = tuple[Arm, Arm]  # base, and the arm that is compared with it
+
+
+def difference(pair: Pair, keys: Sequence[str]) -> PairedDifference:
+    """Of an arm from its base, over these problems and their counterparts' seeds."""
+    both = counterparts(*pair)
+    first, second = (
+        [right_shares(evaluations[side], keys) for evaluations in both] for side in (0, 1)
+    )
+    return PairedDifference.of(first, second, varying(both))
+
+
+def ratio_pairs(study: Study) -> list[Pair]:
+    """Each ratio and the lowest one (0, in most studies), otherwise trained alike.
+
+    A scenario without an arm at the lowest ratio is compared with the mixed one there.
+    """
+    found = []
+    for arm in study.trained:
+        lower = [
+            other
+            for other in study.trained
+            if _ratio(other) < _ratio(arm) < inf
+            and (
+                other.alike(arm, "ratio")
+                or (other.axes.scenario == "mixed" and other.alike(arm, "ratio", "scenario"))
+            )
+        ]
+        ranks = [(_ratio(other), other.axes.scenario != arm.axes.scenario) for other in lower]
+        base = only(other for other, rank in zip(lower, ranks, strict=True) if rank == min(ranks))
+        found += [] if base is None else [(base, arm)]
+    return found
+
+
+def _ratio(arm: Arm) -> float:
+    return inf if arm.ratio is None else arm.ratio
+
+
+def _equal_examples(arm: Arm) -> bool:
+    return arm.axes.equalize in (None, "examples")
+
+
+def scenario_pairs(study: Study) -> list[Pair]:
+    """Each other scenario and the mixed one at the same ratio; for a scenario with formats by
+    domain, the same without reasoning."""
+    found = []
+    for arm in study.trained:
+        scenario = arm.axes.scenario
+        usual = "mixed" if arm.ratio is not None else scenario.replace("reasoning", "ift")
+        base = None if usual == scenario else study.with_axes(arm, scenario=usual)
+        found += [] if base is None else [(base, arm)]
+    return found
+
+
+def compute_pairs(study: Study) -> list[Pair]:
+    """Each ratio with equal examples, and ratio 0 trained for the FLOPs (or tokens) of reasoning."""
+    found = []
+    for equalize in ("flops", "tokens"):
+        for arm in study.trained:
+            if arm.ratio and _equal_examples(arm):
+                base = study.with_axes(arm, equalize=equalize, ratio=0.0) or study.with_axes(
+                    arm, equalize=equalize, ratio=0.0, scenario="mixed"
+                )
+                found += [] if base is None else [(base, arm)]
+    return found
+
+
+def reward_pairs(study: Study) -> list[Pair]:
+    """Each arm trained with rewards, and the arm (or model) it started from."""
+    by_hash = {
+        evaluation.student.hash: arm
+        for arm in study.trained
+        for evaluation in arm.evaluations
+        if evaluation.student is not None
+    }
+    found = []
+    for arm in study.trained:
+        if arm.student is not None and arm.rewarded:
+            parent = arm.student.parent
+            base = study.untrained(arm) if parent is None else by_hash.get(parent.hash)
+            found += [] if base is None else [(base, arm)]
+    return found
+
+
+def main_pairs(study: Study) -> list[Pair]:
+    """The highest ratio and the lowest, for every model and data: with mixed formats and equal
+    examples, where there are such arms."""
+    kinds: list[list[Pair]] = []
+    for pair in ratio_pairs(study):
+        if not pair[1].rewarded:
+            _add_alike(kinds, pair, "ratio", "scenario", "equalize")
+    found = []
+    for kind in kinds:
+        usual = [
+            (base, arm)
+            for base, arm in kind
+            if arm.axes.scenario == "mixed" and _equal_examples(arm)
+        ]
+        lines: list[list[Pair]] = []
+        for pair in usual or kind:
+            _add_alike(lines, pair, "ratio")
+        for line in lines:
+            highest = max(_ratio(arm) for _, arm in line)
+            arm = only(arm for _, arm in line if arm.ratio == highest)
+            found += [pair for pair in line if pair[1] is arm]
+    return found
+
+
+def baseline_pairs(study: Study) -> list[Pair]:
+    """Each arm and its untrained model; the first arm where that was not evaluated."""
+    found = []
+    for arm in study.arms:
+        base = (study.untrained(arm) if arm.trained else None) or study.arms[0]
+        found += [] if base is arm else [(base, arm)]
+    return found
+
+
+def _add_alike(groups: list[list[Pair]], pair: Pair, *apart: str) -> None:
+    """Add a pair to the group whose arms differ from its arm in these axes alone."""
+    group = next((group for group in groups if group[0][1].alike(pair[1], *apart)), None)
+    if group is None:
+        groups.append(group := [])
+    group.append(pair)

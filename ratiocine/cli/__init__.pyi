@@ -1,0 +1,11 @@
+from .composition import CONF as CONF
+from .composition import check as check
+from .composition import compose as compose
+from .composition import named as named
+from .composition import options as options
+from .entry import help_text as help_text
+from .entry import leave as leave
+from .entry import main as main
+from .flags import parse_args as parse_args
+from .overrides import normalise as normalise
+from .overrides import quoted as quoted

@@ -1,0 +1,94 @@
+"""Configurations: composed from conf/ and overrides by Hydra, checked against their schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ratiocine import renames
+from ratiocine.cli.overrides import key_of, normalise
+from ratiocine.cli.problems import first_problem, suggestion
+from ratiocine.errors import BadInput
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+C = TypeVar("C", bound=BaseModel)
+
+
+def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:
+    """The configuration of `python -m verb *overrides`. Raises BadInput if it is invalid."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    check_renamed(verb, overrides)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose(verb, normalise(overrides))
+    except Exception as error:
+        raise hydra_problem(verb, error) or error from None
+    return check(schema, OmegaConf.to_container(composed, resolve=True))
+
+
+def check(schema: type[C], values: Any) -> C:
+    """`values` validated by `schema`; BadInput with one line about the first error."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise BadInput(first_problem(schema, error)) from None
+
+
+def named(group: str, name: str, schema: type[C], *, called: str | None = None) -> C:
+    """`conf/<group>/<name>.yaml`, checked; `called` is the group's name in the message of an
+    unknown name."""
+    import yaml
+
+    file = CONF / group / f"{name}.yaml"
+    if not file.is_file():
+        raise _unknown_option(called or group, name, options(group))
+    return check(schema, yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+def options(group: str) -> list[str]:
+    """The names of a group's files."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def top_keys(verb: str) -> list[str]:
+    """The keys and groups of a verb's primary configuration."""
+    import yaml
+
+    config = yaml.safe_load((CONF / f"{verb}.yaml").read_text(encoding="utf-8"))
+    groups = [next(iter(d)) for d in config.pop("defaults", []) if isinstance(d, dict)]
+    return sorted({*config, *(g for g in groups if not g.startswith("override"))} - {"hydra"})
+
+
+def check_renamed(verb: str, overrides: Sequence[str]) -> None:
+    """Raise BadInput for the key of an earlier release, with its present name."""
+    for override in overrides:
+        key = key_of(override)
+        if new := renames.new_key(verb, key):
+            raise BadInput(f"{key}= is now {new}=")
+
+
+def hydra_problem(verb: str, error: Exception) -> BadInput | None:
+    """An error of Hydra or OmegaConf as one line; None for any other error."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+        return None
+    text = str(error)
+    if match := re.search(r"Could not find '([\w-]+)/([^']*)'", text):
+        return _unknown_option(match[1], match[2], options(match[1]))
+    if match := re.search(r"Could not override '([^']+)'", text):
+        known = top_keys(verb)
+        hint = suggestion(match[1], known) or f"; known: {', '.join(known)}"
+        return BadInput(f"unknown key '{match[1]}'{hint}")
+    return BadInput(" ".join(text.split("\n")[0].split()))
+
+
+def _unknown_option(group: str, name: str, known: Sequence[str]) -> BadInput:
+    return BadInput(f"unknown {group} '{name}'; known: {', '.join(known)}{suggestion(name, known)}")

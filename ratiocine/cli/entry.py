@@ -1,0 +1,191 @@
+"""Entry point of the verbs, and the exit codes of all commands.
+
+Exit codes: 0 success, 2 invalid input, 1 failure, 130 interrupted, 141 broken pipe of the output.
+Errors of the first two kinds are one line on stderr. `-m` runs each job of a sweep in its own
+process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel
+
+from ratiocine.cli.composition import CONF, check, check_renamed, hydra_problem, options
+from ratiocine.cli.overrides import BY_PATH, is_remote, is_sweep, key_of, normalise, sweep_job
+from ratiocine.errors import BadInput, Failure
+from ratiocine.executors import VerbConfig, distributed, end_with_parent, first_line, submit
+
+# Hydra writes no files and configures no logging.
+QUIET = (
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+)
+FIRST_RANK_SECONDS = 5.0  # for rank 0 to report an error before another rank does
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn:
+    """Compose and check the verb's configuration, call `run` with it, and exit."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        leave(verb, lambda: print(help_text(verb)))
+    leave(verb, lambda: _main(verb, schema, run))
+
+
+def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
+    """Call `work` and exit with its status; an error is one line that starts with `name`."""
+    # A background job of a shell ignores SIGINT unless it is set here.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _interrupt)
+    if distributed.is_launched():
+        end_with_parent()
+    if not distributed.is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (open until the process ends)
+    try:
+        status = work() or 0
+        sys.stdout.flush()
+    except (BadInput, Failure) as error:
+        status = 2 if isinstance(error, BadInput) else 1
+        _report(name, str(error))
+    except KeyboardInterrupt:
+        first = distributed.is_first()
+        message = (
+            ": interrupted" if first else f", rank {distributed.rank()}: ended with the others"
+        )
+        print(f"{name}{message}", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    except Exception as error:
+        status = 1
+        if not _report_rank(name, error):
+            raise
+    if distributed.is_launched():
+        # The launcher signals ranks that are already exiting; that would print a traceback.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(status)
+
+
+def _report(name: str, message: str) -> None:
+    """Print an error; ranks other than the first wait, since the launcher usually ends them while
+    the first reports the same."""
+    if not distributed.is_first():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(FIRST_RANK_SECONDS)
+        name = f"{name}, rank {distributed.rank()}"
+    print(f"{name}: {message}", file=sys.stderr)
+
+
+def _report_rank(name: str, error: Exception) -> bool:
+    """Print an unexpected error of a rank as one line; False if its traceback is to be shown."""
+    if not distributed.is_launched():
+        return False
+    message = distributed.lost_peer_message(error)
+    if message is None and distributed.is_first():
+        return False
+    if message is None:
+        _report(name, f"{type(error).__name__}: {first_line(error)}")
+    else:
+        print(f"{name}, rank {distributed.rank()}: {message}", file=sys.stderr)
+    return True
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
+    # deepspeed adds this argument; RANK has the same value.
+    arguments = [word for word in sys.argv[1:] if not re.match(r"--local[-_]rank\b", word)]
+    is_flag = [word.startswith("--") or not re.match(r"~|[^=]+=", word) for word in arguments]
+    flags = [word for word, flag in zip(arguments, is_flag, strict=True) if flag]
+    overrides = [word for word, flag in zip(arguments, is_flag, strict=True) if not flag]
+    check_renamed(verb, overrides)
+    jobs, status = _composed(verb, flags, overrides)
+    # Outside Hydra, which would print any exception in its own format.
+    configs = [check(schema, values) for _, values in jobs]
+    first = configs[0] if configs else None
+    if isinstance(first, VerbConfig) and (first.is_remote or len(configs) > 1):
+        return max(status, submit(verb, first, [words for words, _ in jobs]))
+    return max([status, *(run(config) or 0 for config in configs)])
+
+
+def _composed(
+    verb: str, flags: list[str], overrides: list[str]
+) -> tuple[list[tuple[list[str], Any]], int]:
+    """The jobs of this command line that are still to be run, as overrides and composed values.
+
+    A local sweep runs here, each job in a process; its exit code is the second value.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    jobs, codes = list[tuple[list[str], Any]](), [0]
+    swept = {key_of(word) for word in overrides if is_sweep(word)}
+    typed = normalise(overrides)
+
+    def job(composed: Any) -> None:
+        words = typed
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            words = sweep_job(list(HydraConfig.get().overrides.task), swept)
+            if not is_remote(words):
+                command = [sys.executable, "-m", verb, *words]
+                codes.append(subprocess.run(command, check=False).returncode)
+                return
+        jobs.append((words, OmegaConf.to_container(composed, resolve=True)))
+
+    entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
+    with tempfile.TemporaryDirectory() as scratch:  # for Hydra's record of a sweep
+        # argparse wants all overrides in one piece.
+        sys.argv[1:] = [*flags, *typed, *QUIET, f"hydra.sweep.dir={scratch}"]
+        try:
+            entry()
+        except (BadInput, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise hydra_problem(verb, error) or error from None
+    return jobs, max(codes)
+
+
+def help_text(verb: str) -> str:
+    """The verb's primary configuration, whose comments document the keys, and its groups."""
+    import yaml
+
+    text = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
+    defaults = [d for d in yaml.safe_load(text).get("defaults", []) if isinstance(d, dict)]
+    about, _, keys = text.partition("\n\n")
+    lines = [
+        about.splitlines()[0].removeprefix("# "),
+        "",
+        "Keys and their defaults; change one with key=value:",
+        "",
+        keys.rstrip(),
+    ]
+    for group, chosen in [item for default in defaults for item in default.items()]:
+        path = "; or a path" if group in BY_PATH else ""
+        line = f"{group}={chosen}, or one of {', '.join(options(group))}{path}"
+        lines.append(textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False))
+    lines += [
+        "",
+        "-m sweeps over comma-separated values, one process per job; --cfg job shows the composed "
+        "configuration.",
+    ]
+    return "\n".join(lines)

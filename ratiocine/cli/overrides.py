@@ -1,0 +1,81 @@
+"""Hydra overrides as text: quoting, paths as values of groups, and sweeps."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Sequence
+
+from ratiocine.errors import BadInput
+
+BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
+SWEEPS = ("choice(", "range(", "interval(", "glob(")
+
+
+def normalise(overrides: Sequence[str]) -> list[str]:
+    """Rewrite `model=PATH` as `model=local model.path=PATH`, and `data=` likewise.
+
+    A path is any value with a slash, or the name of an existing file or folder. Raises BadInput
+    for an override without a key.
+    """
+    normalised: list[str] = []
+    for override in overrides:
+        group, equals, value = override.partition("=")
+        if not group.strip("+~"):
+            raise BadInput(f"'{override}' names no key; write key=value")
+        text = _unquoted(value)
+        is_path = "/" in text or os.path.exists(text)
+        is_sweep = "," in value and text == value
+        if equals and group in BY_PATH and is_path and not is_sweep:
+            normalised += [f"{group}=local", f"{group}.path={quoted(text)}"]
+        else:
+            normalised.append(override)
+    return normalised
+
+
+def quoted(value: str) -> str:
+    """A text as an override's value, in quotes unless Hydra's grammar reads it as it is."""
+    if re.fullmatch(r"[\w.+-]*/[\w./+-]*", value, re.ASCII):
+        return value
+
+    # The grammar reads backslashes as an escape only before a quote.
+    def escape(match: re.Match[str]) -> str:
+        return 2 * match[1] + (r"\'" if match[2] else "")
+
+    return "'" + re.sub(r"(\\*)('|\Z)", escape, value) + "'"
+
+
+def _unquoted(value: str) -> str:
+    """The inverse of `quoted`; other values unchanged."""
+    if not re.fullmatch(r"'(?:[^'\\]|\\.)*'", value, re.DOTALL):
+        return value
+
+    def unescape(match: re.Match[str]) -> str:
+        return match[1][: len(match[1]) // 2] + match[2]
+
+    return re.sub(r"(\\+)('|\Z)", unescape, value[1:-1])
+
+
+def key_of(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def is_sweep(override: str) -> bool:
+    """Whether it has several values: a comma outside quotes and brackets, or a sweep function."""
+    value = override.partition("=")[2]
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]|\{[^}]*\}", "", value)
+    return "," in bare or bare.startswith(SWEEPS)
+
+
+def is_remote(overrides: Sequence[str]) -> bool:
+    """Whether the jobs of a sweep are submitted to Slurm or Ray."""
+    return any(override in ("executor=slurm", "executor=ray") for override in overrides)
+
+
+def sweep_job(overrides: Sequence[str], swept: Collection[str]) -> list[str]:
+    """The overrides of one job of a sweep; its `out` is a subfolder named for the swept values."""
+    name = "_".join(o.lstrip("+") for o in overrides if key_of(o) in swept)
+    folder = re.sub(r"[^A-Za-z0-9.=-]", "_", name)
+    return [
+        f"out='{o[4:].strip(chr(39))}/{folder}'" if o.startswith("out=") else o for o in overrides
+    ]

@@ -1,0 +1,69 @@
+"""One-line messages about the first error of a configuration."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from ratiocine import renames
+
+
+def first_problem(schema: type[BaseModel], error: ValidationError) -> str:
+    """The first unknown key, else the first invalid value."""
+    problems = error.errors()
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    key, known = _locate(schema, problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        if new := _renamed(key, known):
+            return f"{key} is now {new}"
+        hint = suggestion(str(problem["loc"][-1]), known) or f"; known: {', '.join(known)}"
+        return f"unknown key '{key}'{hint}"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{key}={problem['input']!r}: {message}" if key else message
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _renamed(key: str, known: Sequence[str]) -> str | None:
+    """The present name of an earlier release's key, if it is one of the keys `known` there."""
+    bare = ".".join(part for part in key.split(".") if not part.isdigit())
+    for verb in renames.RENAMED:
+        for prefix in ("", "study."):
+            new = renames.new_key(verb, f"{prefix}{bare}")
+            if new is not None and new.rpartition(".")[2] in known:
+                return new.removeprefix(prefix)
+    return None
+
+
+def _locate(schema: type[BaseModel], path: Sequence[int | str]) -> tuple[str, list[str]]:
+    """The dotted key of an error, and the known keys at its level.
+
+    In a discriminated union the path contains the chosen schema's name, which is not in the key.
+    """
+    key: list[str] = []
+    known, schemas = sorted(schema.model_fields), [schema]
+    for part in path:
+        if isinstance(part, int):
+            key.append(str(part))
+            continue
+        if len(schemas) > 1:
+            schemas = [s for s in schemas if part in get_args(s.model_fields["name"].annotation)]
+            continue
+        key.append(str(part))
+        fields = schemas[0].model_fields if schemas else {}
+        known = sorted(fields)
+        if str(part) in fields:  # else a key of a mapping
+            members = _members(fields[str(part)].annotation)
+            schemas = [t for t in members if isinstance(t, type) and issubclass(t, BaseModel)]
+    return ".".join(key), known
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types in an annotation: members of unions and elements of containers."""
+    return [m for part in get_args(annotation) for m in _members(part)] or [annotation]

@@ -1,0 +1,80 @@
+"""LoRA adapters, and saving of a student with its adapters merged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratiocine.errors import BadInput
+from ratiocine.prompts import end_of_turn
+from ratiocine.rendering import FILE
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def add_lora(
+    model: PreTrainedModel, rank: int, targets: str | list[str], *, seed: int
+) -> PeftModel:
+    """LoRA with alpha = 2·rank on the modules named in `targets`.
+
+    `all-linear` is every linear layer except the head; `seed` initialises the adapters. Raises
+    BadInput if the model has no module of a target's name.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    names = [name for name, _ in model.named_modules()]
+    wanted = [targets] if isinstance(targets, str) else targets
+    for target in [] if targets == "all-linear" else wanted:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            linear = {
+                name.rpartition(".")[2]
+                for name, module in model.named_modules()
+                if isinstance(module, torch.nn.Linear)
+            }
+            raise BadInput(
+                f"lora_targets: '{target}' is no module of this model; its linear layers: "
+                f"{', '.join(sorted(linear))}"
+            )
+    torch.manual_seed(seed)
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
+
+
+def save_student(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    rendered: Mapping[str, Any] | None,
+) -> None:
+    """Save a plain Hugging Face folder, adapters merged.
+
+    Its generation config stops at the chat template's end of turn. `rendered` describes the
+    training format and is saved as `rendering.json`.
+    """
+    if hasattr(model, "merge_and_unload"):
+        quantized = getattr(model, "is_loaded_in_4bit", False)
+        model = (_dequantized(model) if quantized else model).merge_and_unload()
+    model.config.use_cache = True
+    stop, pad = end_of_turn(tokenizer), tokenizer.pad_token_id
+    model.generation_config.eos_token_id = stop
+    model.generation_config.pad_token_id = stop if pad is None else pad
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if rendered is not None:
+        (folder / FILE).write_text(json.dumps(rendered, indent=2) + "\n", encoding="utf-8")
+
+
+def _dequantized(adapted: Any) -> PeftModel:
+    """The same adapters over the weights in float32: merging into 4-bit weights would round the
+    adapters away."""
+    import torch
+    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+    state, config = get_peft_model_state_dict(adapted), adapted.peft_config["default"]
+    float32 = get_peft_model(adapted.unload().dequantize(dtype=torch.float32), config)
+    set_peft_model_state_dict(float32, state)
+    return float32

@@ -1,0 +1,111 @@
+"""The folder of a model: converted, pruned or downloaded on first use, and its fingerprint."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from ratiocine.errors import BadInput
+from ratiocine.models import packaged
+from ratiocine.models.config import ModelConfig
+from ratiocine.models.pruning import prune_layers
+from ratiocine.runs import artefact_hash, check_finished, has_removed, hash_path
+
+WEIGHTS = ("*.safetensors", "*.bin")
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+
+def locate(model: ModelConfig) -> Path | None:
+    """The Hugging Face folder of a model, None for `tiny`.
+
+    Converts, prunes or downloads the model first if necessary. Raises BadInput if the folder holds
+    no model, its run is unfinished, or the hub cannot be reached.
+    """
+    if model.layers is not None and model.kind != "served":
+        return _pruned(model, model.layers)
+    if model.kind == "tiny":
+        return None
+    if model.kind == "packaged":
+        return packaged.packaged()
+    if model.path is None:
+        raise BadInput("model.path is needed: a folder or a hub id")
+    folder = Path(model.path)
+    if not folder.exists() and has_removed(folder.parent):
+        raise BadInput(
+            f"model={folder}: its weights were removed after their evaluation (retain=scores); "
+            "train it again"
+        )
+    if folder.is_dir():
+        _check_folder(folder)
+        return folder
+    if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
+        raise BadInput(f"model={model.path} is not a local folder")
+    return _download(model, model.path)
+
+
+def fingerprint(model: ModelConfig) -> str:
+    """Content hash of the weights and the tokenizer."""
+    if model.kind == "tiny":
+        return "tiny-1"
+    if model.kind == "packaged":
+        return packaged.gguf_file()[1]
+    if model.kind == "served":
+        return f"served:{model.name}"
+    if model.path and not Path(model.path).exists() and has_removed(Path(model.path).parent):
+        return artefact_hash(Path(model.path))
+    folder = locate(model)
+    assert folder is not None
+    return hash_path(folder)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise BadInput if a local folder is no model or is the output of an unfinished run."""
+    run = folder.parent
+    if (run / "manifest.json").exists() or (run / "config.yaml").exists():
+        check_finished(run)
+    weights = any(file for pattern in WEIGHTS for file in folder.glob(pattern))
+    if not (folder / "config.json").exists() or not weights:
+        inner = folder / "model"
+        hint = f"; did you mean {inner}?" if (inner / "config.json").exists() else ""
+        raise BadInput(f"model={folder} is no model folder: no config.json or no weights{hint}")
+
+
+def _download(model: ModelConfig, repo: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(
+            snapshot_download(
+                repo, revision=model.revision, allow_patterns=HUB_FILES, etag_timeout=5
+            )
+        )
+    except (RepositoryNotFoundError, HFValidationError):
+        raise BadInput(
+            f"model={repo} is neither a local folder nor on the Hugging Face hub"
+        ) from None
+    except (LocalEntryNotFoundError, OSError, RuntimeError):
+        raise BadInput(
+            f"model={model.name}: {repo} is not a local folder, and the Hugging Face hub cannot be "
+            "reached from here; give a local folder instead: model=/path/to/folder"
+        ) from None
+
+
+def _pruned(model: ModelConfig, layers: int) -> Path:
+    """The pruned model as a folder in the cache, written on first use."""
+    whole = locate(model.model_copy(update={"layers": None}))
+    if whole is None:
+        raise BadInput(f"model.layers={layers} needs a model folder; model={model.name} has none")
+    folder = packaged.cache_folder() / f"{model.name}-{layers}-{_content(whole)[:12]}"
+    if not (folder / "config.json").exists():
+        packaged.written_once(folder, lambda out: prune_layers(whole, layers, out))
+    return folder
+
+
+@cache
+def _content(folder: Path) -> str:
+    return hash_path(folder)

@@ -1,0 +1,83 @@
+"""Training curves of reinforcement learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ratiocine.plotting.panels import panel_grid, percent_axis
+from ratiocine.plotting.style import DASHES, SERIES, figure_style
+from ratiocine.plotting.vector import to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = Mapping[str, Any]
+WINDOW = 9  # steps of the moving average
+
+
+@dataclass(frozen=True)
+class Panel:
+    title: str
+    metrics: tuple[str, ...]
+    share: bool = False
+    """Whether the metrics are shares, drawn from 0 to 1."""
+    validation: bool = False
+    """Whether the validation accuracy is drawn beside."""
+
+
+PANELS = (
+    Panel("reward", ("reward",)),
+    Panel("accuracy: rollouts, validation (95 %)", ("accuracy",), share=True, validation=True),
+    Panel("format", ("format",), share=True),
+    Panel("completion tokens", ("length",)),
+    Panel("token entropy: all (estimate), trained on", ("surprisal", "entropy")),
+    Panel("groups all right, all wrong", ("all_right", "all_wrong"), share=True),
+)
+CURVE_METRICS = tuple(name for panel in PANELS for name in panel.metrics)
+
+
+def training_curves(
+    rows: Sequence[Row], val_accuracy: Sequence[Row], *, narrow: bool = False
+) -> str:
+    """An SVG of six panels over optimizer steps.
+
+    `rows` are those of `metrics.jsonl`: thin lines are steps, thick ones moving averages.
+    `val_accuracy` holds `step`, `accuracy` and `ci95`.
+    """
+    with figure_style():
+        titles = [panel.title for panel in PANELS]
+        figure, grid = panel_grid(titles, narrow, columns=2, height=130, below=34)
+        last = max([1, *(row["step"] for row in (*rows, *val_accuracy))])
+        for panel, axes in zip(PANELS, grid, strict=True):
+            validation = val_accuracy if panel.validation else ()
+            _draw(axes, panel, rows, validation)
+            axes.set_xlim(0, last)
+            axes.set_xlabel("step")
+        return to_svg(figure)
+
+
+def _draw(axes: Axes, panel: Panel, rows: Sequence[Row], validation: Sequence[Row]) -> None:
+    for colour, dash, name in zip(SERIES, DASHES, panel.metrics, strict=False):
+        known = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), color=colour, linewidth=1, alpha=0.35)
+            axes.plot(*zip(*smoothed(known), strict=True), color=colour, linestyle=dash)
+    for row in validation:
+        axes.vlines(row["step"], *row["ci95"], color=SERIES[1], linewidth=1)
+        axes.plot(row["step"], row["accuracy"], color=SERIES[1], marker="o", linestyle="none")
+    if panel.share:
+        axes.set_ylim(0, 1.03)
+        percent_axis(axes.yaxis)
+    else:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+
+
+def smoothed(points: Sequence[tuple[int, float]], width: int = WINDOW) -> list[tuple[int, float]]:
+    """The centred moving average over at most `width` points."""
+    found = []
+    for at, (step, _) in enumerate(points):
+        near = [value for _, value in points[max(0, at - width // 2) : at + width // 2 + 1]]
+        found.append((step, sum(near) / len(near)))
+    return found

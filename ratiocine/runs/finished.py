@@ -1,0 +1,103 @@
+"""Reading finished runs, those of earlier releases included."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ratiocine import renames
+from ratiocine.errors import BadInput
+from ratiocine.runs import migration
+from ratiocine.runs.files import removed
+from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash
+from ratiocine.runs.manifests import Manifest
+
+CONFIG = "config.yaml"
+MANIFEST = "manifest.json"
+DONE = "DONE"  # holds the hash of the manifest
+
+
+def read_manifest(out: Path) -> Manifest:
+    """The manifest of a finished run; its artefacts are not checked.
+
+    Raises BadInput where the folder is missing, unfinished, half migrated or written by a newer
+    release, or where its manifest is damaged.
+    """
+    if not out.is_dir():
+        raise BadInput(f"{out} does not exist")
+    if not (out / DONE).exists():
+        raise BadInput(f"{out} holds no finished run (no DONE): run it again to finish it")
+    try:
+        if (out / DONE).read_text().strip() != hash_path(out / MANIFEST):
+            raise BadInput(f"{out} is corrupt: manifest.json is not the one that was written")
+        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BadInput(f"{out} is corrupt: manifest.json cannot be read") from None
+    version = manifest["schema_version"]
+    if version > SCHEMA_VERSION:
+        raise BadInput(
+            f"{out} has schema version {version}, this release reads up to {SCHEMA_VERSION}; "
+            f"read it with a release of ratiocine whose schema version is {version}"
+        )
+    if version < SCHEMA_VERSION:
+        manifest = migration.migrated_manifest(out, manifest, _stored_config(out))
+    elif migration.is_earlier(_stored_config(out)):
+        raise BadInput(
+            f"{out} is half migrated: its manifest has schema version {version}, {CONFIG} has 1; "
+            "restore the folder as it was written, or run it again"
+        )
+    return Manifest.from_json(manifest)
+
+
+def _stored_config(out: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = yaml.safe_load((out / CONFIG).read_text(encoding="utf-8"))
+        return config
+    except (OSError, ValueError, yaml.YAMLError):
+        raise BadInput(f"{out} is corrupt: {CONFIG} cannot be read") from None
+
+
+def read_config(out: Path) -> dict[str, Any]:
+    """The configuration of a finished run under today's keys; raises BadInput as `read_manifest`."""
+    manifest, config = read_manifest(out), _stored_config(out)
+    return config if manifest.is_current else renames.renamed(manifest.verb, config)
+
+
+def check_finished(out: Path, verb: str | None = None) -> Manifest:
+    """The manifest of a finished run (of this verb).
+
+    Raises BadInput as `read_manifest`, where an artefact is missing or changed, and where the run
+    is of another verb.
+    """
+    manifest, absent = read_manifest(out), removed(out)
+    if verb not in (None, manifest.verb):
+        raise BadInput(f"{out} is a run of {manifest.verb}, not of {verb}")
+    for name, expected in manifest.outputs.items():
+        if absent.get(name) == expected and not (out / name).exists():
+            continue
+        if not (out / name).exists() or hash_path(out / name) != expected:
+            raise BadInput(f"{out} is corrupt: {name} is missing or changed")
+    return manifest
+
+
+def hash_of(verb: str, out: Path) -> str | None:
+    """The hash of the run in a directory, finished or not; None where there is no run.
+
+    Of a finished run of an earlier release: the hash of the same work in this one. Raises BadInput
+    as `read_manifest` where such a run is damaged.
+    """
+    try:
+        first = (out / CONFIG).read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError, ValueError):
+        return None
+    match = re.fullmatch(r"# \w+ ([0-9a-f]{16})", first)
+    if match is None:
+        return None
+    if (out / DONE).exists() and migration.is_earlier(_stored_config(out)):
+        manifest = read_manifest(out)
+        return run_hash(verb, manifest.identity, manifest.inputs)
+    return match[1]
