@@ -118,16 +118,16 @@ def questions(folder: Path, n: int, first: int = 0) -> Path:
 
 
 def calls() -> dict[str, Any]:
-    from distill.answer_cache import AnswerStore
+    from distill.answer_cache import AnswerCache
     from distill.config import Config
     from distill.select import Prompts
-    from distill.teacher import ask
+    from distill.teacher import request_answers
     from ratiocine import cli
 
     n = 4000
     rates, used = [], []
     with served() as url, tempfile.TemporaryDirectory() as folder:
-        store = AnswerStore(Path(folder) / "answers.sqlite")
+        cache = AnswerCache(Path(folder) / "answers.sqlite")
         for chunk in range(CHUNKS + 1):
             file = questions(Path(folder), n, chunk * n)
             config = cli.compose(
@@ -135,7 +135,7 @@ def calls() -> dict[str, Any]:
                 Config,
                 [
                     "teacher=openai",
-                    f"teacher.engine.url={url}",
+                    f"teacher.engine.base_url={url}",
                     "teacher.engine.model=m",
                     f"teacher.engine.concurrency={CALLS}",
                     f"data={file}",
@@ -145,7 +145,7 @@ def calls() -> dict[str, Any]:
                 config.data, config.select, seed=0, limit=None, drop=lambda problem, reason: None
             )
             before, started = cpu(), time.perf_counter()
-            ask(config, prompts, store)
+            request_answers(config, prompts, cache)
             ours, spent = 2 * n / (time.perf_counter() - started), (cpu() - before) / (2 * n)
             before, started = cpu(), time.perf_counter()
             bare(url, 2 * n)
@@ -180,7 +180,7 @@ def memory() -> dict[str, Any]:
             out = Path(folder) / str(n)
             words = [
                 "teacher=openai",
-                f"teacher.engine.url={url}",
+                f"teacher.engine.base_url={url}",
                 "teacher.engine.model=m",
                 f"teacher.engine.concurrency={CALLS}",
                 f"data={questions(Path(folder), n)}",

@@ -1,41 +1,52 @@
-"""python -m bench.grpo: GRPO on a CPU, ours and TRL's GRPOTrainer in turns, each in a process of its own.
+"""python -m bench.grpo: GRPO on a CPU, `rl` and TRL's GRPOTrainer in turns.
 
-SmolLM2-135M answers the same problems (GSM-Symbolic), eight times each, in at most 96 tokens, and makes one update of them: the
-same rewards, objective and batches. A small term for repetition keeps all groups from being equally wrong, so that every answer
-is trained on by both. `stock` is TRL as it comes; `best` has no gradient checkpointing and holds its weights in bfloat16 where
-this machine has units for it, so that it generates in bfloat16 too (and would not learn by it). Seconds are those of training
-alone, without imports and loading.
+Both answer the same problems (GSM-Symbolic) with SmolLM2-135M, eight completions each of at most 96
+tokens, and update on them, with the same rewards, objective and batches, each in a process of its
+own. A small repetition term keeps groups from being uniformly wrong, so that both sides train on
+every completion. `stock` is TRL with its defaults; `best` is TRL without gradient checkpointing and
+with bfloat16 weights where the CPU supports them natively, so that it generates in bfloat16 too
+(and would not learn that way). Imports and loading are not timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LIMIT, GROUP, BATCH, MICRO = 96, 8, 32, 8
+from bench.harness import in_process, print_result, result, run_verb
+from ratiocine import cli
+
+MAX_NEW_TOKENS, NUM_GENERATIONS, BATCH_SIZE, MICRO_BATCH_SIZE = 96, 8, 32, 8
 TERMS = "[{name: accuracy}, {name: format, weight: 0.1}, {name: repetition, n: 1, weight: 0.1}]"
 
 
-def settings(folder: Path, steps: int, seed: int) -> Any:
-    from ratiocine import cli
-    from rl.config import Config
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of some steps, in total and by phase, and the tokens generated."""
 
-    words = [
+    seconds: float
+    rollout: float
+    reward: float
+    update: float
+    tokens: float
+
+
+def overrides(steps: int, seed: int) -> list[str]:
+    return [
         "model=smollm2-135m",
         "data=gsm_symbolic",
         f"reward.terms={TERMS}",
-        f"max_new_tokens={LIMIT}",
-        f"num_generations={GROUP}",
-        f"batch_size={BATCH}",
-        f"micro_batch_size={MICRO}",
+        f"max_new_tokens={MAX_NEW_TOKENS}",
+        f"num_generations={NUM_GENERATIONS}",
+        f"batch_size={BATCH_SIZE}",
+        f"micro_batch_size={MICRO_BATCH_SIZE}",
         f"max_steps={steps}",
         "val_size=0",
         "limit=200",
@@ -43,124 +54,108 @@ def settings(folder: Path, steps: int, seed: int) -> Any:
         "device=cpu",
         "save_steps=1000",
         "objective.scale_rewards_by=sample",
-        f"out={folder}",
     ]
-    return cli.compose("rl", Config, words)
 
 
-def measured(who: str, steps: int, seed: int) -> dict[str, float]:
-    """Seconds of some steps, in all and apart; runs in a process of its own."""
+def ours(steps: int, seed: int) -> Measured:
+    """By the verb, logging included."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "run"
-        config = settings(folder, steps, seed)
-        return ours(config, folder) if who == "ours" else theirs(config, folder, best=who == "best")
-
-
-def ours(config: Any, folder: Path) -> dict[str, float]:
-    """The verb itself, logs and all but for its last checkpoint."""
-    from rl.grpo import train
-
-    train(config)
-    rows = [
-        json.loads(line)
-        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    assert all(row["no_difference"] == 0 for row in rows), (
-        "an answer was left out, which the other side trains on"
+        out = Path(name) / "run"
+        run_verb("rl", *overrides(steps, seed), f"out={out}")
+        lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    dropped = any(row["no_difference"] for row in rows)
+    assert not dropped, "a group without reward differences, which only TRL trains on"
+    return Measured(
+        rows[-1]["seconds"],
+        *(
+            sum(row[f"{phase}_seconds"] for row in rows)
+            for phase in ("rollout", "reward", "update")
+        ),
+        tokens=rows[-1]["tokens"],
     )
-    told = {
-        name: sum(row[f"{name}_seconds"] for row in rows)
-        for name in ("rollout", "reward", "update")
-    }
-    return {"seconds": rows[-1]["seconds"], "tokens": rows[-1]["tokens"], **told}
 
 
-def theirs(config: Any, folder: Path, *, best: bool) -> dict[str, float]:
+def trl(steps: int, seed: int, *, best: bool) -> Measured:
+    """Runs in a process of its own."""
     import torch
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     from ratiocine import devices, models
-    from ratiocine.evaluate import key
+    from ratiocine.data import load
     from ratiocine.prompts import user_text
     from ratiocine.rewards import Rollout
-    from rl.grpo import prepare
+    from rl.config import Config
 
-    prepared = prepare(config)
-    problems = {key(problem): problem for problem in prepared.problems}
-    stop = prepared.tokenizer.eos_token_id
+    config = cli.compose("rl", Config, overrides(steps, seed))
+    problems = load(config.data, "train", seed=config.seed, limit=config.limit).problems
+    tokenizer = models.load_tokenizer(config.model)
     spent = {"rollout": 0.0, "reward": 0.0, "tokens": 0.0}
 
     def reward(
-        prompts: Any, completions: Any, completion_ids: Any, name: Any, **more: Any
+        prompts: Any, completions: Any, completion_ids: list[list[int]], row: list[int], **_: Any
     ) -> list[float | None]:
-        started, found = time.perf_counter(), []
-        for at in range(0, len(name), GROUP):
-            rows = range(at, at + GROUP)
-            found += config.reward(
-                [
-                    Rollout(
-                        problems[name[i]],
-                        completions[i][0]["content"],
-                        len(completion_ids[i]),
-                        tuple(completion_ids[i]),
-                        finished=completion_ids[i][-1] == stop,
-                    )
-                    for i in rows
-                ]
+        started = time.perf_counter()
+        rollouts = [
+            Rollout(
+                problems[number],
+                completion[0]["content"],
+                len(ids),
+                tuple(ids),
+                finished=ids[-1] == tokenizer.eos_token_id,
             )
+            for number, completion, ids in zip(row, completions, completion_ids, strict=True)
+        ]
+        starts = range(0, len(rollouts), NUM_GENERATIONS)
+        groups = [rollouts[start : start + NUM_GENERATIONS] for start in starts]
+        rewards = [value for group in groups for value in config.reward(group)]
         spent["reward"] += time.perf_counter() - started
         spent["tokens"] += sum(map(len, completion_ids))
-        return found
+        return rewards
 
-    class Timed(GRPOTrainer):  # type: ignore[misc]
+    class TimedTrainer(GRPOTrainer):
         def _generate(self, *args: Any, **kwargs: Any) -> Any:
             started = time.perf_counter()
-            found = super()._generate(*args, **kwargs)
+            generated = super()._generate(*args, **kwargs)
             spent["rollout"] += time.perf_counter() - started
-            return found
+            return generated
 
-    half = best and devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    native = devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    tuned: dict[str, Any] = {"gradient_checkpointing": False} if best else {}
     arguments = GRPOConfig(
-        output_dir=str(folder),
-        max_steps=config.max_steps,
-        per_device_train_batch_size=MICRO,
-        gradient_accumulation_steps=BATCH // MICRO,
-        num_generations=GROUP,
-        max_completion_length=LIMIT,
+        output_dir=tempfile.mkdtemp(),
+        max_steps=steps,
+        per_device_train_batch_size=MICRO_BATCH_SIZE,
+        gradient_accumulation_steps=BATCH_SIZE // MICRO_BATCH_SIZE,
+        num_generations=NUM_GENERATIONS,
+        max_completion_length=MAX_NEW_TOKENS,
         learning_rate=config.lr,
         use_cpu=True,
         report_to=[],
         save_strategy="no",
         disable_tqdm=True,
-        seed=config.seed,
+        seed=seed,
         loss_type="grpo",
-        **({"gradient_checkpointing": False} if best else {}),
+        **tuned,
     )
-    model = models.load_model(config.model, "cpu", dtype="bfloat16" if half else "float32")
+    dtype = "bfloat16" if best and native else "float32"
     rows = [
-        {"prompt": [{"role": "user", "content": user_text(p)}], "name": name}
-        for name, p in problems.items()
+        {"prompt": [{"role": "user", "content": user_text(problem)}], "row": number}
+        for number, problem in enumerate(problems)
     ]
-    trainer = Timed(
-        model=model,
+    trainer = TimedTrainer(
+        model=models.load_model(config.model, "cpu", dtype=dtype),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
-        processing_class=prepared.tokenizer,
+        processing_class=tokenizer,
         reward_funcs=reward,
     )
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, **spent, "update": seconds - spent["rollout"] - spent["reward"]}
-
-
-def apart(found: dict[str, list[dict[str, float]]], part: str, steps: int) -> dict[str, float]:
-    """Seconds a step of one part of the work, by side."""
-    return {
-        who: round(statistics.median(one[part] for one in of) / steps, 2)
-        for who, of in found.items()
-    }
+    update = seconds - spent["rollout"] - spent["reward"]
+    return Measured(seconds, spent["rollout"], spent["reward"], update, spent["tokens"])
 
 
 def main() -> None:
@@ -168,46 +163,48 @@ def main() -> None:
         prog="python -m bench.grpo", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="steps of 32 answers in each repeat")
-    parser.add_argument("--no-stock", action="store_true", help="leave TRL as it comes out")
+    parser.add_argument("--steps", type=int, default=2, help="steps per repeat")
+    parser.add_argument("--no-stock", action="store_true", help="skip TRL with its defaults")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    found: dict[str, list[dict[str, float]]] = {}
+    steps = options.steps
+    measured: dict[str, list[Measured]] = {"best": [], "ours": [], "stock": []}
+    if options.no_stock:
+        del measured["stock"]
     for repeat in range(options.repeats):
-        for who in ("best", "ours") if options.no_stock else ("best", "ours", "stock"):
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-                found.setdefault(who, []).append(
-                    alone.submit(measured, who, options.steps, repeat).result()
-                )
-        said = "; ".join(
-            f"{who} {of[-1]['seconds'] / options.steps:.1f} s a step ({of[-1]['rollout'] / options.steps:.1f} answering, "
-            f"{of[-1]['update'] / options.steps:.1f} updating), {of[-1]['tokens']:.0f} tokens"
-            for who, of in found.items()
-        )
-        print(f"part {repeat + 1} of {options.repeats}: {said}", flush=True)
-    hourly = {
-        who: [3600 * options.steps / one["seconds"] for one in of] for who, of in found.items()
-    }
+        for side, of in measured.items():
+            if side == "ours":
+                of.append(ours(steps, repeat))
+            else:
+                of.append(in_process(trl, steps, repeat, best=side == "best"))
+            print(
+                f"repeat {repeat + 1} of {options.repeats}, {side}: "
+                f"{of[-1].seconds / steps:.1f} s per step ({of[-1].rollout / steps:.1f} "
+                f"generating, {of[-1].update / steps:.1f} updating), {of[-1].tokens:.0f} tokens",
+                flush=True,
+            )
+    per_hour = {side: [3600 * steps / one.seconds for one in of] for side, of in measured.items()}
     ratios = {
-        who: sorted(a / b for a, b in zip(hourly["ours"], hourly[who], strict=True))
-        for who in hourly
-        if who != "ours"
+        side: [a / b for a, b in zip(per_hour["ours"], of, strict=True)]
+        for side, of in per_hour.items()
     }
-    print(
-        json.dumps(
-            {
-                "what": "GRPO steps an hour, SmolLM2-135M, 32 answers of at most 96 tokens, against TRL in bfloat16, no checkpointing",
-                "ours": round(statistics.median(hourly["ours"]), 1),
-                "peer": round(statistics.median(hourly["best"]), 1),
-                "ratio": round(statistics.median(ratios["best"]), 3),
-                "spread": [round(ratios["best"][i], 3) for i in (0, -1)],
-                "times_stock": [round(value, 2) for value in ratios.get("stock", [])],
-                "share_of_rewards": round(
-                    max(one["reward"] / one["seconds"] for one in found["ours"]), 5
-                ),
-                "rollout_seconds": apart(found, "rollout", options.steps),
-                "update_seconds": apart(found, "update", options.steps),
-            }
+    phases = {
+        f"{phase}_seconds": {
+            side: round(statistics.median(getattr(one, phase) for one in of) / steps, 2)
+            for side, of in measured.items()
+        }
+        for phase in ("rollout", "update")
+    }
+    print_result(
+        result(
+            "GRPO steps per hour, SmolLM2-135M, 32 completions of at most 96 tokens, against TRL "
+            "in bfloat16 without checkpointing",
+            per_hour["ours"],
+            per_hour["best"],
+            ratios["best"],
+            times_stock=[round(ratio, 2) for ratio in sorted(ratios.get("stock", []))],
+            share_of_rewards=round(max(one.reward / one.seconds for one in measured["ours"]), 5),
+            **phases,
         )
     )
 

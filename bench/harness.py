@@ -1,15 +1,15 @@
-"""What the benchmarks share: processes of their own, input pairs and the last line of output."""
+"""What the benchmarks share: processes of their own, runs of a verb, the last line of output."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -22,10 +22,17 @@ def in_process(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R
         return pool.submit(function, *args, **kwargs).result()
 
 
-def distill_pairs(out: Path, *overrides: str) -> None:
-    """Run `python -m distill` into `out`."""
-    command = [sys.executable, "-m", "distill", *overrides, f"out={out}"]
-    subprocess.run(command, check=True, capture_output=True)
+def run_verb(verb: str, *overrides: str) -> None:
+    """Run `python -m verb`, offline and quietly. Raises SystemExit with its errors if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", verb, *overrides],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    if done.returncode:
+        raise SystemExit(f"python -m {verb} failed:\n{done.stderr[-3000:]}")
 
 
 def result(

@@ -1,10 +1,10 @@
-"""python -m bench.memory: what a run of `train` needs on a CPU beside the model that it has loaded, measured and as
-`ratiocine.memory` estimates it, each case in a process of its own.
+"""python -m bench.memory: peak memory of training on a CPU, estimated and measured.
 
-Measured are the bytes of live tensors, by torch's own account of its allocator: from the loaded, idle model to the peak of
-the steps that follow, which is what torch.cuda.max_memory_allocated tells of a GPU. The resident set of the process is given
-beside it: it also holds what libraries allocate (weights packed anew for a product) and what the allocator of the C
-library keeps of freed memory, which no estimate from shapes can tell.
+Each case runs `train` in a process of its own. Measured are the bytes of live tensors by torch's
+allocator profile, from the loaded, idle model to the peak of the steps: the counterpart of
+`torch.cuda.max_memory_allocated`. For larger models the growth of the resident set is given too; it
+includes what libraries allocate (weights repacked for a matmul) and what the C allocator retains of
+freed memory, which no estimate from shapes can predict.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import json
-import multiprocessing
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from bench.harness import in_process, print_result, run_verb
+
+if TYPE_CHECKING:
+    from torch.profiler import profile
 
 CASES = {
     "tiny": [
@@ -48,82 +50,104 @@ CASES = {
 }
 
 
-def measured(words: Sequence[str], *, resident: bool = False) -> dict[str, Any]:
-    """Bytes that `python -m train words…` needs beside its loaded model, as estimated and as measured in this process: of live
-    tensors, or of the resident set, which the account of tensors would itself enlarge."""
-    import psutil
-    from torch.profiler import ProfilerActivity, profile
+@dataclass(frozen=True)
+class Measured:
+    """Bytes beyond the loaded, idle model."""
 
+    estimate: int
+    measured: int
+
+
+class ResidentSet:
+    """Growth of this process's resident set between `start` and `stop`, sampled every 10 ms."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self.process = psutil.Process()
+        self.stopped = threading.Event()
+        self.before = self.peak = 0
+
+    def start(self, model: Any) -> None:
+        for weight in model.parameters():  # reads weights that are mapped from a file
+            weight.detach().sum()
+        self.before = self.process.memory_info().rss
+        threading.Thread(target=self._sample, daemon=True).start()
+
+    def _sample(self) -> None:
+        while not self.stopped.wait(0.01):
+            self.peak = max(self.peak, self.process.memory_info().rss)
+
+    def stop(self) -> int:
+        self.stopped.set()
+        return self.peak - self.before
+
+
+class LiveTensors:
+    """Peak bytes of tensors allocated between `start` and `stop`."""
+
+    def __init__(self) -> None:
+        from torch.profiler import ProfilerActivity, profile
+
+        self.profile: profile = profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        )
+
+    def start(self, model: Any) -> None:
+        self.profile.start()
+
+    def stop(self) -> int:
+        self.profile.stop()
+        live = peak = 0
+        events = self.profile.profiler.kineto_results.events()
+        for event in sorted(events, key=lambda event: event.start_ns()):
+            if event.name() == "[memory]":
+                live += event.nbytes()
+                peak = max(peak, live)
+        return peak
+
+
+def measure(overrides: Sequence[str], *, resident: bool = False) -> Measured:
+    """Memory of `python -m train` in this process; of the resident set with `resident`."""
     from ratiocine import cli
-    from ratiocine.memory import checks
+    from ratiocine.training import session
     from train import sft
     from train.config import Config
     from train.ratio_trainer import RatioTrainer
 
-    found: dict[str, Any] = {}
-    load, fit, fits, me = sft.load, RatioTrainer.train, checks.check, psutil.Process()
-    account = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True)
-    most, ended = [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.01):
-            most[0] = max(most[0], me.memory_info().rss)
+    meter = ResidentSet() if resident else LiveTensors()
+    check_memory, load = sft.check_memory, session.load_trainable
+    fit = RatioTrainer.train
+    estimate = weights = measured = 0
 
     def checked(*args: Any, **kwargs: Any) -> Any:
-        found["need"] = fits(*args, **kwargs)
-        return found["need"]
+        nonlocal estimate
+        need = check_memory(*args, **kwargs)
+        estimate = need.total
+        return need
 
     def loaded(*args: Any, **kwargs: Any) -> Any:
+        nonlocal weights
         model = load(*args, **kwargs)
-        found["held"] = sum(weight.nbytes for weight in model.parameters())
-        gc.collect()  # what is let go later would count against what is made
-        if resident:
-            for (
-                weight
-            ) in model.parameters():  # what is mapped from a file is not there before it is read
-                weight.detach().sum()
-            found["before"] = me.memory_info().rss
-            threading.Thread(target=watch, daemon=True).start()
-        else:
-            account.start()
+        weights = sum(weight.nbytes for weight in model.parameters())
+        gc.collect()  # what is freed later would offset what is allocated
+        meter.start(model)
         return model
 
-    def trained(self: Any, *args: Any, **kwargs: Any) -> Any:
-        made = fit(self, *args, **kwargs)
-        ended.set()
-        if not resident:
-            account.stop()
-        return made
+    def trained(self: RatioTrainer, *args: Any, **kwargs: Any) -> Any:
+        nonlocal measured
+        output = fit(self, *args, **kwargs)
+        measured = meter.stop()
+        return output
 
-    sft.load, RatioTrainer.train, checks.check = loaded, trained, checked  # type: ignore[method-assign]
-    try:
-        with contextlib.redirect_stdout(None):
-            sft.train(cli.compose("train", Config, list(words)))
-    finally:
-        sft.load, RatioTrainer.train, checks.check = load, fit, fits  # type: ignore[method-assign]
-    used = most[0] - found["before"] if resident else peak(account)
-    return {
-        "estimate": found["need"].total - found["held"],
-        "measured": used,
-        "need": str(found["need"]),
-    }
-
-
-def peak(account: Any) -> int:
-    """The most bytes that were live at once of those allocated while the profiler looked."""
-    live = most = 0
-    for event in sorted(
-        account.profiler.kineto_results.events(), key=lambda event: event.start_ns()
+    with (
+        mock.patch.object(sft, "check_memory", checked),
+        mock.patch.object(session, "load_trainable", loaded),
+        mock.patch.object(RatioTrainer, "train", trained),
+        contextlib.redirect_stdout(None),
     ):
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            most = max(most, live)
-    return most
-
-
-def alone(words: Sequence[str], *, resident: bool = False) -> dict[str, Any]:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(measured, words, resident=resident).result()
+        sft.train(cli.compose("train", Config, list(overrides)))
+    return Measured(estimate - weights, measured)
 
 
 def main() -> None:
@@ -133,14 +157,16 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(CASES), default=list(CASES))
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    ratios, residents = dict[str, float](), dict[str, float]()
+    ratios: dict[str, float] = {}
+    resident_ratios: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        made = ["teacher=oracle", "data=demo", "limit=20", "model=tiny", f"out={folder}/pairs"]
-        subprocess.run([sys.executable, "-m", "distill", *made], check=True, capture_output=True)
-        for model, case in ((name, case) for name in options.models for case in CASES[name]):
-            words = [
-                f"model={model}",
+        data = ("teacher=oracle", "data=demo", "limit=20", "model=tiny")
+        run_verb("distill", *data, f"out={folder}/pairs")
+        cases = [(model, case) for model in options.models for case in CASES[model]]
+        for number, (model, case) in enumerate(cases):
+            overrides = [
                 "ratio=0.5",
+                f"model={model}",
                 f"pairs={folder}/pairs",
                 "batch_size=16",
                 "max_steps=2",
@@ -150,28 +176,29 @@ def main() -> None:
                 *case.split(),
                 *([] if "precision" in case else ["precision=float32"]),
             ]
-            one = alone([*words, f"out={folder}/{len(ratios)}"])
-            name, estimate = f"{model} {case}", one["estimate"]
-            ratios[name] = round(estimate / one["measured"], 3)
-            said = f"{name}: estimate {estimate / 1e6:.1f} MB, tensors {one['measured'] / 1e6:.1f} ({ratios[name] - 1:+.1%})"
-            if model != "tiny":  # beside which libraries are too large
-                held = alone([*words, f"out={folder}/{len(ratios)}-resident"], resident=True)[
-                    "measured"
-                ]
-                residents[name] = round(estimate / held, 3)
-                said += f", resident {held / 1e6:.1f} ({residents[name] - 1:+.1%})"
-            print(said, flush=True)
+            name = f"{model} {case}"
+            tensors = in_process(measure, [*overrides, f"out={folder}/{number}"])
+            ratios[name] = round(tensors.estimate / tensors.measured, 3)
+            line = (
+                f"{name}: estimate {tensors.estimate / 1e6:.1f} MB, "
+                f"tensors {tensors.measured / 1e6:.1f} ({ratios[name] - 1:+.1%})"
+            )
+            if model != "tiny":  # its resident set is mostly libraries
+                out = f"out={folder}/{number}-resident"
+                growth = in_process(measure, [*overrides, out], resident=True).measured
+                resident_ratios[name] = round(tensors.estimate / growth, 3)
+                line += f", resident {growth / 1e6:.1f} ({resident_ratios[name] - 1:+.1%})"
+            print(line, flush=True)
     worst = max(ratios, key=lambda name: abs(ratios[name] - 1))
-    print(
-        json.dumps(
-            {
-                "what": "memory that a training run needs beside its loaded, idle model on a CPU: estimate over live tensors",
-                "cases": len(ratios),
-                "worst": [worst, ratios[worst]],
-                "ratios": ratios,
-                "over_resident_set": residents,
-            }
-        )
+    print_result(
+        {
+            "what": "training memory beyond the loaded model on a CPU: estimate over measured",
+            "cases": len(ratios),
+            "worst": [worst, ratios[worst]],
+            "spread": [min(ratios.values()), max(ratios.values())],
+            "ratios": ratios,
+            "over_resident_set": resident_ratios,
+        }
     )
 
 

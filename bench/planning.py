@@ -70,7 +70,7 @@ def written(folder: Path, n: int) -> Path:
         data="sums",
         tokenizer=token_counts.tokenizer_hash(
             models.load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
-        )
+        ),
     )
     return run.out
 

@@ -1,142 +1,135 @@
-"""python -m bench.sft: supervised fine-tuning on a CPU, ours and TRL's SFTTrainer in turns, each in a process
-of its own.
+"""python -m bench.sft: supervised fine-tuning on a CPU, `train` and TRL's SFTTrainer in turns.
 
-The same pairs (GSM-Symbolic at ratio 0.5, prompt and completion as one model is shown them), the same global batches, full
-fine-tuning of SmolLM2-135M in float32 weights. `stock` is TRL as it comes; `best` has no gradient checkpointing, groups by
-length, and computes in float32 or bfloat16, whichever this machine multiplies faster. The number is real tokens a second:
-padding counts for nothing.
+Both train all weights of SmolLM2-135M (float32) on the same pairs (GSM-Symbolic, ratio 0.5) in the
+same global batches, each in a process of its own. `stock` is TRL with its defaults; `best` is TRL
+without gradient checkpointing, grouped by length, in float32 or bfloat16, whichever multiplies
+faster here. The result is tokens per second, padding excluded. Imports and loading are not timed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-BATCH, MICRO = 32, 4
+from bench.harness import in_process, print_result, result, run_verb
+from ratiocine import cli
 
-
-def planned(folder: Path) -> tuple[Any, Any, list[Any]]:
-    """The configuration, the pairs and the global batches of a run over the pairs in a folder."""
-    from ratiocine import cli
+if TYPE_CHECKING:
     from train.config import Config
-    from train.planning import planned as plan
+    from train.planning import TrainingPlan
 
-    config = cli.compose(
-        "train",
-        Config,
-        ["ratio=0.5", f"pairs={folder / 'pairs'}", f"batch_size={BATCH}", "device=cpu"],
-    )
-    found = plan(config)
-    return config, found.pool, found.batches
+BATCH_SIZE, MICRO_BATCH_SIZE = 32, 4
+LEARNING_RATE = 1e-5
 
 
-def measured(who: str, folder: Path, first: int, last: int) -> float:
-    """Seconds for these global batches; runs in a process of its own."""
-    config, pool, batches = planned(folder)
-    if who == "ours":
-        return ours(config, pool, batches[first:last], folder)
-    return theirs(config, pool, batches[first:last], folder, best=who == "best")
+@dataclass(frozen=True)
+class Measured:
+    tokens: int
+    """Without padding."""
+    seconds: float
+    flops: int
+
+    @property
+    def rate(self) -> float:
+        return self.tokens / self.seconds
 
 
-def ours(config: Any, pool: Any, batches: list[Any], folder: Path) -> float:
-    """By our trainer with nothing else around it."""
-    from ratiocine import devices, models
-    from ratiocine.rendering import Rendering
-    from ratiocine.runs import Nothing, Run
-    from ratiocine.training import compute
-    from train.batches import MicroBatches, Rows
-    from train.ratio_trainer import RatioTrainer
-    from train.sft import arguments as settings
-    from train.step_log import StepLog
-
-    class Bar:
-        def update(self, *n: int) -> None: ...
-        def set_postfix_str(self, *text: str, **more: Any) -> None: ...
-
-    devices.prepare_process(None)
-    sampler = MicroBatches(batches, pool, BATCH, MICRO, "token")
-    log = StepLog(
-        folder / "metrics.jsonl",
-        folder / "metrics.jsonl",
-        Bar(),
-        batches,
-        lambda batch: (0, 0),
-        peak=1.0,
-        tracker=Nothing(),
-    )
-    run = Run("train", folder, "", {}, {})
-    chosen = compute(config, padding_free=config.padding_free)
-    arguments = settings(run, config, len(batches), sampler.per_batch, chosen).set_save("no")
-    trainer = RatioTrainer(
-        model=models.load_model(config.model, "cpu", attention=chosen.attention),
-        args=arguments,
-        train_dataset=Rows(pool, Rendering(models.load_tokenizer(config.model))),
-        callbacks=[log],
-        sampler=sampler,
-        log=log,  # type: ignore[arg-type]
-        rate=lambda step: 1e-5,
-        dtype=chosen.dtype,
-    )
-    started = time.perf_counter()
-    trainer.train()
-    return time.perf_counter() - started
+def overrides(pairs: Path) -> list[str]:
+    return [
+        "ratio=0.5",
+        f"pairs={pairs}",
+        f"batch_size={BATCH_SIZE}",
+        f"micro_batch_size={MICRO_BATCH_SIZE}",
+        f"lr={LEARNING_RATE}",
+        "warmup=0",
+        "decay=0",
+        "device=cpu",
+    ]
 
 
-def theirs(config: Any, pool: Any, batches: list[Any], folder: Path, *, best: bool) -> float:
+def ours(pairs: Path, out: Path) -> Measured:
+    """By the verb, logging included."""
+    run_verb("train", *overrides(pairs), f"out={out}")
+    last = json.loads((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    return Measured(last["tokens"], last["seconds"], last["flops"])
+
+
+def load_plan(pairs: Path) -> tuple[Config, TrainingPlan]:
+    from train.config import Config
+    from train.planning import plan_training
+
+    config = cli.compose("train", Config, overrides(pairs))
+    return config, plan_training(config)
+
+
+def trl(pairs: Path, out: Path, *, best: bool) -> float:
+    """Seconds of TRL's training; runs in a process of its own."""
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     from ratiocine import devices, models
 
-    rows = [
-        {
-            "prompt": [{"role": "user", "content": (pair := pool.pair(name)).prompt}],
-            "completion": [{"role": "assistant", "content": pair.side(mode)}],
-        }
-        for batch in batches
-        for name, mode in batch
-    ]
-    more: dict[str, Any] = {}
+    config, plan = load_plan(pairs)
+    rows = []
+    for batch in plan.batches:
+        for name, mode in batch:
+            pair = plan.dataset.pair(name)
+            prompt = [{"role": "user", "content": pair.prompt}]
+            completion = [{"role": "assistant", "content": pair.side(mode)}]
+            rows.append({"prompt": prompt, "completion": completion})
+    tuned: dict[str, Any] = {}
     if best:
-        half = devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
-        more = {
+        native = devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
+        tuned = {
             "gradient_checkpointing": False,
             "train_sampling_strategy": "group_by_length",
-            "bf16": half,
+            "bf16": native,
         }
     arguments = SFTConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=MICRO,
-        gradient_accumulation_steps=BATCH // MICRO,
-        max_steps=len(batches),
+        output_dir=str(out),
+        per_device_train_batch_size=MICRO_BATCH_SIZE,
+        gradient_accumulation_steps=BATCH_SIZE // MICRO_BATCH_SIZE,
+        max_steps=len(plan.batches),
         report_to=[],
         use_cpu=True,
         save_strategy="no",
         disable_tqdm=True,
-        learning_rate=1e-5,
-        **more,
+        learning_rate=LEARNING_RATE,
+        **tuned,
     )
-    model, tokenizer = models.load_model(config.model, "cpu"), models.load_tokenizer(config.model)
+    model = models.load_model(config.model, "cpu")
     trainer = SFTTrainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
+        processing_class=models.load_tokenizer(config.model),
     )
+    # `train` makes a dry run before its clock starts
+    ids = torch.arange(256).reshape(1, -1)
+    model(input_ids=ids, labels=ids).loss.backward()
+    model.zero_grad()
     started = time.perf_counter()
     trainer.train()
     return time.perf_counter() - started
+
+
+def matmul_share(measured: Sequence[Measured]) -> float:
+    """Share of this machine's matmul throughput that our training reached."""
+    import torch
+
+    from ratiocine import devices
+
+    device = torch.device("cpu")
+    peak = devices.matmul_rate(device, devices.compute_dtype("auto", device))
+    return sum(one.flops for one in measured) / sum(one.seconds for one in measured) / peak
 
 
 def main() -> None:
@@ -144,61 +137,39 @@ def main() -> None:
         prog="python -m bench.sft", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="global batches of 32 in each repeat")
-    parser.add_argument("--no-stock", action="store_true", help="leave TRL as it comes out")
+    parser.add_argument("--steps", type=int, default=2, help="global batches per repeat")
+    parser.add_argument("--no-stock", action="store_true", help="skip TRL with its defaults")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-
-    from ratiocine import cost, devices, models
-
-    rates: dict[str, list[float]] = {}
-    shares = []
+    measured: list[Measured] = []
+    rates: dict[str, list[float]] = {"best": [], "ours": [], "stock": []}
+    if options.no_stock:
+        del rates["stock"]
     with tempfile.TemporaryDirectory() as name:
-        folder, n = Path(name), options.repeats * options.steps * BATCH
-        words = ["teacher=reference", "data=gsm_symbolic", f"limit={n}", f"out={folder / 'pairs'}"]
-        subprocess.run([sys.executable, "-m", "distill", *words], check=True, capture_output=True)
-        config, pool, batches = planned(folder)
-        shape, spawn = models.shape(config.model), multiprocessing.get_context("spawn")
         for repeat in range(options.repeats):
-            first, last = repeat * options.steps, (repeat + 1) * options.steps
-            part = [example for batch in batches[first:last] for example in batch]
-            tokens = sum(pool.length(*example) for example in part)
-            flops = sum(
-                cost.exact_training(shape, pool.length(*e), pool.supervised(*e)) for e in part
-            )
-            for who in ("best", "ours") if options.no_stock else ("best", "ours", "stock"):
-                with ProcessPoolExecutor(1, mp_context=spawn) as alone:
-                    seconds = alone.submit(measured, who, folder, first, last).result()
-                rates.setdefault(who, []).append(tokens / seconds)
-            cpu = torch.device("cpu")
-            shares.append(
-                flops
-                * rates["ours"][-1]
-                / tokens
-                / devices.matmul_rate(cpu, devices.compute_dtype("auto", cpu))
-            )
-            said = ", ".join(f"{who} {values[-1]:.0f}" for who, values in rates.items())
-            print(
-                f"part {repeat + 1} of {options.repeats}: {tokens} tokens; tokens/s: {said}",
-                flush=True,
-            )
+            folder = Path(name) / str(repeat)
+            pairs = folder / "pairs"
+            n = options.steps * BATCH_SIZE
+            data = ("teacher=reference", "data=gsm_symbolic", f"limit={n}", f"seed={repeat}")
+            run_verb("distill", *data, f"out={pairs}")
+            measured.append(ours(pairs, folder / "ours"))
+            rates["ours"].append(measured[-1].rate)
+            for side in rates.keys() - {"ours"}:
+                seconds = in_process(trl, pairs, folder / side, best=side == "best")
+                rates[side].append(measured[-1].tokens / seconds)
+            values = ", ".join(f"{side} {of[-1]:.0f}" for side, of in rates.items())
+            print(f"repeat {repeat + 1} of {options.repeats}, tokens/s: {values}", flush=True)
     ratios = {
-        who: sorted(a / b for a, b in zip(rates["ours"], rates[who], strict=True))
-        for who in rates
-        if who != "ours"
+        side: [a / b for a, b in zip(rates["ours"], of, strict=True)] for side, of in rates.items()
     }
-    print(
-        json.dumps(
-            {
-                "what": "real tokens/s of full fine-tuning, SmolLM2-135M, against TRL without checkpointing, grouped by length",
-                "ours": round(statistics.median(rates["ours"]), 1),
-                "peer": round(statistics.median(rates["best"]), 1),
-                "ratio": round(statistics.median(ratios["best"]), 3),
-                "spread": [round(ratios["best"][i], 3) for i in (0, -1)],
-                "times_stock": [round(value, 2) for value in ratios.get("stock", [])],
-                "share_of_matmul": round(statistics.median(shares), 3),
-            }
+    print_result(
+        result(
+            "tokens/s of full fine-tuning, SmolLM2-135M, against TRL without checkpointing",
+            rates["ours"],
+            rates["best"],
+            ratios["best"],
+            times_stock=[round(ratio, 2) for ratio in sorted(ratios.get("stock", []))],
+            share_of_matmul=round(matmul_share(measured), 3),
         )
     )
 

@@ -13,14 +13,14 @@ def run(config: Config) -> None:
     name = config.push_to_hub
     if name is not None:
         publish.check(name)
-    made = distill(config)
+    finished = distill(config)
     if name is not None:
         publish.push(
             name,
             "dataset",
-            {file: made.out / file for file in PUBLISHED},
-            f"Pairs {made.hash}",
-            made.out,
+            {file: finished.out / file for file in PUBLISHED},
+            f"Pairs {finished.hash}",
+            finished.out,
         )
 
 

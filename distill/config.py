@@ -1,9 +1,10 @@
-"""What `python -m distill` can be told, and what its result depends on."""
+"""The configuration of `python -m distill`, and the inputs of a run."""
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypedDict
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     Field,
@@ -16,7 +17,7 @@ from pydantic import (
 
 from distill.select import SelectConfig
 from ratiocine import cli, models
-from ratiocine.config import ByContent, Hashed, Seed, StrictConfig, Unhashed
+from ratiocine.config import Hashed, Seed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig
@@ -28,14 +29,12 @@ from ratiocine.runs import check_finished
 
 TopP = Annotated[float, Field(gt=0, le=1)]
 Verify = Literal["both", "reasoning", "either", "none"]
-Pick = Literal["first", "shortest", "majority", "reward"]
-REWARD = "r1"  # conf/distill.yaml's own
-FOR_STUDENTS = (
-    "binary",
-    "tag_count",
-)  # terms for which a direct answer is worth less than one with a trace
-# keys that teachers which are no models have no use for
-FOR_MODELS = (
+AnswerSelection = Literal["first", "shortest", "majority", "reward"]
+DEFAULT_REWARD = "r1"  # as in conf/distill.yaml
+# Reward terms that score the tags or tokens of a student's rollout, which a teacher's answer lacks.
+STUDENT_TERMS = ("binary", "tag_count")
+# Keys that only a model as teacher reads.
+MODEL_KEYS = (
     "samples",
     "answer_selection",
     "max_new_tokens",
@@ -47,33 +46,41 @@ FOR_MODELS = (
 )
 
 
-class Decoding(TypedDict):
+@dataclass(frozen=True)
+class Decoding:
+    """Sampling parameters of one mode."""
+
     temperature: float
     top_p: float
 
 
 class TeacherConfig(StrictConfig):
-    """conf/teacher: `oracle` solves the embedded families, `reference` gives a data set's own worked solutions, `published`
-    takes both answers from the data set; the others are models behind an `engine`, and `model` is what a local engine loads."""
+    """conf/teacher: `oracle` solves the embedded families; `reference` uses a data set's worked
+    solutions; `published` uses both answers of the data set; the others are models behind an
+    engine."""
 
     name: Hashed[Literal["oracle", "reference", "published", "openai", "transformers", "vllm"]]
     engine: Hashed[EngineConfig | None] = None
     model: Hashed[str | None] = None
+    """The model of a local engine."""
 
 
 class AskConfig(StrictConfig):
-    """What is different in one mode: the chat template's switch, the messages, the served model, or the decoding."""
+    """What differs in one mode: the chat template's switch, the messages, the served model, or the
+    decoding."""
 
     thinking: Hashed[bool | None] = None
+    """`enable_thinking` of the chat template; None leaves its default."""
     system: Hashed[str] = ""
     user: Hashed[str] = "{prompt}"
     model: Hashed[str | None] = None
+    """The served model, if not that of the teacher."""
     temperature: Hashed[NonNegativeFloat | None] = None
     top_p: Hashed[TopP | None] = None
 
     @field_validator("user")
     @classmethod
-    def _holds_the_prompt(cls, value: str) -> str:
+    def _has_prompt(cls, value: str) -> str:
         try:
             if value.format(prompt="\x1f").count("\x1f") == 1:
                 return value
@@ -83,16 +90,16 @@ class AskConfig(StrictConfig):
 
 
 class ThinkingPromptConfig(StrictConfig):
-    """conf/thinking_prompt: how a teacher is told to answer directly and how to reason. `trace` says where a reasoning answer has its
-    trace: in think tags, or in the steps before its last paragraph."""
+    """conf/thinking_prompt: how a teacher is asked for a direct and for a reasoning answer."""
 
     name: Hashed[str]
     ift: Hashed[AskConfig] = AskConfig()
     reasoning: Hashed[AskConfig] = AskConfig()
     trace: Hashed[Literal["tags", "steps"]] = "tags"
+    """Where a reasoning answer has its trace: in think tags, or in all paragraphs but the last."""
 
     @model_validator(mode="after")
-    def _tells_the_modes_apart(self) -> ThinkingPromptConfig:
+    def _modes_differ(self) -> ThinkingPromptConfig:
         if self.ift == self.reasoning:
             raise ValueError("should ask differently in the two modes")
         return self
@@ -104,19 +111,19 @@ class ThinkingPromptConfig(StrictConfig):
 class Price(StrictConfig):
     """Of a million tokens, in any one currency."""
 
-    prompt: Hashed[NonNegativeFloat] = 0.0
-    completion: Hashed[NonNegativeFloat] = 0.0
+    prompt: Unhashed[NonNegativeFloat] = 0.0
+    completion: Unhashed[NonNegativeFloat] = 0.0
 
 
 class Spend(StrictConfig):
-    """What the answers of one run may cost in all; None is no limit."""
+    """Limits of all answers of a run; None is no limit."""
 
-    tokens: Hashed[PositiveInt | None] = None
-    money: Hashed[PositiveFloat | None] = None
+    tokens: Unhashed[PositiveInt | None] = None
+    money: Unhashed[PositiveFloat | None] = None
 
 
 class Config(VerbConfig):
-    """conf/distill.yaml says what each key means."""
+    """conf/distill.yaml documents the keys."""
 
     data_parallel: ClassVar[bool] = True
 
@@ -128,7 +135,7 @@ class Config(VerbConfig):
     tokenizers: Hashed[list[str]] = Field(default=[])
     limit: Hashed[PositiveInt | None] = None
     samples: Hashed[PositiveInt] = 1
-    answer_selection: Hashed[Pick] = "first"
+    answer_selection: Hashed[AnswerSelection] = "first"
     reward: Hashed[RewardConfig]
     verify: Hashed[Verify] = "both"
     max_new_tokens: Hashed[PositiveInt] = 8192
@@ -137,7 +144,7 @@ class Config(VerbConfig):
     price: Unhashed[Price] = Price()
     max_spend: Unhashed[Spend] = Spend()
     retry_refused: Hashed[bool] = False
-    answer_cache: ByContent[str] = "runs/answers.sqlite"
+    answer_cache: Unhashed[str] = "runs/answers.sqlite"
     dtype: Hashed[Dtype] = "auto"
     device: Unhashed[Device] = "auto"
     threads: Unhashed[PositiveInt | None] = None
@@ -146,86 +153,106 @@ class Config(VerbConfig):
     push_to_hub: Unhashed[str | None] = None
 
     @property
-    def alone(self) -> bool:
+    def single_process(self) -> bool:
         return self.teacher.engine is None
 
     @model_validator(mode="after")
-    def _consistent(self) -> Config:
+    def _teacher_fits(self) -> Config:
+        """Keys that mean nothing with this teacher are refused."""
+        teacher = self.teacher.name
         if self.teacher.engine is None:
-            for key in FOR_MODELS:
+            for key in MODEL_KEYS:
                 if (value := getattr(self, key)) != type(self).model_fields[key].default:
                     raise ValueError(
-                        f"{key}={value} means nothing with teacher={self.teacher.name}, which is no model"
+                        f"{key}={value} means nothing with teacher={teacher}, which is no model"
                     )
-            if self.alone and self.num_workers:
+            if self.num_workers:
                 raise ValueError(
-                    f"executor={self.executor.name}: teacher={self.teacher.name} has nothing to share out, being no model"
+                    f"executor={self.executor.name}: teacher={teacher} has nothing to share out, "
+                    "being no model"
                 )
-        if self.teacher.name in ("oracle", "reference") and self.verify != "both":
+        if teacher in ("oracle", "reference") and self.verify != "both":
             raise ValueError(
-                f"verify={self.verify} means nothing with teacher={self.teacher.name}, both of whose answers are right"
+                f"verify={self.verify} means nothing with teacher={teacher}, both of whose answers "
+                "are right"
             )
+        for mode in MODES:
+            if self.thinking_prompt.mode(mode).model is not None and teacher != "openai":
+                raise ValueError(
+                    f"thinking_prompt.{mode}.model is for teacher=openai, not {teacher}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _spending_has_prices(self) -> Config:
         if self.max_spend.money is not None and not self.price.prompt + self.price.completion:
             raise ValueError(
                 f"max_spend.money={self.max_spend.money:g} needs price.prompt and price.completion"
             )
-        if self.answer_selection != "reward" and self.reward != cli.named(
-            "reward", REWARD, RewardConfig
-        ):
+        return self
+
+    @model_validator(mode="after")
+    def _selection_can_decide(self) -> Config:
+        """Answers can be selected only from several different ones, by a reward that applies to
+        them."""
+        selection = self.answer_selection
+        default_reward = cli.named("reward", DEFAULT_REWARD, RewardConfig)
+        if selection != "reward" and self.reward != default_reward:
             raise ValueError(
-                f"reward={self.reward.name} means nothing with answer_selection={self.answer_selection}; try answer_selection=reward"
+                f"reward={self.reward.name} means nothing with answer_selection={selection}; "
+                "try answer_selection=reward"
             )
-        if self.answer_selection != "first" and self.samples == 1:
+        if selection != "first" and self.samples == 1:
             raise ValueError(
-                f"answer_selection={self.answer_selection} has one answer to choose from; give more, such as samples=4"
+                f"answer_selection={selection} has one answer to choose from; give more, such as "
+                "samples=4"
             )
-        for term in self.reward.terms if self.answer_selection == "reward" else ():
-            if term.name in FOR_STUDENTS or (term.name == "repetition" and term.form == "dense"):
+        for term in self.reward.terms if selection == "reward" else ():
+            if term.name in STUDENT_TERMS or (term.name == "repetition" and term.form == "dense"):
                 raise ValueError(
-                    f"reward={self.reward.name}: '{term.name}' looks at a student's tags or tokens; leave it out"
+                    f"reward={self.reward.name}: '{term.name}' looks at a student's tags or "
+                    "tokens; leave it out"
                 )
         for mode in MODES:
-            if self.samples > 1 and self.decoding(mode)["temperature"] == 0:
+            if self.samples > 1 and self.decoding(mode).temperature == 0:
                 raise ValueError(
-                    f"samples={self.samples} at temperature=0 would be the same answer {self.samples} times"
-                )
-            if self.thinking_prompt.mode(mode).model is not None and self.teacher.name != "openai":
-                raise ValueError(
-                    f"switch.{mode}.model is for teacher=openai, not {self.teacher.name}"
+                    f"samples={self.samples} at temperature=0 would be the same answer "
+                    f"{self.samples} times"
                 )
         return self
 
     def decoding(self, mode: Mode) -> Decoding:
-        """The decoding of one mode: what the switch says, else what holds for both."""
+        """The decoding of one mode: that of `thinking_prompt`, else the common one."""
         how = self.thinking_prompt.mode(mode)
-        return {
-            "temperature": self.temperature if how.temperature is None else how.temperature,
-            "top_p": self.top_p if how.top_p is None else how.top_p,
-        }
+        return Decoding(
+            self.temperature if how.temperature is None else how.temperature,
+            self.top_p if how.top_p is None else how.top_p,
+        )
 
     def confounds(self) -> list[str]:
-        """What differs between the modes beside thinking: reasons other than the trace for one side to be better."""
+        """What differs between the modes besides thinking: other reasons for one side to be
+        better."""
         ift, reasoning = (
-            {"model": teacher_name(self, mode), **self.decoding(mode)} for mode in MODES
+            {"model": teacher_name(self, mode), **asdict(self.decoding(mode))} for mode in MODES
         )
         return [key for key in ift if ift[key] != reasoning[key]]
 
 
 def teacher_model(config: Config) -> ModelConfig | None:
-    """What a local engine loads: a name from conf/model, a folder or a hub id."""
+    """The model of a local engine: a name from conf/model, a folder or a hub id."""
     return None if config.teacher.model is None else model_named(config.teacher.model)
 
 
 def model_named(name: str) -> ModelConfig:
     """A model by its name in conf/model, its folder or its hub id."""
-    return (
-        ModelConfig(name=name, path=name) if "/" in name else cli.named("model", name, ModelConfig)
-    )
+    if "/" in name:
+        return ModelConfig(name=name, path=name)
+    return cli.named("model", name, ModelConfig)
 
 
 def teacher_name(config: Config, mode: Mode) -> str:
-    """The model that answers in this mode: by content, template and dtype where it is here, else by the name that its server
-    gives it."""
+    """The model that answers in this mode: by content, template and dtype if it is local, else by
+    its served name. Enters the keys of the answer cache."""
     model = teacher_model(config)
     if model is not None:
         return f"{models.fingerprint(model)} {model.chat_template} {config.dtype}"
@@ -235,7 +262,7 @@ def teacher_name(config: Config, mode: Mode) -> str:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """Content hashes of what a run reads, and the names of the models that answer."""
+    """Content hashes of a run's inputs, and the names of its teachers."""
     found = {
         "data": sources.fingerprint(config.data, "train"),
         "tokenizer": models.fingerprint(config.model),

@@ -1,7 +1,8 @@
-"""The oracle teacher: for every embedded family, a step-by-step trace that leads to the reference.
+"""The oracle teacher: a step-by-step trace to the reference for every embedded family.
 
-A trace is written from the generator's variables (`Problem.meta`); `distill.replay` confirms it from the question alone.
-Both answers of a pair end in the same `\\boxed{}`, so they agree by construction.
+A trace is written from the generator's variables (`Problem.meta`); `distill.replay` verifies it
+from the question alone. Both sides of a pair end in the same `\\boxed{}`, so they agree by
+construction.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ratiocine.records import LETTERS, Problem
 
 
 def answer(problem: Problem) -> str:
-    """The direct answer, which also ends the reasoning one."""
+    """The direct answer, which also ends the reasoning answer."""
     return f"\\boxed{{{problem.reference}}}"
 
 
@@ -58,7 +59,8 @@ def _gsm_symbolic(problem: Problem) -> str:
 
 def _pick_number(problem: Problem) -> str:
     sign = " < " if "smallest" in problem.question else " > "
-    return f"{sign.join(sorted(problem.choices, key=float, reverse=sign == ' > '))}\n{_option(problem)}"
+    ordered = sorted(problem.choices, key=float, reverse=sign == " > ")
+    return f"{sign.join(ordered)}\n{_option(problem)}"
 
 
 def _spell_backward(problem: Problem) -> str:
@@ -67,22 +69,18 @@ def _spell_backward(problem: Problem) -> str:
 
 
 def _letter_counting(problem: Problem) -> str:
-    counts = [
-        (word, word.lower().count(problem.meta["letter"].lower())) for word in problem.meta["words"]
-    ]
-    return "\n".join(
-        [
-            *(f"{word}: {n}" for word, n in counts),
-            *running_sums(" + ".join(str(n) for _, n in counts)),
-        ]
-    )
+    letter = problem.meta["letter"].lower()
+    counts = [(word, word.lower().count(letter)) for word in problem.meta["words"]]
+    lines = [f"{word}: {n}" for word, n in counts]
+    return "\n".join([*lines, *running_sums(" + ".join(str(n) for _, n in counts))])
 
 
 def _syllogism(problem: Problem) -> str:
     *premises, conclusion = parse(problem.question)
     case = counterexample(premises, conclusion)
     if case is None:
-        return f"If {conclusion.denial()}, then not both: {', '.join(map(str, premises))}.\n{_option(problem)}"
+        both = ", ".join(map(str, premises))
+        return f"If {conclusion.denial()}, then not both: {both}.\n{_option(problem)}"
     people = "; ".join(" and ".join(sorted(who)) for who in case)
     return f"These could be all there are: {people}.\n{_option(problem)}"
 

@@ -1,50 +1,37 @@
-"""Problems × teacher → verified pairs: the same prompt answered directly and with a trace, kept whole or not at all."""
+"""Problems × teacher → verified pairs: the same prompt answered directly and with a trace. A pair
+is written whole or not at all."""
 
 from __future__ import annotations
 
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO
 
-from distill import data_card, oracle, reference, replay
-from distill.answer_cache import Answer, AnswerStore
-from distill.answer_selection import PairResult, Tally, choose
-from distill.config import Config, inputs, model_named, teacher_name
-from distill.select import Place, Prompts, domain, drawn, outside
-from distill.teacher import answers, ask
+from distill import data_card, pass_counts
+from distill.config import Config, inputs, model_named
+from distill.facts import AnswerFacts, Facts
+from distill.pair_makers import PairMaker, pair_maker
+from distill.select import PairSummary, Prompts, domain, outside, selected
 from ratiocine import models
 from ratiocine.data import sources, tokenizer_hash, write_lengths
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
-from ratiocine.grading import grade
 from ratiocine.plotting import length_histogram
 from ratiocine.progress import tracked
-from ratiocine.prompts import completion_ids, prompt_ids, render, split, user_text
-from ratiocine.records import MODES, SIDES, Mode, Pair, Problem
+from ratiocine.prompts import completion_ids, prompt_ids, user_text
+from ratiocine.records import MODES, SIDES, Pair, Problem
 from ratiocine.runs import Run, open_run
 from ratiocine.stores import stream_pairs, write_pairs
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-Teach = tuple[
-    Callable[[Problem], str], Callable[[Problem, str], str | None]
-]  # the trace, and what is wrong with it
-WRITERS: dict[str, Teach] = {
-    "oracle": (oracle.trace, replay.fault),
-    "reference": (reference.trace, reference.fault),
-}
-Maker = Callable[[Problem], PairResult]
 
 
 @dataclass
 class Rejections:
-    """The problems that gave no pair, a line each with the reason, and their number by reason in the order of the steps."""
+    """Problems without a pair: a line each, with the reason, and their counts by reason."""
 
     file: IO[str]
     counts: Counter[str] = field(default_factory=Counter)
@@ -56,7 +43,7 @@ class Rejections:
 
 @dataclass
 class Totals:
-    """What is to be known of the pairs that are kept, and of the problems that they come from."""
+    """Statistics of the written pairs and of the problems they come from."""
 
     n: int = 0
     shared: int = 0
@@ -65,172 +52,143 @@ class Totals:
     tokens: dict[str, array[int]] = field(
         default_factory=lambda: {side: array("I") for side in SIDES}
     )
-    levels: dict[str, list[int]] = field(default_factory=dict)  # pairs and problems
+    levels: dict[str, list[int]] = field(default_factory=dict)
+    """Pairs, and problems, by difficulty."""
 
-    def keep(self, pair: Pair, place: Place) -> Pair:
+    def add_problem(self, level: str | None) -> None:
+        if level is not None:
+            self.levels.setdefault(level, [0, 0])[1] += 1
+
+    def add_pair(self, pair: Pair, summary: PairSummary) -> Pair:
         self.n += 1
-        self.shared += place.shared
+        self.shared += summary.shared
         self.without_reference += pair.reference is None
         self.sources[pair.source] += 1
         for side in SIDES:
             self.tokens[side].append(getattr(pair, f"n_tokens_{side}"))
-        if place.level is not None:
-            self.levels[place.level][0] += 1
+        if summary.level is not None:
+            self.levels[summary.level][0] += 1
         return pair
 
 
 def distill(config: Config) -> Run:
-    """Write `pairs.parquet`, its data card and its manifest. Pairs are kept whole or left out with a counted reason."""
+    """Write `pairs.parquet`, its data card and its manifest. Every problem becomes a pair or is
+    rejected with a counted reason."""
     if config.teacher.name == "oracle" and not config.data.families:
         raise BadInput(
-            f"teacher=oracle solves embedded families only, not data={config.data.name}; try teacher=reference"
+            f"teacher=oracle solves embedded families only, not data={config.data.name}; "
+            "try teacher=reference"
         )
     run = open_run("distill", config, inputs(config))
     if run.finished:
         print(f"{run.out} is finished")
         return run
     others = {name: models.load_tokenizer(model_named(name)) for name in config.tokenizers}
-    tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}
     totals = Totals()
     with run.writing("rejected.jsonl") as path, open(path, "w", encoding="utf-8") as file:
-        left_out = Rejections(file)
+        rejections = Rejections(file)
         prompts = Prompts(
             config.data,
             config.select,
             seed=config.seed,
             limit=config.limit,
-            drop=lambda p, why: left_out.add(key(p), why),
+            drop=lambda problem, reason: rejections.add(key(problem), reason),
         )
-        make, asked = _maker(config, prompts, tallies)
-        with run.writing("pass_rates.jsonl") as path, open(path, "w", encoding="utf-8") as rates:
-            made = _made(config, make, prompts, totals, left_out, rates)
+        make, answers = pair_maker(config, prompts)
+        with run.writing(pass_counts.FILE) as path, open(path, "w", encoding="utf-8") as rates:
+            writer = _Writer(config, totals, rejections)
             with run.writing("pairs.parquet") as path:
-                _write(path, made, config, totals, left_out)
+                writer.write(path, writer.pairs(make, prompts, rates))
                 if not totals.n:
                     raise BadInput(
-                        f"data={config.data.name} gave no pair; left out: {dict(left_out.counts)}"
+                        f"data={config.data.name} gave no pair; left out: {dict(rejections.counts)}"
                     )
     if others:
         with run.writing("lengths.parquet") as path:
             write_lengths(path, run.out / "pairs.parquet", totals.n, others)
-    if asked:
-        asked["answers"] = {mode: tally.told() for mode, tally in tallies.items()}
-    facts = {
-        "sides": list(MODES),
-        "teacher": config.teacher.name,
-        "data": config.data.name,
-        "n": totals.n,
-        "n_by_source": dict(totals.sources),
-        "dropped": dict(left_out.counts),
-        "without_reference": totals.without_reference,
-        "disjoint": {
-            "train": totals.n,
-            "test": None if prompts.held_out is None else len(prompts.held_out),
-            "shared": None if prompts.held_out is None else totals.shared,
-        },
-        "decontaminated": config.select.decontaminate,
-        "revisions": sources.revisions(config.data),
-        "tokenizer": tokenizer_hash(models.load_tokenizer(config.model)),
-        "other_tokenizers": {name: tokenizer_hash(tokenizer) for name, tokenizer in others.items()},
-        "mean_tokens": {side: round(fmean(totals.tokens[side]), 1) for side in SIDES},
-        "by_level": dict(sorted(totals.levels.items())),
-        "license": config.data.license,
-        **asked,
-    }
+    hashes = {name: tokenizer_hash(tokenizer) for name, tokenizer in others.items()}
+    facts = _facts(config, prompts, totals, rejections, hashes, answers)
     with run.writing("lengths.svg") as path:
-        path.write_text(
-            length_histogram({mode: totals.tokens[mode] for mode in MODES}), encoding="utf-8"
-        )
+        figure = length_histogram({mode: totals.tokens[mode] for mode in MODES})
+        path.write_text(figure, encoding="utf-8")
     with run.writing("README.md") as path:
         path.write_text(data_card.text(config, facts), encoding="utf-8")
-    run.finish(**facts)
-    for mode, told in asked.get("answers", {}).items():
-        print(
-            f"{mode}: {told['answers']} answers of {told['mean_tokens']} tokens on average; {told['outcomes']}"
-        )
-    print(f"{totals.n} pairs in {run.out}; dropped {dict(left_out.counts) or 'none'}")
+    run.finish(**facts.to_json())
+    _print_summary(facts, run)
     return run
 
 
-def _maker(
-    config: Config, prompts: Prompts, tallies: dict[Mode, Tally]
-) -> tuple[Maker, dict[str, Any]]:
-    """What makes a pair of a problem, once the teacher has been asked, and what is to be known of how it was asked."""
-    if config.teacher.name in WRITERS:
-        return lambda problem: _solved(config, problem), {}
-    told: dict[str, Any] = {"verify": config.verify, "confounds": []}
-    if config.teacher.name == "published":
-        tokenizer = models.load_tokenizer(config.model)
-        return lambda problem: choose(config, problem, _given(problem, tokenizer), tallies), told
-    store = AnswerStore(Path(config.answer_cache))
-    told |= {"confounds": config.confounds(), **ask(config, prompts, store)}
-    names = {mode: teacher_name(config, mode) for mode in MODES}
-
-    def make(problem: Problem) -> PairResult:
-        return choose(
-            config,
-            problem,
-            {m: answers(config, names[m], problem, m, store) for m in MODES},
-            tallies,
+def _print_summary(facts: Facts, run: Run) -> None:
+    for mode, tally in facts.answers.tallies.items() if facts.answers else ():
+        print(
+            f"{mode}: {tally.answers} answers of {tally.mean_tokens} tokens on average; "
+            f"{dict(tally.outcomes.most_common())}"
         )
-
-    return make, told
-
-
-def _solved(config: Config, problem: Problem) -> PairResult:
-    """Sides from a worked solution; both end in the reference."""
-    trace, fault = WRITERS[config.teacher.name]
-    if problem.reference is None:
-        return PairResult(None, "no_reference")
-    think, answer = trace(problem), oracle.answer(problem)
-    if reason := fault(problem, think):
-        return PairResult(None, reason)
-    sides = render(answer), render(answer, think)
-    for side in sides:
-        if (verdict := grade(problem, split(side))).verdict != "right":
-            return PairResult(None, f"graded_{verdict.verdict}")
-    return PairResult(sides)
+    print(f"{facts.n} pairs in {run.out}; dropped {dict(facts.dropped) or 'none'}")
 
 
-def _given(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> dict[Mode, list[Answer]]:
-    """Both answers as the data set has them."""
-    found: dict[Mode, list[Answer]] = {}
-    for mode in MODES:
-        text = problem.meta.get(mode)
-        if not isinstance(text, str):
-            raise BadInput(
-                f"data={problem.source}: the problem '{problem.id}' has no {mode} answer; say which columns hold both: "
-                "data.columns='{question: …, meta.ift: …, meta.reasoning: …}'"
-            )
-        found[mode] = [
-            {"text": text, "stop": "stop", "n_completion": len(completion_ids(tokenizer, text))}
-        ]
-    return found
-
-
-def _made(
+def _facts(
     config: Config,
-    make: Maker,
     prompts: Prompts,
     totals: Totals,
-    left_out: Rejections,
-    rates: IO[str],
-) -> Iterator[tuple[Pair, Place]]:
-    """The pairs, in the order of the problems."""
-    tokenizer = models.load_tokenizer(config.model)
-    for problem in tracked(prompts, prompts.n, "distill", "problems"):
-        made = make(problem)
-        level = None if problem.meta.get("level") is None else str(problem.meta["level"])
-        if level is not None:
-            totals.levels.setdefault(level, [0, 0])[1] += 1
-        if made.rates is not None:
-            rates.write(json.dumps({"key": key(problem), **made.rates}) + "\n")
-        if made.sides is None:
-            assert made.reason is not None
-            left_out.add(key(problem), made.reason)
-            continue
-        prompt, (ift, reasoning) = user_text(problem), made.sides
-        pair = Pair(
+    rejections: Rejections,
+    other_tokenizers: dict[str, str],
+    answers: AnswerFacts | None,
+) -> Facts:
+    held_out = prompts.held_out
+    return Facts(
+        teacher=config.teacher.name,
+        data=config.data.name,
+        n=totals.n,
+        n_by_source=totals.sources,
+        dropped=rejections.counts,
+        without_reference=totals.without_reference,
+        n_test=None if held_out is None else len(held_out),
+        shared=None if held_out is None else totals.shared,
+        decontaminated=config.select.decontaminate,
+        revisions=sources.revisions(config.data),
+        tokenizer=tokenizer_hash(models.load_tokenizer(config.model)),
+        other_tokenizers=other_tokenizers,
+        mean_tokens={side: round(fmean(totals.tokens[side]), 1) for side in SIDES},
+        by_level=dict(sorted(totals.levels.items())),
+        license=config.data.license,
+        answers=answers,
+    )
+
+
+class _Writer:
+    """Makes the pairs of a run and writes the selected ones."""
+
+    def __init__(self, config: Config, totals: Totals, rejections: Rejections) -> None:
+        self.config, self.totals, self.rejections = config, totals, rejections
+        self.tokenizer = models.load_tokenizer(config.model)
+
+    def pairs(
+        self, make: PairMaker, prompts: Prompts, rates: IO[str]
+    ) -> Iterator[tuple[Pair, PairSummary]]:
+        """The pairs in the order of the problems; the pass counts of all problems go to `rates`."""
+        for problem in tracked(prompts, prompts.n, "distill", "problems"):
+            result = make(problem)
+            level = None if problem.meta.get("level") is None else str(problem.meta["level"])
+            self.totals.add_problem(level)
+            if result.counts is not None:
+                rates.write(pass_counts.line(key(problem), result.counts))
+            if result.sides is None:
+                assert result.reason is not None
+                self.rejections.add(key(problem), result.reason)
+                continue
+            pair = self._pair(problem, *result.sides)
+            if reason := outside(pair, self.config.select):
+                self.rejections.add(key(problem), reason)
+                continue
+            held_out = prompts.held_out
+            shared = held_out is not None and sources.content(problem) in held_out
+            source, about, tokens = problem.source, domain(problem), pair.n_tokens_reasoning
+            yield pair, PairSummary(problem.id, source, about, tokens, level, shared)
+
+    def _pair(self, problem: Problem, ift: str, reasoning: str) -> Pair:
+        prompt = user_text(problem)
+        return Pair(
             problem.id,
             prompt,
             reasoning,
@@ -238,43 +196,34 @@ def _made(
             problem.reference,
             problem.category,
             problem.source,
-            len(prompt_ids(tokenizer, prompt)),
-            len(completion_ids(tokenizer, reasoning)),
-            len(completion_ids(tokenizer, ift)),
-        )
-        if reason := outside(pair, config.select):
-            left_out.add(key(problem), reason)
-            continue
-        shared = prompts.held_out is not None and sources.content(problem) in prompts.held_out
-        yield (
-            pair,
-            Place(
-                problem.id, problem.source, domain(problem), pair.n_tokens_reasoning, level, shared
-            ),
+            len(prompt_ids(self.tokenizer, prompt)),
+            len(completion_ids(self.tokenizer, reasoning)),
+            len(completion_ids(self.tokenizer, ift)),
         )
 
+    def write(self, path: Path, pairs: Iterator[tuple[Pair, PairSummary]]) -> None:
+        """Write the selected pairs. A selection that depends on all pairs first writes all to a
+        file beside `path`."""
+        if not self.config.select.needs_all:
+            write_pairs(path, (self.totals.add_pair(pair, summary) for pair, summary in pairs))
+            return
+        everything, summaries = path.with_name(".all.partial"), list[PairSummary]()
 
-def _write(
-    path: Path,
-    made: Iterator[tuple[Pair, Place]],
-    config: Config,
-    totals: Totals,
-    left_out: Rejections,
-) -> None:
-    """Write the pairs that are kept. A draw among all of them first writes all, for it must have seen them."""
-    if not config.select.draws:
-        write_pairs(path, (totals.keep(pair, place) for pair, place in made))
-        return
-    everything, places = path.with_name(".all.partial"), list[Place]()
-    write_pairs(everything, (places.append(place) or pair for pair, place in made))  # type: ignore[func-returns-value]
-    kept = drawn(places, config.select, config.seed)
+        def remembered() -> Iterator[Pair]:
+            for pair, summary in pairs:
+                summaries.append(summary)
+                yield pair
 
-    def pairs() -> Iterator[Pair]:
+        write_pairs(everything, remembered())
+        chosen = selected(summaries, self.config.select, self.config.seed)
+        write_pairs(path, self._chosen(everything, summaries, chosen))
+        everything.unlink()
+
+    def _chosen(
+        self, everything: Path, summaries: list[PairSummary], chosen: set[int]
+    ) -> Iterator[Pair]:
         for at, pair in enumerate(stream_pairs(everything)):
-            if at in kept:
-                yield totals.keep(pair, places[at])
+            if at in chosen:
+                yield self.totals.add_pair(pair, summaries[at])
             else:
-                left_out.add(f"{pair.source}/{pair.id}", "not_drawn")
-
-    write_pairs(path, pairs())
-    everything.unlink()
+                self.rejections.add(f"{pair.source}/{pair.id}", "not_drawn")

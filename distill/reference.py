@@ -1,4 +1,4 @@
-"""The reference teacher: the worked solutions that people wrote for a data set, as reasoning traces."""
+"""The reference teacher: the human worked solutions of a data set, as reasoning traces."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 from ratiocine.grading import NUMBER_IN_TEXT, read_number
 from ratiocine.records import Problem
 
-CALCULATOR = re.compile(r"<<[^<>]*>>")  # gsm8k's marks for its calculator, `<<48/2=24>>`
+CALCULATOR = re.compile(r"<<[^<>]*>>")  # gsm8k's calculator annotations, `<<48/2=24>>`
 
 
 def trace(problem: Problem) -> str:
-    """The worked solution without calculator marks."""
+    """The worked solution without calculator annotations."""
     return CALCULATOR.sub("", str(problem.meta.get("solution") or "")).strip()
 
 
 def fault(problem: Problem, text: str) -> str | None:
-    """Why a worked solution cannot stand as a trace, or None: it must be there and reach the reference."""
+    """Why a worked solution cannot be a trace, or None: it must exist and reach the reference."""
     if not text:
         return "no_solution"
     assert problem.reference is not None

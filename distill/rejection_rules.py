@@ -1,4 +1,5 @@
-"""What is wrong with one answer of a teacher, judged from its text alone: pure functions, each with a name to count."""
+"""Faults of a teacher's answer, judged from its text alone: pure functions by the name under which
+they are counted."""
 
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ REFUSAL = re.compile(
     r"|as an ai\b)",
     re.IGNORECASE,
 )
+SCIENTIFIC = ("GREEK", "LATIN", "MATHEMATICAL")  # scripts that belong to any language
 
 
-def taken_apart(text: str, mode: Mode, trace: str) -> Parts:
-    """The parts of a teacher's answer. Where it writes its `steps` as plain text, all paragraphs but the last are the trace."""
+def parts_of(text: str, mode: Mode, trace: str) -> Parts:
+    """The parts of a teacher's answer. With `trace="steps"`, all paragraphs of a reasoning answer
+    but the last are its trace."""
     parts = split(text)
     if mode == "ift" or trace == "tags" or parts.think is not None:
         return parts
@@ -34,21 +37,17 @@ def fault(text: str, stop: str, parts: Parts, mode: Mode, prompt: str) -> str | 
     return next((name for name, wrong in RULES.items() if wrong(text, parts, mode, prompt)), None)
 
 
-def _script(text: str) -> dict[str, float]:
-    """Shares of the letters' writing systems."""
+def _script_shares(text: str) -> dict[str, float]:
+    """The share of each script among the letters."""
     names = [unicodedata.name(letter, "OTHER").split()[0] for letter in text if letter.isalpha()]
     return {name: names.count(name) / len(names) for name in set(names)}
 
 
 def _other_script(text: str, prompt: str) -> bool:
-    """Whether a tenth of the letters belong to a writing system of which the prompt has none, mathematical ones aside."""
-    there = _script(prompt)
-    foreign = {
-        name: share
-        for name, share in _script(text).items()
-        if name not in ("GREEK", "LATIN", "MATHEMATICAL")
-    }
-    return any(share >= 0.1 and name not in there for name, share in foreign.items())
+    """Whether a tenth of the letters belong to a script that the prompt does not use."""
+    expected = {*_script_shares(prompt), *SCIENTIFIC}
+    shares = _script_shares(text)
+    return any(share >= 0.1 for name, share in shares.items() if name not in expected)
 
 
 RULES: dict[str, Callable[[str, Parts, Mode, str], bool]] = {

@@ -1,6 +1,8 @@
-"""Replay an oracle's trace: every line is checked against the question alone, never against what the oracle knew.
+"""Replay of an oracle's trace: every line is checked against the question alone, never against the
+oracle's variables.
 
-`fault(problem, trace)` is None where each step holds, the steps follow from the question, and the last one is the answer.
+`fault(problem, trace)` is None if each step holds, the steps follow from the question, and the last
+one is the answer.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from ratiocine.grading import NUMBER_IN_TEXT, leg_counts, read_number
 from ratiocine.records import LETTERS, Problem
 
 STEP = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
-# Two plain numbers and their result, in a text of people's making; not the tail of a longer sum, nor a percentage.
+# Two plain numbers and their result, in a text of people's making; not the tail of a longer sum,
+# nor a percentage.
 EQUATION = re.compile(
     r"(?<![\d.%*/+-])(?<![*/+x-] )(?<![*/+x-] [$£€])"
     r"(\d+(?:\.\d+)?) ?([-+*/]) ?[$£€]?(\d+(?:\.\d+)?) ?= ?[$£€]?(\d+(?:\.\d+)?)(?![\d%./])"
@@ -27,7 +30,7 @@ OPERATORS: dict[str, Callable[[int, int], int]] = {
 
 
 def fault(problem: Problem, trace: str) -> str | None:
-    """Why the trace does not prove the reference, as a short name to count; None where it does."""
+    """Why the trace does not prove the reference, as a short name to count; None if it does."""
     lines = trace.split("\n")
     if problem.kind == "choice":
         option = re.fullmatch(r"([A-J])\. (.+)", lines.pop())
@@ -45,7 +48,8 @@ def _text(problem: Problem, letter: str) -> str | None:
 
 
 def _sum_chain(expression: str, lines: list[str]) -> int | None:
-    """The value that the steps reach, where they are the expression's steps in order and each holds; else None."""
+    """The final value, if the lines are the steps of the expression in order and each holds; else
+    None."""
     total, *rest = expression.split()
     for line, operator, term in zip(lines, rest[::2], rest[1::2], strict=True):
         step = STEP.fullmatch(line)
@@ -93,7 +97,8 @@ def _leg_counting(problem: Problem, lines: list[str]) -> str | None:
 
 
 def _gsm_symbolic(problem: Problem, lines: list[str]) -> str | None:
-    """Every equation `a ∘ b = c` between plain numbers holds, and the reference is among the numbers reached."""
+    """Every equation `a ∘ b = c` between plain numbers holds, and the reference is among the
+    results."""
     text = " ".join(lines).replace("×", "*").replace("÷", "/").replace(",", "")
     for a, operator, b, value in EQUATION.findall(text):
         left, right = Fraction(a), Fraction(b)

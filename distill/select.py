@@ -1,15 +1,15 @@
-"""What enters a set of pairs: which problems are asked, and which pairs are kept. Each step tells what it left out, and why.
+"""Selection of problems and pairs. Each step reports what it rejects, and why.
 
-Problems are left out before they cost a call: repeats, those that a benchmark holds, those that are too easy or too hard for
-given models. Pairs are left out by their lengths and by the balance of domains; or a thousand are drawn as s1 draws them.
+Problems are rejected before they cost a call: duplicates, benchmark problems, those too easy or too
+hard for given models. Pairs are rejected by length and by the balance of domains, or selected as s1
+does.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -23,14 +23,13 @@ from pydantic import (
     model_validator,
 )
 
+from distill import pass_counts
 from ratiocine import cli
 from ratiocine.config import ByContent, Hashed, StrictConfig
 from ratiocine.data import DataConfig, Index, repeats, sources
-from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.hashing import Seen, digest, smallest
 from ratiocine.records import Mode, Pair, Problem
-from ratiocine.runs import check_finished
 
 
 def _compiles(pattern: str) -> str:
@@ -44,52 +43,59 @@ def _compiles(pattern: str) -> str:
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Literal["prompt", "ift", "reasoning"]
 Pattern = Annotated[str, AfterValidator(_compiles)]
-Drop = Callable[[Problem, str], None]
-RANKS = 64  # 2^-64 of the first one's chance: none further down is ever drawn
+RANKS = (
+    64  # a pair of rank 64 has 2^-64 of the first one's probability: lower ranks are never drawn
+)
 
 
 class PassRate(StrictConfig):
-    """Keep a problem if the share of right answers, in one mode, is between `least` and `most`: in the finished `distill` run
-    of any model over the same data, or among the answers of this run where `run` is None."""
+    """Accept a problem by the pass rate of a model in one mode."""
 
     run: ByContent[str | None] = None
+    """A finished `distill` run over the same data; None for this run."""
     mode: Hashed[Mode] = "reasoning"
     min_rate: Hashed[Share] = 0.0
     max_rate: Hashed[Share] = 1.0
 
-    def holds(self, right: int, n: int) -> bool:
+    def accepts(self, right: int, n: int) -> bool:
         return n > 0 and self.min_rate <= right / n <= self.max_rate
 
 
 class Preferred(StrictConfig):
-    """Pairs that an s1 selection takes at once: those of a source whose reasoning answer has `min_tokens` or more."""
+    """Pairs that s1 selects first: those of a source whose reasoning answer has `min_tokens` or
+    more."""
 
     source: Hashed[str]
     min_tokens: Hashed[NonNegativeInt] = 0
 
 
 class S1Config(StrictConfig):
-    """The selection of s1 (Muennighoff et al. 2025, arXiv 2501.19393, and its code): after the preferred pairs, a domain is
-    drawn, uniformly until `uniform` pairs are there and then by `weights`, and from it a pair with probability proportional
-    to 2^-rank, rank 0 being the longest trace that is left."""
+    """The selection of s1 (Muennighoff et al. 2025, arXiv 2501.19393, and its code). After the
+    preferred pairs, a domain is sampled, uniformly for the first `uniform` pairs and then by
+    `weights`; from it a pair with probability proportional to 2^-rank, rank 0 being the longest
+    remaining trace.
+
+    The paper's filters of quality and difficulty are other steps here (`exclude_regex`,
+    `pass_rates`).
+    """
 
     n: Hashed[PositiveInt] = 1000
     uniform: Hashed[NonNegativeInt] = 700
-    preferred: Hashed[list[Preferred]] = []
+    preferred: Hashed[list[Preferred]] = Field(default=[])
     weights: Hashed[dict[str, PositiveFloat] | None] = None
 
 
 class SelectConfig(StrictConfig):
-    """conf/select says what the keys mean."""
+    """conf/select/plain.yaml documents the keys."""
 
     name: Hashed[str]
     exact: Hashed[bool] = True
-    exclude_regex: Hashed[list[Pattern]] = []
+    exclude_regex: Hashed[list[Pattern]] = Field(default=[])
     dedup_threshold: Hashed[Annotated[float, Field(gt=0, le=100)] | None] = None
-    decontaminate: Hashed[list[str]] = []
+    decontaminate: Hashed[list[str]] = Field(default=[])
     ngram: Hashed[PositiveInt] = 13
     data_dir: ByContent[str | None] = None
-    pass_rates: Hashed[list[PassRate]] = []
+    pass_rates: Hashed[list[PassRate]] = Field(default=[])
     tokens: Hashed[dict[Side, tuple[NonNegativeInt, NonNegativeInt]] | None] = None
     per_domain: Hashed[PositiveInt | None] = None
     s1: Hashed[S1Config | None] = None
@@ -101,12 +107,12 @@ class SelectConfig(StrictConfig):
         return self
 
     @property
-    def draws(self) -> bool:
-        """Whether what is kept depends on all pairs there are."""
+    def needs_all(self) -> bool:
+        """Whether the selection depends on all pairs."""
         return self.s1 is not None or self.per_domain is not None
 
     def benchmarks(self) -> list[DataConfig]:
-        """The benchmarks that no problem may be in, as they are read."""
+        """The benchmarks that no problem may be in."""
         named = (
             cli.named("data", name, DataConfig, called="benchmark") for name in self.decontaminate
         )
@@ -114,63 +120,73 @@ class SelectConfig(StrictConfig):
 
 
 def domain(problem: Problem) -> str:
-    """What a source says a problem is about, else the source itself."""
+    """The domain or subject of a problem, else its source."""
     return str(problem.meta.get("domain") or problem.meta.get("subject") or problem.source)
 
 
 class Prompts:
-    """The problems of a run, read anew from their source each time they are gone through: a source may be larger than memory.
+    """The problems of a run, streamed from their source at every iteration: a source may be larger
+    than memory.
 
-    Made by a first reading, which tells `drop` what it leaves out. Nearly equal problems can only be found by holding all
-    texts; no other step holds more than ids.
+    The constructor reads them once and reports to `drop` what it rejects. Only the search for
+    near-duplicates holds all texts in memory; the other steps hold ids.
     """
 
     def __init__(
-        self, data: DataConfig, select: SelectConfig, *, seed: int, limit: int | None, drop: Drop
+        self,
+        data: DataConfig,
+        select: SelectConfig,
+        *,
+        seed: int,
+        limit: int | None,
+        drop: sources.Drop,
     ) -> None:
         self.data, self.seed, self.n = data, seed, 0
         self.held_out = _held_out(data, seed)
-        self.out: set[str] = set()
-        self.only: set[str] | None = None if limit is None and not data.mix else set()
+        self.rejected: set[str] = set()
+        # With a limit or a mixture, a source has more problems than the run.
+        self.included: set[str] | None = None if limit is None and not data.mix else set()
         texts: list[tuple[Problem, str]] = []
 
-        def out(problem: Problem, reason: str) -> None:
-            self.out.add(key(problem))
+        def reject(problem: Problem, reason: str) -> None:
+            self.rejected.add(key(problem))
             drop(problem, reason)
 
-        for problem in self._checked(select, limit, out):
+        for problem in self._checked(select, limit, reject):
             self.n += 1
-            if self.only is not None:
-                self.only.add(key(problem))
+            if self.included is not None:
+                self.included.add(key(problem))
             if select.dedup_threshold is not None:
                 texts.append((problem, _text(problem)))
         if select.dedup_threshold is not None:
-            for place in repeats([text for _, text in texts], similar=select.dedup_threshold):
-                out(texts[place][0], "nearly_repeated")
+            for at in repeats([text for _, text in texts], similar=select.dedup_threshold):
+                reject(texts[at][0], "nearly_repeated")
                 self.n -= 1
 
-    def _checked(self, select: SelectConfig, limit: int | None, out: Drop) -> Iterator[Problem]:
-        """The problems that every step but the search for near-repeats lets through."""
+    def _checked(
+        self, select: SelectConfig, limit: int | None, reject: sources.Drop
+    ) -> Iterator[Problem]:
+        """The problems that pass every step but the search for near-duplicates."""
         index = Index(benchmark_texts(select), select.ngram) if select.decontaminate else None
-        rates = [
-            (rule, _rates(Path(rule.run), rule.mode))
+        rules = [
+            (rule, pass_counts.read(Path(rule.run), rule.mode))
             for rule in select.pass_rates
             if rule.run is not None
         ]
         seen = Seen()
-        for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=out):
-            content = sources.content(problem)
-            found = index.held_by(_text(problem)) if index else {}
+        for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=reject):
+            content, text = sources.content(problem), _text(problem)
+            found = index.held_by(text) if index else {}
             if self.held_out and content in self.held_out:
-                out(problem, "in_test_split")
-            elif any(re.search(pattern, _text(problem)) for pattern in select.exclude_regex):
-                out(problem, "pattern")
+                reject(problem, "in_test_split")
+            elif any(re.search(pattern, text) for pattern in select.exclude_regex):
+                reject(problem, "pattern")
             elif select.exact and seen.has(content):
-                out(problem, "repeated")
+                reject(problem, "repeated")
             elif found:
-                out(problem, f"in_{next(iter(found)).partition('/')[0]}")
-            elif any(not rule.holds(*of.get(key(problem), (0, 0))) for rule, of in rates):
-                out(problem, "pass_rate")
+                reject(problem, f"in_{next(iter(found)).partition('/')[0]}")
+            elif any(not rule.accepts(*n.get(key(problem), (0, 0))) for rule, n in rules):
+                reject(problem, "pass_rate")
             else:
                 seen.add(content)
                 yield problem
@@ -178,23 +194,24 @@ class Prompts:
     def __iter__(self) -> Iterator[Problem]:
         for problem in sources.read(self.data, "train", self.seed):
             name = key(problem)
-            if name not in self.out and (self.only is None or name in self.only):
+            if name not in self.rejected and (self.included is None or name in self.included):
                 yield problem
 
 
 def _held_out(data: DataConfig, seed: int) -> set[str] | None:
-    """Contents of the test split, None where the source has none within reach."""
+    """Contents of the test split; None if the source has none."""
     if not sources.has(data, "test"):
         return None
     return {sources.content(problem) for problem in sources.read(data, "test", seed)}
 
 
 def _text(problem: Problem) -> str:
-    """A problem without its task's wording, which is no sign of a shared problem."""
+    """A problem without the task wording, which is no sign of a shared problem."""
     return f"{problem.context} {problem.question}".strip()
 
 
 def benchmark_texts(select: SelectConfig) -> dict[str, str]:
+    """The texts of all benchmark problems, by `benchmark/id`."""
     return {
         f"{data.name}/{p.id}": _text(p)
         for data in select.benchmarks()
@@ -202,76 +219,74 @@ def benchmark_texts(select: SelectConfig) -> dict[str, str]:
     }
 
 
-def _rates(run: Path, mode: Mode) -> dict[str, tuple[int, int]]:
-    """Right answers and answers of each problem in a finished `distill` run."""
-    found: dict[str, tuple[int, int]] = {}
-    if check_finished(run).verb == "distill":
-        with open(run / "pass_rates.jsonl", encoding="utf-8") as lines:
-            found = {row["key"]: tuple(row[mode]) for row in map(json.loads, lines)}
-    if not found:
-        raise BadInput(
-            f"select.pass_rates: {run} holds no `distill` run of a model over problems with references"
-        )
-    return found
-
-
 @dataclass(frozen=True)
-class Place:
-    """What selection needs to know of one pair."""
+class PairSummary:
+    """What the selection of pairs depends on."""
 
     id: str
     source: str
     domain: str
-    tokens: int  # of the reasoning answer
+    tokens: int
+    """Of the reasoning answer."""
     level: str | None = None
-    shared: bool = False  # with the test split
+    shared: bool = False
+    """Whether the problem is in the test split too."""
 
 
 def outside(pair: Pair, select: SelectConfig) -> str | None:
-    """The first side of a pair that is shorter or longer than it may be, as a reason."""
-    for side, (least, most) in (select.tokens or {}).items():
-        if not least <= getattr(pair, f"n_tokens_{side}") <= most:
+    """The first side of a pair outside its token limits, as a reason."""
+    for side, (lowest, highest) in (select.tokens or {}).items():
+        if not lowest <= getattr(pair, f"n_tokens_{side}") <= highest:
             return f"{side}_length"
     return None
 
 
-def drawn(places: Sequence[Place], select: SelectConfig, seed: int) -> set[int]:
-    """The pairs that are kept, by their place: all, a number of each domain, or what s1 draws."""
+def selected(summaries: Sequence[PairSummary], select: SelectConfig, seed: int) -> set[int]:
+    """Indices of the selected pairs: all, a number per domain, or the selection of s1."""
     if select.s1 is not None:
-        return set(s1(places, select.s1, seed))
+        return set(s1(summaries, select.s1, seed))
     if select.per_domain is None:
-        return set(range(len(places)))
+        return set(range(len(summaries)))
     by_domain: dict[str, list[str]] = {}
-    for place in places:
-        by_domain.setdefault(place.domain, []).append(place.id)
-    kept = {
+    for summary in summaries:
+        by_domain.setdefault(summary.domain, []).append(summary.id)
+    chosen = {
         (name, i) for name, ids in by_domain.items() for i in smallest(ids, select.per_domain, seed)
     }
-    return {at for at, place in enumerate(places) if (place.domain, place.id) in kept}
+    return {at for at, summary in enumerate(summaries) if (summary.domain, summary.id) in chosen}
 
 
-def s1(places: Sequence[Place], config: S1Config, seed: int) -> list[int]:
-    """The places that s1 takes, in the order in which it takes them; all of them where there are no more than `n`."""
+def s1(summaries: Sequence[PairSummary], config: S1Config, seed: int) -> list[int]:
+    """Indices of the pairs that s1 selects, in order; all of them if there are at most `n`."""
     rng = random.Random(digest("s1", seed))
-    least = {rule.source: rule.min_tokens for rule in config.preferred}
+    min_tokens = {rule.source: rule.min_tokens for rule in config.preferred}
     preferred = [
         at
-        for at, place in enumerate(places)
-        if place.source in least and place.tokens >= least[place.source]
+        for at, summary in enumerate(summaries)
+        if summary.source in min_tokens and summary.tokens >= min_tokens[summary.source]
     ]
     chosen = preferred[: config.n]
-    taken, left = set(chosen), dict[str, list[int]]()
-    for at in sorted(range(len(places)), key=lambda at: (-places[at].tokens, places[at].id)):
-        if at not in taken:
-            left.setdefault(places[at].domain, []).append(at)
-    while left and len(chosen) < config.n:
-        names = sorted(left)
+    pools = _by_domain(summaries, set(chosen))
+    while pools and len(chosen) < config.n:
+        names = sorted(pools)
         weights = [(config.weights or {}).get(name, 0.0) for name in names]
         if len(chosen) < config.uniform or not any(weights):
             weights = [1.0] * len(names)
-        pool = left[name := rng.choices(names, weights)[0]]
+        pool = pools[name := rng.choices(names, weights)[0]]
         ranks = range(min(len(pool), RANKS))
         chosen.append(pool.pop(rng.choices(ranks, [2.0**-rank for rank in ranks])[0]))
         if not pool:
-            del left[name]
+            del pools[name]
     return chosen
+
+
+def _by_domain(summaries: Sequence[PairSummary], taken: set[int]) -> dict[str, list[int]]:
+    """Indices of the remaining pairs, by domain, the longest trace first."""
+    pools: dict[str, list[int]] = {}
+    longest_first = sorted(
+        range(len(summaries)), key=lambda at: (-summaries[at].tokens, summaries[at].id)
+    )
+    for at in longest_first:
+        if at not in taken:
+            pools.setdefault(summaries[at].domain, []).append(at)
+    return pools

@@ -1,9 +1,10 @@
-"""python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two arms of training, each with one evaluation a seed.
+"""python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two arms, an evaluation per seed each.
 
-The first evaluation is compared with the first of the others, the second with the second, on the problems that all of them
-answered gradably; a model that was not trained here, or the student that all began with, is the counterpart of all. The
-interval is over seeds and problems, and wide where two or three seeds differ. Every benchmark, every category and all
-together get a row; p-values are Holm-adjusted over the rows of benchmarks and over those of categories.
+Evaluations are compared in order, the first with the first, over the problems with a gradable
+answer in all of them. An untrained model, or the student that all started from, may stand alone
+after --against and is compared with all. The interval is over seeds and problems. There is a row
+per benchmark, per category and for all problems; p-values are Holm-adjusted over the benchmarks and
+over the categories.
 """
 
 from __future__ import annotations
@@ -12,41 +13,30 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from eval.report import (
     Evaluation,
-    Pairs,
+    EvaluationPairs,
     arm_label,
-    began,
+    is_parent,
     load_evaluations,
-    scored,
+    p_value,
+    problem_groups,
+    right_shares,
+    shared_keys,
     warnings,
     write,
 )
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.stats import compare_seeds, holm
+from ratiocine.stats import PairedDifference, holm_adjusted
 
-
-@dataclass(frozen=True)
-class Change:
-    """Accuracy of both sides over `n` problems, their difference with its 95 % interval and p-values, and the difference that
-    each seed alone shows."""
-
-    group: str
-    n: int
-    base: float
-    evaluation: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_adjusted: float
-    by_seed: tuple[float, ...]
+HEAD = (
+    f"{'':20}{'n':>5}{'against':>10}{'these':>9}{'difference, points (95 %)':>32}{'p adj.':>9}   "
+    "by seed"
+)
 
 
 def main() -> None:
@@ -58,7 +48,7 @@ def main() -> None:
         nargs="+",
         type=Path,
         metavar="DIR",
-        help="a finished `python -m eval` folder, one a seed",
+        help="a finished `python -m eval` folder, one per seed",
     )
     parser.add_argument(
         "--against",
@@ -66,112 +56,114 @@ def main() -> None:
         type=Path,
         metavar="DIR",
         required=True,
-        help="the other side, as many or one for all",
+        help="the base, one per seed or one for all",
     )
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     options = parser.parse_args()
-    pairs, told = paired(options.against, options.folders)
+    pairs, seeds = paired(options.against, options.folders)
     for warning in warnings([evaluation for pair in pairs for evaluation in pair]):
         print(f"compare: warning: {warning}", file=sys.stderr)
-    found = changes(pairs)
+    found = differences(pairs)
     if options.out:
-        rows = [asdict(change) for change in found]
-        write(
-            options.out,
-            json.dumps({"schema_version": 1, "seeds": told, "changes": rows}, indent=2) + "\n",
-        )
+        rows = [to_json(group, one) for group, one in found.items()]
+        content = {"schema_version": 2, "seeds": seeds, "differences": rows}
+        write(options.out, json.dumps(content, indent=2) + "\n")
     print(table(found))
 
 
-def paired(against: Sequence[Path], folders: Sequence[Path]) -> tuple[Pairs, list[int | None]]:
-    """The evaluations in pairs, and the training seed of each. Raises BadInput where they are no two arms over seeds."""
-    alone = len(against) == 1 < len(folders)
-    if len(folders) != len(against) and not alone:
+def to_json(group: str, found: PairedDifference) -> dict[str, Any]:
+    names = ("n", "base", "accuracy", "difference", "low", "high", "p", "p_holm", "by_seed")
+    return {"group": group, **{name: getattr(found, name) for name in names}}
+
+
+def paired(
+    against: Sequence[Path], folders: Sequence[Path]
+) -> tuple[EvaluationPairs, list[int | None]]:
+    """The evaluations in pairs (base, other), and the training seed of each pair.
+
+    Raises BadInput where the two sides are not two arms over seeds.
+    """
+    one_for_all = len(against) == 1 < len(folders)
+    if len(folders) != len(against) and not one_for_all:
         raise BadInput(
-            f"{len(folders)} evaluations against {len(against)}: each needs its counterpart"
+            f"{len(folders)} evaluations against {len(against)}: give one counterpart for each"
         )
     evaluations = load_evaluations([*against, *folders])
     bases, others = evaluations[: len(against)], evaluations[len(against) :]
-    if alone and bases[0].student and not all(began(bases[0], evaluation) for evaluation in others):
+    if one_for_all and bases[0].student and not all(is_parent(bases[0], one) for one in others):
         raise BadInput(
-            f"{against[0]} alone is against {len(folders)} evaluations, but was trained, and not all of them began with it: "
-            "give one for each seed"
+            f"{against[0]} alone is against {len(folders)} evaluations, but was trained, and not "
+            "all of them started from it: give one per seed"
         )
-    pairs = list(zip(bases * len(others) if alone else bases, others, strict=True))
-    told = seeds(pairs)
+    pairs = list(zip(bases * len(others) if one_for_all else bases, others, strict=True))
+    seeds = training_seeds(pairs)
     for side in (bases, others):
-        check_alike(side)
-    return pairs, told
+        check_one_arm(side)
+    return pairs, seeds
 
 
-def seeds(pairs: Pairs) -> list[int | None]:
-    """The training seed of every pair. Raises BadInput where the two of a pair were trained at different ones, or two pairs at
-    the same."""
+def training_seeds(pairs: EvaluationPairs) -> list[int | None]:
+    """The training seed of every pair. Raises BadInput where the seeds within a pair differ, or a
+    seed occurs in two pairs."""
     found = []
-    for base, evaluation in pairs:
-        first, second = (side.student.get("seed") for side in (base, evaluation))
-        if began(base, evaluation):
-            first = None  # what an evaluation began with is its counterpart at any seed
+    for base, other in pairs:
+        # A parent is the counterpart at any seed.
+        first = None if is_parent(base, other) else base.seed
+        second = other.seed
         if None not in (first, second) and first != second:
             raise BadInput(
-                f"an evaluation of seed {second} has one of seed {first} as its counterpart; give both in one order"
+                f"an evaluation of seed {second} has one of seed {first} as its counterpart; give "
+                "both sides in the same order"
             )
         found.append(first if second is None else second)
     if repeated := [seed for seed in found if seed is not None and found.count(seed) > 1]:
-        raise BadInput(
-            f"seed {repeated[0]} occurs twice: copies of a seed are no second source of variance"
-        )
+        raise BadInput(f"seed {repeated[0]} occurs twice; a copy is no further seed")
     return found
 
 
-def check_alike(side: Sequence[Evaluation]) -> None:
-    """Raises BadInput where the evaluations of one side are not of one arm of training, or one of them is there twice."""
-    arms = sorted({arm_label(evaluation.manifest) for evaluation in side})
-    if len(arms) > 1:
+def check_one_arm(side: Sequence[Evaluation]) -> None:
+    """Raise BadInput where the evaluations are not of one arm, or one of them occurs twice."""
+    labels = sorted({arm_label(evaluation.facts) for evaluation in side})
+    if len(labels) > 1:
         raise BadInput(
-            f"one side holds {' and '.join(arms)}; its evaluations should differ in their seeds alone"
+            f"one side holds {' and '.join(labels)}; its evaluations should differ in the seed "
+            "alone"
         )
-    if len({evaluation.student.get("arm") for evaluation in side}) > 1:
+    if len({evaluation.student.arm if evaluation.student else None for evaluation in side}) > 1:
         raise BadInput(
-            f"one side holds runs of rl that differ in more than their seeds, all of them {arms[0]}"
+            f"one side holds {labels[0]} of several runs that differ in more than the seed"
         )
-    hashes = [evaluation.manifest["hash"] for evaluation in side]
+    hashes = [evaluation.manifest.hash for evaluation in side]
     if len(set(hashes)) < len(hashes):
-        raise BadInput("one evaluation is given twice: copies are no second source of variance")
+        raise BadInput("one evaluation is given twice; a copy is no further seed")
 
 
-def changes(pairs: Pairs) -> list[Change]:
-    """A row for every benchmark, then every category, then all problems."""
+def differences(pairs: EvaluationPairs) -> dict[str, PairedDifference]:
+    """By benchmark, then category, then of all problems."""
     everyone = [evaluation for pair in pairs for evaluation in pair]
-    levels: list[Mapping[str, Sequence[str]]] = [
-        scored.groups(everyone, field) for field in ("benchmark", "category")
-    ]
-    found: list[Change] = []
-    for level in (*levels, {"all": scored.shared_keys(everyone)}):
-        rows = []
-        for group, keys in level.items():
-            first, second = (
-                np.array([scored.right(pair[side], keys) for pair in pairs]) for side in (0, 1)
-            )
-            alone = tuple((second - first).mean(axis=1).tolist())
-            told = compare_seeds(first.tolist(), second.tolist())
-            rows.append((group, len(keys), float(first.mean()), float(second.mean()), *told, alone))
-        adjusted = holm([row[-2] for row in rows])
-        found += [Change(*row[:-1], p, row[-1]) for row, p in zip(rows, adjusted, strict=True)]
+    found: dict[str, PairedDifference] = {}
+    levels: tuple[Mapping[str, Sequence[str]], ...] = (
+        problem_groups(everyone, "benchmark"),
+        problem_groups(everyone, "category"),
+        {"all": shared_keys(everyone)},
+    )
+    for groups in levels:
+        compared = []
+        for keys in groups.values():
+            base, other = ([right_shares(pair[side], keys) for pair in pairs] for side in (0, 1))
+            compared.append(PairedDifference.of(base, other))
+        found |= zip(groups, holm_adjusted(compared), strict=True)
     return found
 
 
-def table(found: Sequence[Change]) -> str:
-    lines = [
-        f"{'':20}{'n':>5}{'against':>10}{'these':>9}{'difference, points (95 %)':>32}{'p adj.':>9}   by seed"
-    ]
-    for c in found:
-        difference = f"{100 * c.difference:+.1f} ({100 * c.low:+.1f} to {100 * c.high:+.1f})"
-        alone = " ".join(f"{100 * value:+.1f}" for value in c.by_seed)
-        p = "< 0.001" if c.p_adjusted < 0.001 else f"{c.p_adjusted:.3f}"
-        lines.append(
-            f"{c.group:20}{c.n:>5}{100 * c.base:>8.1f} %{100 * c.evaluation:>7.1f} %{difference:>32}{p:>9}   {alone}"
-        )
+def table(found: Mapping[str, PairedDifference]) -> str:
+    lines = [HEAD]
+    for group, one in found.items():
+        difference, low, high = (f"{100 * v:+.1f}" for v in (one.difference, one.low, one.high))
+        by_seed = " ".join(f"{100 * value:+.1f}" for value in one.by_seed)
+        accuracies = f"{100 * one.base:>8.1f} %{100 * one.accuracy:>7.1f} %"
+        cells = f"{f'{difference} ({low} to {high})':>32}{p_value(one.p_holm):>9}"
+        lines.append(f"{group:20}{one.n:>5}{accuracies}{cells}   {by_seed}")
     return "\n".join(lines)
 
 

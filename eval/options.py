@@ -1,4 +1,4 @@
-"""Which of several measured arms of training to take: the cheapest that cannot be told from the best. Pure functions."""
+"""The choice among measured arms: the cheapest that is not shown to be worse than the best."""
 
 from __future__ import annotations
 
@@ -10,197 +10,215 @@ from statistics import fmean
 from eval.report import Arm, counterparts, varying
 from ratiocine import cost
 from ratiocine.errors import BadInput
-from ratiocine.stats import compare_seeds, holm, needed, over_seeds, spread, support
+from ratiocine.stats import (
+    PairedDifference,
+    holm_adjusted,
+    over_seeds,
+    problems_needed,
+    support,
+)
 
-Table = list[list[float]]
+Shares = list[list[float]]  # of right answers: a row per seed, a column per problem
+MAX_SEEDS = 30
+
+
+@dataclass(frozen=True)
+class Cost:
+    flops: float
+    seconds: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.flops + other.flops, self.seconds + other.seconds)
+
+    def times(self, n: int) -> Cost:
+        return Cost(n * self.flops, n * self.seconds)
 
 
 @dataclass(frozen=True)
 class Option:
-    """A arm as measured: its right answers by seed and problem, their mean with its 95 % interval, and what it costs: FLOPs of
-    its training and of an answer, seconds of both."""
+    """An arm as measured."""
 
     arm: Arm
-    table: Table
+    table: Shares
     accuracy: float
     low: float
+    """Lower end of the 95 % interval."""
     high: float
     train_flops: float
     answer_flops: float
+    """Of one answer, the mean."""
     train_seconds: float
     answer_seconds: float
 
-    def total(self, questions: int | None) -> float:
-        """FLOPs of its training and of so many answers; of its training alone where that number is not known."""
-        return self.train_flops + (questions or 0) * self.answer_flops
+    def total(self, num_queries: int | None) -> float:
+        """FLOPs of training and of this number of answers; of training alone where it is None."""
+        return self.train_flops + (num_queries or 0) * self.answer_flops
+
+    @property
+    def training(self) -> Cost:
+        return Cost(self.train_flops, self.train_seconds)
+
+    @property
+    def answer(self) -> Cost:
+        return Cost(self.answer_flops, self.answer_seconds)
 
 
 @dataclass(frozen=True)
-class Against:
-    """What the best option is worth more than another: the difference, its 95 % interval, which decides, and its p-value,
-    adjusted (Holm) for the number of options that the best is compared with."""
+class Other:
+    """An option that is not the best, and the best option's difference from it, Holm-adjusted over
+    these comparisons."""
 
     option: Option
-    difference: float
-    low: float
-    high: float
-    p_adjusted: float
+    best: PairedDifference
 
     @property
-    def decided(self) -> bool:
-        return self.low > 0
+    def worse(self) -> bool:
+        """Whether it is shown to be worse than the best."""
+        return self.best.conclusion == "better"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The best option, the one that is recommended, what the best is worth beside every other, and how often each option is the
-    best when problems and seeds are drawn again, in the order of `options`."""
+    """The best option and the recommended one."""
 
     options: Sequence[Option]
     best: Option
     recommended: Option
-    others: Sequence[Against]
-    often: Sequence[float]
+    others: Sequence[Other]
+    best_shares: Sequence[float]
+    """Share of bootstrap resamples, of seeds and problems, in which each of `options` is best."""
 
     @property
-    def alike(self) -> list[Against]:
-        """Those that cannot be told from the best."""
-        return [other for other in self.others if not other.decided]
+    def inconclusive(self) -> list[Other]:
+        """Those that are not shown to be worse than the best."""
+        return [other for other in self.others if not other.worse]
 
 
 @dataclass(frozen=True)
-class Surer:
-    """What it takes to tell the best from `other` if they differ as much as they seem to, four times out of five: a number of
-    problems (with the seeds that there are) or of seeds (with the problems that there are), None where no number would do or it
-    cannot be known, and what that costs beyond what was spent: (FLOPs, seconds)."""
+class SampleSize:
+    """What it takes to decide between the best option and `other` with a power of 80 %, if they
+    differ by the difference seen."""
 
     other: Option
     problems: int | None
-    problems_cost: tuple[float, float] | None
+    """With the present seeds; None where no number suffices."""
+    problems_cost: Cost | None
+    """Beyond what was spent."""
     seeds: int | None
-    seeds_cost: tuple[float, float] | None
+    """With the present problems; None where no number suffices or it is unknown."""
+    seeds_cost: Cost | None
 
 
 def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
-    """A arm as it did on these problems. Raises BadInput where its size, and so its cost, is not known."""
+    """An arm over these problems; training FLOPs are exact counts if `exact`.
+
+    Raises BadInput where the shape of its model is unknown.
+    """
     flops, seconds = [], []
     for evaluation in arm.evaluations:
-        if not evaluation.manifest.get("shape"):
+        shape = evaluation.facts.shape
+        if shape is None:
             raise BadInput(
-                f"{arm.label}: what an answer costs is not known, as its evaluation does not say the model's shape"
+                f"{arm.label}: the cost of an answer is unknown, as its evaluation does not hold "
+                "the model's shape"
             )
-        shape = cost.Shape(**evaluation.manifest["shape"])
         rows = [row for key in keys for row in evaluation.answers[key]]
-        flops += [
-            cost.exact_generation(shape, row["n_prompt"], row["n_completion"]) for row in rows
-        ]
-        seconds.append(evaluation.manifest["seconds"] / sum(map(len, evaluation.answers.values())))
+        flops += [cost.exact_generation(shape, row.n_prompt, row.n_completion) for row in rows]
+        seconds.append(evaluation.facts.seconds / sum(map(len, evaluation.answers.values())))
     table = arm.table(keys)
-    trained = arm.train_flops_exact if exact else arm.train_flops
-    assert trained is not None
-    lasted = fmean(
-        float(evaluation.student.get("seconds") or 0.0) for evaluation in arm.evaluations
-    )
-    return Option(arm, table, *over_seeds(table), trained, fmean(flops), lasted, fmean(seconds))
+    train_flops = arm.train_flops_exact if exact else arm.train_flops
+    assert train_flops is not None
+    students = [evaluation.student for evaluation in arm.evaluations]
+    train_seconds = fmean(float(student.seconds or 0.0) if student else 0.0 for student in students)
+    times = (train_flops, fmean(flops), train_seconds, fmean(seconds))
+    return Option(arm, table, *over_seeds(table), *times)
 
 
-def worth(option: Option, questions: int | None, weight: float) -> float:
+def worth(option: Option, num_queries: int | None, weight: float) -> float:
     """Accuracy, less `weight` for every tenfold of cost."""
-    return option.accuracy - _charge(option, questions, weight)
+    return option.accuracy - _penalty(option, num_queries, weight)
 
 
-def choose(options: Sequence[Option], questions: int | None = None, weight: float = 0.0) -> Choice:
-    """The best by what they are `worth`, and the cheapest of those whose difference from it is not decided."""
+def choose(
+    options: Sequence[Option], num_queries: int | None = None, weight: float = 0.0
+) -> Choice:
+    """The best option by its `worth`, and the cheapest that is not shown to be worse."""
 
-    def dearness(option: Option) -> tuple[float, float, str]:
-        return option.total(questions), option.answer_flops, option.arm.label
-
-    def shifted(option: Option) -> Table:
-        charge = _charge(option, questions, weight)
-        return (
-            [[value - charge for value in row] for row in option.table] if charge else option.table
-        )
+    def price(option: Option) -> tuple[float, float, str]:
+        return option.total(num_queries), option.answer_flops, option.arm.label
 
     best = min(
-        options,
-        key=lambda option: (-round(worth(option, questions, weight), 12), *dearness(option)),
+        options, key=lambda option: (-round(worth(option, num_queries, weight), 12), *price(option))
     )
     rest = [option for option in options if option is not best]
-    told = []
+    differences = []
     for option in rest:
-        first, second, _ = _paired(option, best)
-        if more := _charge(best, questions, weight) - _charge(option, questions, weight):
-            second = [[value - more for value in row] for row in second]
-        told.append(compare_seeds(first, second))
-    adjusted = holm([found[-1] for found in told])
-    others = [
-        Against(option, *found[:3], p)
-        for option, found, p in zip(rest, told, adjusted, strict=True)
-    ]
-    alike = [best, *(other.option for other in others if not other.decided)]
-    often = support(
-        [0.0] * len(options), [shifted(option) for option in options]
-    )  # at one cost the front is the best
-    return Choice(options, best, min(alike, key=dearness), others, often)
+        first, second, sides = _paired(option, best)
+        more = _penalty(best, num_queries, weight) - _penalty(option, num_queries, weight)
+        differences.append(PairedDifference.of(first, _lowered(second, more), sides))
+    others = [Other(*found) for found in zip(rest, holm_adjusted(differences), strict=True)]
+    alike = [best, *(other.option for other in others if not other.best.conclusive)]
+    # At equal costs the Pareto front is the best option.
+    tables = [_lowered(option.table, _penalty(option, num_queries, weight)) for option in options]
+    best_shares = support([0.0] * len(options), tables)
+    return Choice(options, best, min(alike, key=price), others, best_shares)
 
 
-def surer(choice: Choice, n: int) -> Surer | None:
-    """What it takes to decide between the best and the recommended, or the next best where that is the best itself; None where
-    all is decided, or the two do not differ at all."""
-    pairs = [other for other in choice.alike if other.option is choice.recommended] or sorted(
-        choice.alike, key=lambda other: other.difference
-    )
-    if not pairs:
-        return None
-    other = pairs[0].option
-    first, second, own = _paired(other, choice.best)
-    difference, present = fmean(map(fmean, second)) - fmean(map(fmean, first)), len(first)
-    found = spread(first, second, own)
-    if abs(difference) < 1e-9:
-        return None
-
-    def problems(seeds: int) -> int | None:
-        return needed(
-            difference,
-            max(found.discordant, abs(difference)),
-            found.seed_sd or 0.0,
-            seeds,
-            common=0.5 if found.common is None else found.common,
-            varying=own,
-        )
-
-    both, more, seeds = (choice.best, other), problems(present), None
-    if found.seed_sd is not None and any(option.arm.trained for option in both):
-        seeds = next((s for s in range(present + 1, 31) if (problems(s) or n + 1) <= n), None)
-    answer = (
-        sum(option.answer_flops for option in both),
-        sum(option.answer_seconds for option in both),
-    )
-    training = (
-        sum(option.train_flops for option in both),
-        sum(option.train_seconds for option in both),
-    )
-    further, added = max(0, (more or 0) - n) * present, (seeds or 0) - present
-    return Surer(
-        other,
-        more,
-        None if more is None else (further * answer[0], further * answer[1]),
-        seeds,
-        None
-        if seeds is None
-        else (added * (training[0] + n * answer[0]), added * (training[1] + n * answer[1])),
-    )
+def _penalty(option: Option, num_queries: int | None, weight: float) -> float:
+    return weight * log10(option.total(num_queries)) if weight else 0.0
 
 
-def _charge(option: Option, questions: int | None, weight: float) -> float:
-    return weight * log10(option.total(questions)) if weight else 0.0
+def _lowered(table: Shares, penalty: float) -> Shares:
+    return [[value - penalty for value in row] for row in table] if penalty else table
 
 
-def _paired(first: Option, second: Option) -> tuple[Table, Table, int]:
-    """Their tables, a row a pair of `arms.counterparts`, and how many of the two have seeds of their own there."""
+def _paired(first: Option, second: Option) -> tuple[Shares, Shares, int]:
+    """Their tables with a row per pair of counterparts, and the number of sides with several
+    seeds."""
     both = counterparts(first.arm, second.arm)
     one, other = (
         [option.table[option.arm.evaluations.index(pair[side])] for pair in both]
         for side, option in enumerate((first, second))
     )
     return one, other, varying(both)
+
+
+def sample_size(choice: Choice, n: int) -> SampleSize | None:
+    """What it takes to decide between the best of n problems and the recommended option, or, where
+    that is the best, the next best; None where all is conclusive, or the two do not differ."""
+    candidates = choice.inconclusive
+    found = [other for other in candidates if other.option is choice.recommended]
+    found = found or sorted(candidates, key=lambda other: other.best.difference)
+    if not found:
+        return None
+    other = found[0].option
+    first, second, sides = _paired(other, choice.best)
+    seen = PairedDifference.of(first, second, sides)
+    difference = fmean(map(fmean, second)) - fmean(map(fmean, first))
+    if abs(difference) < 1e-9:
+        return None
+
+    def problems(seeds: int) -> int | None:
+        return problems_needed(
+            difference,
+            max(seen.spread.discordant, abs(difference)),
+            seen.spread.seed_sd or 0.0,
+            seeds,
+            common=0.5 if seen.spread.common is None else seen.spread.common,
+            varying=sides,
+        )
+
+    more, seeds = problems(seen.seeds), None
+    trained = choice.best.arm.trained or other.arm.trained
+    if seen.spread.seed_sd is not None and trained:
+        possible = range(seen.seeds + 1, MAX_SEEDS + 1)
+        seeds = next((s for s in possible if (problems(s) or n + 1) <= n), None)
+    answer, training = choice.best.answer + other.answer, choice.best.training + other.training
+    added_answers, added_seeds = max(0, (more or 0) - n) * seen.seeds, (seeds or 0) - seen.seeds
+    return SampleSize(
+        other=other,
+        problems=more,
+        problems_cost=None if more is None else answer.times(added_answers),
+        seeds=seeds,
+        seeds_cost=None if seeds is None else (training + answer.times(n)).times(added_seeds),
+    )

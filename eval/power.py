@@ -1,8 +1,9 @@
-"""python -m eval.power --difference 0.05: how many problems and seeds a comparison needs, before anything is spent on it.
+"""python -m eval.power --difference 0.05: problems and seeds that a comparison needs.
 
-That depends on how far apart two arms of training are, on how many problems their students differ, and on how much students of
-one arm differ by their seeds. Say so, or let a pilot say it: `--pilot DIR … --against DIR …`, finished evaluations as
-`python -m eval.compare` takes them. The test is the one of that command, over seeds and problems.
+They depend on the difference between two arms, on the share of problems on which their students
+differ, and on the standard deviation of accuracy between seeds. These are given, assumed, or
+estimated from a pilot: `--pilot DIR … --against DIR …`, finished evaluations as
+`python -m eval.compare` takes them. The test is that of `eval.compare`.
 """
 
 from __future__ import annotations
@@ -13,91 +14,81 @@ from math import sqrt
 from pathlib import Path
 
 from eval.compare import paired
-from eval.report import scored, varying
+from eval.report import right_shares, shared_keys, varying
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.stats import needed, spread
+from ratiocine.stats import problems_needed, spread
 
 SEEDS = (1, 2, 3, 5, 10)
-LEAST = 1e-6  # a difference that anyone would look for
-AGREEMENT, SEED_SD, COMMON = 0.3, 0.02, 0.5  # where nothing is known
+MIN_DIFFERENCE = 1e-6
+CORRELATION, SEED_SD, COMMON = 0.3, 0.02, 0.5  # assumed by default
 TOO_MUCH = "no number of problems: seeds vary too much"
+TWO_STUDENTS = "   (compares two students, not two arms: other seeds are not covered)"
+RENAMED = {"--agreement": "--correlation"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a comparison is expected to meet (`power.Spread`), in words where each of it is from, and how many of the two arms
-    have seeds of their own."""
+    """The sources of variance of a comparison (`stats.Spread`)."""
 
     discordant: float
     seed_sd: float
     common: float
-    told: tuple[str, ...]
+    described: tuple[str, ...]
+    """Each of them in words, with its source."""
     varying: int = 2
+    """Number of arms with several seeds."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    options = cli.parse_args(parser(), RENAMED)
+    check(options)
+    setting = piloted(options) if options.pilot else assumed(options)
+    print(table(options, setting))
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
         prog="python -m eval.power", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument(
+    add = found.add_argument
+    add(
         "--difference",
         type=float,
         required=True,
-        help="the smallest difference worth finding; 0.05 is 5 points",
+        help="the smallest difference of interest; 0.05 is 5 points",
     )
-    parser.add_argument(
-        "--accuracy", type=float, help="of the arm that is compared against (default: 0.5)"
-    )
-    parser.add_argument(
+    add("--accuracy", type=float, help="of the base (default: 0.5)")
+    add(
         "--correlation",
         type=float,
         metavar="R",
-        help=f"correlation of the two's answers (default: {AGREEMENT})",
+        help=f"of the answers of the two sides (default: {CORRELATION})",
     )
-    parser.add_argument(
-        "--seeds", type=int, default=3, help="seeds a arm that you think of (default: 3)"
-    )
-    parser.add_argument(
+    add("--seeds", type=int, default=3, help="seeds per arm (default: 3)")
+    add(
         "--seed-sd",
         type=float,
-        help=f"how accuracies of one arm differ by seed (default: {SEED_SD})",
+        help=f"standard deviation of accuracy between seeds (default: {SEED_SD})",
     )
-    parser.add_argument(
-        "--power", type=float, default=0.8, help="the chance of finding it (default: 0.8)"
-    )
-    parser.add_argument(
-        "--comparisons", type=int, default=1, help="how many are made in one table (default: 1)"
-    )
-    parser.add_argument(
-        "--pilot", nargs="+", type=Path, metavar="DIR", help="finished evaluations, one a seed"
-    )
-    parser.add_argument(
-        "--against",
-        nargs="+",
-        type=Path,
-        metavar="DIR",
-        help="those that the pilot is compared with",
-    )
-    options = parser.parse_args()
-    check(options)
-    setting = piloted(options) if options.pilot else assumed(options)
-    print(told(options, setting))
+    add("--power", type=float, default=0.8, help="(default: 0.8)")
+    add("--comparisons", type=int, default=1, help="in one table (default: 1)")
+    add("--pilot", nargs="+", type=Path, metavar="DIR", help="finished evaluations, one per seed")
+    add("--against", nargs="+", type=Path, metavar="DIR", help="the base of the pilot")
+    return found
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises BadInput for what cannot be."""
-    if not LEAST <= abs(options.difference) < 1:
+    """Raise BadInput for values out of range."""
+    if not MIN_DIFFERENCE <= abs(options.difference) < 1:
         raise BadInput(
-            f"--difference {options.difference:g}: it should be between -1 and 1 and not 0 (nor below {LEAST:g}), such as 0.05 "
-            "for 5 points"
+            f"--difference {options.difference:g}: it should be between -1 and 1 and not 0 "
+            f"(nor below {MIN_DIFFERENCE:g}), such as 0.05 for 5 points"
         )
     if options.accuracy is not None and not 0 < options.accuracy < 1:
         raise BadInput(f"--accuracy {options.accuracy:g} is not between 0 and 1")
-    if options.agreement is not None and not -1 <= options.agreement <= 1:
-        raise BadInput(
-            f"--correlation {options.agreement:g} is no correlation; those are between -1 and 1"
-        )
+    if options.correlation is not None and not -1 <= options.correlation <= 1:
+        raise BadInput(f"--correlation {options.correlation:g} is not between -1 and 1")
     if options.seed_sd is not None and not 0 <= options.seed_sd <= 0.5:
         raise BadInput(f"--seed-sd {options.seed_sd:g} is not between 0 and 0.5; 0.02 is 2 points")
     if not 0 < options.power < 1:
@@ -107,138 +98,133 @@ def check(options: argparse.Namespace) -> None:
             raise BadInput(f"--{name} {getattr(options, name)}: it should be from 1 to {most:,}")
     if bool(options.pilot) != bool(options.against):
         raise BadInput(
-            "a pilot has two sides: give --pilot DIR … and --against DIR …, one evaluation a seed each"
+            "a pilot has two sides: give --pilot DIR … and --against DIR …, one evaluation per seed"
         )
-    if options.pilot and (options.accuracy is not None or options.agreement is not None):
+    if options.pilot and (options.accuracy is not None or options.correlation is not None):
         raise BadInput("--accuracy and --correlation are measured by the pilot; leave them out")
 
 
 def assumed(options: argparse.Namespace) -> Setting:
-    """From accuracy and agreement. Raises BadInput where two such sides cannot be."""
+    """From accuracy and correlation. Raises BadInput where they contradict each other."""
     first = 0.5 if options.accuracy is None else options.accuracy
     second = first + options.difference
     if not 0 <= second <= 1:
         raise BadInput(
-            f"--accuracy {first:g} with --difference {options.difference:g} is an accuracy of {second:g}"
+            f"--accuracy {first:g} with --difference {options.difference:g} is an accuracy of "
+            f"{second:g}"
         )
     scale = sqrt(first * (1 - first) * second * (1 - second))
     least, most = (
         ((both - first * second) / scale if scale else 0.0)
         for both in (max(0.0, first + second - 1), min(first, second))
     )
-    agreement = min(AGREEMENT, most) if options.agreement is None else options.agreement
-    if not least - 1e-9 <= agreement <= most + 1e-9:
+    given = options.correlation
+    correlation = min(CORRELATION, most) if given is None else given
+    if not least - 1e-9 <= correlation <= most + 1e-9:
         raise BadInput(
-            f"--correlation {agreement:g}: accuracies of {first:g} and {second:g} allow {least:.2f} to {most:.2f}"
+            f"--correlation {correlation:g}: accuracies of {first:g} and {second:g} allow "
+            f"{least:.2f} to {most:.2f}"
         )
-    discordant = max(
-        first + second - 2 * (first * second + agreement * scale), abs(options.difference)
+    both = first * second + correlation * scale
+    discordant = max(first + second - 2 * both, abs(options.difference))
+    described = (
+        f"the accuracies are {first:.3g} and {second:.3g}{_default(options.accuracy)}",
+        f"answers correlate by {correlation:.2g}{_default(given)}, so they differ on "
+        f"{discordant:.0%} of problems",
+        _seed_sd(options.seed_sd),
+        _common(),
     )
-    return Setting(
-        discordant,
-        SEED_SD if options.seed_sd is None else options.seed_sd,
-        COMMON,
-        (
-            f"the accuracies are {first:.3g} and {second:.3g}{_default(options.accuracy)}",
-            f"answers correlate by {agreement:.2g}{_default(options.agreement)}, so they differ on {discordant:.0%} of problems",
-            _seed_sd(options.seed_sd),
-            _half(),
-        ),
-    )
+    seed_sd = SEED_SD if options.seed_sd is None else options.seed_sd
+    return Setting(discordant, seed_sd, COMMON, described)
 
 
 def piloted(options: argparse.Namespace) -> Setting:
-    """From finished evaluations, on the problems that all of them answered."""
+    """From finished evaluations, over their shared problems."""
     pairs, _ = paired(options.against, options.pilot)
-    keys = scored.shared_keys([evaluation for pair in pairs for evaluation in pair])
-    first, second = ([scored.right(pair[side], keys) for pair in pairs] for side in (0, 1))
-    own = varying(pairs)
-    found = spread(first, second, own)
+    keys = shared_keys([evaluation for pair in pairs for evaluation in pair])
+    first, second = ([right_shares(pair[side], keys) for pair in pairs] for side in (0, 1))
+    sides = varying(pairs)
+    found = spread(first, second, sides)
     discordant = min(1.0, max(found.discordant, abs(options.difference)))
-    words = [f"the two differ on {discordant:.0%} of {len(keys)} problems (measured)"]
-    measured = found.seed_sd if options.seed_sd is None else None
-    if measured is None:
-        words.append(_seed_sd(options.seed_sd))
+    described = [f"the two differ on {discordant:.0%} of {len(keys)} problems (measured)"]
+    if options.seed_sd is not None or found.seed_sd is None:
+        seed_sd = SEED_SD if options.seed_sd is None else options.seed_sd
+        described.append(_seed_sd(options.seed_sd))
     else:
-        words.append(
-            f"accuracies of one arm differ by {100 * measured:.1f} points from seed to seed "
-            f"(measured from {len(pairs)} seeds, which is a rough guide)"
+        seed_sd = found.seed_sd
+        described.append(
+            f"accuracies of one arm differ by {100 * seed_sd:.1f} points from seed to seed "
+            f"(measured from {len(pairs)} seeds, a rough estimate)"
         )
-    words.append(
-        _half()
-        if found.common is None
-        else f"{found.common:.0%} of a problem's variance is the same at every seed (measured)"
-    )
-    sd = (
-        measured
-        if measured is not None
-        else SEED_SD
-        if options.seed_sd is None
-        else options.seed_sd
-    )
-    return Setting(
-        discordant, sd, COMMON if found.common is None else found.common, tuple(words), own
-    )
+    if found.common is None:
+        described.append(_common())
+    else:
+        described.append(
+            f"{found.common:.0%} of a problem's variance is the same at every seed (measured)"
+        )
+    common = COMMON if found.common is None else found.common
+    return Setting(discordant, seed_sd, common, tuple(described), sides)
 
 
 def _default(given: object) -> str:
-    return " (assumed: nothing was said)" if given is None else ""
+    return " (assumed by default)" if given is None else ""
 
 
 def _seed_sd(given: float | None) -> str:
-    sd = SEED_SD if given is None else given
-    return f"accuracies of one arm differ by {100 * sd:.1f} points from seed to seed (standard deviation){_default(given)}"
+    seed_sd = SEED_SD if given is None else given
+    return (
+        f"accuracies of one arm differ by {100 * seed_sd:.1f} points from seed to seed "
+        f"(standard deviation){_default(given)}"
+    )
 
 
-def _half() -> str:
+def _common() -> str:
     return f"{COMMON:.0%} of a problem's variance is the same at every seed{_default(None)}"
 
 
-def told(options: argparse.Namespace, setting: Setting) -> str:
-    """The table, what it rests on and what it means."""
+def table(options: argparse.Namespace, setting: Setting) -> str:
+    """Problems by number of seeds, after the assumptions and before the conclusion."""
     level = 0.05 / options.comparisons
     points = f"{100 * options.difference:+g} points"
     many = f", one of {options.comparisons} comparisons" if options.comparisons > 1 else ""
     lines = [
-        f"To find a true difference of {points} with a chance of {options.power:.0%} (p < 0.05{many}), if",
-        *(f"  - {word}" for word in setting.told),
+        f"To find a true difference of {points} with a power of {options.power:.0%} "
+        f"(p < 0.05{many}), if",
+        *(f"  - {words}" for words in setting.described),
+        "",
+        f"{'seeds':>5}   problems needed",
     ]
-    lines += ["", f"{'seeds':>5}   problems needed"]
     found = {
-        n: needed(
+        seeds: problems_needed(
             options.difference,
             setting.discordant,
             setting.seed_sd,
-            n,
+            seeds,
             options.power,
             level,
             setting.common,
             setting.varying,
         )
-        for n in sorted({*SEEDS, options.seeds})
+        for seeds in sorted({*SEEDS, options.seeds})
     }
-    for n, problems in found.items():
-        mark = (
-            "   (tells two students apart, not two arms: what other seeds would do is not covered)"
-            if n == 1
-            else ""
-        )
-        lines.append(f"{n:>5}   {TOO_MUCH if problems is None else f'{problems:,}'}{mark}")
-    return "\n".join(
-        [*lines, "", meaning(options.seeds, found[options.seeds], points, options.power)]
-    )
+    for seeds, problems in found.items():
+        number = TOO_MUCH if problems is None else f"{problems:,}"
+        lines.append(f"{seeds:>5}   {number}{TWO_STUDENTS if seeds == 1 else ''}")
+    return "\n".join([*lines, "", conclusion(options, points, found[options.seeds])])
 
 
-def meaning(n_seeds: int, problems: int | None, points: str, power: float) -> str:
-    seeds_said = "one seed" if n_seeds == 1 else f"{n_seeds} seeds a arm"
+def conclusion(options: argparse.Namespace, points: str, problems: int | None) -> str:
+    seeds = "one seed" if options.seeds == 1 else f"{options.seeds} seeds per arm"
     if problems is None:
         return (
-            f"In words: with {seeds_said} no test is long enough: a true difference of {points} too often stays undecided, "
-            "since it could be the luck of the seeds. Train more of them, or look for a larger difference."
+            f"In words: with {seeds} no number of problems is enough: the variance between seeds "
+            f"too often hides a true difference of {points}. Use more seeds, or look for a larger "
+            "difference."
         )
     return (
-        f"In words: if the true difference is {points}, a test of {problems:,} problems with {seeds_said} finds it in "
-        f"{100 * power:g} of 100 such studies; the fewer problems, the more often it stays undecided although it is there."
+        f"In words: if the true difference is {points}, {problems:,} problems with {seeds} find it "
+        f"in {100 * options.power:g} of 100 studies; with fewer problems it is inconclusive more "
+        "often."
     )
 
 

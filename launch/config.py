@@ -1,4 +1,4 @@
-"""What `python -m launch` can be told: a study is a list of stages, a grid of cells, or both, and what its report compares."""
+"""Configuration of `python -m launch`: a study of listed stages, a grid of cells, or both."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -18,123 +19,135 @@ from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
 
 NAME = re.compile(r"[\w.+-]+")
+# The axes of a grid. A finished study can be extended by further values of them.
 AXES = (
     "pairs",
     "verify",
     "models",
     "scenarios",
     "ratios",
-    "match",
+    "equalize",
     "lr_policy",
     "seeds",
-)  # may be extended
+)
 
 
 class StageConfig(StrictConfig):
-    """One call of a verb, or one for every combination of the values under `each`. In `name` and `set`, `$key` stands for
-    such a value and `{stage}` for the folder of another stage."""
+    """One run of a verb, or one for each combination of the values in `matrix`.
+
+    In `name` and `overrides`, `$key` stands for a value of the matrix and `{stage}` for the folder
+    of another stage.
+    """
 
     name: str
     verb: Literal["distill", "train", "rl", "eval"]
-    matrix: dict[str, Annotated[list[int | float | str], Field(min_length=1)]] = {}
-    overrides: list[str] = []
+    matrix: dict[str, Annotated[list[int | float | str], Field(min_length=1)]] = Field(default={})
+    overrides: list[str] = Field(default=[])
 
 
 class RLGridConfig(StrictConfig):
-    """What goes on with GRPO: the students of these ratios, or of all; `set` are the words of `rl`."""
+    """GRPO from the students of some ratios (None: all); `overrides` are those of `rl`."""
 
     ratios: list[float] | None = None
-    overrides: list[str] = []
+    overrides: list[str] = Field(default=[])
 
 
 class Assumptions(StrictConfig):
-    """What is taken as known of what is not there yet, to estimate its cost: pairs of a set and their mean tokens, problems of
-    the benchmarks with their mean tokens, and FLOPs a second that a worker comes to, by verb."""
+    """Numbers for the cost estimate before there are results.
 
-    pairs: dict[str, PositiveInt] = {}
-    prompt: dict[str, PositiveFloat] = {}
-    ift: dict[str, PositiveFloat] = {}
-    reasoning: dict[str, PositiveFloat] = {}
+    By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an `ift` answer and a
+    `reasoning` completion. Of the benchmarks: the number of `problems`, and the mean tokens of a
+    prompt and of a completion by format. By verb: the FLOPs per second of one worker.
+    """
+
+    pairs: dict[str, PositiveInt] = Field(default={})
+    prompt: dict[str, PositiveFloat] = Field(default={})
+    ift: dict[str, PositiveFloat] = Field(default={})
+    reasoning: dict[str, PositiveFloat] = Field(default={})
     problems: PositiveInt | None = None
-    asked: PositiveFloat = 150
-    answered: dict[Literal["ift", "reasoning"], PositiveFloat] = {}
-    rate: dict[Literal["train", "eval", "rl"], PositiveFloat] = {}
+    prompt_tokens: PositiveFloat = 150
+    completion_tokens: dict[Literal["ift", "reasoning"], PositiveFloat] = Field(default={})
+    flops_per_second: dict[Literal["train", "eval", "rl"], PositiveFloat] = Field(default={})
 
 
 class GridConfig(StrictConfig):
-    """Cells: every model taught by every set of pairs, scenario, ratio and seed, and evaluated. A model or a set is a name with
-    the words that choose it; of a list of names, `model=NAME` and `data=NAME` do. Scenarios that say every ratio have one cell
-    for all ratios, and what orders two formats has none where there is one format only (`mixed` is the same there).
-    `untrained` are further words for models before training; null leaves them out."""
+    """Cells: every model trained on every set of pairs with every scenario, ratio and seed, and
+    evaluated.
+
+    A model or a set of pairs is a name with its overrides; for a name alone these are `model=NAME`
+    or `data=NAME`. A scenario that fixes its ratios has one cell instead of one per ratio. A
+    sequence of the two formats has no cell at ratio 0 or 1 if `mixed` is in the grid, which is the
+    same there. `baseline` are further overrides for the evaluation of untrained models; null skips
+    it.
+    """
 
     models: dict[str, list[str]] = Field(min_length=1)
     pairs: dict[str, list[str]] = Field(min_length=1)
     ratios: list[float] = Field(min_length=1)
     scenarios: list[str] = Field(default=["mixed"], min_length=1)
     seeds: list[Seed] = Field(default=[0], min_length=1)
-    equalize: list[Literal["examples", "tokens", "flops"]] = Field(
-        default=["examples"], min_length=1
-    )
-    lr_policy: list[Literal["per_format", "matched"]] = Field(default=["per_format"], min_length=1)
-    verify: list[Literal["both", "reasoning", "either", "none"]] = []
-    distill: list[str] = []
-    train: list[str] = []
+    equalize: list[Literal["examples", "tokens", "flops"]] = Field(["examples"], min_length=1)
+    lr_policy: list[Literal["per_format", "matched"]] = Field(["per_format"], min_length=1)
+    verify: list[Literal["both", "reasoning", "either", "none"]] = Field(default=[])
+    distill: list[str] = Field(default=[])
+    train: list[str] = Field(default=[])
     rl: RLGridConfig | None = None
     benchmarks: list[str] = Field(min_length=1)
     max_new_tokens: PositiveInt | None = None
-    eval: list[str] = []
-    baseline: list[str] | None = []
+    eval: list[str] = Field(default=[])
+    baseline: list[str] | None = Field(default=[])
     assumptions: Assumptions = Assumptions()
 
     @field_validator("models", "pairs", mode="before")
     @classmethod
-    def _names_of_stages(cls, value: Any, info: Any) -> Any:
-        """Names alone are words as well; stages are called by them."""
-        word = {"models": "model", "pairs": "data"}[info.field_name]
+    def _names_and_overrides(cls, value: Any, info: ValidationInfo) -> Any:
+        """A list of names is a mapping with an override each; names are part of stage names."""
+        key = "model" if info.field_name == "models" else "data"
         names = list(value) if isinstance(value, (list, dict)) else []
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"'{repeated[0]}' occurs twice")
-        if unnamed := [
-            name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)
-        ]:
+        if bad := [name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)]:
             raise ValueError(
-                f"{unnamed[0]!r} is no name of letters, digits and -._+; give it one: {{NAME: ['{word}=…']}}"
+                f"{bad[0]!r} is no name of letters, digits and -._+; give it one: "
+                f"{{NAME: ['{key}=…']}}"
             )
-        return {name: [f"{word}={name}"] for name in names} if isinstance(value, list) else value
+        return {name: [f"{key}={name}"] for name in names} if isinstance(value, list) else value
 
     @model_validator(mode="after")
-    def _no_cell_twice(self) -> Self:
+    def _cells_are_unique(self) -> Self:
         for axis in AXES:
             values = list(getattr(self, axis))
             if repeated := [value for value in values if values.count(value) > 1]:
-                raise ValueError(
-                    f"{axis}={values}: {repeated[0]} occurs twice, and so would its cells"
-                )
+                raise ValueError(f"{axis}={values}: {repeated[0]} occurs twice")
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
-            raise ValueError(f"ratios={self.ratios}: {wrong[0]:g} is no share from 0 to 1")
+            raise ValueError(f"ratios={self.ratios}: {wrong[0]:g} is not between 0 and 1")
         return self
 
 
 class StudyConfig(StrictConfig):
-    """conf/study. One that is made `beside` another goes on from the stages that they share, in the other's folder. The stages
-    come before the grid, whose words may name them; the report of a grid compares all its evaluations."""
+    """A study (conf/study).
+
+    Stages precede the grid, whose overrides may name them. A study with a `base_study` runs in the
+    folder of that study and reuses the stages they share. The report of a grid compares all of its
+    evaluations.
+    """
 
     name: str
-    stages: list[StageConfig] = []
+    stages: list[StageConfig] = Field(default=[])
     grid: GridConfig | None = None
-    report: list[str] = []
+    report: list[str] = Field(default=[])
     base_study: str | None = None
     retain: Literal["weights", "scores"] = "weights"
 
     @model_validator(mode="after")
-    def _something_to_do(self) -> Self:
+    def _not_empty(self) -> Self:
         if not self.stages and self.grid is None:
             raise ValueError("a study has stages, a grid, or both")
         return self
 
 
 class Config(StrictConfig):
-    """conf/launch.yaml says what each key means."""
+    """conf/launch.yaml documents the keys."""
 
     study: StudyConfig
     executor: ExecutorConfig = LocalConfig()
@@ -145,9 +158,10 @@ class Config(StrictConfig):
     out: str | None = None
 
     @model_validator(mode="after")
-    def _on_one_machine(self) -> Self:
+    def _one_local_node(self) -> Self:
         if self.executor.name == "local" and self.executor.nodes > 1:
             raise ValueError(
-                f"executor.nodes={self.executor.nodes}: one machine starts all stages of a study; give executor=slurm or executor=ray"
+                f"executor.nodes={self.executor.nodes}: one machine starts all stages of a study; "
+                "give executor=slurm or executor=ray"
             )
         return self

@@ -1,13 +1,14 @@
-"""python -m launch.memory: which models can be trained on which cards, and what the cards then tell each other, as tables.
+"""python -m launch.memory: which models can be trained on which GPUs, and the communication between
+GPUs, as tables.
 
-From `ratiocine.memory` and `ratiocine.memory.communication`, that is from shapes: nothing is loaded, and nothing was measured on a
-GPU.
+From shapes alone (`ratiocine.memory`): nothing is loaded, and nothing was measured on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,137 +16,164 @@ import torch
 
 from ratiocine import memory, models
 from ratiocine.cost import Shape
-from ratiocine.memory import Counts, Largest, Need, Spread, counted, sent
+from ratiocine.memory import (
+    MemoryEstimate,
+    MicroBatchShape,
+    ParameterCounts,
+    ShardingPlan,
+    communication_volume,
+    count_parameters,
+)
 from ratiocine.models import ModelConfig
 from ratiocine.training import Compute, Sharding, TrainingConfig
 
-# Widths of model and feed-forward, layers, heads, key-value heads, vocabulary, and whether the head is the embedding:
-# config.json of Qwen/Qwen2.5-0.5B … 14B on the Hugging Face hub.
+
+@dataclass(frozen=True)
+class QwenShape:
+    """From config.json of a Qwen2.5 model on the Hugging Face hub."""
+
+    width: int
+    ff: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab: int
+    tied: bool
+
+
 QWEN = {
-    "qwen2.5-0.5b": (896, 4864, 24, 14, 2, 151936, True),
-    "qwen2.5-1.5b": (1536, 8960, 28, 12, 2, 151936, True),
-    "qwen2.5-3b": (2048, 11008, 36, 16, 2, 151936, True),
-    "qwen2.5-7b": (3584, 18944, 28, 28, 4, 152064, False),
-    "qwen2.5-14b": (5120, 13824, 48, 40, 8, 152064, False),
+    "qwen2.5-0.5b": QwenShape(896, 4864, 24, 14, 2, 151936, tied=True),
+    "qwen2.5-1.5b": QwenShape(1536, 8960, 28, 12, 2, 151936, tied=True),
+    "qwen2.5-3b": QwenShape(2048, 11008, 36, 16, 2, 151936, tied=True),
+    "qwen2.5-7b": QwenShape(3584, 18944, 28, 28, 4, 152064, tied=False),
+    "qwen2.5-14b": QwenShape(5120, 13824, 48, 40, 8, 152064, tied=False),
 }
-SIZES, NUMBERS = (24, 48, 80, 141), (1, 2, 4, 8)
+GPU_GB, GPU_COUNTS = (24, 48, 80, 141), (1, 2, 4, 8)
 STAGES: tuple[Sharding, ...] = ("none", "zero1", "zero2", "zero3")
-ROOM = 0.92  # share of a card that tensors can take: the rest is CUDA's, and what its allocator cannot use
-LINKS = (25, 100, 400)  # GB/s that a card sends at
+USABLE = 0.92  # share of a GPU's memory for tensors, beside the CUDA context and fragmentation
+BANDWIDTHS = (25, 100, 400)  # GB/s that a GPU sends at
 BATCH = 32
+SINGLE_GPU = ShardingPlan()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Models of the tables, and the shape of their micro-batches."""
+
+    models: Sequence[str]
+    rows: int
+    length: int
 
 
 @cache
-def known(name: str, rank: int) -> tuple[Shape, Counts]:
-    """A model's dimensions and its numbers of weights, with adapters of this rank; from a folder where it is none of QWEN."""
+def shape_and_counts(name: str, rank: int) -> tuple[Shape, ParameterCounts]:
+    """Dimensions and numbers of parameters of a model of QWEN or of a folder, with adapters of this
+    rank."""
     model: Any
     if name in QWEN:
         from transformers import Qwen2Config, Qwen2ForCausalLM
 
-        width, ff, layers, heads, kv_heads, vocab, tied = QWEN[name]
+        qwen = QWEN[name]
         with torch.device("meta"):
             model = Qwen2ForCausalLM(
                 Qwen2Config(
-                    hidden_size=width,
-                    intermediate_size=ff,
-                    num_hidden_layers=layers,
-                    num_attention_heads=heads,
-                    num_key_value_heads=kv_heads,
-                    vocab_size=vocab,
-                    tie_word_embeddings=tied,
+                    hidden_size=qwen.width,
+                    intermediate_size=qwen.ff,
+                    num_hidden_layers=qwen.layers,
+                    num_attention_heads=qwen.heads,
+                    num_key_value_heads=qwen.kv_heads,
+                    vocab_size=qwen.vocab,
+                    tie_word_embeddings=qwen.tied,
                 )
             )
     else:
         model = models.skeleton(ModelConfig(name="local", path=name))
-    return Shape.of(model.config), counted(model, rank)
+    return Shape.of(model.config), count_parameters(model, rank)
 
 
-def need(
-    name: str,
-    spread: Spread,
-    options: argparse.Namespace,
-    *,
-    lora: bool = False,
-    four_bit: bool = False,
-) -> Need:
-    """Of each card, in the settings of the tables."""
+def estimate(
+    name: str, plan: ShardingPlan, settings: Settings, *, lora: bool = False, four_bit: bool = False
+) -> MemoryEstimate:
+    """Memory per GPU with gradient checkpointing, bfloat16 matmuls and flash attention."""
     config = TrainingConfig(
         model=ModelConfig(name=name),
         lora=lora,
         load_in_4bit=four_bit,
         gradient_checkpointing=True,
-        micro_batch_size=options.rows,
+        micro_batch_size=settings.rows,
     )
-    chosen = Compute(torch.device("cuda"), torch.bfloat16, "flash_attention_2", padding_free=False)
-    largest = Largest(options.rows, options.length, options.rows * options.length)
-    return memory.estimate(
-        *known(name, config.lora_rank if lora else 0), config, chosen, largest, spread
-    )
+    compute = Compute(torch.device("cuda"), torch.bfloat16, "flash_attention_2", padding_free=False)
+    batch = MicroBatchShape(settings.rows, settings.length, settings.rows * settings.length)
+    shape, counts = shape_and_counts(name, config.lora_rank if lora else 0)
+    return memory.estimate(shape, counts, config, compute, batch, plan)
 
 
-def fitting(name: str, size: int, cards: int, options: argparse.Namespace, *, lora: bool) -> str:
-    """What to say so that a run fits on so many cards of so many GB: the least that is cut."""
-    free = ROOM * size * 2**30
-    for stage in STAGES if cards > 1 else STAGES[:1]:
-        if need(name, Spread(stage, cards), options, lora=lora).total <= free:
+def least_sharding(name: str, size: int, gpus: int, settings: Settings, *, lora: bool) -> str:
+    """The setting with the least sharding that fits on this many GPUs of `size` GB."""
+    free = USABLE * size * 2**30
+    for stage in STAGES if gpus > 1 else STAGES[:1]:
+        if estimate(name, ShardingPlan(stage, gpus), settings, lora=lora).total <= free:
             return "fits" if stage == "none" else stage
-    if lora and need(name, Spread("none", cards), options, lora=True, four_bit=True).total <= free:
+    unsharded = ShardingPlan("none", gpus)
+    if lora and estimate(name, unsharded, settings, lora=True, four_bit=True).total <= free:
         return "4-bit"
     return "–"
 
 
-def cards(options: argparse.Namespace) -> Iterator[str]:
-    """Which stage for which model on which cards."""
-    yield "| | " + " | ".join(f"{size} GB" for size in SIZES) + " |"
-    yield "|---" * (len(SIZES) + 1) + "|"
-    for name in options.models:
+def sharding_table(settings: Settings) -> Iterator[str]:
+    """The least sharding by model, GPU memory and number of GPUs."""
+
+    def cells(name: str, lora: bool) -> list[str]:
+        return [
+            " / ".join(least_sharding(name, size, n, settings, lora=lora) for n in GPU_COUNTS)
+            for size in GPU_GB
+        ]
+
+    return _table([f"{size} GB" for size in GPU_GB], settings, cells)
+
+
+def memory_table(settings: Settings) -> Iterator[str]:
+    """GB per GPU, alone and of eight, by stage."""
+    eight = GPU_COUNTS[-1]
+
+    def cells(name: str, lora: bool) -> list[str]:
+        plans = [SINGLE_GPU, *(ShardingPlan(stage, eight) for stage in STAGES)]
+        found = [estimate(name, plan, settings, lora=lora).total for plan in plans]
+        if lora:
+            found.append(estimate(name, SINGLE_GPU, settings, lora=True, four_bit=True).total)
+        return [f"{total / 2**30:.1f}" for total in found] + ([] if lora else ["–"])
+
+    stages = [f"{eight} GPUs, {stage}" for stage in STAGES]
+    return _table(["one GPU", *stages, "one GPU, 4-bit"], settings, cells)
+
+
+def communication_table(settings: Settings) -> Iterator[str]:
+    """GB that each of eight GPUs sends in a step of a global batch, and seconds at BANDWIDTHS."""
+    eight = GPU_COUNTS[-1]
+    micro_batches = -(-BATCH // (eight * settings.rows))
+
+    def cells(name: str, lora: bool) -> list[str]:
+        counts = shape_and_counts(name, 16 if lora else 0)[1]
+        found = []
+        for stage in STAGES:
+            plan = ShardingPlan(stage, eight)
+            gb = communication_volume(counts, plan, micro_batches).total / 1e9
+            seconds = " / ".join(f"{gb / bandwidth:.2g}" for bandwidth in BANDWIDTHS)
+            found.append(f"{gb:.3g} GB: {seconds}")
+        return found
+
+    return _table(list(STAGES), settings, cells)
+
+
+def _table(
+    headings: Sequence[str], settings: Settings, cells: Callable[[str, bool], list[str]]
+) -> Iterator[str]:
+    yield "| | " + " | ".join(headings) + " |"
+    yield "|---" * (len(headings) + 1) + "|"
+    for name in settings.models:
         for lora in (False, True):
-            cells = [
-                " / ".join(fitting(name, size, n, options, lora=lora) for n in NUMBERS)
-                for size in SIZES
-            ]
-            yield f"| {name}, {'LoRA' if lora else 'all weights'} | " + " | ".join(cells) + " |"
-
-
-def bytes_each(options: argparse.Namespace) -> Iterator[str]:
-    """GB of each of eight cards, by stage, and of one."""
-    eight = NUMBERS[-1]
-    yield (
-        "| | 1 GPU | "
-        + " | ".join(f"{eight} GPUs, {stage}" for stage in STAGES)
-        + " | 1 GPU, 4-bit |"
-    )
-    yield "|---" * (len(STAGES) + 3) + "|"
-    for name in options.models:
-        for lora in (False, True):
-            spreads = [Spread(), *(Spread(stage, eight) for stage in STAGES)]
-            cells = [
-                f"{need(name, spread, options, lora=lora).total / 2**30:.1f}" for spread in spreads
-            ]
-            cells += [
-                f"{need(name, Spread(), options, lora=True, four_bit=True).total / 2**30:.1f}"
-                if lora
-                else "–"
-            ]
-            yield f"| {name}, {'LoRA' if lora else 'all weights'} | " + " | ".join(cells) + " |"
-
-
-def told(options: argparse.Namespace) -> Iterator[str]:
-    """What each of eight cards sends in a step of a global batch, and how long that takes at the speeds of LINKS."""
-    eight = NUMBERS[-1]
-    yield "| | " + " | ".join(STAGES) + " |"
-    yield "|---" * (len(STAGES) + 1) + "|"
-    for name in options.models:
-        for lora in (False, True):
-            counts = known(name, 16 if lora else 0)[1]
-            cells = []
-            for stage in STAGES:
-                gb = (
-                    sent(counts, Spread(stage, eight), -(-BATCH // (eight * options.rows))).total
-                    / 1e9
-                )
-                cells.append(f"{gb:.3g} GB: " + " / ".join(f"{gb / link:.2g}" for link in LINKS))
-            yield f"| {name}, {'LoRA' if lora else 'all weights'} | " + " | ".join(cells) + " |"
+            trained = "adapters" if lora else "all weights"
+            yield f"| {name}, {trained} | " + " | ".join(cells(name, lora)) + " |"
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -160,11 +188,12 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--rows", type=int, default=1, help="of a micro-batch (default 1)")
     parser.add_argument(
-        "--length", type=int, default=4096, help="of a row, all of it learned from (default 4096)"
+        "--length", type=int, default=4096, help="tokens of a row, all supervised (default 4096)"
     )
     options = parser.parse_args(words)
-    for table in (cards, bytes_each, told):
-        print(*table(options), sep="\n", end="\n\n")
+    settings = Settings(options.models, options.rows, options.length)
+    for table in (sharding_table, memory_table, communication_table):
+        print(*table(settings), sep="\n", end="\n\n")
 
 
 if __name__ == "__main__":

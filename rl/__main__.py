@@ -2,12 +2,12 @@
 
 from ratiocine import cli
 from ratiocine.runs import tracking
-from rl.config import Config, check_here, inputs
+from rl.config import Config, check_packages, inputs
 
 
 def run(config: Config) -> None:
-    # What is wrong is said before anything is downloaded and before torch is imported.
-    check_here(config)
+    # Errors are reported before downloads and before torch is imported.
+    check_packages(config)
     tracking.check(config)
     inputs(config)
     from rl.grpo import train

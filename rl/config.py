@@ -1,4 +1,4 @@
-"""What `python -m rl` can be told, and what its result depends on."""
+"""Configuration of `python -m rl`, and the content hashes of its inputs."""
 
 from __future__ import annotations
 
@@ -24,36 +24,43 @@ from ratiocine.rewards import RewardConfig
 from ratiocine.training import TrainingConfig
 
 Loss = Literal["sequence-mean", "token-mean", "constant", "mirror-descent"]
-Std = Literal["population", "sample", "none"]
-Room = Annotated[float, Field(ge=0, lt=1e3, allow_inf_nan=False)]
+RewardScale = Literal["population", "sample", "none"]
+ClipRange = Annotated[float, Field(ge=0, lt=1e3, allow_inf_nan=False)]
 
 
 class ObjectiveConfig(StrictConfig):
-    """conf/objective. `loss` says over what token losses are averaged, `std` by which deviation of its group a reward is
-    divided; `clip` is the room below and above a ratio of 1; `kl` the weight of the divergence from the reference: the policy
-    at the start or, every `reference_every` steps, the one of that time. Up to `redraw` times groups of equal rewards are
-    replaced by others; `overlong` says whether answers that the budget cut count in the loss; `tau` is mirror descent's."""
+    """conf/objective: the loss of the update. Keys are TRL's where they mean the same."""
 
     name: Hashed[str]
     loss: Hashed[Loss]
-    scale_rewards_by: Hashed[Std]
-    epsilon: Hashed[Room] = 0.2
-    epsilon_high: Hashed[Room] = 0.2
+    """How token losses are averaged."""
+    scale_rewards_by: Hashed[RewardScale]
+    """Standard deviation of a group that divides its rewards."""
+    epsilon: Hashed[ClipRange] = 0.2
+    """Clip range of the importance ratio below 1."""
+    epsilon_high: Hashed[ClipRange] = 0.2
+    """The same above 1."""
     beta: Hashed[NonNegativeFloat] = 0.0
+    """Weight of the divergence from the reference policy, that of the start."""
     ref_model_sync_steps: Hashed[PositiveInt | None] = None
+    """Steps after which the reference becomes the current policy."""
     tau: Hashed[NonNegativeFloat] = 0.0
+    """Regularization of mirror descent."""
     dynamic_sampling_rounds: Hashed[NonNegativeInt] = 0
+    """How often groups of equal rewards are replaced within a step."""
     mask_truncated_completions: Hashed[bool] = False
+    """Whether truncated answers are left out of the loss."""
 
     @model_validator(mode="after")
-    def _no_key_for_nothing(self) -> Self:
+    def _keys_apply_to_the_loss(self) -> Self:
         if self.tau and self.loss != "mirror-descent":
             raise ValueError(
                 f"tau={self.tau:g} is for loss=mirror-descent, not for loss={self.loss}"
             )
         if self.beta and self.loss == "mirror-descent":
             raise ValueError(
-                f"kl={self.beta:g}: with loss=mirror-descent tau says how near to the reference the policy stays"
+                f"beta={self.beta:g}: with loss=mirror-descent tau keeps the policy near the "
+                "reference"
             )
         if self.loss == "mirror-descent" and (self.epsilon, self.epsilon_high) != (0.2, 0.2):
             raise ValueError(
@@ -61,12 +68,14 @@ class ObjectiveConfig(StrictConfig):
                 "loss=mirror-descent does not clip its ratios"
             )
         if self.ref_model_sync_steps and not self.beta:
-            raise ValueError(f"reference_every={self.ref_model_sync_steps} means nothing with kl=0")
+            raise ValueError(
+                f"ref_model_sync_steps={self.ref_model_sync_steps} has no effect with beta=0"
+            )
         return self
 
 
 class Config(TrainingConfig):
-    """conf/rl.yaml says what each key means."""
+    """conf/rl.yaml describes the keys."""
 
     data: Hashed[DataConfig]
     reward: Hashed[RewardConfig]
@@ -98,87 +107,99 @@ class Config(TrainingConfig):
     save_steps: Unhashed[PositiveInt] = 20
 
     @model_validator(mode="after")
-    def _groups(self) -> Self:
+    def _batches_divide(self) -> Self:
         if self.num_generations < 2:
             raise ValueError(
-                f"num_generations={self.num_generations}: an answer is judged against others of its group; give 2 or more"
+                f"num_generations={self.num_generations}: an answer's advantage is relative to "
+                "others of its group; give 2 or more"
             )
         if self.batch_size % self.num_generations:
             raise ValueError(
-                f"batch_size={self.batch_size} is no multiple of num_generations={self.num_generations}"
+                f"batch_size={self.batch_size} is no multiple of "
+                f"num_generations={self.num_generations}"
             )
         if self.batch_size % (self.num_minibatches * self.micro_batch_size * self.world_size):
-            among = f" times {self.world_size} ranks" if self.world_size > 1 else ""
+            ranks = f" times {self.world_size} ranks" if self.world_size > 1 else ""
             raise ValueError(
-                f"batch_size={self.batch_size} is no multiple of num_minibatches={self.num_minibatches} times "
-                f"micro_batch_size={self.micro_batch_size}{among}"
+                f"batch_size={self.batch_size} is no multiple of "
+                f"num_minibatches={self.num_minibatches} times "
+                f"micro_batch_size={self.micro_batch_size}{ranks}"
             )
         return self
 
     @model_validator(mode="after")
-    def _tried(self) -> Self:
-        """What is in the README's table of ways to train on several ranks."""
+    def _sharding_is_supported(self) -> Self:
+        """Combinations that tests cover."""
         zero, objective = self.deepspeed, self.objective
         if self.fsdp:
-            raise ValueError(
-                "fsdp=true is not tried in reinforcement learning; deepspeed=zero3 cuts as much over the ranks"
-            )
+            raise ValueError("fsdp=true is not supported in rl; deepspeed=zero3 shards as much")
         if self.engine.name == "vllm" and zero.stage == 3:
             raise ValueError(
-                f"deepspeed={zero.name}: engine=vllm is given whole weights, which no rank has; try zero2"
+                f"deepspeed={zero.name}: engine=vllm needs whole weights, which no rank has; try "
+                "zero2"
             )
         if zero.stage and self.load_in_4bit:
             raise ValueError(
-                f"deepspeed={zero.name}: load_in_4bit=true is not tried with it; take deepspeed=none"
+                f"deepspeed={zero.name}: load_in_4bit=true is not supported with it; take "
+                "deepspeed=none"
             )
         if zero.stage and not self.lora and (objective.beta or objective.ref_model_sync_steps):
             raise ValueError(
-                f"objective.beta={objective.beta:g}: under deepspeed={zero.name} no reference is held beside the policy; lora=true "
-                "has it in the weights under its adapters, and deepspeed=none beside"
+                f"objective.beta={objective.beta:g}: deepspeed={zero.name} holds no reference "
+                "model beside the policy; take lora=true, where it is the model without adapters, "
+                "or deepspeed=none"
             )
         return self
 
     @model_validator(mode="after")
-    def _adapters_and_reference(self) -> Self:
+    def _reference_can_move(self) -> Self:
         if self.lora and self.objective.ref_model_sync_steps:
             raise ValueError(
-                f"objective.ref_model_sync_steps={self.objective.ref_model_sync_steps}: with lora=true the reference is the model "
-                "without adapters, which does not move"
+                f"objective.ref_model_sync_steps={self.objective.ref_model_sync_steps}: with "
+                "lora=true the reference is the model without adapters, which does not change"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _updates_are_fixed(self) -> Self:
+        fixed = {"num_minibatches", "num_iterations"} & set(self.resume_overrides)
+        if fixed:
+            raise ValueError(
+                f"resume_overrides={sorted(fixed)}: a resumed run keeps its number of updates per "
+                "step"
             )
         return self
 
     @property
     def problems(self) -> int:
-        """How many problems are answered in a step."""
+        """Problems per step."""
         return self.batch_size // self.num_generations
 
     @property
     def optimizer_steps(self) -> int:
-        """Updates of a step."""
+        """Updates per step."""
         return self.num_minibatches * self.num_iterations
 
     @property
     def tokens(self) -> int:
-        """Tokens that a completion may have."""
+        """Maximum tokens of an answer."""
         return self.max_new_tokens or self.data.max_new_tokens or 256
 
 
-def check_here(config: Config) -> None:
-    """Raise BadInput where a package that is needed is not installed."""
+def check_packages(config: Config) -> None:
+    """Raise BadInput where a needed package is not installed."""
     if find_spec("trl") is None:
         raise BadInput("python -m rl needs an extra: pip install 'ratiocine[rl]'")
     if config.engine.name == "vllm" and find_spec("vllm") is None:
         raise BadInput(
-            "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; engine=transformers is here"
+            "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; "
+            "engine=transformers needs none"
         )
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """Content hashes of what a run reads."""
-    found = {
+    """Content hashes of what a run reads, by name."""
+    return {
         "data": sources.fingerprint(config.data, "train"),
         "model": models.fingerprint(config.model),
     }
-    return (
-        found if config.engine.name == "transformers" else {**found, "engine": config.engine.name}
-    )

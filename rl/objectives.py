@@ -1,4 +1,14 @@
-"""Advantages, and the one loss that TRL's trainer has not: pure functions of numbers and tensors."""
+"""Advantages of groups, and the loss of mirror descent.
+
+Differences from GRPO (DeepSeekMath, arXiv 2402.03300; DeepSeek-R1, arXiv 2501.12948):
+
+- Kept: the group mean as baseline, the clipped ratio, the k3 estimate of the divergence from the
+reference (`beta`). - Advantages have no epsilon beside the standard deviation: groups of equal
+rewards have advantage 0 and are left out of the update, which changes no gradient unless `beta` or
+`tau` is set. - Left out: process supervision (§4.1.3) and the retraining of a reward model
+(algorithm 1, line 11), as rewards are rules. - Added, one key each: DAPO (arXiv 2503.14476), Dr.
+GRPO (arXiv 2503.20783), and Kimi k1.5's mirror descent (`mirror_descent`).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +17,12 @@ from math import sqrt
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from rl.config import Loss, Std
+from rl.config import Loss, RewardScale
 
 if TYPE_CHECKING:
     import torch
 
+# TRL's `loss_type`; mirror descent replaces the loss itself.
 TRL_LOSSES: dict[Loss, str] = {
     "sequence-mean": "grpo",
     "token-mean": "dapo",
@@ -20,36 +31,37 @@ TRL_LOSSES: dict[Loss, str] = {
 }
 
 
-def advantages(rewards: Sequence[float | None], std: Std) -> list[float]:
-    """The rewards of one group less their mean, divided by their standard deviation (DeepSeekMath, arXiv 2402.03300, §4.1.2,
-    which does not say which one; `none` as in Dr. GRPO, arXiv 2503.20783). Where all are equal, or the problem is at fault (a
-    reward is None), all are 0. Nothing is added to the deviation."""
+def advantages(rewards: Sequence[float | None], scale_by: RewardScale) -> list[float]:
+    """Rewards of one group less their mean, divided by their standard deviation (DeepSeekMath,
+    §4.1.2, which does not say which one; `none` as in Dr. GRPO). All are 0 where rewards are equal,
+    or where one is None: the problem is at fault."""
     values = [reward for reward in rewards if reward is not None]
-    if len(values) < len(rewards) or flat(rewards):
+    if len(values) < len(rewards) or equal_rewards(rewards):
         return [0.0] * len(rewards)
     mean = fmean(values)
     scale = 1.0
-    if std != "none":
+    if scale_by != "none":
         scale = sqrt(
-            sum((value - mean) ** 2 for value in values) / (len(values) - (std == "sample"))
+            sum((value - mean) ** 2 for value in values) / (len(values) - (scale_by == "sample"))
         )
     return [(value - mean) / scale for value in values]
 
 
-def flat(rewards: Sequence[float | None]) -> bool:
-    """Whether a group teaches nothing: its rewards are equal but for rounding, or not there."""
+def equal_rewards(rewards: Sequence[float | None]) -> bool:
+    """Whether a group has no signal: its rewards are equal up to rounding, or missing."""
     values = [reward for reward in rewards if reward is not None]
     return not values or max(values) - min(values) <= 1e-9 * max(1.0, *map(abs, values))
 
 
 def mirror_descent(
     logprobs: torch.Tensor,
-    before: torch.Tensor,
+    old_logprobs: torch.Tensor,
     mask: torch.Tensor,
     advantages: torch.Tensor,
     tau: float,
 ) -> torch.Tensor:
-    """Kimi k1.5 (arXiv 2501.12599, eq. 3) as a loss: its gradient is −1/k Σ [∇ log π(y) (r − r̄) − τ/2 ∇ (log π(y) / π_i(y))²],
-    where π_i answered. Token log-probabilities and `mask` are (rows, tokens), advantages r − r̄ are (rows,)."""
-    policy, answered = (logprobs * mask).sum(-1), (before * mask).sum(-1)
-    return (tau / 2 * (policy - answered) ** 2 - advantages * policy).mean()
+    """Kimi k1.5 (arXiv 2501.12599, eq. 3) as a loss: its gradient is −1/k Σ [∇ log π(y) (r − r̄) −
+    τ/2 ∇ (log π(y) / π_i(y))²], where π_i sampled y. Log-probabilities and `mask` are (rows,
+    tokens), advantages r − r̄ are (rows,)."""
+    policy, sampler = (logprobs * mask).sum(-1), (old_logprobs * mask).sum(-1)
+    return (tau / 2 * (policy - sampler) ** 2 - advantages * policy).mean()

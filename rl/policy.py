@@ -1,4 +1,5 @@
-"""The policy as it answers: a copy of the weights under training, adapters merged, behind an engine."""
+"""The policy that samples rollouts: a copy of the trained weights, adapters merged, behind an
+engine."""
 
 from __future__ import annotations
 
@@ -17,54 +18,59 @@ from rl.config import Config
 
 
 class Policy:
-    """`refresh` takes over the weights of a model; `generate` answers with them. A second copy is held, in `sample_dtype`: the
-    one that is trained keeps its float32 weights and its own attention. It has to be made before those are cut over ranks."""
+    """`refresh` copies the weights of the trained model; `generate` samples with them.
+
+    The copy is in `rollout_dtype`: the trained model keeps float32 weights and its own attention.
+    It has to be constructed before ZeRO-3 is set up, under which every new model is sharded."""
 
     def __init__(
         self, config: Config, device: torch.device, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         self.name = "transformers"
-        self.dtype = samples_in(config, device)
+        self.dtype = rollout_dtype(config, device)
         with torch.device(device):
-            self.weights: Any = AutoModelForCausalLM.from_config(
+            self.model: Any = AutoModelForCausalLM.from_config(
                 models.load_config(config.model), dtype=self.dtype
             )
-        self.weights.requires_grad_(False)
+        self.model.requires_grad_(False)
         settings = config.engine if config.engine.name == "transformers" else TransformersConfig()
-        self.engine = TransformersEngine(self.weights, tokenizer, end_of_turn(tokenizer), settings)
+        self.engine = TransformersEngine(self.model, tokenizer, end_of_turn(tokenizer), settings)
 
     def refresh(self, model: Any) -> None:
+        """Take over the weights of `model`, whose adapters are merged in the copy."""
         with torch.no_grad():
-            for layer in self.weights.modules():  # what was packed has given its weights away
+            for layer in self.model.modules():  # packing has released these weights
                 if isinstance(layer, torch.nn.Linear) and not layer.weight.numel():
                     empty = torch.empty(
                         layer.out_features,
                         layer.in_features,
                         dtype=self.dtype,
-                        device=self.weights.device,
+                        device=self.model.device,
                     )
                     layer.weight = torch.nn.Parameter(empty, requires_grad=False)
-            there = {**dict(self.weights.named_parameters()), **dict(self.weights.named_buffers())}
-            for name, weight in merged(model):
-                there[name].copy_(weight)
-        pack_linears(self.weights)
+            own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+            for name, weight in merged_weights(model):
+                own[name].copy_(weight)
+        pack_linears(self.model)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         return self.engine.generate(requests)
 
 
-def samples_in(config: Config, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on CUDA and float32 elsewhere: on a CPU with units for both the latter was as fast (3.6 against 4.3 s
-    for 64 answers of SmolLM2-135M), and its log-probabilities are nearer to those of the update."""
+def rollout_dtype(config: Config, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 on CUDA and float32 elsewhere: on a CPU with native bfloat16 support
+    float32 was as fast (3.6 against 4.3 s for 64 answers of SmolLM2-135M), and its
+    log-probabilities are nearer to those of the update."""
     if config.rollout_dtype != "auto":
         return getattr(torch, config.rollout_dtype)
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights of a model by their names without adapters, each with what its adapter adds, 4-bit ones as they are computed
-    with. The model is left as it is: merging and unmerging would change its weights a little, and another little at every step.
-    """
+def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights by their names without adapters, each with its adapter's update added, 4-bit ones
+    dequantized.
+
+    The model stays as it is: merging and unmerging rounds its weights, again at every step."""
     if not hasattr(model, "peft_config"):
         for name, parameter in model.named_parameters():
             with gathered_parameters([parameter]):
@@ -74,61 +80,69 @@ def merged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     from peft.utils.integrations import dequantize_module_weight
 
     base = model.get_base_model()
-    within: tuple[str, ...] = ()  # layers with adapters, whose parts are not looked at
+    adapted: tuple[str, ...] = ()  # prefixes of layers with adapters, whose submodules are skipped
     for name, module in base.named_modules():
-        if name.startswith(within):
+        if name.startswith(adapted):
             continue
         layer = module
         if isinstance(module, BaseTunerLayer):
-            within, layer = (*within, f"{name}."), module.get_base_layer()
-        with gathered_parameters(
-            list(module.parameters() if layer is not module else layer.parameters(recurse=False))
-        ):
+            adapted, layer = (*adapted, f"{name}."), module.get_base_layer()
+        has_adapter = layer is not module
+        parameters = module.parameters() if has_adapter else layer.parameters(recurse=False)
+        with gathered_parameters(list(parameters)):
             for part, parameter in layer.named_parameters(recurse=False):
                 linear = part == "weight" and isinstance(layer, torch.nn.Linear)
                 weight = dequantize_module_weight(layer) if linear else parameter
-                adds = part == "weight" and layer is not module
-                yield (
-                    f"{name}.{part}",
-                    weight + module.get_delta_weight("default") if adds else weight,
-                )
+                if part == "weight" and has_adapter:
+                    weight = weight + module.get_delta_weight("default")
+                yield f"{name}.{part}", weight
 
 
 class VLLMSampler:
-    """vLLM as TRL runs it, which gives it the trained weights before it is asked. Its samples have no streams of their own: a
-    run that goes on answers otherwise than the uninterrupted one. Not yet tried on a GPU."""
+    """TRL's colocated vLLM, to which TRL copies the trained weights before each call.
+
+    Its samples have no random streams of their own: a resumed run samples other answers than an
+    uninterrupted one. Not yet run on a GPU."""
 
     def __init__(self, trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         self.trainer, self.tokenizer, self.stop = trainer, tokenizer, end_of_turn(tokenizer)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
-        asked = [(request, sample) for request in requests for sample in request.samples]
+        samples = [(request, sample) for request in requests for sample in request.samples]
         prompts = [
             prompt_ids(self.tokenizer, request.messages, thinking=request.thinking)
-            for request, _ in asked
+            for request, _ in samples
         ]
         _, answers, logprobs, _ = self.trainer.vllm_generation.generate(
             prompts=prompts, images=None, num_generations=len(requests[0].samples)
         )
-        traces = []
-        for (request, sample), prompt, ids, values in zip(
-            asked, prompts, answers, logprobs, strict=True
-        ):
-            ended = bool(ids) and ids[-1] == self.stop
-            traces.append(
-                Completion(
-                    request.id,
-                    self.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=False),
-                    "stop" if ended else "length",
-                    len(prompt),
-                    len(ids),
-                    0.0,
-                    token_ids=tuple(ids),
-                    logprobs=tuple(first for first, *_ in values),
-                    sample=sample,
-                    opened=opens_thinking(
-                        prompt_text(self.tokenizer, request.messages, request.thinking)
-                    ),
-                )
+        yield [
+            self._completion(request, sample, prompt, ids, values)
+            for (request, sample), prompt, ids, values in zip(
+                samples, prompts, answers, logprobs, strict=True
             )
-        yield traces
+        ]
+
+    def _completion(
+        self,
+        request: Request,
+        sample: int,
+        prompt: Sequence[int],
+        ids: Sequence[int],
+        logprobs: Sequence[Sequence[float]],
+    ) -> Completion:
+        """From token ids, and the log-probabilities of each position, the sampled token's first."""
+        finished = bool(ids) and ids[-1] == self.stop
+        text = self.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=False)
+        return Completion(
+            request.id,
+            str(text),
+            "stop" if finished else "length",
+            len(prompt),
+            len(ids),
+            0.0,
+            token_ids=tuple(ids),
+            logprobs=tuple(first for first, *_ in logprobs),
+            sample=sample,
+            opened=opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking)),
+        )

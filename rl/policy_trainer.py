@@ -1,14 +1,14 @@
-"""TRL's GRPOTrainer, told what to answer and what it is worth, and kept from computing what adds nothing.
+"""TRL's GRPOTrainer over our rollouts, rewards and advantages.
 
-Its losses are TRL's own (`grpo`, `dapo`, `dr_grpo`), its advantages and the loss of mirror descent ours (`rl.objectives`). An
-update goes over the answers of a step in micro-batches of like length, trimmed to what they hold; answers whose advantage is 0
-are left out where nothing but the advantage moves the policy, which changes no gradient. An update that leaves all of them out
-is none: not even the optimizer's momentum moves a weight.
+Kept: TRL's losses (`grpo`, `dapo`, `dr_grpo`), reference model and its synchronization. Replaced:
+sampling, rewards and advantages (`rl.rollouts`, `rl.objectives`), the loss of mirror descent, and
+the batches of an update: micro-batches of like length, trimmed to their rows. Left out: answers of
+advantage 0 where nothing but the advantage moves the policy, which changes no gradient; and updates
+without any gradient, so that the optimizer's momentum alone moves no weight.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +22,6 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
-from ratiocine.records import Completion
 from ratiocine.training import (
     Compute,
     SteppedTrainer,
@@ -30,19 +29,20 @@ from ratiocine.training import (
     losses_and_entropies,
     only_at,
     quiet,
-    single_device,
+    training_arguments,
     unsharded_loader,
 )
 from rl.config import Config
 from rl.objectives import TRL_LOSSES, mirror_descent
 from rl.rollouts import Step
+from rl.updates import Inputs, answers_of, assign_answers, micro_batches
 
-Inputs = dict[str, Any]
-REFERENCE = "reference"
+REFERENCE = "reference"  # folder of the reference model in a checkpoint
 
 
 class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
-    """`answers(step)` gives what a step trains on. `sums` is what its updates saw, summed over tokens."""
+    """`rollouts(step)` gives what a step trains on. `sums` adds up metrics of its updates over
+    tokens, `worst` is the largest difference of log-probabilities between sampler and trainer."""
 
     def __init__(
         self,
@@ -50,32 +50,37 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         args: GRPOConfig,
         model: Any,
         tokenizer: PreTrainedTokenizerBase,
-        chosen: Compute,
-        answers: Callable[[int], Step],
+        compute: Compute,
+        rollouts: Callable[[int], Step],
         rate: Callable[[int], float],
         callbacks: Sequence[Any],
     ) -> None:
-        self.config, self.answers, self.rate, self.dtype = config, answers, rate, chosen.dtype
-        self.sums: dict[str, float] = {}
-        self.worst = 0.0  # of the mismatches between sampler and trainer
-        self.rows = [{"prompt": "?"}] * (
-            config.batch_size // distributed.world_size()
-        )  # the sampler's own prompts take their place
+        self.config, self.rollouts, self.rate, self.dtype = config, rollouts, rate, compute.dtype
+        self.reset_sums()
+        # Placeholders: TRL's prompts are replaced by those of the rollouts.
+        self.rows = [{"prompt": "?"}] * (config.batch_size // distributed.world_size())
         with quiet():
             super().__init__(
                 model=model,
                 args=args,
-                reward_funcs=worth,
+                reward_funcs=given_reward,
                 processing_class=tokenizer,
                 train_dataset=Dataset.from_list(self.rows),
                 callbacks=list(callbacks),
-                rollout_func=self._rollouts,
+                rollout_func=self._rollout_columns,
             )
-        for parameter in (
-            model.parameters()
-        ):  # TRL makes adapters over 4-bit weights bfloat16, in which small steps are lost
+        # TRL makes adapters over 4-bit weights bfloat16, in which small updates are rounded away.
+        for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+
+    def reset_sums(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.worst = 0.0
+        if hasattr(self, "_metrics"):
+            self._metrics["train"].clear()
+
+    # Rollouts and the batches of updates
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         config = self.config
@@ -83,48 +88,23 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         loader = DataLoader(range(n), batch_size=1, collate_fn=lambda _: self.rows)  # type: ignore[arg-type, var-annotated]
         return unsharded_loader(loader, self.accelerator.device)
 
-    def _rollouts(self, prompts: Any, trainer: Any) -> dict[str, Any]:
-        """What TRL asks for; in its own words, one row for each answer of which this rank learns."""
-        taken = self.answers(self.state.global_step // self.config.optimizer_steps)
-        rows = [
-            (group.prompt, *answer)
-            for group in taken.groups
-            for answer in zip(group.traces, group.rewards, group.advantages, strict=True)
-        ]
-        self.moving, own_rows = self._dealt(rows)
+    def _rollout_columns(self, prompts: Any, trainer: Any) -> dict[str, Any]:
+        """TRL's `rollout_func`: columns with one row for each answer of this rank."""
+        step = self.rollouts(self.state.global_step // self.config.optimizer_steps)
+        self.learning, answers = assign_answers(
+            answers_of(step), self.config, self.state.global_step
+        )
         return {
-            "prompt_ids": [list(prompt) for prompt, *_ in own_rows],
-            "completion_ids": [list(trace.token_ids or ()) for _, trace, *_ in own_rows],
-            "logprobs": [list(trace.logprobs or ()) for _, trace, *_ in own_rows],
-            "worth": [reward or 0.0 for *_, reward, _ in own_rows],
-            "advantage": [advantage for *_, advantage in own_rows],
+            "prompt_ids": [list(answer.prompt) for answer in answers],
+            "completion_ids": [list(answer.completion.token_ids or ()) for answer in answers],
+            "logprobs": [list(answer.completion.logprobs or ()) for answer in answers],
+            "given": [answer.reward for answer in answers],
+            "advantage": [answer.advantage for answer in answers],
         }
-
-    def _dealt(self, rows: list[Any]) -> tuple[list[bool], list[Any]]:
-        """Of each update whether any answer of it moves the policy, and the answers of this rank, update by update: as many on
-        each, those that teach something and are long first, so that all have about as much to do."""
-        if self.config.num_minibatches > 1:
-            random.Random(f"{self.config.seed} {self.state.global_step}").shuffle(rows)
-        size, moving, dealt = len(rows) // self.config.num_minibatches, [], []
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            taught = [self._teaches(trace, advantage) for _, trace, _, advantage in part]
-            moving.append(any(taught))
-            if distributed.world_size() > 1:
-                lengths = [len(prompt) + len(trace.token_ids or ()) for prompt, trace, *_ in part]
-                order = sorted(range(size), key=lambda at: (not taught[at], -lengths[at]))
-                part = [part[at] for at in order[distributed.rank() :: distributed.world_size()]]
-            dealt += part
-        return moving, dealt
-
-    def _teaches(self, trace: Completion, advantage: float) -> bool:
-        objective = self.config.objective
-        masked = objective.mask_truncated_completions and trace.stop == "length"
-        return not masked and bool(advantage or objective.beta or objective.tau)
 
     @property
     def first_pass(self) -> bool:
-        """Whether the answers of this step are seen for the first time."""
+        """Whether the answers of this step are trained on for the first time."""
         every = self.args.steps_per_generation
         return self._step % (every * self.num_iterations) < every
 
@@ -141,35 +121,26 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         if self._step % every == 0:
             if self.config.objective.loss == "mirror-descent" and self.optimizer is not None:
                 self.optimizer.state.clear()  # another reference is another problem (k1.5, §2.3.2)
-            self._buffered_inputs = self._micro_batches(
-                self._generate_and_score_completions(generation_batch)
-            )
+            batch = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = self._micro_batches(batch)
         assert self._buffered_inputs is not None
         return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
-    def _micro_batches(self, whole: Inputs) -> list[Inputs]:
-        """A step's answers for each of its updates, the longest first; the last micro-batches of an update may be empty. Where
-        other ranks wait for this one's gradients an answer that counts for nothing stands in an empty one."""
-        size, per_update = self.config.micro_batch_size, self.args.gradient_accumulation_steps
-        order = list(range(len(whole["completion_ids"])))
-        mask, needed = whole["completion_mask"], whole["completion_mask"].any(-1)
-        if not self.config.objective.beta and not self.config.objective.tau:
-            needed = needed & (whole["advantages"] != 0)
-        lengths = (whole["prompt_mask"].sum(-1) + mask.sum(-1)).tolist()
-        answered = mask.any(-1).tolist()
-        filling = [row for row in order if answered[row]][:1] or order[:1]
-        found = []
-        for start in range(0, len(order), size * per_update):
-            part = [row for row in order[start : start + size * per_update] if needed[row]]
-            part.sort(key=lambda row: -lengths[row])
-            parts = [part[at * size : (at + 1) * size] for at in range(per_update)]
-            idle = not self.moving[start // (size * per_update)]
-            filled = self.is_deepspeed_enabled or (distributed.world_size() > 1 and not idle)
-            for part in parts:
-                counts = bool(part)
-                rows = _rows(whole, part or filling) if part or filled else {}
-                found.append({**rows, "counts": counts, "idle": idle})
-        return found
+    def _micro_batches(self, batch: Inputs) -> list[Inputs]:
+        objective, several = self.config.objective, distributed.world_size() > 1
+        needed = batch["completion_mask"].any(-1)
+        if not objective.beta and not objective.tau:
+            needed = needed & (batch["advantages"] != 0)
+        return micro_batches(
+            batch,
+            needed,
+            self.learning,
+            self.config.micro_batch_size,
+            self.args.gradient_accumulation_steps,
+            lambda idle: self.is_deepspeed_enabled or (several and not idle),
+        )
+
+    # Loss
 
     def compute_loss(
         self,
@@ -178,27 +149,27 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        if (
-            inputs["idle"] and self.is_deepspeed_enabled
-        ):  # it steps in backward; momentum alone shall move no weight
+        if inputs["idle"] and self.is_deepspeed_enabled:
+            # DeepSpeed steps within backward, where momentum alone would move weights.
             for group in self.optimizer.param_groups:
                 group["lr"] = 0.0
         if "advantages" not in inputs:
             return torch.zeros((), device=self.args.device, requires_grad=True)
         rows = len(inputs["advantages"])
-        with self._alone():
+        with self._without_collectives():
             loss = self._compute_loss(model, inputs)
         if not inputs["counts"]:
             return loss * 0
         if self.config.objective.loss != "token-mean":
-            # A mean over the rows of a micro-batch is one over all rows of the update only where micro-batches are full.
+            # The mean over a micro-batch's rows is that over the update's only in full
+            # micro-batches.
             loss = loss * (rows / self.config.micro_batch_size)
-        self._note(inputs, float(loss.detach()))
+        self._add_to_sums(inputs, float(loss.detach()))
         return loss
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """TRL gathers from all ranks what it would log of a micro-batch, which nobody reads, and of which ranks have unequal
+    def _without_collectives(self) -> Iterator[None]:
+        """TRL gathers metrics of each micro-batch, which are not used here, over ranks with unequal
         numbers of rows."""
         accelerator = self.accelerator
         accelerator.gather = lambda values: values  # type: ignore[method-assign]
@@ -213,10 +184,12 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             return super()._compute_loss(model, inputs)
         mask = inputs["completion_mask"]
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
-        seen = torch.cat([inputs["prompt_mask"], mask], dim=1)
-        now, _, _ = self._get_per_token_logps_and_entropies(model, ids, seen, mask.shape[1])
-        before = inputs.get("old_per_token_logps", now.detach())
-        loss = mirror_descent(now, before, mask, inputs["advantages"], self.config.objective.tau)
+        attention_mask = torch.cat([inputs["prompt_mask"], mask], dim=1)
+        logprobs, _, _ = self._get_per_token_logps_and_entropies(
+            model, ids, attention_mask, mask.shape[1]
+        )
+        old = inputs.get("old_per_token_logps", logprobs.detach())
+        loss = mirror_descent(logprobs, old, mask, inputs["advantages"], self.config.objective.tau)
         return loss / self.current_gradient_accumulation_steps
 
     def _get_per_token_logps_and_entropies(
@@ -228,12 +201,13 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """Log-probabilities and entropies, each (rows, `logits_to_keep`), 0 where there is no token. Some rows at a time, cut
-        to the columns that they hold, and logits only for what was answered."""
+        """Log-probabilities and entropies, each (rows, `logits_to_keep`), 0 at padding.
+        `batch_size` rows at a time, trimmed to the columns that they use, and logits for answers
+        only."""
         n, width = input_ids.shape
         size = batch_size or n
-        there = attention_mask[:, 1:].bool()
-        there = there & (torch.arange(width - 1, device=there.device) >= width - 1 - logits_to_keep)
+        columns = torch.arange(width - 1, device=attention_mask.device)
+        targets = attention_mask[:, 1:].bool() & (columns >= width - 1 - logits_to_keep)
         positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
         logprobs, entropies = [], []
         training = torch.is_grad_enabled()
@@ -245,99 +219,93 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         )
         for start in range(0, n, size):
             rows = slice(start, start + size)
-            held = attention_mask[rows].any(0).nonzero()
-            first, end = int(held[0]), int(held[-1]) + 1
-            some = there[rows, first : end - 1]
+            used = attention_mask[rows].any(0).nonzero()
+            first, end = int(used[0]), int(used[-1]) + 1
+            selected = targets[rows, first : end - 1]
             inputs = {
                 "input_ids": input_ids[rows, first:end],
                 "attention_mask": attention_mask[rows, first:end],
                 "position_ids": positions[rows, first:end],
             }
-            with cast, only_at(model, some):
-                made = logits(model, inputs)
+            with cast, only_at(model, selected):
+                scores = logits(model, inputs)
                 if self.temperature != 1:
-                    made = made / self.temperature
-                losses, entropy = losses_and_entropies(made, inputs["input_ids"][:, 1:][some])
-            blank = torch.zeros(there[rows].shape, device=losses.device)
-            where = torch.zeros_like(there[rows])
-            where[:, first : end - 1] = some
+                    scores = scores / self.temperature
+                losses, entropy = losses_and_entropies(scores, inputs["input_ids"][:, 1:][selected])
+            blank = torch.zeros(targets[rows].shape, device=losses.device)
+            where = torch.zeros_like(targets[rows])
+            where[:, first : end - 1] = selected
             logprobs.append(blank.masked_scatter(where, -losses)[:, -logits_to_keep:])
             entropies.append(blank.masked_scatter(where, entropy)[:, -logits_to_keep:])
         found = torch.cat(logprobs), torch.cat(entropies)
         if training:
-            self._seen = found[0].detach(), found[1]
+            self._last_logprobs = found[0].detach(), found[1]
         return *found, None
 
-    def _note(self, inputs: Inputs, loss: float) -> None:
-        """What the log tells of an update, summed over the tokens of a micro-batch."""
-        now, entropies = self._seen
-        mask = inputs["completion_mask"].bool()
-        seen = {"loss": loss, "tokens": mask.sum(), "entropy": entropies[mask].sum()}
-        if self.config.objective.loss != "mirror-descent":
-            low, high = self.config.objective.epsilon, self.config.objective.epsilon_high
-            ratio, towards = (
-                (now - inputs.get("old_per_token_logps", now)).exp(),
-                inputs["advantages"][:, None],
-            )
-            clipped = ((ratio > 1 + high) & (towards > 0)) | ((ratio < 1 - low) & (towards < 0))
-            seen["clipped"] = (clipped & mask).sum()
+    def _add_to_sums(self, inputs: Inputs, loss: float) -> None:
+        """Add a micro-batch's metrics, summed over its tokens."""
+        logprobs, entropies = self._last_logprobs
+        objective, mask = self.config.objective, inputs["completion_mask"].bool()
+        old = inputs.get("old_per_token_logps", logprobs)
+        found = {"loss": loss, "tokens": mask.sum(), "entropy": entropies[mask].sum()}
+        if objective.loss != "mirror-descent":
+            ratio, advantages = (logprobs - old).exp(), inputs["advantages"][:, None]
+            high = (ratio > 1 + objective.epsilon_high) & (advantages > 0)
+            low = (ratio < 1 - objective.epsilon) & (advantages < 0)
+            found["clipped"] = ((high | low) & mask).sum()
         if (reference := inputs.get("ref_per_token_logps")) is not None:
-            apart = reference - now
-            seen["kl"] = (apart.exp() - apart - 1)[mask].sum()
+            log_ratio = reference - logprobs
+            found["kl"] = (log_ratio.exp() - log_ratio - 1)[mask].sum()  # k3 estimator
         sampled = inputs.get("sampling_per_token_logps")
-        if (
-            sampled is not None and self.first_pass and self.config.temperature == 1
-        ):  # the sampler tells those at temperature 1
-            apart = (inputs.get("old_per_token_logps", now) - sampled)[mask].abs()
-            seen |= {"compared": mask.sum(), "mismatch": apart.sum()}
-            self.worst = max(self.worst, float(apart.max()))
-        for name, value in seen.items():
+        # The sampler reports log-probabilities at temperature 1.
+        if sampled is not None and self.first_pass and self.config.temperature == 1:
+            difference = (old - sampled)[mask].abs()
+            found |= {"compared": mask.sum(), "difference": difference.sum()}
+            self.worst = max(self.worst, float(difference.max()))
+        for name, value in found.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
 
-    def try_longest(self, prompt: int) -> None:
-        """Forward and backward over a micro-batch of the longest prompt and answers up to the budget, so that a run which will
-        not fit ends at once."""
-        size, budget = self.config.micro_batch_size, self.config.tokens
-        ids, mask = (
-            torch.zeros(size, prompt, dtype=torch.long),
-            torch.ones(size, prompt, dtype=torch.long),
-        )
-        answer = torch.zeros(size, budget, dtype=torch.long)
+    def dry_run(self, max_prompt_tokens: int) -> None:
+        """Forward and backward over a micro-batch of the longest prompt and answers of
+        `max_new_tokens`. Raises BadInput where it does not fit into memory."""
+        size, tokens = self.config.micro_batch_size, self.config.tokens
+        prompt = torch.zeros(size, max_prompt_tokens, dtype=torch.long)
+        answer = torch.zeros(size, tokens, dtype=torch.long)
         inputs = {
-            "prompt_ids": ids,
-            "prompt_mask": mask,
+            "prompt_ids": prompt,
+            "prompt_mask": torch.ones_like(prompt),
             "completion_ids": answer,
             "completion_mask": torch.ones_like(answer),
             "advantages": torch.ones(size),
-            "num_items_in_batch": torch.tensor(size * budget),
+            "num_items_in_batch": torch.tensor(size * tokens),
         }
         if self.config.objective.beta:
-            inputs["ref_per_token_logps"] = torch.zeros(size, budget)
+            inputs["ref_per_token_logps"] = torch.zeros(size, tokens)
         model = self.model
         assert model is not None
         try:
-            self.as_in_training()
+            self.prepare_dry_run()
             self.current_gradient_accumulation_steps = 1
-            with self.compute_loss_context_manager(), self._alone():
-                loss = self._compute_loss(
-                    model, {name: value.to(self.args.device) for name, value in inputs.items()}
-                )
+            with self.compute_loss_context_manager(), self._without_collectives():
+                placed = {name: value.to(self.args.device) for name, value in inputs.items()}
+                loss = self._compute_loss(model, placed)
             loss.backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError:
             raise BadInput(
-                f"micro_batch_size={size}: answers of {budget} tokens to prompts of {prompt} do not fit into memory; take a "
-                "smaller one, or a smaller budget"
+                f"micro_batch_size={size}: answers of {tokens} tokens to prompts of "
+                f"{max_prompt_tokens} do not fit into memory; try a smaller one, or a smaller "
+                "max_new_tokens"
             ) from None
         model.zero_grad(set_to_none=True)
-        self.sums.clear()
-        self.worst = 0.0
-        self._metrics["train"].clear()
+        self.reset_sums()
+
+    # Checkpoints
 
     def _send_telemetry(self) -> None:
-        """Nobody is told what is trained here."""
+        """Disabled."""
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """A checkpoint needs none."""
+        """Disabled: a checkpoint needs none."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -349,85 +317,48 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if (folder := Path(resume_from_checkpoint) / REFERENCE).exists():
             reference = self.accelerator.unwrap_model(self.ref_model)
-            reference.load_state_dict(
-                type(reference).from_pretrained(folder, dtype=reference.dtype).state_dict()
-            )
+            saved = type(reference).from_pretrained(folder, dtype=reference.dtype)
+            reference.load_state_dict(saved.state_dict())
 
 
-def worth(worth: Sequence[float], **kwargs: Any) -> list[float]:
-    """The one reward function that TRL sees: the answers come with what they are worth."""
-    return list(worth)
+def given_reward(given: Sequence[float], **kwargs: Any) -> list[float]:
+    """The reward function that TRL calls: rewards come with the rollouts."""
+    return list(given)
 
 
-def _rows(whole: Inputs, rows: Sequence[int]) -> Inputs:
-    """Some rows of a step's answers, without the columns that none of them has."""
-    at = torch.tensor(rows, device=whole["advantages"].device)
-    start = int(whole["prompt_mask"][at].any(0).nonzero()[0])
-    columns = whole["completion_mask"][at].any(0).nonzero()
-    end = int(columns[-1]) + 1 if len(columns) else 1  # all of it may be masked
-    cut = {"prompt_ids": slice(start, None), "prompt_mask": slice(start, None)}
-    found = {}
-    for name, value in whole.items():
-        if not isinstance(value, torch.Tensor) or value.dim() == 0:
-            found[name] = value
-        else:
-            found[name] = (
-                value[at] if value.dim() == 1 else value[at][:, cut.get(name, slice(0, end))]
-            )
-    return found
-
-
-def arguments(config: Config, chosen: Compute, folder: Path) -> GRPOConfig:
-    """The configuration as TRL has it. To be made before the model: ZeRO-3 loads it in parts."""
-    objective = config.objective
-    accumulate = config.batch_size // (
-        config.num_minibatches * config.micro_batch_size * distributed.world_size()
-    )
-    return single_device(
-        GRPOConfig(
-            output_dir=str(folder / ".partial"),
-            max_steps=config.max_steps * config.optimizer_steps,
-            per_device_train_batch_size=config.micro_batch_size,
-            gradient_accumulation_steps=accumulate,
-            steps_per_generation=accumulate * config.num_minibatches,
-            num_iterations=config.num_iterations,
-            num_generations=config.num_generations,
-            max_completion_length=config.tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            loss_type=TRL_LOSSES[objective.loss],
-            scale_rewards="none",
-            epsilon=objective.epsilon,
-            epsilon_high=objective.epsilon_high,
-            beta=objective.beta,
-            mask_truncated_completions=objective.mask_truncated_completions,
-            sync_ref_model=objective.ref_model_sync_steps is not None,
-            ref_model_mixup_alpha=1.0,
-            ref_model_sync_steps=(objective.ref_model_sync_steps or 1) * config.optimizer_steps,
-            use_vllm=config.engine.name == "vllm",
-            vllm_mode="colocate",
-            optim="adamw_torch_fused",
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            use_cpu=chosen.device.type == "cpu",
-            bf16=False,
-            seed=config.seed,
-            save_strategy="steps",
-            save_steps=config.save_steps * config.optimizer_steps,
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            logging_nan_inf_filter=False,
-            dataloader_pin_memory=False,
-            gradient_checkpointing=config.gradient_checkpointing,
-            disable_dropout=True,
-            router_aux_loss_coef=0.0,
-            deepspeed=config.deepspeed.settings,
-            ddp_find_unused_parameters=False,
-            ddp_timeout=config.ddp_timeout,
-            vllm_gpu_memory_utilization=config.engine.gpu_memory_utilization
-            if config.engine.name == "vllm"
-            else 0.3,
-        )
+def arguments(config: Config, compute: Compute, folder: Path) -> GRPOConfig:
+    """TRL's configuration of a run."""
+    objective, ranks = config.objective, distributed.world_size()
+    accumulation = config.batch_size // (config.num_minibatches * config.micro_batch_size * ranks)
+    engine = config.engine
+    return training_arguments(
+        GRPOConfig,
+        config,
+        compute,
+        folder,
+        max_steps=config.max_steps * config.optimizer_steps,
+        gradient_accumulation_steps=accumulation,
+        steps_per_generation=accumulation * config.num_minibatches,
+        num_iterations=config.num_iterations,
+        num_generations=config.num_generations,
+        max_completion_length=config.tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        loss_type=TRL_LOSSES[objective.loss],
+        scale_rewards="none",
+        epsilon=objective.epsilon,
+        epsilon_high=objective.epsilon_high,
+        beta=objective.beta,
+        mask_truncated_completions=objective.mask_truncated_completions,
+        sync_ref_model=objective.ref_model_sync_steps is not None,
+        ref_model_mixup_alpha=1.0,
+        ref_model_sync_steps=(objective.ref_model_sync_steps or 1) * config.optimizer_steps,
+        use_vllm=engine.name == "vllm",
+        vllm_mode="colocate",
+        vllm_gpu_memory_utilization=engine.gpu_memory_utilization if engine.name == "vllm" else 0.3,
+        bf16=False,
+        save_steps=config.save_steps * config.optimizer_steps,
+        dataloader_pin_memory=False,
+        disable_dropout=True,
+        router_aux_loss_coef=0.0,
     )

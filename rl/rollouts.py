@@ -1,6 +1,7 @@
-"""Rollouts: which problems a step answers, how, and what the answers are worth.
+"""Rollouts of a step: its problems, their sampled answers and rewards.
 
-Everything here follows from the seed and the number of the step, so that a run which goes on answers as the uninterrupted one.
+All of it follows from the seed and the number of the step, so that a resumed run samples what an
+uninterrupted one does.
 """
 
 from __future__ import annotations
@@ -20,88 +21,88 @@ from ratiocine.prompts import prompt_ids, user_text
 from ratiocine.records import Completion, Problem
 from ratiocine.rewards import Rollout
 from rl.config import Config
-from rl.objectives import advantages, flat
+from rl.objectives import advantages, equal_rewards
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Sample = Callable[[Sequence[Request]], Iterator[list[Completion]]]
+Generate = Callable[[Sequence[Request]], Iterator[list[Completion]]]
 
 
 @dataclass(frozen=True)
 class Group:
-    """The answers to one problem. `components` are the terms of the reward before weights and gates; a reward is None where the
-    problem is at fault."""
+    """The answers to one problem."""
 
     problem: Problem
     prompt: tuple[int, ...]
-    traces: tuple[Completion, ...]
+    """Token ids."""
+    completions: tuple[Completion, ...]
     rollouts: tuple[Rollout, ...]
-    thinking: tuple[int, ...]
+    """The completions as rewards see them."""
+    think_tokens: tuple[int, ...]
+    """Of the traces."""
     components: Mapping[str, Sequence[float]]
+    """Values of the reward's terms, before weights and gates."""
     rewards: tuple[float | None, ...]
+    """None where the problem is at fault."""
     advantages: tuple[float, ...] = ()
 
     @property
-    def flat(self) -> bool:
-        return flat(self.rewards)
+    def has_equal_rewards(self) -> bool:
+        return equal_rewards(self.rewards)
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one step trains on. `drawn` are all groups that were answered, those without a difference included that others took
-    the place of."""
+    """The rollouts of one step."""
 
     groups: list[Group]
-    drawn: list[Group]
+    """To train on."""
+    sampled: list[Group]
+    """All, with those that dynamic sampling has replaced."""
     seconds: float
     reward_seconds: float
 
 
 class Rollouts:
-    """`step(number)` answers the step's problems with `sample` and values the answers."""
+    """`step(number)` samples answers to the step's problems with `generate` and computes their
+    rewards."""
 
     def __init__(
         self,
         config: Config,
         problems: Sequence[Problem],
         tokenizer: PreTrainedTokenizerBase,
-        sample: Sample,
+        generate: Generate,
         thinking: bool | None,
     ) -> None:
-        self.config, self.tokenizer, self.sample, self.thinking = (
-            config,
-            tokenizer,
-            sample,
-            thinking,
-        )
+        self.config, self.tokenizer = config, tokenizer
+        self.generate, self.thinking = generate, thinking
         self.problems = {key(problem): problem for problem in problems}
         self.reward_seconds = 0.0
 
     def step(self, number: int) -> Step:
         config, started = self.config, time.perf_counter()
         self.reward_seconds = 0.0
-        names = self._names(number)
-        groups = self._answered(names, number)
-        drawn = list(groups)
-        for again in range(config.objective.dynamic_sampling_rounds):
-            useless = [at for at, group in enumerate(groups) if group.flat]
+        groups = self._groups(self._names(number), number)
+        sampled = list(groups)
+        for attempt in range(config.objective.dynamic_sampling_rounds):
+            useless = [at for at, group in enumerate(groups) if group.has_equal_rewards]
             if not useless:
                 break
-            others = self._others(number, again, {key(group.problem) for group in drawn})[
-                : len(useless)
-            ]
-            fresh = self._answered(others, number)
-            drawn += fresh
+            used = {key(group.problem) for group in sampled}
+            fresh = self._groups(self._substitutes(number, attempt, used)[: len(useless)], number)
+            sampled += fresh
             for at, group in zip(useless, fresh, strict=False):
                 groups[at] = group
         if config.shuffle_rewards:
-            groups = self._dealt(groups, number)
-        std = config.objective.scale_rewards_by
+            groups = self._shuffled(groups, number)
+        scale_by = config.objective.scale_rewards_by
         groups = [
-            replace(group, advantages=tuple(advantages(group.rewards, std))) for group in groups
+            replace(group, advantages=tuple(advantages(group.rewards, scale_by)))
+            for group in groups
         ]
-        return Step(groups, drawn, time.perf_counter() - started, self.reward_seconds)
+        return Step(groups, sampled, time.perf_counter() - started, self.reward_seconds)
 
     def requests(self, names: Sequence[str], step: int) -> list[Request]:
         config = self.config
@@ -121,72 +122,75 @@ class Rollouts:
         ]
 
     def _names(self, step: int) -> list[str]:
-        """The problems of a step: one pass over all of them after the other, each in an order of its own. What does not fill a
-        step at the end of a pass is left to the next, as no problem may be in a step twice."""
+        """The problems of a step. Every epoch has an order of its own; problems that do not fill
+        its last step are left to the next epoch, so that none is in a step twice."""
         size = self.config.problems
-        number, at = divmod(step, len(self.problems) // size)
-        return self._pass(number)[at * size : (at + 1) * size]
+        epoch, at = divmod(step, len(self.problems) // size)
+        return self._order(epoch)[at * size : (at + 1) * size]
 
-    @lru_cache(maxsize=4)  # noqa: B019  (one object a run)
-    def _pass(self, number: int) -> list[str]:
-        return sorted(
-            self.problems, key=lambda name: digest(self.config.seed, "pass", number, name)
-        )
+    @lru_cache(maxsize=4)  # noqa: B019  (one object per run)
+    def _order(self, epoch: int) -> list[str]:
+        return sorted(self.problems, key=lambda name: digest(self.config.seed, "pass", epoch, name))
 
-    def _others(self, step: int, again: int, used: set[str]) -> list[str]:
-        """Problems to take the place of others of this step."""
-        left = [name for name in self.problems if name not in used]
-        return sorted(left, key=lambda name: digest(self.config.seed, "others", step, again, name))[
-            : self.config.problems
-        ]
+    def _substitutes(self, step: int, attempt: int, used: set[str]) -> list[str]:
+        """Problems to replace groups of equal rewards in this step."""
+        unused = [name for name in self.problems if name not in used]
+        seed = self.config.seed
+        unused.sort(key=lambda name: digest(seed, "others", step, attempt, name))
+        return unused[: self.config.problems]
 
-    def _answered(self, names: Sequence[str], step: int) -> list[Group]:
-        """A group for each problem, in this order; of several ranks each answers and values its part."""
-        return distributed.scatter_map(names, lambda part: self._own(part, step))
+    def _groups(self, names: Sequence[str], step: int) -> list[Group]:
+        """A group per problem, in this order; ranks share the problems."""
+        return distributed.scatter_map(names, lambda part: self._sampled_groups(part, step))
 
-    def _own(self, names: Sequence[str], step: int) -> list[Group]:
+    def _sampled_groups(self, names: Sequence[str], step: int) -> list[Group]:
         found: dict[str, dict[int, Completion]] = {name: {} for name in names}
-        for traces in self.sample(self.requests(names, step)) if names else ():
-            for trace in traces:
-                found[trace.id][trace.sample] = trace
+        for completions in self.generate(self.requests(names, step)) if names else ():
+            for completion in completions:
+                found[completion.id][completion.sample] = completion
         started = time.perf_counter()
         groups = [
-            self._valued(self.problems[name], [of for _, of in sorted(found[name].items())])
+            self._rewarded(self.problems[name], [one for _, one in sorted(found[name].items())])
             for name in names
         ]
         self.reward_seconds += time.perf_counter() - started
         return groups
 
-    def _valued(self, problem: Problem, traces: Sequence[Completion]) -> Group:
+    def _rewarded(self, problem: Problem, completions: Sequence[Completion]) -> Group:
         reward = self.config.reward
         rollouts = [
             Rollout(
                 problem,
-                t.text,
-                t.n_completion,
-                t.token_ids,
-                finished=t.stop == "stop",
-                opened=t.opened,
+                one.text,
+                one.n_completion,
+                one.token_ids,
+                finished=one.stop == "stop",
+                opened=one.opened,
             )
-            for t in traces
+            for one in completions
         ]
         components = reward.components(rollouts)
         totals = reward(rollouts, components)
-        prompt = tuple(prompt_ids(self.tokenizer, user_text(problem), thinking=self.thinking))
-        thinking = tuple(
-            thinking_tokens(t, r.parts, self.tokenizer)
-            for t, r in zip(traces, rollouts, strict=True)
-        )
+        think_tokens = [
+            thinking_tokens(completion, rollout.parts, self.tokenizer)
+            for completion, rollout in zip(completions, rollouts, strict=True)
+        ]
         return Group(
-            problem, prompt, tuple(traces), tuple(rollouts), thinking, components, tuple(totals)
+            problem,
+            tuple(prompt_ids(self.tokenizer, user_text(problem), thinking=self.thinking)),
+            tuple(completions),
+            tuple(rollouts),
+            tuple(think_tokens),
+            components,
+            tuple(totals),
         )
 
-    def _dealt(self, groups: Sequence[Group], step: int) -> list[Group]:
-        """The control: the rewards of a step dealt at random among all of its answers."""
+    def _shuffled(self, groups: Sequence[Group], step: int) -> list[Group]:
+        """The control: the rewards of a step permuted over all of its answers."""
         rewards = [reward for group in groups for reward in group.rewards if reward is not None]
         random.Random(f"{self.config.seed} {step}").shuffle(rewards)
-        deal = iter(rewards)
+        shuffled = iter(rewards)
         return [
-            replace(g, rewards=tuple(None if r is None else next(deal) for r in g.rewards))
+            replace(g, rewards=tuple(None if r is None else next(shuffled) for r in g.rewards))
             for g in groups
         ]

@@ -1,33 +1,39 @@
-"""A made-up study: finished evaluations, one a model, arm of training and seed, whose answers a rule decides."""
+"""Synthetic evaluations: finished run directories whose answers a rule decides."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from conftest import settings
+
 from ratiocine.cost import Shape
-from ratiocine.evaluate import scores
-from ratiocine.runs import open_run
+from ratiocine.records import ScoredCompletion
+from ratiocine.runs import Decoding, EvalFacts, Manifest, StudentInfo, hash_path, open_run
+from ratiocine.scores import score_table
 from ratiocine.stores import CompletionStore
 
 BENCHMARKS = {"names": "general-mc", "spans": "general-oe", "angles": "math-mc", "sums": "math-oe"}
-EXPECTED = {"sums": "gain", "angles": "gain", "names": "no_gain", "spans": "no_gain"}
+HYPOTHESES = {"sums": "gain", "angles": "gain", "names": "no_gain", "spans": "no_gain"}
 SHAPES = {"small": Shape(512, 64, 128, 4, 2, 2, 16), "large": Shape(512, 128, 256, 8, 4, 4, 16)}
 SIZES = {"small": 500_000, "large": 2_000_000}
 DIRECT, TRACE = 20, 100  # tokens of an answer and of a trace
+GREEDY = Decoding(temperature=0.0, top_p=1.0, samples=1)
+GRADER = "0123456789abcdef"
 
 
 @dataclass(frozen=True)
 class Point:
-    """What was trained and evaluated; without a ratio nothing was trained."""
+    """A student, or, without a ratio, an untrained model."""
 
     model: str
     ratio: float | None = None
     scenario: str = "mixed"
-    match: str = "examples"
+    equalize: str = "examples"
     seed: int = 0
 
 
@@ -56,7 +62,7 @@ def believable(point: Point, benchmark: str, number: int) -> bool:
             base
             + gain * point.ratio**0.7
             - 0.05 * (point.scenario == "sequential")
-            + 0.03 * (point.match != "examples")
+            + 0.03 * (point.equalize != "examples")
         )
         level += 0.04 * (chance("seed", *asdict(point).values()) - 0.5)
     ease = chance("problem", benchmark, number) - 0.5
@@ -77,7 +83,7 @@ def thinks(point: Point, benchmark: str, number: int) -> bool:
 
 def answer(
     point: Point, benchmark: str, number: int, right: bool, characters: int
-) -> dict[str, Any]:
+) -> ScoredCompletion:
     thought = thinks(point, benchmark, number)
     tokens = (
         DIRECT
@@ -94,33 +100,45 @@ def answer(
         if thought
         else f"{text[: characters // 3]} \\boxed{{1}}"
     )
-    return {
-        "key": f"{benchmark}/{number}",
-        "id": str(number),
-        "benchmark": benchmark,
-        "category": BENCHMARKS[benchmark],
-        "prompt": f"What is {number} of {benchmark}?",
-        "reference": "1",
-        "completion": body,
-        "verdict": "right" if right else "wrong",
-        "extracted": "1",
-        "reason": "boxed",
-        "stop": "stop",
-        "thought": thought,
-        "opened": False,
-        "detail": {},
-        "n_prompt": 10,
-        "n_completion": tokens,
-        "n_think": TRACE * thought,
-        "n_answer": tokens - TRACE * thought,
-        "seconds": 0.1,
-        "sample": 0,
-        "level": str(1 + number % 3),
-        "expected": None,
-        "efficiency": None,
-        "token_ids": None,
-        "logprobs": None,
-    }
+    return ScoredCompletion(
+        key=f"{benchmark}/{number}",
+        id=str(number),
+        benchmark=benchmark,
+        category=BENCHMARKS[benchmark],
+        prompt=f"What is {number} of {benchmark}?",
+        reference="1",
+        completion=body,
+        verdict="right" if right else "wrong",
+        extracted="1",
+        reason="boxed",
+        stop="stop",
+        thought=thought,
+        n_prompt=10,
+        n_completion=tokens,
+        n_think=TRACE * thought,
+        n_answer=tokens - TRACE * thought,
+        seconds=0.1,
+        level=str(1 + number % 3),
+    )
+
+
+def write_evaluation(
+    out: Path, rows: Sequence[ScoredCompletion], facts: EvalFacts, **identity: Any
+) -> Path:
+    """A finished evaluation with these completions; `identity` are its hashed settings."""
+    config = settings(**{"benchmarks": ["demo"], "seed": 0, **identity}, out=str(out))
+    run = open_run("eval", config, {})
+    with run.writing("completions.jsonl") as path:
+        CompletionStore(path).append(rows)
+    run.write_json("scores.json", score_table(rows, facts.shape).to_json())
+    run.finish(**facts.to_json())
+    return out
+
+
+def manifest(facts: EvalFacts, name: str) -> Manifest:
+    """The manifest of an evaluation that is in memory alone."""
+    known = {"verb": "eval", "hash": name, "identity": {}, "inputs": {}, "versions": {}, "seed": 0}
+    return Manifest.from_json({**known, **facts.to_json()})
 
 
 def study(
@@ -130,75 +148,82 @@ def study(
     *,
     problems: int = 12,
     characters: int = 120,
-    mended: Callable[[Point, dict[str, Any]], Mapping[str, Any]] = lambda point, row: {},
-    **facts: Any,
+    mended: Callable[[Point, ScoredCompletion], Mapping[str, Any]] = lambda point, row: {},
+    inputs: Mapping[str, str] | None = None,
+    **changes: Any,
 ) -> Path:
-    """A folder with an evaluation of every point over so many problems of each benchmark; `mended` may change rows, and `facts`
-    the manifests."""
+    """A folder with an evaluation of every point, over this many problems of each benchmark.
+
+    `mended` changes fields of completions, `changes` those of the facts, `inputs` the hashes of the
+    benchmarks and the model.
+    """
     for point in points:
         name = "-".join(str(value) for value in asdict(point).values())
-        rows = []
-        for benchmark in BENCHMARKS:
-            for number in range(problems):
-                made = answer(point, benchmark, number, rule(point, benchmark, number), characters)
-                rows.append({**made, **mended(point, made)})
-        run = open_run(
-            "eval",
-            {"benchmarks": ["demo"], "point": name, "seed": 0, "out": str(root / f"eval-{name}")},
-            {},
-        )
-        with run.writing("completions.jsonl") as path:
-            CompletionStore(path).append(rows)
-        run.write_json("scores.json", scores(rows, SHAPES[point.model]))
-        run.finish(
-            **{
-                "model": point.model,
-                "student": trained(point),
-                "expected": EXPECTED,
-                "budget": 256,
-                "dtype": "torch.float32",
-                "attention": "sdpa",
-                "engine": "transformers",
-                "grader": "0123456789abcdef",
-                "decoding": {"temperature": 0.0, "top_p": 1.0, "samples": 1},
-                "size": SIZES[point.model],
-                "shape": asdict(SHAPES[point.model]),
-                "seconds": 3.0 + point.seed,
-                **facts,
-            }
-        )
+        rows = [
+            answer(point, benchmark, number, rule(point, benchmark, number), characters)
+            for benchmark in BENCHMARKS
+            for number in range(problems)
+        ]
+        rows = [replace(row, **mended(point, row)) for row in rows]
+        facts = replace(evaluation_facts(point), **changes)
+        out = write_evaluation(root / f"eval-{name}", rows, facts, point=name)
+        if inputs is not None:
+            rewrite_manifest(out, inputs=dict(inputs))
     return root
 
 
-def trained(point: Point) -> dict[str, Any] | None:
+def rewrite_manifest(out: Path, **changes: Any) -> None:
+    """Change facts of a finished run, as if it had been written so."""
+    file = out / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    (out / "DONE").write_text(hash_path(file) + "\n")
+
+
+def evaluation_facts(point: Point) -> EvalFacts:
+    return EvalFacts(
+        model=point.model,
+        max_new_tokens=256,
+        decoding=GREEDY,
+        engine="transformers",
+        grader=GRADER,
+        seconds=3.0 + point.seed,
+        student=trained(point),
+        hypotheses=HYPOTHESES,
+        dtype="torch.float32",
+        attention="sdpa",
+        shape=SHAPES[point.model],
+        size=SIZES[point.model],
+    )
+
+
+def trained(point: Point) -> StudentInfo | None:
     if point.ratio is None:
         return None
-    arm = hashlib.sha256(
-        repr((point.model, point.ratio, point.scenario, point.match)).encode()
-    ).hexdigest()[:16]
-    dear = 6 if point.match == "flops" else 1 + 5 * point.ratio
-    return {
-        "ratio": point.ratio,
-        "scenario": point.scenario,
-        "seed": point.seed,
-        "equalize": point.match,
-        "lr_policy": "per_format",
-        "data": "oracle domains",
-        "arm": arm,
-        "hash": f"{arm[:12]}{point.seed:04x}",
-        "base": point.model,
-        "lora": False,
-        "steps": 100,
-        "tokens": int(1e5 * dear),
-        "lr": 1e-4,
-        "train_flops": SIZES[point.model] * 1e6 * dear,
-        "seconds": 60.0 + point.seed,
-        "final_loss": 1.0,
-    }
+    words = (point.model, point.ratio, point.scenario, point.equalize)
+    arm = hashlib.sha256(repr(words).encode()).hexdigest()[:16]
+    cost = 6 if point.equalize == "flops" else 1 + 5 * point.ratio
+    return StudentInfo(
+        hash=f"{arm[:12]}{point.seed:04x}",
+        arm=arm,
+        base=point.model,
+        ratio=point.ratio,
+        scenario=point.scenario,
+        seed=point.seed,
+        equalize=point.equalize,
+        lr_policy="per_format",
+        data="oracle domains",
+        lora=False,
+        lr=1e-4,
+        steps=100,
+        tokens=int(1e5 * cost),
+        train_flops=SIZES[point.model] * 1e6 * cost,
+        seconds=60.0 + point.seed,
+        final_loss=1.0,
+    )
 
 
 def whole(seeds: int = 3) -> list[Point]:
-    """Two models, each untrained and by eight arms: five ratios mixed, three of them sequential."""
+    """Two models, each untrained and in eight arms: five ratios mixed, three of them sequential."""
     found = []
     for model in SHAPES:
         found.append(Point(model))

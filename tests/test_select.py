@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from scipy.stats import chisquare
 
-from distill.select import PassRate, Place, Preferred, S1Config, SelectConfig, drawn, s1
+from distill.select import (
+    PairSummary,
+    PassRate,
+    Preferred,
+    S1Config,
+    SelectConfig,
+    s1,
+    selected,
+)
 from ratiocine import cli
 from ratiocine.data import repeats
 from ratiocine.models import ModelConfig, load_tokenizer
@@ -67,7 +75,7 @@ def test_equal_texts_are_repeats_of_the_first(texts: list[str]) -> None:
 
 def test_the_law_of_ranks() -> None:
     """s1: inside a domain, a pair is drawn with probability proportional to 2^-rank, rank 0 being the longest trace."""
-    places = [Place(str(i), "math", "algebra", 100 * (i + 1)) for i in range(6)]
+    places = [PairSummary(str(i), "math", "algebra", 100 * (i + 1)) for i in range(6)]
     counts = Counter(s1(places, S1Config(n=1), seed)[0] for seed in range(10_000))
     law = [2.0**-rank / sum(2.0**-r for r in range(6)) for rank in range(6)]
     observed = [counts[5 - rank] for rank in range(6)]
@@ -78,10 +86,10 @@ def test_the_law_of_ranks() -> None:
 def test_the_steps_of_s1() -> None:
     """Thirty pairs: what is preferred comes first, then domains in equal shares, then by their weights, none of them twice."""
     places = [
-        *(Place(f"aime-{i}", "aime", "contest", 50) for i in range(3)),
-        *(Place(f"math-{i}", "math", "algebra", 1000 * i) for i in range(9)),
+        *(PairSummary(f"aime-{i}", "aime", "contest", 50) for i in range(3)),
+        *(PairSummary(f"math-{i}", "math", "algebra", 1000 * i) for i in range(9)),
         *(
-            Place(f"other-{i}", "other", ("algebra", "geometry", "logic")[i % 3], 10 + i)
+            PairSummary(f"other-{i}", "other", ("algebra", "geometry", "logic")[i % 3], 10 + i)
             for i in range(18)
         ),
     ]
@@ -115,8 +123,8 @@ def test_the_steps_of_s1() -> None:
 
 
 def test_a_number_of_each_domain_is_nested() -> None:
-    places = [Place(str(i), "s", "ab"[i % 2], i) for i in range(20)]
-    few, more = (drawn(places, SelectConfig(name="x", per_domain=n), 3) for n in (2, 5))
+    places = [PairSummary(str(i), "s", "ab"[i % 2], i) for i in range(20)]
+    few, more = (selected(places, SelectConfig(name="x", per_domain=n), 3) for n in (2, 5))
     assert few < more
     assert Counter(places[at].domain for at in few) == {"a": 2, "b": 2}
 
@@ -125,7 +133,7 @@ def test_a_number_of_each_domain_is_nested() -> None:
     ("right", "n", "holds"), [(0, 4, True), (1, 4, True), (2, 4, False), (0, 0, False)]
 )
 def test_pass_rates(right: int, n: int, *, holds: bool) -> None:
-    assert PassRate(max_rate=0.25).holds(right, n) is holds
+    assert PassRate(max_rate=0.25).accepts(right, n) is holds
 
 
 def write(file: Path, rows: list[dict]) -> Path:

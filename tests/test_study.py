@@ -17,20 +17,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, command, done
+from conftest import ROOT, command, done, settings
 
 from eval.config import Config as Eval
-from launch import cost_estimate as cells
-from launch import planner
+from launch import scheduler, throughput
 from launch.config import Config, GridConfig, StudyConfig
 from launch.cost_estimate import estimate
+from launch.expansion import compared, expand
 from launch.planner import plan
-from launch.stages import Stage, compared, expand
+from launch.scheduler import Scheduler
+from launch.stages import Stage
+from launch.study_state import StudyState
 from ratiocine import cli, runs
 from ratiocine.data import DataConfig
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import base
-from ratiocine.executors import config as places
+from ratiocine.executors import Command, Job, SlurmConfig
 from ratiocine.runs import locks
 from ratiocine.stores import read_completions
 from train.config import Config as Train
@@ -55,7 +56,7 @@ def grid(**changes: object) -> GridConfig:
         "pairs": ["demo"],
         "ratios": [0, 0.5, 1],
         "benchmarks": ["demo"],
-        "budget": 8,
+        "max_new_tokens": 8,
     }
     return cli.check(GridConfig, {**usual, **changes})
 
@@ -110,7 +111,7 @@ def test_one_format_has_no_order_and_a_scenario_that_says_every_ratio_has_one_ce
 
 
 def test_every_axis_makes_cells() -> None:
-    found = names(match=["examples", "flops"], lr_policy=["per_format", "matched"], ratios=[0.5])
+    found = names(equalize=["examples", "flops"], lr_policy=["per_format", "matched"], ratios=[0.5])
     assert "train-tiny-demo-mixed-0.5-flops-matched-s0" in found
     assert "train-tiny-demo-mixed-0.5-s0" in found
     found = names(
@@ -118,7 +119,7 @@ def test_every_axis_makes_cells() -> None:
         pairs={"own": ["teacher=openai", "teacher.engine.model=m", "data=gsm8k"]},
     )
     assert {"pairs-own-none", "train-tiny-own-both-mixed-0.5-s0"} <= set(found)
-    rewarded = names(rewards={"ratios": [1], "set": ["data=sums", "max_steps=2"]})
+    rewarded = names(rl={"ratios": [1], "overrides": ["data=sums", "max_steps=2"]})
     assert [n for n in rewarded if n.startswith(("rl", "eval-rl"))] == [
         "rl-tiny-demo-mixed-1-s0",
         "eval-rl-tiny-demo-mixed-1-s0",
@@ -128,7 +129,7 @@ def test_every_axis_makes_cells() -> None:
 def test_the_words_of_a_cell() -> None:
     study = StudyConfig(
         name="x",
-        grid=grid(ratios=[0.5], train=["lora=true"], eval=["limit=3"], untrained=["num_fewshot=3"]),
+        grid=grid(ratios=[0.5], train=["lora=true"], eval=["limit=3"], baseline=["num_fewshot=3"]),
     )
     stages = {stage.name: stage for stage in plan(study)}
     folders = {name: Path("runs") / name for name in stages}
@@ -155,7 +156,7 @@ def test_the_words_of_a_cell() -> None:
         (("+study.grid.ratoi=[0]",), "unknown key 'study.grid.ratoi'; did you mean 'ratios'?"),
         (("study.grid.ratios=[0,0.5,0.5]",), "ratios=[0.0, 0.5, 0.5]: 0.5 occurs twice"),
         (("study.grid.models=[tiny,tiny]",), "'tiny' occurs twice"),
-        (("study.grid.ratios=[2]",), "ratios=[2.0]: 2 is no share from 0 to 1"),
+        (("study.grid.ratios=[2]",), "ratios=[2.0]: 2 is not between 0 and 1"),
         (("study.grid.scenarios=[sideways]",), "unknown scenario 'sideways'"),
         (("study.grid.models=[tiyn]",), "unknown model 'tiyn'"),
         (("study.grid.seeds=[]",), "study.grid.seeds=[]"),
@@ -170,7 +171,7 @@ def test_the_words_of_a_cell() -> None:
             ("executor.nodes=2", "executor.rdzv_endpoint=here:29400"),
             "one machine starts all stages of a study",
         ),
-        (("keep=nothing",), "keep='nothing'"),
+        (("retain=nothing",), "retain='nothing'"),
     ],
 )
 def test_a_grid_that_cannot_be(words: tuple[str, ...], message: str) -> None:
@@ -189,16 +190,16 @@ def test_the_published_study_is_planned_without_a_gpu_or_a_hub() -> None:
     stages = plan(config.study)
     told = estimate(config.study, stages, {}, "scores")
     assert len(stages) == 2 + 2 + 2 * 2 * (5 + 3) * 2
-    assert all(need.flops is not None for need in told.needs.values())
+    assert all(need.flops is not None for need in told.costs.values())
     small, large = (
-        told.needs[f"train-qwen2.5-{size}-general-mixed-1-s0"] for size in ("0.5b", "14b")
+        told.costs[f"train-qwen2.5-{size}-general-mixed-1-s0"] for size in ("0.5b", "14b")
     )
     assert small.tokens == large.tokens == 990098 * (140 + 2591)
     assert small.flops == pytest.approx(6 * 0.63e9 * small.tokens, rel=0.1), (
         "six FLOPs a weight and token, and attention"
     )
     assert large.flops / small.flops == pytest.approx(14.8 / 0.63, rel=0.1)
-    direct = told.needs["train-qwen2.5-14b-general-mixed-0-s0"]
+    direct = told.costs["train-qwen2.5-14b-general-mixed-0-s0"]
     assert direct.tokens == 990098 * (140 + 435)
     assert large.seconds == pytest.approx(large.flops / 4e14)
     assert large.weights == pytest.approx(4 * 14.77e9, rel=0.01)
@@ -247,7 +248,7 @@ def test_what_it_cost_is_what_was_told(study: Path) -> None:
     folders = {stage.name: next(study.glob(f"{stage.name}-????????")) for stage in stages}
     pairs = {name: folder for name, folder in folders.items() if name == "pairs-demo"}
     told = estimate(config.study, stages, pairs, "weights")
-    for name, need in told.needs.items():
+    for name, need in told.costs.items():
         manifest = json.loads((folders[name] / "manifest.json").read_text())
         if name.startswith("train"):
             assert need.flops == pytest.approx(manifest["train_flops"], rel=0.05)
@@ -411,14 +412,14 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same(study: Path, tmp_path
 class Refusing:
     """Starts nothing the second time; what it starts ends at once, well."""
 
-    base, asked = 8, 0
+    max_parallel_jobs, submitted = 8, 0
 
-    def start(self, calls: Sequence[base.Command]) -> list[base.Job]:
-        Refusing.asked += 1
-        if Refusing.asked == 2:
+    def submit(self, commands: Sequence[Command]) -> list[Job]:
+        Refusing.submitted += 1
+        if Refusing.submitted == 2:
             raise Failure("executor=slurm: Socket timed out")
-        out = Path(next(word for word in calls[0].words if word.startswith("out="))[4:])
-        runs.open_run(calls[0].module, {"out": str(out)}, {}).finish()
+        out = next(word for word in commands[0].args if word.startswith("out="))[4:]
+        runs.open_run(commands[0].module, settings(out=out), {}).finish()
         return [Ended()]
 
 
@@ -428,27 +429,26 @@ class Ended:
     def poll(self) -> int:
         return 0
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         raise AssertionError("nothing may be stopped")
 
 
 def test_a_job_that_is_not_taken_leaves_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "starter", lambda on, folder: nullcontext(Refusing()))
+    monkeypatch.setattr(scheduler, "open_executor", lambda *words: nullcontext(Refusing()))
     stages = [
         Stage(f"e{n}", "eval", ("model=tiny", "benchmarks=demo", f"seed={n}")) for n in range(3)
     ]
-    folders, failed = planner._Stages(
-        stages, tmp_path, cli.check(places.Slurm, {"name": "slurm"})
-    ).run()
-    assert (sorted(folders), failed) == (["e0", "e2"], {"e1": 1})
+    state = StudyState(stages, tmp_path, SlurmConfig(name="slurm"))
+    failed = Scheduler(state).run()
+    assert (sorted(state.done), failed) == (["e0", "e2"], {"e1": 1})
 
 
 def test_more_at_once_need_more_room() -> None:
     config = cli.compose("launch", Config, ["study=paper", "study.grid.models=[qwen2.5-14b]"])
     stages = plan(config.study)
-    one, eight = (estimate(config.study, stages, {}, "scores", base).disk for base in (1, 8))
+    one, eight = (estimate(config.study, stages, {}, "scores", jobs).disk for jobs in (1, 8))
     weights = 4 * 14.77e9
     assert eight - one == pytest.approx(7 * (weights + 2 * 3 * weights), rel=0.01), (
         "two checkpoints, each with Adam's numbers"
@@ -457,7 +457,7 @@ def test_more_at_once_need_more_room() -> None:
 
 def test_limits_samples_and_scenarios_are_counted() -> None:
     def asked(*eval_words: str, **changes: object) -> dict[str, float | None]:
-        expect = {
+        assumptions = {
             "pairs": {"demo": 8},
             "prompt": {"demo": 10},
             "ift": {"demo": 2},
@@ -465,11 +465,11 @@ def test_limits_samples_and_scenarios_are_counted() -> None:
             "problems": 100,
         }
         made = StudyConfig(
-            name="x", grid=grid(eval=list(eval_words), expect=expect, **{"ratios": [1], **changes})
+            name="x", grid=grid(eval=list(eval_words), assumptions=assumptions, **{"ratios": [1], **changes})
         )
         return {
             name: need.tokens
-            for name, need in estimate(made, plan(made), {}, "weights").needs.items()
+            for name, need in estimate(made, plan(made), {}, "weights").costs.items()
         }
 
     name = "eval-tiny-demo-mixed-1-s0"
@@ -494,19 +494,19 @@ def test_values_of_a_listed_stage() -> None:
     stage = {
         "name": "t-$s-$seeds",
         "verb": "eval",
-        "each": {"s": [1], "seeds": [7]},
-        "set": ["model=tiny", "benchmarks=demo"],
+        "matrix": {"s": [1], "seeds": [7]},
+        "overrides": ["model=tiny", "benchmarks=demo"],
     }
     assert [one.name for one in expand(StudyConfig(name="x", stages=[stage]))] == ["t-1-7"]
     with pytest.raises(BadInput, match="unknown benchmark 'nothing'"):
         plan(
             cli.check(
                 StudyConfig,
-                {"name": "x", "stages": [{**stage, "set": ["model=tiny", "benchmarks=nothing"]}]},
+                {"name": "x", "stages": [{**stage, "overrides": ["model=tiny", "benchmarks=nothing"]}]},
             )
         )
-    with pytest.raises(BadInput, match=r"each\.s=\[\]"):
-        cli.check(StudyConfig, {"name": "x", "stages": [{**stage, "each": {"s": []}}]})
+    with pytest.raises(BadInput, match=r"matrix\.s=\[\]"):
+        cli.check(StudyConfig, {"name": "x", "stages": [{**stage, "matrix": {"s": []}}]})
 
 
 # One writer
@@ -517,7 +517,7 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            f"from pathlib import Path; from ratiocine import locks; locks.hold(Path({str(tmp_path)!r})); "
+            f"from pathlib import Path; from ratiocine.runs import locks; locks.hold(Path({str(tmp_path)!r})); "
             "print('held', flush=True); input()",
         ],
         cwd=ROOT,
@@ -539,7 +539,7 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
 def test_what_is_forked_after_an_estimate_can_multiply() -> None:
     """Stages are forked from the planner, in which no threads may have multiplied."""
     code = (
-        "import os, sys, torch; from launch import estimate; assert estimate._products() > 0; child = os.fork()\n"
+        "import os, sys, torch; from launch.throughput import machine_rate; assert machine_rate() > 0; child = os.fork()\n"
         "if not child: torch.ones(600, 600) @ torch.ones(600, 600); os._exit(0)\n"
         "os.waitpid(child, 0)"
     )
@@ -551,7 +551,7 @@ def test_weights_go_whole_or_not_at_all(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the process ends after the note, or while files are being removed."""
-    config = {"seed": 0, "out": str(tmp_path / "run")}
+    config = settings(seed=0, out=str(tmp_path / "run"))
     run = runs.open_run("train", config, {})
     with run.writing("model") as folder:
         folder.mkdir()
@@ -594,13 +594,13 @@ def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.Mo
         os._exit(1)
 
     monkeypatch.setattr(devices, "matmul_rate", lost)
-    cells._products.cache_clear()
-    assert cells._products() is None
+    throughput.machine_rate.cache_clear()
+    assert throughput.machine_rate() is None
     study = StudyConfig(
         name="x",
         grid=grid(
             ratios=[0],
-            expect={
+            assumptions={
                 "pairs": {"demo": 8},
                 "prompt": {"demo": 9},
                 "ift": {"demo": 2},
@@ -609,9 +609,9 @@ def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.Mo
         ),
     )
     told = estimate(study, plan(study), {}, "weights")
-    cells._products.cache_clear()
-    assert told.needs["train-tiny-demo-mixed-0-s0"].flops
-    assert told.needs["train-tiny-demo-mixed-0-s0"].seconds is None
+    throughput.machine_rate.cache_clear()
+    assert told.costs["train-tiny-demo-mixed-0-s0"].flops
+    assert told.costs["train-tiny-demo-mixed-0-s0"].seconds is None
     assert "time unknown" in told.total
 
 
@@ -638,7 +638,7 @@ def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
         *GRID,
         "study.grid.ratios=[0,1]",
         "study.grid.scenarios=[mixed]",
-        f"study.grid.rl={{set:[{rewards}]}}",
+        f"study.grid.rl={{overrides:[{rewards}]}}",
         f"out={root}",
     )
     assert said.count("python -m rl") == 4

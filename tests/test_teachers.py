@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import psutil
@@ -19,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from teacher import Teacher
 
-from distill.answer_cache import AnswerStore, answer_key
-from distill.answer_selection import Candidate, pick
+from distill.answer_cache import Answer, AnswerCache, answer_key
+from distill.answer_selection import Candidate, select_answer
 from distill.config import Config
-from distill.rejection_rules import fault, taken_apart
+from distill.rejection_rules import fault, parts_of
 from ratiocine import cli
 from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request
 from ratiocine.errors import BadInput
@@ -637,16 +638,38 @@ def test_calls_made_again_by_a_cluster_are_counted(sums: Path, tmp_path: Path) -
 REQUEST = Request("ift/a/1", ({"role": "user", "content": "1 + 1?"},), 64, temperature=0.6)
 
 
+def answer(text: str) -> Answer:
+    return Answer("ift/a/1", 0, text, "stop", 3, 9, 0.5, 0.6, 0.95, 64, 7)
+
+
 def test_a_damaged_answer_is_no_answer(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path / "answers.sqlite")
+    cache = AnswerCache(tmp_path / "answers.sqlite")
     keys = [answer_key("m", REQUEST, sample) for sample in range(3)]
-    store.add((key, {"text": str(i)}) for i, key in enumerate(keys))
-    store.database.execute(
-        "update answers set answer = replace(answer, '1', '2') where key = ?", (keys[1],)
+    cache.add((key, answer(f"text {i}")) for i, key in enumerate(keys))
+    cache.database.execute(
+        "update answers set answer = replace(answer, 'text 1', 'text 2') where key = ?", (keys[1],)
     )
-    again = AnswerStore(tmp_path / "answers.sqlite")
-    assert again.get(keys) == [{"text": "0"}, None, {"text": "2"}]
-    assert again.get(keys[:1] * 70_000)[-1] == {"text": "0"}, "however many are looked for"
+    again = AnswerCache(tmp_path / "answers.sqlite")
+    assert again.get(keys) == [answer("text 0"), None, answer("text 2")]
+    assert again.get(keys[:1] * 70_000)[-1] == answer("text 0"), "however many are looked for"
+
+
+def test_caches_of_earlier_releases_still_answer(tmp_path: Path) -> None:
+    """The key and the row of one answer, as earlier releases stored them."""
+    key = answer_key("adder", REQUEST, 2)
+    assert key.hex() == "1142bb188d921ef4e0008571183b3ba1"
+    greedy = Request(**{**REQUEST.__dict__, "temperature": 0.0, "thinking": True, "seed": 5})
+    assert answer_key("adder", greedy, 0).hex() == "a7aaed433d818c7f17373b5c8c688084"
+    row = (
+        '{"id": "ift/a/1", "sample": 0, "text": "2", "stop": "stop", "n_prompt": 9, "n_completion": 3, '
+        '"seconds": 0.5, "temperature": 0.6, "top_p": 0.95, "budget": 64, "seed": 7}'
+    )
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    cache.database.execute(
+        "insert into answers values (?, ?, ?)", (key, zlib.crc32(row.encode()), row)
+    )
+    assert cache.get([key]) == [answer("2")]
+    assert Answer.from_json(answer("2").to_json()) == answer("2")
 
 
 def test_an_answer_depends_on_all_that_it_is_drawn_from() -> None:
@@ -689,14 +712,14 @@ FAULTY = {
 @pytest.mark.parametrize(("case", "name"), FAULTY.items())
 def test_what_is_wrong_with_an_answer(case: tuple[str, str, str], name: str | None) -> None:
     text, stop, mode = case
-    assert fault(text, stop, taken_apart(text, mode, "tags"), mode, "What is 2 + 2?") == name
+    assert fault(text, stop, parts_of(text, mode, "tags"), mode, "What is 2 + 2?") == name
 
 
 def test_steps_without_tags_are_a_trace() -> None:
-    parts = taken_apart("First, 2 + 2.\n\nThat is 4.\n\n\\boxed{4}", "reasoning", "steps")
+    parts = parts_of("First, 2 + 2.\n\nThat is 4.\n\n\\boxed{4}", "reasoning", "steps")
     assert (parts.think, parts.answer) == ("First, 2 + 2.\n\nThat is 4.", "\\boxed{4}")
-    assert taken_apart("\\boxed{4}", "reasoning", "steps").think is None
-    assert taken_apart("a\n\nb", "ift", "steps").answer == "a\n\nb"
+    assert parts_of("\\boxed{4}", "reasoning", "steps").think is None
+    assert parts_of("a\n\nb", "ift", "steps").answer == "a\n\nb"
 
 
 CANDIDATES = st.lists(
@@ -720,12 +743,12 @@ def test_picks(candidates: list[Candidate]) -> None:
         cli.named("reward", "short", RewardConfig),
     )
     first, shortest, majority = (
-        pick(candidates, how, problem, reward) for how in ("first", "shortest", "majority")
+        select_answer(candidates, how, problem, reward) for how in ("first", "shortest", "majority")
     )
     assert first is (right or candidates)[0]
     assert shortest.tokens == min(c.tokens for c in right or candidates)
-    said = [c.says for c in candidates if c.says is not None]
-    assert not said or said.count(majority.says) == max(map(said.count, said))
+    said = [c.vote for c in candidates if c.vote is not None]
+    assert not said or said.count(majority.vote) == max(map(said.count, said))
 
 
 def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
@@ -788,11 +811,13 @@ def test_the_pick_with_the_highest_reward(answers: list[tuple[str, int]]) -> Non
         cli.named("reward", "short", RewardConfig),
     )
     candidates = [Candidate(split(text), n, text == "\\boxed{1}", None) for text, n in answers]
-    best = pick(candidates, "reward", problem, reward)
+    best = select_answer(candidates, "reward", problem, reward)
     assert bool(best.right) == any(c.right for c in candidates)
-    by_format = pick(candidates, "reward", problem, cli.named("reward", "e2h", RewardConfig))
+    by_format = select_answer(
+        candidates, "reward", problem, cli.named("reward", "e2h", RewardConfig)
+    )
     assert bool(by_format.right) == bool(best.right), (
         "usable answers of either mode have its format"
     )
     if best.right:
-        assert best.tokens == pick(candidates, "shortest", problem, reward).tokens
+        assert best.tokens == select_answer(candidates, "shortest", problem, reward).tokens

@@ -38,7 +38,10 @@ Scores = Mapping[str, Mapping[str, Any]]
 
 
 def text(
-    config: Mapping[str, Any], facts: TrainingFacts, mixture: MixtureFacts, scores: Scores = {}
+    config: Mapping[str, Any],
+    facts: TrainingFacts,
+    mixture: MixtureFacts,
+    scores: Scores | None = None,
 ) -> str:
     """The card in the hub's format: base model, mixture, training, pairs with their licenses, and
     scores with intervals."""
@@ -66,8 +69,8 @@ def _header(config: Mapping[str, Any], mixture: MixtureFacts) -> Iterator[str]:
     yield from ("---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "")
     yield from (f"# {name}, taught at reasoning ratio {ratio}", "")
     yield (
-        f"{mixture.n} problems, each with the answer of one teacher given directly or after a reasoning trace; "
-        f"{mixture.n_reasoning} of them with the trace."
+        f"{mixture.n} problems, each with the answer of one teacher given directly or after a "
+        f"reasoning trace; {mixture.n_reasoning} of them with the trace."
     )
 
 
@@ -80,8 +83,8 @@ def _training(
         "base model": f"{model['path'] or model['name']}, license: {_license(model) or 'unknown'}",
         "scenario": f"{mixture.scenario}, equalize={mixture.equalize}, seed {mixture.seed}",
         "supervised tokens": f"{tokens['ift']} direct, {tokens['reasoning']} in reasoning rows",
-        "training": f"{facts.steps} steps of {config['batch_size']} examples, peak learning rate {facts.lr:.2g}, "
-        f"{weights}, {facts.train_flops_exact:.3g} FLOPs",
+        "training": f"{facts.steps} steps of {config['batch_size']} examples, "
+        f"peak learning rate {facts.lr:.2g}, {weights}, {facts.train_flops_exact:.3g} FLOPs",
         "direct format": f"{mixture.direct_format}: {FORMS[mixture.direct_format]}",
         "validation loss": None
         if facts.val_loss is None

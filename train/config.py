@@ -71,7 +71,8 @@ class Config(TrainingConfig):
             raise ValueError("ratio=None: a number from 0 to 1 is needed, such as ratio=0.5")
         if self.ratio is not None and self.scenario.fixes_ratio:
             raise ValueError(
-                f"ratio={self.ratio}: every stage of scenario={self.scenario.name} sets its own; leave it out"
+                f"ratio={self.ratio}: every stage of scenario={self.scenario.name} sets its own; "
+                "leave it out"
             )
         return self
 
@@ -79,13 +80,13 @@ class Config(TrainingConfig):
     def _validation_where_needed(self) -> Self:
         if self.checkpoint == "best" and not self.val_size:
             raise ValueError(
-                "checkpoint='best' is chosen by validation loss; give the number of validation problems, "
-                "such as val_size=64"
+                "checkpoint='best' is chosen by validation loss; give the number of validation "
+                "problems, such as val_size=64"
             )
         if self.val_samples > self.val_size:
             raise ValueError(
-                f"val_samples={self.val_samples}: answers are sampled for validation problems, of which "
-                f"there are {self.val_size} (val_size)"
+                f"val_samples={self.val_samples}: answers are sampled for validation problems, "
+                f"of which there are {self.val_size} (val_size)"
             )
         return self
 
@@ -93,7 +94,8 @@ class Config(TrainingConfig):
     def _enough_for_every_rank(self) -> Self:
         if self.batch_size < self.world_size:
             raise ValueError(
-                f"batch_size={self.batch_size}: with {self.world_size} ranks some would be idle in a step"
+                f"batch_size={self.batch_size}: with {self.world_size} ranks some would be idle in "
+                "a step"
             )
         return self
 
@@ -101,12 +103,13 @@ class Config(TrainingConfig):
     def _whole_model_where_needed(self) -> Self:
         if self.val_samples and self.shards_weights:
             raise ValueError(
-                f"val_samples={self.val_samples}: under {self.sharding} no rank has a whole model to sample from"
+                f"val_samples={self.val_samples}: under {self.sharding} no rank has a whole model "
+                "to sample from"
             )
         if self.checkpoint == "best" and self.sharding != "none":
             raise ValueError(
-                f"checkpoint='best': checkpoints of {self.sharding} are not read back into a student; "
-                "take checkpoint=last"
+                f"checkpoint='best': checkpoints of {self.sharding} are not read back into a "
+                "student; take checkpoint=last"
             )
         return self
 
@@ -124,7 +127,8 @@ class Config(TrainingConfig):
         named = [*(self.pairs or []), *of_stages]
         if not named:
             raise BadInput(
-                "pairs= is needed: a finished folder of `python -m distill`, such as pairs=runs/distill/ab12"
+                "pairs= is needed: a finished folder of `python -m distill`, such as "
+                "pairs=runs/distill/ab12"
             )
         return list(dict.fromkeys(named))
 

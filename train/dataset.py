@@ -58,7 +58,8 @@ class PairDataset:
         names = [columns["id"][row] for row in rows]
         if repeated := next(iter(self.index.keys() & set(names) if self.index else ()), None):
             raise BadInput(
-                f"pairs={self.folders[number]}: the id '{repeated}' is in {self.folder(repeated)} too"
+                f"pairs={self.folders[number]}: the id '{repeated}' is in "
+                f"{self.folder(repeated)} too"
             )
         self.index.update(zip(names, count(len(self.index)), strict=False))
         self.categories.extend(columns["category"][row] for row in rows)

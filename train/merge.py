@@ -25,9 +25,7 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
     if len(folders) < 2:
         raise BadInput(f"a merge takes two models or more, not {len(folders)}")
     if alpha is not None and len(folders) != 2:
-        raise BadInput(
-            f"--alpha={alpha:g} interpolates between two models: give two models, not {len(folders)}"
-        )
+        raise BadInput(f"--alpha={alpha:g} is for two models: give two models, not {len(folders)}")
     if out.exists():
         raise BadInput(f"--out={out} exists; choose another")
     configs = [ModelConfig(name=folder, path=folder) for folder in folders]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ratiocine.records import MODES
+from ratiocine.records import MODES, Mode
 from train.config import Config
 from train.planning import TrainingPlan
 from train.scenario import examples_by_format, examples_hash
@@ -36,13 +36,13 @@ class MixtureFacts:
     examples: int
     examples_hash: str
     stages: Sequence[Mapping[str, Any]]
-    categories: Mapping[str, Mapping[str, int]]
+    categories: Mapping[str, Mapping[Mode, int]]
     """Distinct problems by category and format."""
-    supervised_tokens: Mapping[str, int]
+    supervised_tokens: Mapping[Mode, int]
     tokens: int
     reasoning_token_share: float
     dropped_too_long: Mapping[str, int]
-    ids: Mapping[str, Sequence[str]]
+    ids: Mapping[Mode, Sequence[str]]
     """By format, in training order."""
     order: Sequence[str]
     validation: Sequence[str]

@@ -60,7 +60,8 @@ class RatioTrainer(SteppedTrainer):
         # matmuls.
         if (found[0] - found[1]).abs().max() > 0.05 * found[0].std():
             raise BadInput(
-                "padding_free=true: in this model concatenated rows attend to each other; give false"
+                "padding_free=true: in this model concatenated rows attend to each other; give "
+                "padding_free=false"
             )
 
     def dry_run(self) -> None:
@@ -81,9 +82,9 @@ class RatioTrainer(SteppedTrainer):
             loss.backward()
         except torch.OutOfMemoryError:
             raise BadInput(
-                f"micro_batch_size={self.args.per_device_train_batch_size}: {len(rows)} rows of up to "
-                f"{int(inputs['lengths'].max())} tokens do not fit into memory; try a smaller one, "
-                "or a smaller max_length"
+                f"micro_batch_size={self.args.per_device_train_batch_size}: {len(rows)} rows "
+                f"of up to {int(inputs['lengths'].max())} tokens do not fit into memory; try a "
+                "smaller one, or a smaller max_length"
             ) from None
         model.zero_grad(set_to_none=True)
         self.step_log.discard_micro_batches()

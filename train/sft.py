@@ -248,7 +248,8 @@ def _flops(
 def _about(run: Run, config: Config, mixture: MixtureFacts, size: int) -> tracking.About:
     """The run as a tracker shows it."""
     ratio = mixture.share if config.ratio is None else config.ratio
-    parent = lineage.compared("train", config.model, lineage.student(config.model.path))
+    model = config.model
+    parent = lineage.compared("train", model.name, model.path, lineage.student(model.path))
     by = replace(parent, size=size, scenario=config.scenario.name, ratio=ratio, seed=config.seed)
     settings = {
         **config.model_dump(),

@@ -84,8 +84,8 @@ class StepLog(TrainerCallback):
         if not math.isfinite(self.totals[0] + self.norm):
             names = ", ".join(name for name, _ in self.batches[state.global_step])
             raise Failure(
-                f"the loss of step {state.global_step + 1} is {self.totals[0]}, with a gradient norm of {self.norm}; "
-                f"earlier checkpoints are kept; its problems: {names}"
+                f"the loss of step {state.global_step + 1} is {self.totals[0]}, with a gradient "
+                f"norm of {self.norm}; earlier checkpoints are kept; its problems: {names}"
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -257,7 +257,11 @@ def _budgets(tables: Tables) -> Caption:
     parts = [f"{arm} from {cap}" for arm, cap in leaders]
     if len(parts) > 3:
         parts = [f"first {parts[0]}", f"after {len(parts) - 2} others last {parts[-1]}"]
-    leading = f"Most right answers within a budget: {listed(parts)} tokens" if parts else "None"
+    leading = (
+        f"Most right answers within a budget: {listed(parts)} tokens"
+        if parts
+        else "No answer was right"
+    )
     sentences = (
         f"{leading}; max_new_tokens was {max(table.values('tokens'))}.",
         "Exact but for answers boxed before the cap: a longer completion counts as wrong, though "

@@ -31,9 +31,7 @@ SETTINGS: Mapping[str, Callable[[Evaluation], Any]] = {
 
 def study_warnings(study: Study) -> list[str]:
     """The warnings of a report, which names evaluations by their arms."""
-    names = {
-        id(evaluation): arm.label for arm in study.arms for evaluation in arm.evaluations
-    }
+    names = {id(evaluation): arm.label for arm in study.arms for evaluation in arm.evaluations}
     return [*_other_differences(study), *warnings(study.evaluations, names)]
 
 
@@ -83,7 +81,9 @@ def _learning_rates(evaluations: Sequence[Evaluation], names: Mapping[int, str])
     found = []
     for rates in by_model.values():
         if len(rates) > 1:
-            listed = "; ".join(f"{rate}: {', '.join(sorted(of))}" for rate, of in sorted(rates.items()))
+            listed = "; ".join(
+                f"{rate}: {', '.join(sorted(of))}" for rate, of in sorted(rates.items())
+            )
             found.append(
                 f"Students differ in their peak learning rate ({listed}), not in the format alone."
             )

@@ -86,8 +86,8 @@ def load_all(folders: Sequence[Path]) -> list[Evaluation]:
     for folder in folders:
         for one in find_evaluations(folder):
             manifest = read_manifest(one)
-            facts = manifest.evaluation if manifest.verb == "eval" else None
-            key = (manifest.hash, facts and facts.engine, facts and facts.grader)
+            named = [manifest.facts.get(name) for name in ("engine", "grader")]
+            key = (manifest.hash, *named)
             found.setdefault(key, one)
     return load_evaluations([*found.values()])
 

@@ -1,90 +1,109 @@
-"""Which completions a study's page holds to be looked into, and how they travel in it."""
+"""The completions in a page: which ones, and their JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
 from eval.report.html import visible
-from eval.report.scored import Row
 from eval.report.study import Study
+from ratiocine.records import ScoredCompletion
 
 VERDICTS = ("right", "wrong", "ungradable")
+Problem = tuple[int, str | None, str | None, str | None]
+"""Index of the benchmark, prompt, reference, level."""
+Answer = tuple[int, int, int | None, int, int, int, int, int, str]
+"""Index of the problem, index of the arm, seed, index of the verdict, thought, truncated, tokens,
+index of the reason, text."""
 
 
-def chosen(study: Study, most: int) -> list[str]:
-    """Problems with all their answers, at most `most` of these: of each benchmark in turn the problem on which arms differ
-    most."""
+@dataclass(frozen=True)
+class Completions:
+    """What the page's script reads; names are replaced by their index to save space."""
+
+    arms: Sequence[str]
+    benchmarks: Sequence[str]
+    categories: Sequence[str]
+    """Of the benchmarks."""
+    verdicts: Sequence[str]
+    reasons: Sequence[str]
+    problems: Sequence[Problem]
+    answers: Sequence[Answer]
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({answer[2] for answer in self.answers if answer[2] is not None})
+
+    def json(self) -> str:
+        return as_script(asdict(self))
+
+
+def chosen_keys(study: Study, limit: int) -> list[str]:
+    """Problems with at most `limit` completions in all: of each benchmark in turn, the problem on
+    which the arms differ most."""
     turns: list[tuple[int, str, str]] = []
     for benchmark, keys in study.benchmarks.items():
-        shares = [
+        means = [
             [fmean(column) for column in zip(*arm.table(keys), strict=True)] for arm in study.arms
         ]
         spread = {
-            key: max(column) - min(column)
-            for key, column in zip(keys, zip(*shares, strict=True), strict=True)
+            key: max(of_arms) - min(of_arms)
+            for key, of_arms in zip(keys, zip(*means, strict=True), strict=True)
         }
-        turns += [
-            (turn, benchmark, key)
-            for turn, key in enumerate(sorted(keys, key=lambda key: (-spread[key], key)))
-        ]
-    found, held = [], 0
+        ordered = sorted(keys, key=lambda key: (-spread[key], key))
+        turns += [(turn, benchmark, key) for turn, key in enumerate(ordered)]
+    found, n = [], 0
     for _, _, key in sorted(turns):
-        held += sum(len(evaluation.answers[key]) for evaluation in study.evaluations)
-        if held > most:
+        n += sum(len(evaluation.answers[key]) for evaluation in study.evaluations)
+        if n > limit:
             break
         found.append(key)
     return found
 
 
-def completions(study: Study, most: int) -> dict[str, Any]:
-    """The answers to the chosen problems, in short: each problem's text once, names by their place in a list."""
-    keys = chosen(study, most)
-    benchmarks = list(study.benchmarks)
-    first = study.evaluations[0]
+def completions(study: Study, limit: int) -> Completions:
+    """All completions of the chosen problems."""
+    keys = chosen_keys(study, limit)
+    benchmarks, first = list(study.benchmarks), study.evaluations[0]
     reasons: dict[str, int] = {}
-    problems, answers = [], []
+    problems: list[Problem] = []
+    answers: list[Answer] = []
     for at, key in enumerate(keys):
-        asked = first.first(key)
-        texts = (_text(asked[name]) for name in ("prompt", "reference", "level"))
-        problems.append([benchmarks.index(asked["benchmark"]), *texts])
+        row = first.first(key)
+        texts = (_visible(row.prompt), _visible(row.reference), _visible(row.level))
+        problems.append((benchmarks.index(row.benchmark), *texts))
         for number, arm in enumerate(study.arms):
             for evaluation in arm.evaluations:
-                seed = evaluation.student.get("seed") if arm.trained else None
                 answers += [
-                    [at, number, seed, *_answer(row, reasons)] for row in evaluation.answers[key]
+                    (at, number, evaluation.seed, *_answer(row, reasons))
+                    for row in evaluation.answers[key]
                 ]
-    categories = [first.first(keys[0])["category"] for keys in study.benchmarks.values()]
-    return {
-        "arms": [arm.label for arm in study.arms],
-        "benchmarks": benchmarks,
-        "categories": categories,
-        "verdicts": VERDICTS,
-        "reasons": [reason.replace("_", " ") for reason in reasons],
-        "problems": problems,
-        "answers": answers,
-    }
-
-
-def _answer(row: Row, reasons: dict[str, int]) -> Sequence[Any]:
-    reason = reasons.setdefault(row["reason"], len(reasons))
-    return (
-        VERDICTS.index(row["verdict"]),
-        int(row["thought"]),
-        int(row["stop"] == "length"),
-        row["n_completion"],
-        reason,
-        visible(row["completion"]),
+    return Completions(
+        arms=[arm.label for arm in study.arms],
+        benchmarks=benchmarks,
+        categories=[first.first(keys[0]).category for keys in study.benchmarks.values()],
+        verdicts=VERDICTS,
+        reasons=[reason.replace("_", " ") for reason in reasons],
+        problems=problems,
+        answers=answers,
     )
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else visible(str(value))
+def _answer(row: ScoredCompletion, reasons: dict[str, int]) -> tuple[int, int, int, int, int, str]:
+    reason = reasons.setdefault(row.reason, len(reasons))
+    verdict, truncated = VERDICTS.index(row.verdict), int(row.stop == "length")
+    text = visible(row.completion)
+    return verdict, int(row.thought), truncated, row.n_completion, reason, text
+
+
+def _visible(value: str | None) -> str | None:
+    return None if value is None else visible(value)
 
 
 def as_script(value: Any) -> str:
-    """JSON that may stand in a <script>: no text in it can end that, or begin another."""
+    """JSON for a <script> element: no text in it can end that, or begin another."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

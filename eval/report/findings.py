@@ -227,8 +227,8 @@ def _hypotheses(study: Study, tables: Tables) -> list[str]:
             verdicts = ", ".join(f"{one} in {listed(where)}" for one, where in groups.items())
             found.append(f"{model}: {verdicts}" if len(models) > 1 else verdicts)
         if found:
-            parts.append(f"{words}: {'; '.join(found)}")
-    return [f"Declared before training: {'. Declared: '.join(parts)}."] if parts else []
+            parts.append(f"Hypothesis of {words}: {'; '.join(found)}.")
+    return [" ".join(parts)] if parts else []
 
 
 def _scenarios(tables: Tables) -> list[str]:

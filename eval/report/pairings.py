@@ -65,7 +65,7 @@ def scenario_pairs(study: Study) -> list[Pair]:
 
 
 def compute_pairs(study: Study) -> list[Pair]:
-    """Each ratio with equal examples, and ratio 0 trained for the FLOPs (or tokens) of reasoning."""
+    """Each ratio, and ratio 0 trained for the FLOPs (or tokens) of reasoning."""
     found = []
     for equalize in ("flops", "tokens"):
         for arm in study.trained:

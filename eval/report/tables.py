@@ -90,9 +90,7 @@ def _all_differences(study: Study) -> list[Table]:
 def arms(study: Study) -> Table:
     rows = []
     for arm in study.arms:
-        facts = [
-            None if arm.student is None else getattr(arm.student, name) for name in ARM_FACTS
-        ]
+        facts = [None if arm.student is None else getattr(arm.student, name) for name in ARM_FACTS]
         seeds = " ".join(str(seed) for seed in arm.seeds) if arm.trained else None
         rows.append((*described(arm)[:-1], seeds, arm.size, *facts))
     columns = (*ARM_COLUMNS, "weights", *ARM_FACTS)

@@ -1,5 +1,4 @@
-"""Texts that are in other texts, word for word, in 13 words in a row, or nearly: benchmarks in a
-training set, and a training set in itself.
+"""Contamination of a training set with benchmarks, and near-duplicates within a set.
 
 Exact: the same text but for case and spacing. 13-gram: 13 consecutive words in common (Brown et al.
 2020, arXiv 2005.14165, appendix C). Fuzzy: a normalised edit similarity of at least 95 of 100, as
@@ -21,13 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 N = 13  # words
-SIMILAR = 95  # of 100
+SIMILAR = 95  # edit similarity, of 100
 SHINGLE = 3  # words
-BANDS, ROWS = (
-    12,
-    5,
-)  # of MinHash values: with 45 of 51 shingles in common (a word of fifty replaced) 1 in 9,700 goes unseen
-NEIGHBOURS = 16  # of each band's earlier members, so many are compared with
+# MinHash bands and rows per band: texts with 45 of 51 shingles in common (one word of fifty
+# replaced) share no band in 1 of 9,700 cases.
+BANDS, ROWS = 12, 5
+NEIGHBOURS = 16  # earlier members of its band that a text is compared with, at most
 NUMBERS = re.compile(r"\d+")
 WORDS = re.compile(r"[^\W_]+")
 How = Literal["exact", "ngram", "fuzzy"]
@@ -35,15 +33,15 @@ How = Literal["exact", "ngram", "fuzzy"]
 
 @dataclass(frozen=True)
 class Match:
-    """How a problem is found in the training set, and the id of the first row that holds it."""
+    """A benchmark problem found in the training set."""
 
     how: How
     row: str
+    """Id of the first training row that contains it."""
 
 
 class Index:
-    """Texts by name, to be found in others; each is held once, and looked for in as many texts as
-    there are."""
+    """Texts by name, to be looked up in any number of others."""
 
     def __init__(self, texts: Mapping[str, str], n: int = N) -> None:
         self.n = n
@@ -55,7 +53,7 @@ class Index:
                 self.grams.setdefault(gram, []).append(name)
 
     def held_by(self, text: str) -> dict[str, How]:
-        """The names of the texts that this one holds, and how."""
+        """Names of the indexed texts that `text` contains, and how each was found."""
         shared = (name for gram in ngrams(text, self.n) for name in self.grams.get(gram, ()))
         found: dict[str, How] = dict.fromkeys(shared, "ngram")
         return found | dict.fromkeys(self.exact.get(content_key(text), ()), "exact")
@@ -64,8 +62,8 @@ class Index:
 def overlaps(
     train: Mapping[str, str], test: Mapping[str, str], *, n: int = N, similar: float = SIMILAR
 ) -> dict[str, Match]:
-    """The problems of `test` that `train` holds, both as texts by id; the strictest way in which
-    each is found is named."""
+    """The problems of `test` contained in `train`, both texts by id, each with its strictest
+    match."""
     index = Index(test, n)
     found: dict[How, dict[str, Match]] = {"exact": {}, "ngram": {}}
     for row, text in train.items():
@@ -77,13 +75,13 @@ def overlaps(
 
 
 def repeats(texts: Sequence[str], *, similar: float = SIMILAR) -> dict[int, int]:
-    """Near-duplicates: the places of texts that nearly repeat an earlier one which is no repeat
-    itself, each with that one's.
+    """Near-duplicates: index of each near-duplicate → index of the earlier text, which is none
+    itself.
 
-    Texts whose numbers differ are different problems, however alike. Candidates share a band of
+    Texts with different numbers are different problems, however similar. Candidates share a band of
     MinHash values of word trigrams (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.4)
-    and are then compared in full: what is found is certain, and of texts with one word of fifty
-    replaced fewer than one in a thousand is missed.
+    and are then compared in full: no false positives, and fewer than one in a thousand texts with
+    one word of fifty replaced is missed.
     """
     from rapidfuzz import fuzz
 
@@ -100,25 +98,24 @@ def repeats(texts: Sequence[str], *, similar: float = SIMILAR) -> dict[int, int]
 
 
 def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Pairs of places whose texts share a band, by the later place and then by the earlier."""
+    """Index pairs (earlier, later) of texts that share a band, ordered by the later, then the
+    earlier."""
     import numpy as np
 
     signatures = _signatures(texts)
     found = []
     for band in range(BANDS):
         key = _mixed(signatures[:, band * ROWS : (band + 1) * ROWS])
-        order = np.argsort(
-            key, kind="stable"
-        )  # members of a band stand together, the earliest first
+        order = np.argsort(key, kind="stable")  # groups members of a band, the earliest first
         same = key[order][1:] == key[order][:-1]
         start = np.arange(len(order))
         start[1:][same] = 0
         start = np.maximum.accumulate(start)
-        for back in range(NEIGHBOURS):  # each member with the `back`-th earliest of its band
-            there = start + back < np.arange(len(order))
-            if not there.any():
+        for nth in range(NEIGHBOURS):  # each member with the nth earliest of its band
+            later = start + nth < np.arange(len(order))
+            if not later.any():
                 break
-            found.append(np.stack([order[there], order[(start + back)[there]]], axis=1))
+            found.append(np.stack([order[later], order[(start + nth)[later]]], axis=1))
     if not found:
         return
     pairs = np.unique(np.concatenate(found), axis=0)
@@ -127,19 +124,16 @@ def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def _signatures(texts: Sequence[str]) -> np.ndarray:
-    """MinHash values of the word trigrams of each text, as texts × values of 32 bits."""
+    """MinHash values of each text's word trigrams: uint32, (texts, BANDS * ROWS)."""
     import numpy as np
     from datasketch import MinHash
 
-    found = np.empty((len(texts), BANDS * ROWS), dtype=np.uint32)
+    values = np.empty((len(texts), BANDS * ROWS), dtype=np.uint32)
     shingled = (_shingles(text) for text in texts)
-    for row, minhash in zip(
-        found,
-        MinHash.generator(shingled, num_perm=BANDS * ROWS, seed=1, hashfunc=zlib.crc32),
-        strict=True,
-    ):
+    hashes = MinHash.generator(shingled, num_perm=BANDS * ROWS, seed=1, hashfunc=zlib.crc32)
+    for row, minhash in zip(values, hashes, strict=True):
         row[:] = minhash.hashvalues
-    return found
+    return values
 
 
 def _shingles(text: str) -> list[bytes]:
@@ -151,7 +145,7 @@ def _shingles(text: str) -> list[bytes]:
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """One number of 64 bits for each row of values."""
+    """A 64-bit hash of each row."""
     import numpy as np
 
     key = np.zeros(len(values), dtype=np.uint64)
@@ -182,8 +176,8 @@ def _similar(
 
 
 def without_wording(prompts: Sequence[str]) -> list[str]:
-    """The prompts without the lines that at least half of them share: a task's wording is no sign
-    of a shared problem. Fewer than four prompts stay as they are."""
+    """The prompts without the lines shared by at least half of them: a task's wording is no sign of
+    a shared problem. Fewer than four prompts are returned unchanged."""
     if len(prompts) < 4:
         return list(prompts)
     counts = Counter(line for prompt in prompts for line in set(prompt.splitlines()))
@@ -194,6 +188,6 @@ def without_wording(prompts: Sequence[str]) -> list[str]:
 
 
 def by_how(matches: Iterable[Match]) -> dict[How, int]:
-    """How many there are of each kind."""
+    """Number of matches of each kind."""
     counts = Counter(match.how for match in matches)
     return {how: counts[how] for how in ("exact", "ngram", "fuzzy")}

@@ -1,5 +1,5 @@
-"""Categorical statements about three terms, decided by enumeration (Aristotelian: every term has at
-least one member)."""
+"""Categorical syllogisms over three terms, decided by enumeration. Aristotelian: every term has at
+least one member."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
-Person = frozenset[str]  # the terms that hold of somebody
-Case = tuple[Person, ...]  # one person of each sort that exists
+Person = frozenset[str]  # the terms that apply to one individual
+Case = tuple[Person, ...]  # one individual of each sort that exists
 
 FORMS = {
     "all": "all {} are {}",
@@ -22,9 +22,10 @@ OPPOSITE = {"all": "some_not", "some_not": "all", "no": "some", "some": "no"}
 
 @dataclass(frozen=True)
 class Statement:
-    """`kind` is a key of FORMS: the A, E, O and I statements of term logic."""
+    """An A, E, O or I statement of term logic."""
 
     kind: str
+    """A key of `FORMS`."""
     subject: str
     predicate: str
 
@@ -45,7 +46,7 @@ class Statement:
 
 
 def parse(text: str) -> list[Statement]:
-    """Every statement in a text, in order."""
+    """All statements in a text, in order."""
     found = re.findall(r"\b(all|no|some) (\w+) are (not )?(\w+)", text.lower())
     return [
         Statement("some_not" if negated else kind, subject, predicate)
@@ -54,9 +55,8 @@ def parse(text: str) -> list[Statement]:
 
 
 def counterexample(premises: Sequence[Statement], conclusion: Statement) -> Case | None:
-    """The smallest case in which every term has a member, the premises hold and the conclusion does
-    not; None where the conclusion follows. All 2⁸ cases of three terms are tried, smallest
-    first."""
+    """The smallest case with a member of every term, true premises and a false conclusion; None if
+    the conclusion follows. All 2⁸ cases of three terms are tried, smallest first."""
     terms = sorted({term for s in (*premises, conclusion) for term in (s.subject, s.predicate)})
     people = [
         frozenset(who) for size in range(1, len(terms) + 1) for who in combinations(terms, size)
@@ -70,6 +70,7 @@ def counterexample(premises: Sequence[Statement], conclusion: Statement) -> Case
 
 
 def refutes(case: Sequence[Person], premises: Sequence[Statement], conclusion: Statement) -> bool:
+    """Whether a case has a member of every term, true premises and a false conclusion."""
     terms = {term for s in (*premises, conclusion) for term in (s.subject, s.predicate)}
     populated = all(any(term in person for person in case) for term in terms)
     return populated and all(p.holds(case) for p in premises) and not conclusion.holds(case)

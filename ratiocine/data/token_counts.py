@@ -1,5 +1,5 @@
-"""How many tokens pairs have by a tokenizer: counted once, stored beside them, and read without the
-pairs."""
+"""Token counts of pairs: computed once per tokenizer, stored beside the pairs, and read without
+their texts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ if TYPE_CHECKING:
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What token counts depend on: the tokenizer and its chat template, not the weights that they
-    come with."""
+    """Hash of what token counts depend on: the tokenizer and its chat template, not the weights."""
     return digest(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)[:16]
 
 
 def count(pairs: Iterable[Pair], tokenizer: PreTrainedTokenizerBase) -> Iterator[dict[str, int]]:
-    """Tokens of each pair's prompt, as it is rendered, and of both completions, their end of turn
-    included."""
-    for some in batched(pairs, ROW_GROUP):  # a fast tokenizer reads a list of texts on all cores
+    """Tokens of each pair's rendered prompt and of both completions, end of turn included."""
+    for some in batched(pairs, ROW_GROUP):  # a fast tokenizer encodes a batch on all cores
         texts = (
             [prompt_text(tokenizer, p.prompt) for p in some],
             [p.ift for p in some],
@@ -42,7 +40,7 @@ def count(pairs: Iterable[Pair], tokenizer: PreTrainedTokenizerBase) -> Iterator
 
 
 def columns(file: Path, names: Mapping[str, str]) -> dict[str, array[int]]:
-    """Some columns of whole numbers of a parquet file, by what they are called here."""
+    """Integer columns of a parquet file, by the keys of `names`."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(file, columns=list(names.values()))
@@ -55,8 +53,8 @@ def columns(file: Path, names: Mapping[str, str]) -> dict[str, array[int]]:
 def write_lengths(
     path: Path, pairs: Path, n: int, tokenizers: Mapping[str, PreTrainedTokenizerBase]
 ) -> None:
-    """One row a pair, in the order of the `pairs` file: its id, and for each tokenizer, known by
-    its hash, three columns `hash.side`."""
+    """Write one row per pair, in the order of the `pairs` file: its id, and three columns
+    `hash.side` per tokenizer."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

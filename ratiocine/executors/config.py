@@ -17,8 +17,8 @@ from ratiocine.executors import distributed
 
 
 class _BaseExecutorConfig(StrictConfig):
-    gpus_per_node: NonNegativeInt = 0
-    nproc_per_node: PositiveInt | None = None
+    gpus_per_node: Unhashed[NonNegativeInt] = 0
+    nproc_per_node: Unhashed[PositiveInt | None] = None
 
     @model_validator(mode="after")
     def _one_process_per_gpu(self) -> Self:
@@ -45,10 +45,10 @@ class _BaseExecutorConfig(StrictConfig):
 
 
 class LocalConfig(_BaseExecutorConfig):
-    name: Literal["local"] = "local"
+    name: Unhashed[Literal["local"]] = "local"
     max_parallel_jobs: ClassVar[int] = 1
-    nodes: PositiveInt = 1
-    rdzv_endpoint: str | None = None
+    nodes: Unhashed[PositiveInt] = 1
+    rdzv_endpoint: Unhashed[str | None] = None
 
     @model_validator(mode="after")
     def _rendezvous_of_nodes(self) -> Self:
@@ -63,22 +63,22 @@ class LocalConfig(_BaseExecutorConfig):
 
 
 class SlurmConfig(_BaseExecutorConfig):
-    name: Literal["slurm"]
-    nodes: PositiveInt = 1
-    cpus_per_task: PositiveInt = 4
-    mem_gb: PositiveFloat | None = None
-    time_limit_hours: PositiveFloat = 24
-    partition: str | None = None
-    account: str | None = None
-    max_parallel_jobs: PositiveInt = 8
-    wait: bool = True
-    sbatch_args: dict[str, str | int] = Field(default={})
+    name: Unhashed[Literal["slurm"]]
+    nodes: Unhashed[PositiveInt] = 1
+    cpus_per_task: Unhashed[PositiveInt] = 4
+    mem_gb: Unhashed[PositiveFloat | None] = None
+    time_limit_hours: Unhashed[PositiveFloat] = 24
+    partition: Unhashed[str | None] = None
+    account: Unhashed[str | None] = None
+    max_parallel_jobs: Unhashed[PositiveInt] = 8
+    wait: Unhashed[bool] = True
+    sbatch_args: Unhashed[dict[str, str | int]] = Field(default={})
 
 
 class RayConfig(_BaseExecutorConfig):
-    name: Literal["ray"]
-    cpus_per_task: PositiveInt = 1
-    max_parallel_jobs: PositiveInt = 8
+    name: Unhashed[Literal["ray"]]
+    cpus_per_task: Unhashed[PositiveInt] = 1
+    max_parallel_jobs: Unhashed[PositiveInt] = 8
 
 
 ExecutorConfig = Annotated[LocalConfig | SlurmConfig | RayConfig, Field(discriminator="name")]

@@ -74,16 +74,17 @@ def count_parameters(
 ) -> ParameterCounts:
     """Counts of a skeleton (`models.skeleton`), which is given adapters where `rank` is above 0.
     Raises BadInput where `targets` are not modules of it."""
-    head, shape = models.head(model), Shape.of(model.config)
+    head: Any = models.head(model)
+    shape = Shape.of(model.config)
     tied = head.weight is model.get_input_embeddings().weight
-    modules = dict(model.named_modules())
+    modules: dict[str, Any] = dict(model.named_modules())
     linear = [m for m in modules.values() if isinstance(m, torch.nn.Linear) and m is not head]
-    stacks = [
+    stacks: list[Any] = [
         module
         for module in modules.values()
         if isinstance(module, torch.nn.ModuleList) and len(module) == shape.layers
     ]
-    block = dict(stacks[0][0].named_modules()) if stacks else {}
+    block: dict[str, Any] = dict(stacks[0][0].named_modules()) if stacks else {}
     norms = [
         name
         for name, module in block.items()

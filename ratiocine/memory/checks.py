@@ -74,8 +74,8 @@ def check_memory(
     if free is None or certain <= free:
         return needed
     raise BadInput(
-        f"model={config.model.name} will not fit: it needs {needed}, and {free / 2**30:.3g} GB are free; "
-        f"try {advice(attempt, free)}"
+        f"model={config.model.name} will not fit: it needs {needed}, and {free / 2**30:.3g} GB are "
+        f"free; try {advice(attempt, free)}"
     )
 
 

@@ -23,7 +23,7 @@ from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
 from ratiocine.runs import locks, migration
 from ratiocine.runs.files import REMOVED, check_writable, delete, partial_path, sync
-from ratiocine.runs.finished import CONFIG, DONE, MANIFEST, check_finished, hash_of, read_config
+from ratiocine.runs.finished import CONFIG, DONE, MANIFEST, check_finished, hash_of, read_config, read_manifest
 from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash, value_hash
 from ratiocine.runs.versions import revision, versions
 
@@ -157,7 +157,11 @@ def _check_resumable(run: Run, resume_overrides: Sequence[str]) -> None:
         raise BadInput(f"out={out} holds {state} of {verb}; remove it or choose another out")
     before, wanted = _hashed(type(run.config), stored), _flat(_json(identity(run.config)))
     differ = sorted(key for key, value in wanted.items() if before.get(key) != value)
-    if f"# inputs {value_hash(run.inputs)[:16]}" not in text.splitlines()[:2]:
+    if done:
+        same_inputs = read_manifest(out).inputs == run.inputs
+    else:
+        same_inputs = f"# inputs {value_hash(run.inputs)[:16]}" in text.splitlines()[:2]
+    if not same_inputs:
         differ.append("its inputs")
     if done or not set(differ) <= set(resume_overrides):
         raise BadInput(

@@ -98,7 +98,7 @@ def migrated_manifest(out: Path, manifest: Json, config: Json) -> Json:
         )
     facts = {FACTS[verb].get(key, key): value for key, value in manifest.items()}
     facts["identity"] = identity(renames.renamed(verb, config))
-    facts["inputs"] = dict(_inputs(verb, manifest))
+    facts["inputs"] = dict(_inputs(manifest, config))
     if verb == "eval":
         facts["grader"] = _grader(manifest)
         path = config["model"]["path"]
@@ -106,7 +106,10 @@ def migrated_manifest(out: Path, manifest: Json, config: Json) -> Json:
     return facts
 
 
-def _inputs(verb: str, manifest: Json) -> Iterator[tuple[str, str]]:
+def _inputs(manifest: Json, config: Json) -> Iterator[tuple[str, str]]:
+    verb = manifest["verb"]
+    if verb == "train" and config["student"] == "best":  # of the checkpoints, hence by their steps
+        yield "save_steps", str(config["save_steps"])
     for key, value in manifest["inputs"].items():
         kind, colon, name = key.partition(":")
         if kind == "budget":
@@ -168,7 +171,7 @@ def _candidates(path: str | None, near: Path) -> list[Path]:
 def _hashes(folder: Path, near: Path) -> tuple[str, str]:
     """Arm and settings of a student, as `runs.lineage` has them."""
     manifest, config = _manifest(folder), _config(folder)
-    verb, inputs = manifest["verb"], dict(_inputs(manifest["verb"], manifest))
+    verb, inputs = manifest["verb"], dict(_inputs(manifest, config))
     hashed = identity(renames.renamed(verb, config))
     if verb == "rl":
         parents = _candidates(config["model"]["path"], near)

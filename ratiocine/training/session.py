@@ -85,8 +85,9 @@ class Session:
                 trainer.train(resume_from_checkpoint=resumed)
             except torch.OutOfMemoryError:
                 raise Failure(
-                    f"out of memory after optimizer step {trainer.state.global_step}; earlier checkpoints are kept; "
-                    "try a smaller micro_batch_size, shorter rows, gradient_checkpointing=true or lora=true"
+                    f"out of memory after optimizer step {trainer.state.global_step}; earlier "
+                    "checkpoints are kept; try a smaller micro_batch_size, shorter rows, "
+                    "gradient_checkpointing=true or lora=true"
                 ) from None
 
     def finish(

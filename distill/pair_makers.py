@@ -1,0 +1,92 @@
+"""Problem → pair, by teacher: from a solution, from published answers, or from the answers of a
+model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill import oracle, reference, replay
+from distill.answer_cache import Answer, AnswerCache
+from distill.answer_selection import PairResult, pair_result
+from distill.config import Config, teacher_name
+from distill.facts import AnswerFacts, Tally
+from distill.select import Prompts
+from distill.teacher import cached_answers, request_answers
+from ratiocine import models
+from ratiocine.errors import BadInput
+from ratiocine.grading import grade
+from ratiocine.prompts import completion_ids, render, split
+from ratiocine.records import MODES, Mode, Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PairMaker = Callable[[Problem], PairResult]
+Trace = Callable[[Problem], str]
+Fault = Callable[[Problem, str], str | None]
+# Teachers that write one solution: its trace, and why a trace is unusable.
+SOLUTIONS: dict[str, tuple[Trace, Fault]] = {
+    "oracle": (oracle.trace, replay.fault),
+    "reference": (reference.trace, reference.fault),
+}
+
+
+def pair_maker(config: Config, prompts: Prompts) -> tuple[PairMaker, AnswerFacts | None]:
+    """What makes the pair of each problem, all answers of a model having been requested; and the
+    facts of these answers, which the pair maker completes."""
+    if config.teacher.name in SOLUTIONS:
+        return lambda problem: _from_solution(config, problem), None
+    tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}
+    if config.teacher.name == "published":
+        tokenizer = models.load_tokenizer(config.model)
+
+        def from_published(problem: Problem) -> PairResult:
+            return pair_result(config, problem, _published(problem, tokenizer), tallies)
+
+        return from_published, AnswerFacts(config.verify, tallies)
+    cache = AnswerCache(Path(config.answer_cache))
+    requested = request_answers(config, prompts, cache)
+    teachers = {mode: teacher_name(config, mode) for mode in MODES}
+
+    def from_model(problem: Problem) -> PairResult:
+        answers = {
+            mode: cached_answers(config, teachers[mode], problem, mode, cache) for mode in MODES
+        }
+        return pair_result(config, problem, answers, tallies)
+
+    facts = AnswerFacts(
+        config.verify, tallies, config.confounds(), requested.engines, requested.spent
+    )
+    return from_model, facts
+
+
+def _from_solution(config: Config, problem: Problem) -> PairResult:
+    """A pair whose sides both end in the reference."""
+    trace, fault = SOLUTIONS[config.teacher.name]
+    if problem.reference is None:
+        return PairResult(None, "no_reference")
+    think, answer = trace(problem), oracle.answer(problem)
+    if reason := fault(problem, think):
+        return PairResult(None, reason)
+    sides = render(answer), render(answer, think)
+    for side in sides:
+        if (verdict := grade(problem, split(side)).verdict) != "right":
+            return PairResult(None, f"graded_{verdict}")
+    return PairResult(sides)
+
+
+def _published(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> Mapping[Mode, list[Answer]]:
+    """Both answers of the data set."""
+    answers: dict[Mode, list[Answer]] = {}
+    for mode in MODES:
+        text = problem.meta.get(mode)
+        if not isinstance(text, str):
+            raise BadInput(
+                f"data={problem.source}: the problem '{problem.id}' has no {mode} answer; say "
+                "which columns hold both: "
+                "data.columns='{question: …, meta.ift: …, meta.reasoning: …}'"
+            )
+        answers[mode] = [Answer.published(problem.id, text, len(completion_ids(tokenizer, text)))]
+    return answers

@@ -1,0 +1,83 @@
+"""Tables as text: headings and cells of a page or of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eval.report.csv_table import Cell, Row, Table
+from eval.report.html import p_value, percent, short_number
+
+# Columns with an interval, and the columns of its ends.
+INTERVALS: Mapping[str, tuple[str, str]] = {
+    "accuracy": ("low", "high"),
+    "difference": ("low", "high"),
+    "thought": ("low", "high"),
+    "wrong_to_right": ("low", "high"),
+    "extra": ("extra_low", "extra_high"),
+    "gain": ("gain_low", "gain_high"),
+}
+SHARES = {
+    *("accuracy", "support", "thought", "other_mode", "discordant", "truncated", "majority"),
+    *("not_extracted", "outcome_efficiency", "process_efficiency"),
+}
+POINTS = {"difference", "gain", "seed_sd"}
+# Left out of tables with an arm: the table of arms has them.
+OF_THE_ARM = {"line", "model", "scenario", "equalize", "ratio"}
+
+
+@dataclass(frozen=True)
+class ShownCell:
+    text: str
+    interval: str = ""
+    """In small print under the text."""
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    heads: list[str]
+    rows: list[list[ShownCell]]
+
+
+def shown(table: Table) -> ShownTable:
+    """A table with intervals under their values, and shares in percent."""
+    ends = {end for value, both in INTERVALS.items() if value in table.columns for end in both}
+    left_out = ends | (OF_THE_ARM if "arm" in table.columns else set())
+    columns = [name for name in table.columns if name not in left_out]
+    heads = [name.replace("_", " ").replace("p holm", "p, Holm") for name in columns]
+    return ShownTable(heads, [[shown_cell(name, row) for name in columns] for row in table])
+
+
+def shown_cell(name: str, row: Row) -> ShownCell:
+    text = _text(name, row[name])
+    ends = INTERVALS.get(name)
+    if ends is None or row[name] is None or row.get(ends[0]) is None:
+        return ShownCell(text)
+    interval = " to ".join(_text(name, row[end]) for end in ends)
+    return ShownCell(text, interval.replace(" %", ""))
+
+
+def _text(name: str, value: Cell) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    if name in SHARES or name.startswith("pass@"):
+        return percent(value)
+    if name in POINTS:
+        return f"{100 * value:+.1f}".replace("-", "−")
+    if name in ("p", "p_holm"):
+        return p_value(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return short_number(value) if abs(value) >= 1e5 or abs(value) < 1 else f"{value:,.4g}"
+
+
+def matrix(table: Table) -> ShownTable:
+    """Accuracy with a row per arm and a column per group."""
+    arms: dict[str, list[ShownCell]] = {}
+    for row in table:
+        arms.setdefault(row["arm"], [ShownCell(row["arm"])]).append(shown_cell("accuracy", row))
+    return ShownTable(["arm", *table.values("group")], list(arms.values()))

@@ -1,0 +1,58 @@
+"""The content of a report: study, tables, findings, warnings and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eval.report.captions import Caption, captions
+from eval.report.comparability import study_warnings
+from eval.report.csv_table import Table
+from eval.report.evaluations import Evaluation
+from eval.report.figures import Picture, picture
+from eval.report.findings import findings
+from eval.report.published import published_table
+from eval.report.study import Study
+from eval.report.tables import all_tables
+
+
+@dataclass(frozen=True)
+class Content:
+    study: Study
+    tables: Mapping[str, Table]
+    findings: Sequence[str]
+    warnings: Sequence[str]
+    captions: Sequence[Caption]
+    pictures: Mapping[str, Picture]
+    """Of the captions that are drawn, by name."""
+
+    @staticmethod
+    def of(
+        evaluations: Sequence[Evaluation], *, ceiling: float = 1.0, published: bool = False
+    ) -> Content:
+        """`ceiling` bounds the fits to the fronts, `published` adds published accuracies.
+
+        Raises BadInput as `gather`.
+        """
+        study = Study.of(evaluations)
+        tables = all_tables(study, ceiling)
+        if published:
+            tables["published"] = published_table(study)
+        shown = captions(study, tables)
+        return Content(
+            study=study,
+            tables=tables,
+            findings=findings(study, tables),
+            warnings=study_warnings(study),
+            captions=shown,
+            pictures={one.name: picture(one.name, tables, one.title) for one in shown if one.drawn},
+        )
+
+    @property
+    def title(self) -> str:
+        study = self.study
+        question = (
+            "Do rewards pay?" if any(a.rewarded for a in study.arms) else "Does reasoning pay?"
+        )
+        arms = f"{len(study.arms)} arm{'s' * (len(study.arms) != 1)}"
+        return f"{question} {arms} on {len(study.keys)} problems"

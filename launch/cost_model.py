@@ -1,0 +1,265 @@
+"""Cost of a single stage: tokens and FLOPs from shapes and mean lengths, time and disk from these.
+
+FLOPs follow the published formula (`ratiocine.cost`) at mean lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+from eval.config import Config as EvalConfig
+from launch.config import Assumptions, StudyConfig
+from launch.stages import Stage
+from launch.throughput import machine_rate, measured_rate
+from ratiocine import cli, cost, models, runs
+from ratiocine.cost import Shape
+from ratiocine.errors import BadInput, Failure
+from ratiocine.executors import VerbConfig
+from rl.config import Config as RLConfig
+from train.config import Config as TrainConfig
+
+WEIGHT_BYTES = 4
+OPTIMIZER_STATES = 2  # of Adam, per weight; LoRA's are negligible
+COMPLETION_BYTES = 6  # per token of a stored completion, token ids included
+# Rough model FLOPs utilization: the fraction of the machine's matmul rate that a verb reaches.
+UTILIZATION = {"train": 0.4, "eval": 0.15, "rl": 0.25}
+C = TypeVar("C", bound=VerbConfig)
+
+
+@dataclass(frozen=True)
+class PairLengths:
+    """Number of pairs of a set, and the mean tokens of prompts and of both sides."""
+
+    n: int
+    prompt: float
+    ift: float
+    reasoning: float
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """The cost of one stage; None stands for unknown."""
+
+    tokens: float | None = None
+    flops: float | None = None
+    seconds: float | None = None
+    disk: float = 0.0
+    """Bytes that stay."""
+    weights: float = 0.0
+    """Bytes that `retain=scores` removes."""
+    checkpoints: float = 0.0
+    """Bytes while the stage runs."""
+
+
+Work = tuple[float, float]  # tokens, FLOPs
+
+
+class CostModel:
+    """Costs of a study's stages, from finished stages or else from the study's assumptions."""
+
+    def __init__(
+        self, study: StudyConfig, stages: Sequence[Stage], done: Mapping[str, Path]
+    ) -> None:
+        self.assumptions = study.grid.assumptions if study.grid else Assumptions()
+        self.stages, self.done = {stage.name: stage for stage in stages}, done
+        self._configs: dict[str, VerbConfig] = {}
+        self.measured = {verb: measured_rate(verb, stages, done) for verb in UTILIZATION}
+
+    @property
+    def source_of_time(self) -> str:
+        """The rate behind the times, for a message."""
+        if any(self.measured.values()):
+            return "as finished stages took"
+        if rates := self.assumptions.flops_per_second:
+            return ", ".join(f"{verb} at {rate:.2g} FLOPs/s" for verb, rate in rates.items())
+        return "roughly, from this machine's matmul rate"
+
+    def cost(self, stage: Stage) -> StageCost:
+        if stage.cell is None:
+            return StageCost()
+        if stage.verb == "distill":
+            return self._distillation(stage)
+        shape, size = self._model(stage)
+        if shape is None:
+            work = None
+        elif stage.verb == "train":
+            work = self._training(stage, shape)
+        else:
+            work = self._generation(stage, shape)
+        tokens, flops = work or (None, None)
+        rate = self._rate(stage.verb) if flops is not None else None
+        seconds = flops / rate if flops is not None and rate else None
+        if stage.verb == "eval":
+            return StageCost(tokens, flops, seconds, disk=COMPLETION_BYTES * (tokens or 0))
+        weights = WEIGHT_BYTES * size
+        checkpoints = self._checkpoints(stage) * (1 + OPTIMIZER_STATES) * weights
+        return StageCost(tokens, flops, seconds, weights=weights, checkpoints=checkpoints)
+
+    def _distillation(self, stage: Stage) -> StageCost:
+        pairs = self._lengths(stage)
+        tokens = pairs.n * (pairs.prompt + pairs.ift + pairs.reasoning) if pairs else None
+        return StageCost(tokens, 0.0, 0.0, disk=COMPLETION_BYTES * (tokens or 0))
+
+    def _training(self, stage: Stage, shape: Shape) -> Work | None:
+        config = self._config(stage, TrainConfig)
+        sets = (self.stages[name] for name in stage.parents)
+        pairs = next((self._lengths(s) for s in sets if s.verb == "distill"), None)
+        if pairs is None:
+            return None
+        n = min(pairs.n, config.limit or pairs.n) * config.epochs
+        if config.max_steps:
+            n = min(n, config.max_steps * config.batch_size)
+        # With equal tokens or FLOPs, arms of short answers train as long as that of the traces.
+        ratio = _mean_ratio(config) if config.equalize == "examples" else 1.0
+        sides = ((1 - ratio, pairs.ift), (ratio, pairs.reasoning))
+        tokens = sum(share * n * (pairs.prompt + side) for share, side in sides)
+        flops = sum(
+            share * n * cost.training(shape, round(pairs.prompt + side)) for share, side in sides
+        )
+        return tokens, flops
+
+    def _generation(self, stage: Stage, shape: Shape) -> Work | None:
+        """Of an evaluation, or of rollouts and their updates."""
+        ratio, pairs, known = self._ratio(stage), self._pairs_of(stage), self.assumptions
+        ift = known.completion_tokens.get("ift") or (pairs.ift if pairs else None)
+        reasoning = known.completion_tokens.get("reasoning") or (pairs.reasoning if pairs else None)
+        prompt = pairs.prompt if pairs else known.prompt_tokens
+        n: int | None
+        if stage.verb == "rl":
+            rl = self._config(stage, RLConfig)
+            n, limit = rl.max_steps * rl.batch_size, rl.max_new_tokens
+        else:
+            evaluation = self._config(stage, EvalConfig)
+            n, limit = _completions(evaluation, known.problems), evaluation.max_new_tokens
+        if n is None or ift is None or reasoning is None:
+            return None
+        longest = limit or float("inf")
+        parts = ((1 - ratio, min(longest, ift)), (ratio, min(longest, reasoning)))
+        tokens = sum(share * n * (prompt + completion) for share, completion in parts)
+        flops = sum(
+            share * n * _generation_flops(shape, round(prompt), round(completion))
+            for share, completion in parts
+        )
+        if stage.verb == "rl":
+            flops += sum(
+                share * n * cost.training(shape, round(prompt + completion))
+                for share, completion in parts
+            )
+        return tokens, flops
+
+    def _checkpoints(self, stage: Stage) -> int:
+        """Checkpoints on disk at once: a new one is complete before an old one is deleted."""
+        schema: type[TrainConfig] | type[RLConfig]
+        schema = TrainConfig if stage.verb == "train" else RLConfig
+        config = self._config(stage, schema)
+        return 0 if config.lora else config.save_total_limit + 1
+
+    def _config(self, stage: Stage, schema: type[C]) -> C:
+        """The stage's configuration, with folders of parents that do not exist yet."""
+        if stage.name not in self._configs:
+            folders = {name: Path("runs") / name for name in stage.parents}
+            self._configs[stage.name] = cli.compose(stage.verb, schema, stage.resolved(folders))
+        return cast(C, self._configs[stage.name])
+
+    def _ratio(self, stage: Stage) -> float:
+        """The ratio of the student's training; 0 without training."""
+        for name in stage.parents:
+            parent = self.stages[name]
+            if parent.verb == "rl":
+                return self._ratio(parent)
+            if parent.verb == "train":
+                return _mean_ratio(self._config(parent, TrainConfig))
+        return 0.0
+
+    def _pairs_of(self, stage: Stage) -> PairLengths | None:
+        """The pairs of the stage's cell; the first set for an untrained model."""
+        assert stage.cell is not None
+        for other in self.stages.values():
+            if other.verb != "distill" or other.cell is None:
+                continue
+            if stage.cell.pairs in ("", other.cell.pairs):
+                return self._lengths(other)
+        return None
+
+    def _lengths(self, stage: Stage) -> PairLengths | None:
+        """Of the set that a stage distills."""
+        if stage.name in self.done:
+            facts = runs.read_manifest(self.done[stage.name]).pairs
+            means = facts.mean_tokens
+            return PairLengths(facts.n, means["prompt"], means["ift"], means["reasoning"])
+        name, known = stage.cell.pairs if stage.cell else "", self.assumptions
+        tables = (known.pairs, known.prompt, known.ift, known.reasoning)
+        if not all(name in table for table in tables):
+            return None
+        return PairLengths(
+            known.pairs[name], known.prompt[name], known.ift[name], known.reasoning[name]
+        )
+
+    def _model(self, stage: Stage) -> tuple[Shape | None, int]:
+        """Shape and size of the model at the start of the stage's lineage."""
+        while True:
+            names = [word for word in stage.overrides if word.startswith("model=")]
+            name = names[0].removeprefix("model=") if names else "smollm2-135m"
+            if not name.startswith("{"):
+                options = [word for word in stage.overrides if word.startswith("model.")]
+                return _shape(name, tuple(options))
+            stage = self.stages[name[1 : name.index("}")]]
+
+    def _rate(self, verb: str) -> float | None:
+        """FLOPs per second of one worker."""
+        assumed = self.assumptions.flops_per_second
+        known = self.measured[verb] or assumed.get(cast(Literal["train", "eval", "rl"], verb))
+        if known:
+            return known
+        matmuls = machine_rate()
+        return UTILIZATION[verb] * matmuls if matmuls else None
+
+
+def _mean_ratio(config: TrainConfig) -> float:
+    """The share of reasoning; the mean over stages if the scenario fixes their ratios."""
+    if config.ratio is not None:
+        return float(config.ratio)
+    ratios = [stage.ratio for stage in config.scenario.stages if stage.ratio is not None]
+    return sum(ratios) / len(ratios) if ratios else 0.5
+
+
+def _completions(config: EvalConfig, problems: int | None) -> int | None:
+    """Completions of an evaluation; None if the size of a benchmark is unknown.
+
+    `problems` is the assumed number in all benchmarks; only embedded families are known without.
+    """
+    sources = config.sources()
+    limit = config.limit or float("inf")
+    if problems is not None:
+        families = sum(len(data.families) or 1 for data in sources)
+        return int(min(problems, limit * families) * config.samples)
+    if any(not data.families for data in sources):
+        return None
+    counts = [family.test for data in sources for family in data.families.values()]
+    return int(sum(min(limit, count) for count in counts) * config.samples)
+
+
+def _generation_flops(shape: Shape, prompt: int, completion: int) -> int:
+    """`cost.generation` in closed form: the cost of a step is linear in the context."""
+    first = cost.decode_step(shape, prompt + 1)
+    last = cost.decode_step(shape, prompt + max(1, completion))
+    return cost.prefill(shape, prompt) + completion * (first + last) // 2
+
+
+@cache
+def _shape(model: str, options: tuple[str, ...]) -> tuple[Shape | None, int]:
+    """Shape and number of weights; None and 0 if the hub cannot be reached."""
+    from launch.memory import QWEN, known
+
+    if model.removesuffix("-instruct") in QWEN:
+        shape, counts = known(model.removesuffix("-instruct"), 0)
+        return shape, counts.all
+    try:
+        config = cli.compose("eval", EvalConfig, [f"model={model}", *options]).model
+        return models.shape(config), models.size(config)
+    except (BadInput, Failure):
+        return None, 0

@@ -1,0 +1,133 @@
+"""Expansion of a study into stages: the listed ones, then those of the grid."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from launch.config import GridConfig, StageConfig, StudyConfig
+from launch.stages import Cell, Stage
+from ratiocine import cli
+from train.scenario import ScenarioConfig
+
+# Default values are left out of stage names, so that an axis can be added to a finished study.
+DEFAULTS = ("examples", "per_format")
+
+
+def expand(study: StudyConfig) -> list[Stage]:
+    """All stages, those of the grid last."""
+    listed = [stage for config in study.stages for stage in _matrix(config)]
+    return [*listed, *(_grid(study.grid) if study.grid else ())]
+
+
+def compared(study: StudyConfig) -> list[str]:
+    """Names of the stages that the report compares."""
+    if study.grid is None or study.report:
+        return study.report
+    return [stage.name for stage in _grid(study.grid) if stage.verb == "eval"]
+
+
+def _matrix(config: StageConfig) -> Iterator[Stage]:
+    for values in itertools.product(*config.matrix.values()):
+        chosen = dict(zip(config.matrix, values, strict=True))
+        overrides = tuple(_substitute(override, chosen) for override in config.overrides)
+        yield Stage(_substitute(config.name, chosen), config.verb, overrides)
+
+
+def _substitute(text: str, values: Mapping[str, object]) -> str:
+    for key in sorted(values, key=len, reverse=True):  # $seeds before $seed
+        text = text.replace(f"${key}", str(values[key]))
+    return text
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """One combination of the axes, except the ratio."""
+
+    seed: int
+    pairs: str
+    verify: str | None
+    model: str
+    scenario: str
+    equalize: str
+    lr_policy: str
+
+    def name(self, ratio: float | None) -> str:
+        pairs = [self.pairs, self.verify or ""]
+        ratios = ["" if ratio is None else f"{ratio:g}"]
+        options = [value for value in (self.equalize, self.lr_policy) if value not in DEFAULTS]
+        parts = [self.model, *pairs, self.scenario, *ratios, *options, f"s{self.seed}"]
+        return "-".join(filter(None, parts))
+
+
+def _grid(grid: GridConfig) -> Iterator[Stage]:
+    """Stages shared by cells first: sets of pairs, then evaluations of untrained models."""
+    evaluation = _evaluation(grid)
+    verified: Sequence[str | None] = grid.verify or [None]
+    for (name, overrides), verify in itertools.product(grid.pairs.items(), verified):
+        checked = [f"verify={verify}"] if verify else []
+        words = (*overrides, *grid.distill, *checked)
+        yield Stage(_pairs_stage(name, verify), "distill", words, Cell(name))
+    if grid.baseline is not None:
+        for model, overrides in grid.models.items():
+            words = (*overrides, *evaluation, *grid.baseline)
+            yield Stage(f"eval-{model}", "eval", words, Cell("", model))
+    scenarios = {name: cli.named("scenario", name, ScenarioConfig) for name in grid.scenarios}
+    # Seeds vary slowest: an interrupted study has the whole grid for some seeds.
+    for values in itertools.product(
+        grid.seeds,
+        grid.pairs,
+        verified,
+        grid.models,
+        grid.scenarios,
+        grid.equalize,
+        grid.lr_policy,
+    ):
+        arm = _Arm(*values)
+        for ratio in _ratios(grid, scenarios[arm.scenario]):
+            yield from _cell(grid, arm, ratio)
+
+
+def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
+    """Training and evaluation of a student, then GRPO from it and its evaluation."""
+    name, cell = arm.name(ratio), Cell(arm.pairs, arm.model, ratio)
+    evaluation, seed = _evaluation(grid), f"seed={arm.seed}"
+    training = (
+        *grid.models[arm.model],
+        f"pairs={{{_pairs_stage(arm.pairs, arm.verify)}}}",
+        f"scenario={arm.scenario}",
+        *([] if ratio is None else [f"ratio={ratio:g}"]),
+        f"equalize={arm.equalize}",
+        f"lr_policy={arm.lr_policy}",
+        *grid.train,
+        seed,
+    )
+    student = f"model={{train-{name}}}/model"
+    yield Stage(f"train-{name}", "train", training, cell)
+    yield Stage(f"eval-{name}", "eval", (student, *evaluation), cell)
+    if grid.rl and (grid.rl.ratios is None or ratio in grid.rl.ratios):
+        yield Stage(f"rl-{name}", "rl", (student, *grid.rl.overrides, seed), cell)
+        rewarded = f"model={{rl-{name}}}/model"
+        yield Stage(f"eval-rl-{name}", "eval", (rewarded, *evaluation), cell)
+
+
+def _evaluation(grid: GridConfig) -> tuple[str, ...]:
+    """Overrides of every evaluation."""
+    benchmarks = f"benchmarks=[{','.join(grid.benchmarks)}]"
+    limit = [f"max_new_tokens={grid.max_new_tokens}"] if grid.max_new_tokens else []
+    return (benchmarks, *limit, *grid.eval)
+
+
+def _pairs_stage(name: str, verify: str | None) -> str:
+    return "-".join(["pairs", name, *([verify] if verify else [])])
+
+
+def _ratios(grid: GridConfig, scenario: ScenarioConfig) -> list[float | None]:
+    """The ratios of a scenario's cells: [None] if it fixes its ratios."""
+    if scenario.fixes_ratio:
+        return [None]
+    by_format = all(stage.format is not None for stage in scenario.stages)
+    sequence = len(scenario.stages) > 1 and by_format and scenario.schedule == "whole"
+    same_as_mixed = sequence and "mixed" in grid.scenarios
+    return [ratio for ratio in grid.ratios if not (same_as_mixed and ratio in (0, 1))]
