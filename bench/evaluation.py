@@ -13,8 +13,8 @@ import argparse
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+P = ParamSpec("P")
 T = TypeVar("T")
 PARTS = 2
 MAX_NEW_TOKENS = 256
@@ -100,10 +101,10 @@ def continuous_batching(
     return sum(lengths.values())
 
 
-def timed(work: Callable[[], T]) -> tuple[float, T]:
+def timed(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[float, T]:
     """Seconds, and the result."""
     started = time.perf_counter()
-    value = work()
+    value = work(*args, **kwargs)
     return time.perf_counter() - started, value
 
 
@@ -142,10 +143,38 @@ def step_seconds(engine: TransformersEngine, rows: int, context: int) -> float:
     """Measured seconds of one decode step."""
     messages = ({"role": "user", "content": "a " * context},)
     request = Request("roofline", messages, 24, samples=tuple(range(rows)), temperature=1.0)
-    short, long = (
-        timed(lambda n=n: ours(engine, [replace(request, max_new_tokens=n)]))[0] for n in (4, 24)
-    )
+    short, long = (timed(ours, engine, [replace(request, max_new_tokens=n)])[0] for n in (4, 24))
     return (long - short) / 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Seconds of both sides for one part of the items."""
+
+    ours: float
+    peer: float
+    batch_size: int
+    """Of the peer."""
+    tokens: int
+    """That ours generated."""
+
+
+def in_turn(
+    engine: TransformersEngine, lm: HFLM, requests: Sequence[Request], batch_sizes: Sequence[int]
+) -> list[Part]:
+    """Both sides in turn; after the first part the peer keeps its fastest batch size."""
+    parts: list[Part] = []
+    size = -(-len(requests) // PARTS)
+    for start in range(0, len(requests), size):
+        chunk = requests[start : start + size]
+        mine, tokens = timed(ours, engine, chunk)
+        theirs = {n: timed(peer, lm, chunk, n)[0] for n in batch_sizes}
+        best = min(theirs, key=lambda n: theirs[n])
+        batch_sizes = [best]
+        parts.append(Part(mine, theirs[best], best, tokens))
+        times = ", ".join(f"{seconds:.1f} s at batch size {n}" for n, seconds in theirs.items())
+        print(f"{len(chunk)} items: ours {mine:.1f} s, peer {times}", flush=True)
+    return parts
 
 
 def main() -> None:
@@ -175,37 +204,27 @@ def main() -> None:
     requests = sample_requests(options.short, options.long)
     ours(engine, requests[:4])
     peer(lm, requests[:4], 4)
-    seconds: list[tuple[float, float]] = []
-    tokens, sizes = 0, list(options.batches)
-    part = -(-len(requests) // PARTS)
-    for start in range(0, len(requests), part):
-        chunk = requests[start : start + part]
-        mine, generated = timed(lambda chunk=chunk: ours(engine, chunk))
-        by_size = {n: timed(lambda n=n, chunk=chunk: peer(lm, chunk, n))[0] for n in sizes}
-        sizes = [min(by_size, key=lambda n: by_size[n])]
-        tokens += generated
-        seconds.append((mine, by_size[sizes[0]]))
-        times = ", ".join(f"{spent:.1f} s at batch size {n}" for n, spent in by_size.items())
-        print(f"{len(chunk)} items: ours {mine:.1f} s, peer {times}", flush=True)
+    parts = in_turn(engine, lm, requests, options.batches)
     few = requests[:: max(1, len(requests) // 12)]
-    one_by_one = timed(lambda: peer(lm, few, 1))[0] / len(few) * len(requests)
+    one_by_one = timed(peer, lm, few, 1)[0] / len(few) * len(requests)
     some = requests[:: max(1, len(requests) // 48)]
     against_continuous: float | None = None
     try:
         stock.set_attn_implementation("sdpa")
-        theirs = timed(lambda: continuous_batching(stock, tokenizer, some))[0]
-        against_continuous = round(theirs / timed(lambda: ours(engine, some))[0], 2)
+        theirs = timed(continuous_batching, stock, tokenizer, some)[0]
+        against_continuous = round(theirs / timed(ours, engine, some)[0], 2)
     except Exception as error:
         print(f"continuous batching failed: {type(error).__name__} {error}", flush=True)
-    total, total_peer = (sum(times) for times in zip(*seconds, strict=True))
+    total = sum(part.ours for part in parts)
+    tokens = sum(part.tokens for part in parts)
     print_result(
         result(
             f"seconds for {len(requests)} items and {tokens} tokens, SmolLM2-135M, "
             f"{options.dtype}, against lm-evaluation-harness hf",
             [total],
-            [total_peer],
-            [theirs / mine for mine, theirs in seconds],
-            peer_batch=sizes[0],
+            [sum(part.peer for part in parts)],
+            [part.peer / part.ours for part in parts],
+            peer_batch=parts[-1].batch_size,
             peer_default_extrapolated=significant(one_by_one),
             ratio_to_default=round(one_by_one / total, 2),
             ratio_to_continuous_batching=against_continuous,

@@ -15,17 +15,17 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bench.harness import print_result, result
 from ratiocine.grading import grade
 from ratiocine.prompts import split
-from ratiocine.records import Problem
+from ratiocine.records import Kind, Problem
 
 Item = tuple[Problem, str]
 Grader = Callable[[Sequence[Item]], list[bool]]
 CHUNKS = 8
-FILES: dict[Literal["number", "expression"], tuple[str, str]] = {
+FILES: dict[Kind, tuple[str, str]] = {
     "number": ("gsm8k_test.jsonl", "gsm8k_train.jsonl"),
     "expression": ("math500_test.jsonl", "math_train_sample.jsonl"),
 }
@@ -36,8 +36,9 @@ def sample_items(folder: Path, n: int, seed: int) -> list[Item]:
     another row's or by a changed number."""
     rng = random.Random(seed)
     numbers = round(0.6 * n)
+    counts: dict[Kind, int] = {"number": numbers, "expression": n - numbers}
     items: list[Item] = []
-    for kind, count in (("number", numbers), ("expression", n - numbers)):
+    for kind, count in counts.items():
         lines = [line for name in FILES[kind] for line in (folder / name).open(encoding="utf-8")]
         rows = [json.loads(line) for line in lines]
         for row in rng.sample(rows, min(count, len(rows))):

@@ -16,12 +16,20 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.harness import in_process, print_result, result, run_verb
 from ratiocine import cli
+from ratiocine.records import Problem
+from ratiocine.rewards import Rollout
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
+
+    from rl.config import Config
 
 MAX_NEW_TOKENS, NUM_GENERATIONS, BATCH_SIZE, MICRO_BATCH_SIZE = 96, 8, 32, 8
 TERMS = "[{name: accuracy}, {name: format, weight: 0.1}, {name: repetition, n: 1, weight: 0.1}]"
@@ -67,65 +75,58 @@ def ours(steps: int, seed: int) -> Measured:
     dropped = any(row["no_difference"] for row in rows)
     assert not dropped, "a group without reward differences, which only TRL trains on"
     return Measured(
-        rows[-1]["seconds"],
-        *(
-            sum(row[f"{phase}_seconds"] for row in rows)
-            for phase in ("rollout", "reward", "update")
-        ),
+        seconds=rows[-1]["seconds"],
+        rollout=sum(row["rollout_seconds"] for row in rows),
+        reward=sum(row["reward_seconds"] for row in rows),
+        update=sum(row["update_seconds"] for row in rows),
         tokens=rows[-1]["tokens"],
     )
 
 
-def trl(steps: int, seed: int, *, best: bool) -> Measured:
-    """Runs in a process of its own."""
-    import torch
-    from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
+class TimedReward:
+    """Our reward as a reward function of TRL; `row` gives the number of the problem."""
 
-    from ratiocine import devices, models
-    from ratiocine.data import load
-    from ratiocine.prompts import user_text
-    from ratiocine.rewards import Rollout
-    from rl.config import Config
+    __name__ = "reward"  # TRL logs by it
 
-    config = cli.compose("rl", Config, overrides(steps, seed))
-    problems = load(config.data, "train", seed=config.seed, limit=config.limit).problems
-    tokenizer = models.load_tokenizer(config.model)
-    spent = {"rollout": 0.0, "reward": 0.0, "tokens": 0.0}
+    def __init__(self, config: Config, problems: Sequence[Problem], stop: int) -> None:
+        self.config, self.problems, self.stop = config, problems, stop
+        self.seconds = 0.0
+        self.tokens = 0
 
-    def reward(
-        prompts: Any, completions: Any, completion_ids: list[list[int]], row: list[int], **_: Any
+    def __call__(
+        self,
+        prompts: Any,
+        completions: Any,
+        completion_ids: Sequence[Sequence[int]],
+        row: Sequence[int],
+        **_: Any,
     ) -> list[float | None]:
         started = time.perf_counter()
         rollouts = [
             Rollout(
-                problems[number],
+                self.problems[number],
                 completion[0]["content"],
                 len(ids),
                 tuple(ids),
-                finished=ids[-1] == tokenizer.eos_token_id,
+                finished=ids[-1] == self.stop,
             )
             for number, completion, ids in zip(row, completions, completion_ids, strict=True)
         ]
         starts = range(0, len(rollouts), NUM_GENERATIONS)
         groups = [rollouts[start : start + NUM_GENERATIONS] for start in starts]
-        rewards = [value for group in groups for value in config.reward(group)]
-        spent["reward"] += time.perf_counter() - started
-        spent["tokens"] += sum(map(len, completion_ids))
+        rewards = [value for group in groups for value in self.config.reward(group)]
+        self.seconds += time.perf_counter() - started
+        self.tokens += sum(map(len, completion_ids))
         return rewards
 
-    class TimedTrainer(GRPOTrainer):
-        def _generate(self, *args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            generated = super()._generate(*args, **kwargs)
-            spent["rollout"] += time.perf_counter() - started
-            return generated
 
-    native = devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
+def trl_arguments(config: Config, *, best: bool) -> GRPOConfig:
+    from trl import GRPOConfig
+
     tuned: dict[str, Any] = {"gradient_checkpointing": False} if best else {}
-    arguments = GRPOConfig(
+    return GRPOConfig(
         output_dir=tempfile.mkdtemp(),
-        max_steps=steps,
+        max_steps=config.max_steps,
         per_device_train_batch_size=MICRO_BATCH_SIZE,
         gradient_accumulation_steps=BATCH_SIZE // MICRO_BATCH_SIZE,
         num_generations=NUM_GENERATIONS,
@@ -135,18 +136,46 @@ def trl(steps: int, seed: int, *, best: bool) -> Measured:
         report_to=[],
         save_strategy="no",
         disable_tqdm=True,
-        seed=seed,
+        seed=config.seed,
         loss_type="grpo",
         **tuned,
     )
-    dtype = "bfloat16" if best and native else "float32"
+
+
+def trl(steps: int, seed: int, *, best: bool) -> Measured:
+    """Runs in a process of its own."""
+    import torch
+    from datasets import Dataset
+    from trl import GRPOTrainer
+
+    from ratiocine import devices, models
+    from ratiocine.data import load
+    from ratiocine.prompts import end_of_turn, user_text
+    from rl.config import Config
+
+    config = cli.compose("rl", Config, overrides(steps, seed))
+    problems = load(config.data, "train", seed=config.seed, limit=config.limit).problems
+    tokenizer = models.load_tokenizer(config.model)
+    reward = TimedReward(config, problems, end_of_turn(tokenizer))
+    rollout = 0.0
+
+    class TimedTrainer(GRPOTrainer):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            nonlocal rollout
+            started = time.perf_counter()
+            generated = super()._generate(*args, **kwargs)
+            rollout += time.perf_counter() - started
+            return generated
+
+    native = devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    dtype: Literal["bfloat16", "float32"] = "bfloat16" if best and native else "float32"
     rows = [
         {"prompt": [{"role": "user", "content": user_text(problem)}], "row": number}
         for number, problem in enumerate(problems)
     ]
     trainer = TimedTrainer(
         model=models.load_model(config.model, "cpu", dtype=dtype),
-        args=arguments,
+        args=trl_arguments(config, best=best),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         reward_funcs=reward,
@@ -154,8 +183,8 @@ def trl(steps: int, seed: int, *, best: bool) -> Measured:
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
-    update = seconds - spent["rollout"] - spent["reward"]
-    return Measured(seconds, spent["rollout"], spent["reward"], update, spent["tokens"])
+    update = seconds - rollout - reward.seconds
+    return Measured(seconds, rollout, reward.seconds, update, reward.tokens)
 
 
 def main() -> None:

@@ -99,8 +99,9 @@ class LiveTensors:
     def stop(self) -> int:
         self.profile.stop()
         live = peak = 0
-        events = self.profile.profiler.kineto_results.events()
-        for event in sorted(events, key=lambda event: event.start_ns()):
+        assert self.profile.profiler is not None
+        results: Any = self.profile.profiler.kineto_results
+        for event in sorted(results.events(), key=lambda event: event.start_ns()):
             if event.name() == "[memory]":
                 live += event.nbytes()
                 peak = max(peak, live)
@@ -109,14 +110,14 @@ class LiveTensors:
 
 def measure(overrides: Sequence[str], *, resident: bool = False) -> Measured:
     """Memory of `python -m train` in this process; of the resident set with `resident`."""
-    from ratiocine import cli
+    from ratiocine import cli, memory
     from ratiocine.training import session
     from train import sft
     from train.config import Config
     from train.ratio_trainer import RatioTrainer
 
     meter = ResidentSet() if resident else LiveTensors()
-    check_memory, load = sft.check_memory, session.load_trainable
+    check_memory, load = memory.check_memory, session.load_trainable
     fit = RatioTrainer.train
     estimate = weights = measured = 0
 

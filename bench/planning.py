@@ -1,8 +1,9 @@
-"""python -m bench.planning: what it takes to plan a run over millions of pairs, before anything is trained.
+"""python -m bench.planning: planning a training run over millions of pairs.
 
-A set of pairs is written as `distill` writes it, with stored token counts. Planning reads its columns, fixes every global batch
-and writes `mixture.json`; it is measured in a process of its own, that imports what training imports: seconds, and the largest
-memory. A second time the set's texts are in the cache, as they are at every later ratio.
+Pairs are written as `distill` writes them, with token counts. Planning reads their columns, fixes
+every global batch and writes `mixture.json`. Each repeat runs in a process of its own that imports
+what training imports; the first fills the text cache, as the first of several ratios does. Peer is
+the time allowed.
 """
 
 from __future__ import annotations
@@ -12,133 +13,105 @@ import json
 import os
 import random
 import resource
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from ratiocine.config import Hashed, StrictConfig, Unhashed
-from ratiocine.records import Pair
+from bench.harness import in_process, print_result, result, run_verb
+from ratiocine import cli
+from ratiocine.records import CATEGORIES, Pair
+from ratiocine.runs import open_run, read_manifest
+from ratiocine.stores import write_pairs
 
-ALLOWED = 60.0  # seconds
+ALLOWED_SECONDS = 60.0
 
 
-def pairs(n: int) -> Iterator[Pair]:
+@dataclass(frozen=True)
+class Measured:
+    pairs: int
+    seconds: float
+    peak_gb: float
+    """Peak resident set."""
+
+
+def synthetic_pairs(n: int) -> Iterator[Pair]:
     rng = random.Random(0)
-    for i in range(n):
+    for number in range(n):
         a, b = rng.randrange(10**6), rng.randrange(10**6)
-        category = ("general-mc", "general-oe", "math-mc", "math-oe")[i % 4]
         answer = f"The sum is \\boxed{{{a + b}}}."
-        trace = f"<think>\n{a} plus {b} is {a + b}, as the digits say, one column after the other.\n</think>\n\n{answer}"
+        steps = f"{a} plus {b} is {a + b}, as the digits say, one column after the other."
         yield Pair(
-            f"sums/{i}",
-            f"What is {a} plus {b}?",
-            trace,
-            answer,
-            str(a + b),
-            category,
-            "sums",
-            20,
-            12,
-            40 + i % 300,
+            id=f"sums/{number}",
+            prompt=f"What is {a} plus {b}?",
+            reasoning=f"<think>\n{steps}\n</think>\n\n{answer}",
+            ift=answer,
+            reference=str(a + b),
+            category=CATEGORIES[number % len(CATEGORIES)],
+            source="sums",
+            n_tokens_prompt=20,
+            n_tokens_reasoning=40 + number % 300,
+            n_tokens_ift=12,
         )
 
 
-class Made(StrictConfig):
-    """Configuration of the set that is planned from."""
+def write_folder(folder: Path, n: int) -> Path:
+    """A finished folder of `n` pairs, with the facts of a small one from `distill`."""
+    from distill.config import Config
 
-    out: Unhashed[str]
-    seed: Hashed[int] = 0
-
-
-def written(folder: Path, n: int) -> Path:
-    """A finished set, its counts those of the tiny model's tokenizer by what its manifest says."""
-    from ratiocine import models
-    from ratiocine.data import token_counts
-    from ratiocine.models import ModelConfig
-    from ratiocine.runs import open_run
-    from ratiocine.stores import write_pairs
-
-    run = open_run("distill", Made(out=str(folder / "pairs")), {})
+    overrides = ["teacher=oracle", "data=demo", "limit=2", "model=tiny"]
+    run_verb("distill", *overrides, f"out={folder / 'small'}")
+    config = cli.compose("distill", Config, [*overrides, f"out={folder / 'pairs'}"])
+    run = open_run("distill", config, {})
     with run.writing("pairs.parquet") as path:
-        write_pairs(path, pairs(n))
-    run.finish(
-        data="sums",
-        tokenizer=token_counts.tokenizer_hash(
-            models.load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
-        ),
-    )
+        write_pairs(path, synthetic_pairs(n))
+    run.finish(**read_manifest(folder / "small").facts)
     return run.out
 
 
-def plan(folder: str) -> None:
-    """Plan once and say what it took."""
-    import train.sft  # noqa: F401  (all that training would import)
-    from ratiocine import cli
+def plan(pairs: Path) -> Measured:
+    """Plan once; runs in a process of its own."""
+    import train.sft  # noqa: F401  (what training imports)
     from train.config import Config
-    from train.planning import describe, planned
+    from train.mixture_facts import describe
+    from train.planning import plan_training
 
     started = time.perf_counter()
-    config = cli.compose(
-        "train", Config, ["ratio=0.5", "model=tiny", f"pairs={folder}", "val_size=1000"]
-    )
-    found = planned(config)
-    with open(f"{folder}/../mixture.json", "w") as file:
-        file.write(json.dumps(describe(config, found), indent=2, ensure_ascii=False))
+    overrides = ["ratio=0.5", "model=tiny", f"pairs={pairs}", "val_size=1000"]
+    config = cli.compose("train", Config, overrides)
+    planned = plan_training(config)
+    text = json.dumps(asdict(describe(config, planned)), indent=2, ensure_ascii=False)
+    (pairs.parent / "mixture.json").write_text(text, encoding="utf-8")
     seconds = time.perf_counter() - started
-    n = sum(map(len, found.batches))
-    print(
-        json.dumps(
-            {
-                "n": n,
-                "seconds": seconds,
-                "gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-            }
-        )
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return Measured(sum(map(len, planned.batches)), seconds, peak)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.planning", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--n", type=int, default=2_000_000)
+    parser.add_argument("-n", type=int, default=2_000_000, help="pairs (default: 2000000)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.folder:
-        return plan(options.folder)
-    found: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = written(Path(name), options.n)
+    measured: list[Measured] = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        pairs = write_folder(Path(folder), options.n)
         print(f"wrote {options.n} pairs", flush=True)
         for repeat in range(options.repeats):
-            words = [sys.executable, "-m", "bench.planning", "--folder", str(folder)]
-            done = subprocess.run(
-                words,
-                check=True,
-                capture_output=True,
-                text=True,
-                env={**os.environ, "XDG_CACHE_HOME": name},
-            )
-            found.append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"time {repeat + 1} of {options.repeats}: {found[-1]}", flush=True)
-    seconds = [one["seconds"] for one in found]
-    print(
-        json.dumps(
-            {
-                "what": f"planning a mixture over {options.n} pairs, seconds; peer is what is allowed",
-                "ours": round(statistics.median(seconds), 1),
-                "peer": ALLOWED,
-                "ratio": round(ALLOWED / statistics.median(seconds), 2),
-                "spread": [round(ALLOWED / max(seconds), 2), round(ALLOWED / min(seconds), 2)],
-                "first": round(seconds[0], 1),
-                "peak_gb": round(max(one["gb"] for one in found), 2),
-            }
+            measured.append(in_process(plan, pairs))
+            print(f"repeat {repeat + 1} of {options.repeats}: {measured[-1]}", flush=True)
+    seconds = [one.seconds for one in measured]
+    print_result(
+        result(
+            f"seconds to plan a mixture over {options.n} pairs; peer is the time allowed",
+            seconds,
+            [ALLOWED_SECONDS],
+            [ALLOWED_SECONDS / spent for spent in seconds],
+            first=round(seconds[0], 1),
+            peak_gb=round(max(one.peak_gb for one in measured), 2),
         )
     )
 

@@ -120,7 +120,7 @@ def parse() -> argparse.Namespace:
         default=cli.named("data", "local", DataConfig).instruction,
         help="the sentence before a question, '' for none (default: %(default)s)",
     )
-    options = parser.parse_args()
+    options = cli.parse_args(parser, {"--budget": "--max-new-tokens"})
     for name, texts in (
         ("question", options.question or []),
         ("instruction", [options.instruction]),

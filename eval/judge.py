@@ -1,8 +1,8 @@
-"""python -m eval.judge DIR --judge URL MODEL [--judge URL MODEL …] --out FILE: what language models say of the saved answers.
+"""python -m eval.judge DIR --judge URL MODEL [--judge …] --out FILE: grade by language models.
 
-For answers that rules judge badly. Every judge sees the question, the end of the answer and the reference, and says yes or no,
-as in table 6 of arXiv 2509.22193 but in words of our own; the majority is reported beside the rule's verdicts, with their
-agreement. It replaces none.
+For answers that rules grade badly. Every judge gets the question, the end of the completion and the
+reference, and replies yes or no, as in table 6 of arXiv 2509.22193 but in words of our own. The
+majority is reported beside the verdicts of the rules, with their agreement; it replaces none.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from ratiocine.runs import check_finished
 from ratiocine.stats import wilson
 from ratiocine.stores import RowStore, read_completions
 
-END = 2000  # characters of an answer that a judge is shown
+END = 2000  # characters of a completion in a judge's prompt
 PROMPT = (
-    "Below are a question, the end of an answer to it, and the reference answer. Do not answer the question yourself. Find the "
-    "final result in the answer and in the reference, and compare what they mean; wording and notation do not matter. If they "
-    "agree, reply \\boxed{yes}. If they do not, or if the answer holds no final result, reply \\boxed{no}."
+    "Below are a question, the end of an answer to it, and the reference answer. Do not answer the "
+    "question yourself. Find the final result in the answer and in the reference, and compare what "
+    "they mean; wording and notation do not matter. If they agree, reply \\boxed{yes}. If they do "
+    "not, or if the answer holds no final result, reply \\boxed{no}."
 )
 INSTRUCTIONS = (
-    "Below are an instruction and a response to it. Check every formal requirement of the instruction, and leave out of "
-    "account any thinking before the response. If all requirements are met, reply \\boxed{yes}, otherwise \\boxed{no}."
+    "Below are an instruction and a response to it. Check every formal requirement of the "
+    "instruction, and leave out of account any thinking before the response. If all requirements "
+    "are met, reply \\boxed{yes}, otherwise \\boxed{no}."
 )
 
 
@@ -61,7 +63,7 @@ def main() -> None:
         help="tokens that a judge may take (default: 1024)",
     )
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
-    options = parser.parse_args()
+    options = cli.parse_args(parser, {"--budget": "--max-new-tokens"})
     check_name(options.out)
     found = judge(options)
     for name, row in found.benchmarks.items():

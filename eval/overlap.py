@@ -100,7 +100,7 @@ def compare(folder: Path, pairs: Path) -> tuple[dict[str, Contamination], dict[s
         keys = [key for key in scored if problems[key].source == name]
         clean = [scored[key] for key in keys if key not in matches]
         found[name] = Contamination(
-            {**by_how(matches[key] for key in keys if key in matches)},
+            dict(by_how(matches[key] for key in keys if key in matches).items()),
             _score([scored[key] for key in keys]),
             _score(clean) if clean else None,
         )

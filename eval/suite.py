@@ -18,7 +18,7 @@ from ratiocine.runs import (
     EvalFacts,
     Run,
     StudentInfo,
-    compared,
+    group_keys,
     open_run,
     student,
     tracking,
@@ -126,15 +126,15 @@ def metrics(table: ScoreTable, trained: StudentInfo | None) -> dict[str, float |
 
 def _track(config: Config, run: Run, trained: StudentInfo | None, table: ScoreTable) -> None:
     """Log one row, at the student's last optimizer step; at 0 for a model not trained here."""
-    by = compared("eval", config.model.name, config.model.path, trained)
+    by = group_keys("eval", config.model.name, config.model.path, trained)
     names = ("reward", "scenario", "ratio", "seed")
     words = [f"{name}={value}" for name in names if (value := getattr(by, name)) is not None]
     taught = " ".join(words) if trained else "untrained"
     facts = {**config.model_dump(), "sampling_seed": config.seed, "inputs": dict(run.inputs)}
-    about = tracking.About(
+    about = tracking.TrackedRun(
         run.hash, f"eval {by.model_name} {taught}", f"eval {by.model_name}", by, facts
     )
-    tracker = tracking.tracker(config, run.out, about)
+    tracker = tracking.open_tracker(config, run.out, about)
     steps = sum(one.steps or 0 for one in trained.ancestors()) if trained else 0
     tracker.log(steps, metrics(table, trained))
     tracker.finish()

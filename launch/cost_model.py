@@ -253,10 +253,10 @@ def _generation_flops(shape: Shape, prompt: int, completion: int) -> int:
 @cache
 def _shape(model: str, options: tuple[str, ...]) -> tuple[Shape | None, int]:
     """Shape and number of weights; None and 0 if the hub cannot be reached."""
-    from launch.memory import QWEN, known
+    from launch.memory import QWEN, shape_and_counts
 
     if model.removesuffix("-instruct") in QWEN:
-        shape, counts = known(model.removesuffix("-instruct"), 0)
+        shape, counts = shape_and_counts(model.removesuffix("-instruct"), 0)
         return shape, counts.all
     try:
         config = cli.compose("eval", EvalConfig, [f"model={model}", *options]).model

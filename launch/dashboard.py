@@ -29,8 +29,7 @@ from eval.report import arm_label, percent, write
 from launch.workspace import Dashboard
 from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
-from ratiocine.models import ModelConfig
-from ratiocine.runs import CONFIG, EvalFacts, check_finished, compared, tracking
+from ratiocine.runs import CONFIG, EvalFacts, check_finished, group_keys, tracking
 from ratiocine.scores import ScoreTable, Summary, read_scores
 
 FILE = "dashboard.json"
@@ -57,7 +56,7 @@ class FinishedStage:
 class TrackedEvaluation:
     """A finished evaluation that W&B has."""
 
-    by: tracking.Compared
+    by: tracking.GroupKeys
     study: str | None
     hash: str
     facts: EvalFacts
@@ -86,10 +85,10 @@ def finished_stages(folder: Path) -> list[FinishedStage]:
 def tracked_evaluation(stage: FinishedStage) -> TrackedEvaluation:
     """Raises BadInput where the run is damaged."""
     manifest, config = check_finished(stage.folder), stage.config
-    facts = manifest.evaluation
+    facts, model = manifest.evaluation, config["model"]
     names = ", ".join(Path(name).name for name in config["benchmarks"])
     return TrackedEvaluation(
-        by=compared("eval", ModelConfig(**config["model"]), facts.student),
+        by=group_keys("eval", model["name"], model.get("path"), facts.student),
         study=config.get("group"),
         hash=manifest.hash,
         facts=facts,
@@ -241,7 +240,7 @@ def _one_line_failures() -> Iterator[None]:
 def _default_entity() -> str:
     """Of W&B's key. Raises BadInput where it has none."""
     with _one_line_failures():
-        known = tracking.has_key()
+        known = tracking.has_wandb_key()
     if not known:
         raise BadInput("--save needs a key of W&B: set WANDB_API_KEY, or run `wandb login` first")
     import wandb

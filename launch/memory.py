@@ -144,7 +144,7 @@ def memory_table(settings: Settings) -> Iterator[str]:
         return [f"{total / 2**30:.1f}" for total in found] + ([] if lora else ["–"])
 
     stages = [f"{eight} GPUs, {stage}" for stage in STAGES]
-    return _table(["one GPU", *stages, "one GPU, 4-bit"], settings, cells)
+    return _table(["1 GPU", *stages, "1 GPU, 4-bit"], settings, cells)
 
 
 def communication_table(settings: Settings) -> Iterator[str]:
@@ -172,7 +172,7 @@ def _table(
     yield "|---" * (len(headings) + 1) + "|"
     for name in settings.models:
         for lora in (False, True):
-            trained = "adapters" if lora else "all weights"
+            trained = "LoRA" if lora else "all weights"
             yield f"| {name}, {trained} | " + " | ".join(cells(name, lora)) + " |"
 
 

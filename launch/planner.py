@@ -60,7 +60,7 @@ def run_study(config: Config) -> int:
         print(estimate(study, stages, state.done, retain, parallel).text())
         return 0
     runs.check_writable(root)
-    with locks.held(root):
+    with locks.locked(root):
         check_plan(study, root, write=True)
         return _run(config, state)
 

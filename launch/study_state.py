@@ -137,5 +137,5 @@ class StudyState:
         folder = self.root / f"{stage.name}-{run[:8]}"
         if folder.exists():
             return folder
-        same = (f for f in self._finished_folders(stage) if runs.hash_of(stage.verb, f) == run)
+        same = (f for f in self._finished_folders(stage) if runs.holds_run(stage.verb, f, run))
         return next(same, folder)

@@ -1,14 +1,15 @@
-"""Base of every configuration: strict, frozen, and explicit about what names a run.
+"""Base of every configuration: strict, frozen, and explicit about the identity of a run.
 
-Each field says beside itself whether it is part of a run's identity: `Hashed` (its value is), `Unhashed` (it changes where, how
-fast or at what price, never the result) or `ByContent` (a location, which the run's inputs name by content hash).
+Each field has one marker in its type: `Hashed` (its value is part of the run's identity),
+`Unhashed` (it changes where, how fast or at what price a run happens, never its result) or
+`ByContent` (a location, whose content is among the inputs of the run).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Identity:
-    """Marker of a field: how it counts in the hash of a run."""
+    """Marker of a field: its part in the hash of a run."""
 
     by: Literal["value", "content", "nothing"]
 
@@ -26,24 +27,24 @@ Hashed = Annotated[T, Identity("value")]
 Unhashed = Annotated[T, Identity("nothing")]
 ByContent = Annotated[T, Identity("content")]
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that every generator takes
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by every random generator in use
 
 
 class StrictConfig(BaseModel):
-    """A configuration that refuses unknown keys and assignments."""
+    """A configuration that refuses unknown keys and assignment."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def marker(config: type[BaseModel], field: str) -> Identity:
-    """The one identity marker of a field; an unmarked field is a programming error."""
+    """The identity marker of a field. Raises AssertionError where there is not exactly one."""
     found = [one for one in config.model_fields[field].metadata if isinstance(one, Identity)]
     assert len(found) == 1, f"{config.__name__}.{field} should have one identity marker"
     return found[0]
 
 
-def identity(config: BaseModel) -> dict[str, Any]:
-    """The hashed fields of a configuration, by key; nested configurations by their own markers."""
+def identity(config: BaseModel) -> dict[str, object]:
+    """The hashed fields of a configuration, by key, those of nested configurations included."""
     schema = type(config)
     return {
         name: _plain(getattr(config, name))
@@ -52,7 +53,7 @@ def identity(config: BaseModel) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return identity(value)
     if isinstance(value, Mapping):

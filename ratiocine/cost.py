@@ -1,11 +1,12 @@
-"""What a run costs in floating-point operations, in two forms.
+"""Compute cost in floating-point operations (FLOPs), in two forms.
 
-`forward`, `training`, `prefill`, `decode_step` and `generation` are the published study's (arXiv 2509.22193, appendix D, after
-Hoffmann et al. 2022): embeddings counted as a matrix product, full multi-head projections, two feed-forward matrices. They
-overstate grouped-query attention and understate gated feed-forwards, and are used because results compare across papers.
+`forward`, `training`, `prefill`, `decode_step` and `generation` are those of arXiv 2509.22193,
+appendix D (after Hoffmann et al. 2022), for comparison across papers: embeddings counted as a
+matmul, full multi-head projections, two feed-forward matrices. They overstate grouped-query
+attention and understate gated feed-forwards.
 
-`exact_*` count the matrix products that the model needs: key-value heads as they are, a gated feed-forward's three matrices, no
-product for an embedding that is looked up, and a query's products with the keys before it only.
+`exact_*` count the matmuls that the model needs: its number of key-value heads, three matrices of
+a gated feed-forward, none for an embedding lookup, and causal attention.
 """
 
 from __future__ import annotations
@@ -16,21 +17,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Shape:
-    """Dimensions of a decoder: vocabulary, model width, feed-forward width, attention heads, layers, key-value heads, the size
-    of a head, and whether the feed-forward is gated (three matrices, not two)."""
+    """Dimensions of a decoder."""
 
     vocab: int
     width: int
+    """Hidden size."""
     ff: int
+    """Intermediate size of the feed-forward."""
     heads: int
+    """Attention heads."""
     layers: int
     kv_heads: int
+    """Key-value heads."""
     head: int
+    """Size of a head."""
     gated: bool = True
+    """Whether the feed-forward is gated: three matrices instead of two."""
 
     @staticmethod
     def of(config: Any) -> Shape:
-        """From a transformers configuration. Feed-forwards are taken as gated, as in every family of conf/model."""
+        """From a transformers configuration; the feed-forward counts as gated, as in every family of
+        conf/model."""
         text = config.get_text_config()
         heads = text.num_attention_heads
         return Shape(
@@ -55,7 +62,7 @@ def training(s: Shape, length: int) -> int:
 
 
 def prefill(s: Shape, length: int) -> int:
-    """FLOPs of reading a prompt, logits at its last position (eq. 4)."""
+    """FLOPs of a prompt, logits at its last position (eq. 4)."""
     return 2 * length * s.width * s.vocab + _layers(s, length) + 2 * s.width * s.vocab
 
 
@@ -68,15 +75,15 @@ def decode_step(s: Shape, context: int) -> int:
 
 
 def generation(s: Shape, prompt: int, generated: int) -> int:
-    """FLOPs of a prompt and its completion (eq. 6: the prefill and then one cached step for each generated token)."""
+    """FLOPs of a prompt and its completion (eq. 6): prefill, then a cached step for each token."""
     return prefill(s, prompt) + sum(decode_step(s, prompt + i) for i in range(1, generated + 1))
 
 
 def exact_forward(s: Shape, start: int, end: int, logits: int) -> int:
-    """FLOPs of the matrix products for the tokens at positions `start` … `end` − 1 behind a cache of `start` tokens, with
+    """FLOPs of the tokens at positions `start` to `end` - 1 after a cache of `start` tokens, with
     logits at `logits` of them."""
     n = end - start
-    attended = (start + 1 + end) * n // 2  # keys that the queries see, summed
+    attended = (start + 1 + end) * n // 2  # keys over all queries
     projections = 2 * s.width * s.head * (2 * s.heads + 2 * s.kv_heads)
     feed_forward = (3 if s.gated else 2) * 2 * s.width * s.ff
     return (
@@ -86,13 +93,14 @@ def exact_forward(s: Shape, start: int, end: int, logits: int) -> int:
 
 
 def exact_generation(s: Shape, prompt: int, generated: int) -> int:
-    """FLOPs of reading a prompt and writing `generated` tokens; the last token written is not read."""
+    """FLOPs of a prompt and `generated` tokens, the last of which is not read again."""
     return exact_forward(s, 0, prompt + max(0, generated - 1), max(1, generated))
 
 
 def exact_training(s: Shape, length: int, supervised: int, *, frozen: bool = False) -> int:
-    """FLOPs of forward and backward (twice the forward) over one sequence with logits where there are labels. Of
-    `frozen` weights, as beside adapters, only the products that carry gradients on are needed."""
+    """FLOPs of forward and backward (twice the forward) over one sequence, with logits at its
+    `supervised` tokens. With `frozen` weights, as under adapters, the backward has no weight
+    gradients."""
     return (2 if frozen else 3) * exact_forward(s, 0, length, supervised)
 
 

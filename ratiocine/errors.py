@@ -1,9 +1,9 @@
-"""The exceptions that are said in one line."""
+"""Exceptions that a command reports in one line."""
 
 
 class BadInput(ValueError):
-    """Input the user can mend. `cli.main` prints it as one line and exits with code 2."""
+    """Input that the user can correct: exit code 2."""
 
 
 class Failure(Exception):
-    """Something outside failed for good (a server that stays away): exit code 1, one line."""
+    """A lasting fault outside this process, such as an unreachable server: exit code 1."""

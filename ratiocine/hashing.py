@@ -1,4 +1,4 @@
-"""Content hashes, nested subsets by hash, a compact set of seen texts, and batches of an iterable."""
+"""Content hashes, nested subsets by hash, a compact set of texts, and batches of an iterable."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ T = TypeVar("T")
 
 
 def digest(*parts: object) -> str:
-    """Hex sha256 of the parts, in order; the one hash behind ids, subsets and mixtures."""
+    """Hex sha256 of the parts, in order: the hash behind ids, subsets and mixtures."""
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
 
 
 def content_key(text: str) -> str:
-    """Hash of a question that ignores case and spacing only: two problems with one key are the same problem."""
+    """Hash of a question without case and spacing: equal for the same problem."""
     return digest("".join(text.lower().split()))
 
 
 def _hashed(text: str) -> int:
-    return hash(text) & (2**64 - 1) or 1  # 0 is a free slot
+    return hash(text) & (2**64 - 1) or 1  # 0 marks a free slot
 
 
 class Seen:
-    """Which texts have come before, in some 30 bytes each at most: only 64-bit hashes are kept. Two of a million texts are
-    taken for one once in 10^7 runs."""
+    """A set of texts in 30 bytes each at most, by 64-bit hashes: among a million texts, two are
+    taken for one in about one of 10^7 runs."""
 
     def __init__(self) -> None:
         self.slots, self.n = array("Q", bytes(8 * 1024)), 0
 
     def add(self, text: str) -> bool:
-        """Whether this text is new."""
+        """Add a text; returns whether it is new."""
         number = _hashed(text)
         at = self._find(number)
         if self.slots[at]:
@@ -52,7 +52,7 @@ class Seen:
         return bool(self.slots[self._find(_hashed(text))])
 
     def _find(self, number: int) -> int:
-        """The slot of a hash, or the free one that it would take."""
+        """The slot of a hash, or the free slot for it."""
         at = number % len(self.slots)
         while self.slots[at] not in (0, number):
             at = (at + 1) % len(self.slots)
@@ -60,7 +60,7 @@ class Seen:
 
 
 def smallest(ids: Sequence[str], limit: int, seed: int) -> list[str]:
-    """The `limit` ids whose sha256(seed, id) is smallest: a smaller limit is always a subset of a larger one."""
+    """The `limit` ids with the smallest sha256(seed, id): a smaller limit is a subset of a larger."""
     return heapq.nsmallest(limit, ids, key=lambda name: digest(seed, name))
 
 

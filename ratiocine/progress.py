@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left in a terminal, one line a minute elsewhere."""
+"""Progress bars: with rate and remaining time in a terminal, one line a minute elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class _Lines:
-    """A stream that turns tqdm's carriage returns into lines."""
+    """A stream with lines in place of tqdm's carriage returns."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

@@ -1,8 +1,9 @@
 """Problem → prompt, text → parts. The one place that knows `<think>`, `<answer>` and `\\boxed{}`.
 
-One rendering, used by training and generation alike: the prompt is the chat template's own generation prompt for one user
-message, the completion follows token for token and ends with the template's end-of-turn token. An IFT completion is the
-plain answer with no think block; a reasoning completion is `<think>\\n…\\n</think>\\n\\n` and then the same answer.
+One format for training and generation: the prompt is the chat template's generation prompt for one
+user message; the completion follows token by token and ends with the template's end-of-turn token.
+An IFT completion is the answer without a think block; a reasoning completion is
+`<think>\\n…\\n</think>\\n\\n` followed by the same answer.
 """
 
 from __future__ import annotations
@@ -20,48 +21,58 @@ if TYPE_CHECKING:
 
 OPEN, CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
-SWITCH = "enable_thinking"  # what chat templates call it
+SWITCH = "enable_thinking"  # of chat templates
 
-# For models that know its markers, and for the packaged one (whose own adds 20 tokens of system prompt a turn).
+# For models that know its markers, and for the packaged one (whose own template adds 20 tokens of
+# system prompt per turn).
 CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# For base models: text with no marker of any kind; a turn ends with the tokenizer's own end token.
+# For base models: text without markers; a turn ends with the tokenizer's own end token.
 PLAIN = (
-    "{% for message in messages %}{% if message['role'] == 'assistant' %} {{ message['content'] }}\n\n"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    " {{ message['content'] }}\n\n"
     "{% else %}Question: {{ message['content'] }}\nAnswer:{% endif %}{% endfor %}"
 )
 # DeepSeek-R1-Zero's, for base models (arXiv 2501.12948, table 1)
 R1_ZERO = (
-    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant first "
-    "thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning process and "
-    "answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process "
-    "here </think> <answer> answer here </answer>."
-    "{% for message in messages %}{% if message['role'] == 'assistant' %} {{ message['content'] }}{% else %} User: "
-    "{{ message['content'] }} Assistant:{% endif %}{% endfor %}"
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves "
+    "it. The assistant first thinks about the reasoning process in the mind and then provides the "
+    "user with the answer. The reasoning process and answer are enclosed within <think> </think> "
+    "and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> "
+    "<answer> answer here </answer>."
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    " {{ message['content'] }}"
+    "{% else %} User: {{ message['content'] }} Assistant:{% endif %}{% endfor %}"
 )
-PLAIN_STOP = ("\nQuestion:",)  # a base model goes on with the next question
-# Behind any template: the generation prompt itself opens the think block.
+PLAIN_STOP = ("\nQuestion:",)  # a base model continues with the next question
+# Appended to any template: the generation prompt itself opens the think block.
 PREFILLED = "{% if add_generation_prompt %}{{ '" + OPEN + "\\n' }}{% endif %}"
 TEMPLATES = {"chatml": CHATML, "plain": PLAIN, "r1-zero": R1_ZERO}
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A completion taken apart. `think` is None where there was no think block; `answer` is what follows it, or stands in its
-    last `<answer>` tag; `boxed` the content of the last `\\boxed{}` in the answer; `closed` is False where a think block was
-    opened and never closed, `finished` where the model ran out of budget."""
+    """The parts of a completion."""
 
     think: str | None
+    """Content of the think block; None without one."""
     answer: str
+    """The text after it, or inside the last `<answer>` tag there."""
     boxed: str | None
+    """Content of the answer's last `\\boxed{}`; None without one."""
     closed: bool
+    """False if a think block was opened and never closed."""
     finished: bool = True
+    """False if the completion was truncated."""
 
 
 def user_text(problem: Problem) -> str:
-    """The user message: instruction, context, question, lettered options. The same in every format and arm."""
+    """The user message: instruction, context, question, lettered options; the same for every format
+    and arm."""
     options = "\n".join(
         f"{letter}. {text}" for letter, text in zip(LETTERS, problem.choices, strict=False)
     )
@@ -71,13 +82,14 @@ def user_text(problem: Problem) -> str:
 
 
 def render(answer: str, think: str | None = None) -> str:
-    """The completion text for an answer, with its reasoning trace where there is one. Inverse of `split`."""
+    """The completion of an answer, with its reasoning trace if given. Inverse of `split`."""
     return answer if think is None else f"{OPEN}\n{think}\n{CLOSE}\n\n{answer}"
 
 
 def split(text: str, *, finished: bool = True, opened: bool = False) -> Parts:
-    """Take a completion apart. The answer is what follows the *last* closing tag, so nothing inside a trace is ever an
-    answer; a bare closing tag counts, because some templates put the opening one into the prompt (`opened`)."""
+    """The parts of a completion. The answer follows the *last* closing tag, so nothing inside a
+    trace is an answer; a bare closing tag counts, because some templates put the opening one into
+    the prompt (`opened`)."""
     head, tag, answer = text.rpartition(CLOSE)
     if OPEN in answer or (opened and not tag):
         return Parts(
@@ -96,7 +108,8 @@ def split(text: str, *, finished: bool = True, opened: bool = False) -> Parts:
 
 
 def after_thinking(text: str, words: Sequence[str]) -> int | None:
-    """Where the first of these stop strings stands after the thinking; None where none does, or it has not ended."""
+    """Position of the first stop string after the reasoning; None if there is none, or the
+    reasoning has not ended."""
     start = max(0, text.rfind(CLOSE))
     if OPEN in text[start:]:
         return None
@@ -107,7 +120,8 @@ BOXED = re.compile(r"\\boxed\s*\{")
 
 
 def last_boxed(text: str) -> str | None:
-    """Content of the last `\\boxed{…}` with balanced braces that is not empty, or None; the empty text where all are."""
+    """Content of the last non-empty `\\boxed{…}` with balanced braces; empty if all are, None if
+    there is none."""
     content = None
     for match in reversed(list(BOXED.finditer(text))):
         depth = 1
@@ -128,8 +142,9 @@ def prompt_text(
     messages: str | Sequence[Mapping[str, str]],
     thinking: bool | None = None,
 ) -> str:
-    """The generation prompt for a conversation, or for one user message; `thinking` sets the template's own switch, None
-    leaves it. Raises BadInput where the template has none."""
+    """The generation prompt of a conversation, or of one user message. `thinking` sets
+    `enable_thinking` of the template; None leaves its default. Raises NoSwitch if the template
+    lacks it."""
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     switch = {} if thinking is None else {SWITCH: thinking}
@@ -141,11 +156,11 @@ def prompt_text(
 
 
 class NoSwitch(BadInput):
-    """A chat template cannot be told to think or not."""
+    """A chat template without `enable_thinking`."""
 
 
 def check_switch(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise NoSwitch where the chat template has no switch for thinking."""
+    """Raise NoSwitch if the chat template does not use `enable_thinking`."""
     if SWITCH not in str(tokenizer.chat_template):
         raise NoSwitch(
             f"thinking cannot be set: this model's chat template has no switch ({SWITCH})"
@@ -153,7 +168,7 @@ def check_switch(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def opens_thinking(prompt: str) -> bool:
-    """Whether a prompt ends inside a think block: some templates open it themselves."""
+    """Whether a prompt ends inside a think block: some templates open one."""
     return prompt.rstrip().endswith(OPEN)
 
 
@@ -163,23 +178,24 @@ def prompt_ids(
     prefix: str = "",
     thinking: bool | None = None,
 ) -> list[int]:
-    """Token ids of `prompt_text` and of what the assistant's turn already begins with."""
-    ids = tokenizer(prompt_text(tokenizer, messages, thinking), add_special_tokens=False)[
-        "input_ids"
-    ]
+    """Token ids of `prompt_text` and of the `prefix` of the assistant's turn."""
+    text = prompt_text(tokenizer, messages, thinking)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    # The prefix is encoded apart: its tokens are those of a completion, not of a longer prompt.
     return [*ids, *tokenizer(prefix, add_special_tokens=False)["input_ids"]] if prefix else ids
 
 
 def completion_ids(tokenizer: PreTrainedTokenizerBase, completion: str) -> list[int]:
-    """Token ids of a completion, the end-of-turn token included: exactly what is supervised in training."""
+    """Token ids of a completion and its end-of-turn token: the supervised tokens of training."""
     return [*tokenizer(completion, add_special_tokens=False)["input_ids"], end_of_turn(tokenizer)]
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Id of the token with which the chat template ends an assistant turn (`<|im_end|>`, `<|eot_id|>`, …), which is not
-    always the tokenizer's `eos_token`.
+    """Id of the chat template's end-of-turn token (`<|im_end|>`, `<|eot_id|>`, …), not always the
+    tokenizer's `eos_token`.
 
-    Raises BadInput where the template ends a turn with ordinary text: such a model could never be taught to stop.
+    Raises BadInput if the template ends a turn with ordinary text: a model cannot learn to stop
+    there.
     """
     marker = "RATIOCINE"
     messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": marker}]
@@ -188,6 +204,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     token = tail[0] if tail else tokenizer.eos_token_id
     if token not in tokenizer.all_special_ids and token not in tokenizer.added_tokens_decoder:
         raise BadInput(
-            f"the chat template ends a turn with {tokenizer.decode(tail)!r}, which is no special token"
+            f"the chat template ends a turn with {tokenizer.decode(tail)!r}, which is no special "
+            f"token"
         )
     return token

@@ -1,4 +1,4 @@
-"""The records that travel: a problem, a completion, a pair, and a scored completion."""
+"""Records: a problem, a completion, a pair, and a scored completion."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+JsonObject = dict[str, Any]  # as `json.loads` and `yaml.safe_load` return it
 CATEGORIES = ("general-mc", "general-oe", "math-mc", "math-oe")
 LETTERS = "ABCDEFGHIJ"
 Kind = Literal[
@@ -15,64 +16,74 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Problem:
-    """One gradable question.
-
-    `id` is unique within a source and does not depend on file order. `reference` is what `grading.grade` compares with
-    (for `kind="choice"` the letter of the right option), or None where there is none; `accepted` holds further references
-    that are as right. `instruction` is the task wording,
-    the same for every format and arm. `source` names the data set, benchmark or family. `meta` holds what a teacher may
-    need (a worked solution, generator variables) and never reaches a prompt.
-    """
+    """One gradable question."""
 
     id: str
+    """Unique within a source, independent of file order."""
     question: str
     reference: str | None
+    """The right answer for `grading.grade`, of kind "choice" the letter of the right option; None
+    where there is none."""
     kind: Kind
+    """How the answer is graded."""
     category: str
+    """One of `CATEGORIES`, or that of a data set of one's own."""
     source: str
+    """Data set, benchmark or family."""
     instruction: str = ""
+    """Task wording, the same in every format and arm."""
     choices: tuple[str, ...] = ()
     context: str = ""
+    """Text before the question, such as a passage."""
     accepted: tuple[str, ...] = ()
+    """Further right answers."""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    """For teachers (a worked solution, generator variables); never part of a prompt."""
 
 
 Mode = Literal["ift", "reasoning"]
 MODES: tuple[Mode, Mode] = ("ift", "reasoning")
 SIDES = ("prompt", *MODES)
+Stop = Literal["stop", "length", "refused"]
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One completion of one request: what an engine returns and every later step reads.
-
-    `text` is the completion without its end-of-turn token. `stop` says whether the model ended the turn ("stop"), ran out of
-    budget ("length"), or was never asked because its server refused ("refused": `text` holds the server's words). `token_ids`
-    (end-of-turn token included) and `logprobs` (natural, one a token, of the model's own distribution at temperature 1) are
-    None where the engine does not give them. `opened` says that the prompt itself ends inside a think block. Token counts are
-    the model's own; `seconds` is the row's share of its batch's wall-clock.
-    """
+    """One completion of one request, as an engine returns it."""
 
     id: str
+    """Of the request."""
     text: str
-    stop: Literal["stop", "length", "refused"]
+    """Without the end-of-turn token; where a server refused, its words."""
+    stop: Stop
+    """Whether the model ended its turn, reached `max_new_tokens`, or was never asked because its
+    server refused."""
     n_prompt: int
+    """Tokens of the prompt."""
     n_completion: int
+    """Tokens of the completion, end of turn included."""
     seconds: float
+    """Share of the wall-clock time of its batch."""
     token_ids: tuple[int, ...] | None = None
+    """End-of-turn token included; None where the engine does not return them."""
     logprobs: tuple[float, ...] | None = None
+    """Natural, one for each token, at temperature 1; None where the engine does not return them."""
     sample: int = 0
+    """Number among the completions of the request."""
     opened: bool = False
+    """Whether the prompt ends inside a think block."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One prompt answered twice. `reasoning` holds the whole completion, think block included; `ift` the plain answer."""
+    """One prompt with two answers of one teacher."""
 
     id: str
     prompt: str
     reasoning: str
+    """The whole completion with its think block."""
     ift: str
+    """The direct answer."""
     reference: str | None
     category: str
     source: str
@@ -89,7 +100,7 @@ Verdict = Literal["right", "wrong", "ungradable"]
 
 @dataclass(frozen=True)
 class ScoredCompletion:
-    """One judged completion: a line of `completions.jsonl`."""
+    """One graded completion: a line of `completions.jsonl`."""
 
     key: str
     """`source/id` of the problem."""
@@ -103,10 +114,10 @@ class ScoredCompletion:
     """The text, without its end-of-turn token."""
     verdict: Verdict
     extracted: str | None
-    """The answer that was judged; None where none was found."""
+    """The answer in the completion; None where none was found."""
     reason: str
-    """How the answer was found, or why none was."""
-    stop: Literal["stop", "length", "refused"]
+    """How the answer was found, or why not."""
+    stop: Stop
     thought: bool
     """Whether the completion has a think block that is not empty."""
     n_prompt: int
@@ -118,14 +129,15 @@ class ScoredCompletion:
     n_answer: int
     """Tokens after the trace."""
     seconds: float
-    """Share of its batch's wall-clock."""
+    """Share of the wall-clock time of its batch."""
     sample: int = 0
+    """Number among the completions of the problem."""
     level: str | None = None
     """Difficulty, where the benchmark has levels."""
     opened: bool = False
-    """Whether the prompt itself ends inside a think block."""
+    """Whether the prompt ends inside a think block."""
     expected: bool | None = None
-    """Whether the model should think; None where both are as they should be."""
+    """Whether the model should think; None where either is fine."""
     detail: Mapping[str, float] = field(default_factory=dict)
     """Further measures of the grader, such as `f1`."""
     efficiency: tuple[float, float] | None = None
@@ -135,11 +147,12 @@ class ScoredCompletion:
 
     @property
     def right(self) -> bool:
+        """Whether the grader accepts the answer."""
         return self.verdict == "right"
 
     @staticmethod
-    def from_row(row: Mapping[str, Any]) -> ScoredCompletion:
-        """A stored line; the one place that reads its keys."""
+    def from_row(row: JsonObject) -> ScoredCompletion:
+        """From a stored line; the one place that reads its keys."""
         names = {one.name for one in fields(ScoredCompletion)}
         values = {name: value for name, value in row.items() if name in names}
         for name in ("efficiency", "token_ids", "logprobs"):
@@ -147,6 +160,6 @@ class ScoredCompletion:
                 values[name] = tuple(values[name])
         return ScoredCompletion(**values)
 
-    def row(self) -> dict[str, Any]:
-        """As it is stored."""
+    def row(self) -> dict[str, object]:
+        """For storage."""
         return {one.name: getattr(self, one.name) for one in fields(self)}

@@ -1,12 +1,13 @@
-"""Configuration keys and tools that have another name since schema 2: for the one-line answer to an old word, and for
-reading what earlier releases wrote."""
+"""Configuration keys renamed since schema 1: for one-line errors, and for earlier folders."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Dotted key, as it was → last part of the key, as it is. Lists do not count in a key.
+from ratiocine.records import JsonObject
+
+# Old dotted key → new last part. An index in a list is no part of a key.
 _EXECUTOR = {
     "on": "executor",
     "on.gpus": "gpus_per_node",
@@ -18,10 +19,13 @@ _EXECUTOR = {
     "on.jobs": "max_parallel_jobs",
     "on.more": "sbatch_args",
 }
-_ENGINE = {
+_LOCAL_ENGINE = {
     "engine.batch": "max_batch_size",
     "engine.tokens": "max_cache_tokens",
     "engine.memory": "gpu_memory_utilization",
+}
+_ENGINE = {
+    **_LOCAL_ENGINE,
     "engine.patience": "retry_seconds",
     "engine.url": "base_url",
     "engine.key_env": "api_key_env",
@@ -70,7 +74,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "rl": {
         **_EXECUTOR,
         **_TRAINING,
-        **_ENGINE,
+        **_LOCAL_ENGINE,
         **_DATA,
         "group_size": "num_generations",
         "updates": "num_minibatches",
@@ -110,13 +114,15 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
         "study.grid.rewards.set": "overrides",
         "study.grid.untrained": "baseline",
         "study.grid.expect": "assumptions",
+        "study.grid.expect.asked": "prompt_tokens",
+        "study.grid.expect.answered": "completion_tokens",
+        "study.grid.expect.rate": "flops_per_second",
     },
 }
-GROUPS = {"on": "executor", "switch": "thinking_prompt"}  # groups of conf/, by their old names
 
 
 def new_key(verb: str, key: str) -> str | None:
-    """The key that an old dotted key of a verb is called now; None for one that was never renamed."""
+    """The new name of an old dotted key of a verb; None where the key was never renamed."""
     table, parts = RENAMED.get(verb, {}), key.split(".")
     if verb == "eval" and key == "data.root":
         return "data_dir"
@@ -130,8 +136,8 @@ def _renamed(table: Mapping[str, str], path: list[str]) -> str:
     return table.get(".".join(path)) or table.get(".".join(starred)) or path[-1]
 
 
-def renamed(verb: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration that an earlier release wrote, under today's keys; values that changed with their key are converted."""
+def renamed(verb: str, config: JsonObject) -> JsonObject:
+    """A configuration of schema 1 under today's keys, with values whose meaning changed converted."""
     found = _walk(config, RENAMED.get(verb, {}), [])
     if verb == "eval":
         found["data_dir"] = ((config.get("data") or {}) if "data" in config else {}).get("root")
@@ -141,13 +147,13 @@ def renamed(verb: str, config: Mapping[str, Any]) -> dict[str, Any]:
         objective |= {"epsilon": low, "epsilon_high": high}
         objective["mask_truncated_completions"] = config["objective"]["overlong"] == "drop"
     for rule in (((found.get("select") or {}).get("s1")) or {}).get("preferred", ()):
-        rule["min_tokens"] += 1  # it was "more than"
+        rule["min_tokens"] += 1  # "longer than" became "at least"
     return found
 
 
-def renamed_study(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of a grid that an earlier release wrote (`study.yaml`), under today's keys, words of verbs included."""
-    found: dict[str, Any] = _walk({"study": plan}, RENAMED["launch"], [])["study"]
+def renamed_study(plan: JsonObject) -> JsonObject:
+    """The plan of a grid of schema 1 (`study.yaml`) under today's keys, overrides included."""
+    found: JsonObject = _walk({"study": plan}, RENAMED["launch"], [])["study"]
     for stage in found.get("stages") or ():
         stage["overrides"] = renamed_words(stage["verb"], stage["overrides"])
     grid = found.get("grid") or {}
@@ -163,7 +169,7 @@ def renamed_study(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def renamed_words(verb: str, words: Sequence[str]) -> list[str]:
-    """Words of a command line, `key=value`, with today's keys."""
+    """Overrides `key=value` under today's keys."""
     parts = (word.partition("=") for word in words)
     return [f"{new_key(verb, key) or key}{equals}{value}" for key, equals, value in parts]
 

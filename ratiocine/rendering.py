@@ -1,22 +1,25 @@
-"""Rendering: how the two formats of a problem are written in one model's chat template, in training as in generation.
+"""How the direct and the reasoning completion of a problem are written in a model's chat template,
+in training and generation.
 
-| form     | direct row                                                  | reasoning row                                 |
-| plain    | generation prompt ⟦answer, end of turn⟧                      | generation prompt ⟦trace, answer, end of turn⟧ |
-| empty    | generation prompt ⟦empty think block, answer, end of turn⟧   | the same                                      |
-| switch   | prompt with thinking switched off ⟦answer, end of turn⟧      | prompt with thinking switched on ⟦…⟧            |
+| form     | direct row                                           | reasoning row                 |
+| -------- | ---------------------------------------------------- | ----------------------------- |
+| `plain`  | prompt ⟦answer, end of turn⟧                         | prompt ⟦trace, answer, end⟧   |
+| `empty`  | prompt ⟦empty think block, answer, end of turn⟧      | prompt ⟦trace, answer, end⟧   |
+| `switch` | prompt, `enable_thinking` false ⟦answer, end⟧        | prompt, true ⟦trace, …⟧       |
 
-What stands between ⟦ ⟧ is supervised. `switch` is the template's own `enable_thinking` where it has one (Qwen3 puts an empty
-think block into the prompt); a template without one is given one that does the same, and is saved with the student. A think
-block that the prompt itself has opened is not opened again. A student's folder says how it was taught (`rendering.json`), and a
-chat template that is not the one it was taught under is refused.
+⟦ ⟧ encloses the supervised tokens. `switch` uses the template's own `enable_thinking` (Qwen3 puts
+an empty think block into the prompt); a template without it gets an equivalent one, which is saved
+with the student. A think block that the prompt itself opens is not opened again. A student's folder
+records how it was trained (`rendering.json`), and another chat template is refused.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ratiocine.errors import BadInput
 from ratiocine.hashing import digest
@@ -37,16 +40,31 @@ if TYPE_CHECKING:
 Form = Literal["plain", "empty", "switch"]
 EMPTY = render("", "")
 FILE = "rendering.json"
-# What a template without a switch gets: the same empty block that Qwen3's own puts there.
+# Appended to a template without the switch: the empty block of Qwen3's own.
 ADDED = (
     f"{{% if add_generation_prompt and {SWITCH} is defined and {SWITCH} is false %}}"
     "{{ '" + EMPTY.replace("\n", "\\n") + "' }}{% endif %}"
 )
 
 
+@dataclass(frozen=True)
+class TrainedFormat:
+    """How a student was trained: its `rendering.json`."""
+
+    form: Form
+    taught: tuple[Mode, ...]
+    chat_template: str
+    """Hash of the template."""
+
+    def write(self, folder: Path) -> None:
+        values = {"schema_version": 1, **asdict(self)}
+        (folder / FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
 class Rendering:
-    """Prompts and completions as token ids, in one form. `auto` is `switch` where the template has one, else `plain`. Raises
-    BadInput where the template opens a think block that a direct answer cannot close."""
+    """Prompts and completions as token ids, in one form. `auto` is `switch` if the template has
+    one, else `plain`. Raises BadInput if the template opens a think block that a direct answer
+    would not close."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, form: Form | Literal["auto"] = "auto"
@@ -60,45 +78,44 @@ class Rendering:
         self.opened = {mode: self._opened(mode) for mode in MODES}
         if self.opened["ift"] and form != "empty":
             raise BadInput(
-                "the chat template opens a think block itself, which a direct answer would not close: direct_format=empty closes it"
+                "the chat template opens a think block itself, which a direct answer would not "
+                "close: direct_format=empty closes it"
             )
 
     def thinking(self, mode: Mode) -> bool | None:
-        """How the template's switch stands for this format; None where it is left alone."""
+        """`enable_thinking` for this mode; None for the template's default."""
         return mode == "reasoning" if self.form == "switch" else None
 
     def prompt(self, text: str, mode: Mode) -> list[int]:
         return prompt_ids(self.tokenizer, text, thinking=self.thinking(mode))
 
     def completion(self, text: str, mode: Mode) -> list[int]:
-        """What is supervised: the side of a pair, its end of turn included."""
+        """The supervised tokens of a side of a pair, end of turn included."""
         ids, opened = [*self.before[mode], *completion_ids(self.tokenizer, text)], self.opened[mode]
         if ids[: len(opened)] != opened:
+            tag = self.tokenizer.decode(opened)
             raise BadInput(
-                f"the chat template opens a think block with {self.tokenizer.decode(opened)!r}, an answer not: {text[:80]!r}"
+                f"the chat template opens a think block with {tag!r}, an answer not: {text[:80]!r}"
             )
         return ids[len(opened) :]
 
-    def more(self, mode: Mode) -> tuple[int, int]:
-        """Tokens that a prompt and a completion have more than in `plain` form."""
+    def extra_tokens(self, mode: Mode) -> tuple[int, int]:
+        """Additional tokens of a prompt and of a completion, compared with the `plain` form."""
         prompt = len(self.prompt("?", mode)) - len(prompt_ids(self.tokenizer, "?"))
         return prompt, len(self.before[mode]) - len(self.opened[mode])
 
     def message(self, text: str, mode: Mode) -> str:
-        """The assistant's message of a pair's side, for other trainers; `thinking` goes with it."""
+        """The assistant's message of a side of a pair, for other trainers, together with
+        `thinking`."""
         return EMPTY + text if self.form == "empty" and mode == "ift" else text
 
-    def record(self, taught: Collection[Mode]) -> dict[str, Any]:
-        """What is kept with a student that was taught these formats."""
-        return {
-            "schema_version": 1,
-            "form": self.form,
-            "taught": [mode for mode in MODES if mode in taught],
-            "chat_template": digest(self.tokenizer.chat_template),
-        }
+    def record(self, taught: Collection[Mode]) -> TrainedFormat:
+        """The format of a student trained on these modes."""
+        modes = tuple(mode for mode in MODES if mode in taught)
+        return TrainedFormat(self.form, modes, digest(self.tokenizer.chat_template))
 
     def _opened(self, mode: Mode) -> list[int]:
-        """The tokens with which the prompt itself opens a think block."""
+        """The tokens with which the prompt itself opens a think block; empty if it does not."""
         prompt = prompt_text(self.tokenizer, "?", self.thinking(mode))
         return self._ids(prompt[prompt.rindex(OPEN) :]) if opens_thinking(prompt) else []
 
@@ -106,23 +123,30 @@ class Rendering:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def recorded(folder: Path) -> dict[str, Any] | None:
-    """What is kept with a student; None for a model that was not trained here."""
+def read_format(folder: Path) -> TrainedFormat | None:
+    """The format of a student; None for a model that was not trained here."""
     file = folder / FILE
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    if not file.exists():
+        return None
+    values = json.loads(file.read_text(encoding="utf-8"))
+    return TrainedFormat(values["form"], tuple(values["taught"]), values["chat_template"])
 
 
 def check_template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise BadInput where a student would be asked in another template than it was taught in."""
-    record = recorded(folder)
-    if record is not None and record["chat_template"] != digest(tokenizer.chat_template):
+    """Raise BadInput if a student's chat template is not the one it was trained with."""
+    trained = read_format(folder)
+    if trained is not None and trained.chat_template != digest(tokenizer.chat_template):
         raise BadInput(
-            f"model={folder} was taught under another chat template than the one it would be asked in; leave "
-            "model.chat_template and the folder's own as they were, or remove its rendering.json"
+            f"model={folder} was taught under another chat template than the one it would be asked "
+            "in; leave model.chat_template and the folder's own as they were, or remove its "
+            "rendering.json"
         )
 
 
 def asked_to_think(folder: Path) -> bool | None:
-    """How the switch should stand when nothing is said: as the student was taught; None where it was taught without one."""
-    record = recorded(folder)
-    return None if record is None or record["form"] != "switch" else "reasoning" in record["taught"]
+    """The default of `enable_thinking` for a student: as in its training; None if it was trained
+    without."""
+    trained = read_format(folder)
+    if trained is None or trained.form != "switch":
+        return None
+    return "reasoning" in trained.taught

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from ratiocine import stats
 from ratiocine.cost import Shape, exact_generation, generation
 from ratiocine.errors import BadInput
 from ratiocine.grading import canonical
-from ratiocine.records import ScoredCompletion
+from ratiocine.records import JsonObject, ScoredCompletion
 
 FILE = "scores.json"
 PASS_AT = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -97,11 +96,11 @@ class Summary:
     macro: AccuracyEstimate | None = None
     """Macro-average, in which each benchmark has the same weight."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {k: v for k, v in asdict(self).items() if v is not None or k not in OPTIONAL}
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Summary:
+    def from_json(value: JsonObject) -> Summary:
         """From `scores.json`; the one place that reads its keys."""
         tokens, efficiency = value["thinking_tokens"], value["efficiency"]
         levels = {level: Tokens(**own) for level, own in tokens["by_level"].items()}
@@ -120,7 +119,7 @@ class Summary:
         return Summary(**{**{k: v for k, v in value.items() if k in names}, **records})
 
 
-def _accuracy(value: Mapping[str, Any] | None) -> AccuracyEstimate | None:
+def _accuracy(value: JsonObject | None) -> AccuracyEstimate | None:
     return None if value is None else AccuracyEstimate(value["accuracy"], tuple(value["ci95"]))
 
 
@@ -134,7 +133,7 @@ class ScoreTable:
     all: Summary
     """With the macro-average over all benchmarks."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             "schema_version": 1,
             "benchmarks": {name: one.to_json() for name, one in self.benchmarks.items()},

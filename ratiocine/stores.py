@@ -12,14 +12,14 @@ from typing import Any
 
 from ratiocine.errors import BadInput
 from ratiocine.hashing import batched
-from ratiocine.records import SIDES, Pair, ScoredCompletion
+from ratiocine.records import SIDES, JsonObject, Pair, ScoredCompletion
 
 COMPLETIONS = "completions.jsonl"  # of an evaluation
 ROW_GROUP = 1024  # pairs in memory at a time
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
-    """Write `pairs.parquet`, in the given order, as they come."""
+    """Write pairs as Parquet, in the given order, in bounded memory."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -31,7 +31,10 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
 
 
 def check_pairs(path: Path) -> dict[str, list[str]]:
-    """What `stream_pairs` checks, by columns alone; returns ids, categories and sources."""
+    """The checks of `stream_pairs` by columns alone; returns the columns id, category and source.
+
+    Raises BadInput as `read_pairs`.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -39,39 +42,41 @@ def check_pairs(path: Path) -> dict[str, list[str]]:
     try:
         file = pq.ParquetFile(path)
         _check_columns(path, file.schema_arrow.names)
-        held = file.read(["id", "category", "source"])
+        table = file.read(["id", "category", "source"])
         for batch in file.iter_batches(ROW_GROUP, columns=["id", *SIDES]):
             _check_whole(path, batch)
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(
-            f"{path} is no readable parquet file: {str(error).splitlines()[0]}"
-        ) from None
-    if not held.num_rows:
+        raise _unreadable(path, error) from None
+    if not table.num_rows:
         raise BadInput(f"{path} holds no pairs")
-    counts = pc.value_counts(held["id"])
+    counts = pc.value_counts(table["id"])
     if repeated := counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
         raise BadInput(f"{path}: the id '{repeated[0]['values']}' occurs twice")
     return {
-        "id": held["id"].to_pylist(),
-        "category": _shared(held["category"]),
-        "source": _shared(held["source"]),
+        "id": table["id"].to_pylist(),
+        "category": _shared(table["category"]),
+        "source": _shared(table["source"]),
     }
 
 
+def _unreadable(path: Path, error: Exception) -> BadInput:
+    return BadInput(f"{path} is no readable parquet file: {str(error).splitlines()[0]}")
+
+
 def _shared(column: Any) -> list[str]:
-    """A column of few different texts, each of them held once."""
+    """A column of few different texts, each in memory once."""
     coded = column.combine_chunks().dictionary_encode()
     values = coded.dictionary.to_pylist()
     return [values[code] for code in coded.indices.to_pylist()]
 
 
-def _check_columns(path: Path, there: Sequence[str]) -> None:
-    if missing := [f.name for f in fields(Pair) if f.name not in there]:
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    if missing := [f.name for f in fields(Pair) if f.name not in columns]:
         raise BadInput(f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
 
 
 def _check_whole(path: Path, batch: Any) -> None:
-    """Raise BadInput where a row has a side that is missing or empty."""
+    """Raise BadInput where a row lacks a side."""
     import pyarrow.compute as pc
 
     for side in SIDES:
@@ -81,7 +86,11 @@ def _check_whole(path: Path, batch: Any) -> None:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Read a pairs file and check it: raises BadInput where it is corrupt, empty, one-sided, incomplete or repeats an id."""
+    """All pairs of a file.
+
+    Raises BadInput where the file is unreadable or empty, lacks a column, or has a pair without one
+    of its sides or with the id of another.
+    """
     pairs = list(stream_pairs(path))
     if not pairs:
         raise BadInput(f"{path} holds no pairs")
@@ -89,7 +98,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def stream_pairs(path: Path) -> Iterator[Pair]:
-    """The pairs of a file that may be larger than memory, each of them checked."""
+    """The pairs of a file that may be larger than memory; raises BadInput as `read_pairs`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -106,9 +115,7 @@ def stream_pairs(path: Path) -> Iterator[Pair]:
                 seen.add(row["id"])
                 yield Pair(**row)
     except (pa.ArrowException, OSError) as error:
-        raise BadInput(
-            f"{path} is no readable parquet file: {str(error).splitlines()[0]}"
-        ) from None
+        raise _unreadable(path, error) from None
 
 
 @dataclass
@@ -119,7 +126,7 @@ class RowStore:
     """
 
     path: Path
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[JsonObject] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.path.exists():
@@ -134,7 +141,7 @@ class RowStore:
                 good += len(line)
         os.truncate(self.path, good)
 
-    def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def append(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Append rows and wait until they are durable (one fsync for all of them)."""
         added = [dict(row) for row in rows]
         with open(self.path, "ab") as file:
@@ -161,18 +168,18 @@ class CompletionStore:
         self.rows.extend(rows)
 
 
-def _line(row: dict[str, Any]) -> bytes:
+def _line(row: JsonObject) -> bytes:
     # In ASCII: a server may send half a surrogate pair, which UTF-8 cannot hold.
     body = json.dumps(row, sort_keys=True)
     record = {"crc": zlib.crc32(body.encode()), "row": row}
     return json.dumps(record, sort_keys=True).encode() + b"\n"
 
 
-def _checked(line: bytes) -> dict[str, Any] | None:
+def _checked(line: bytes) -> JsonObject | None:
     """The row of a line; None where the line does not match its checksum."""
     try:
         record = json.loads(line)
-        row: dict[str, Any] = record["row"]
+        row: JsonObject = record["row"]
         body = json.dumps(row, sort_keys=True)
         whole = zlib.crc32(body.encode()) == record["crc"] and line.endswith(b"\n")
         return row if whole else None
@@ -180,7 +187,7 @@ def _checked(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[JsonObject]:
     """Rows of a finished file; raises BadInput at the first line that does not match its checksum."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):

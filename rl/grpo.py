@@ -262,23 +262,23 @@ def example_group(completions: Path) -> list[dict[str, Any]]:
     return mixed or last
 
 
-def _rendering(config: Config, prepared: PreparedProblems) -> dict[str, Any] | None:
+def _rendering(config: Config, prepared: PreparedProblems) -> rendering.TrainedFormat | None:
     """The rendering that the student keeps: its parent's, with the chat template and formats of
     this training."""
     folder = models.locate(config.model)
-    record = None if folder is None else rendering.recorded(folder)
-    if record is None:
+    parent = None if folder is None else rendering.read_format(folder)
+    if parent is None:
         return None
-    rendered = rendering.Rendering(prepared.tokenizer, record["form"])
+    rendered = rendering.Rendering(prepared.tokenizer, parent.form)
     if prepared.thinking is None:
-        return rendered.record(record["taught"])
+        return rendered.record(parent.taught)
     return rendered.record(["reasoning" if prepared.thinking else "ift"])
 
 
-def _about(run: Run, config: Config, size: int) -> tracking.About:
+def _about(run: Run, config: Config, size: int) -> tracking.TrackedRun:
     """The run as a tracker shows it."""
     model = config.model
-    parent = lineage.compared("rl", model.name, model.path, lineage.student(model.path))
+    parent = lineage.group_keys("rl", model.name, model.path, lineage.student(model.path))
     by = replace(parent, size=size, seed=config.seed, reward=config.reward.name)
     settings = {
         **config.model_dump(),
@@ -288,4 +288,4 @@ def _about(run: Run, config: Config, size: int) -> tracking.About:
     }
     group = f"{by.model_name} {config.reward.name}"
     title = f"{by.model_name} {config.objective.name} {config.reward.name} seed={config.seed}"
-    return tracking.About(run.hash, title, group, by, settings)
+    return tracking.TrackedRun(run.hash, title, group, by, settings)

@@ -14,6 +14,11 @@ from pathlib import Path
 from ratiocine.executors import PRELOADED, exec_module
 
 ROOT = Path(__file__).parent.parent
+# Slow imports of the tools of `eval`, made before the first of them forks.
+STATISTICS = (
+    *("scipy.stats", "scipy.optimize", "jinja2", "matplotlib.figure"),
+    *("matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"),
+)
 
 
 class Forks:
@@ -61,6 +66,8 @@ def main() -> None:
         importlib.import_module(name)
     for line in sys.stdin:
         asked = json.loads(line)
+        for name in STATISTICS if asked["words"][0].startswith("eval.") else ():
+            importlib.import_module(name)
         child = os.fork()
         if child == 0:
             for stream, number in (("out", 1), ("err", 2)):

@@ -137,7 +137,10 @@ def write_evaluation(
 
 def manifest(facts: EvalFacts, name: str) -> Manifest:
     """The manifest of an evaluation that is in memory alone."""
-    known = {"verb": "eval", "hash": name, "identity": {}, "inputs": {}, "versions": {}, "seed": 0}
+    known = {
+        **{"verb": "eval", "hash": name, "identity": {}, "inputs": {}, "outputs": {}},
+        **{"versions": {}, "seed": 0, "revision": None, "schema_version": 2},
+    }
     return Manifest.from_json({**known, **facts.to_json()})
 
 

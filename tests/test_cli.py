@@ -31,7 +31,7 @@ from train.config import Config as Train
 SCHEMAS = {
     "model": ModelConfig,
     "data": DataConfig,
-    "switch": ThinkingPromptConfig,
+    "thinking_prompt": ThinkingPromptConfig,
     "reward": RewardConfig,
     "objective": ObjectiveConfig,
     "deepspeed": DeepSpeedConfig,
@@ -87,7 +87,7 @@ def test_every_data_set_composes(name: str) -> None:
 @pytest.mark.parametrize("name", cli.options("teacher"))
 def test_every_teacher_composes(name: str) -> None:
     needed = {
-        "openai": ["teacher.engine.url=http://x/v1", "teacher.engine.model=y"],
+        "openai": ["teacher.engine.base_url=http://x/v1", "teacher.engine.model=y"],
         "oracle": [],
         "reference": [],
         "published": [],
@@ -217,13 +217,13 @@ BAD = {
     (
         "distill",
         "teacher=openai",
-        "teacher.engine.url=http://127.0.0.1:9/v1",
+        "teacher.engine.base_url=http://127.0.0.1:9/v1",
         "teacher.engine.model=m",
     ): "does not answer",
     (
         "distill",
         "teacher=openai",
-        "teacher.engine.url=http://x/v1",
+        "teacher.engine.base_url=http://x/v1",
         "teacher.engine.model=m",
         "max_spend.money=3",
     ): "needs price.prompt",
@@ -231,7 +231,7 @@ BAD = {
         "distill",
         "teacher=reference",
         "data=gsm8k",
-        "data_dir=no/such",
+        "data.data_dir=no/such",
     ): "no/such/gsm8k_train.jsonl is not a file",
     ("distill", "data=gsm8k"): "teacher=oracle solves embedded families only",
     (

@@ -16,7 +16,7 @@ from eval.suite import measured
 from launch.dashboard import Evaluated, dashboard, findings, named, sections, stages
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
-from ratiocine.runs import GROUPED, Compared, compared
+from ratiocine.runs import GROUP_KEYS, GroupKeys, group_keys
 
 CATEGORIES = ("general-mc", "math-oe")
 
@@ -87,7 +87,7 @@ def test_the_runs_hold_what_the_dashboard_names(study: Path) -> None:
         key for _, _, history, _ in (evaluated, trained) for row in history.values() for key in row
     }
     assert set(metrics) <= logged
-    assert set(keys) <= set(GROUPED)
+    assert set(keys) <= set(GROUP_KEYS)
     by = {
         "study": "small",
         "model_name": "tiny",
@@ -98,10 +98,10 @@ def test_the_runs_hold_what_the_dashboard_names(study: Path) -> None:
         "reward": None,
     }
     for verb, (run, config, _, _) in {"eval": evaluated, "train": trained}.items():
-        assert {key: config[key] for key in GROUPED} == {**by, "verb": verb}
+        assert {key: config[key] for key in GROUP_KEYS} == {**by, "verb": verb}
         assert (run.project, run.run_group) == ("p", "small")
     _, config, _, _ = told(study / "base-00000003")
-    assert {key: config[key] for key in GROUPED} == {
+    assert {key: config[key] for key in GROUP_KEYS} == {
         **dict.fromkeys(by),
         "study": "small",
         "model_name": "tiny",
@@ -213,7 +213,7 @@ def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
 
 def evaluation(ratio: float | None, seed: int, accuracy: float) -> Evaluated:
     student = None if ratio is None else {"ratio": ratio, "scenario": "mixed", "seed": seed}
-    by = Compared("eval", "m", ratio=ratio, seed=seed)
+    by = GroupKeys("eval", "m", ratio=ratio, seed=seed)
     found = {"accuracy": accuracy, "ci95": [accuracy - 0.1, accuracy + 0.1]}
     return Evaluated(
         by,
@@ -264,10 +264,10 @@ def test_what_rewards_have_trained_is_known_by_the_student_that_they_began_with(
         "train_flops": 11,
     }
     local = ModelConfig(name="local", path="x/model")
-    assert compared("eval", local, rewarded) == Compared(
+    assert group_keys("eval", local, rewarded) == GroupKeys(
         "eval", "m", 9, "sequential", 0.25, 7, "r1"
     )
-    assert compared("eval", local, TAUGHT) == Compared("eval", "m", 9, "sequential", 0.25, 1)
+    assert group_keys("eval", local, TAUGHT) == GroupKeys("eval", "m", 9, "sequential", 0.25, 1)
 
 
 def test_what_is_told_of_an_evaluation() -> None:

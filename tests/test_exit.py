@@ -1,4 +1,5 @@
-"""What leaves a run: mixtures for other trainers, which must come to the same losses, and models merged."""
+"""What leaves a run: mixtures for other trainers, which must come to the same losses, and models
+merged."""
 
 import json
 import shutil
@@ -14,7 +15,8 @@ from ratiocine.errors import BadInput
 from ratiocine.models import average, extrapolate
 from ratiocine.stores import read_pairs
 
-# A turn ends with its token and nothing after it: TRL also supervises what the template writes there
+# A turn ends with its token and nothing after it: TRL also supervises what the template writes
+# there
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

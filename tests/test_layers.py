@@ -22,8 +22,8 @@ ALLOWED = {
 OURS = {*ALLOWED, "tests"}
 # Units of `ratiocine`, lowest first: each may import from the rows above its own.
 LAYERS = (
-    ("config", "cost", "errors", "hashing", "plotting", "records", "renames", "stats"),
-    ("devices", "prompts", "stores"),
+    ("config", "cost", "errors", "hashing", "plotting", "records", "stats"),
+    ("devices", "prompts", "renames", "stores"),
     ("executors", "rendering", "grading"),
     ("cli", "progress", "rewards", "scores"),
     ("runs",),

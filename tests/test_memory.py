@@ -1,4 +1,4 @@
-"""What a run needs of memory and what cards tell each other: estimates against what was measured, here and by others."""
+"""Estimates of memory and communication against measurements, here and published."""
 
 import json
 import os
@@ -6,9 +6,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,23 +16,24 @@ from conftest import ROOT, reshaped
 from test_ranks import BIN, free_port
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bench.memory import alone, measured
-from launch.memory import QWEN, known
+from bench.harness import in_process
+from bench.memory import Measured, measure
+from launch.memory import QWEN, shape_and_counts
 from launch.memory import main as tables
 from ratiocine import memory, models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
 from ratiocine.memory import (
-    Kept,
-    Largest,
-    Need,
-    Spread,
+    ActivationSettings,
+    MemoryEstimate,
+    MicroBatchShape,
+    ShardingPlan,
     activations,
-    checks,
-    counted,
+    check_memory,
+    communication_volume,
+    count_parameters,
     estimate,
-    sent,
-    states,
+    model_states,
 )
 from ratiocine.models import ModelConfig
 from ratiocine.training import Compute, DeepSpeedConfig
@@ -50,7 +51,7 @@ def config(**keys) -> Config:
 
 
 def ratio(
-    pairs: Path, out: Path, *words: str, measure: Callable[[list[str]], dict[str, Any]] = measured
+    pairs: Path, out: Path, *words: str, measure: Callable[[list[str]], Measured] = measure
 ) -> float:
     """Estimated to measured increase over the loaded model."""
     found = measure(
@@ -66,7 +67,7 @@ def ratio(
             *words,
         ]
     )
-    return found["estimate"] / found["measured"]
+    return found.estimate / found.measured
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,8 @@ def ratio(
         "micro_batch_size=8 precision=bfloat16 lora=true lora_rank=4",
         "micro_batch_size=4 precision=float32 gradient_checkpointing=true",
         "micro_batch_size=8 precision=float32 attention=sdpa",
-        "micro_batch_size=4 precision=float32 padding_free=true lora=true lora_targets=[q_proj,v_proj]",
+        "micro_batch_size=4 precision=float32 padding_free=true lora=true "
+        "lora_targets=[q_proj,v_proj]",
     ],
 )
 def test_the_estimate_is_what_a_run_of_the_tiny_model_needs(
@@ -100,42 +102,49 @@ def test_the_estimate_is_what_a_run_of_smollm2_needs(
 ) -> None:
     precision = [] if "precision" in words else ["precision=float32"]
     found = ratio(
-        pairs, tmp_path / "run", "model=smollm2-135m", *words.split(), *precision, measure=alone
+        pairs,
+        tmp_path / "run",
+        "model=smollm2-135m",
+        *words.split(),
+        *precision,
+        measure=partial(in_process, measure),
     )
     assert found == pytest.approx(1, abs=0.15)
 
 
 def test_full_sharding_holds_its_share_and_the_layer_that_is_gathered() -> None:
     """Of all states 1/N; nothing else depends on N."""
-    shape, counts = known("qwen2.5-7b", 0)
+    shape, counts = shape_and_counts("qwen2.5-7b", 0)
     assert counts.all == 7_615_616_512 and counts.layer == max(233_057_792, 152064 * 3584)
-    for cards in (2, 4, 8):
+    for gpus in (2, 4, 8):
         need = estimate(
             shape,
             counts,
             config(gradient_checkpointing=True),
             CUDA,
-            Largest(1, 4096, 4096),
-            Spread("fsdp", cards),
+            MicroBatchShape(1, 4096, 4096),
+            ShardingPlan("fsdp", gpus),
         )
-        assert need.state - need.buffers == pytest.approx(16 * counts.all / cards, rel=1e-6)
+        assert need.states - need.buffers == pytest.approx(16 * counts.all / gpus, rel=1e-6)
         assert need.buffers == 3 * 4 * counts.layer
     one, two, three = (
-        states(100, 100, Spread(stage, 4)).total for stage in ("zero1", "zero2", "zero3")
+        model_states(100, 100, ShardingPlan(stage, 4)).total
+        for stage in ("zero1", "zero2", "zero3")
     )
     assert (one, two, three) == (400 + 400 + 200, 400 + 100 + 200, 400)
     assert (
-        states(100, 100, Spread("none", 4))
-        == states(100, 100)
-        == states(100, 100, Spread("zero3", 1))
+        model_states(100, 100, ShardingPlan("none", 4))
+        == model_states(100, 100)
+        == model_states(100, 100, ShardingPlan("zero3", 1))
     )
-    frozen = states(100, 10, Spread("zero2", 2))
-    assert (frozen.weights, frozen.gradients, frozen.moments) == (400, 20, 40)
+    frozen = model_states(100, 10, ShardingPlan("zero2", 2))
+    assert (frozen.weights, frozen.gradients, frozen.optimizer) == (400, 20, 40)
 
 
 def test_distributed_data_parallel_keeps_gradients_twice() -> None:
     one, two = (
-        memory.needed(config(), CPU, [Largest(4, 100, 200)], Spread("none", n)) for n in (1, 2)
+        memory.estimate_run(config(), CPU, [MicroBatchShape(4, 100, 200)], ShardingPlan("none", n))
+        for n in (1, 2)
     )
     assert two.total - one.total == two.buffers == one.gradients
 
@@ -143,16 +152,18 @@ def test_distributed_data_parallel_keeps_gradients_twice() -> None:
 def test_the_published_counts() -> None:
     """As the hub tells of Qwen/Qwen2.5-0.5B … 14B."""
     sizes = [494_032_768, 1_543_714_304, 3_085_938_688, 7_615_616_512, 14_770_033_664]
-    assert [known(name, 0)[1].all for name in QWEN] == sizes
+    assert [shape_and_counts(name, 0)[1].all for name in QWEN] == sizes
 
 
 @pytest.mark.parametrize(
     ("stage", "gb"), [("none", 120), ("zero1", 31.4), ("zero2", 16.6), ("zero3", 1.9)]
 )
 def test_the_model_states_of_the_zero_paper(stage: str, gb: float) -> None:
-    """ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054), figure 1: 7.5 billion parameters, 64 cards, K = 12: float16 weights and
-    gradients, float32 master weights and moments."""
-    found = states(7.5e9, 7.5e9, Spread(stage, 64), weight=2, gradient=2, moments=8, master=4)
+    """ZeRO (Rajbhandari et al. 2020, arXiv 1910.02054), figure 1: 7.5 billion parameters, 64 GPUs,
+    K = 12: float16 weights and gradients, float32 master weights and optimizer states."""
+    found = model_states(
+        7.5e9, 7.5e9, ShardingPlan(stage, 64), weight=2, gradient=2, optimizer=8, master=4
+    )
     assert found.total / 1e9 == pytest.approx(gb, rel=0.02)
 
 
@@ -187,23 +198,34 @@ QWEN_1 = {
 
 
 def qwen_lora(size: str, length: int) -> float:
-    """GB for Qwen's own script: bfloat16 weights, adapters of rank 64 on every linear layer but the head with float32 states,
-    checkpointing, flash attention, one row. Its loss keeps a logit in bfloat16 and in float32, its log-probability and a
-    gradient: 14 bytes."""
+    """GB for Qwen's own script: bfloat16 weights, adapters of rank 64 on every linear layer but the
+    head with float32 states, checkpointing, flash attention, one row. Its loss keeps a logit in
+    bfloat16 and in float32, its log-probability and a gradient: 14 bytes."""
     shapes, _, _ = QWEN_1[size]
     with torch.device("meta"):
         model = LlamaForCausalLM(shapes)
-    shape, counts = Shape.of(model.config), counted(model, 64)
-    held = states(counts.all, 0, weight=2).total + states(counts.trained, counts.trained).total
-    kept = Kept("flash_attention_2", half=True, again=True, residual=2, logit=14, cells=0)
-    return (held + activations(shape, counts, Largest(1, length, length), kept)) / 1e9
+    shape, counts = Shape.of(model.config), count_parameters(model, 64)
+    held = (
+        model_states(counts.all, 0, weight=2).total
+        + model_states(counts.trained, counts.trained).total
+    )
+    how = ActivationSettings(
+        "flash_attention_2",
+        bf16=True,
+        checkpointing=True,
+        residual_bytes=2,
+        logit_bytes=14,
+        loss_chunk=0,
+    )
+    return (held + activations(shape, counts, MicroBatchShape(1, length, length), how)) / 1e9
 
 
 @pytest.mark.parametrize("size", list(QWEN_1))
 def test_adapters_for_qwen_as_its_authors_measured(size: str) -> None:
-    """github.com/QwenLM/Qwen, README.md, "Profiling of Memory and Speed": LoRA, one A100-80GB, batch size 1, accumulation of 8,
-    flash attention 2; the settings are those of finetune/finetune_lora_single_gpu.sh and finetune.py. The published figures hold
-    the CUDA context as well, which the estimate does not."""
+    """github.com/QwenLM/Qwen, README.md, "Profiling of Memory and Speed": LoRA, one A100-80GB,
+    batch size 1, accumulation of 8, flash attention 2; the settings are those of
+    finetune/finetune_lora_single_gpu.sh and finetune.py. The published figures hold the CUDA
+    context as well, which the estimate does not."""
     shapes, parameters, figures = QWEN_1[size]
     with torch.device("meta"):
         assert sum(p.numel() for p in LlamaForCausalLM(shapes).parameters()) == pytest.approx(
@@ -214,18 +236,18 @@ def test_adapters_for_qwen_as_its_authors_measured(size: str) -> None:
 
 
 def refused(
-    monkeypatch: pytest.MonkeyPatch, free: float, chosen: Compute = CPU, rows: int = 4, **keys
+    monkeypatch: pytest.MonkeyPatch, free: float, compute: Compute = CPU, rows: int = 4, **keys
 ) -> str:
-    monkeypatch.setattr(memory, "there", lambda device: round(free))
-    one = Largest(rows, 512, rows * 256)
+    monkeypatch.setattr("ratiocine.memory.checks.free_memory", lambda device: round(free))
+    one = MicroBatchShape(rows, 512, rows * 256)
     with pytest.raises(BadInput) as error:
-        checks.check(config(micro_batch_size=rows, **keys), chosen, [one], "max_length")
+        check_memory(config(micro_batch_size=rows, **keys), compute, [one], "max_length")
     return str(error.value)
 
 
 def test_advice_is_what_makes_it_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Followed to the letter each piece does, and what would not is not said."""
-    whole = memory.needed(config(micro_batch_size=4), CPU, [Largest(4, 512, 1024)])
+    whole = memory.estimate_run(config(micro_batch_size=4), CPU, [MicroBatchShape(4, 512, 1024)])
     said = refused(monkeypatch, 0.9 * whole.total)
     assert re.search(
         r"will not fit: it needs about [\d.]+ GB: .* \(4 rows of 512 tokens\), and .* GB are free; try ",
@@ -235,27 +257,33 @@ def test_advice_is_what_makes_it_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "lora=true" not in said, (
         "adapters save a megabyte here, and the scores of attention are too large"
     )
-    again = memory.needed(
-        config(micro_batch_size=4, gradient_checkpointing=True), CPU, [Largest(4, 512, 1024)]
+    again = memory.estimate_run(
+        config(micro_batch_size=4, gradient_checkpointing=True),
+        CPU,
+        [MicroBatchShape(4, 512, 1024)],
     )
     assert again.total <= 0.9 * whole.total
     length = int(re.search(r"rows of at most (\d+) tokens \(max_length\)", said)[1])
-    assert memory.needed(config(), CPU, [Largest(4, length, 1024)]).total <= 0.9 * whole.total
+    assert (
+        memory.estimate_run(config(), CPU, [MicroBatchShape(4, length, 1024)]).total
+        <= 0.9 * whole.total
+    )
     both = refused(monkeypatch, 0.25 * whole.total)
     assert "try gradient_checkpointing=true with micro_batch_size=1, or rows of at most" in both
     assert refused(monkeypatch, 1).endswith("try a smaller model")
 
 
-def test_advice_for_several_cards(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape, counts = known("qwen2.5-7b", 0)
+def test_advice_for_several_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, counts = shape_and_counts("qwen2.5-7b", 0)
     monkeypatch.setattr(
-        memory, "_told", lambda c: known("qwen2.5-7b", c.lora_rank if c.lora else 0)
+        "ratiocine.memory.estimates.shape_and_counts",
+        lambda c: shape_and_counts("qwen2.5-7b", c.lora_rank if c.lora else 0),
     )
     said = refused(monkeypatch, 75 * 2**30, CUDA, rows=1, gradient_checkpointing=True)
-    assert "try deepspeed=zero3 over 4 cards, or lora=true" in said
-    again, one = config(gradient_checkpointing=True), Largest(1, 512, 256)
+    assert "try deepspeed=zero3 across 4 GPUs, or lora=true" in said
+    again, one = config(gradient_checkpointing=True), MicroBatchShape(1, 512, 256)
     two, four = (
-        estimate(shape, counts, again, CUDA, one, Spread("zero3", n)).total for n in (2, 4)
+        estimate(shape, counts, again, CUDA, one, ShardingPlan("zero3", n)).total for n in (2, 4)
     )
     assert four <= 75 * 2**30 < two
     said = refused(monkeypatch, 20 * 2**30, CUDA, rows=1, gradient_checkpointing=True, lora=True)
@@ -264,26 +292,31 @@ def test_advice_for_several_cards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_line_that_is_printed() -> None:
     gb = 2**30
-    need = Need(gb, gb // 2, gb, 0, 0, gb, 4, 512)
+    need = MemoryEstimate(gb, gb // 2, gb, 0, 0, gb, 4, 512)
     assert (
         str(need)
-        == "about 3.5 GB: 1 of weights, 0.5 of gradients, 1 of moments, 1 of activations (4 rows of 512 tokens)"
+        == "about 3.5 GB: 1 of weights, 0.5 of gradients, 1 of optimizer states, 1 of activations (4 rows of 512 tokens)"
     )
-    over = Need(gb, gb // 2, gb, gb, gb, gb, 1, 512, Spread("zero2", 8), "bfloat16", gb)
+    over = MemoryEstimate(
+        gb, gb // 2, gb, gb, gb, gb, 1, 512, ShardingPlan("zero2", 8), "bfloat16", gb
+    )
     assert str(over) == (
-        "about 6.5 GB a card, over 8 with zero2: 1 of weights, 0.5 of gradients, 1 of moments, 1 of buffers between cards, 1 of "
-        "copies in bfloat16, 1 of activations, 1 of cached rollouts (1 rows of 512 tokens)"
+        "about 6.5 GB per GPU, across 8 with zero2: 1 of weights, 0.5 of gradients, 1 of optimizer "
+        "states, 1 of communication buffers, 1 of copies in bfloat16, 1 of activations, 1 of "
+        "cached rollouts (1 rows of 512 tokens)"
     )
 
 
 def test_rollouts_count_where_they_are_more_than_the_update() -> None:
-    update = memory.needed(config(), CPU, [Largest(1, 64, 32)])
+    update = memory.estimate_run(config(), CPU, [MicroBatchShape(1, 64, 32)])
     few, many = (
-        memory.needed(config(), CPU, [Largest(1, 64, 32)], sampling=memory.Sampling(1, n))
+        memory.estimate_run(
+            config(), CPU, [MicroBatchShape(1, 64, 32)], rollouts=memory.RolloutMemory(1, n)
+        )
         for n in (64, 10**6)
     )
     assert few.total == update.total + 4 * 107_072 and few.cache == 0
-    assert many.total == few.weights + few.moments + 10**6 * 4 * 2 * 2 * 2 * 16
+    assert many.total == few.weights + few.optimizer + 10**6 * 4 * 2 * 2 * 2 * 16
 
 
 def sends(pairs: Path, out: Path, *words: str, **environment: str) -> list[float]:
@@ -296,7 +329,7 @@ def sends(pairs: Path, out: Path, *words: str, **environment: str) -> list[float
             "2",
             "--master_port",
             str(free_port()),
-            "tests/sent.py",
+            "tests/socket_bytes.py",
             str(file),
             "train",
             "ratio=0.5",
@@ -340,7 +373,9 @@ LINUX = pytest.mark.skipif(
 @pytest.mark.parametrize("rank", [0, 16])
 def test_two_ranks_send_gradients_once_a_step(rank: int, pairs: Path, tmp_path: Path) -> None:
     """Two micro-batches a step."""
-    expected = sent(counted(models.skeleton(TINY), rank), Spread("none", 2), 2).total
+    expected = communication_volume(
+        count_parameters(models.skeleton(TINY), rank), ShardingPlan("none", 2), 2
+    ).total
     words = ("lora=true",) if rank else ()
     assert sends(pairs, tmp_path / "run", "model=tiny", *words) == pytest.approx(
         [expected] * 2, rel=0.03
@@ -371,10 +406,12 @@ def test_two_ranks_send_as_deepspeed_does(
     stage: str, rank: int, reach: int | None, layered: Path, pairs: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
-    counts = counted(models.skeleton(ModelConfig(name="local", path=str(layered))), rank)
-    expected = sent(counts, Spread(stage, 2), 2, reach or memory.GATHERED).total
+    counts = count_parameters(models.skeleton(ModelConfig(name="local", path=str(layered))), rank)
+    expected = communication_volume(
+        counts, ShardingPlan(stage, 2), 2, reach or memory.MAX_LIVE_PARAMETERS
+    ).total
     words = (f"model={layered}", f"deepspeed={stage}", *(["lora=true"] if rank else []))
-    more = {"REACH": str(reach)} if reach else {}
+    more = {"REUSE_DISTANCE": str(reach)} if reach else {}
     assert sends(pairs, tmp_path / "run", *words, **more) == pytest.approx([expected] * 2, rel=0.05)
 
 
@@ -389,12 +426,12 @@ def test_the_tables_are_what_the_command_prints(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(("stage", "weights"), [(2, True), (3, False)])
-def test_what_is_offloaded_is_not_on_the_card(stage: int, weights: bool) -> None:
-    shape, counts = known("qwen2.5-7b", 0)
-    zero, spread, one = (
+def test_offloaded_states_are_not_on_the_gpu(stage: int, weights: bool) -> None:
+    shape, counts = shape_and_counts("qwen2.5-7b", 0)
+    zero, plan, one = (
         {"name": "x", "stage": stage},
-        Spread(f"zero{stage}", 2),
-        Largest(1, 512, 256),
+        ShardingPlan(f"zero{stage}", 2),
+        MicroBatchShape(1, 512, 256),
     )
     here, away = (
         estimate(
@@ -403,10 +440,10 @@ def test_what_is_offloaded_is_not_on_the_card(stage: int, weights: bool) -> None
             config().model_copy(update={"deepspeed": DeepSpeedConfig(**zero, offload=off)}),
             CUDA,
             one,
-            spread,
+            plan,
         )
         for off in (False, True)
     )
-    assert here.moments and not away.moments
+    assert here.optimizer and not away.optimizer
     assert bool(away.weights) == weights
     assert away.total < here.total

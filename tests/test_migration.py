@@ -25,6 +25,7 @@ from ratiocine.runs import (
     differing,
     has_removed,
     hash_of,
+    holds_run,
     open_run,
     read_config,
     read_manifest,
@@ -211,7 +212,8 @@ def test_old_evaluations_are_reported_and_compared(old: Path, tmp_path: Path) ->
     folders = [str(old / name) for name in ("eval", "eval-rl")]
     done("eval.report", *folders, "--out", str(tmp_path / "report.html"))
     assert "grpo r1" in (tmp_path / "report.html").read_text()
-    assert "ratio 0" in done("eval.compare", folders[1], "--against", folders[0])
+    compared = done("eval.compare", folders[1], "--against", folders[0])
+    assert re.search(r"^all +32 +18\.8 % +18\.8 %", compared, re.MULTILINE)
     said = done("eval.regrade", folders[0], "--out", str(tmp_path / "again"))
     assert "0 of 32 verdicts changed" in said
     assert scores_of(tmp_path / "again") == scores_of(old / "eval")
@@ -284,6 +286,20 @@ def test_a_resumed_old_study_runs_nothing_again(study: Path, tmp_path: Path) -> 
     other = command("launch", *STUDY[:-1], "study.grid.max_new_tokens=9", f"out={study}")
     assert other.returncode == 2
     assert "was made by another plan: grid.max_new_tokens is 9, there 24" in other.stderr
+
+
+def test_a_derived_thinking_switch_does_not_hide_a_stage(tmp_path: Path) -> None:
+    """`eval` stored the switch that it took from its student; the study's hash is without it."""
+    folder = unpacked(tmp_path, "eval") / "eval"
+    manifest = read_manifest(folder)
+    name = run_hash("eval", manifest.identity, manifest.inputs)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    head = (folder / "config.yaml").read_text().splitlines()[0]
+    (folder / "config.yaml").write_text(f"{head}\n{yaml.safe_dump({**config, 'thinking': True})}")
+    assert hash_of("eval", folder) != name
+    assert holds_run("eval", folder.rename(tmp_path / "eval-01234567"), name)
+    explicit = (tmp_path / "eval-01234567").rename(tmp_path / f"eval-{manifest.hash[:8]}")
+    assert not holds_run("eval", explicit, name)
 
 
 def altered(folder: Path, **values: Any) -> None:

@@ -74,7 +74,8 @@ def test_the_order_of_the_input_does_not_matter(
 def test_every_prefix_is_within_one_item_of_each_category(
     categories: dict[str, str], seed: int
 ) -> None:
-    """Of the first k problems in reasoning format each category has k·n_c/n to less than one item, for every k."""
+    """Of the first k problems in reasoning format each category has k·n_c/n to less than one item,
+    for every k."""
     sequence, n = balanced(categories, seed), len(categories)
     assert sorted(sequence) == sorted(categories)
     for category in set(categories.values()):
@@ -86,7 +87,8 @@ def test_every_prefix_is_within_one_item_of_each_category(
 
 
 def test_a_lopsided_set_stays_within_one_item() -> None:
-    """Where the largest remainder and even spacing both fail: one big category and many of one item."""
+    """Where the largest remainder and even spacing both fail: one big category and many of one
+    item."""
     categories = {f"big{i}": "big" for i in range(97)} | {
         f"small{i}": f"small{i}" for i in range(9)
     }

@@ -1,4 +1,5 @@
-"""Several ranks, started as users start them: the same losses as one process, and one run directory."""
+"""Several ranks, started as users start them: the same losses as one process, and one run
+directory."""
 
 import json
 import os
@@ -258,7 +259,8 @@ def lines(said: str) -> list[str]:
 def test_a_killed_rank_ends_all_and_they_go_on_together(
     words: tuple[str, ...], victim: int, long: Path, pairs: Path, tmp_path: Path
 ) -> None:
-    """At a random moment after the third step; a line for each of the others, and no process left."""
+    """At a random moment after the third step; a line for each of the others, and no process
+    left."""
     if "deepspeed" in "".join(words):
         pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
     more = ("train", *LONG, "executor.nproc_per_node=2", *words, f"pairs={pairs}")
@@ -464,7 +466,15 @@ def steps(out: Path) -> list[tuple[float, ...]]:
     return [
         tuple(
             row[name]
-            for name in ("loss", "grad_norm", "reward", "mismatch", "entropy", "clipped", "tokens")
+            for name in (
+                "loss",
+                "grad_norm",
+                "reward",
+                "sampling_logp_difference",
+                "entropy",
+                "clip_ratio",
+                "tokens",
+            )
         )
         for row in rows
     ]

@@ -148,7 +148,7 @@ def test_golden_tokens(family: str, form: str) -> None:
             len(asked) - len(plain.prompt("2+2?", mode)),
             len(answered) - len(plain.completion(text, mode)),
         )
-        assert rendering.more(mode) == more
+        assert rendering.extra_tokens(mode) == more
 
 
 @pytest.mark.parametrize(

@@ -1,33 +1,36 @@
 """The report through its real command, over small evaluations with known counts."""
 
+import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import grid
 import pytest
 from conftest import ROOT, command, done
 
-from eval.report import label, load_evaluations, scored, warnings
-from ratiocine.evaluate import scores
-from ratiocine.runs import Run, open_run
-from ratiocine.stores import CompletionStore
+from eval.report import Evaluation, explorer, load_evaluations, warnings
+from eval.report.difference_tables import verdict
+from eval.report.evaluations import label
+from eval.report.study import Study
+from eval.report.tables import all_tables
+from ratiocine.cost import Shape
+from ratiocine.records import ScoredCompletion
+from ratiocine.runs import EvalFacts, StudentInfo
 
-SHAPE = {
-    "vocab": 100,
-    "width": 8,
-    "ff": 16,
-    "heads": 2,
-    "layers": 2,
-    "kv_heads": 2,
-    "head": 4,
-    "gated": True,
-}
-EXPECTED = {"sums": "gain", "names": "no_gain"}
+SHAPE = Shape(vocab=100, width=8, ff=16, heads=2, layers=2, kv_heads=2, head=4, gated=True)
+HYPOTHESES = {"sums": "gain", "names": "no_gain"}
 
 
-def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}") -> dict:
-    return {
+def row(
+    benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}", **fields: Any
+) -> ScoredCompletion:
+    known = {
         "key": f"{benchmark}/{number}",
         "id": str(number),
         "benchmark": benchmark,
@@ -40,15 +43,30 @@ def row(benchmark: str, number: int, verdict: str, completion: str = "\\boxed{1}
         "reason": "boxed",
         "stop": "stop",
         "thought": False,
-        "detail": {},
         "n_prompt": 10,
         "n_completion": 5,
         "n_think": 0,
         "n_answer": 5,
         "seconds": 0.1,
-        "sample": 0,
-        "level": None,
     }
+    return ScoredCompletion(**{**known, **fields})
+
+
+def facts(student: StudentInfo | None = None, **changes: Any) -> EvalFacts:
+    known = EvalFacts(
+        model="m",
+        max_new_tokens=64,
+        decoding=grid.GREEDY,
+        engine="transformers",
+        grader=grid.GRADER,
+        seconds=1.0,
+        student=student,
+        hypotheses=HYPOTHESES,
+        dtype="torch.float32",
+        attention="sdpa",
+        shape=SHAPE,
+    )
+    return replace(known, **changes)
 
 
 def evaluation(
@@ -57,62 +75,37 @@ def evaluation(
     sums: int,
     names: int,
     *,
-    budget: int = 64,
-    rows: list[dict] | None = None,
+    max_new_tokens: int = 64,
+    rows: Sequence[ScoredCompletion] = (),
     seed: int = 0,
     scenario: str = "mixed",
     base: str = "m",
+    **changes: Any,
 ) -> Path:
     """An evaluation of 40 sums and 20 names, of which the first so many are right."""
-    made = rows or [
+    found = rows or [
         *(row("sums", i, "right" if i < sums else "wrong") for i in range(40)),
         *(row("names", i, "right" if i < names else "wrong") for i in range(20)),
     ]
-    run: Run = open_run(
-        "eval",
-        {
-            "benchmarks": ["demo"],
-            "trained": [ratio, seed],
-            "budget": budget,
-            "seed": 0,
-            "out": str(out),
-        },
-        {},
+    student = StudentInfo(
+        ratio=ratio,
+        scenario=scenario,
+        seed=seed,
+        base=base,
+        lora=False,
+        steps=3,
+        tokens=1234,
+        lr=1e-4,
+        train_flops=1e12,
+        seconds=2.0,
     )
-    with run.writing("completions.jsonl") as path:
-        CompletionStore(path).append(made)
-    run.write_json("scores.json", scores(made))
-    student = (
-        None
-        if ratio is None
-        else {
-            "ratio": ratio,
-            "scenario": scenario,
-            "seed": seed,
-            "base": base,
-            "lora": False,
-            "steps": 3,
-            "tokens": 1234,
-            "lr": 1e-4,
-            "train_flops": 1e12,
-            "seconds": 2.0,
-        }
+    known = facts(None if ratio is None else student, max_new_tokens=max_new_tokens, **changes)
+    return grid.write_evaluation(
+        out, found, known, trained=[ratio, seed], max_new_tokens=max_new_tokens
     )
-    run.finish(
-        model="m",
-        student=student,
-        expected=EXPECTED,
-        budget=budget,
-        seconds=1.0,
-        dtype="torch.float32",
-        attention="sdpa",
-        shape=SHAPE,
-        decoding={"temperature": 0.0, "top_p": 1.0, "samples": 1},
-    )
-    return out
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(evaluations: list[str], tmp_path: Path) -> None:
+def test_a_closed_pipe_is_no_error(evaluations: list[str], tmp_path: Path) -> None:
     ends = os.pipe()
     os.close(ends[0])
     words = [
@@ -138,98 +131,152 @@ def evaluations(tmp_path: Path) -> list[str]:
     ]
 
 
-def test_the_page_has_the_numbers(evaluations: list[str], tmp_path: Path) -> None:
-    shown = done("eval.report", *evaluations, "--out", str(tmp_path / "r.html"))
+def test_the_report_has_the_numbers(evaluations: list[str], tmp_path: Path) -> None:
+    text = done("eval.report", *evaluations, "--out", str(tmp_path / "r.html"))
     page = (tmp_path / "r.html").read_text()
     assert "55.0 %" in page  # 22 of 40 sums
-    assert "39.8 – 69.3" in page  # its Wilson interval
+    assert "39.8 to 69.3" in page  # its Wilson interval
     assert "+50.0" in page  # 55 % − 5 %, paired
-    assert "sums: gain seen (+50 points" in page
-    assert "names: no difference decided by 20 problems (-5 points" in page
+    assert "gain seen in sums (+50 points" in page.replace("\u00a0", " ")
+    assert "no difference found in names (−5 points" in page
     assert "m (untrained)" in page
-    assert "sums              should gain      ratio 1 − ratio 0: +50 points" in shown
+    assert "sums              should gain      ratio 1 − ratio 0: +50 points" in text
+    assert re.search(r"names +45\.0 % \(26–66\) +50\.0 % \(30–70\)", text)
+    assert re.search(r"all +15\.0 % \(8–26\) +20\.0 % ", text)
+    assert len(list((tmp_path / "r-tables").glob("*.csv"))) > 20
+    assert (tmp_path / "r.md").exists() and (tmp_path / "r-figures" / "benchmarks.svg").exists()
 
 
-def test_arms_are_called_by_what_they_were_taught(tmp_path: Path) -> None:
+def test_every_section_of_a_small_report_is_there(evaluations: list[str], tmp_path: Path) -> None:
+    """Hypotheses, macro-averages, thinking, cost and the baseline stand open in the page."""
+    done("eval.report", *evaluations, "--out", str(tmp_path / "r.html"))
+    page = (tmp_path / "r.html").read_text()
+    for summary in (
+        "Accuracy by benchmark",
+        "Hypotheses declared before training",
+        "Training of the arms",
+        "Cost of training and of an answer",
+        "Macro-averages and repeated sampling",
+        "Thinking, lengths and extraction",
+        "Differences from the baseline",
+    ):
+        assert f"<details open><summary>{summary}" in page
+    tables = all_tables(Study.of(load_evaluations([Path(folder) for folder in evaluations])))
+    (macro,) = tables["macro_averages"].where(group="all", arm="ratio 1")
+    assert macro["accuracy"] == pytest.approx((22 / 40 + 9 / 20) / 2)
+    (against,) = tables["differences_baseline"].where(group="math-oe", arm="ratio 1")
+    assert (against["against"], against["difference"]) == ("m (untrained)", 0.55)
+    (by_benchmark,) = tables["differences_baseline_benchmark"].where(group="sums", arm="ratio 0")
+    assert by_benchmark["difference"] == 0.05
+
+
+def test_arms_are_named_by_their_training(tmp_path: Path) -> None:
     folders = [
         evaluation(tmp_path / "a", 0.5, 1, 1),
         evaluation(tmp_path / "b", 0.5, 1, 1, scenario="sequential"),
     ]
     assert [one.label for one in load_evaluations(folders)] == ["ratio 0.5", "sequential ratio 0.5"]
-    student = {"ratio": None, "scenario": "general_ift+math_reasoning"}
-    assert label({"model": "m", "student": student}) == "general_ift+math_reasoning"
-
-
-def test_the_same_evaluations_give_the_same_page(evaluations: list[str], tmp_path: Path) -> None:
-    for name in ("a", "b.html"):
-        done("eval.report", *evaluations, "--out", str(tmp_path / name))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b.html").read_bytes()
-
-
-def test_what_models_write_is_escaped(tmp_path: Path) -> None:
-    rows = [row("sums", 0, "wrong", "<script>alert(1)</script><img src=x onerror=alert(1)>")]
-    done(
-        "eval.report",
-        str(evaluation(tmp_path / "x", 1.0, 0, 0, rows=rows)),
-        "--out",
-        str(tmp_path / "r.html"),
+    student = StudentInfo(scenario="general_ift+math_reasoning")
+    assert label(facts(student)) == "general_ift+math_reasoning"
+    rewarded = StudentInfo(
+        base="m", seed=3, reward="r1", objective="grpo", changed=("reward",), parent=student
     )
+    assert label(facts(rewarded)) == "general_ift+math_reasoning + grpo r1 (changed), seed 3"
+
+
+def test_the_same_evaluations_give_the_same_bytes(evaluations: list[str], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        done("eval.report", *evaluations, "--out", str(tmp_path / name / "report.html"))
+    files = sorted(
+        file.relative_to(tmp_path / "a") for file in (tmp_path / "a").rglob("*") if file.is_file()
+    )
+    assert len(files) > 30
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_model_output_is_escaped(tmp_path: Path) -> None:
+    rows = [row("sums", 0, "wrong", "<script>alert(1)</script><img src=x onerror=alert(1)>")]
+    folder = evaluation(tmp_path / "x", 1.0, 0, 0, rows=rows)
+    done("eval.report", str(folder), "--out", str(tmp_path / "r.html"))
     page = (tmp_path / "r.html").read_text()
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;&lt;img" in page
+    assert "\\u003cscript\\u003ealert(1)" in page
     assert "<img" not in page
-    assert page.count("<script>") == 1
+    assert page.count("<script") == page.count("</script>") == 2
 
 
-def test_an_ungradable_problem_leaves_every_arm(tmp_path: Path) -> None:
+def test_an_ungradable_problem_is_left_out_of_every_arm(tmp_path: Path) -> None:
     rows = [row("sums", i, "right") for i in range(4)]
     other = [row("sums", i, "ungradable" if i == 0 else "right") for i in range(5)]
     evaluation(tmp_path / "a", 0.0, 0, 0, rows=rows)
     evaluation(tmp_path / "b", 1.0, 0, 0, rows=other)
     done("eval.report", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "r.html"))
     page = (tmp_path / "r.html").read_text()
-    assert "2 evaluations on 3 problems" in page
-    assert "Only the 3 problems that all evaluations answered gradably are compared." in page
+    assert "2 arms on 3 problems" in page
+    assert "Only the 3 problems with a gradable answer in every evaluation are compared." in page
 
 
-def test_arms_that_are_not_alike_are_said_to_be(tmp_path: Path) -> None:
+def test_differing_settings_are_warned_of(tmp_path: Path) -> None:
     folders = [
         str(evaluation(tmp_path / "a", 0.0, 1, 1)),
-        str(evaluation(tmp_path / "b", 1.0, 1, 1, budget=128)),
+        str(evaluation(tmp_path / "b", 1.0, 1, 1, max_new_tokens=128)),
     ]
     done("eval.report", *folders, "--out", str(tmp_path / "r.html"))
-    assert "different token budgets: 128, 64" in (tmp_path / "r.html").read_text()
+    assert "Evaluations differ in max_new_tokens: 128, 64." in (tmp_path / "r.html").read_text()
+
+
+def test_one_student_under_two_settings_is_two_arms(tmp_path: Path) -> None:
+    """Such as a base model without and with solved examples; ratios are compared within each."""
+    folders = [
+        evaluation(tmp_path / f"{ratio}-{limit}", ratio, sums, 1, max_new_tokens=limit)
+        for ratio, limit, sums in ((0.0, 64, 2), (1.0, 64, 20), (0.0, 128, 4), (1.0, 128, 30))
+    ]
+    study = Study.of(load_evaluations(folders))
+    assert [arm.label for arm in study.arms] == [
+        "ratio 0, 128 tokens",
+        "ratio 0, 64 tokens",
+        "ratio 1, 128 tokens",
+        "ratio 1, 64 tokens",
+    ]
+    rows = all_tables(study)["differences_main"].where(group="math-oe")
+    assert {(one["arm"], one["against"], one["difference"]) for one in rows} == {
+        ("ratio 1, 128 tokens", "ratio 0, 128 tokens", 0.65),
+        ("ratio 1, 64 tokens", "ratio 0, 64 tokens", 0.45),
+    }
+    engines = [
+        evaluation(tmp_path / engine, None, 1, 1, engine=engine) for engine in ("vllm", "openai")
+    ]
+    arms = Study.of(load_evaluations(engines)).arms
+    assert [arm.label for arm in arms] == ["m (untrained), openai", "m (untrained), vllm"]
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("changes", "values"),
     [
         ({"base": "other", "seed": 1}, "base model: m, other; training seed: 0, 1"),
-        ({"scenario": "sequential"}, "scenario: mixed"),
+        ({"scenario": "sequential"}, "scenario: mixed, sequential"),
     ],
 )
 def test_ratios_are_compared_where_nothing_else_differs(
-    facts: dict, said: str, tmp_path: Path
+    changes: dict, values: str, tmp_path: Path
 ) -> None:
-    first = str(evaluation(tmp_path / "a", 0.0, 2, 10))
-    for name, told in (("alike", {}), ("apart", facts)):
-        shown = done(
-            "eval.report",
-            first,
-            str(evaluation(tmp_path / name, 1.0, 22, 9, **told)),
-            "--out",
-            str(tmp_path / "r.html"),
-        )
+    """A higher ratio in another scenario is compared with the mixed one, with a warning."""
+    first = str(evaluation(tmp_path / "a", 0.5, 2, 10))
+    for name, changed in (("alike", {}), ("apart", changes)):
+        second = evaluation(tmp_path / name, 0.25, 22, 9, **changed)
+        text = done("eval.report", first, str(second), "--out", str(tmp_path / "r.html"))
         page = (tmp_path / "r.html").read_text()
         assert ("The same model was trained on the same problems" in page) == (name == "alike")
-        assert ("sums: gain seen" in page) == ("ratio 1 − ratio 0" in shown) == (name == "alike")
-        assert ("differently in more than their ratio" in page) == (name == "apart")
-    assert f"The evaluations were trained differently in more than their ratio ({said}" in page
-    assert "no declared expectation is tested" in page
+        assert ("loss seen instead in sums" in page) == (name == "alike")
+        assert ("ratio 0.5 − ratio 0.25" in text) == (name == "alike")
+        assert ("differ in more than their reasoning ratio" in page) == (name == "apart")
+    assert f"Arms differ in more than their reasoning ratio ({values})." in page
+    assert "No declared hypothesis is tested" in page
 
 
-def test_what_is_said_of_arms_is_of_the_problems_that_they_share(tmp_path: Path) -> None:
+def test_lengths_are_those_of_the_shared_problems(tmp_path: Path) -> None:
     long = [
-        {**row("sums", i, "wrong"), "n_completion": 500, "stop": "length", "thought": True}
+        row("sums", i, "wrong", n_completion=500, stop="length", thought=True)
         for i in range(30, 40)
     ]
     short = [row("sums", i, "right") for i in range(30)]
@@ -238,11 +285,11 @@ def test_what_is_said_of_arms_is_of_the_problems_that_they_share(tmp_path: Path)
         evaluation(tmp_path / "b", 1.0, 0, 0, rows=short),
     ]
     done("eval.report", *map(str, folders), "--out", str(tmp_path / "r.html"))
-    assert "Each evaluation answered the same 30 problems" in (tmp_path / "r.html").read_text()
-    evaluations = load_evaluations(folders)
-    lines = dict([*scored.thinking(evaluations), *scored.costs(evaluations)])
-    assert lines["Completion tokens per problem"] == ["5", "5"]
-    assert lines["Thought"] == lines["Cut off at the budget"] == ["0.0 %", "0.0 %"]
+    assert "on the 30 problems" in (tmp_path / "r.html").read_text()
+    tables = all_tables(Study.of(load_evaluations(folders)))
+    assert [one["tokens"] for one in tables["costs"]] == [5, 5]
+    assert [one["thought"] for one in tables["thinking"]] == [0, 0]
+    assert [one["truncated"] for one in tables["generation"]] == [0, 0]
 
 
 @pytest.mark.parametrize("out", [".", "..", "", "/", "folder"])
@@ -264,7 +311,7 @@ def test_what_names_no_file_is_one_line(module: str, out: str, tmp_path: Path) -
 
 
 def test_bad_folders_are_one_line(evaluations: list[str], tmp_path: Path, student: Path) -> None:
-    lonely = [{**row("sums", 99, "right"), "key": "sums/none"}]
+    lonely = [row("sums", 99, "right", key="sums/none")]
     cases = {
         str(tmp_path / "none"): "does not exist",
         str(student): "holds a `train` run, not an evaluation",
@@ -278,48 +325,63 @@ def test_bad_folders_are_one_line(evaluations: list[str], tmp_path: Path, studen
 
 
 @pytest.mark.parametrize(
-    ("declared", "low", "high", "said"),
+    ("hypothesis", "conclusion", "expected"),
     [
-        ("gain", 0.01, 0.2, "gain seen"),
-        ("gain", -0.01, 0.2, "not decided by 50 problems"),
-        ("gain", -0.2, -0.01, "the opposite was seen"),
-        ("no_gain", 0.01, 0.2, "a gain was seen after all"),
-        ("no_gain", -0.1, 0.1, "no difference decided by 50 problems"),
-        ("no_gain", -0.2, -0.01, "a loss was seen"),
+        ("gain", "better", "gain seen"),
+        ("gain", "inconclusive", "inconclusive with 50 problems"),
+        ("gain", "worse", "loss seen instead"),
+        ("no_gain", "better", "gain seen after all"),
+        ("no_gain", "inconclusive", "no difference found with 50 problems"),
+        ("no_gain", "worse", "loss seen"),
     ],
 )
-def test_the_interval_decides(declared: str, low: float, high: float, said: str) -> None:
-    difference = scored.Difference("f", "b", "a", 50, (low + high) / 2, low, high, 0.5, 0.5)
-    assert scored.verdict(declared, difference) == said
+def test_the_interval_decides_on_a_hypothesis(
+    hypothesis: str, conclusion: str, expected: str
+) -> None:
+    assert verdict(hypothesis, conclusion, 50) == expected
 
 
-def test_examples_prefer_problems_on_which_arms_disagree(tmp_path: Path) -> None:
+def test_the_completions_of_a_small_report_are_of_problems_with_different_verdicts(
+    tmp_path: Path,
+) -> None:
     first = evaluation(tmp_path / "a", 0.0, 0, 0, rows=[row("sums", i, "right") for i in range(9)])
-    second = evaluation(
-        tmp_path / "b",
-        1.0,
-        0,
-        0,
-        rows=[row("sums", i, "wrong" if i == 7 else "right") for i in range(9)],
-    )
-    chosen = scored.examples(load_evaluations([first, second]))
-    assert [rows[0]["id"] for _, rows in chosen] == ["7", "0"]
+    rows = [row("sums", i, "wrong" if i == 7 else "right") for i in range(9)]
+    second = evaluation(tmp_path / "b", 1.0, 0, 0, rows=rows)
+    study = Study.of(load_evaluations([first, second]))
+    assert explorer.chosen_keys(study, 4) == ["sums/7", "sums/0"]
 
 
-@pytest.mark.parametrize(("bases", "said"), [(("a", "a"), 1), (("a", "b"), 0)])
-def test_rates_are_compared_within_a_model(bases: tuple[str, str], said: int) -> None:
+@pytest.mark.parametrize(("bases", "n"), [(("a", "a"), 1), (("a", "b"), 0)])
+def test_learning_rates_are_compared_within_a_model(bases: tuple[str, str], n: int) -> None:
     """Another model has another best rate, which says nothing of the formats."""
-    evaluations = [
-        scored.Evaluation(
-            str(at),
-            {"student": {"base": base, "lr": (at + 1) * 1e-4, "ratio": float(at)}},
-            {},
-            {},
-            {},
-        )
-        for at, base in enumerate(bases)
+    evaluations = []
+    for at, base in enumerate(bases):
+        known = facts(StudentInfo(base=base, lr=(at + 1) * 1e-4, ratio=float(at)))
+        evaluations.append(Evaluation(str(at), grid.manifest(known, str(at)), {}, {}))
+    found = warnings(evaluations)
+    assert sum("peak learning rate (0.0001: 0; 0.0002: 1)" in text for text in found) == n
+
+
+def test_repeated_sampling_is_summarised(tmp_path: Path) -> None:
+    rows = [
+        row("sums", i, "right" if sample < i else "wrong", sample=sample, extracted=str(sample < i))
+        for i in range(3)
+        for sample in range(2)
     ]
-    assert (
-        sum("peak learning rates (0.0001: 0; 0.0002: 1)" in text for text in warnings(evaluations))
-        == said
-    )
+    out = evaluation(tmp_path / "a", 1.0, 0, 0, rows=rows)
+    (found,) = all_tables(Study.of(load_evaluations([out])))["sampling"]
+    assert (found["samples"], found["pass@1"], found["pass@2"]) == (2, 0.5, pytest.approx(2 / 3))
+    done("eval.report", str(out), "--out", str(tmp_path / "r.html"))
+    assert "pass@2" in (tmp_path / "r.html").read_text()
+
+
+def test_completions_travel_as_json(evaluations: list[str], tmp_path: Path) -> None:
+    words = ("--completions", "12", "--out", str(tmp_path / "r.html"))
+    done("eval.report", *evaluations, *words)
+    page = (tmp_path / "r.html").read_text()
+    held = json.loads(re.search(r'id="held">(.*?)</script>', page, re.S)[1])
+    assert len(held["answers"]) == 12 and len(held["problems"]) == 4
+    for words in (["--overlay", "published"], ["--ceiling", "0.9"]):
+        done("eval.report", *evaluations, *words, "--out", str(tmp_path / "r.html"))
+    refused = command("eval.report", *evaluations, "--ceiling", "1.5")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)

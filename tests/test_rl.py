@@ -1,4 +1,5 @@
-"""Reinforcement learning from rules: whether it computes what it says, keeps what it shows, and goes on where it was killed."""
+"""Reinforcement learning from rules: whether it computes what it says, keeps what it shows, and
+goes on where it was killed."""
 
 import json
 import os
@@ -27,15 +28,17 @@ from ratiocine.errors import Failure
 from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
 from ratiocine.records import Completion, Problem
 from ratiocine.rewards import Rollout
-from ratiocine.runs import GROUPED
-from ratiocine.training import compute, newest
+from ratiocine.runs import GROUP_KEYS
+from ratiocine.training import resolve_compute
+from rl.alarms import Alarms, risen
 from rl.config import Config
-from rl.grpo import CHECKPOINTS, check_prompt, prepare
-from rl.metrics import Watch, facts, kept, risen
-from rl.objectives import advantages, flat, mirror_descent
-from rl.policy import Policy, VLLMSampler, merged
+from rl.metrics import step_metrics
+from rl.objectives import advantages, equal_rewards, mirror_descent
+from rl.policy import Policy, VLLMSampler, merged_weights
 from rl.policy_trainer import PolicyTrainer, arguments
+from rl.problems import check_prompt, prepare
 from rl.rollouts import Group, Rollouts, Step
+from rl.training_log import truncate_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 PROBLEMS = [
@@ -79,7 +82,7 @@ def test_advantages_do_not_depend_on_where_rewards_begin(
 
 def test_a_group_without_a_difference_teaches_nothing() -> None:
     assert advantages([0.3, 0.3, 0.1 + 0.2], "population") == [0, 0, 0]
-    assert advantages([None, None], "population") == [0, 0] and flat([None, None])
+    assert advantages([None, None], "population") == [0, 0] and equal_rewards([None, None])
     assert advantages([1.0, None, 0.0], "none") == [0, 0, 0]
 
 
@@ -134,10 +137,10 @@ def trainer_of(settings: Config, step: Step, folder: Path) -> PolicyTrainer:
     model.save_pretrained(folder / "start")
     model.config._name_or_path = str(folder / "start")
     tokenizer = models.load_tokenizer(settings.model)
-    chosen = compute(settings)
-    args = arguments(settings, chosen, folder)
+    compute = resolve_compute(settings)
+    args = arguments(settings, compute, folder)
     return PolicyTrainer(
-        settings, args, model, tokenizer, chosen, lambda number: step, lambda number: 1e-3, []
+        settings, args, model, tokenizer, compute, lambda number: step, lambda number: 1e-3, []
     )
 
 
@@ -177,7 +180,8 @@ ANSWERS = (
 def test_the_first_gradient_is_reinforce_with_the_groups_baseline(
     loss: str, micro: int, tmp_path: Path
 ) -> None:
-    """Every answer counts in the mean, those of the group without a difference too, which are not computed at all."""
+    """Every answer counts in the mean, those of the group without a difference too, which are not
+    computed at all."""
     settings = config(
         "batch_size=8", "num_generations=4", f"micro_batch_size={micro}", f"objective.loss={loss}"
     )
@@ -211,9 +215,10 @@ def test_groups_of_equal_rewards_move_nothing(tmp_path: Path) -> None:
 def fixture(
     trainer: PolicyTrainer, now: torch.Tensor, old: torch.Tensor, **more: Any
 ) -> dict[str, Any]:
-    """Two answers, of one and of three tokens, with advantages 1 and −1, whose log-probabilities are given."""
+    """Two answers, of one and of three tokens, with advantages 1 and −1, whose log-probabilities
+    are given."""
     trainer._get_per_token_logps_and_entropies = lambda *a, **k: (now, torch.zeros_like(now), None)  # type: ignore[method-assign]
-    trainer._seen = now.detach(), torch.zeros_like(now)
+    trainer._last_logprobs = now.detach(), torch.zeros_like(now)
     mask = torch.tensor([[1, 0, 0], [1, 1, 1]])
     ids = torch.ones(2, 3, dtype=torch.long)
     trainer.current_gradient_accumulation_steps = 1
@@ -234,7 +239,8 @@ def fixture(
 @pytest.mark.parametrize(
     ("objective", "expected"),
     [
-        # ratios: 1.5 -> clipped to 1.2 (or 1.28); and of −1: 0.5 -> clipped to 0.8, 1, 1.5 (not clipped: it got worse)
+        # ratios: 1.5 -> clipped to 1.2 (or 1.28); and of −1: 0.5 -> clipped to 0.8, 1, 1.5 (not
+        # clipped: it got worse)
         ("grpo", (-1.2 + (0.8 + 1 + 1.5) / 3) / 2),
         ("dr_grpo", (-1.2 + 0.8 + 1 + 1.5) / (2 * 12)),
         ("dapo", (-1.28 + 0.8 + 1 + 1.5) / 4),
@@ -284,7 +290,8 @@ def test_mirror_descent_follows_its_gradient() -> None:
 
 
 def test_the_update_sees_answers_as_the_sampler_made_them(tmp_path: Path) -> None:
-    """Log-probabilities of the engine's own answers, batched, trimmed and left-padded, against those it reported."""
+    """Log-probabilities of the engine's own answers, batched, trimmed and left-padded, against
+    those it reported."""
     settings = config(
         "batch_size=8", "num_generations=4", "micro_batch_size=2", "objective.beta=0.01"
     )
@@ -315,7 +322,7 @@ def test_the_copy_answers_with_merged_adapters_and_leaves_the_weights_alone() ->
             if "lora_B" in name:
                 parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
     before = {name: parameter.clone() for name, parameter in adapted.named_parameters()}
-    found = {name: weight.clone() for name, weight in merged(adapted)}
+    found = {name: weight.clone() for name, weight in merged_weights(adapted)}
     assert all(
         torch.equal(before[name], parameter) for name, parameter in adapted.named_parameters()
     )
@@ -329,7 +336,7 @@ def test_the_copy_leaves_the_attention_of_the_update_alone() -> None:
     model = models.load_model(settings.model, "cpu")
     before = model.config._attn_implementation
     policy = Policy(settings, model.device, models.load_tokenizer(settings.model))
-    assert model.config._attn_implementation == before != policy.weights.config._attn_implementation
+    assert model.config._attn_implementation == before != policy.model.config._attn_implementation
 
 
 def test_four_bit_weights_are_dequantized_where_no_adapter_is(tmp_path: Path) -> None:
@@ -341,7 +348,7 @@ def test_four_bit_weights_are_dequantized_where_no_adapter_is(tmp_path: Path) ->
     model = models.add_lora(
         models.load_model(folder, "cpu", four_bit=torch.float32), 4, ["q_proj", "v_proj"], seed=0
     )
-    shapes = {name: weight.shape for name, weight in merged(model)}
+    shapes = {name: weight.shape for name, weight in merged_weights(model)}
     assert shapes == {name: weight.shape for name, weight in tiny.named_parameters()}
 
 
@@ -381,7 +388,8 @@ def test_no_problem_is_in_a_step_twice() -> None:
 
 
 def test_groups_without_a_difference_are_drawn_again_whole() -> None:
-    """Only p6 has both right and wrong answers: whatever a step begins with, it ends up in it, and no group is mixed."""
+    """Only p6 has both right and wrong answers: whatever a step begins with, it ends up in it, and
+    no group is mixed."""
     worth = {p.id: ["\\boxed{0}"] * 2 for p in PROBLEMS} | {
         "p6": ["\\boxed{7}", "\\boxed{0}"],
         "p1": ["\\boxed{2}"] * 2,
@@ -395,16 +403,16 @@ def test_groups_without_a_difference_are_drawn_again_whole() -> None:
         "objective.dynamic_sampling_rounds=8",
     )
     step = scripted(settings, worth).step(0)
-    assert [g.problem.id for g in step.groups if not g.flat] == ["p6"]
-    assert len({g.problem.id for g in step.drawn}) == len(step.drawn) == 8
+    assert [g.problem.id for g in step.groups if not g.has_equal_rewards] == ["p6"]
+    assert len({g.problem.id for g in step.sampled}) == len(step.sampled) == 8
     for group in step.groups:
         assert all(
             r.problem is group.problem and t.id == f"sums/{group.problem.id}"
-            for r, t in zip(group.rollouts, group.traces)
+            for r, t in zip(group.rollouts, group.completions)
         )
         assert [r.text for r in group.rollouts] == worth[group.problem.id]
-    seen = facts(step, settings)
-    assert (seen["all_right"], seen["all_wrong"], seen["no_difference"], seen["groups"]) == (
+    seen = step_metrics(step, settings)
+    assert (seen["all_right"], seen["all_wrong"], seen["frac_reward_zero_std"], seen["groups"]) == (
         1 / 8,
         6 / 8,
         7 / 8,
@@ -413,32 +421,37 @@ def test_groups_without_a_difference_are_drawn_again_whole() -> None:
     assert (
         scripted(
             settings.model_copy(
-                update={"objective": settings.objective.model_copy(update={"redraw": 0})}
+                update={
+                    "objective": settings.objective.model_copy(
+                        update={"dynamic_sampling_rounds": 0}
+                    )
+                }
             ),
             worth,
         )
         .step(0)
-        .drawn
-        == scripted(settings, worth).step(0).drawn[:2]
+        .sampled
+        == scripted(settings, worth).step(0).sampled[:2]
     )
 
 
-def test_the_control_deals_the_same_rewards() -> None:
+def test_the_control_permutes_the_same_rewards() -> None:
     worth = {
         p.id: [f"\\boxed{{{p.reference}}}", "\\boxed{-1}", "\\boxed{-1}", "\\boxed{-1}"]
         for p in PROBLEMS
     }
     words = ("reward=accuracy", "batch_size=32", "num_generations=4", "micro_batch_size=4")
-    plain, dealt = (
+    plain, shuffled = (
         scripted(config(*words, f"shuffle_rewards={on}"), worth).step(0) for on in ("false", "true")
     )
-    spread = [Counter(r for g in step.groups for r in g.rewards) for step in (plain, dealt)]
+    spread = [Counter(r for g in step.groups for r in g.rewards) for step in (plain, shuffled)]
     assert spread[0] == spread[1] == {1.0: 8, 0.0: 24}
-    assert [g.rewards for g in plain.groups] != [g.rewards for g in dealt.groups]
+    assert [g.rewards for g in plain.groups] != [g.rewards for g in shuffled.groups]
 
 
 def test_a_problem_at_fault_leaves_and_an_answer_at_fault_is_wrong() -> None:
-    """A reference that cannot be judged leaves its group without rewards; an unreadable answer is wrong like any other."""
+    """A reference that cannot be judged leaves its group without rewards; an unreadable answer is
+    wrong like any other."""
     bad = Problem("bad", "?", None, "number", "math-oe", "sums")
     settings = config("reward=accuracy", "batch_size=2", "num_generations=2", "micro_batch_size=2")
     rollouts = scripted(settings, {})
@@ -446,8 +459,8 @@ def test_a_problem_at_fault_leaves_and_an_answer_at_fault_is_wrong() -> None:
         Completion("sums/x", text, "stop", 3, 4, 0.0, (9,), (0.0,), i)
         for i, text in enumerate(("\\boxed{\ud800", "7"))
     ]
-    assert rollouts._valued(bad, traces).rewards == (None, None)
-    assert rollouts._valued(PROBLEMS[6], traces).rewards == (0.0, 1.0)
+    assert rollouts._rewarded(bad, traces).rewards == (None, None)
+    assert rollouts._rewarded(PROBLEMS[6], traces).rewards == (0.0, 1.0)
 
 
 def test_rewards_that_rise_are_told_from_noise() -> None:
@@ -466,7 +479,7 @@ def test_a_prompt_that_opens_the_think_block_counts_for_the_format() -> None:
     tokenizer.chat_template = tokenizer.chat_template.replace(
         "<think>\\n", "<think>\\n\\n</think>\\n\\n"
     )
-    with pytest.raises(cli.BadInput, match="wants a think block, which the prompt has closed"):
+    with pytest.raises(cli.BadInput, match="requires a think block, which the prompt has closed"):
         check_prompt(config("reward=r1"), tokenizer, None)
     check_prompt(config("reward=accuracy"), tokenizer, None)
 
@@ -516,11 +529,11 @@ def test_a_run_shows_what_it_does(whole: Path) -> None:
         "format",
         "all_right",
         "all_wrong",
-        "no_difference",
+        "frac_reward_zero_std",
         "entropy",
-        "clipped",
+        "clip_ratio",
         "kl",
-        "mismatch",
+        "sampling_logp_difference",
         "length",
         "thinking_right",
         "thinking_wrong",
@@ -535,10 +548,10 @@ def test_a_run_shows_what_it_does(whole: Path) -> None:
         "update_seconds",
     }
     assert all(wanted <= set(row) for row in rows)
-    assert all(row["mismatch_max"] is None or row["mismatch_max"] < 1e-3 for row in rows)
+    assert all((row["sampling_logp_difference_max"] or 0) < 1e-3 for row in rows)
     held = rows_of(whole / "val_accuracy.jsonl")
     assert [row["step"] for row in held] == [0, 3, 6] and all(row["n"] == 12 for row in held)
-    assert rows[2]["held_out"] == held[1]["accuracy"]
+    assert rows[2]["val_accuracy"] == held[1]["accuracy"]
     answers = rows_of(whole / "completions.jsonl")
     assert len(answers) == 6 * 16 and len({(row["step"], row["id"]) for row in answers}) == 6 * 4
     for row in rows:
@@ -548,7 +561,7 @@ def test_a_run_shows_what_it_does(whole: Path) -> None:
         assert sum(answer["advantage"] for answer in own) == pytest.approx(0, abs=1e-6)
     ElementTree.parse(whole / "curves.svg")
     manifest = json.loads((whole / "manifest.json").read_text())
-    assert manifest["held_out"]["n"] == 12 and manifest["steps"] == 6
+    assert manifest["val_accuracy"]["n"] == 12 and manifest["steps"] == 6
 
 
 def test_a_tracker_is_told_what_the_files_hold(whole: Path) -> None:
@@ -564,7 +577,7 @@ def test_a_tracker_is_told_what_the_files_hold(whole: Path) -> None:
     assert rewards == [row["reward"] for row in local]
     run = next(record.run for record in found if record.WhichOneof("record_type") == "run")
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
-    assert {key: config[key] for key in GROUPED} == {
+    assert {key: config[key] for key in GROUP_KEYS} == {
         "study": None,
         "verb": "rl",
         "model_name": "tiny",
@@ -605,9 +618,9 @@ def killing(owner, name, at):
 where = os.environ["KILLED"]
 if where == "rollout":
     from rl.rollouts import Rollouts
-    killing(Rollouts, "_valued", 4 * 3 + 2)  # the second group of the fourth step
+    killing(Rollouts, "_rewarded", 4 * 3 + 2)  # the second group of the fourth step
 elif where == "update":
-    from rl.trainer import PolicyTrainer
+    from rl.policy_trainer import PolicyTrainer
     killing(PolicyTrainer, "compute_loss", 4 * 3 + 2)
 else:
     from ratiocine.training import Checkpoints
@@ -651,7 +664,8 @@ MOVING = (
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
     where: str, more: tuple[str, ...], whole: Path, chooser: Path, tmp_path: Path
 ) -> None:
-    """Adapters are merged once; a reference that moves is the one that it was; a step is gone on from whole."""
+    """Adapters are merged once; a reference that moves is the one that it was; a step is gone on
+    from whole."""
     reference = whole
     if more:
         reference = tmp_path / "reference"
@@ -670,7 +684,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         text=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    assert not (out / "DONE").exists() and newest(out / CHECKPOINTS) is not None
+    assert not (out / "DONE").exists() and any((out / "checkpoints").glob("[0-9]*"))
     done(*run_of(chooser, out, *more))
     same(out, reference)
 
@@ -680,8 +694,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     [
         (("reward=best",), "unknown reward 'best'; known: accuracy, e2h, r1"),
         (("reward.terms=[{name: accuracy, bonus: 2}]",), "bonus"),
-        (("reward.terms=[{name: detection}]",), "problems of data=demo have not meta.boxes"),
-        (("num_generations=1",), "num_generations=1: an answer is judged against others"),
+        (("reward.terms=[{name: detection}]",), "problems of data=demo lack meta.boxes"),
+        (("num_generations=1",), "num_generations=1: an answer's advantage is relative to others"),
         (("batch_size=30",), "batch_size=30 is no multiple of num_generations=8"),
         (
             ("batch_size=24", "micro_batch_size=16"),
@@ -690,13 +704,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         (("engine=vllm",), "engine=vllm needs the package vllm"),
         (("objective.tau=1",), "tau=1 is for loss=mirror-descent"),
         (
-            ("objective=kimi", "objective.clip=[0.1,0.1]"),
-            "clip=[0.1, 0.1] means nothing with loss=mirror-descent",
+            ("objective=kimi", "objective.epsilon=0.1"),
+            "epsilon=0.1, epsilon_high=0.2: loss=mirror-descent does not clip its ratios",
         ),
-        (("resume_overrides=[updates]",), "goes on with as many updates a step as it began with"),
+        (("resume_overrides=[num_iterations]",), "keeps its number of updates per step"),
         (("objective=ppo",), "unknown objective 'ppo'; known: dapo, dr_grpo, grpo, kimi"),
-        (("val_size=100000",), "are not trained on; a step answers 4 of the rest"),
-        (("max_new_tokens=3",), "all 32 answers of the first step were cut by it (100 %)"),
+        (("val_size=100000",), "for validation are fewer than the 4 of a step"),
+        (("max_new_tokens=3",), "truncated all 32 answers of the first step (100 %)"),
         (("thinking=true",), "has no switch"),
     ],
 )
@@ -717,7 +731,7 @@ def test_problems_without_references_are_counted(tmp_path: Path) -> None:
     result = command("rl", "model=tiny", f"data={file}", f"out={tmp_path / 'x'}")
     assert result.returncode == 2
     assert (
-        "10 of 20 problems of data=local have not a reference that can be judged: q0, q2, q4, q6, q8 …"
+        "10 of 20 problems of data=local lack a reference that can be graded: q0, q2, q4, q6, q8 …"
         in result.stderr
     )
 
@@ -757,12 +771,17 @@ def test_vllm_is_asked_as_trl_runs_it() -> None:
 def test_every_objective_runs(words: tuple[str, ...], chooser: Path, tmp_path: Path) -> None:
     done(*run_of(chooser, tmp_path / "run", "max_steps=2", "val_size=0", *words))
     rows = rows_of(tmp_path / "run" / "metrics.jsonl")
-    assert len(rows) == 2 and all(row["grad_norm"] > 0 for row in rows if row["no_difference"] < 1)
-    # A sampler that draws at another temperature tells other log-probabilities than those that are trained.
-    assert "temperature=0.9" not in words or all(row["mismatch"] is None for row in rows)
+    assert len(rows) == 2 and all(
+        row["grad_norm"] > 0 for row in rows if row["frac_reward_zero_std"] < 1
+    )
+    # A sampler that draws at another temperature tells other log-probabilities than those that are
+    # trained.
+    assert "temperature=0.9" not in words or all(
+        row["sampling_logp_difference"] is None for row in rows
+    )
 
 
-def test_a_term_that_tells_nothing_is_named(chooser: Path, tmp_path: Path) -> None:
+def test_a_term_without_signal_is_named(chooser: Path, tmp_path: Path) -> None:
     """The student has learned to answer directly: no answer ever has a think block."""
     out = tmp_path / "run"
     said = done(
@@ -774,7 +793,7 @@ def test_a_term_that_tells_nothing_is_named(chooser: Path, tmp_path: Path) -> No
             "reward.terms=[{name: accuracy}, {name: format}]",
         )
     )
-    alarm = "the term 'format' has been 0 for all answers of 3 steps"
+    alarm = "the reward term 'format' has been 0 for all answers of 3 steps"
     assert said.count(f"warning: {alarm}") == 1
     assert [
         alarm in line for line in json.loads((out / "manifest.json").read_text())["alarms"]
@@ -782,40 +801,28 @@ def test_a_term_that_tells_nothing_is_named(chooser: Path, tmp_path: Path) -> No
 
 
 def test_a_log_is_cut_whole_or_not_at_all(tmp_path: Path) -> None:
-    """What a separator of lines stands in, a line that a kill has torn, and rows that are not there."""
+    """What a separator of lines stands in, a line that a kill has torn, and rows that are not
+    there."""
     file = tmp_path / "log.jsonl"
     rows = [{"step": step, "text": "a\u2028b\x85\n"} for step in (1, 1, 2, 3)]
     file.write_text(
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) + '{"step": 4, "te'
     )
-    assert kept(file, file.parent, 2) == rows[:3]
+    assert truncate_log(file, file.parent, 2) == rows[:3]
     assert [json.loads(line) for line in file.open()] == rows[:3]
     with pytest.raises(Failure, match="ends before step 3"):
-        kept(file, file.parent, 3)
+        truncate_log(file, file.parent, 3)
     assert [json.loads(line) for line in file.open()] == rows[:3]
 
 
-def watching(rewards: Sequence[float], held: Sequence[float | None]) -> list[str]:
-    """The alarms of a run with these rewards and held-out accuracies by step, the first of them before the first step."""
-
-    class Bar:
-        def write(self, text: str) -> None: ...
-
-    class First:
-        first = held[0]
-
-    watch = Watch.__new__(Watch)
-    watch.config, watch.bar, watch.held_out, watch.alarms, watch.rows = (
-        config("constant_reward_steps=100"),
-        Bar(),
-        First(),
-        {},
-        [],
-    )  # type: ignore[assignment]
+def alarms_of(rewards: Sequence[float], accuracies: Sequence[float | None]) -> list[str]:
+    """The alarms of a run with these rewards and validation accuracies by step, the first of them
+    before the first step."""
+    alarms, rows = Alarms(config("constant_reward_steps=100")), []
     for step, reward in enumerate(rewards, 1):
-        watch.rows.append({"step": step, "reward": reward, "held_out": held[step]})
-        watch._alarm(watch.rows, watch.bar)
-    return list(watch.alarms.values())
+        rows.append({"step": step, "reward": reward, "val_accuracy": accuracies[step]})
+        alarms.check(rows, accuracies[0])
+    return list(alarms.raised.values())
 
 
 def test_rewards_that_rise_without_accuracy_are_told() -> None:
@@ -825,12 +832,12 @@ def test_rewards_that_rise_without_accuracy_are_told() -> None:
     flat_accuracy[0] = flat_accuracy[30] = 0.4
     better[0], better[30] = 0.4, 0.6
     assert [
-        "held-out accuracy has not (from 40.0% to 40.0%)" in text
-        for text in watching(rising, flat_accuracy)
+        "validation accuracy has not (from 40.0% to 40.0%)" in text
+        for text in alarms_of(rising, flat_accuracy)
     ] == [True]
     assert (
-        watching(rising, better)
-        == watching([0.3 + 0.01 * (s % 3) for s in range(30)], flat_accuracy)
+        alarms_of(rising, better)
+        == alarms_of([0.3 + 0.01 * (s % 3) for s in range(30)], flat_accuracy)
         == []
     )
 

@@ -1,4 +1,5 @@
-"""Scenarios: stages, what is held equal between ratios, schedules, and runs that are interrupted and go on."""
+"""Scenarios: stages, what is held equal between ratios, schedules, and runs that are interrupted
+and go on."""
 
 import hashlib
 import json
@@ -19,11 +20,17 @@ from hypothesis import strategies as st
 from ratiocine import cli
 from ratiocine.config import identity
 from ratiocine.errors import BadInput, Failure
-from ratiocine.runs import Nothing, open_run, run_hash
+from ratiocine.runs import NoTracker, open_run, run_hash
 from ratiocine.stores import read_pairs
 from ratiocine.training import wsd
 from train.config import Config, inputs
-from train.scenario import ScenarioConfig, StageConfig, examples_hash, formats, plan
+from train.scenario import (
+    ScenarioConfig,
+    StageConfig,
+    examples_by_format,
+    examples_hash,
+    plan_stages,
+)
 from train.step_log import StepLog
 
 IDS = [f"p{i}" for i in range(60)]
@@ -51,12 +58,14 @@ def cost(name: str, mode: str) -> int:
 def planned(config: ScenarioConfig, **more: object) -> list:
     settings = {
         "ratio": None if config.fixes_ratio else 0.5,
-        "match": "examples",
+        "equalize": "examples",
         "epochs": 1,
         "batch_size": 8,
         "seed": 0,
     }
-    return plan(config, IDS, CATEGORIES.__getitem__, lambda name: "x", cost, **{**settings, **more})
+    return plan_stages(
+        config, IDS, CATEGORIES.__getitem__, lambda name: "x", cost, **{**settings, **more}
+    )
 
 
 def examples(stages: list) -> list[tuple[str, str]]:
@@ -80,8 +89,8 @@ def test_sequential_and_mixed_hold_the_same_examples(ratio: float, seed: int, ep
     assert examples_hash(mixed) == examples_hash(sequential)
     modes = [mode for _, mode in examples(sequential)]
     assert modes == sorted(modes)  # ift before reasoning
-    assert {m: sorted(ids) for m, ids in formats(mixed).items()} == {
-        m: sorted(ids) for m, ids in formats(sequential).items()
+    assert {m: sorted(ids) for m, ids in examples_by_format(mixed).items()} == {
+        m: sorted(ids) for m, ids in examples_by_format(sequential).items()
     }
 
 
@@ -104,8 +113,9 @@ def test_domain_scenarios_teach_one_domain_after_the_other(
 @given(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), st.integers(0, 9), st.integers(1, 2))
 @settings(max_examples=40, deadline=None)
 def test_arms_of_equal_cost(ratio: float, seed: int, epochs: int) -> None:
-    """To the nearest global batch, every ratio costs what the same problems cost in reasoning format."""
-    stages = planned(scenario("mixed"), ratio=ratio, seed=seed, epochs=epochs, match="tokens")
+    """To the nearest global batch, every ratio costs what the same problems cost in reasoning
+    format."""
+    stages = planned(scenario("mixed"), ratio=ratio, seed=seed, epochs=epochs, equalize="tokens")
     spent, budget = (
         sum(cost(*example) for example in found)
         for found in (examples(stages), [(name, "reasoning") for name in IDS] * epochs)
@@ -146,7 +156,7 @@ def test_stages_of_ones_own() -> None:
         (
             {"domain": "math"},
             {"batch_size": 31},
-            "batch_size=31: 30 examples do not fill one global batch; at most 30",
+            "batch_size=31: 30 examples do not fill one global batch; at most 30 is possible",
         ),
         (
             {"pairs": "elsewhere"},
@@ -155,8 +165,8 @@ def test_stages_of_ones_own() -> None:
         ),
         (
             {"format": "ift"},
-            {"match": "flops"},
-            "stage 1: equalize=flops means nothing for one format",
+            {"equalize": "flops"},
+            "stage 1: equalize=flops does not apply to one format",
         ),
     ],
 )
@@ -204,12 +214,14 @@ def test_rates_and_losses_by_format_are_logged(pairs: Path, tmp_path: Path) -> N
 
 
 def test_the_loss_of_an_example_may_count_once(pairs: Path, tmp_path: Path) -> None:
-    """The first loss is then the mean over examples of their mean token loss, as plain transformers has it."""
+    """The first loss is then the mean over examples of their mean token loss, as plain transformers
+    has it."""
     import torch
 
     from ratiocine.models import ModelConfig, load_model, load_tokenizer
     from ratiocine.rendering import Rendering
-    from train.batches import collate, row_of
+    from train.batches import row_of
+    from train.collation import collate
     from train.mixture import mix
 
     tiny = ModelConfig(name="tiny", kind="tiny")
@@ -241,7 +253,10 @@ def test_domains_of_two_sets(pairs: Path, tmp_path: Path) -> None:
     refused = command(
         "train", "scenario=general_ift+math_ift", "ratio=0.5", "model=tiny", f"pairs={pairs}"
     )
-    assert (refused.returncode, "says every ratio itself; leave it out" in refused.stderr) == (
+    assert (
+        refused.returncode,
+        "every stage of scenario=general_ift+math_ift sets its own; leave it out" in refused.stderr,
+    ) == (
         2,
         True,
     )
@@ -261,6 +276,23 @@ def test_domains_of_two_sets(pairs: Path, tmp_path: Path) -> None:
         f"out={tmp_path / 'x'}",
     )
     assert refused.returncode == 2
+
+
+def test_the_steps_between_checkpoints_count_where_the_best_is_taken(tmp_path: Path) -> None:
+    """Validation loss is taken at checkpoints, so they decide which one is the best."""
+    run = open_run("distill", conftest.settings(out=str(tmp_path / "pairs")), {})
+    with run.writing("pairs.parquet") as path:
+        path.write_text("a")
+    run.finish(data="demo")
+    words = ["ratio=0.5", "model=tiny", f"pairs={tmp_path / 'pairs'}", "val_size=4"]
+
+    def named(*more: str) -> str:
+        config = cli.compose("train", Config, [*words, *more])
+        return run_hash("train", identity(config), inputs(config))
+
+    assert named("save_steps=3") == named("save_steps=4")
+    best = [named("checkpoint=best", f"save_steps={n}") for n in (3, 3, 4)]
+    assert best[0] == best[1] != best[2]
 
 
 def test_which_set_a_stage_has_is_part_of_a_run(tmp_path: Path) -> None:
@@ -291,7 +323,7 @@ RESUMED = (
     "seed=3",
     "val_size=4",
     "checkpoint=best",
-    "samples=1",
+    "val_samples=1",
     "val_max_new_tokens=3",
     "precision=float32",
 )
@@ -328,7 +360,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     half.mkdir(parents=True, exist_ok=True)
     (half / "trainer_state.json").write_text("{")
     said = done("train", *RESUMED, f"pairs={pairs}", f"out={out}")
-    assert f"going on from the checkpoint of step {max(saved)}\n" in said
+    assert f"resuming from the checkpoint of step {max(saved)}\n" in said
     same(out, whole)
     assert not (out / "checkpoints").exists()
 
@@ -372,7 +404,8 @@ def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
 
 
 def stopped(out: Path, pairs: Path, step: int, number: int) -> int:
-    """Run until a step is in the log, then send a signal; returns the exit code. What it says is in `stderr` beside `out`."""
+    """Run until a step is in the log, then send a signal; returns the exit code. What it says is in
+    `stderr` beside `out`."""
     words = [sys.executable, "-m", "train", *RESUMED, f"pairs={pairs}", f"out={out}"]
     with open(out.parent / "stderr", "wb") as said:
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said, env=os.environ)
@@ -414,11 +447,12 @@ def test_gradients_that_are_no_numbers_stop_before_the_step(tmp_path: Path) -> N
         [[("a", "ift")]],
         lambda batch: (1, 1),
         peak=1.0,
-        tracker=Nothing(),
+        tracker=NoTracker(),
     )
-    log.parts, log.norm = [torch.ones(5)], float("nan")
+    log.add_micro_batch(torch.ones(5), 1)
+    log.norm = float("nan")
     rate = SimpleNamespace(get_last_lr=lambda: [1.0])
     with pytest.raises(
-        Failure, match="gradients of nan; what was saved before it is kept; its problems: a"
+        Failure, match="gradient norm of nan; earlier checkpoints are kept; its problems: a"
     ):
         log.on_pre_optimizer_step(None, SimpleNamespace(global_step=0), None, lr_scheduler=rate)

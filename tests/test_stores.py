@@ -179,14 +179,14 @@ def test_a_finished_run_is_found_again_and_other_work_refused(tmp_path: Path) ->
 def test_who_waited_for_a_folder_finds_what_was_done_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, hold = settings(seed=1, out=str(tmp_path / "run")), locks.hold
+    config, hold = settings(seed=1, out=str(tmp_path / "run")), locks.acquire
 
     def once_another_has_finished(folder: Path) -> None:
-        monkeypatch.setattr(locks, "hold", hold)
+        monkeypatch.setattr(locks, "acquire", hold)
         open_run("train", config, {}).finish(n=3)
         hold(folder)
 
-    monkeypatch.setattr(locks, "hold", once_another_has_finished)
+    monkeypatch.setattr(locks, "acquire", once_another_has_finished)
     assert open_run("train", config, {}).finished
     assert check_finished(tmp_path / "run").facts["n"] == 3
 

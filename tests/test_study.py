@@ -517,7 +517,7 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            f"from pathlib import Path; from ratiocine.runs import locks; locks.hold(Path({str(tmp_path)!r})); "
+            f"from pathlib import Path; from ratiocine.runs import locks; locks.acquire(Path({str(tmp_path)!r})); "
             "print('held', flush=True); input()",
         ],
         cwd=ROOT,
@@ -527,11 +527,11 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     )
     assert holder.stdout and holder.stdout.readline() == "held\n"
     with pytest.raises(BadInput, match="is being written to by another process"):
-        locks.hold(tmp_path, patience=0)
+        locks.acquire(tmp_path, timeout=0)
     holder.kill()
     holder.wait()
-    locks.hold(tmp_path, patience=5)
-    locks.hold(tmp_path, patience=0)
+    locks.acquire(tmp_path, timeout=5)
+    locks.acquire(tmp_path, timeout=0)
     locks.release(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""A study's page and files through the real command, over made evaluations with known effects."""
+"""The report of a study through the real command, over synthetic evaluations with known effects."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,15 +24,7 @@ from hypothesis import strategies as st
 
 from eval.report import (
     Evaluation,
-    Study,
-    Table,
-    all_tables,
-    as_script,
-    captions,
-    compared,
-    completions,
     counterparts,
-    figures,
     find_evaluations,
     gather,
     load_all,
@@ -41,10 +32,19 @@ from eval.report import (
     varying,
     visible,
 )
-from eval.report import page as study_page
-from eval.report import text as findings
+from eval.report.captions import _budgets, captions
+from eval.report.cost_tables import published_generation
+from eval.report.csv_table import Table
+from eval.report.explorer import as_script, completions
+from eval.report.figures import DRAWN, picture
+from eval.report.findings import _decisive, findings
+from eval.report.pairings import difference
+from eval.report.published import published_table
+from eval.report.study import Study
+from eval.report.tables import all_tables
+from ratiocine import cost
 from ratiocine.errors import BadInput
-from ratiocine.runs import lineage, read_manifest
+from ratiocine.runs import StudentInfo, lineage, read_manifest
 
 SMALL = [
     *(Point(model, None) for model in grid.SHAPES),
@@ -55,7 +55,7 @@ SMALL = [
         for seed in (0, 1)
     ),
     *(Point("small", 0.5, "sequential", seed=seed) for seed in (0, 1)),
-    *(Point("small", 0.0, match="flops", seed=seed) for seed in (0, 1)),
+    *(Point("small", 0.0, equalize="flops", seed=seed) for seed in (0, 1)),
 ]
 
 
@@ -69,7 +69,7 @@ def counted(point: Point, benchmark: str, number: int) -> bool:
         "names": 14 - 8 * point.ratio,
         "spans": 12,
     }[benchmark]
-    right += 2 * (point.scenario == "sequential") + 4 * (point.match == "flops")
+    right += 2 * (point.scenario == "sequential") + 4 * (point.equalize == "flops")
     return number < right + (1 if point.seed else -1)
 
 
@@ -96,61 +96,66 @@ def row(out: Path, name: str, **wanted: str) -> dict[str, str]:
     return found
 
 
-def told(root: Path) -> tuple[str, dict[str, Table]]:
-    """Findings and tables of a study's folder, nothing drawn."""
-    found = Study.of(load_evaluations(find_evaluations(root)))
-    tables = all_tables(found)
-    return " ".join(findings.findings(found, tables)), tables
+def study_of(root: Path) -> Study:
+    return Study.of(load_evaluations(find_evaluations(root)))
 
 
-def taught(root: Path, **facts: Any) -> list[Evaluation]:
-    """The evaluations of a folder, as if their students had been told something else."""
-    named = " ".join(map(str, facts.values()))
+def found_in(root: Path) -> tuple[str, dict[str, Table]]:
+    """Findings and tables of a study's folder, without figures."""
+    study = study_of(root)
+    tables = all_tables(study)
+    return " ".join(findings(study, tables)), tables
+
+
+def trained_with(root: Path, **facts: Any) -> list[Evaluation]:
+    """The evaluations of a folder, as if their students had been trained otherwise."""
+    name = " ".join(map(str, facts.values()))
     return [
-        retold(
+        with_student(
             evaluation,
-            named,
-            **{**evaluation.student, "arm": f"{evaluation.student['arm']} {named}", **facts},
+            name,
+            replace(student_of(evaluation), arm=f"{student_of(evaluation).arm} {name}", **facts),
         )
         for evaluation in load_evaluations(find_evaluations(root))
     ]
 
 
-def retold(evaluation: Evaluation, named: str, **student: Any) -> Evaluation:
-    manifest = {
-        **evaluation.manifest,
-        "hash": f"{evaluation.manifest['hash']} {named}",
-        "student": student,
-    }
-    return replace(evaluation, label=f"{evaluation.label} {named}", manifest=manifest)
+def student_of(evaluation: Evaluation) -> StudentInfo:
+    assert evaluation.student is not None
+    return evaluation.student
+
+
+def with_student(evaluation: Evaluation, name: str, student: StudentInfo) -> Evaluation:
+    manifest = replace(
+        evaluation.manifest,
+        hash=f"{evaluation.manifest.hash} {name}",
+        facts={**evaluation.manifest.facts, "student": student.to_json()},
+    )
+    return replace(evaluation, label=f"{evaluation.label} {name}", manifest=manifest)
 
 
 def rewarded(
-    evaluations: list[Evaluation], reward: str, *, control: bool = False, kept: bool = True
+    evaluations: list[Evaluation], reward: str, *, control: bool = False, present: bool = True
 ) -> list[Evaluation]:
-    """The same evaluations, as if rewards had trained these students further; `kept` says whether these are the parents."""
-    named, found = f"{reward} {control}", []
+    """The same evaluations, as if rewards had trained these students further; `present` states that
+    these are the parents."""
+    name, found = f"{reward} {control}", []
     for evaluation in evaluations:
-        before = evaluation.student
-        found.append(
-            retold(
-                evaluation,
-                named,
-                reward=reward,
-                objective="grpo",
-                control=control,
-                changed=[],
-                ratio=None,
-                seed=before["seed"],
-                base=before["base"],
-                lr=1e-6,
-                steps=9,
-                train_flops=1e9,
-                arm=f"{before['arm']} {named}",
-                hash=f"{before['hash']} {named}",
-                parent=before if kept else {**before, "hash": "of another run"},
-            )
+        before = student_of(evaluation)
+        student = StudentInfo(
+            reward=reward,
+            objective="grpo",
+            control=control,
+            seed=before.seed,
+            base=before.base,
+            lr=1e-6,
+            steps=9,
+            train_flops=1e9,
+            arm=f"{before.arm} {name}",
+            hash=f"{before.hash} {name}",
+            parent=before if present else replace(before, hash="of another run"),
         )
+        found.append(with_student(evaluation, name, student))
     return found
 
 
@@ -170,12 +175,12 @@ ENDS = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0,
         ({"settings": "a"}, {"settings": "b"}, "(2)"),
     ],
 )
-def test_ways_are_compared_that_differ_in_one_thing(
+def test_arms_are_compared_that_differ_in_one_thing(
     one: dict, other: dict, word: str, tmp_path: Path
 ) -> None:
-    """Ratios of students that were told something else too are not compared."""
+    """Ratios of students that differ in something else too are not compared."""
     root = grid.study(tmp_path, ENDS, counted, problems=4)
-    both = Study.of([*taught(root, **one), *taught(root, **other)])
+    both = Study.of([*trained_with(root, **one), *trained_with(root, **other)])
     tables = all_tables(both)
     for name in ("differences_ratio", "differences_main"):
         assert len(pairs(tables, name)) == 2
@@ -185,16 +190,16 @@ def test_ways_are_compared_that_differ_in_one_thing(
         "a line joins arms that differ in the ratio alone"
     )
     low, high = (
-        [evaluation for evaluation in taught(root, **told) if evaluation.ratio == ratio]
-        for told, ratio in ((one, 0), (other, 1))
+        [evaluation for evaluation in trained_with(root, **facts) if evaluation.ratio == ratio]
+        for facts, ratio in ((one, 0), (other, 1))
     )
     crossed = Study.of([*low, *high])
     tables = all_tables(crossed)
     assert not [
         name for name, table in tables.items() if name.startswith("differences") and table.rows
     ]
-    assert "No two reasoning ratios of one model, taught alike but for that, are" in " ".join(
-        findings.findings(crossed, tables)
+    assert "No two reasoning ratios of one model, otherwise trained alike, are" in " ".join(
+        findings(crossed, tables)
     )
 
 
@@ -202,7 +207,7 @@ def test_ways_are_compared_that_differ_in_one_thing(
     ("key", "value", "differs"),
     [("ratio", 0.25, ["ratio"]), ("seed", 7, []), ("batch_size", 3, ["settings"])],
 )
-def test_a_student_tells_what_else_it_was_told(
+def test_lineage_tells_what_students_differ_in(
     key: str,
     value: Any,
     differs: list[str],
@@ -214,9 +219,12 @@ def test_a_student_tells_what_else_it_was_told(
         lineage, "check_finished", read_manifest
     )  # the configuration is not the one that was written
     other = shutil.copytree(student, tmp_path / "other")
-    told = yaml.safe_load((other / "config.yaml").read_text())
-    assert told[key] != value
-    (other / "config.yaml").write_text(yaml.safe_dump({**told, key: value}))
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    assert config[key] != value
+    (other / "config.yaml").write_text(yaml.safe_dump({**config, key: value}))
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["identity"][key] = value
+    (other / "manifest.json").write_text(json.dumps(manifest))
     known = [lineage.student(str(folder / "model")) for folder in (student, other)]
     assert known[0] and known[1]
     assert lineage.differing(*known) == differs
@@ -226,7 +234,7 @@ def test_what_follows_from_an_axis_is_no_other_difference(tmp_path: Path) -> Non
     """Rates by format, steps of further epochs at equal cost, and a last batch for every stage."""
     points = [
         *ENDS,
-        Point("small", 0.0, match="flops"),
+        Point("small", 0.0, equalize="flops"),
         Point("small", 0.5),
         Point("small", 0.5, "sequential"),
     ]
@@ -234,22 +242,10 @@ def test_what_follows_from_an_axis_is_no_other_difference(tmp_path: Path) -> Non
     for evaluation in load_evaluations(
         find_evaluations(grid.study(tmp_path, points, counted, problems=4))
     ):
-        steps = (
-            100
-            + (evaluation.student["scenario"] != "mixed")
-            + 500 * (evaluation.student["equalize"] == "flops")
-        )
-        evaluations.append(
-            retold(
-                evaluation,
-                "",
-                **{
-                    **evaluation.student,
-                    "lr": 1e-4 * (1 + evaluation.student["ratio"]),
-                    "steps": steps,
-                },
-            )
-        )
+        student = student_of(evaluation)
+        steps = 100 + (student.scenario != "mixed") + 500 * (student.equalize == "flops")
+        changed = replace(student, lr=1e-4 * (1 + (student.ratio or 0)), steps=steps)
+        evaluations.append(with_student(evaluation, "", changed))
     tables = all_tables(Study.of(evaluations))
     assert len(pairs(tables, "differences_ratio")) == 3
     assert len(pairs(tables, "differences_scenario")) == 1
@@ -257,7 +253,7 @@ def test_what_follows_from_an_axis_is_no_other_difference(tmp_path: Path) -> Non
 
 
 def test_a_control_of_rewards_is_no_order_of_teaching(tmp_path: Path) -> None:
-    evaluations = taught(grid.study(tmp_path, ENDS[2:], counted, problems=4))
+    evaluations = trained_with(grid.study(tmp_path, ENDS[2:], counted, problems=4))
     tables = all_tables(
         Study.of(
             [
@@ -272,7 +268,7 @@ def test_a_control_of_rewards_is_no_order_of_teaching(tmp_path: Path) -> None:
 
 
 def of_seeds(evaluations: list[Evaluation], *seeds: int) -> list[Evaluation]:
-    return [evaluation for evaluation in evaluations if evaluation.student["seed"] in seeds]
+    return [evaluation for evaluation in evaluations if evaluation.seed in seeds]
 
 
 def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
@@ -293,11 +289,11 @@ def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
         pair = tuple(gather(gathered))
         assert len(pair) == 2
         both = counterparts(*pair)
-        assert compared(pair, list(evaluations[0].answers)).seeds == len(both)
+        assert difference(pair, list(evaluations[0].answers)).seeds == len(both)
         assert [(a.label, b.label) for b, a in counterparts(*pair[::-1])] == [
             (a.label, b.label) for a, b in both
         ]
-        return [(one.student.get("seed"), other.student.get("seed")) for one, other in both]
+        return [(one.seed, other.seed) for one, other in both]
 
     assert seeds(*low, *high) == [(0, 0), (1, 1), (2, 2)]
     assert seeds(*of_seeds(low, 0), *high) == [(0, 0)]
@@ -308,7 +304,7 @@ def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
     assert seeds(untrained, *high) == [(None, 0), (None, 1), (None, 2)]
     (lone,) = of_seeds(low, 0)
     after = [
-        retold(evaluation, "", **{**evaluation.student, "parent": lone.student})
+        with_student(evaluation, "", replace(student_of(evaluation), parent=lone.student))
         for evaluation in rewarded(low, "e2h")
     ]
     assert seeds(lone, *after) == [(0, 0), (0, 1), (0, 2)]
@@ -316,7 +312,7 @@ def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
         (1, 1),
         (2, 2),
     ]
-    assert seeds(*low, *rewarded(of_seeds(low, 1, 2), "e2h", kept=False)) == [(1, 1), (2, 2)]
+    assert seeds(*low, *rewarded(of_seeds(low, 1, 2), "e2h", present=False)) == [(1, 1), (2, 2)]
 
 
 def test_the_files_have_the_numbers(made: tuple[Path, Path]) -> None:
@@ -334,7 +330,7 @@ def test_the_files_have_the_numbers(made: tuple[Path, Path]) -> None:
         for r in rows(out, "accuracy_by_seed", group="math-oe", arm="small ratio 1")
     ] == [0.75, 0.85]
     gain = row(out, "differences_ratio", group="math-oe", arm="small ratio 1")
-    assert (gain["against"], float(gain["difference"]), gain["decided"]) == (
+    assert (gain["against"], float(gain["difference"]), gain["conclusion"]) == (
         "small ratio 0",
         0.6,
         "better",
@@ -371,16 +367,16 @@ def test_p_values_are_adjusted_within_their_table(made: tuple[Path, Path]) -> No
 
 def test_fronts_lengths_and_budgets_are_those_of_the_answers(made: tuple[Path, Path]) -> None:
     out = made[1]
-    points = rows(out, "front_training", group="math-oe")
+    points = rows(out, "pareto_training", group="math-oe")
     assert not [point for point in points if "untrained" in point["arm"]]
     cheapest = min(points, key=lambda point: float(point["flops"]))
-    assert (cheapest["arm"], cheapest["front"], cheapest["support"]) == (
+    assert (cheapest["arm"], cheapest["on_front"], cheapest["support"]) == (
         "small ratio 0",
         "true",
         "1",
     )
     assert (
-        row(out, "front_training", group="math-oe", arm="large ratio 0")["front"] == "false"
+        row(out, "pareto_training", group="math-oe", arm="large ratio 0")["on_front"] == "false"
     )  # dearer, and as good
     lengths = row(out, "lengths", arm="small ratio 0")
     right = [
@@ -391,7 +387,7 @@ def test_fronts_lengths_and_budgets_are_those_of_the_answers(made: tuple[Path, P
         for b in grid.BENCHMARKS
         for i in range(20)
     ]
-    mean = {v: [r["n_completion"] for r in right if r["verdict"] == v] for v in ("right", "wrong")}
+    mean = {v: [r.n_completion for r in right if r.verdict == v] for v in ("right", "wrong")}
     assert float(lengths["right"]) == pytest.approx(
         sum(mean["right"]) / len(mean["right"]), rel=1e-5
     )
@@ -419,11 +415,11 @@ def test_a_fit_is_as_near_to_its_points_as_is_said(tmp_path: Path) -> None:
             number < 20 * (p.ratio or 0) ** (2 if benchmark == "sums" else 0.5)
         ),
     )
-    tables = told(tmp_path)[1]
+    tables = found_in(tmp_path)[1]
     for kind in ("training", "inference"):
-        assert len(tables[f"front_{kind}_fits"].rows) >= 2
-        for fit in tables[f"front_{kind}_fits"]:
-            front = tables[f"front_{kind}"].where(group=fit["group"], front=True)
+        assert len(tables[f"pareto_{kind}_fits"].rows) >= 2
+        for fit in tables[f"pareto_{kind}_fits"]:
+            front = tables[f"pareto_{kind}"].where(group=fit["group"], on_front=True)
             x = [point["flops"] / fit["to_flops"] for point in front]
             curve = [
                 fit["alpha"] + fit["beta"] * (1 - math.exp(-fit["gamma"] * value ** fit["delta"]))
@@ -439,7 +435,7 @@ def test_the_page_says_what_the_files_say(made: tuple[Path, Path]) -> None:
     for words in (
         "small, ratio 1 against ratio 0: reasoning helped in math-oe (+60 points",
         "reasoning cost accuracy in general-mc (−40 points",
-        "Declared before training to gain from reasoning: ",
+        "Hypothesis of a gain from reasoning: ",
     ):
         assert words in page and words in text
     for name in re.findall(r'(?:href|src)="([^"#]+)"', page) + re.findall(r"\]\(([^)]+)\)", text):
@@ -467,14 +463,16 @@ def test_times_and_names_of_runs_are_in_one_table(tmp_path: Path) -> None:
         grid.study(tmp_path / name, SMALL[:8], problems=4, seconds=seconds, engine=name)
         for name, seconds in (("a", 1.0), ("b", 9.0))
     )
-    (_, first), (_, second) = told(once), told(again)
+    (_, first), (_, second) = found_in(once), found_in(again)
     assert [name for name in first if first[name].csv() != second[name].csv()] == ["runs"]
 
 
 def test_pictures_are_svg_and_png_with_text(made: tuple[Path, Path]) -> None:
     out = made[1]
     pictures = sorted((out / "figures").glob("*.svg"))
-    assert [file.stem for file in pictures] == sorted(set(figures.DRAWN) - {"differences_rewards"})
+    assert [file.stem for file in pictures] == sorted(
+        set(DRAWN) - {"differences_rewards", "benchmarks"}
+    )
     for file in pictures:
         root = ElementTree.parse(file).getroot()
         assert len(list(root.iter("{http://www.w3.org/2000/svg}text"))) > 5
@@ -491,7 +489,7 @@ def test_pictures_are_svg_and_png_with_text(made: tuple[Path, Path]) -> None:
         assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= set(ids)
 
 
-def noisy(effect: float) -> Callable[[Point, str, int], bool]:
+def noisy(effect: float) -> grid.Rule:
     return lambda point, benchmark, number: (
         grid.chance(point.model, point.ratio, point.seed, benchmark, number)
         < 0.5 + effect * ((point.ratio or 0) - 0.5)
@@ -503,19 +501,19 @@ def noisy(effect: float) -> Callable[[Point, str, int], bool]:
     [
         (0.8, "over all problems, it helped"),
         (-0.8, "over all problems, it cost accuracy"),
-        (0.0, "over all problems, not decided"),
+        (0.0, "over all problems, inconclusive"),
     ],
 )
 def test_sentences_follow_the_intervals(effect: float, said: str, tmp_path: Path) -> None:
     points = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in range(4)]
-    text, tables = told(grid.study(tmp_path, points, noisy(effect), problems=15))
+    text, tables = found_in(grid.study(tmp_path, points, noisy(effect), problems=15))
     assert said in text
     (overall,) = tables["differences_main"].where(group="all")
     assert (overall["low"] > 0) == (effect > 0)
     assert (overall["high"] < 0) == (effect < 0)
-    assert ("would decide" in text) == bool(tables["needed"].rows)
-    shown = captions.figures(Study.of(load_evaluations(find_evaluations(tmp_path))), tables)
-    assert any("not decided in any category" in sentence for f in shown for sentence in f.says) == (
+    assert ("Sample sizes" in text) == bool(tables["needed"].rows)
+    shown = captions(study_of(tmp_path), tables)
+    assert any("inconclusive in every category" in s for one in shown for s in one.sentences) == (
         effect == 0
     )
 
@@ -537,32 +535,41 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     )
     page = (tmp_path / "out" / "r.html").read_text()
     assert (
-        "7 arms of training 1 model answered the same 32 problems of 4 benchmarks, one seed each"
+        "7 trained arms of 1 model answered the same 32 problems of 4 benchmarks, with one seed each"
         in shown
     )
-    assert "over problems alone, as there is one seed" in page
+    assert "95 % intervals over problems (one seed)" in page
     assert "No arm was trained at equal FLOPs or tokens" in page
-    assert "No other order was taught" in page
+    assert "No other scenario was trained" in page
     assert "untrained model" not in shown
-    assert not (tmp_path / "out" / "figures" / "accuracy_matched.svg").exists()
-    assert "None are held in this page" in page
+    assert not (tmp_path / "out" / "figures" / "accuracy_equal_cost.svg").exists()
+    assert "This page holds no completions" in page
 
 
-def test_few_arms_with_one_seed_keep_their_page(tmp_path: Path) -> None:
-    grid.study(tmp_path, [Point("small", 0.0), Point("small", 1.0)], problems=4)
-    done("eval.report", str(tmp_path), "--out", str(tmp_path / "r.html"))
-    assert "2 evaluations on 16 problems" in (tmp_path / "r.html").read_text()
-    assert not (tmp_path / "tables").exists()
-    for words in (["--completions", "9"], ["--overlay", "published"], ["--ceiling", "0.9"]):
-        result = command("eval.report", str(tmp_path), "--out", str(tmp_path / "r.html"), *words)
-        assert result.returncode == 2
-        assert f"{words[0]} is of a study's page" in result.stderr
+def test_two_arms_have_the_report_that_a_study_has(tmp_path: Path) -> None:
+    grid.study(tmp_path / "s", [Point("small", 0.0), Point("small", 1.0)], problems=4)
+    words = ("--completions", "9", "--overlay", "published", "--ceiling", "0.9")
+    text = done("eval.report", str(tmp_path / "s"), "--out", str(tmp_path / "report.html"), *words)
+    assert "ratio 1 − ratio 0" in text
+    page = (tmp_path / "report.html").read_text()
+    assert "2 arms on 16 problems" in page
+    assert 'id="pareto_training"' in page and (tmp_path / "report.md").exists()
+    names = {file.stem for file in (tmp_path / "tables").iterdir()}
+    assert {"accuracy", "hypotheses", "arms", "pareto_inference", "published"} <= names
+
+
+def test_the_published_formula_without_its_loop() -> None:
+    shape = grid.SHAPES["large"]
+    for prompt, generated in ((1, 0), (10, 1), (33, 257)):
+        assert published_generation(shape, prompt, generated) == cost.generation(
+            shape, prompt, generated
+        )
 
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> \u202egnp.exe\u202c \x00\x07\x1b[31m \ud800 &lt; \u2028"
 
 
-def test_what_models_write_is_shown_as_text(tmp_path: Path) -> None:
+def test_model_output_is_shown_as_text(tmp_path: Path) -> None:
     points = [Point("small", 1.0, seed=seed) for seed in (0, 1)]
     grid.study(
         tmp_path,
@@ -603,7 +610,7 @@ def test_text_made_visible_can_be_written_and_hides_nothing(text: str) -> None:
     assert [c for c in shown if unicodedata.category(c) == "Cc"] == [c for c in text if c in "\t\n"]
 
 
-def test_problems_on_which_ways_differ_come_first_with_all_their_answers(tmp_path: Path) -> None:
+def test_problems_on_which_arms_differ_come_first_with_all_their_answers(tmp_path: Path) -> None:
     def rule(point: Point, benchmark: str, number: int) -> bool:
         return number != {"sums": 3, "names": 1}.get(benchmark) or bool(point.ratio)
 
@@ -613,54 +620,36 @@ def test_problems_on_which_ways_differ_come_first_with_all_their_answers(tmp_pat
         rule,
         problems=5,
     )
-    found = Study.of(load_evaluations(find_evaluations(tmp_path)))
-    held = completions(found, 4 * 4 + 3)
-    assert [(held["benchmarks"][problem[0]], problem[1]) for problem in held["problems"]] == [
+    held = completions(study_of(tmp_path), 4 * 4 + 3)
+    assert [(held.benchmarks[problem[0]], problem[1]) for problem in held.problems] == [
         ("angles", "What is 0 of angles?"),
         ("names", "What is 1 of names?"),
         ("spans", "What is 0 of spans?"),
         ("sums", "What is 3 of sums?"),
     ]
-    assert Counter(answer[0] for answer in held["answers"]) == dict.fromkeys(range(4), 4)
-    assert [(answer[1], answer[2]) for answer in held["answers"][:4]] == [
-        (0, 0),
-        (0, 1),
-        (1, 0),
-        (1, 1),
-    ]
+    assert Counter(answer[0] for answer in held.answers) == dict.fromkeys(range(4), 4)
+    assert [answer[1:3] for answer in held.answers[:4]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
-def test_published_accuracies_are_drawn_when_asked_for(tmp_path: Path) -> None:
+def test_published_accuracies_are_drawn_on_request(tmp_path: Path) -> None:
     points = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0, 1)]
-    base = {"mended": lambda point, made: {}, "problems": 3}
-    grid.study(tmp_path / "other", points, **base)
-    named = Study.of(load_evaluations(find_evaluations(tmp_path / "other")))
-    assert study_page.published_table(named).rows == ()
-    evaluations = [
-        replace(
-            evaluation,
-            manifest={
-                **evaluation.manifest,
-                "student": {**evaluation.student, "base": "qwen2.5-1.5b"},
-            },
-        )
-        for evaluation in load_evaluations(find_evaluations(tmp_path / "other"))
-    ]
-    known = Study.of(evaluations)
-    table = study_page.published_table(known)
+    grid.study(tmp_path, points, problems=3)
+    assert published_table(study_of(tmp_path)).rows == ()
+    known = Study.of(trained_with(tmp_path, base="qwen2.5-1.5b"))
+    table = published_table(known)
     assert len(table.rows) == 16
     assert ("qwen2.5-1.5b", "math-centric training", "math-oe", 1.0, 0.397) in table.rows
     tables = all_tables(known)
-    plain = figures.picture("accuracy", tables, "?").wide
-    marked = figures.picture("accuracy", {**tables, "published": table}, "?").wide
+    plain = picture("accuracy", tables, "?").wide
+    marked = picture("accuracy", {**tables, "published": table}, "?").wide
     assert "published, math-centric training" in marked
     assert "published" not in plain
-    said = [
+    sentences = [
         sentence
-        for f in captions.figures(known, {**tables, "published": table})
-        for sentence in f.says
+        for one in captions(known, {**tables, "published": table})
+        for sentence in one.sentences
     ]
-    assert any("published accuracies of 1 model of these" in sentence for sentence in said)
+    assert any("published accuracies of 1 model of these" in sentence for sentence in sentences)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
@@ -681,15 +670,12 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         problems=2,
         inputs={"benchmark:demo": "y", "model": "2"},
     )
-    assert "were asked different demo problems of the same name" in report(one, other)
+    assert "answered different demo problems of the same name" in report(one, other)
     later = grid.study(tmp_path / "three", [Point("small", 1.0)], problems=2, grader="another")
-    assert (
-        "by another" in (said := report(one, later))
-        and "by 0123456789abcdef" in said
-        and "python -m eval.regrade" in said
-    )
+    message = report(one, later)
+    assert all(words in message for words in (": another", grid.GRADER, "python -m eval.regrade"))
     old = grid.study(tmp_path / "four", [Point("small", 0.5)], problems=2, grader=None)
-    assert "an unknown one" in report(one, old)
+    assert ": unknown" in report(one, old)
     (tmp_path / "none" / "half").mkdir(parents=True)
     assert "none holds no finished evaluation" in report(tmp_path / "none")
     result = command(
@@ -713,14 +699,20 @@ def test_an_evaluation_that_two_folders_hold_counts_once(tmp_path: Path) -> None
     assert [
         evaluation.folder.parent if evaluation.folder else None for evaluation in evaluations
     ] == [one, one, other]
-    again = replace(retold(evaluations[0], "again", **evaluations[0].student), folder=other)
+    again = with_student(evaluations[0], "again", student_of(evaluations[0]))
+    again = replace(again, folder=other)
     with pytest.raises(
         BadInput,
         match=r"ratio 0: seed 0 occurs twice, in .*eval-small-0.0-mixed-examples-0 and .*1.0; ",
     ):
         gather([*evaluations, again])
     elsewhere = grid.study(tmp_path / "other", [Point("small", 1.0)], problems=2, engine="vllm")
-    assert len(load_all([other, elsewhere])) == 3, "another engine is another evaluation"
+    both = load_all([other, elsewhere])
+    assert len(both) == 3, "another engine is another evaluation"
+    assert [arm.label for arm in gather(both) if arm.trained] == [
+        "ratio 1, transformers",
+        "ratio 1, vllm",
+    ]
 
 
 def test_a_name_that_all_problems_have_is_refused(tmp_path: Path) -> None:
@@ -748,7 +740,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
         points,
         counted,
         problems=4,
-        mended=lambda point, made: {"category": named[made["benchmark"]]},
+        mended=lambda point, made: {"category": named[made.benchmark]},
     )
     done(
         "eval.report", str(tmp_path / "s"), "--completions", "0", "--out", str(tmp_path / "r.html")
@@ -787,11 +779,11 @@ def test_pages_side_by_side_have_their_own_files(tmp_path: Path) -> None:
     assert all(link == "data:," or (tmp_path / unquote(link)).exists() for link in links)
 
 
-def test_what_is_not_better_than_its_model_untrained_is_not_worth_its_training(
+def test_arms_that_are_not_better_than_the_untrained_model_are_told_apart(
     tmp_path: Path,
 ) -> None:
     points = [Point("small"), *(Point("small", 0.25, seed=seed) for seed in (0, 1))]
-    text, tables = told(
+    text, tables = found_in(
         grid.study(
             tmp_path / "a",
             points,
@@ -799,16 +791,14 @@ def test_what_is_not_better_than_its_model_untrained_is_not_worth_its_training(
             problems=20,
         )
     )
-    assert "Worth their training FLOPs" not in text
+    assert "On the Pareto front of training FLOPs" not in text
     assert (
-        "Best for their cost, but not found better than their model untrained: ratio 0.25 (worse)."
+        "On the front, but not shown to be better than the untrained model: ratio 0.25 (worse)."
         in text
     )
-    shown = captions.figures(Study.of(load_evaluations(find_evaluations(tmp_path / "a"))), tables)
-    assert any(
-        "not found better than their model untrained" in says for f in shown for says in f.says
-    )
-    text, _ = told(
+    shown = captions(study_of(tmp_path / "a"), tables)
+    assert any("not shown to be better" in s for one in shown for s in one.sentences)
+    text, _ = found_in(
         grid.study(
             tmp_path / "b",
             points,
@@ -816,9 +806,9 @@ def test_what_is_not_better_than_its_model_untrained_is_not_worth_its_training(
             problems=20,
         )
     )
-    assert "Worth their training FLOPs" in text and "not found better" not in text
-    text, _ = told(grid.study(tmp_path / "c", points[1:], problems=4))
-    assert "Worth their training FLOPs" in text, "where nothing is known of it"
+    assert "On the Pareto front of training FLOPs" in text and "not shown to be better" not in text
+    text, _ = found_in(grid.study(tmp_path / "c", points[1:], problems=4))
+    assert "On the Pareto front of training FLOPs" in text, "where nothing is known of it"
 
 
 def test_the_highest_ratio_is_compared_where_the_lowest_alone_was_mixed(tmp_path: Path) -> None:
@@ -827,7 +817,7 @@ def test_the_highest_ratio_is_compared_where_the_lowest_alone_was_mixed(tmp_path
         Point("small", 0.25, "sequential"),
         Point("small", 0.5, "sequential"),
     ]
-    text, tables = told(grid.study(tmp_path, points, counted, problems=4))
+    text, tables = found_in(grid.study(tmp_path, points, counted, problems=4))
     assert pairs(tables, "differences_main") == {("sequential ratio 0.5", "ratio 0")}
     assert "No two" not in text
 
@@ -841,11 +831,11 @@ def test_the_highest_ratio_is_compared_where_the_lowest_alone_was_mixed(tmp_path
         ((3, None, None, None), "more than 10 seeds, as they differ much"),
         (
             (1, 700, None, None),
-            "700 problems with 1 seed, though nothing is known of how seeds differ",
+            "700 problems with 1 seed, with the variance between seeds unknown",
         ),
         (
             (1, 16_346, None, None),
-            "16,346 problems with 1 seed, though nothing is known of how seeds differ",
+            "16,346 problems with 1 seed, with the variance between seeds unknown",
         ),
     ],
 )
@@ -859,9 +849,9 @@ def test_what_would_decide(row: tuple[Any, ...], said: str) -> None:
         "model",
         "difference",
     )
-    found = findings._needed({"needed": Table("needed", "", columns, ((*row, "all", "m", 0.01),))})
+    found = _decisive({"needed": Table("needed", "", columns, ((*row, "all", "m", 0.01),))})
     assert found == [
-        f"What would decide a difference as large as that seen: all problems, +1 points: {said}."
+        f"Sample sizes that would decide a difference of the size seen: all problems, +1 points: {said}."
     ]
 
 
@@ -872,10 +862,8 @@ def test_who_leads_at_first_and_at_last() -> None:
         for cap, leader in enumerate("ABCD", 1)
         for arm in "ABCD"
     )
-    says = captions._budgets({"budgets": Table("budgets", "", columns, rows)}).says[0]
-    assert "at first A from 1, after 2 others at last D from 4 tokens" in says.replace(
-        " and ", ", "
-    )
+    says = _budgets({"budgets": Table("budgets", "", columns, rows)}).sentences[0]
+    assert "first A from 1, after 2 others last D from 4 tokens" in says.replace(" and ", ", ")
 
 
 def test_evaluations_of_no_known_grader_are_of_one(tmp_path: Path) -> None:
@@ -883,17 +871,14 @@ def test_evaluations_of_no_known_grader_are_of_one(tmp_path: Path) -> None:
     assert len(load_evaluations(find_evaluations(tmp_path))) == 2
 
 
-def evaluation(label: str, **student: Any) -> Any:
-    told = {
-        "base": "m",
-        "ratio": 0.5,
-        "scenario": "mixed",
-        "seed": 0,
-        "equalize": "examples",
+def evaluation(label: str, **facts: Any) -> Evaluation:
+    known = {
+        **{"base": "m", "ratio": 0.5, "scenario": "mixed", "seed": 0, "equalize": "examples"},
         "arm": label,
-        **student,
     }
-    return Evaluation(label, {"model": "m", "hash": label, "student": told}, {}, {}, {})
+    student = StudentInfo(**{**known, **facts})
+    known = replace(grid.evaluation_facts(Point("small")), model="m", student=student)
+    return Evaluation(label, grid.manifest(known, label), {}, {})
 
 
 def test_labels_are_short_and_unique() -> None:
@@ -901,7 +886,7 @@ def test_labels_are_short_and_unique() -> None:
     evaluations = [
         evaluation("a"),
         evaluation("b", scenario="sequential"),
-        evaluation("c", match="flops", ratio=0.0),
+        evaluation("c", equalize="flops", ratio=0.0),
         evaluation("d", lr_policy="matched"),
         evaluation("e", data=long),
         evaluation("f", lora=True, steps=1),
@@ -934,6 +919,6 @@ def test_one_pair_of_students_differs_on_both_sides(tmp_path: Path) -> None:
     grid.study(tmp_path, [Point("small"), Point("small", 0.0), Point("small", 1.0)], problems=2)
     untrained, low, high = sorted(
         load_evaluations(find_evaluations(tmp_path)),
-        key=lambda evaluation: evaluation.student.get("ratio", -1),
+        key=lambda evaluation: -1 if evaluation.ratio is None else evaluation.ratio,
     )
     assert (varying([(low, high)]), varying([(untrained, high)])) == (2, 1)

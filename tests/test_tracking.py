@@ -1,4 +1,4 @@
-"""What is told while a student learns: to its own files, to trackers, and about problems that are held out."""
+"""Metrics of training: in the run's own files, in trackers, and on validation problems."""
 
 import json
 import struct
@@ -13,7 +13,8 @@ from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.records import MODES
 from ratiocine.rendering import Rendering
 from ratiocine.stores import read_pairs
-from train.batches import collate, row_of
+from train.batches import row_of
+from train.collation import collate
 
 RUN = ("ratio=0.5", "model=tiny", "batch_size=8", "epochs=2", "save_steps=3", "val_size=8")
 KEYS = {
@@ -36,7 +37,8 @@ def rows_of(file: Path) -> list[dict]:
 
 
 def records(file: Path) -> list:
-    """The records of a W&B file: LevelDB's log format (blocks of 32 KiB, records in parts), a protobuf each."""
+    """The records of a W&B file: LevelDB's log format (blocks of 32 KiB, records in parts), a
+    protobuf each."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, found, part, at = file.read_bytes(), [], b"", 7
@@ -59,7 +61,7 @@ def tracked(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = (
         "tracker=wandb",
         "project=study",
-        "samples=2",
+        "val_samples=2",
         "val_max_new_tokens=5",
         "checkpoint=best",
         "lr=1e-2",
@@ -105,10 +107,10 @@ def test_wandbs_file_holds_what_the_local_ones_hold(tracked: Path) -> None:
     )
 
 
-def test_samples_are_of_held_out_problems_at_every_checkpoint(tracked: Path) -> None:
+def test_samples_are_of_validation_problems_at_every_checkpoint(tracked: Path) -> None:
     samples = rows_of(tracked / "samples.jsonl")
     assert [row["step"] for row in samples] == [3, 3, 6, 6, 8, 8]
-    held = json.loads((tracked / "mixture.json").read_text())["held_out"]
+    held = json.loads((tracked / "mixture.json").read_text())["validation"]
     assert {row["id"] for row in samples} == set(held[:2])
     assert all(0 < row["tokens"] <= 5 and row["prompt"] and row["reference"] for row in samples)
 
@@ -144,26 +146,24 @@ def loss(model: Path, pairs: Path, names: list[str], mode: str) -> float:
     return total / n
 
 
-def test_the_best_student_is_told_by_problems_that_are_held_out(tracked: Path, pairs: Path) -> None:
+def test_the_best_checkpoint_has_the_lowest_validation_loss(tracked: Path, pairs: Path) -> None:
     rows, mixture = (
         rows_of(tracked / "metrics.jsonl"),
         json.loads((tracked / "mixture.json").read_text()),
     )
     manifest = json.loads((tracked / "manifest.json").read_text())
-    taken = {row["step"]: row["held_out"] for row in rows if "held_out" in row}
+    taken = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
     assert sorted(taken) == [3, 6, 8]
     best = min(taken, key=taken.__getitem__)
-    assert manifest["student_step"] == best
-    assert not set(mixture["held_out"]) & set(mixture["order"])
-    assert len(mixture["held_out"]) == 8
+    assert manifest["checkpoint_step"] == best
+    assert not set(mixture["validation"]) & set(mixture["order"])
+    assert len(mixture["validation"]) == 8
     at_best = next(row for row in rows if row["step"] == best)
-    losses = [loss(tracked / "model", pairs, mixture["held_out"], mode) for mode in MODES]
-    assert [at_best["held_out_ift"], at_best["held_out_reasoning"]] == pytest.approx(
+    losses = [loss(tracked / "model", pairs, mixture["validation"], mode) for mode in MODES]
+    assert [at_best["val_loss_ift"], at_best["val_loss_reasoning"]] == pytest.approx(
         losses, abs=1e-4
     )
-    assert (
-        at_best["held_out"] == manifest["held_out_loss"] == pytest.approx(sum(losses) / 2, abs=1e-4)
-    )
+    assert at_best["val_loss"] == manifest["val_loss"] == pytest.approx(sum(losses) / 2, abs=1e-4)
     assert not (tracked / "checkpoints").exists()
 
 
@@ -183,18 +183,18 @@ def test_an_earlier_checkpoint_can_be_the_best(lora: str, pairs: Path, tmp_path:
     )
     done("train", *words, f"out={tmp_path / 'run'}")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert manifest["student_step"] == 3 < manifest["steps"]
-    held = json.loads((tmp_path / "run" / "mixture.json").read_text())["held_out"]
+    assert manifest["checkpoint_step"] == 3 < manifest["steps"]
+    held = json.loads((tmp_path / "run" / "mixture.json").read_text())["validation"]
     losses = [loss(tmp_path / "run" / "model", pairs, held, mode) for mode in MODES]
-    assert manifest["held_out_loss"] == pytest.approx(sum(losses) / 2, abs=1e-4)
+    assert manifest["val_loss"] == pytest.approx(sum(losses) / 2, abs=1e-4)
 
 
-def test_the_same_problems_are_held_out_at_every_ratio(
+def test_validation_problems_are_the_same_at_every_ratio(
     tracked: Path, pairs: Path, tmp_path: Path
 ) -> None:
     done("train", *RUN, "ratio=0", "max_steps=1", f"pairs={pairs}", f"out={tmp_path / 'run'}")
     held = [
-        json.loads((out / "mixture.json").read_text())["held_out"]
+        json.loads((out / "mixture.json").read_text())["validation"]
         for out in (tracked, tmp_path / "run")
     ]
     assert held[0] == held[1]
@@ -203,17 +203,17 @@ def test_the_same_problems_are_held_out_at_every_ratio(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("checkpoint=best",), "the best is told by problems that are held out"),
+        (("checkpoint=best",), "checkpoint='best' is chosen by validation loss"),
         (
-            ("samples=3", "val_size=2"),
-            "samples=3: answers are sampled from held-out problems, of which there are 2",
+            ("val_samples=3", "val_size=2"),
+            "val_samples=3: answers are sampled for validation problems, of which there are 2",
         ),
         (("val_size=40",), "val_size=40: there are 40 pairs, and some must be left"),
         (("tracker=wb",), "tracker='wb'"),
         (("lora_rank=8",), "lora_rank=8 is for adapters; lora=true trains them"),
         (
             ("preflight=true", "push_to_hub=me/x"),
-            "push_to_hub=me/x: doctor and export make no student to upload",
+            "push_to_hub=me/x: preflight and export make no student to upload",
         ),
     ],
 )
@@ -235,7 +235,7 @@ def test_tensorboard_and_trackio_are_told_the_same(
             "train",
             *RUN,
             "max_steps=3",
-            "samples=2",
+            "val_samples=2",
             "val_max_new_tokens=4",
             f"tracker={name}",
             f"pairs={pairs}",

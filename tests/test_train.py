@@ -22,26 +22,30 @@ from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.records import MODES, Pair
 from ratiocine.rendering import Rendering
 from ratiocine.stores import read_pairs
-from ratiocine.training import compute, losses_and_entropies, token_losses
+from ratiocine.training import losses_and_entropies, resolve_compute, token_losses
 from train import preflight
-from train.batches import (
-    IGNORED,
-    MicroBatches,
-    Row,
-    collate,
-    collate_packed,
-    collate_weighted,
-    least_padding,
-    row_of,
-)
+from train.batches import MicroBatchSampler, Row, least_padding, row_of
+from train.collation import IGNORED, collate, collate_packed, collate_weighted
 from train.config import Config
-from train.dataset import Pool, fitting
+from train.dataset import PairDataset, drop_too_long
 from train.mixture import mix
 from train.ratio_trainer import RatioTrainer
 from train.scenario import ScenarioConfig, StageConfig
 
 TINY = ModelConfig(name="tiny", kind="tiny")
 MIXED = ScenarioConfig(name="mixed", stages=[StageConfig()])
+
+
+class Log:
+    """What the loss reports of its micro-batches."""
+
+    def __init__(self) -> None:
+        self.sums: list[torch.Tensor] = []
+        self.tokens = 0
+
+    def add_micro_batch(self, sums: torch.Tensor, tokens: int) -> None:
+        self.sums.append(sums)
+        self.tokens += tokens
 
 
 def losses(out: Path) -> list[float]:
@@ -78,7 +82,8 @@ def test_the_same_seed_gives_the_same_losses(
 def test_micro_batches_do_not_change_the_loss(
     pairs: Path, tmp_path: Path, reference_losses: list[float], size: int
 ) -> None:
-    """Forty rows in batches of 16: the last batch of an epoch is smaller and has fewer micro-batches."""
+    """Forty rows in batches of 16: the last batch of an epoch is smaller and has fewer
+    micro-batches."""
     assert fit(pairs, tmp_path / "run", f"micro_batch_size={size}") == pytest.approx(
         reference_losses, abs=1e-4
     )
@@ -91,7 +96,8 @@ def test_micro_batches_do_not_change_the_loss(
 def test_losses_of_tokens_are_cross_entropy(
     dtype: torch.dtype, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three rows of logits at a time: values and gradients are torch's own, the gradients as exact as the logits' type."""
+    """Three rows of logits at a time: values and gradients are torch's own, the gradients as exact
+    as the logits' type."""
     monkeypatch.setattr("ratiocine.training.loss.CHUNK", 3 * 50)
     torch.manual_seed(0)
     scores, labels, weights = 9 * torch.randn(n, 50), torch.randint(50, (n,)), torch.rand(n)
@@ -124,7 +130,8 @@ def test_entropies_come_beside_losses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_rows_without_padding_have_their_own_losses(attention: str) -> None:
-    """Rows of one length, in which a row that saw the one before it would be told apart; and all their gradients."""
+    """Rows of one length, in which a row that saw the one before it would be told apart; and all
+    their gradients."""
     model = load_model(TINY, "cpu")
     model.set_attn_implementation(attention)
     rows = [
@@ -148,12 +155,12 @@ def test_rows_without_padding_have_their_own_losses(attention: str) -> None:
             assert torch.allclose(logits, alone, atol=1e-5)
     found = []
     for padded in (True, False):
-        log = SimpleNamespace(parts=[], seen=0)
+        log = Log()
         RatioTrainer.compute_loss(
-            SimpleNamespace(log_rows=log), model, collate_weighted(rows, padded=padded)
+            SimpleNamespace(step_log=log), model, collate_weighted(rows, padded=padded)
         ).backward()
         found.append(
-            (log.parts[0], log.seen, [weight.grad.clone() for weight in model.parameters()])
+            (log.sums[0], log.tokens, [weight.grad.clone() for weight in model.parameters()])
         )
         model.zero_grad()
     assert torch.allclose(found[0][0], found[1][0], atol=1e-4)
@@ -198,10 +205,10 @@ def test_a_model_whose_rows_see_each_other_is_refused() -> None:
     trainer = SimpleNamespace(
         model=model, _prepare_inputs=dict, compute_loss_context_manager=nullcontext
     )
-    RatioTrainer.check_apart(trainer)
+    RatioTrainer.check_documents_are_separate(trainer)
     trainer.model = Together()
-    with pytest.raises(BadInput, match="rows that stand one behind the other see each other"):
-        RatioTrainer.check_apart(trainer)
+    with pytest.raises(BadInput, match="concatenated rows attend to each other"):
+        RatioTrainer.check_documents_are_separate(trainer)
 
 
 def test_bfloat16_where_it_was_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +266,7 @@ def test_adapters_on_a_cpu_are_added_in_float32(
     config = cli.compose(
         "train", Config, ["ratio=0.5", "model=tiny", "device=cpu", "pairs=x", *words]
     )
-    assert compute(config).facts["precision"] == dtype
+    assert resolve_compute(config).facts["precision"] == dtype
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="flash attention may be there")
@@ -289,7 +296,8 @@ def test_computing_layers_again_changes_nothing(
 def test_micro_batches_do_not_change_the_loss_of_adapters(
     weight: str, pairs: Path, tmp_path: Path
 ) -> None:
-    """One, two and four rows, accumulated four, two and one times; the rate is so high that a difference would grow."""
+    """One, two and four rows, accumulated four, two and one times; the rate is so high that a
+    difference would grow."""
     words = (
         "batch_size=4",
         "max_steps=6",
@@ -307,8 +315,8 @@ def test_micro_batches_do_not_change_the_loss_of_adapters(
 
 
 def test_prompts_are_no_targets() -> None:
-    """The head's row of a token that occurs in prompts only is moved by what the model believed of it at the completions'
-    positions, and by nothing else: Σ weight · probability · hidden state."""
+    """The head's row of a token that occurs in prompts only is moved by what the model believed of
+    it at the completions' positions, and by nothing else: Σ weight · probability · hidden state."""
     model = load_model(TINY, "cpu")
     assert model.get_output_embeddings().weight is not model.get_input_embeddings().weight
     rows = [
@@ -316,8 +324,8 @@ def test_prompts_are_no_targets() -> None:
         Row("b", "reasoning", (9, 5), (8, 1), 0.5),
     ]
     batch = collate_weighted(rows)
-    log = SimpleNamespace(parts=[], seen=0)
-    RatioTrainer.compute_loss(SimpleNamespace(log_rows=log), model, dict(batch)).backward()
+    log = Log()
+    RatioTrainer.compute_loss(SimpleNamespace(step_log=log), model, dict(batch)).backward()
     with torch.no_grad():
         hidden = model.model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
@@ -348,8 +356,8 @@ def test_adapters_for_modules_that_are_not_there(pairs: Path, tmp_path: Path) ->
     refused = command("train", *words, "lora_targets=[q_proj,query]", f"out={tmp_path / 'run'}")
     assert refused.returncode == 2
     assert refused.stderr == (
-        "train: lora_targets: 'query' is no module of this model; its linear layers: down_proj, gate_proj, k_proj, lm_head, o_proj, "
-        "q_proj, up_proj, v_proj\n"
+        "train: lora_targets: 'query' is no module of this model; its linear layers: down_proj, "
+        "gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj\n"
     )
     done("train", *words, "lora_targets=[q_proj,v_proj]", f"out={tmp_path / 'run'}")
 
@@ -390,7 +398,8 @@ def test_a_model_that_will_not_fit_is_refused_before_it_is_read(
 def test_the_first_loss_is_that_of_plain_transformers(
     pairs: Path, reference_losses: list[float]
 ) -> None:
-    """The mean cross-entropy over all completion tokens of the first global batch, by the model's own loss."""
+    """The mean cross-entropy over all completion tokens of the first global batch, by the model's
+    own loss."""
     by_id = {pair.id: pair for pair in read_pairs(pairs / "pairs.parquet")}
     mixture = mix({i: p.category for i, p in by_id.items()}, 0.5, 0)
     tokenizer, model = load_tokenizer(TINY), load_model(TINY, "cpu")
@@ -424,8 +433,10 @@ def test_lora_saves_a_plain_folder(pairs: Path, tmp_path: Path) -> None:
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
         f"m = AutoModelForCausalLM.from_pretrained({str(tmp_path / 'run' / 'model')!r})\n"
         f"t = AutoTokenizer.from_pretrained({str(tmp_path / 'run' / 'model')!r})\n"
-        "ids = t.apply_chat_template([{'role': 'user', 'content': 'Hi'}], add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
-        "print(m.generate(**ids, max_new_tokens=3).shape[1] - ids['input_ids'].shape[1], m.generation_config.eos_token_id)"
+        "ids = t.apply_chat_template([{'role': 'user', 'content': 'Hi'}], "
+        "add_generation_prompt=True, return_tensors='pt', "
+        "return_dict=True)\nprint(m.generate(**ids, max_new_tokens=3).shape[1] - "
+        "ids['input_ids'].shape[1], m.generation_config.eos_token_id)"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
@@ -434,7 +445,8 @@ def test_lora_saves_a_plain_folder(pairs: Path, tmp_path: Path) -> None:
 
 
 def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path) -> None:
-    """The plain folder has the held-out loss that was taken over 4-bit weights; the student's own, in float32, has not."""
+    """The plain folder has the held-out loss that was taken over 4-bit weights; the student's own,
+    in float32, has not."""
     words = (
         f"model={student / 'model'}",
         "lr=1e-2",
@@ -445,7 +457,7 @@ def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path
     )
     done("train", "ratio=0.5", f"pairs={pairs}", "batch_size=8", f"out={tmp_path / 'run'}", *words)
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    held = json.loads((tmp_path / "run" / "mixture.json").read_text())["held_out"]
+    held = json.loads((tmp_path / "run" / "mixture.json").read_text())["validation"]
     by_id = {pair.id: pair for pair in read_pairs(pairs / "pairs.parquet")}
     folder = ModelConfig(name="local", path=str(tmp_path / "run" / "model"))
     model, rendering = load_model(folder, "cpu"), Rendering(load_tokenizer(folder))
@@ -454,7 +466,7 @@ def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path
         batch = collate([row_of(rendering, by_id[name], mode) for name in held])
         with torch.no_grad():
             found.append(model(**batch).loss.item())
-    assert sum(found) / 2 == pytest.approx(manifest["held_out_loss"], abs=1e-3)
+    assert sum(found) / 2 == pytest.approx(manifest["val_loss"], abs=1e-3)
     assert "quantization_config" not in (tmp_path / "run" / "model" / "config.json").read_text()
 
 
@@ -492,52 +504,52 @@ def test_mixture_json_says_what_was_trained(student: Path) -> None:
     )
 
 
-def pool_of(tokens: dict[str, tuple[int, int, int]]) -> Pool:
-    pool = Pool(["x"])
+def dataset_of(tokens: dict[str, tuple[int, int, int]]) -> PairDataset:
+    dataset = PairDataset(["x"])
     same = {
         "id": list(tokens),
         "category": ["math-oe"] * len(tokens),
         "source": ["s"] * len(tokens),
     }
     sides = zip(("prompt", "ift", "reasoning"), zip(*tokens.values(), strict=True), strict=True)
-    pool.add(0, range(len(tokens)), same, dict(sides))
-    return pool
+    dataset.add(0, range(len(tokens)), same, dict(sides))
+    return dataset
 
 
 def test_a_pair_with_a_long_side_is_dropped_whole() -> None:
-    kept, dropped = fitting(pool_of({"a": (1, 1, 9), "b": (1, 1, 8)}), 9)
+    kept, dropped = drop_too_long(dataset_of({"a": (1, 1, 9), "b": (1, 1, 8)}), 9)
     assert kept == ["b"]
     assert dropped == {"pairs": 1, "ift": 0, "reasoning": 1}
 
 
 @pytest.mark.parametrize("weight", ["token", "example"])
 def test_micro_batches_partition_each_global_batch(weight: str) -> None:
-    pool = pool_of({str(i): (3, 1 + i % 4, 5 + i * 7 % 5) for i in range(21)})
-    examples = [(name, ("ift", "reasoning")[i % 2]) for i, name in enumerate(pool.index)]
+    dataset = dataset_of({str(i): (3, 1 + i % 4, 5 + i * 7 % 5) for i in range(21)})
+    examples = [(name, ("ift", "reasoning")[i % 2]) for i, name in enumerate(dataset.index)]
     batches = [examples[:8], examples[8:16], examples[16:]]
-    sampler = MicroBatches(batches, pool, batch_size=8, micro_batch_size=3, weight=weight)
+    sampler = MicroBatchSampler(batches, dataset, batch_size=8, micro_batch_size=3, weight=weight)
     micro = list(sampler)
     assert len(micro) == len(sampler) == 9
     for number, batch in enumerate(batches):
         rows = [row for part in micro[3 * number : 3 * number + 3] for row in part]
         counted = [row for row in rows if row[2]]
         assert sorted(row[:2] for row in counted) == sorted(batch)
-        assert sum(row[2] * pool.supervised(*row[:2]) for row in rows) == pytest.approx(1)
+        assert sum(row[2] * dataset.supervised(*row[:2]) for row in rows) == pytest.approx(1)
         if weight == "token":
             assert len({row[2] for row in counted}) == 1
         else:
             assert all(
-                row[2] * pool.supervised(*row[:2]) == pytest.approx(1 / len(batch))
+                row[2] * dataset.supervised(*row[:2]) == pytest.approx(1 / len(batch))
                 for row in counted
             )
-        lengths = [pool.length(*row[:2]) for row in counted]
+        lengths = [dataset.length(*row[:2]) for row in counted]
         assert lengths == sorted(lengths, reverse=True)
-    most = max(len(part) * max(pool.length(*row[:2]) for row in part) for part in micro)
-    assert len(sampler.longest()) * pool.length(*sampler.longest()[0][:2]) == most
+    most = max(len(part) * max(dataset.length(*row[:2]) for row in part) for part in micro)
+    assert len(sampler.largest()) * dataset.length(*sampler.largest()[0][:2]) == most
 
 
 def test_the_longest_micro_batch_is_another_without_padding() -> None:
-    pool = pool_of(
+    dataset = dataset_of(
         {
             "a": (4, 6, 1),
             "b": (4, 2, 1),
@@ -547,30 +559,31 @@ def test_the_longest_micro_batch_is_another_without_padding() -> None:
             "f": (4, 5, 1),
         }
     )
-    sampler = MicroBatches(
-        [[(name, "ift") for name in names] for names in ("abc", "def")], pool, 3, 3
+    sampler = MicroBatchSampler(
+        [[(name, "ift") for name in names] for names in ("abc", "def")], dataset, 3, 3
     )
-    assert {name for name, *_ in sampler.longest()} == set("abc"), "30 tokens with their padding"
-    assert {name for name, *_ in replace(sampler, padded=False).longest()} == set("def"), (
+    assert {name for name, *_ in sampler.largest()} == set("abc"), "30 tokens with their padding"
+    assert {name for name, *_ in replace(sampler, padded=False).largest()} == set("def"), (
         "27 tokens against 22"
     )
 
 
 def test_the_longest_micro_batch_is_told_by_its_rows_too_and_by_when_it_comes() -> None:
-    """By tokens a batch of many short rows; where memory grows steeply with length that of the long one."""
-    pool = pool_of({"a": (4, 26, 1), **dict.fromkeys("bcde", (4, 4, 1)), "f": (4, 6, 1)})
-    sampler = MicroBatches(
-        [[("a", "ift"), ("f", "ift")], [(name, "ift") for name in "bcde"]], pool, 4, 4
+    """By tokens a batch of many short rows; where memory grows steeply with length that of the long
+    one."""
+    dataset = dataset_of({"a": (4, 26, 1), **dict.fromkeys("bcde", (4, 4, 1)), "f": (4, 6, 1)})
+    sampler = MicroBatchSampler(
+        [[("a", "ift"), ("f", "ift")], [(name, "ift") for name in "bcde"]], dataset, 4, 4
     )
-    assert {name for name, *_ in sampler.longest()} == set("af"), "60 tokens with their padding"
+    assert {name for name, *_ in sampler.largest()} == set("af"), "60 tokens with their padding"
     one = replace(sampler, batches=[[("a", "ift")], [(name, "ift") for name in "bcde"]])
-    assert {name for name, *_ in one.longest()} == set("bcde"), "32 tokens against 30"
-    assert {name for name, *_ in replace(one, steep=0.1).longest()} == {"a"}, (
+    assert {name for name, *_ in one.largest()} == set("bcde"), "32 tokens against 30"
+    assert {name for name, *_ in replace(one, quadratic=0.1).largest()} == {"a"}, (
         "30 · 4 against 32 · 1.8"
     )
-    assert not sampler.longest(later=True), "each of these batches is one micro-batch"
+    assert not sampler.largest(after_first=True), "each of these batches is one micro-batch"
     two = replace(sampler, micro_batch_size=2)
-    assert {name for name, *_ in two.longest(later=True)} == set("de")
+    assert {name for name, *_ in two.largest(after_first=True)} == set("de")
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=24), st.integers(1, 6))
@@ -619,16 +632,16 @@ PAIR = Pair(
 )
 
 
-def examine(tokenizer, rows: list[Row]) -> None:
-    preflight.examine(Rendering(tokenizer), rows, {"p": PAIR})
+def check(tokenizer, rows: list[Row]) -> None:
+    preflight.check_rows(Rendering(tokenizer), rows, {"p": PAIR})
 
 
-def test_the_doctor_passes_what_is_right() -> None:
+def test_preflight_passes_what_is_right() -> None:
     tokenizer = load_tokenizer(TINY)
-    examine(tokenizer, [row_of(Rendering(tokenizer), PAIR, mode) for mode in MODES])
+    check(tokenizer, [row_of(Rendering(tokenizer), PAIR, mode) for mode in MODES])
 
 
-def test_the_doctor_finds_each_fault() -> None:
+def test_preflight_finds_each_fault() -> None:
     tokenizer = load_tokenizer(TINY)
     row = row_of(Rendering(tokenizer), PAIR, "reasoning")
 
@@ -642,21 +655,21 @@ def test_the_doctor_finds_each_fault() -> None:
     }
     for message, broken in faults.items():
         with pytest.raises(BadInput, match=message):
-            examine(tokenizer, [Row("p", "reasoning", row.prompt, broken)])
+            check(tokenizer, [Row("p", "reasoning", row.prompt, broken)])
     with pytest.raises(BadInput, match="not the generation prompt"):
-        examine(tokenizer, [Row("p", "reasoning", row.prompt[:-1], row.completion)])
+        check(tokenizer, [Row("p", "reasoning", row.prompt[:-1], row.completion)])
 
 
-def test_the_doctor_refuses_a_template_that_rewrites_the_prompt() -> None:
+def test_preflight_refuses_a_template_that_rewrites_the_prompt() -> None:
     tokenizer = load_tokenizer(TINY)
     tokenizer.chat_template = tokenizer.chat_template.replace(
         "message['content']", "message['content'] | upper"
     )
     with pytest.raises(BadInput, match="changes the prompt"):
-        examine(tokenizer, [row_of(Rendering(tokenizer), PAIR, "ift")])
+        check(tokenizer, [row_of(Rendering(tokenizer), PAIR, "ift")])
 
 
-def test_doctor_true_shows_a_row_and_trains_nothing(pairs: Path, tmp_path: Path) -> None:
+def test_preflight_true_shows_a_row_and_trains_nothing(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shown = done(
         "train", "+ratio=0.5", "model=tiny", f"pairs={pairs}", "preflight=true", f"out={out}"
@@ -664,6 +677,25 @@ def test_doctor_true_shows_a_row_and_trains_nothing(pairs: Path, tmp_path: Path)
     assert "<|im_start|>assistant\n⟦<think>" in shown
     assert "<|im_end|>⟧" in shown
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "reasoning"),
+    [
+        (("ratio=0",), False),
+        (("ratio=1",), True),
+        (("ratio=0.5",), True),
+        (("scenario=general_ift+math_ift",), False),
+        (("scenario=general_ift+math_reasoning",), True),
+    ],
+)
+def test_preflight_shows_a_row_that_is_trained(
+    words: tuple[str, ...], reasoning: bool, pairs: Path
+) -> None:
+    """A direct row where no trace is trained."""
+    shown = done("train", *words, "model=tiny", f"pairs={pairs}", "batch_size=8", "preflight=true")
+    assert ("⟦<think>" in shown) == reasoning
+    assert shown.count("⟦") == 2  # in the heading and around the row's completion
 
 
 def test_labels_are_the_completion_and_padding_is_told_by_length() -> None:

@@ -20,7 +20,7 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
     answers. Raises BadInput where the number of models or `out` does not fit."""
     from ratiocine import models
     from ratiocine.models import ModelConfig, average, extrapolate
-    from ratiocine.rendering import recorded
+    from ratiocine.rendering import read_format
 
     if len(folders) < 2:
         raise BadInput(f"a merge takes two models or more, not {len(folders)}")
@@ -37,7 +37,7 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
     with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
         folder = Path(temporary) / "model"
         models.save_student(
-            loaded[0], models.load_tokenizer(configs[0]), folder, recorded(Path(folders[0]))
+            loaded[0], models.load_tokenizer(configs[0]), folder, read_format(Path(folders[0]))
         )
         parents = {
             folder: models.fingerprint(config)

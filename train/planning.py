@@ -52,7 +52,7 @@ def plan_training(config: Config) -> TrainingPlan:
     tokenizer, shape = models.load_tokenizer(config.model), models.shape(config.model)
     dataset = read_dataset(config.folders(), tokenizer, seed=config.seed, limit=config.limit)
     rendering = Rendering(tokenizer, config.direct_format)
-    dataset.form_tokens.update({mode: rendering.more(mode) for mode in MODES})
+    dataset.form_tokens.update({mode: rendering.extra_tokens(mode) for mode in MODES})
     ids, dropped = drop_too_long(dataset, config.max_length)
     if not ids:
         raise BadInput(f"no pair fits max_length={config.max_length}")

@@ -245,11 +245,11 @@ def _flops(
     return exact, sum(cost.training(shape, length) for length, _ in sizes)
 
 
-def _about(run: Run, config: Config, mixture: MixtureFacts, size: int) -> tracking.About:
+def _about(run: Run, config: Config, mixture: MixtureFacts, size: int) -> tracking.TrackedRun:
     """The run as a tracker shows it."""
     ratio = mixture.share if config.ratio is None else config.ratio
     model = config.model
-    parent = lineage.compared("train", model.name, model.path, lineage.student(model.path))
+    parent = lineage.group_keys("train", model.name, model.path, lineage.student(model.path))
     by = replace(parent, size=size, scenario=config.scenario.name, ratio=ratio, seed=config.seed)
     settings = {
         **config.model_dump(),
@@ -258,7 +258,7 @@ def _about(run: Run, config: Config, mixture: MixtureFacts, size: int) -> tracki
     }
     group = f"{by.model_name} {config.scenario.name}"
     title = f"{group} ratio={ratio:g} seed={config.seed}"
-    return tracking.About(run.hash, title, group, by, settings)
+    return tracking.TrackedRun(run.hash, title, group, by, settings)
 
 
 def arguments(

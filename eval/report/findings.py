@@ -39,7 +39,8 @@ def _evaluated(study: Study) -> str:
     untrained = len(study.arms) - len(study.trained)
     parts = []
     if study.trained:
-        parts.append(f"{count(len(study.trained), 'arm')} of {count(len(study.models), 'model')}")
+        trained = count(len(study.trained), "trained arm")
+        parts.append(f"{trained} of {count(len(study.models), 'model')}")
     if untrained:
         parts.append(count(untrained, "untrained model"))
     found = (

@@ -26,15 +26,16 @@ def markdown(content: Content, prefix: str = "") -> str:
         if tables[name].rows:
             lines += [f"## {tables[name].caption}", "", *_table(shown(tables[name]))]
     for caption in content.captions:
-        lines += _figure(caption, prefix)
+        lines += _figure(content, caption, prefix)
     return "\n".join(lines)
 
 
-def _figure(caption: Caption, prefix: str) -> list[str]:
+def _figure(content: Content, caption: Caption, prefix: str) -> list[str]:
     lines = [f"## {caption.title}", "", _escaped(" ".join(caption.sentences)), ""]
     if caption.drawn:
         lines += [f"![{caption.title}]({prefix}figures/{caption.name}.svg)", ""]
-    links = [f"[{name}.csv]({prefix}tables/{name}.csv)" for name in caption.tables]
+    names = [name for name in caption.tables if content.tables[name].rows]
+    links = [f"[{name}.csv]({prefix}tables/{name}.csv)" for name in names]
     return [*lines, f"Numbers: {', '.join(links)}", ""] if links else lines
 
 

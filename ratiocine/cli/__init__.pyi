@@ -6,6 +6,7 @@ from .composition import options as options
 from .entry import help_text as help_text
 from .entry import leave as leave
 from .entry import main as main
+from .entry import refuse_renamed as refuse_renamed
 from .flags import parse_args as parse_args
 from .overrides import normalise as normalise
 from .overrides import quoted as quoted

@@ -7,6 +7,7 @@ process.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -54,6 +55,8 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         signal.signal(signal.SIGHUP, _interrupt)
     if distributed.is_launched():
         end_with_parent()
+    # On import it recommends a package of kernels that is not needed here.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if not distributed.is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (open until the process ends)
     try:
@@ -80,6 +83,15 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         # The launcher signals ranks that are already exiting; that would print a traceback.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(status)
+
+
+def refuse_renamed(tool: str, new: str) -> NoReturn:
+    """Exit with code 2 and the present name of a tool."""
+
+    def refuse() -> None:
+        raise BadInput(f"this tool is now {new}")
+
+    leave(tool, refuse)
 
 
 def _report(name: str, message: str) -> None:

@@ -19,11 +19,13 @@ from ratiocine.grading.values import (
 
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"|(?P<command>\\[A-Za-z]+|\\[{}%\\])|(?P<letter>[A-Za-zπθ∞√])|(?P<index>_«[^»]*»)|(?P<sign>[-+*/^_(){}\[\],;=&|!%∪±°]))"
+    r"|(?P<command>\\[A-Za-z]+|\\[{}%\\])|(?P<letter>[A-Za-zπθ∞√])|(?P<index>_«[^»]*»)"
+    r"|(?P<sign>[-+*/^_(){}\[\],;=&|!%∪±°]))"
 )
 CONSTANTS = {"\\pi": math.pi, "π": math.pi}
 NAMES = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega"
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau "
+    "phi varphi chi psi omega"
     " Gamma Delta Theta Lambda Phi Psi Omega hbar ell"
 )
 GREEK = {f"\\{name}": name for name in NAMES.split()}
@@ -258,7 +260,8 @@ class Arithmetic:
         return f"_{token}"
 
     def _operand(self) -> Number:
-        """What a function is applied to: brackets, or factors side by side up to the next function (sin 2x cos x)."""
+        """What a function is applied to: brackets, or factors side by side up to the next function
+        (sin 2x cos x)."""
         self.angles += 1
         if self.peek() in ("(", "{"):
             value = self.atom()

@@ -19,22 +19,27 @@ LETTER_IN_TEXT = re.compile(
 )
 AFTER_A_LETTER = ("or", "and", "is", "because", "since", "as", "but", "for")
 NAMED = re.compile(
-    r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*(?:is\b|:)?\s*(?=\W?[A-J]\b)|^\\(?:bf|rm|it|sf|tt)\s+",
+    r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*(?:is\b|:)?\s*(?=\W?[A-J]\b)|^\\(?:bf"
+    r"|rm|it|sf|tt)\s+",
     re.IGNORECASE,
 )
 TAKEN_BACK = re.compile(
-    r"^\W*(?:or|and|no|not|nor|but|actually|wait|maybe|perhaps|instead)\b|\b(?:wrong|incorrect|not (?:right|correct|true))\b",
+    r"^\W*(?:or|and|no|not|nor|but|actually|wait|maybe|perhaps|instead)\b|\b(?:wrong|incorrect"
+    r"|not (?:right|correct|true))\b",
     re.IGNORECASE,
 )
 WITH_ANOTHER = re.compile(r"\W{0,3}(?:(?i:or|and|nor)|&|/|,)\W{0,3}[A-J](?![\w'’])")
 DENIED_LETTER = re.compile(
-    r"(?i:\b(?:not|never|neither|cannot|but|except|eliminate|exclude|rule out)|n['’]t)\s+(?:\w+\s+){0,2}\(?([A-J])\b"
-    r"|\b([A-J])\)?\s+(?:is|are|seems|looks)\s+(?:wrong|incorrect|false|not|out|eliminated)\b|\b([A-J])\)?\s+(?:cannot|can['’]t|isn['’]t)\b"
+    r"(?i:\b(?:not|never|neither|cannot|but|except|eliminate|exclude|rule out)"
+    r"|n['’]t)\s+(?:\w+\s+){0,2}\(?([A-J])\b"
+    r"|\b([A-J])\)?\s+(?:is|are|seems|looks)\s+(?:wrong|incorrect|false|not|out|eliminated)\b"
+    r"|\b([A-J])\)?\s+(?:cannot|can['’]t|isn['’]t)\b"
 )
 
 
 def chosen(problem: Problem, text: str) -> str | None:
-    """The letter of the option meant: `B`, `(B)`, `B.`, `B. its text`, or the option's text or value."""
+    """The letter of the option meant: `B`, `(B)`, `B.`, `B. its text`, or the option's text or
+    value."""
     if len(text) > 4000:
         return None
     text = NAMED.sub("", unwrapped(text).replace("\\ ", " ").strip())
@@ -71,7 +76,8 @@ def chosen(problem: Problem, text: str) -> str | None:
 
 
 def _explains(problem: Problem, index: int, text: str, *, bare: bool) -> bool:
-    """Whether what follows an option's letter is its own text, or, after punctuation, words that do not speak against it."""
+    """Whether what follows an option's letter is its own text, or, after punctuation, words that do
+    not speak against it."""
     if _matches(problem, index, text):
         return True
     if (
@@ -150,7 +156,8 @@ def only_letter(problem: Problem, text: str) -> tuple[str, str] | None:
 
 
 def first_letter(problem: Problem, text: str) -> str | None:
-    """The letter that a statement begins with, the empty text where another stands beside it; `A` and `I` may be words."""
+    """The letter that a statement begins with, the empty text where another stands beside it; `A`
+    and `I` may be words."""
     match = re.match(r"(?:option\s+|choice\s+)?(\(?)([A-J])(\)?)(?=[\s.,:;*]|$)\s*(\w*)", text)
     if match is None or match[2] not in LETTERS[: len(problem.choices)]:
         return None

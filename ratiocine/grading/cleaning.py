@@ -1,4 +1,5 @@
-"""What stands in and around a mathematical answer and does not change it: spacing, sizes, units, conditions, ordinals."""
+"""What stands in and around a mathematical answer and does not change it: spacing, sizes, units,
+conditions, ordinals."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def normal(text: str) -> str:
 
 
 def as_words(text: str) -> str:
-    """A text as words are compared: case, spacing, an article, a final stop and brackets around a letter do not matter."""
+    """A text as words are compared: case, spacing, an article, a final stop and brackets around a
+    letter do not matter."""
     text = re.sub(r"^(?:an?|the) (?=\w{3})", "", " ".join(text.casefold().split()).rstrip("."))
     return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
 
@@ -72,26 +74,31 @@ ORDINAL = re.compile(
 )
 LABEL = re.compile(r"^\\text\s*\{[^{}]*\}\s*(?=[-\d\\(])")
 HEDGE = re.compile(
-    r"\b(?:or|and|to|not|no|if|else|otherwise|because|minus|plus|times|half|halves|thirds?|fourths?|quarters?|squared|cubed|more|less"
-    r"|fewer|least|most|out|higher|lower|above|below|wrong|incorrect|negative|pi|i|k|invalid|impossible|maybe|perhaps|possibly)\b|(?<![A-Za-z^{-])\d",
+    r"\b(?:or|and|to|not|no|if|else|otherwise|because|minus|plus|times|half|halves|thirds?|fourths?"
+    r"|quarters?|squared|cubed|more|less"
+    r"|fewer|least|most|out|higher|lower|above|below|wrong|incorrect|negative|pi|i|k|invalid"
+    r"|impossible|maybe|perhaps|possibly)\b|(?<![A-Za-z^{-])\d",
     re.IGNORECASE,
 )
 SHORT_UNIT = r"(?:[kcm]m|km/h|m/s|ft|mi|yd|k?g|mg|lbs?|oz|hrs?|mins?|secs?|mph|kph|m?[lL]|sq|Å)(?:\s*\^\s*\{?\d\}?|[²³])?"
 IN_TEXT = r"\s*\\text\s*\{[^{}]*\}"
 UNIT = re.compile(
     rf"(?:(?<=[\d}})])|(?<=\\pi))(?:(?:\s*[/*]?{IN_TEXT}(?:\s*\^\s*\{{?-?\d\}}?)?){{1,6}}"
-    rf"|\s*\\frac\s*\{{{IN_TEXT}\s*\}}\s*\{{{IN_TEXT}\s*\}}|(?<=\d)\s*{SHORT_UNIT}|\s*\(?\\pmod\s*\{{?\s*\w+\s*\}}?\)?"
+    rf"|\s*\\frac\s*\{{{IN_TEXT}\s*\}}\s*\{{{IN_TEXT}\s*\}}|(?<=\d)\s*{SHORT_UNIT}"
+    rf"|\s*\(?\\pmod\s*\{{?\s*\w+\s*\}}?\)?"
     r"|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*)$"
 )
 CONDITION = re.compile(
-    r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when|provided)[^{}]*\}(?:(?!\\text)[^,=])*(?:\\neq?(?![A-Za-z])|[≠<>≤≥])"
+    r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when"
+    r"|provided)[^{}]*\}(?:(?!\\text)[^,=])*(?:\\neq?(?![A-Za-z])|[≠<>≤≥])"
     r"(?:(?!\\text)[^,=])*$|\s*,?\s*\(?[A-Za-z]\s*(?:\\neq?(?![A-Za-z])|≠)\s*-?[\w\\{}/]{1,20}\)?$"
 )
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in\s*")
 
 
 def unitless(text: str) -> str:
-    """A unit after a value does not count, nor a condition; nor does the name in `x \\in [0, 1]`."""
+    """A unit after a value does not count, nor a condition; nor does the name in `x \\in [0,
+    1]`."""
     text = ELEMENT.sub("", DEGREES.sub("°", ORDINAL.sub("", CONDITION.sub("", text))))
     if (label := LABEL.match(text)) and not hedged(label[0]):
         text = text[label.end() :]

@@ -1,6 +1,6 @@
-"""Countdown: an arithmetic expression over given numbers, each used exactly once, that equals a target. Read through Python's
-own parser as a tree and reckoned exactly; nothing is evaluated that is not a sum, difference, product or quotient of whole
-numbers."""
+"""Countdown: an arithmetic expression over given numbers, each used exactly once, that equals a
+target. Read through Python's own parser as a tree and reckoned exactly; nothing is evaluated that
+is not a sum, difference, product or quotient of whole numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ OPERATIONS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]
 
 
 def reckoned(text: str) -> tuple[Fraction, Counter[int]] | None:
-    """The value of an expression and the whole numbers in it; None where it is none, or divides by zero."""
+    """The value of an expression and the whole numbers in it; None where it is none, or divides by
+    zero."""
     if len(text) > LONGEST or not ALLOWED.fullmatch(text):
         return None
     used: Counter[int] = Counter()
@@ -74,8 +75,8 @@ def sides(text: str) -> list[tuple[Fraction, Counter[int]]] | None:
 
 
 def solves(text: str, numbers: Sequence[int], target: int) -> bool:
-    """Whether an expression uses every number exactly once, and no other, and equals the target; an equation must be true, and
-    one of its sides be such an expression."""
+    """Whether an expression uses every number exactly once, and no other, and equals the target; an
+    equation must be true, and one of its sides be such an expression."""
     found = sides(text)
     return (
         found is not None

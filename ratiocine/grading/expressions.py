@@ -1,4 +1,5 @@
-"""Mathematical expressions: whether two say the same, and which of a text's formulas is its answer."""
+"""Mathematical expressions: whether two say the same, and which of a text's formulas is its
+answer."""
 
 from __future__ import annotations
 
@@ -11,17 +12,20 @@ from ratiocine.grading.wording import BEFORE_DENIED, unwrapped
 from ratiocine.grading.worker import Judgement
 
 MAGNITUDE = re.compile(
-    r"(?<=\d)\s*(?:\\text\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed|halves|minus|plus)\b"
+    r"(?<=\d)\s*(?:\\text\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed"
+    r"|halves|minus|plus)\b"
 )
 SOLUTIONS = re.compile(
     r"\s*(?:,?\s*\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:or|and)\s*\}|,?\s*\b(?:or|and)\b|[,;])\s*"
 )
 SOLUTION = re.compile(r"([A-Za-z])(?:_\w)?\s*=\s*([^=]+)")
 CONTRARY = re.compile(
-    r"(?<![a-z])(?:a\.?m|p\.?m|increase|decrease|profit|loss|north|south|east|west|even|odd|true|false)(?![a-z])"
+    r"(?<![a-z])(?:a\.?m|p\.?m|increase|decrease|profit|loss|north|south|east|west|even|odd|true"
+    r"|false)(?![a-z])"
 )
 PARTS = re.compile(
-    r"\\(?:to|rightarrow|Rightarrow|implies|iff|mid|neg|n(?:eq?|less|gtr|ot\w*)|not)(?![A-Za-z])|≠|\\\\|\.\.\.|\\[lc]?dots"
+    r"\\(?:to|rightarrow|Rightarrow|implies|iff|mid|neg|n(?:eq?|less|gtr|ot\w*)|not)(?![A-Za-z])|≠"
+    r"|\\\\|\.\.\.|\\[lc]?dots"
     r"|\\text\s*\{[^{}]*\}(?!\s*\^)[^A-Za-z^]*\d"
 )
 
@@ -59,7 +63,8 @@ def compare(reference: str, answer: str, limit: float) -> Judgement:
 
 
 def _solutions(answer: str, *, ordered: bool) -> str | None:
-    """`x = 2 or x = 3` as `2, 3`, and, where a point is asked for, `x = 2, y = 3` as `(2, 3)`; None for anything else."""
+    """`x = 2 or x = 3` as `2, 3`, and, where a point is asked for, `x = 2, y = 3` as `(2, 3)`; None
+    for anything else."""
     found = [
         match
         for part in SOLUTIONS.split(answer.strip().strip("$"))
@@ -74,7 +79,8 @@ def _solutions(answer: str, *, ordered: bool) -> str | None:
 
 
 def _several(text: str) -> bool:
-    """Whether a text says more than one value: parts, a relation, an omission, words that make another of it."""
+    """Whether a text says more than one value: parts, a relation, an omission, words that make
+    another of it."""
     return (
         PARTS.search(text) is not None
         or cleaning.hedged(cleaning.normal(text))
@@ -92,7 +98,8 @@ def _compact(text: str) -> str:
 
 
 def last_formula(text: str) -> tuple[str, str] | None:
-    """The last formula between dollars or the like, else the last number, as (text, reason); None where it is taken back."""
+    """The last formula between dollars or the like, else the last number, as (text, reason); None
+    where it is taken back."""
     found = list(numbers.MATH_IN_TEXT.finditer(text))
     if re.search(r"\$\s*or\s+(?:\w+\s+)?\$|\bbetween \$[^$]*\$ and \$", text[-400:]):
         return None  # a hedge

@@ -1,8 +1,9 @@
-"""Verifiable instructions (IFEval, Zhou et al. 2023, arXiv 2311.07911): was each of them followed, strictly and loosely?
+"""Verifiable instructions (IFEval, Zhou et al. 2023, arXiv 2311.07911): was each of them followed,
+strictly and loosely?
 
-The rules are those of the published checkers, odd corners included, so that scores can be compared. Two of the 25 kinds
-differ: the original counts sentences and capital words with NLTK's trained tokenizer, whose data have to be downloaded; here
-rules do it.
+The rules are those of the published checkers, odd corners included, so that scores can be compared.
+Two of the 25 kinds differ: the original counts sentences and capital words with NLTK's trained
+tokenizer, whose data have to be downloaded; here rules do it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ MAX_LENGTH = 200_000  # characters; a longer response follows nothing
 def check(
     names: Sequence[str], arguments: Sequence[Arguments], response: str
 ) -> tuple[list[bool], list[bool]]:
-    """Whether a response follows each instruction: strictly, and loosely (also without its first or last line, or both, and
-    without asterisks)."""
+    """Whether a response follows each instruction: strictly, and loosely (also without its first or
+    last line, or both, and without asterisks)."""
     if len(response) > MAX_LENGTH:
         return [False] * len(names), [False] * len(names)
     lines = response.split("\n")
@@ -107,7 +108,8 @@ def _words(text: str, a: Arguments) -> bool:
 
 
 def _first_word(text: str, a: Arguments) -> bool:
-    """Paragraphs are divided by an empty line; the n-th one counts the empty ones, their number does not."""
+    """Paragraphs are divided by an empty line; the n-th one counts the empty ones, their number
+    does not."""
     parts = text.split("\n\n")
     filled, n = sum(bool(part.strip()) for part in parts), a["nth_paragraph"]
     if n > filled or not parts[n - 1].strip():

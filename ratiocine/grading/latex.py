@@ -1,7 +1,8 @@
 """Reading short mathematical answers, in LaTeX or plain text, without a computer algebra system.
 
-`read` understands what most final answers are: numbers, closed forms, polynomials, points, intervals, lists, sets, matrices
-and equations. `values.same` compares two of them. Where either does not understand, it says None, and `judges` is asked.
+`read` understands what most final answers are: numbers, closed forms, polynomials, points,
+intervals, lists, sets, matrices and equations. `values.same` compares two of them. Where either
+does not understand, it says None, and `judges` is asked.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def _repeating(sign: str, whole: str, fixed: str, period: str) -> Number:
 
 
 def _inequality(text: str) -> Value | None:
-    """`x > 3` and `1 ≤ x < 2` as intervals, and several with `or` as their union; None for anything else."""
+    """`x > 3` and `1 ≤ x < 2` as intervals, and several with `or` as their union; None for anything
+    else."""
     parts = re.split(r"\s*(?:\\text\s*\{\s*or\s*\}|\bor\b)\s*", text)
     found = [_interval(part) for part in parts]
     if None in found or len(found) > 6:
@@ -118,7 +120,8 @@ def _interval(text: str) -> Value | None:
 
 # 2e-1 and 3e+2 may speak of Euler's number.
 SCIENTIFIC = re.compile(
-    r"[-+]?\d{1,40}(?:\.\d{1,40})?[eE](?:\d{1,3}|[-+]\d{2,3}|-[3-9])|[-+]?\d{1,40}\.\d{1,40}[eE][-+]\d"
+    r"[-+]?\d{1,40}(?:\.\d{1,40})?[eE](?:\d{1,3}|[-+]\d{2,3}|-[3-9])"
+    r"|[-+]?\d{1,40}\.\d{1,40}[eE][-+]\d"
 )
 MIXED = re.compile(r"(-?)\s*(\d{1,9}) (\d{1,9})/([1-9]\d{0,8})")
 REPEATING = re.compile(r"(-?)(\d{1,9})\.(\d{0,20})\s*\\(?:overline|bar)\s*\{(\d{1,20})\}")
@@ -131,7 +134,8 @@ ENVIRONMENT = re.compile(r"\\begin\s*\{([pbvBV]?matrix)\}(.*)\\end\s*\{\1\}", re
 
 
 class _Answer(Arithmetic):
-    """What stands around expressions: equations, unions, lists, tuples, intervals, sets and matrices."""
+    """What stands around expressions: equations, unions, lists, tuples, intervals, sets and
+    matrices."""
 
     def whole(self) -> Value:
         value = self.equation()
@@ -191,7 +195,8 @@ class _Answer(Arithmetic):
         return self._with_both_signs()
 
     def _bracketed(self, opening: str) -> Group | None:
-        """A tuple, interval or set of two or more items (a set also of one); None for brackets around one expression."""
+        """A tuple, interval or set of two or more items (a set also of one); None for brackets
+        around one expression."""
         self.at += 1
         self._deeper()
         items = [self.item()]

@@ -1,4 +1,5 @@
-"""Numbers as people write them, read exactly: no rounding, and no arithmetic done for the writer."""
+"""Numbers as people write them, read exactly: no rounding, and no arithmetic done for the
+writer."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from ratiocine.grading.wording import BEFORE_DENIED, unwrapped
 
 NUMBER = re.compile(r"-?(?=[.\d])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?")
 NUMBER_IN_TEXT = re.compile(
-    r"(?<![\w.^_{/:\\√π])(?<!\d[-−–])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:\s?/\s?[1-9]\d*)?"
+    r"(?<![\w.^_{/:\\√π])(?<!\d[-−–])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+"
+    r"|(?=\.\d))(?:\.\d+)?(?:\s?/\s?[1-9]\d*)?"
     r"(?!\d|\s*\^|[,:/\-−–]\d|\s*[π√])"
 )
 MATH_IN_TEXT = re.compile(
@@ -20,9 +22,13 @@ MATH_IN_TEXT = re.compile(
 )
 DIGITS_OF = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
 LITERAL = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥₹]|USD|US)?\s*(?P<inner>-?)(?:(?P<whole>\d+)?\s*\\frac\s*\{{?(?P<top>-?\d+)\}}?\s*\{{?(?P<bottom>-?\d+)\}}?"
-    rf"|(?P<mixed>\d+)\s+(?P<above>\d+)/(?P<below>\d+)|(?P<over>{DIGITS_OF}(?:\.\d+)?)\s*/\s*(?P<under>\d+)"
-    rf"|(?P<plain>{DIGITS_OF}(?:\.\d+)?|\.\d+)(?:\s*[*x]\s*10\s*\^\s*\{{?(?P<tens>[-+]?\d{{1,3}})\}}?|[eE](?P<e>[-+]?\d{{1,3}}))?)(?P<tail>.*)",
+    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥₹]|USD"
+    rf"|US)?\s*(?P<inner>-?)(?:(?P<whole>\d+)?\s*\\frac\s*\{{?(?P<top>-?\d+)\}}?\s*\{{?(?P<bottom>-?\d+)\}}?"
+    rf"|(?P<mixed>\d+)\s+(?P<above>\d+)/(?P<below>\d+)"
+    rf"|(?P<over>{DIGITS_OF}(?:\.\d+)?)\s*/\s*(?P<under>\d+)"
+    rf"|(?P<plain>{DIGITS_OF}(?:\.\d+)?"
+    rf"|\.\d+)(?:\s*[*x]\s*10\s*\^\s*\{{?(?P<tens>[-+]?\d{{1,3}})\}}?"
+    rf"|[eE](?P<e>[-+]?\d{{1,3}}))?)(?P<tail>.*)",
     re.DOTALL,
 )
 TIMES = {
@@ -35,16 +41,20 @@ TIMES = {
 }
 # Possessive, so that a long text that is no unit is refused in one pass.
 UNITS = re.compile(
-    r"(?:\s*+(?:[%°'’\"$£€¥¢]|[A-Za-z²³⁻¹⁰-][A-Za-z²³⁻¹⁰'’-]*+(?:\s*+\^\s*+\{?-?\d\}?)?|[/.·*](?=\s*[A-Za-z])))*+\s*+\.?"
+    r"(?:\s*+(?:[%°'’\"$£€¥¢]|[A-Za-z²³⁻¹⁰-][A-Za-z²³⁻¹⁰'’-]*+(?:\s*+\^\s*+\{?-?\d\}?)?"
+    r"|[/.·*](?=\s*[A-Za-z])))*+\s*+\.?"
 )
 NO_UNIT = re.compile(
-    r"\b(?:or|and|minus|plus|times(?!\s*$|\s+as\b)|half|halves|thirds?|quarters?|fourths?|fifths?|squared|cubed|to|not|if|because"
-    r"|since|divided|percent of|below|maybe|perhaps|possibly|(?-i:[KMB])|mil|bn|mn|at least|at most|pi|[xyznik]|negative"
+    r"\b(?:or|and|minus|plus|times(?!\s*$|\s+as\b)|half|halves|thirds?|quarters?|fourths?|fifths?"
+    r"|squared|cubed|to|not|if|because"
+    r"|since|divided|percent of|below|maybe|perhaps|possibly|(?-i:[KMB])|mil|bn|mn|at least|at most"
+    r"|pi|[xyznik]|negative"
     r"|out of)\b|^over\b",
     re.IGNORECASE,
 )
 DRESS = re.compile(
-    r"^(?:\\approx|≈|about|approximately|exactly|only|rs\.?|₹|[A-Za-z][A-Za-z ]{0,40}:)\s*(?=[-+$£€¥\\.\d(])",
+    r"^(?:\\approx|≈|about|approximately|exactly|only|rs\.?|₹"
+    r"|[A-Za-z][A-Za-z ]{0,40}:)\s*(?=[-+$£€¥\\.\d(])",
     re.IGNORECASE,
 )
 RELATION = re.compile(
@@ -54,9 +64,9 @@ DIGITS = 4000  # more than these are no number (nor does Python convert them)
 
 
 def read_number(text: str) -> Fraction | None:
-    """The exact value of a number: sign, thousands commas, decimals, a fraction, plain or in LaTeX; currency, per cent, a unit
-    and a final stop do not count, nor does the name, or the right calculation, before a `=`. None for anything else: no sum
-    is done for the writer."""
+    """The exact value of a number: sign, thousands commas, decimals, a fraction, plain or in LaTeX;
+    currency, per cent, a unit and a final stop do not count, nor does the name, or the right
+    calculation, before a `=`. None for anything else: no sum is done for the writer."""
     plain = text.strip()
     plain = plain if plain.endswith("..") else plain.removesuffix(".")
     if (
@@ -90,7 +100,8 @@ def _read_number(text: str) -> Fraction | None:
 
 
 def _literal(text: str) -> Fraction | None:
-    """A number as it is written, with what may stand around it: no arithmetic is done for the writer."""
+    """A number as it is written, with what may stand around it: no arithmetic is done for the
+    writer."""
     plain = (
         cleaning.ORDINAL.sub("", cleaning.DEGREES.sub("", cleaning.normal(text)))
         .replace("\\%", "%")
@@ -129,17 +140,20 @@ def _literal(text: str) -> Fraction | None:
 
 
 NAME = re.compile(
-    r"(?:m?\\(?:angle|triangle|measuredangle|overline)\s*)?\{?[A-Za-zα-ωθπ]{1,3}\}?(?:_«[^»]*»|_[A-Za-z0-9]|\^\{?-1\}?|['′])*"
-    r"(?:\([^=]{0,40}\))?|\|[A-Za-z]+\||\\(?:sin|cos|tan|cot|sec|csc|det|gcd|lcm|binom|deg|max|min|dim|arg|log)(?![A-Za-z]).{1,40}"
+    r"(?:m?\\(?:angle|triangle|measuredangle|overline)\s*)?\{?[A-Za-zα-ωθπ]{1,3}\}?(?:_«[^»]*»"
+    r"|_[A-Za-z0-9]|\^\{?-1\}?|['′])*"
+    r"(?:\([^=]{0,40}\))?|\|[A-Za-z]+\||\\(?:sin|cos|tan|cot|sec|csc|det|gcd|lcm|binom|deg|max|min"
+    r"|dim|arg|log)(?![A-Za-z]).{1,40}"
 )
 NAMED = re.compile(r"(?:\\text\s*\{[^{}]*\}|[A-Za-z][A-Za-z' ]{2,60})(?:\s*\([^=]{0,40}\))?")
 
 
 def right_side(text: str) -> str | None:
-    """What an equation says a name is, or a calculation comes to; None where it does neither, or comes to something else.
+    """What an equation says a name is, or a calculation comes to; None where it does neither, or
+    comes to something else.
 
-    An expression in several variables is a name too (`m + n = 33`): what was asked for. One in a single variable is not:
-    `2x = 4` does not say that x is 4.
+    An expression in several variables is a name too (`m + n = 33`): what was asked for. One in a
+    single variable is not: `2x = 4` does not say that x is 4.
     """
     if RELATION.search(text) or re.search(r"[,;]\s|\b(?:or|and)\b", text):
         return None
@@ -177,7 +191,8 @@ ALTERNATIVE = re.compile(r"\d.{0,28}\bor\b.{0,12}$|\d\s+and\s+\$?$", re.DOTALL |
 
 
 def last_number(text: str) -> tuple[str, str] | None:
-    """The last number of a text, with its scale (`3 million`) or as part of a mixed number; none where it is denied."""
+    """The last number of a text, with its scale (`3 million`) or as part of a mixed number; none
+    where it is denied."""
     formulas, numbers = list(MATH_IN_TEXT.finditer(text)), list(NUMBER_IN_TEXT.finditer(text))
     if formulas and (not numbers or formulas[-1].end() >= numbers[-1].end()):
         formula = next(part for part in formulas[-1].groups() if part)
@@ -201,14 +216,15 @@ def last_number(text: str) -> tuple[str, str] | None:
 
 
 GOES_ON = re.compile(
-    r"\s*(?:[-+*/=^×<>!π√]|\\(?![,; ]|text|mathrm|%|\$))|,?\s*(?:\w+\s+)?(?:or|to|and)\s+(?:\w+\s+)?(?:\$?\d|a half)"
+    r"\s*(?:[-+*/=^×<>!π√]|\\(?![,; ]|text|mathrm|%|\$))|,?\s*(?:\w+\s+)?(?:or|to"
+    r"|and)\s+(?:\w+\s+)?(?:\$?\d|a half)"
     r"|\s*[,;]\s*(?:or\s+)?\$?\d[\d.,]*\W*$"
 )
 
 
 def first_number(text: str) -> str | None:
-    """The number that a statement begins with; the empty text where what follows makes another of it (a hedge, an operator,
-    the second part of a measure) and nothing says what it comes to."""
+    """The number that a statement begins with; the empty text where what follows makes another of
+    it (a hedge, an operator, the second part of a measure) and nothing says what it comes to."""
     match = NUMBER_IN_TEXT.match(text)
     refused = None if "=" in text or not re.match(r"[-$]?\d", text) else ""
     if match is None:

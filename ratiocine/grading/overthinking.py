@@ -1,8 +1,8 @@
 """How much of a response is spent after its answer is found, and how much says something new.
 
-Outcome and process efficiency of Chen et al. 2024 (arXiv 2412.21187). There a language model cuts responses into
-solutions and groups these by strategy; `solutions` does both by rule, so its numbers compare arms with each other, not with
-the paper's.
+Outcome and process efficiency of Chen et al. 2024 (arXiv 2412.21187). There a language model cuts
+responses into solutions and groups these by strategy; `solutions` does both by rule, so its numbers
+compare arms with each other, not with the paper's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ WORDS = re.compile(r"[^\W_]+")
 MOST = 50  # solutions of a response that are told apart; later ones are part of the last
 TURN = re.compile(
     r"(?:(?<=\n)|(?<=[.!?:)\]]\s))(?:(?:but|and|so|now|ok|okay|then|hmm)\b,?\s{1,2}){0,3}"
-    r"(?:wait|hmm|alternatively|actually|on second thought|another (?:way|approach|method)|double[- ]check|to be sure"
-    r"|let(?: me|['’]s| us) (?:just )?(?:double|check|verify|confirm|try|re\w+)|to (?:double[- ]check|verify|confirm)"
+    r"(?:wait|hmm|alternatively|actually|on second thought|another (?:way|approach|method)"
+    r"|double[- ]check|to be sure"
+    r"|let(?: me|['’]s| us) (?:just )?(?:double|check|verify|confirm|try|re\w+)"
+    r"|to (?:double[- ]check|verify|confirm)"
     r"|i (?:should|can|could|will) (?:double|check|verify))\b",
     re.IGNORECASE,
 )
@@ -25,8 +27,8 @@ TURN = re.compile(
 
 @dataclass(frozen=True)
 class Solution:
-    """One attempt within a response: its length (tokens, or anything proportional to them), whether it reaches the right
-    answer, and whether it takes a way that no earlier one took."""
+    """One attempt within a response: its length (tokens, or anything proportional to them), whether
+    it reaches the right answer, and whether it takes a way that no earlier one took."""
 
     length: float
     right: bool
@@ -50,9 +52,9 @@ def process_efficiency(solutions: Sequence[Solution]) -> float:
 def solutions(text: str, question: str, judge: Callable[[str], bool | None]) -> list[Solution]:
     """A response cut where it turns to another attempt or a check; lengths in characters.
 
-    `judge` says whether a piece reaches the right answer, None where it states none: that piece is the beginning of the next
-    solution. A solution repeats an earlier one where at least half of its words and numbers, the question's aside, stand in
-    that one.
+    `judge` says whether a piece reaches the right answer, None where it states none: that piece is
+    the beginning of the next solution. A solution repeats an earlier one where at least half of its
+    words and numbers, the question's aside, stand in that one.
     """
     cuts = [*[match.start() for match in TURN.finditer(text)][: MOST - 1], len(text)]
     known = set(WORDS.findall(question.casefold()))

@@ -1,7 +1,8 @@
 """Values of mathematical answers, and when two of them are the same.
 
-Rational numbers are exact; every other expression is known by its values at `POINTS` fixed assignments of its variables, so
-that equal forms agree to rounding. `same` says None where that does not decide; `judges.equivalent` is asked then.
+Rational numbers are exact; every other expression is known by its values at `POINTS` fixed
+assignments of its variables, so that equal forms agree to rounding. `same` says None where that
+does not decide; `judges.equivalent` is asked then.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ INFINITE = frozenset({"\\infty"})
 
 @dataclass(frozen=True)
 class Number:
-    """An expression: its exact value where it is rational, and its values at `POINTS` fixed assignments of its variables."""
+    """An expression: its exact value where it is rational, and its values at `POINTS` fixed
+    assignments of its variables."""
 
     exact: Fraction | None
     at: tuple[complex, ...]
@@ -88,8 +90,8 @@ class Number:
 
 @dataclass(frozen=True)
 class Group:
-    """Several values. `open` and `close` are the brackets of a tuple or interval, empty for a list without any; a `set`
-    (in braces, or of ±) has no order; `rows` counts those of a matrix."""
+    """Several values. `open` and `close` are the brackets of a tuple or interval, empty for a list
+    without any; a `set` (in braces, or of ±) has no order; `rows` counts those of a matrix."""
 
     kind: Literal["tuple", "list", "set", "union", "matrix"]
     items: tuple[Value, ...]
@@ -100,7 +102,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Equation:
-    """`name` is the variable alone on the left, where there is one; `difference` is left minus right."""
+    """`name` is the variable alone on the left, where there is one; `difference` is left minus
+    right."""
 
     name: str | None
     right: Value
@@ -143,8 +146,8 @@ def constant(value: complex) -> Number:
 
 @lru_cache(maxsize=4096)
 def variable(name: str) -> Number:
-    """Positive values that have nothing to do with those of another name, so that only equal forms agree, and roots and
-    logarithms have their usual branch."""
+    """Positive values that have nothing to do with those of another name, so that only equal forms
+    agree, and roots and logarithms have their usual branch."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     values = (
         0.6 + 1.9 * int.from_bytes(digest[7 * k : 7 * k + 7]) / (1 << 56) for k in range(POINTS)
@@ -158,7 +161,8 @@ def infinity() -> Number:
 
 
 def same(a: Value, b: Value) -> bool | None:
-    """Whether two values are the same answer; None where that is not decided here. `a` is the reference."""
+    """Whether two values are the same answer; None where that is not decided here. `a` is the
+    reference."""
     try:
         return _same(a, b)
     except (NotUnderstood, ArithmeticError):  # values too large or too small to compare

@@ -1,10 +1,11 @@
 """Identity of the grader: a version kept by hand.
 
-Bump `GRADER_VERSION` in the commit that changes a verdict; `tests/test_grader_version.py` compares verdicts on a stored
-corpus and fails where they changed without a bump. Evaluations of different versions are not compared
-(`eval.regrade` scores stored completions again).
+Bump `GRADER_VERSION` in the commit that changes a verdict; `tests/test_grader_version.py` compares
+verdicts on a stored corpus and fails where they changed without a bump. Evaluations of different
+versions are not compared (`eval.regrade` scores stored completions again).
 """
 
 GRADER_VERSION = "1"
-# Source hashes that earlier releases recorded instead of a version, by the version with the same verdicts.
+# Source hashes that earlier releases recorded instead of a version, by the version with the same
+# verdicts.
 EARLIER = {"befb228db9733d3a": "1"}

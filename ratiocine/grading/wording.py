@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 STATED = re.compile(
-    r"(?:####|\b(?:final\s+)?answer(?:\s+is)?\s*(?::|\bis\b)|\banswer\s+is\b)[ \t]*:?[ \t]*(?:\*\*)?\s*(?=([^\n]{1,400}))",
+    r"(?:####|\b(?:final\s+)?answer(?:\s+is)?\s*(?::|\bis\b)"
+    r"|\banswer\s+is\b)[ \t]*:?[ \t]*(?:\*\*)?\s*(?=([^\n]{1,400}))",
     re.IGNORECASE,
 )
 DENIED = re.compile(r"(?:\w+n't|not|never|neither|incorrect|wrong)\b", re.IGNORECASE)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratiocine.errors import BadInput
 from ratiocine.prompts import end_of_turn
-from ratiocine.rendering import FILE
+from ratiocine.rendering import TrainedFormat
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -25,7 +26,7 @@ def add_lora(
     BadInput if the model has no module of a target's name.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     names = [name for name, _ in model.named_modules()]
     wanted = [targets] if isinstance(targets, str) else targets
@@ -41,19 +42,27 @@ def add_lora(
                 f"{', '.join(sorted(linear))}"
             )
     torch.manual_seed(seed)
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
+    return _adapted(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
+
+
+def _adapted(model: Any, config: Any) -> PeftModel:
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():  # peft calls what transformers has deprecated
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(model, config)
 
 
 def save_student(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-    rendered: Mapping[str, Any] | None,
+    trained: TrainedFormat | None,
 ) -> None:
     """Save a plain Hugging Face folder, adapters merged.
 
-    Its generation config stops at the chat template's end of turn. `rendered` describes the
-    training format and is saved as `rendering.json`.
+    Its generation config stops at the chat template's end of turn. `trained` is saved as
+    `rendering.json`.
     """
     if hasattr(model, "merge_and_unload"):
         quantized = getattr(model, "is_loaded_in_4bit", False)
@@ -64,17 +73,17 @@ def save_student(
     model.generation_config.pad_token_id = stop if pad is None else pad
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    if rendered is not None:
-        (folder / FILE).write_text(json.dumps(rendered, indent=2) + "\n", encoding="utf-8")
+    if trained is not None:
+        trained.write(folder)
 
 
 def _dequantized(adapted: Any) -> PeftModel:
     """The same adapters over the weights in float32: merging into 4-bit weights would round the
     adapters away."""
     import torch
-    from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     state, config = get_peft_model_state_dict(adapted), adapted.peft_config["default"]
-    float32 = get_peft_model(adapted.unload().dequantize(dtype=torch.float32), config)
+    float32 = _adapted(adapted.unload().dequantize(dtype=torch.float32), config)
     set_peft_model_state_dict(float32, state)
     return float32

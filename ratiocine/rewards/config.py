@@ -1,4 +1,4 @@
-"""TODO."""
+"""conf/reward: a reward as the weighted sum of its terms."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ AnyTerm = Annotated[
 
 
 class RewardConfig(StrictConfig):
-    """conf/reward: the terms that are added up by weight."""
+    """A reward: the weighted sum of its terms."""
 
     name: Hashed[str]
     terms: Hashed[Annotated[list[AnyTerm], Field(min_length=1)]]
@@ -59,47 +59,47 @@ class RewardConfig(StrictConfig):
             raise ValueError(f"the term '{twice[0]}' occurs twice")
         for term in self.terms:
             if isinstance(term, Graded) and term.gate is not None and term.gate not in names:
+                known = ", ".join(names)
                 raise ValueError(
-                    f"{term.name}: gate={term.gate} is none of the terms, which are: {', '.join(names)}"
+                    f"{term.name}: gate={term.gate} is none of the terms, which are: {known}"
                 )
         return self
 
     def lacking(self, problem: Problem) -> str | None:
-        """What a term needs of a problem and this one has not."""
+        """What a term needs and the problem lacks, as a message; None if it lacks nothing."""
         return next((found for term in self.terms if (found := term.lacking(problem))), None)
 
     def components(self, rollouts: Sequence[Rollout]) -> dict[str, list[float]]:
-        """What each term gives to each completion of one prompt, before weights and gates."""
+        """The value of each term for each completion of one prompt, before weights and gates."""
         assert rollouts
         return {term.name: term.group(rollouts) for term in self.terms}
 
     def totals(self, components: Mapping[str, Sequence[float]]) -> list[float]:
-        """The rewards that these components add up to."""
-        found = [0.0] * len(next(iter(components.values())))
+        """The weighted and gated sum of the components, by completion."""
+        totals = [0.0] * len(next(iter(components.values())))
         for term in self.terms:
-            gate = (
-                components[term.gate]
-                if isinstance(term, Graded) and term.gate
-                else [1.0] * len(found)
-            )
-            for at, (value, opened) in enumerate(zip(components[term.name], gate, strict=True)):
-                found[at] += term.weight * value * opened
-        return found
+            gates: Sequence[float] = [1.0] * len(totals)
+            if isinstance(term, Graded) and term.gate:
+                gates = components[term.gate]
+            for at, (value, gate) in enumerate(zip(components[term.name], gates, strict=True)):
+                totals[at] += term.weight * value * gate
+        return totals
 
     @property
     def graded(self) -> bool:
-        """Whether a term looks at the grader's verdict, for which a problem needs a reference."""
+        """Whether a term depends on the verdict, for which a problem needs a reference."""
         return any(term.graded for term in self.terms)
 
     def __call__(
         self, rollouts: Sequence[Rollout], components: Mapping[str, Sequence[float]] | None = None
     ) -> list[float | None]:
-        """The rewards of all completions of one prompt; None where the problem, not the completion, is at fault. `components`
-        are taken where they are known already."""
+        """The rewards of all completions of one prompt; None if the problem, not the completion, is
+        at fault. Pass `components` if they are known."""
         totals = self.totals(self.components(rollouts) if components is None else components)
         return [
             None
-            if self.lacking(r.problem) or (self.graded and r.grade.verdict == "ungradable")
+            if self.lacking(rollout.problem)
+            or (self.graded and rollout.grade.verdict == "ungradable")
             else total
-            for r, total in zip(rollouts, totals, strict=True)
+            for rollout, total in zip(rollouts, totals, strict=True)
         ]

@@ -1,17 +1,21 @@
-"""Rewards of detected boxes (Visual-RFT, arXiv 2503.01785): pure geometry, no vision model needed."""
+"""Rewards of object detection (Visual-RFT, arXiv 2503.01785), computed from boxes alone.
+
+Delta from the paper: confidence is optional in an answer (1 by default), and a reward is also
+defined without any boxes.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 Box = Sequence[float]  # left, top, right, bottom
-LARGEST = 1e9
+MAX_COORDINATE = 1e9
 
 
 def read(text: str) -> list[tuple[Box, float]] | None:
-    """The boxes of an answer with their confidence, 1 where none is given; None where the text is no list of boxes."""
+    """The boxes of an answer with their confidence, 1 by default; None if the text is no list of
+    boxes."""
     found: list[tuple[Box, float]]
     try:
         rows = json.loads(text)
@@ -25,7 +29,7 @@ def read(text: str) -> list[tuple[Box, float]] | None:
     return found if all(0 <= confidence <= 1 for _, confidence in found) else None
 
 
-def _numbers(values: Any, n: int) -> list[float]:
+def _numbers(values: object, n: int) -> list[float]:
     if (
         not isinstance(values, list)
         or len(values) != n
@@ -33,13 +37,13 @@ def _numbers(values: Any, n: int) -> list[float]:
     ):
         raise ValueError(f"these are no {n} numbers")
     found = [float(value) for value in values]
-    if not all(abs(value) <= LARGEST for value in found):  # nor is NaN
+    if not all(abs(value) <= MAX_COORDINATE for value in found):  # false for NaN as well
         raise ValueError("these are no places in a picture")
     return found
 
 
-def are_boxes(values: Any) -> bool:
-    """Whether these are boxes as `meta.boxes` of a problem holds them."""
+def are_boxes(values: object) -> bool:
+    """Whether these are boxes, as in `meta.boxes` of a problem."""
     try:
         return isinstance(values, list) and all(_numbers(box, 4) for box in values)
     except (ValueError, OverflowError):
@@ -47,7 +51,7 @@ def are_boxes(values: Any) -> bool:
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes; 0 where either is empty or turned inside out."""
+    """Intersection over union of two boxes; 0 if either is empty or inverted."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     shared = max(0.0, width) * max(0.0, height)
     areas = [max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1]) for box in (a, b)]
@@ -57,8 +61,11 @@ def iou(a: Box, b: Box) -> float:
 def matches(
     boxes: Sequence[tuple[Box, float]], truth: Sequence[Box], threshold: float = 0.5
 ) -> list[float]:
-    """What each of the boxes, given with their confidence, overlaps of the true one that it is matched with: the most confident
-    takes the best of those that are left. Up to the threshold it is no match, and 0."""
+    """IoU of each box (with its confidence) with the true box matched to it; 0 without a match.
+
+    Greedy: the most confident box first, with the best remaining true box; an IoU up to the
+    threshold is no match.
+    """
     left, found = list(range(len(truth))), [0.0] * len(boxes)
     for at in sorted(range(len(boxes)), key=lambda i: -boxes[i][1]):
         best = max(left, key=lambda i: iou(boxes[at][0], truth[i]), default=None)
@@ -71,7 +78,8 @@ def matches(
 def detection_reward(
     boxes: Sequence[tuple[Box, float]], truth: Sequence[Box], threshold: float = 0.5
 ) -> float:
-    """Sum of the matched overlaps over the larger of both numbers, so that a box too many costs as one too few."""
+    """Sum of the matched IoUs over the larger number of boxes: a surplus box costs as much as a
+    missing one."""
     most = max(len(boxes), len(truth))
     return sum(matches(boxes, truth, threshold)) / most if most else 1.0
 
@@ -79,12 +87,10 @@ def detection_reward(
 def confidence_reward(
     boxes: Sequence[tuple[Box, float]], truth: Sequence[Box], threshold: float = 0.5
 ) -> float:
-    """Mean of the confidence of matched boxes and of what is missing from 1 for the others; 0 without boxes. Alone it pays for
-    a box that is said to be none: the paper adds it to the overlap."""
+    """Mean over the boxes of the confidence c if matched, else 1 − c; 0 without boxes. Alone it
+    pays for spurious boxes of confidence 0: the paper adds it to the overlap."""
+    if not boxes:
+        return 0.0
     found = matches(boxes, truth, threshold)
-    return (
-        sum(c if overlap else 1 - c for (_, c), overlap in zip(boxes, found, strict=True))
-        / len(boxes)
-        if boxes
-        else 0.0
-    )
+    total = sum(c if overlap else 1 - c for (_, c), overlap in zip(boxes, found, strict=True))
+    return total / len(boxes)

@@ -1,4 +1,4 @@
-"""A completion as a reward sees it, and what every term of a reward is."""
+"""The input of a reward, a `Rollout`, and the interface of its terms."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from ratiocine.prompts import OPEN, Parts, split
 from ratiocine.records import Problem
 
 LOOP = re.compile(r"(.{12,200}?)\1{5,}\Z", re.DOTALL)
-DENSE = 0.06  # a longer text that zlib makes smaller than this share says the same again and again
-LONG = 2000  # characters
+MIN_COMPRESSION = 0.06  # zlib ratio; a long text below it repeats itself
+LONG = 2000  # characters; shorter texts compress too unevenly to judge
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """One completion of one prompt. `length` is its number of tokens, end-of-turn token included; `token_ids` are None where
-    the engine gives none. `opened` says that the prompt itself ends inside a think block, `finished` that the model ended its
-    turn."""
+    """One completion of one prompt."""
 
     problem: Problem
     text: str
     length: int
+    """Tokens, end of turn included."""
     token_ids: tuple[int, ...] | None = None
+    """None if the engine does not return them."""
     finished: bool = True
+    """Whether the model ended its turn."""
     opened: bool = False
+    """Whether the prompt itself ends inside a think block."""
 
     @cached_property
     def parts(self) -> Parts:
@@ -49,27 +51,29 @@ class Rollout:
 
     @property
     def whole(self) -> str:
-        """What a format is checked on: the completion, behind the tag that its prompt may have opened."""
+        """The completion with the think tag that its prompt may have opened: the text whose format
+        is checked."""
         return f"{OPEN}\n{self.text}" if self.opened else self.text
 
 
 def looping(text: str) -> bool:
-    """Whether a text ends in the same words again and again, or says little in many words."""
+    """Whether a text ends in a repeated phrase, or repeats itself throughout."""
     if LOOP.search(text[-3000:].rstrip()):
         return True
-    return len(text) >= LONG and len(zlib.compress(text.encode("utf-8", "replace"))) < DENSE * len(
-        text
-    )
+    if len(text) < LONG:
+        return False
+    return len(zlib.compress(text.encode("utf-8", "replace"))) < MIN_COMPRESSION * len(text)
 
 
 class Term(StrictConfig):
-    """One term of a reward. `graded` ones look at the grader's verdict, and have none where the problem is at fault."""
+    """One term of a reward."""
 
     graded: ClassVar[bool] = False
+    """Whether the term depends on the grader's verdict, and thus on a usable reference."""
     weight: Hashed[Positive] = 1.0
 
     def lacking(self, problem: Problem) -> str | None:
-        """What the term needs of a problem and this one has not."""
+        """What the term needs and the problem lacks, as a message; None if it lacks nothing."""
         return None
 
     def one(self, rollout: Rollout) -> float:
@@ -82,7 +86,8 @@ class Term(StrictConfig):
 
 
 class Graded(Term):
-    """With `gate`, it counts only for completions in the right format: those to which the term `format` gives 1."""
+    """A term that depends on the verdict. With `gate`, it counts only for completions to which the
+    term `format` gives 1."""
 
     graded = True
     gate: Hashed[Literal["format"] | None] = None

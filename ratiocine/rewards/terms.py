@@ -1,8 +1,8 @@
-"""Rule rewards: what a completion of a problem is worth, alone or among the other completions of its prompt.
+"""Rule-based rewards: pure functions of a rollout, or of all rollouts of one prompt.
 
-Pure functions of a `Rollout`, each a named term with settings of its own; `RewardConfig` adds them up by weight. Accuracy *is*
-`grading.grade`: a completion that cannot be read is wrong, and only a problem at fault has no reward at all. Where a paper and
-its code differ both are settings, and the docstring says so. Lengths are in tokens.
+Each is a named term with its own settings; `RewardConfig` adds them up by weight. Accuracy *is*
+`grading.grade`: an unreadable completion is wrong, and only a faulty problem has no reward. Where a
+paper and its code differ, both are settings and the docstring says so. Lengths are in tokens.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Tokens = Annotated[int, Field(gt=0, le=10**9)]
 
 
 class Accuracy(Graded):
-    """1 where the grader says right, else 0 (DeepSeek-R1, arXiv 2501.12948, §2.2.2)."""
+    """1 if the answer is right, else 0 (DeepSeek-R1, arXiv 2501.12948, §2.2.2)."""
 
     name: Hashed[Literal["accuracy"]]
 
@@ -35,17 +35,20 @@ class Accuracy(Graded):
         return float(rollout.right)
 
 
-PLAIN = r"(?!</?(?:think|answer)>)"  # here begins no tag
-BLANK = "[\\s\u200b-\u200f\u2060\ufeff]"  # what cannot be seen is no trace and no answer
-BETWEEN = rf"(?:{PLAIN}{BLANK})*{PLAIN}(?!{BLANK}).(?:{PLAIN}.)*"  # not empty, and without tags
+PLAIN = r"(?!</?(?:think|answer)>)"  # no tag begins here
+BLANK = "[\\s\u200b-\u200f\u2060\ufeff]"  # zero-width characters are no content
+BETWEEN = rf"(?:{PLAIN}{BLANK})*{PLAIN}(?!{BLANK}).(?:{PLAIN}.)*"  # not blank, and without tags
 TAGGED = re.compile(rf"\s*<think>{BETWEEN}</think>\s*<answer>{BETWEEN}</answer>\s*", re.DOTALL)
 THOUGHT = re.compile(rf"\s*<think>{BETWEEN}</think>{BETWEEN}", re.DOTALL)
 
 
 class Format(Term):
-    """1 where the turn was ended and is one think block and one answer, each once, in this order and not empty, with nothing
-    around them: as `<think>…</think><answer>…</answer>` (`r1`), or as students here are taught to write, the answer behind the
-    trace without tags of its own (`think`)."""
+    """1 if the turn is finished and consists of exactly one non-empty think block and one non-empty
+    answer, else 0.
+
+    `r1`: `<think>…</think><answer>…</answer>`. `think`: the answer follows the think block without
+    tags, as in SFT here.
+    """
 
     name: Hashed[Literal["format"]]
     style: Hashed[Literal["r1", "think"]] = "think"
@@ -56,8 +59,8 @@ class Format(Term):
 
 
 class Binary(Term):
-    """`right` where there is a trace and the answer is right, else `wrong` (DeepScaleR's trainer: 1 and 0; its reward class has
-    1 and −1)."""
+    """`right` for a right answer with a trace, else `wrong` (DeepScaleR's trainer: 1 and 0; its
+    reward class: 1 and −1)."""
 
     graded = True
     name: Hashed[Literal["binary"]]
@@ -77,8 +80,8 @@ class Binary(Term):
 
 
 class Levels(Term):
-    """Three levels: right, wrong with a box, and wrong without one (oat-zero's math oracle: 1, −0.5, −1). What is right
-    without a box is right, as for the grader."""
+    """1 if right, −0.5 if wrong with a box, −1 if wrong without (oat-zero's math oracle). Unlike
+    there, a right answer needs no box."""
 
     graded = True
     name: Hashed[Literal["levels"]]
@@ -88,19 +91,20 @@ class Levels(Term):
 
 
 class Partial(Graded):
-    """1 where right, 0.1 where a number could be read from the answer, else 0 (ReFT, arXiv 2401.08967, §3.2)."""
+    """1 if right, 0.1 if the answer has a number, else 0 (ReFT, arXiv 2401.08967, §3.2)."""
 
     name: Hashed[Literal["partial"]]
 
     def one(self, rollout: Rollout) -> float:
-        said = rollout.grade.extracted
-        if rollout.right or said is None:
+        answer = rollout.grade.extracted
+        if rollout.right or answer is None:
             return float(rollout.right)
-        return 0.1 if read_number(said) is not None or last_number(said) is not None else 0.0
+        return 0.1 if read_number(answer) is not None or last_number(answer) is not None else 0.0
 
 
 class TagCount(Term):
-    """A quarter for each of the four tags that stands exactly once on its line (Open-R1's tag_count_reward)."""
+    """A quarter for each of the four tags that occurs exactly once, on its own line (Open-R1's
+    tag_count_reward)."""
 
     name: Hashed[Literal["tag_count"]]
 
@@ -110,8 +114,8 @@ class TagCount(Term):
 
 
 class Language(Term):
-    """The share of words of the trace in the target language, told by writing system; 0 without words (DeepSeek-R1, §2.3.2).
-    Languages that share a writing system are not told apart."""
+    """The share of the trace's words in the target language; 0 without words (DeepSeek-R1, §2.3.2).
+    Words are classified by script only: languages with one script are not distinguished."""
 
     name: Hashed[Literal["language"]]
     language: Hashed[str] = "en"
@@ -124,15 +128,17 @@ class Language(Term):
 
     def one(self, rollout: Rollout) -> float:
         words = scripts(rollout.parts.think or "") if rollout.parts.closed else []
-        return (
-            sum(word in OF_LANGUAGE[self.language] for word in words) / len(words) if words else 0.0
-        )
+        expected = OF_LANGUAGE[self.language]
+        return sum(script in expected for script in words) / len(words) if words else 0.0
 
 
 class Cosine(Term):
-    """Cosine length reward (arXiv 2502.03373, §4.2): from the first value at length 0 to the second at `limit` tokens, shorter
-    being better where right and longer where wrong; `exceed` from `limit` − 16 on. The defaults are those of §4.2's scripts;
-    §4.3 has right: [6, 5] with wrong: [−10, 0]. Open-R1 counts characters, and by its defaults prefers short wrong answers."""
+    """Cosine length reward (arXiv 2502.03373, §4.2): from the first value of `right` or `wrong` at
+    length 0 to the second at `limit` tokens; `exceed` from `limit` − `margin` on.
+
+    The defaults are those of §4.2's scripts; §4.3 has right: [6, 5] with wrong: [−10, 0]. Open-R1
+    counts characters, and its defaults prefer short wrong answers.
+    """
 
     graded = True
     name: Hashed[Literal["cosine"]]
@@ -144,13 +150,15 @@ class Cosine(Term):
 
     @model_validator(mode="after")
     def _wrong_is_not_paid(self) -> Self:
-        if max(*self.wrong, self.exceed) > 0:
+        right, wrong = list(self.right), list(self.wrong)
+        if max(*wrong, self.exceed) > 0:
             raise ValueError(
-                f"cosine: wrong={list(self.wrong)} and exceed={self.exceed:g} should be 0 or less: wrong answers are not paid"
+                f"cosine: wrong={wrong} and exceed={self.exceed:g} should be 0 or less: wrong "
+                "answers are not paid"
             )
-        if min(self.right) <= max(self.wrong):
+        if min(right) <= max(wrong):
             raise ValueError(
-                f"cosine: right={list(self.right)} should be more than wrong={list(self.wrong)} at every length"
+                f"cosine: right={right} should be more than wrong={wrong} at every length"
             )
         if self.limit <= self.margin:
             raise ValueError(f"cosine: limit={self.limit} should be more than margin={self.margin}")
@@ -164,8 +172,9 @@ class Cosine(Term):
 
 
 class GroupLength(Term):
-    """Kimi k1.5's length reward among the completions of one prompt (arXiv 2501.12599, §2.3.3): λ = 0.5 − (length − shortest) /
-    (longest − shortest) where right, min(0, λ) where wrong, 0 where all are of one length."""
+    """Kimi k1.5's length reward over the completions of one prompt (arXiv 2501.12599, §2.3.3): λ =
+    0.5 − (length − shortest) / (longest − shortest) if right, min(0, λ) if wrong, 0 if all lengths
+    are equal."""
 
     graded = True
     name: Hashed[Literal["group_length"]]
@@ -183,7 +192,8 @@ class GroupLength(Term):
 
 
 class Overlong(Term):
-    """DAPO's soft punishment (arXiv 2503.14476, eq. 13): 0 up to `limit` − `cache` tokens, falling to −1 at `limit`."""
+    """DAPO's soft overlong punishment (arXiv 2503.14476, eq. 13): 0 up to `limit` − `cache` tokens,
+    falling to −1 at `limit`."""
 
     name: Hashed[Literal["overlong"]]
     limit: Hashed[Tokens]
@@ -200,9 +210,12 @@ class Overlong(Term):
 
 
 class Repetition(Term):
-    """What is said again costs. `sparse`: `penalty` times the share of n-grams of lower-case words that stood before; `dense`:
-    `penalty` for every token that is part of an n-gram of tokens that stood before (arXiv 2502.03373 and its code: 40 tokens,
-    −0.05 each). 0 for fewer than n."""
+    """Penalty for repeated n-grams; 0 for texts shorter than n.
+
+    `sparse`: `penalty` times the share of repeated n-grams of lower-case words. `dense`: `penalty`
+    for every token of a repeated n-gram of tokens (arXiv 2502.03373 and its code: 40 tokens, −0.05
+    each).
+    """
 
     name: Hashed[Literal["repetition"]]
     form: Hashed[Literal["sparse", "dense"]] = "sparse"
@@ -219,7 +232,7 @@ class Repetition(Term):
 
 
 def repeated(tokens: Sequence[int], n: int) -> list[bool]:
-    """Of each token whether it is part of an n-gram that stood before."""
+    """For each token, whether it is part of an n-gram that occurred before."""
     seen: set[tuple[int, ...]] = set()
     found = [False] * len(tokens)
     for at in range(len(tokens) - n + 1):
@@ -231,7 +244,8 @@ def repeated(tokens: Sequence[int], n: int) -> list[bool]:
 
 
 class Instructions(Graded):
-    """The share of a problem's instructions that the answer follows; for problems without any, accuracy."""
+    """The share of the problem's instructions that are followed; accuracy for problems of another
+    kind."""
 
     name: Hashed[Literal["instructions"]]
 
@@ -240,35 +254,33 @@ class Instructions(Graded):
 
 
 class Label(Term):
-    """1 where the answer is the reference's class or one of the two holds the other (Visual-RFT's classification reward, as
-    published). It pays for naming several classes at once, and for a fragment of one; accuracy does not."""
+    """1 if the answer is right, or if answer or reference contains the other (Visual-RFT's
+    classification reward, as published). Unlike accuracy, it rewards several classes at once, and a
+    fragment of one."""
 
     graded = True
     name: Hashed[Literal["label"]]
 
     def one(self, rollout: Rollout) -> float:
-        said, wanted = (
-            folded(text or "") for text in (rollout.grade.extracted, rollout.problem.reference)
-        )
-        return float(
-            rollout.right or (bool(said and wanted) and (said in wanted or wanted in said))
-        )
+        answer = folded(rollout.grade.extracted or "")
+        reference = folded(rollout.problem.reference or "")
+        contained = answer in reference or reference in answer
+        return float(rollout.right or (bool(answer and reference) and contained))
 
 
 class Detection(Term):
-    """How well the boxes of an answer, a JSON list of `{"box": [left, top, right, bottom], "confidence": 0.9}`, are those of
-    the problem (`meta.boxes`): by `overlap`, or by the `confidence` given to matched and to unmatched ones (Visual-RFT)."""
+    """Agreement of an answer's boxes, a JSON list of `{"box": [left, top, right, bottom],
+    "confidence": 0.9}`, with those of the problem (`meta.boxes`): by `overlap`, or by the
+    `confidence` of matched and unmatched boxes (Visual-RFT)."""
 
     name: Hashed[Literal["detection"]]
     by: Hashed[Literal["overlap", "confidence"]] = "overlap"
     threshold: Hashed[Annotated[float, Field(ge=0, lt=1)]] = 0.5
 
     def lacking(self, problem: Problem) -> str | None:
-        return (
-            None
-            if detection.are_boxes(problem.meta.get("boxes"))
-            else "meta.boxes, a list of [left, top, right, bottom]"
-        )
+        if detection.are_boxes(problem.meta.get("boxes")):
+            return None
+        return "meta.boxes, a list of [left, top, right, bottom]"
 
     def one(self, rollout: Rollout) -> float:
         boxes = detection.read(rollout.parts.answer)

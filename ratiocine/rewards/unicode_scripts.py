@@ -1,11 +1,11 @@
-"""The writing system of every word of a text."""
+"""The writing system (script) of every word of a text."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Of languages, the writing systems by Unicode's names. Those that share one are not told apart.
+# Scripts of a language, by their Unicode names. Languages with one script are not distinguished.
 OF_LANGUAGE = {
     "ar": ("ARABIC",),
     "de": ("LATIN",),
@@ -24,18 +24,17 @@ OF_LANGUAGE = {
     "vi": ("LATIN",),
     "zh": ("CJK",),
 }
-UNSPACED = (
-    "CJK",
-    "HIRAGANA",
-    "KATAKANA",
-    "THAI",
-)  # written without spaces: each letter counts as a word
+# Written without spaces: each letter counts as a word.
+UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI")
 COMMAND = re.compile(r"\\[A-Za-z]+")
 
 
 def scripts(text: str) -> list[str]:
-    """Words are runs of letters of one writing system; marks and apostrophes do not end them. Commands of LaTeX are none, nor
-    are single letters, which may be the names of variables in any language."""
+    """The script of each word, in order.
+
+    A word is a run of letters of one script; marks and apostrophes do not end it. LaTeX commands
+    are no words, nor are single letters, which name variables in any language.
+    """
     found: list[str] = []
     last, length = "", 0
 
@@ -46,9 +45,7 @@ def scripts(text: str) -> list[str]:
     for letter in unicodedata.normalize("NFKC", COMMAND.sub(" ", text)):
         if last and (unicodedata.category(letter).startswith("M") or letter in "'’"):
             continue
-        script = (
-            unicodedata.name(letter, "OTHER").split()[0].split("-")[0] if letter.isalpha() else ""
-        )
+        script = _script(letter) if letter.isalpha() else ""
         if script and script == last and script not in UNSPACED:
             length += 1
             continue
@@ -58,3 +55,7 @@ def scripts(text: str) -> list[str]:
             found.append(script)
     end()
     return found
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "OTHER").split()[0].split("-")[0]

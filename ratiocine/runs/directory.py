@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -22,8 +21,16 @@ from ratiocine.config import identity
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
 from ratiocine.runs import locks, migration
-from ratiocine.runs.files import REMOVED, check_writable, delete, partial_path, sync
-from ratiocine.runs.finished import CONFIG, DONE, MANIFEST, check_finished, hash_of, read_config, read_manifest
+from ratiocine.runs.artefacts import REMOVED, check_writable, delete, partial_path, sync
+from ratiocine.runs.finished import (
+    CONFIG,
+    DONE,
+    MANIFEST,
+    check_finished,
+    hash_of,
+    read_config,
+    read_manifest,
+)
 from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash, value_hash
 from ratiocine.runs.versions import revision, versions
 
@@ -73,12 +80,12 @@ class Run:
         os.replace(temporary, final)
         self.outputs[name] = hash_path(final)
 
-    def write_json(self, name: str, value: Any) -> None:
+    def write_json(self, name: str, value: object) -> None:
         with self.writing(name) as path:
             text = json.dumps(value, indent=2, ensure_ascii=False)
             path.write_text(text + "\n", encoding="utf-8")
 
-    def finish(self, **facts: Any) -> None:
+    def finish(self, **facts: object) -> None:
         """Write `manifest.json` (inputs, outputs, versions and these facts) and then DONE."""
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -130,7 +137,7 @@ def open_run(
         return run
     check_writable(out)
     out.mkdir(parents=True, exist_ok=True)
-    locks.hold(out)
+    locks.acquire(out)
     if hash_of(verb, out) != found or (out / DONE).exists():  # its previous owner changed it
         locks.release(out)
         return open_run(verb, config, inputs, resume_overrides)
@@ -170,7 +177,7 @@ def _check_resumable(run: Run, resume_overrides: Sequence[str]) -> None:
         )
 
 
-def _hashed(schema: type[BaseModel], stored: Any) -> dict[str, Any]:
+def _hashed(schema: type[BaseModel], stored: object) -> dict[str, object]:
     """The hashed fields of a stored configuration, by dotted key; none where it is not valid."""
     try:
         return _flat(_json(identity(schema.model_validate(stored))))
@@ -178,11 +185,11 @@ def _hashed(schema: type[BaseModel], stored: Any) -> dict[str, Any]:
         return {}
 
 
-def _json(value: Any) -> Any:
+def _json(value: object) -> object:
     return json.loads(json.dumps(value, default=str))
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
     """The innermost values of nested mappings, by dotted key."""
     if not isinstance(value, Mapping):
         return {prefix[:-1]: value}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from ratiocine import renames
 from ratiocine.errors import BadInput
+from ratiocine.records import JsonObject
 from ratiocine.runs import migration
-from ratiocine.runs.files import removed
+from ratiocine.runs.artefacts import removed
 from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash
 from ratiocine.runs.manifests import Manifest
 
@@ -34,7 +34,7 @@ def read_manifest(out: Path) -> Manifest:
     try:
         if (out / DONE).read_text().strip() != hash_path(out / MANIFEST):
             raise BadInput(f"{out} is corrupt: manifest.json is not the one that was written")
-        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        manifest: JsonObject = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BadInput(f"{out} is corrupt: manifest.json cannot be read") from None
     version = manifest["schema_version"]
@@ -53,15 +53,15 @@ def read_manifest(out: Path) -> Manifest:
     return Manifest.from_json(manifest)
 
 
-def _stored_config(out: Path) -> dict[str, Any]:
+def _stored_config(out: Path) -> JsonObject:
     try:
-        config: dict[str, Any] = yaml.safe_load((out / CONFIG).read_text(encoding="utf-8"))
+        config: JsonObject = yaml.safe_load((out / CONFIG).read_text(encoding="utf-8"))
         return config
     except (OSError, ValueError, yaml.YAMLError):
         raise BadInput(f"{out} is corrupt: {CONFIG} cannot be read") from None
 
 
-def read_config(out: Path) -> dict[str, Any]:
+def read_config(out: Path) -> JsonObject:
     """The configuration of a finished run under today's keys; raises BadInput as `read_manifest`."""
     manifest, config = read_manifest(out), _stored_config(out)
     return config if manifest.is_current else renames.renamed(manifest.verb, config)
@@ -101,3 +101,17 @@ def hash_of(verb: str, out: Path) -> str | None:
         manifest = read_manifest(out)
         return run_hash(verb, manifest.identity, manifest.inputs)
     return match[1]
+
+
+def holds_run(verb: str, out: Path, name: str) -> bool:
+    """Whether a finished run, of this or an earlier release, is the one that a study names by this
+    hash. Raises BadInput as `hash_of`."""
+    if hash_of(verb, out) == name:
+        return True
+    # `eval` derives `thinking` from its student after the study has named the folder. Schema 1
+    # stores the derived value, which the folder's own name then does not have.
+    manifest = read_manifest(out)
+    derived = verb == "eval" and not out.name.endswith(f"-{manifest.hash[:8]}")
+    if not derived or manifest.is_current:
+        return False
+    return run_hash(verb, {**manifest.identity, "thinking": None}, manifest.inputs) == name

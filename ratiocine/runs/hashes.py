@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 SCHEMA_VERSION = 2
 # Settings that are an axis of a study or a fact of their own (`runs.lineage`), or no part of how a
@@ -17,7 +16,7 @@ ELSEWHERE = {
 }
 
 
-def run_hash(verb: str, hashed: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def run_hash(verb: str, hashed: Mapping[str, object], inputs: Mapping[str, str]) -> str:
     """16 hex digits: equal for equal work, independent of machine and folder.
 
     `hashed` is the `config.identity` of a configuration, `inputs` the content hashes of what the
@@ -27,12 +26,12 @@ def run_hash(verb: str, hashed: Mapping[str, Any], inputs: Mapping[str, str]) ->
     return value_hash(named)[:16]
 
 
-def arm_hash(verb: str, hashed: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+def arm_hash(verb: str, hashed: Mapping[str, object], inputs: Mapping[str, str]) -> str:
     """`run_hash` without the seed: equal for the seeds of one arm."""
     return run_hash(verb, {**hashed, "seed": None}, inputs)
 
 
-def settings_hash(verb: str, hashed: Mapping[str, Any]) -> str:
+def settings_hash(verb: str, hashed: Mapping[str, object]) -> str:
     """Hash of the settings that are neither axes of a study nor facts of their own."""
     return run_hash(verb, {key: v for key, v in hashed.items() if key not in ELSEWHERE}, {})
 

@@ -13,11 +13,12 @@ import yaml
 
 from ratiocine import cli
 from ratiocine.plotting import CURVE_METRICS
+from ratiocine.records import JsonObject
 from ratiocine.rewards import RewardConfig
 from ratiocine.runs.finished import check_finished, read_config
 from ratiocine.runs.hashes import arm_hash, settings_hash
 from ratiocine.runs.manifests import Manifest, StudentInfo
-from ratiocine.runs.tracking import Compared
+from ratiocine.runs.tracking import GroupKeys
 
 # What a study varies, the ratio last.
 AXES = ("model", "scenario", "equalize", "lr_policy", "data", "reward", "ratio")
@@ -76,7 +77,7 @@ def student(path: str | None) -> StudentInfo | None:
 
 
 def _rewarded(
-    found: StudentInfo, folder: Path, manifest: Manifest, trained: Mapping[str, Any]
+    found: StudentInfo, folder: Path, manifest: Manifest, trained: JsonObject
 ) -> StudentInfo:
     """The same of a student of `rl`, with its parent, its reward and its training curves."""
     parent = student(trained["model"]["path"])
@@ -102,7 +103,7 @@ def _rewarded(
     )
 
 
-def _changed(trained: Mapping[str, Any]) -> tuple[str, ...]:
+def _changed(trained: JsonObject) -> tuple[str, ...]:
     """Which of a run's reward and objective differ from the files of their names in `conf/`."""
     found = []
     for group in ("reward", "objective"):
@@ -117,7 +118,7 @@ def _changed(trained: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _rows(file: Path, names: Sequence[str]) -> tuple[dict[str, Any], ...]:
+def _rows(file: Path, names: Sequence[str]) -> tuple[JsonObject, ...]:
     """These fields of about `POINTS` rows of a log at most, the last row included."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     some = rows[:: 1 + len(rows) // POINTS]
@@ -167,11 +168,11 @@ def _consequences(student: StudentInfo, moved: Collection[str]) -> set[str]:
     return found
 
 
-def _fact(student: StudentInfo, name: str) -> Any:
+def _fact(student: StudentInfo, name: str) -> object:
     return None if name in REWARDED and not student.rewarded else getattr(student, name)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     if one is None or other is None:
         return True
     if isinstance(one, float) and isinstance(other, float):
@@ -179,12 +180,12 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def compared(verb: str, name: str, path: str | None, student: StudentInfo | None) -> Compared:
+def group_keys(verb: str, name: str, path: str | None, student: StudentInfo | None) -> GroupKeys:
     """The keys that group a run over a model (`model.name`, `model.path`) in a tracker; `student`
     is that of the model."""
     if student is None:
-        return Compared(verb, _base(name, path))
-    return Compared(
+        return GroupKeys(verb, _base(name, path))
+    return GroupKeys(
         verb,
         str(student.base),
         size=inherit(student, "size"),

@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that ends with the process that has it, however that ends."""
+"""One writer for each folder: a file lock that ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -13,40 +13,43 @@ from pathlib import Path
 from ratiocine.errors import BadInput
 
 LOCK = ".lock.partial"
-PATIENCE = 30.0  # seconds
+TIMEOUT = 30.0  # seconds
 
-_held: dict[Path, int] = {}  # folders that this process writes to, with the open files that say so
+_open: dict[Path, int] = {}  # file descriptors of this process's locks, by folder
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """The folder is this process's alone."""
+def locked(folder: Path) -> Iterator[None]:
+    """Create a folder and lock it for the block; raises BadInput as `acquire`."""
     folder.mkdir(parents=True, exist_ok=True)
-    hold(folder)
+    acquire(folder)
     try:
         yield
     finally:
         release(folder)
 
 
-def hold(folder: Path, patience: float = PATIENCE) -> None:
-    """Have the folder to this process and what it forks, until `release` or its end, however that comes. Another that has it
-    may be about to end, after a kill or a preemption, and is waited for so many seconds; then raises BadInput. (A file system
-    that knows no locks is taken as it is.)"""
-    if sys.platform == "win32" or (folder := folder.absolute()) in _held:
+def acquire(folder: Path, timeout: float = TIMEOUT) -> None:
+    """Lock a folder for this process and its forks, until `release` or its end.
+
+    Another owner may be about to end, after a kill or a preemption, and is waited for `timeout`
+    seconds; then raises BadInput. On a file system without locks there is none.
+    """
+    if sys.platform == "win32" or (folder := folder.absolute()) in _open:
         return
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while (file := _locked(folder / LOCK)) is None:
         if time.monotonic() >= deadline:
             raise BadInput(
-                f"out={folder} is being written to by another process; wait for it, or choose another out"
+                f"out={folder} is being written to by another process; wait for it, or choose "
+                "another out"
             )
         time.sleep(0.2)
-    _held[folder] = file
+    _open[folder] = file
 
 
 def _locked(path: Path) -> int | None:
-    """An open file that has the lock; None where another has it."""
+    """The descriptor of the locked file; None where another process has the lock."""
     import fcntl
 
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -57,16 +60,15 @@ def _locked(path: Path) -> int | None:
             os.close(file)
             return None
         return file
-    if (
-        not path.exists() or path.stat().st_ino != os.fstat(file).st_ino
-    ):  # whoever had it has removed it meanwhile
+    # Its previous owner may have removed the file between the two calls above.
+    if not path.exists() or path.stat().st_ino != os.fstat(file).st_ino:
         os.close(file)
         return None
     return file
 
 
 def release(folder: Path) -> None:
-    """Let others have it."""
-    if (file := _held.pop(folder.absolute(), None)) is not None:
+    """Unlock a folder, where this process has locked it."""
+    if (file := _open.pop(folder.absolute(), None)) is not None:
         (folder / LOCK).unlink(missing_ok=True)
         os.close(file)

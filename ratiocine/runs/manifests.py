@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ratiocine.cost import Shape
+from ratiocine.records import JsonObject
 from ratiocine.runs.hashes import SCHEMA_VERSION
 
 
@@ -16,7 +17,7 @@ class Manifest:
 
     verb: str
     hash: str
-    identity: Mapping[str, Any]
+    identity: Mapping[str, object]
     """Hashed fields of the configuration."""
     inputs: Mapping[str, str]
     """Content hashes of the inputs, by name."""
@@ -29,10 +30,10 @@ class Manifest:
     """Commit of the checkout; ends in `+` where files had changed."""
     schema_version: int
     """Of the folder as it was written."""
-    facts: Mapping[str, Any]
+    facts: JsonObject
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Manifest:
+    def from_json(value: JsonObject) -> Manifest:
         """From the file; the one place that reads its keys."""
         own = {one.name for one in fields(Manifest)} - {"facts"}
         facts = {name: inner for name, inner in value.items() if name not in own}
@@ -103,11 +104,11 @@ class StudentInfo:
     """Whether its rewards were shuffled."""
     changed: tuple[str, ...] = ()
     """Which of reward and objective differ from the files of their names."""
-    group: tuple[Mapping[str, Any], ...] = ()
+    group: tuple[JsonObject, ...] = ()
     """One group of rollouts, for display."""
-    val_accuracy: tuple[Mapping[str, Any], ...] = ()
+    val_accuracy: tuple[JsonObject, ...] = ()
     """Accuracy on the validation problems, by step."""
-    curves: tuple[Mapping[str, Any], ...] = ()
+    curves: tuple[JsonObject, ...] = ()
     """Training metrics, by step."""
     alarms: tuple[str, ...] = ()
 
@@ -124,7 +125,7 @@ class StudentInfo:
             student = student.parent
 
     @staticmethod
-    def from_json(value: Mapping[str, Any] | None) -> StudentInfo | None:
+    def from_json(value: JsonObject | None) -> StudentInfo | None:
         """From a manifest; the one place that reads its keys."""
         if value is None:
             return None
@@ -178,18 +179,19 @@ class EvalFacts:
     """Verdicts that regrading changed, by "before → after"."""
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> EvalFacts:
+    def from_json(value: JsonObject) -> EvalFacts:
         """From a manifest; the one place that reads its keys."""
         shape = value.get("shape")
         records = {
             "student": StudentInfo.from_json(value.get("student")),
             "decoding": Decoding(**value["decoding"]),
             "shape": Shape(**shape) if shape else None,
-            "retries": value.get("retries") or value.get("calls_made_again"),  # its name in schema 1
+            "retries": value.get("retries")
+            or value.get("calls_made_again"),  # its name in schema 1
         }
         return _record(EvalFacts, {**value, **records})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """For a manifest."""
         rare = ("retries", "regraded_from", "changed")
         return {k: v for k, v in asdict(self).items() if v is not None or k not in rare}
@@ -233,12 +235,12 @@ class TrainingFacts:
     val_loss: float | None = None
     checkpoint_step: int | None = None
     """Step of the saved weights."""
-    group: Sequence[Mapping[str, Any]] = ()
+    group: Sequence[JsonObject] = ()
     """One group of rollouts, for display."""
     alarms: Sequence[str] = ()
 
 
-def _record(kind: type[Any], values: Mapping[str, Any]) -> Any:
+def _record(kind: type[Any], values: JsonObject) -> Any:
     """A record from the values with its fields' names."""
     names = {one.name for one in fields(kind)}
     return kind(**{name: value for name, value in values.items() if name in names})

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from ratiocine import renames
 from ratiocine.errors import BadInput
 from ratiocine.grading import EARLIER
+from ratiocine.records import JsonObject
 from ratiocine.runs.hashes import arm_hash, settings_hash
 
 # Keys that named no run, by today's names: at the top level of a configuration, and anywhere.
@@ -76,15 +76,14 @@ NEW_FILES = {  # names of artefacts that schema 1 does not have, by verb
     "rl": ("val_accuracy.jsonl",),
     "eval": ("completions.jsonl",),
 }
-Json = dict[str, Any]
 
 
-def is_earlier(config: Mapping[str, Any]) -> bool:
+def is_earlier(config: JsonObject) -> bool:
     """Whether a stored configuration has the keys of schema 1."""
     return "on" in config and "executor" not in config
 
 
-def migrated_manifest(out: Path, manifest: Json, config: Json) -> Json:
+def migrated_manifest(out: Path, manifest: JsonObject, config: JsonObject) -> JsonObject:
     """A manifest of schema 1 under today's keys; `config` is the folder's, as stored.
 
     Raises BadInput where the folder is a mixture of both schemas.
@@ -106,7 +105,7 @@ def migrated_manifest(out: Path, manifest: Json, config: Json) -> Json:
     return facts
 
 
-def _inputs(manifest: Json, config: Json) -> Iterator[tuple[str, str]]:
+def _inputs(manifest: JsonObject, config: JsonObject) -> Iterator[tuple[str, str]]:
     verb = manifest["verb"]
     if verb == "train" and config["student"] == "best":  # of the checkpoints, hence by their steps
         yield "save_steps", str(config["save_steps"])
@@ -121,23 +120,23 @@ def _inputs(manifest: Json, config: Json) -> Iterator[tuple[str, str]]:
             yield key, value
 
 
-def _grader(manifest: Json) -> str:
+def _grader(manifest: JsonObject) -> str:
     return EARLIER.get(manifest["grader"], str(manifest["grader"]))
 
 
-def identity(config: Mapping[str, Any]) -> Json:
+def identity(config: JsonObject) -> JsonObject:
     """The hashed fields of a configuration under today's keys, without its schema."""
     skipped = UNHASHED | NEVER_HASHED
     return {key: _hashed(value) for key, value in config.items() if key not in skipped}
 
 
-def _hashed(value: Any) -> Any:
+def _hashed(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _hashed(inner) for key, inner in value.items() if key not in NEVER_HASHED}
     return [_hashed(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _student(student: Json | None, path: str | None, near: Path) -> Json | None:
+def _student(student: JsonObject | None, path: str | None, near: Path) -> JsonObject | None:
     """The student of an evaluation under today's keys; `path` is that of its model.
 
     Its arm and settings are hashed anew, to be comparable with those of this release, where the
@@ -179,14 +178,14 @@ def _hashes(folder: Path, near: Path) -> tuple[str, str]:
     return arm_hash(verb, hashed, inputs), settings_hash(verb, hashed)
 
 
-def _manifest(folder: Path) -> Json:
+def _manifest(folder: Path) -> JsonObject:
     try:
-        found: Json = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        found: JsonObject = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # reported where that folder itself is read
         return {}
     return found
 
 
-def _config(folder: Path) -> Json:
-    found: Json = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+def _config(folder: Path) -> JsonObject:
+    found: JsonObject = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     return found

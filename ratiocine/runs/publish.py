@@ -1,4 +1,4 @@
-"""Finished work → a repository on the Hugging Face hub."""
+"""Upload of finished work to a repository on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from ratiocine.errors import BadInput, Failure
 
 
 def check(name: str) -> None:
-    """Raise BadInput, before any work, where the hub would not let us write."""
+    """Raise BadInput, before any work, where the hub does not accept the token."""
     from huggingface_hub import HfApi
 
     try:
         HfApi().whoami()
     except Exception as error:
         raise BadInput(
-            f"push_to_hub={name}: the hub does not know who asks ({type(error).__name__}); HF_TOKEN should hold a token"
+            f"push_to_hub={name}: the hub does not accept the token ({type(error).__name__}); "
+            "HF_TOKEN should hold a token"
         ) from None
 
 
@@ -26,10 +27,12 @@ def push(
     kind: Literal["dataset", "model"],
     files: Mapping[str, Path | bytes],
     message: str,
-    there: Path,
+    folder: Path,
 ) -> None:
-    """Upload files, by their paths in the repository, in one commit; `there` is where they are in any case. A repository
-    that is not there yet is made, and is private."""
+    """Upload files, by their paths in the repository, as one commit; a new repository is private.
+
+    `folder` is the finished run. Raises Failure where the hub refuses or cannot be reached.
+    """
     from huggingface_hub import CommitOperationAdd, HfApi
 
     changes = [
@@ -40,8 +43,8 @@ def push(
         HfApi().create_repo(name, repo_type=kind, private=True, exist_ok=True)
         HfApi().create_commit(name, changes, repo_type=kind, commit_message=message)
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
+        first = (str(error).splitlines() or [""])[0]
         raise Failure(
-            f"push_to_hub={name}: {type(error).__name__}: {said}; {there} is finished"
+            f"push_to_hub={name}: {type(error).__name__}: {first}; {folder} is finished"
         ) from None
     print(f"pushed to {name}")

@@ -1,14 +1,15 @@
-"""Where a run's numbers go beside its own files: Weights & Biases, TensorBoard or Trackio, under the names they have locally.
+"""Experiment trackers: W&B, TensorBoard or Trackio, with the metric names of a run's own files.
 
-Steps are optimizer steps everywhere. W&B is online only where a key is set (WANDB_API_KEY, or a login made before) and offline
-otherwise: it never asks for one. What is logged stays in the run's own files too, so a tracker can be left out or fail later.
+Steps are optimizer steps. W&B is online where it has a key (WANDB_API_KEY, or an earlier login) and
+offline otherwise: nobody is asked for a key. All that is logged is in the run's own files too, so
+that a tracker can be left out, or fail.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,11 +19,11 @@ from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import VerbConfig, distributed
 
 Name = Literal["none", "wandb", "tensorboard", "trackio"]
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 
 class TrackedConfig(VerbConfig):
-    """The keys of every verb that can be tracked."""
+    """The keys of every verb with a tracker."""
 
     tracker: Unhashed[Name] = "none"
     project: Unhashed[str] = "ratiocine"
@@ -30,7 +31,7 @@ class TrackedConfig(VerbConfig):
 
 
 class Tracker(Protocol):
-    """Takes rows of numbers and tables of texts by step."""
+    """Receives metrics and tables by optimizer step."""
 
     def log(self, step: int, row: Row) -> None: ...
 
@@ -48,58 +49,57 @@ def check(config: TrackedConfig) -> None:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What runs of every verb are grouped by, beside their `study`: what was trained and how many parameters it has, how it was
-    taught, and at which seed; None is what is not known, or was not done."""
+class GroupKeys:
+    """What runs of every verb are grouped by in a tracker, beside their study; None stands for
+    unknown or not applicable."""
 
     verb: str
     model_name: str
     size: int | None = None
+    """Number of weights."""
     scenario: str | None = None
     ratio: float | None = None
     seed: int | None = None
     reward: str | None = None
 
 
-GROUPED = (
-    "study",
-    *(field.name for field in fields(Compared)),
-)  # the keys that these have in every tracker
+# The keys of `GroupKeys` and the study, as every tracker has them.
+GROUP_KEYS = ("study", *(field.name for field in fields(GroupKeys)))
 
 
 @dataclass(frozen=True)
-class About:
-    """A run as a tracker is told of it: its hash, by which one that goes on is known again, its name, the group that it
-    is shown in where the configuration names none, what it is compared by, and what else it was told."""
+class TrackedRun:
+    """The description of a run in a tracker."""
 
     id: str
+    """The run's hash, by which a resumed run is found again."""
     name: str
     group: str
-    compared: Compared
+    """Where the configuration names no `group`."""
+    group_keys: GroupKeys
     facts: Row
+    """Configuration and inputs."""
 
-    def config(self, study: str | None) -> dict[str, Any]:
-        """All of it under the names that trackers know; `study` is the group that the configuration names."""
-        return {
-            **self.facts,
-            "run": self.id,
-            **dict(zip(GROUPED, (study, *asdict(self.compared).values()), strict=True)),
-        }
+    def config(self, study: str | None) -> dict[str, object]:
+        """Everything under the keys of a tracker; `study` is the configuration's `group`."""
+        keys = (study, *asdict(self.group_keys).values())
+        return {**self.facts, "run": self.id, **dict(zip(GROUP_KEYS, keys, strict=True))}
 
 
-def tracker(config: TrackedConfig, folder: Path, run: About) -> Tracker:
-    """The tracker of one run. Raises Failure where it cannot be reached."""
+def open_tracker(config: TrackedConfig, folder: Path, run: TrackedRun) -> Tracker:
+    """The tracker of one run; `NoTracker` on other ranks than the first. Raises Failure where it
+    cannot be reached."""
     if config.tracker == "none" or not distributed.is_first():
-        return Nothing()
+        return NoTracker()
     try:
         return TRACKERS[config.tracker](config, folder, run)
     except Exception as error:
-        said = (str(error).splitlines() or [""])[0]
-        raise Failure(f"tracker={config.tracker}: {type(error).__name__}: {said}") from None
+        first = (str(error).splitlines() or [""])[0]
+        raise Failure(f"tracker={config.tracker}: {type(error).__name__}: {first}") from None
 
 
-class Nothing:
-    """No tracker."""
+class NoTracker:
+    """Discards everything."""
 
     def log(self, step: int, row: Row) -> None: ...
 
@@ -109,7 +109,7 @@ class Nothing:
 
 
 class _Run:
-    """A run of W&B, or of Trackio, which has the same functions."""
+    """A run of W&B or Trackio, which have the same methods."""
 
     def __init__(self, library: Any, run: Any) -> None:
         self.library, self.run = library, run
@@ -128,19 +128,20 @@ class _Run:
         self.run.finish()
 
 
-def has_key() -> bool:
-    """Whether W&B has a key here, for which nobody is asked. Raises what W&B raises where its server does not take the key."""
+def has_wandb_key() -> bool:
+    """Whether W&B has a key, without a prompt for one. Raises W&B's own error where its server
+    refuses the key."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     return bool(wandb.login(prompt=False))
 
 
-def _wandb(config: TrackedConfig, folder: Path, run: About) -> Tracker:
+def _wandb(config: TrackedConfig, folder: Path, run: TrackedRun) -> Tracker:
     import wandb
 
-    mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-    made = wandb.init(
+    mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
+    started = wandb.init(
         project=config.project,
         group=config.group or run.group,
         id=run.id,
@@ -151,13 +152,13 @@ def _wandb(config: TrackedConfig, folder: Path, run: About) -> Tracker:
         resume="allow",
         settings=wandb.Settings(silent=True, console="off", save_code=False),
     )
-    return _Run(wandb, made)
+    return _Run(wandb, started)
 
 
-def _trackio(config: TrackedConfig, folder: Path, run: About) -> Tracker:
+def _trackio(config: TrackedConfig, folder: Path, run: TrackedRun) -> Tracker:
     import trackio
 
-    made = trackio.init(
+    started = trackio.init(
         project=config.project,
         group=config.group or run.group,
         name=f"{run.name} {run.id[:6]}",
@@ -165,18 +166,17 @@ def _trackio(config: TrackedConfig, folder: Path, run: About) -> Tracker:
         resume="allow",
         embed=False,
     )
-    return _Run(trackio, made)
+    return _Run(trackio, started)
 
 
 class _TensorBoard:
-    def __init__(self, config: TrackedConfig, folder: Path, run: About) -> None:
+    def __init__(self, config: TrackedConfig, folder: Path, run: TrackedRun) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(folder / "tensorboard"))
-        told = run.config(config.group)
-        self.writer.add_text(
-            "config", markdown([{"key": key, "value": value} for key, value in told.items()])
-        )
+        values = run.config(config.group)
+        rows = [{"key": key, "value": value} for key, value in values.items()]
+        self.writer.add_text("config", markdown(rows))
 
     def log(self, step: int, row: Row) -> None:
         for key, value in row.items():
@@ -190,13 +190,17 @@ class _TensorBoard:
         self.writer.close()
 
 
-TRACKERS: Mapping[str, Any] = {"wandb": _wandb, "tensorboard": _TensorBoard, "trackio": _trackio}
+TRACKERS: Mapping[Name, Callable[[TrackedConfig, Path, TrackedRun], Tracker]] = {
+    "wandb": _wandb,
+    "tensorboard": _TensorBoard,
+    "trackio": _trackio,
+}
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table as the text that trackers show."""
+    """Rows as a Markdown table, the form in which trackers show text."""
 
-    def cell(value: Any) -> str:
+    def cell(value: object) -> str:
         return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]

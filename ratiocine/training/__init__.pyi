@@ -1,3 +1,4 @@
+from . import session as session
 from .checkpoints import Checkpoints as Checkpoints
 from .config import REDUCE_BUCKET_SIZE as REDUCE_BUCKET_SIZE
 from .config import DeepSpeedConfig as DeepSpeedConfig

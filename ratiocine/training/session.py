@@ -117,7 +117,7 @@ def open_session(
     config: TrainingConfig,
     compute: Compute,
     arguments: Callable[[], TrainingArguments],
-    about: Callable[[int], tracking.About],
+    about: Callable[[int], tracking.TrackedRun],
     agreed: Mapping[str, object] = {},
 ) -> Session:
     """Connect the ranks, load the model and open the tracker.
@@ -134,7 +134,7 @@ def open_session(
     resumed = checkpoint and checkpoint.name
     distributed.check_agreement({**run.facts, **agreed, "the checkpoint to resume from": resumed})
     model = load_trainable(config, compute)
-    tracker = tracking.tracker(config, run.out, about(size))
+    tracker = tracking.open_tracker(config, run.out, about(size))
     return Session(run, config, compute, made, model, size, checkpoint, tracker)
 
 

@@ -1,4 +1,4 @@
-"""Files of a run directory: atomic replacement, free space, and artefacts removed on purpose."""
+"""Artefacts of a run directory: atomic replacement, free space, and removal on purpose."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""`torchrun tests/sent.py FILE train words…`: train, and write what this rank wrote to its sockets in each step (Linux counts what
-a process writes), and of it what was sent to reduce in parts, which gloo does as it reduces for all: with twice the bytes."""
+"""`torchrun tests/socket_bytes.py FILE train words…`: train, and write per step what this rank
+wrote to its sockets (Linux counts what a process writes), and of it the bytes of reduce-scatters,
+which gloo sends twice, as an all-reduce."""
 
 import json
 import os
@@ -11,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import torch
 from transformers import TrainerCallback
 
-from ratiocine.training import config
-from train import sft
+from ratiocine.training import DeepSpeedConfig
+from train.ratio_trainer import RatioTrainer
 
 steps: list[dict[str, int]] = []
 scattered = 0
@@ -31,7 +32,7 @@ class Count(TrainerCallback):
         steps.append({"written": written(), "scattered": scattered})
 
 
-def counting(name: str) -> None:
+def count_calls(name: str) -> None:
     reduce = getattr(torch.distributed, name)
 
     def counted(
@@ -46,27 +47,26 @@ def counting(name: str) -> None:
 
 for name in ("reduce_scatter_tensor", "_reduce_scatter_base", "reduce_scatter_single"):
     if hasattr(torch.distributed, name):
-        counting(name)
-settings, trainer = config.DeepSpeedConfig.settings, sft._trainer
+        count_calls(name)
+settings, train = DeepSpeedConfig.settings, RatioTrainer.train
 
 
-def with_callback(*args: object, **kwargs: object) -> object:
-    made = trainer(*args, **kwargs)
-    made[0].add_callback(Count())
-    return made
+def train_and_count(self: RatioTrainer, *args: object, **kwargs: object) -> object:
+    self.add_callback(Count())
+    return train(self, *args, **kwargs)
 
 
-def short(self: config.DeepSpeedConfig) -> dict | None:
+def with_reuse_distance(self: DeepSpeedConfig) -> dict | None:
     found = settings.fget(self)
-    if found and (reach := os.environ.get("REACH")):
+    if found and (distance := os.environ.get("REUSE_DISTANCE")):
         found["zero_optimization"] |= {
-            "stage3_max_reuse_distance": int(reach),
+            "stage3_max_reuse_distance": int(distance),
             "stage3_prefetch_bucket_size": 0,
         }
     return found
 
 
-sft._trainer, config.DeepSpeedConfig.settings = with_callback, property(short)
+RatioTrainer.train, DeepSpeedConfig.settings = train_and_count, property(with_reuse_distance)
 file, sys.argv = sys.argv[1], sys.argv[2:]
 try:
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
