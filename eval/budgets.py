@@ -17,7 +17,14 @@ from statistics import fmean
 
 from eval.benchmarks import load
 from eval.config import Config
-from eval.report import Evaluation, check_name, load_evaluations, write
+from eval.report import (
+    Evaluation,
+    cap_figure,
+    check_name,
+    load_evaluations,
+    render,
+    write,
+)
 from ratiocine import cli, cost, models
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import grade_completion
@@ -26,7 +33,6 @@ from ratiocine.records import Problem, ScoredCompletion
 from ratiocine.scores import shares
 from ratiocine.stats import interval
 
-TEMPLATE = Path(__file__).parent / "report" / "templates" / "budgets.html.j2"
 PERCENTILES = (0, 25, 50, 75, 100)
 
 
@@ -59,7 +65,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     check_name(options.out)
-    evaluations = load_evaluations(options.folders)
+    evaluations = load_evaluations(options.folders, with_tokens=True)
     curves = {evaluation.label: curve(evaluation, options) for evaluation in evaluations}
     points = {label: [asdict(point) for point in found] for label, found in curves.items()}
     write(
@@ -178,19 +184,18 @@ def _point(evaluation: Evaluation, cap: int, rows: Sequence[ScoredCompletion]) -
 
 
 def page(curves: Mapping[str, Sequence[Point]], *, thinking: bool) -> str:
-    """The chart and the table as one self-contained page."""
-    import jinja2
+    """The chart and the tables as one self-contained page."""
+    import markupsafe
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    capped = "think block" if thinking else "completion"
+    points = {
+        label: [(one.cap, one.accuracy, one.low, one.high) for one in found]
+        for label, found in curves.items()
+    }
+    wide, narrow = (
+        markupsafe.Markup(cap_figure(points, capped, narrow=narrow)) for narrow in (False, True)
     )
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f} %"
-    points = [point for found in curves.values() for point in found]
-    most = max(point.cap for point in points)
-    top = min(1.0, 1.1 * max(point.high for point in points))
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        curves=curves, most=most, top=top, capped="think block" if thinking else "completion"
-    )
+    return render("budgets.html.j2", curves=curves, capped=capped, wide=wide, narrow=narrow)
 
 
 if __name__ == "__main__":

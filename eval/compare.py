@@ -14,7 +14,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from eval.report import (
     Evaluation,
@@ -31,6 +30,7 @@ from eval.report import (
 )
 from ratiocine import cli
 from ratiocine.errors import BadInput
+from ratiocine.records import JsonObject
 from ratiocine.stats import PairedDifference, holm_adjusted
 
 HEAD = (
@@ -71,7 +71,7 @@ def main() -> None:
     print(table(found))
 
 
-def to_json(group: str, found: PairedDifference) -> dict[str, Any]:
+def to_json(group: str, found: PairedDifference) -> JsonObject:
     names = ("n", "base", "accuracy", "difference", "low", "high", "p", "p_holm", "by_seed")
     return {"group": group, **{name: getattr(found, name) for name in names}}
 

@@ -1,4 +1,4 @@
-"""python -m eval.overlap DIR --pairs DIR [--out FILE]: contamination of a benchmark by training pairs.
+"""python -m eval.overlap DIR --pairs DIR [--out FILE]: benchmark problems among training pairs.
 
 Compares the problems of a finished evaluation with a finished set of pairs, and prints each
 accuracy with and without the problems found among the pairs.

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from eval.options import Choice, Cost, Option, Other, SampleSize, choose, measured, sample_size
 from eval.report import Arm, gather, load_all, p_value, problem_groups, shared_keys, write
 from ratiocine import cli
 from ratiocine.errors import BadInput
+from ratiocine.records import JsonObject
 
 RENAMED = {"--budget": "--max-flops", "--questions": "--num-queries"}
 SCORES = ("accuracy", "low", "high", "train_flops", "answer_flops", "train_seconds")
@@ -286,7 +286,7 @@ def notes(everything: Sequence[Option], query: Query, *, exact: bool) -> list[st
 
 def to_json(
     choice: Choice, size: SampleSize | None, everything: Sequence[Option], query: Query
-) -> dict[str, Any]:
+) -> JsonObject:
     """What `--json` writes; accuracies and differences are shares, costs FLOPs and seconds."""
     shares = _best_shares(choice)
     others = {other.option.arm.label: other for other in choice.others}
@@ -314,14 +314,14 @@ def to_json(
     }
 
 
-def _difference(other: Other | None) -> dict[str, Any] | None:
+def _difference(other: Other | None) -> JsonObject | None:
     if other is None:
         return None
     names = ("difference", "low", "high", "p_holm", "conclusion")
     return {name: getattr(other.best, name) for name in names}
 
 
-def _sample_size(size: SampleSize | None) -> dict[str, Any] | None:
+def _sample_size(size: SampleSize | None) -> JsonObject | None:
     if size is None:
         return None
     costs = {

@@ -16,7 +16,7 @@ import importlib.util
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from eval.report import arm_label, percent, write
 from launch.workspace import Dashboard
 from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
+from ratiocine.records import JsonObject
 from ratiocine.runs import CONFIG, EvalFacts, check_finished, group_keys, tracking
 from ratiocine.scores import ScoreTable, Summary, read_scores
 
@@ -43,7 +44,7 @@ class FinishedStage:
 
     folder: Path
     verb: str
-    config: Mapping[str, Any]
+    config: JsonObject
     """By key, as stored."""
 
     @property
@@ -218,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def specification(workspace: Any, report: Any) -> dict[str, Any]:
+def specification(workspace: Any, report: Any) -> JsonObject:
     """Both as the library would send them."""
     models = {
         name: built._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -10,9 +10,9 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ratiocine import memory, models
 from ratiocine.cost import Shape
@@ -69,7 +69,7 @@ class Settings:
 def shape_and_counts(name: str, rank: int) -> tuple[Shape, ParameterCounts]:
     """Dimensions and numbers of parameters of a model of QWEN or of a folder, with adapters of this
     rank."""
-    model: Any
+    model: PreTrainedModel
     if name in QWEN:
         from transformers import Qwen2Config, Qwen2ForCausalLM
 

@@ -36,7 +36,7 @@ class Shape:
 
     @staticmethod
     def of(config: Any) -> Shape:
-        """From a transformers configuration; the feed-forward counts as gated, as in every family of
+        """From a transformers configuration; the feed-forward counts as gated, as in all of
         conf/model."""
         text = config.get_text_config()
         heads = text.num_attention_heads

@@ -79,7 +79,7 @@ def score(
 def thinking_tokens(
     completion: Completion, parts: Parts, tokenizer: PreTrainedTokenizerBase | None
 ) -> int:
-    """Tokens of a completion's trace, tags included; estimated by characters without a tokenizer."""
+    """Tokens of a completion's trace, tags included; estimated without a tokenizer."""
     if not parts.closed:
         return completion.n_completion
     if parts.think is None:

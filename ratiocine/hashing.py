@@ -60,7 +60,7 @@ class Seen:
 
 
 def smallest(ids: Sequence[str], limit: int, seed: int) -> list[str]:
-    """The `limit` ids with the smallest sha256(seed, id): a smaller limit is a subset of a larger."""
+    """The `limit` ids with the smallest sha256(seed, id), so that a smaller limit is a subset."""
     return heapq.nsmallest(limit, ids, key=lambda name: digest(seed, name))
 
 

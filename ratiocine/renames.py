@@ -137,7 +137,7 @@ def _renamed(table: Mapping[str, str], path: list[str]) -> str:
 
 
 def renamed(verb: str, config: JsonObject) -> JsonObject:
-    """A configuration of schema 1 under today's keys, with values whose meaning changed converted."""
+    """A configuration of schema 1 under today's keys; changed values are converted."""
     found = _walk(config, RENAMED.get(verb, {}), [])
     if verb == "eval":
         found["data_dir"] = ((config.get("data") or {}) if "data" in config else {}).get("root")

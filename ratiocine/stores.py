@@ -188,7 +188,7 @@ def _checked(line: bytes) -> JsonObject | None:
 
 
 def read_rows(path: Path) -> Iterator[JsonObject]:
-    """Rows of a finished file; raises BadInput at the first line that does not match its checksum."""
+    """Rows of a finished file; raises BadInput at the first line unlike its checksum."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             row = _checked(line)

@@ -6,10 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 
 from rl.config import Config
 from rl.metrics import Row
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 WINDOW = 10  # steps whose mean rewards are compared
 
@@ -21,7 +24,9 @@ class Alarms:
         self.config = config
         self.raised: dict[str, str] = {}
 
-    def check(self, rows: Sequence[Row], first_accuracy: float | None, bar: Any = None) -> None:
+    def check(
+        self, rows: Sequence[Row], first_accuracy: float | None, bar: tqdm[NoReturn] | None = None
+    ) -> None:
         """Check the metrics up to the last step; `first_accuracy` is the validation accuracy before
         training. New alarms are written above `bar`."""
         for subject, text in (

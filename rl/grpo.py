@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ratiocine import cost, devices, models, rendering
 from ratiocine.errors import BadInput
@@ -34,10 +34,13 @@ from ratiocine.plotting import training_curves
 from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, lineage, open_run, tracking
 from rl.config import Config, inputs
+from rl.metrics import Row
 from rl.problems import PreparedProblems, prepare
 from rl.rollouts import Rollouts, Step
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerCallback
+
     from ratiocine.memory import MemoryEstimate
     from ratiocine.training import Compute, Session
     from rl.policy import Policy
@@ -109,7 +112,7 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
     dtype = devices.dtype_name(policy.dtype)
     change = validation.change()
 
-    def save(student: Any) -> dict[str, Any]:
+    def save(student: PreTrainedModel) -> Row:
         _save(run, config, prepared, student, log.rows, validation)
         return {**_facts(config, prepared, log, validation), "rollout_dtype": dtype}
 
@@ -125,7 +128,7 @@ def _trainer(
     prepared: PreparedProblems,
     session: Session,
     policy: Policy,
-    callbacks: Sequence[Any],
+    callbacks: Sequence[TrainerCallback],
     log: TrainingLog,
 ) -> PolicyTrainer:
     """The trainer, each step of which samples from its own weights."""
@@ -197,7 +200,7 @@ def check_truncation(config: Config, step: Step) -> None:
         )
 
 
-def _save_base(model: Any, folder: Path) -> None:
+def _save_base(model: PreTrainedModel, folder: Path) -> None:
     """Save a model that has no folder: TRL loads the reference policy from there."""
     from ratiocine.training import gathered_parameters
 
@@ -214,8 +217,8 @@ def _save(
     run: Run,
     config: Config,
     prepared: PreparedProblems,
-    student: Any,
-    rows: Sequence[dict[str, Any]],
+    student: PreTrainedModel,
+    rows: Sequence[Row],
     validation: ValidationAccuracy,
 ) -> None:
     """Write the student, and the logs and curves of its training."""
@@ -232,7 +235,7 @@ def _save(
 
 def _facts(
     config: Config, prepared: PreparedProblems, log: TrainingLog, validation: ValidationAccuracy
-) -> dict[str, Any]:
+) -> Row:
     """For the manifest."""
     last, change = log.rows[-1], validation.change()
     return {
@@ -250,9 +253,9 @@ def _facts(
     }
 
 
-def example_group(completions: Path) -> list[dict[str, Any]]:
+def example_group(completions: Path) -> list[Row]:
     """A group of answers for display: the last with both right and wrong ones, else the last."""
-    mixed, last = list[dict[str, Any]](), list[dict[str, Any]]()
+    mixed, last = list[Row](), list[Row]()
     with open(completions, encoding="utf-8") as file:
         for _, rows in groupby(
             map(json.loads, file), key=lambda row: (row["step"], row["source"], row["id"])

@@ -29,14 +29,14 @@ class Policy:
         self.name = "transformers"
         self.dtype = rollout_dtype(config, device)
         with torch.device(device):
-            self.model: Any = AutoModelForCausalLM.from_config(
+            self.model = AutoModelForCausalLM.from_config(
                 models.load_config(config.model), dtype=self.dtype
             )
         self.model.requires_grad_(False)
         settings = config.engine if config.engine.name == "transformers" else TransformersConfig()
         self.engine = TransformersEngine(self.model, tokenizer, end_of_turn(tokenizer), settings)
 
-    def refresh(self, model: Any) -> None:
+    def refresh(self, model: torch.nn.Module) -> None:
         """Take over the weights of `model`, whose adapters are merged in the copy."""
         with torch.no_grad():
             for layer in self.model.modules():  # packing has released these weights

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from ratiocine.errors import BadInput
@@ -48,12 +48,12 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         self,
         config: Config,
         args: GRPOConfig,
-        model: Any,
+        model: torch.nn.Module,
         tokenizer: PreTrainedTokenizerBase,
         compute: Compute,
         rollouts: Callable[[int], Step],
         rate: Callable[[int], float],
-        callbacks: Sequence[Any],
+        callbacks: Sequence[TrainerCallback],
     ) -> None:
         self.config, self.rollouts, self.rate, self.dtype = config, rollouts, rate, compute.dtype
         self.reset_sums()
@@ -88,7 +88,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         loader = DataLoader(range(n), batch_size=1, collate_fn=lambda _: self.rows)  # type: ignore[arg-type, var-annotated]
         return unsharded_loader(loader, self.accelerator.device)
 
-    def _rollout_columns(self, prompts: Any, trainer: Any) -> dict[str, Any]:
+    def _rollout_columns(self, prompts: object, trainer: object) -> Inputs:
         """TRL's `rollout_func`: columns with one row for each answer of this rank."""
         step = self.rollouts(self.state.global_step // self.config.optimizer_steps)
         self.learning, answers = assign_answers(
@@ -144,11 +144,11 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
 
     def compute_loss(
         self,
-        model: Any,
+        model: torch.nn.Module,
         inputs: Inputs,
         return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
+        num_items_in_batch: object = None,
+    ) -> torch.Tensor:
         if inputs["idle"] and self.is_deepspeed_enabled:
             # DeepSpeed steps within backward, where momentum alone would move weights.
             for group in self.optimizer.param_groups:
@@ -179,7 +179,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         finally:
             del accelerator.gather, accelerator.reduce
 
-    def _compute_loss(self, model: Any, inputs: Inputs) -> torch.Tensor:
+    def _compute_loss(self, model: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
         if self.config.objective.loss != "mirror-descent":
             return super()._compute_loss(model, inputs)
         mask = inputs["completion_mask"]
@@ -194,12 +194,12 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
 
     def _get_per_token_logps_and_entropies(
         self,
-        model: Any,
+        model: torch.nn.Module,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         logits_to_keep: int,
         batch_size: int | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
         """Log-probabilities and entropies, each (rows, `logits_to_keep`), 0 at padding.
         `batch_size` rows at a time, trimmed to the columns that they use, and logits for answers
@@ -304,16 +304,18 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
     def _send_telemetry(self) -> None:
         """Disabled."""
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+    def create_model_card(self, *args: object, **kwargs: object) -> None:
         """Disabled: a checkpoint needs none."""
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: torch.nn.Module, trial: object) -> None:
         super()._save_checkpoint(model, trial)
         if self.config.objective.ref_model_sync_steps and distributed.is_first():
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / REFERENCE
             self.accelerator.unwrap_model(self.ref_model).save_pretrained(folder)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
+    ) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         if (folder := Path(resume_from_checkpoint) / REFERENCE).exists():
             reference = self.accelerator.unwrap_model(self.ref_model)
@@ -321,7 +323,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             reference.load_state_dict(saved.state_dict())
 
 
-def given_reward(given: Sequence[float], **kwargs: Any) -> list[float]:
+def given_reward(given: Sequence[float], **kwargs: object) -> list[float]:
     """The reward function that TRL calls: rewards come with the rollouts."""
     return list(given)
 

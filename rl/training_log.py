@@ -7,9 +7,9 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ratiocine import cost
 from ratiocine.errors import Failure
@@ -22,6 +22,9 @@ from rl.metrics import Row, completion_rows, step_flops, step_metrics
 from rl.policy_trainer import PolicyTrainer
 from rl.rollouts import Step
 from rl.val_accuracy import ValidationAccuracy
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 METRICS, COMPLETIONS = "metrics.jsonl", "completions.jsonl"
 
@@ -38,7 +41,7 @@ class TrainingLog(TrainerCallback):
         config: Config,
         folder: Path,
         previous: Path,
-        bar: Any,
+        bar: tqdm[NoReturn],
         tracker: Tracker,
         validation: ValidationAccuracy,
         shape: cost.Shape,
@@ -61,10 +64,12 @@ class TrainingLog(TrainerCallback):
         self.rollouts: Step | None = None
         bar.update(done)
 
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, *args: object, **kwargs: object) -> None:
         self.started = self.last = time.perf_counter()
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         assert self.trainer is not None
         self.rate = kwargs["lr_scheduler"].get_last_lr()[0]
         loss, norm = self.trainer.sums.get("loss", 0.0), self.trainer.norm
@@ -75,7 +80,13 @@ class TrainingLog(TrainerCallback):
                 "checkpoints are kept"
             )
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         step, update = divmod(state.global_step, self.config.optimizer_steps)
         if update:
             return

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+
+import torch
 
 from ratiocine import stats
 from ratiocine.engines import Request
@@ -106,7 +107,7 @@ class ValidationAccuracy:
         """Accuracy before the first step."""
         return self.rows[0].accuracy if self.rows else None
 
-    def measure(self, model: Any, step: int) -> dict[str, float]:
+    def measure(self, model: torch.nn.Module, step: int) -> dict[str, float]:
         """Answer with the weights of `model`; returns the metrics of the step."""
         self.policy.refresh(model)
         answers = distributed.scatter_map(self.requests, self._answers)

@@ -258,12 +258,23 @@ SPANS = {
         "in the 10th century",
         "\\boxed{century 10th}",
     ],
-    ("$5.50", "5.50 dollars"): ["\\boxed{5.50}", "\\boxed{\\$5.50}", "\\boxed{5.50 Dollars}", "550"],
+    ("$5.50", "5.50 dollars"): [
+        "\\boxed{5.50}",
+        "\\boxed{\\$5.50}",
+        "\\boxed{5.50 Dollars}",
+        "550",
+    ],
     ("no",): ["\\boxed{No}", "No.", "no, it is not", "\\boxed{yes}", "The answer is no"],
 }
 STRINGS = {
     ("olleh",): ["\\boxed{olleh}", "OLLEH", "o l l e h", "\\boxed{`olleh`}", "hello", "olleh."],
-    ("New York", "NYC"): ["\\boxed{new  york}", "nyc", "NY", "\\boxed{\\textbf{New York}}", "Paris"],
+    ("New York", "NYC"): [
+        "\\boxed{new  york}",
+        "nyc",
+        "NY",
+        "\\boxed{\\textbf{New York}}",
+        "Paris",
+    ],
     ("a = b",): ["\\boxed{a = b}", "a=b", "$a = b$", "\\boxed{$a = b$}"],
     ("naïve café",): ["\\boxed{Naïve Café}", "naive cafe", "\\boxed{NAÏVE CAFÉ}"],
 }

@@ -76,9 +76,9 @@ class Browser:
         ].get("value")
 
     def press(self, key: str, text: str = "", code: int = 0) -> None:
-        told = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
+        values = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, **told)
+            self.call("Input.dispatchKeyEvent", type=kind, **values)
 
     def tab_to(self, selector: str) -> None:
         """Press Tab until the element has the focus, as at most a hundred of them do."""
@@ -96,7 +96,7 @@ class Browser:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    """A page with four evaluations, which is as wide as it gets."""
+    """The page of four arms."""
     folders = [
         evaluation(tmp_path / str(i), ratio, 5 * i, 10)
         for i, ratio in enumerate((None, 0.0, 0.5, 1.0))
@@ -191,16 +191,16 @@ def test_it_can_be_read_in_the_light_and_in_the_dark(browser: Browser, page: Pat
 
 def test_the_filters_filter(browser: Browser, page: Path) -> None:
     browser.open(page)
-    shown = "[...document.querySelectorAll('.example')].filter((e) => e.offsetParent).map((e) => e.dataset.family).join()"
-    everything = browser.value(shown)
-    assert set(everything.split(",")) == {"names", "sums"}
-    browser.value("family.value = 'sums'; family.dispatchEvent(new Event('change'))")
-    assert set(browser.value(shown).split(",")) == {"sums"}
-    browser.value(
-        "family.value = 'names'; verdict.value = 'wrong'; family.dispatchEvent(new Event('change'))"
-    )
-    assert browser.value(shown) in ("", "names", "names,names")
-    assert browser.value(shown) != everything
+    shown = "document.getElementById('shown').textContent"
+    heads = "[...document.querySelectorAll('#answers h3')].map((e) => e.textContent).join()"
+    choose = "form.{0}.value = '{1}'; form.dispatchEvent(new Event('input'))"
+    assert browser.value(shown) == "1 to 20 of 240"
+    browser.value(choose.format("benchmark", "sums"))
+    assert browser.value(shown) == "1 to 20 of 160"
+    assert set(browser.value(heads).split(",")) == {"sums"}
+    browser.value(choose.format("benchmark", "names"))
+    browser.value(choose.format("verdict", "wrong"))
+    assert browser.value(shown) == "1 to 20 of 40"
 
 
 LOOK = """(() => {
@@ -282,13 +282,13 @@ def test_completions_are_filtered_by_the_keyboard(browser: Browser, study: Path)
     )
     browser.press("Home", code=36)
     assert browser.value(shown) == wrong
-    browser.tab_to("button#on")
+    browser.tab_to("button#next")
     browser.press("Enter", "\r", 13)
     assert browser.value(shown).startswith("21 to ")
     browser.value("document.querySelector('input[type=search]').focus()")
     for letter in "no such words":
         browser.press(letter, letter)
-    assert browser.value(shown) == "no answer is so"
+    assert browser.value(shown) == "no completion matches"
     assert browser.value(count) == 0
 
 

@@ -1,4 +1,4 @@
-"""Talking to a model: what is asked and answered, what is shown of it, and what reaches the terminal."""
+"""Chat with a model: requests, streaming, and output in a terminal."""
 
 import os
 import pty
@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig
 
-from eval import chat
-from eval.chat import CLEAR, DIM, Shown, visible
+from eval import chat, chat_display
+from eval.chat_display import CLEAR, DIM, CompletionPrinter, visible
 from ratiocine import models
 from ratiocine.engines import Request, TextStreamer, TransformersEngine, stream
 from ratiocine.models import ModelConfig
@@ -81,10 +81,10 @@ def test_questions_are_answered_as_benchmarks_are(engine: TransformersEngine) ->
     assert [question for question, _ in found] == ["1+1?", "2+2?", "1+1?"]
     assert found[0] == found[2], "greedy"
     for question, answer in found:
-        assert answer == visible(batched(engine, asked(question)).text.strip(chat.BLANK))
+        assert answer == visible(batched(engine, asked(question)).text.strip(chat_display.BLANK))
     assert (
         shown.count("0 tokens of trace, 24 of answer; ")
-        == shown.count("; cut at the budget of 24")
+        == shown.count("; truncated at 24 tokens")
         == 3
     )
     assert "\x1b" not in shown
@@ -97,7 +97,7 @@ def test_the_sentence_before_a_question_can_be_none(engine: TransformersEngine) 
         )
     )
     alone = Request("x", ({"role": "user", "content": "1+1?"},), 8)
-    assert answer == visible(batched(engine, alone).text.strip(chat.BLANK))
+    assert answer == visible(batched(engine, alone).text.strip(chat_display.BLANK))
 
 
 def test_questions_come_from_standard_input(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_asked_again_at_a_temperature_a_question_is_answered_anew(
 
     def told(seed: int, sample: int) -> str:
         request = asked("1+1?", 8, temperature=1.0, seed=seed, samples=(sample,))
-        return visible(stream(engine, request, lambda text: None).text.strip(chat.BLANK))
+        return visible(stream(engine, request, lambda text: None).text.strip(chat_display.BLANK))
 
     assert [told(3, 0), told(3, 1)] == [first, second]
     assert told(4, 0) not in (first, second)
@@ -156,7 +156,7 @@ def test_a_student_is_asked_as_it_was_taught(
             (("--thinking", "on"), True),
             (("--thinking", "off"), False),
         ):
-            monkeypatch.setattr(sys, "argv", ["ask", str(folder), *words])
+            monkeypatch.setattr(sys, "argv", ["chat", str(folder), *words])
             assert chat.configured(chat.parse()).thinking is thinking
 
 
@@ -193,7 +193,7 @@ def test_a_student_is_asked_as_it_was_taught(
 def test_bad_input_is_said_in_one_line(words: tuple[str, ...], said: str) -> None:
     refused = command("eval.chat", *words)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith(f"ask: {said}")
+    assert refused.stderr.startswith(f"chat: {said}")
     assert len(refused.stderr.splitlines()) == 1
 
 
@@ -205,7 +205,7 @@ def test_an_end_of_input_leaves(tmp_path: Path) -> None:
     os.close(slave)
     os.close(master)
     assert shown.startswith("Ctrl-C stops an answer, Ctrl-D leaves\n> > answer:\n")
-    assert shown.endswith("; cut at the budget of 4\n\n> \n")
+    assert shown.endswith("; truncated at 4 tokens\n\n> \n")
 
 
 def test_interrupts_in_a_terminal(thinker: Path) -> None:
@@ -231,7 +231,7 @@ def test_interrupts_in_a_terminal(thinker: Path) -> None:
             r"\x1b\[2m\d+ tokens of trace, 0 of answer; [\d.]+ tokens a second; interrupted\x1b\[0m",
             shown,
         )
-        assert "ask: interrupted" in read_until(terminal, "interrupted", pressing=b"\x03")
+        assert "chat: interrupted" in read_until(terminal, "interrupted", pressing=b"\x03")
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130
     finally:
         os.close(terminal)  # which ends what is still there
@@ -332,13 +332,13 @@ def test_the_summary_tells_what_the_grader_would_read() -> None:
     text = render("It is \\boxed{4\x1b\n2}.", "I think.")
     trace = Completion("x", text, "stop", 5, len(text) + 1, 2.0)
     think = len(text.rpartition("</think>")[0] + "</think>")
-    assert chat.summary(trace, tokenizer) == (
+    assert chat_display.summary(trace, tokenizer) == (
         f"{think} tokens of trace, {len(text) + 1 - think} of answer; {(len(text) + 1) / 2:.1f} tokens a second; "
         "boxed: 4\\x1b 2"
     )
     cut = Completion("x", "It is \\boxed{4", "length", 5, 14, 2.0)
-    assert chat.summary(cut, tokenizer).endswith("; cut at the budget of 14")
-    assert chat.summary(cut, tokenizer, interrupted=True).endswith("; interrupted")
+    assert chat_display.summary(cut, tokenizer).endswith("; truncated at 14 tokens")
+    assert chat_display.summary(cut, tokenizer, interrupted=True).endswith("; interrupted")
 
 
 # --- what is shown
@@ -366,10 +366,10 @@ def test_escapes_are_visible() -> None:
 
 def shown(pieces: list[str], **more) -> str:
     out: list[str] = []
-    told = Shown(out.append, **{"thinking": False, "colour": False, **more})
+    printer = CompletionPrinter(out.append, **{"thinking": False, "colour": False, **more})
     for piece in pieces:
-        told.write(piece)
-    told.end()
+        printer.write(piece)
+    printer.end()
     return "".join(out)
 
 
@@ -402,7 +402,7 @@ def test_trace_and_answer_are_those_that_are_graded(answer: str, think: str | No
     text = render(answer, think)
     parts = split(text)
     expected = [
-        f"{name}:\n{part.strip(chat.BLANK)}\n"
+        f"{name}:\n{part.strip(chat_display.BLANK)}\n"
         for name, part in (("thinking", parts.think), ("answer", parts.answer))
         if part
     ]

@@ -207,41 +207,43 @@ def test_the_command(tmp_path: Path) -> None:
         for seed, sums in ((0, 24), (1, 20))
     ]
     shown = done("eval.compare", *traces, "--against", *direct, "--out", str(tmp_path / "c.json"))
-    found = {row["group"]: row for row in json.loads((tmp_path / "c.json").read_text())["changes"]}
+    found = {
+        row["group"]: row for row in json.loads((tmp_path / "c.json").read_text())["differences"]
+    }
     assert list(found) == ["names", "sums", "general-mc", "math-oe", "all"]
     assert found["sums"]["difference"] == pytest.approx((20 + 12) / 80)
     assert found["sums"]["by_seed"] == [0.5, 0.3]
-    assert (found["sums"]["base"], found["sums"]["arm"]) == (0.15, 0.55)
-    assert found["names"]["p_adjusted"] == 1
-    assert found["sums"]["p_adjusted"] == pytest.approx(2 * found["sums"]["p"]), (
+    assert (found["sums"]["base"], found["sums"]["accuracy"]) == (0.15, 0.55)
+    assert found["names"]["p_holm"] == 1
+    assert found["sums"]["p_holm"] == pytest.approx(2 * found["sums"]["p"]), (
         "adjusted within its two benchmarks"
     )
     assert json.loads((tmp_path / "c.json").read_text())["seeds"] == [0, 1]
-    assert (found["names"]["difference"], found["names"]["p_adjusted"]) == (0, 1)
+    assert (found["names"]["difference"], found["names"]["p_holm"]) == (0, 1)
     assert "+40.0 (" in shown
     assert "+50.0 +30.0" in shown
 
 
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
     base, again = (
-        str(evaluation(tmp_path / name, None, 1, 1, budget=budget))
-        for name, budget in (("base", 64), ("again", 65))
+        str(evaluation(tmp_path / name, None, 1, 1, max_new_tokens=limit))
+        for name, limit in (("base", 64), ("again", 65))
     )
-    late = str(evaluation(tmp_path / "late", 1.0, 1, 1, seed=1, budget=65))
+    late = str(evaluation(tmp_path / "late", 1.0, 1, 1, seed=1, max_new_tokens=65))
     one, two, other = (
         str(evaluation(tmp_path / str(at), ratio, 1, 1, seed=seed))
         for at, (ratio, seed) in enumerate(((0.0, 0), (1.0, 0), (1.0, 1)))
     )
     assert "by seed" in done("eval.compare", two, other, "--against", base)
     for words, message in (
-        ((one, "--against", two, other), "1 evaluations against 2: each needs its counterpart"),
+        ((one, "--against", two, other), "1 evaluations against 2: give one counterpart for each"),
         ((one, "--against", other), "an evaluation of seed 0 has one of seed 1 as its counterpart"),
         ((one, one, "--against", two, two), "seed 0 occurs twice"),
         ((base, base, "--against", again, again), "one evaluation is given twice"),
         ((one, other, "--against", two, late), "one side holds ratio 0 and ratio 1"),
         (
             (two, other, "--against", one),
-            "alone is against 2 evaluations, but was trained, and not all of them began with it",
+            "alone is against 2 evaluations, but was trained, and not all of them started from it",
         ),
     ):
         refused = command("eval.compare", *words)

@@ -1,4 +1,4 @@
-"""A study in W&B: what its runs tell, offline, is what the dashboard names, under the values of the local files."""
+"""A study in W&B: its offline runs log what the dashboard names, with the values of the local files."""
 
 import json
 import os
@@ -10,22 +10,29 @@ from typing import Any
 
 import pytest
 from conftest import command, done
+from test_report import facts, row
 from test_tracking import records, rows_of
 
-from eval.suite import measured
-from launch.dashboard import Evaluated, dashboard, findings, named, sections, stages
+from eval.suite import metrics as logged_metrics
+from launch.dashboard import (
+    TrackedEvaluation,
+    dashboard,
+    findings,
+    finished_stages,
+)
+from launch.workspace import KEYS, metrics, sections
 from ratiocine.errors import BadInput
-from ratiocine.models import ModelConfig
-from ratiocine.runs import GROUP_KEYS, GroupKeys, group_keys
+from ratiocine.runs import GROUP_KEYS, GroupKeys, StudentInfo, group_keys
+from ratiocine.scores import ScoreTable, summary
 
 CATEGORIES = ("general-mc", "math-oe")
 
 
 @pytest.fixture(scope="module")
 def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One student and the model that it came from, evaluated, as a study runs them; W&B has no key and asks for none."""
+    """One student and its base model, evaluated, as a study runs them; W&B has no key and needs none."""
     out = tmp_path_factory.mktemp("study")
-    told = ("tracker=wandb", "project=p", "group=small")
+    tracked = ("tracker=wandb", "project=p", "group=small")
     benchmark = out / "mine.jsonl"
     rows = [
         {
@@ -38,7 +45,7 @@ def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(6)
     ]
     benchmark.write_text("\n".join(map(json.dumps, rows)))
-    asked = (f"benchmarks=[{benchmark}]", "max_new_tokens=8", *told)
+    asked = (f"benchmarks=[{benchmark}]", "max_new_tokens=8", *tracked)
     done(
         "train",
         "ratio=0.5",
@@ -47,7 +54,7 @@ def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size=8",
         "max_steps=2",
         "seed=3",
-        *told,
+        *tracked,
         f"out={out / 'train-00000001'}",
     )
     done(
@@ -57,7 +64,7 @@ def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def told(run: Path) -> tuple[Any, dict[str, Any], dict[int, dict[str, Any]], dict[str, Any]]:
+def logged(run: Path) -> tuple[Any, dict[str, Any], dict[int, dict[str, Any]], dict[str, Any]]:
     """The run that an offline file holds, its configuration, what it logged by step, and its summary."""
     (file,) = run.glob("wandb/offline-run-*/*.wandb")
     config, history, summary, found = {}, dict[int, dict[str, Any]](), dict[str, Any](), None
@@ -81,13 +88,12 @@ def told(run: Path) -> tuple[Any, dict[str, Any], dict[int, dict[str, Any]], dic
 
 
 def test_the_runs_hold_what_the_dashboard_names(study: Path) -> None:
-    metrics, keys = named(CATEGORIES)
-    evaluated, trained = (told(study / name) for name in ("after-00000002", "train-00000001"))
-    logged = {
+    evaluated, trained = (logged(study / name) for name in ("after-00000002", "train-00000001"))
+    keys = {
         key for _, _, history, _ in (evaluated, trained) for row in history.values() for key in row
     }
-    assert set(metrics) <= logged
-    assert set(keys) <= set(GROUP_KEYS)
+    assert set(metrics(CATEGORIES)) <= keys
+    assert set(KEYS) <= set(GROUP_KEYS)
     by = {
         "study": "small",
         "model_name": "tiny",
@@ -100,7 +106,7 @@ def test_the_runs_hold_what_the_dashboard_names(study: Path) -> None:
     for verb, (run, config, _, _) in {"eval": evaluated, "train": trained}.items():
         assert {key: config[key] for key in GROUP_KEYS} == {**by, "verb": verb}
         assert (run.project, run.run_group) == ("p", "small")
-    _, config, _, _ = told(study / "base-00000003")
+    _, config, _, _ = logged(study / "base-00000003")
     assert {key: config[key] for key in GROUP_KEYS} == {
         **dict.fromkeys(by),
         "study": "small",
@@ -109,15 +115,15 @@ def test_the_runs_hold_what_the_dashboard_names(study: Path) -> None:
     }
 
 
-def test_an_evaluation_is_told_as_it_is_stored(study: Path) -> None:
-    run, config, history, summary = told(study / "after-00000002")
+def test_an_evaluation_is_logged_as_it_is_stored(study: Path) -> None:
+    run, config, history, summary = logged(study / "after-00000002")
     manifest, scores = (
         json.loads((study / "after-00000002" / f"{name}.json").read_text())
         for name in ("manifest", "scores")
     )
     training = json.loads((study / "train-00000001" / "manifest.json").read_text())
     assert run.run_id == config["run"] == manifest["hash"]
-    (step, row) = next(iter(history.items()))
+    (step, logged_row) = next(iter(history.items()))
     assert (len(history), step) == (1, 2)
     wanted = {"train_flops": training["train_flops"]}
     for name, found in {
@@ -134,14 +140,14 @@ def test_an_evaluation_is_told_as_it_is_stored(study: Path) -> None:
             f"{key}/{name}": found[key] for key in ("truncated", "thought", "flops")
         }
     assert set(scores["categories"]) == set(CATEGORIES) and "accuracy/mine" in wanted
-    assert {key: value for key, value in row.items() if not key.startswith("_")} == wanted
+    assert {key: value for key, value in logged_row.items() if not key.startswith("_")} == wanted
     assert {key: summary[key] for key in wanted} == wanted
     local = rows_of(study / "train-00000001" / "metrics.jsonl")
-    _, _, history, _ = told(study / "train-00000001")
+    _, _, history, _ = logged(study / "train-00000001")
     assert [{key: history[line["step"]].get(key) for key in line} for line in local] == local
 
 
-def test_a_finished_evaluation_is_not_told_again(study: Path) -> None:
+def test_a_finished_evaluation_is_not_logged_again(study: Path) -> None:
     words = [
         f"model={study / 'train-00000001' / 'model'}",
         f"benchmarks=[{study / 'mine.jsonl'}]",
@@ -163,7 +169,6 @@ def leaves(value: Any) -> Iterator[tuple[str, Any]]:
 def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
     shown = done("launch.dashboard", str(study))
     spec = json.loads((study / "dashboard.json").read_text())
-    metrics, keys = named(CATEGORIES)
     for made in (spec["workspace"], spec["report"]):
         found = {name for key, value in leaves(made) if key == "metrics" for name in value}
         axes = {
@@ -171,7 +176,7 @@ def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
             for key, value in leaves(made)
             if key in ("xAxis", "yAxis") and value != "_step"
         }
-        assert found | axes == set(metrics)
+        assert found | axes == set(metrics(CATEGORIES))
         grouped = {value.removesuffix(".value") for key, value in leaves(made) if key == "groupBy"}
         assert grouped == {"ratio"}
     section = spec["workspace"]["spec"]["section"]
@@ -182,7 +187,7 @@ def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
         "Training",
     ]
     assert [key["name"] for key in section["runSets"][0]["grouping"]] == [
-        f"{key}.value" for key in keys
+        f"{key}.value" for key in KEYS
     ]
     filters = [
         f
@@ -200,7 +205,7 @@ def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
     )
     for panels in sections(CATEGORIES).values():
         assert all(f"    {panel}\n" in shown for panel in panels)
-    assert "W&B was told of 3 of 3 runs" in shown and "nothing was sent; --save sends it" in shown
+    assert "W&B has 3 of 3 runs" in shown and "nothing was sent; --save sends it" in shown
     sent = re.search(r"wandb sync (\S+)", shown)
     assert sent is not None and len(list(Path("/").glob(sent[1].removeprefix("/")))) == 3
     (table,) = [value for key, value in leaves(spec["report"]) if key == "content"]
@@ -211,16 +216,20 @@ def test_the_dashboard_is_shown_and_written_and_not_sent(study: Path) -> None:
     assert f"{100 * scores['accuracy']:.1f} % ({low:.1f} – {high:.1f})" in table.splitlines()[3]
 
 
-def evaluation(ratio: float | None, seed: int, accuracy: float) -> Evaluated:
-    student = None if ratio is None else {"ratio": ratio, "scenario": "mixed", "seed": seed}
-    by = GroupKeys("eval", "m", ratio=ratio, seed=seed)
-    found = {"accuracy": accuracy, "ci95": [accuracy - 0.1, accuracy + 0.1]}
-    return Evaluated(
-        by,
-        "s",
-        {"model": "m", "student": student},
-        {"categories": {"math-oe": found}, "all": found},
-        "sums, 8 tokens",
+def evaluation(ratio: float | None, seed: int, accuracy: float) -> TrackedEvaluation:
+    student = None if ratio is None else StudentInfo(ratio=ratio, scenario="mixed", seed=seed)
+    one = replace(
+        summary([row("sums", 0, "right")]),
+        accuracy=accuracy,
+        ci95=(accuracy - 0.1, accuracy + 0.1),
+    )
+    return TrackedEvaluation(
+        by=GroupKeys("eval", "m", ratio=ratio, seed=seed),
+        study="s",
+        hash="h",
+        facts=facts(student),
+        scores=ScoreTable({}, {"math-oe": one}, one),
+        benchmarks="sums, 8 tokens",
     )
 
 
@@ -241,50 +250,34 @@ def test_seeds_are_one_line_of_the_table() -> None:
     ]
 
 
-TAUGHT = {
-    "base": "m",
-    "size": 9,
-    "scenario": "sequential",
-    "ratio": None,
-    "share": 0.25,
-    "seed": 1,
-    "steps": 5,
-    "train_flops": 100,
-}
+TRAINED = StudentInfo(
+    base="m", size=9, scenario="sequential", share=0.25, seed=1, steps=5, train_flops=100
+)
+REWARDED = StudentInfo(base="m", size=9, seed=7, reward="r1", parent=TRAINED, train_flops=11)
 
 
-def test_what_rewards_have_trained_is_known_by_the_student_that_they_began_with() -> None:
-    rewarded = {
-        **TAUGHT,
-        "scenario": None,
-        "share": None,
-        "seed": 7,
-        "reward": "r1",
-        "parent": TAUGHT,
-        "train_flops": 11,
-    }
-    local = ModelConfig(name="local", path="x/model")
-    assert group_keys("eval", local, rewarded) == GroupKeys(
+def test_a_student_of_rl_is_grouped_by_its_parent() -> None:
+    local = ("local", "x/model")
+    assert group_keys("eval", *local, REWARDED) == GroupKeys(
         "eval", "m", 9, "sequential", 0.25, 7, "r1"
     )
-    assert group_keys("eval", local, TAUGHT) == GroupKeys("eval", "m", 9, "sequential", 0.25, 1)
+    assert group_keys("eval", *local, TRAINED) == GroupKeys("eval", "m", 9, "sequential", 0.25, 1)
 
 
-def test_what_is_told_of_an_evaluation() -> None:
-    numbers = {
-        "accuracy": 0.5,
-        "ci95": (0.3, 0.8),
-        "completion_tokens": 7.5,
-        "truncated": 0.1,
-        "thought": 0.9,
-        "flops": 12.0,
-    }
-    result = {
-        "benchmarks": {"sums": numbers},
-        "categories": {"math-oe": {**numbers, "flops": None}},
-        "all": {**numbers, "accuracy": 0.6},
-    }
-    row = {
+def test_the_row_of_an_evaluation() -> None:
+    one = replace(
+        summary([row("sums", 0, "right")]),
+        accuracy=0.5,
+        ci95=(0.3, 0.8),
+        completion_tokens=7.5,
+        truncated=0.1,
+        thought=0.9,
+        flops=12.0,
+    )
+    table = ScoreTable(
+        {"sums": one}, {"math-oe": replace(one, flops=None)}, replace(one, accuracy=0.6)
+    )
+    values = {
         "accuracy": 0.5,
         "accuracy_low": 0.3,
         "accuracy_high": 0.8,
@@ -294,17 +287,18 @@ def test_what_is_told_of_an_evaluation() -> None:
         "flops": 12.0,
     }
     wanted = {
-        f"{key}/{name}": value for name in ("sums", "math-oe", "all") for key, value in row.items()
+        f"{key}/{name}": value
+        for name in ("sums", "math-oe", "all")
+        for key, value in values.items()
     }
     wanted |= {"flops/math-oe": None, "accuracy/all": 0.6}
-    after = {**TAUGHT, "reward": "r1", "parent": TAUGHT, "train_flops": 11}
-    for known, spent in (
-        (after, 111),
-        (TAUGHT, 100),
+    for student, spent in (
+        (REWARDED, 111),
+        (TRAINED, 100),
         (None, None),
-        ({**TAUGHT, "train_flops": None}, None),
+        (replace(TRAINED, train_flops=None), None),
     ):
-        assert measured(result, known) == {**wanted, "train_flops": spent}
+        assert logged_metrics(table, student) == {**wanted, "train_flops": spent}
 
 
 def refused(*words: str) -> str:
@@ -334,9 +328,9 @@ def test_bad_input(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([{"group": "it's"}] * 3, '"it\'s" cannot be filtered by in W&B'),
-        ([{"tracker": "none"}] * 3, "W&B was told of no evaluation here"),
-        ([{"group": None}] * 3, "W&B was told of no evaluation here"),
+        ([{"group": "it's"}] * 3, '"it\'s" cannot be a filter in W&B'),
+        ([{"tracker": "none"}] * 3, "W&B has no evaluation of this study"),
+        ([{"group": None}] * 3, "W&B has no evaluation of this study"),
         (
             [{"project": "p"}, {"project": "p"}, {"project": "q"}],
             "these runs are in the projects p and q",
@@ -348,7 +342,7 @@ def test_runs_that_cannot_be_shown_together_are_refused(
 ) -> None:
     found = [
         replace(stage, config={**stage.config, **change})
-        for stage, change in zip(stages(study), changes, strict=True)
+        for stage, change in zip(finished_stages(study), changes, strict=True)
     ]
     with pytest.raises(BadInput, match=re.escape(message)):
         dashboard(found, "", None)
@@ -362,7 +356,7 @@ def test_of_a_stage_that_has_run_twice_the_newest_counts(study: Path, tmp_path: 
         (tmp_path / name / "config.yaml").write_text(f"# eval {number:016x}\nbenchmarks: []\n")
         (tmp_path / name / "DONE").touch()
         os.utime(tmp_path / name / "DONE", (at, at))
-    assert sorted(stage.folder.name for stage in stages(tmp_path)) == [
+    assert sorted(stage.folder.name for stage in finished_stages(tmp_path)) == [
         "after-0000000a",
         "base-0000000c",
     ]

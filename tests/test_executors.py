@@ -144,7 +144,7 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
                 "executor.gpus_per_node=2",
                 "executor.nproc_per_node=3",
             ),
-            "there is one process on each of gpus=2",
+            "nproc_per_node=3 and gpus_per_node=2: each GPU has one process",
         ),
         (
             ("train", "ratio=0.5", "model=tiny", "executor.nodes=2"),
@@ -152,20 +152,20 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
         ),
         (
             ("train", "ratio=0.5", "model=tiny", "executor.rdzv_endpoint=a:1"),
-            "means nothing with nodes=1",
+            "rdzv_endpoint=a:1 has no effect with nodes=1",
         ),
         (
             ("train", "ratio=0.5", "model=tiny", "executor=slrm"),
-            "unknown on 'slrm'; known: local, ray, slurm; did you mean 'slurm'?",
+            "unknown executor 'slrm'; known: local, ray, slurm; did you mean 'slurm'?",
         ),
         (
             ("eval", "model=tiny", "executor=slurm", "executor.nodes=2"),
-            "over the processes of one node",
+            "requests are shared among the processes of one node",
         ),
         (("distill", "executor.nproc_per_node=2"), "teacher=oracle has nothing to share out"),
         (
             ("train", "ratio=0.5", "model=tiny", "batch_size=2", "executor.nproc_per_node=4"),
-            "with 4 ranks some would have nothing to do",
+            "with 4 ranks some would be idle",
         ),
         (
             ("rl", "model=tiny", "batch_size=32", "executor.nproc_per_node=3"),
@@ -179,15 +179,15 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
                 "deepspeed=zero2",
                 "objective.beta=0.1",
             ),
-            "no reference is held beside the policy",
+            "holds no reference model beside the policy",
         ),
         (
             ("rl", "model=tiny", "executor.nproc_per_node=2", "engine=vllm", "deepspeed=zero3"),
-            "engine=vllm is given whole weights",
+            "engine=vllm needs whole weights",
         ),
         (
             ("rl", "model=tiny", "executor.nproc_per_node=2", "fsdp=true"),
-            "deepspeed=zero3 cuts as much",
+            "deepspeed=zero3 shards as much",
         ),
         (
             (
@@ -198,11 +198,11 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
                 "fsdp=true",
                 "deepspeed=zero2",
             ),
-            "both cut a model over ranks",
+            "both shard a model",
         ),
         (
             ("train", "ratio=0.5", "model=tiny", "fsdp=true"),
-            "fsdp=true cuts a model over ranks: executor.gpus_per_node=8",
+            "fsdp=true shards a model across ranks: executor.gpus_per_node=8",
         ),
         (
             (
@@ -214,11 +214,11 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
                 "load_in_4bit=true",
                 "fsdp=true",
             ),
-            "zero1 and zero2 leave them whole",
+            "zero1 and zero2 leave weights unsharded",
         ),
         (
             ("launch.run", "--", "fly"),
-            "'fly' is no verb: write -- and then one of distill, train, rl, eval or launch",
+            "'fly' is no verb: write -- and then one of distill, train, rl, eval or launch, with its overrides",
         ),
     ],
 )
@@ -230,13 +230,13 @@ def test_places_that_cannot_be(words: tuple[str, ...], said: str) -> None:
 @pytest.mark.parametrize(
     ("words", "composed"),
     [
-        (("--gpus", "8"), "executor=local executor.gpus_per_node=8"),
+        (("--gpus-per-node", "8"), "executor=local executor.gpus_per_node=8"),
         (
-            ("--gpus", "8", "--nodes", "2", "--on", "slurm"),
+            ("--gpus-per-node", "8", "--nodes", "2", "--executor", "slurm"),
             "executor=slurm executor.gpus_per_node=8 executor.nodes=2",
         ),
         (
-            ("--ranks", "2", "--nodes", "2", "--rendezvous", "a:29400"),
+            ("--nproc-per-node", "2", "--nodes", "2", "--rdzv-endpoint", "a:29400"),
             "executor=local executor.nproc_per_node=2 executor.rdzv_endpoint=a:29400 executor.nodes=2",
         ),
     ],
@@ -252,7 +252,7 @@ def test_a_launcher_of_ranks_is_not_for_questions(monkeypatch: pytest.MonkeyPatc
     refused = command("eval", "model=tiny")
     assert (
         refused.returncode,
-        "would all ask the same: executor.gpus_per_node= shares out" in refused.stderr,
+        "executor.gpus_per_node= shares the requests among processes" in refused.stderr,
     ) == (2, True)
 
 
@@ -265,8 +265,8 @@ def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> None:
     """Of its stages some can use them, and one that asks no model is not refused for it."""
     stages = (
-        "[{name: pairs, verb: distill, set: ['limit=2', 'model=tiny']}, "
-        "{name: scores, verb: eval, set: ['model=tiny', 'limit=1', 'max_new_tokens=2', 'threads=1']}]"
+        "[{name: pairs, verb: distill, overrides: ['limit=2', 'model=tiny']}, "
+        "{name: scores, verb: eval, overrides: ['model=tiny', 'limit=1', 'max_new_tokens=2', 'threads=1']}]"
     )
     done(
         "launch",
@@ -282,9 +282,9 @@ def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> 
 def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
     """What does not need it runs; what does is named; the exit code is the failed one's."""
     stages = (
-        "[{name: bad, verb: distill, set: ['data=local', 'data.path=/nowhere.jsonl', 'model=tiny']}, "
-        "{name: after, verb: train, set: ['ratio=0', 'model=tiny', 'pairs={bad}', 'lr=1e-3']}, "
-        "{name: good, verb: distill, set: ['limit=2', 'model=tiny']}]"
+        "[{name: bad, verb: distill, overrides: ['data=local', 'data.path=/nowhere.jsonl', 'model=tiny']}, "
+        "{name: after, verb: train, overrides: ['ratio=0', 'model=tiny', 'pairs={bad}', 'lr=1e-3']}, "
+        "{name: good, verb: distill, overrides: ['limit=2', 'model=tiny']}]"
     )
     result = command(
         "launch",
@@ -295,7 +295,7 @@ def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert (
-        "launch: bad failed, so that after could not run; the same command goes on from here"
+        "launch: bad failed, so that after could not run; the same command resumes from here"
         in result.stderr
     )
     assert len(list((tmp_path / "x").glob("good-*/DONE"))) == 1

@@ -99,25 +99,25 @@ def test_old_and_new_words_give_one_configuration() -> None:
     """The old configurations are what today's words give, not only valid."""
     stored = json.loads((SCHEMA1 / "configs.json").read_text())
     new = {
-        "distill": ["data=gsm8k", "teacher=reference", "select.exclude_regex=[wait]"]
-        + ["select.dedup_threshold=0.8", "select.data_dir=mine"]
-        + ["select.pass_rates=[{run: old, mode: ift, min_rate: 0.1, max_rate: 0.9}]"],
-        "train": ["ratio=null", "model=tiny", "equalize=tokens", "direct_format=empty"]
-        + ["scenario.stages=[{pairs: a, ratio: 0.5},{pairs: b, ratio: 1}]", "val_size=8"]
-        + ["checkpoint=best", "val_samples=4", "val_max_new_tokens=32", "preflight=true"]
-        + ["save_total_limit=2", "ddp_timeout=60", "resume_overrides=[threads]", "save_steps=7"],
-        "rl": ["model=tiny", "data=gsm8k", "engine=vllm", "engine.gpu_memory_utilization=0.3"]
-        + ["objective=dapo", "objective.beta=0.01", "num_generations=8", "batch_size=32"]
-        + ["num_minibatches=2", "max_new_tokens=64", "prefill_think=true", "val_size=16"]
-        + ["eval_steps=4", "constant_reward_steps=9", "rollout_dtype=float32"],
-        "eval": ["model=tiny", "benchmarks=[gsm8k,demo]", "data_dir=local", "num_fewshot=3"]
-        + ["max_new_tokens=64"],
+        "distill": """data=gsm8k teacher=reference select.exclude_regex=[wait] select.data_dir=mine
+            select.dedup_threshold=0.8
+            select.pass_rates=[{run:old,mode:ift,min_rate:0.1,max_rate:0.9}]""",
+        "train": """ratio=null model=tiny equalize=tokens direct_format=empty val_size=8
+            scenario.stages=[{pairs:a,ratio:0.5},{pairs:b,ratio:1}] checkpoint=best val_samples=4
+            val_max_new_tokens=32 preflight=true save_total_limit=2 ddp_timeout=60 save_steps=7
+            resume_overrides=[threads]""",
+        "rl": """model=tiny data=gsm8k engine=vllm engine.gpu_memory_utilization=0.3
+            objective=dapo objective.beta=0.01 num_generations=8 batch_size=32 num_minibatches=2
+            max_new_tokens=64 prefill_think=true val_size=16 eval_steps=4 constant_reward_steps=9
+            rollout_dtype=float32""",
+        "eval": """model=tiny benchmarks=[gsm8k,demo] data_dir=local num_fewshot=3
+            max_new_tokens=64""",
     }
     for verb, words in new.items():
         schema = importlib.import_module(f"{verb}.config").Config
         which = {"distill": 2}.get(verb, 1)
         migrated = config_of(verb, renames.renamed(verb, stored[verb][which]))
-        assert migrated == cli.compose(verb, schema, words)
+        assert migrated == cli.compose(verb, schema, words.split())
 
 
 def test_pairs_train_a_student(old: Path, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ def test_known_numbers_of_problems() -> None:
     approximation (Connor, Biometrics 43, 1987) asks for a little less than the exact one."""
     difference, discordant = 0.1, 0.3
     z = 1.95996 + 0.84162
-    assert sample_size.problems_needed(difference, discordant, 0.0, 1000, common=1.0) == pytest.approx(
-        z**2 * (discordant - difference**2) / difference**2, rel=0.02
-    )
+    assert sample_size.problems_needed(
+        difference, discordant, 0.0, 1000, common=1.0
+    ) == pytest.approx(z**2 * (discordant - difference**2) / difference**2, rel=0.02)
     connor = (
         1.95996 * discordant**0.5 + 0.84162 * (discordant - difference**2) ** 0.5
     ) ** 2 / difference**2
@@ -30,9 +30,9 @@ def test_known_numbers_of_problems() -> None:
 
 def test_seeds_that_vary_set_a_limit() -> None:
     assert sample_size.problems_needed(0.05, 0.3, 0.05, 3) is None
-    assert sample_size.problems_needed(0.05, 0.3, 0.05, 1) == sample_size.problems_needed(0.05, 0.3, 0.0, 1), (
-        "one seed says nothing of others"
-    )
+    assert sample_size.problems_needed(0.05, 0.3, 0.05, 1) == sample_size.problems_needed(
+        0.05, 0.3, 0.0, 1
+    ), "one seed says nothing of others"
     assert sample_size.problems_needed(0.2, 0.3, 0.02, 3) is not None
 
 
@@ -60,7 +60,9 @@ def test_what_goes_with_all_seeds_has_none_of_its_own() -> None:
     first = [(rng.random(1000) < 0.3).astype(int).tolist()] * 400
     found = sample_size.spread(first, second, 1)
     assert found.seed_sd == pytest.approx(0.05, abs=0.005)
-    both, one = (sample_size.problems_needed(0.1, 0.5, 0.02, 5, varying=varying) for varying in (2, 1))
+    both, one = (
+        sample_size.problems_needed(0.1, 0.5, 0.02, 5, varying=varying) for varying in (2, 1)
+    )
     assert both is not None and one is not None and one < both
     assert one == sample_size.problems_needed(0.1, 0.5, 0.02 / 2**0.5, 5)
 
@@ -92,13 +94,10 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
     shown = done("eval.power", "--difference", "0.1", "--seeds", "4")
     needed = sample_size.problems_needed(0.1, 0.5 + 0.6 - 2 * (0.3 + 0.3 * 0.06**0.5), 0.02, 4)
     assert f"    4   {needed:,}\n" in shown
-    assert shown.count("assumed: nothing was said") == 4
-    assert (
-        f"a test of {needed:,} problems with 4 seeds a arm finds it in 80 of 100 such studies"
-        in shown
-    )
+    assert shown.count("assumed by default") == 4
+    assert f"{needed:,} problems with 4 seeds per arm find it in 80 of 100 studies" in shown
     assert "    2   no number of problems: seeds vary too much" in shown
-    assert "what other seeds would do is not covered" in shown
+    assert "other seeds are not covered" in shown
     assert "vary too much" not in done("eval.power", "--difference", "0.0001", "--seed-sd", "0")
     told = done(
         "eval.power",
@@ -112,7 +111,7 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
         "0.02",
     )
     assert told.count("assumed") == 1
-    assert "with 3 seeds a arm" in told
+    assert "with 3 seeds per arm" in told
 
 
 def test_a_pilot_is_measured(tmp_path: Path) -> None:
@@ -148,6 +147,7 @@ def test_a_pilot_is_measured(tmp_path: Path) -> None:
             ["--difference", "0.3", "--correlation", "0.9"],
             "--correlation 0.9: accuracies of 0.5 and 0.8 allow -0.50 to 0.50",
         ),
+        (["--difference", "0.3", "--agreement", "0.5"], "--agreement is now --correlation"),
         (["--difference", "0.3", "--power", "1"], "--power 1 is not between 0 and 1"),
         (["--difference", "0.3", "--seeds", "0"], "--seeds 0: it should be from 1 to 1,000"),
         (["--difference", "0.3", "--seeds", "1" + "0" * 32], "it should be from 1 to 1,000"),

@@ -1,38 +1,40 @@
-"""Advice from a measured grid: the rule as a property over synthetic grids, and the real command over small ones."""
+"""Recommendations from a measured grid: the rule as a property over synthetic grids, and the real command."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import grid as synthetic
 import numpy as np
 import pytest
 from conftest import command, done
-from test_report import SHAPE, row
+from test_report import SHAPE, facts, row
 
-from eval.options import Option, choose, measured, surer
+from eval.options import Option, choose, measured, sample_size
 from eval.report import Evaluation, gather
 from ratiocine import cost, stats
-from ratiocine.evaluate import scores
-from ratiocine.runs import open_run
-from ratiocine.stats import intervals, sample_size
-from ratiocine.stores import CompletionStore
+from ratiocine.runs import StudentInfo
+from ratiocine.stats import intervals
 
 
-def facts(ratio: float | None, seed: int, flops: float, scenario: str = "mixed") -> dict | None:
+def student(
+    ratio: float | None, seed: int, flops: float, scenario: str = "mixed"
+) -> StudentInfo | None:
     if ratio is None:
         return None
-    return {
-        "ratio": ratio,
-        "scenario": scenario,
-        "seed": seed,
-        "base": "m",
-        "arm": f"{scenario} {ratio} {flops}",
-        "lr": 1e-4,
-        "steps": 3,
-        "tokens": 99,
-        "train_flops": 2 * flops,
-        "train_flops_exact": flops,
-        "seconds": 50.0,
-    }
+    return StudentInfo(
+        ratio=ratio,
+        scenario=scenario,
+        seed=seed,
+        base="m",
+        arm=f"{scenario} {ratio} {flops}",
+        lr=1e-4,
+        steps=3,
+        tokens=99,
+        train_flops=2 * flops,
+        train_flops_exact=flops,
+        seconds=50.0,
+    )
 
 
 def evaluated(
@@ -46,37 +48,18 @@ def evaluated(
     exact: bool = True,
 ) -> Path:
     """An evaluation of 40 sums and 20 names: these sums are right, and the first ten names."""
-    made = [
+    rows = [
         *(
-            {**row("sums", i, "right" if i in sums else "wrong"), "n_completion": tokens}
+            row("sums", i, "right" if i in sums else "wrong", n_completion=tokens)
             for i in range(40)
         ),
         *(row("names", i, "right" if i < 10 else "wrong") for i in range(20)),
     ]
-    run = open_run(
-        "eval",
-        {"benchmarks": ["demo"], "trained": [ratio, seed, flops], "seed": 0, "out": str(out)},
-        {},
-    )
-    with run.writing("completions.jsonl") as path:
-        CompletionStore(path).append(made)
-    run.write_json("scores.json", scores(made))
-    student = facts(ratio, seed, flops)
-    if student and not exact:
-        del student["train_flops_exact"]
-    run.finish(
-        model="m",
-        student=student,
-        expected={},
-        budget=64,
-        seconds=6.0,
-        dtype="torch.float32",
-        attention="sdpa",
-        shape=SHAPE,
-        size=135_000_000,
-        decoding={"temperature": 0.0, "top_p": 1.0, "samples": 1},
-    )
-    return out
+    trained = student(ratio, seed, flops)
+    if trained and not exact:
+        trained = replace(trained, train_flops_exact=None)
+    known = facts(trained, seconds=6.0, size=135_000_000, hypotheses={})
+    return synthetic.write_evaluation(out, rows, known, trained=[ratio, seed, flops])
 
 
 def grid(root: Path, n_seeds: int = 3) -> Path:
@@ -93,22 +76,11 @@ def evaluation(
     label: str, right: np.ndarray, ratio: float, seed: int, flops: float, tokens: int
 ) -> Evaluation:
     answers = {
-        f"sums/{i}": [{**row("sums", i, "right" if value else "wrong"), "n_completion": tokens}]
+        f"sums/{i}": [row("sums", i, "right" if value else "wrong", n_completion=tokens)]
         for i, value in enumerate(right)
     }
-    return Evaluation(
-        label,
-        {
-            "model": "m",
-            "hash": label,
-            "student": facts(ratio, seed, flops),
-            "shape": SHAPE,
-            "seconds": 1.0,
-        },
-        {},
-        {},
-        answers,
-    )
+    known = facts(student(ratio, seed, flops))
+    return Evaluation(label, synthetic.manifest(known, label), {}, answers)
 
 
 def options(seed: int) -> list[Option]:
@@ -139,13 +111,13 @@ def test_the_rule_over_many_grids(
     for seed in range(12):
         found = options(seed)
         answer = cost.exact_generation(
-            cost.Shape(**SHAPE),
+            SHAPE,
             10,
-            found[0].arm.evaluations[0].answers["sums/0"][0]["n_completion"],
+            found[0].arm.evaluations[0].answers["sums/0"][0].n_completion,
         )
         assert found[0].answer_flops == answer
         assert found[0].train_flops == pytest.approx(
-            found[0].arm.evaluations[0].student["train_flops_exact"]
+            found[0].arm.evaluations[0].student.train_flops_exact
         )
         spent = [one.train_flops + (questions or 0) * one.answer_flops for one in found]
         worth = [
@@ -163,14 +135,14 @@ def test_the_rule_over_many_grids(
                 stats.compare_seeds(found[i].table, (np.array(found[at].table) - change).tolist())
             )
         alike = [at, *(i for i, one in zip(rest, told, strict=True) if one[1] <= 0)]
-        assert [other.p_adjusted for other in choice.others] == pytest.approx(
+        assert [other.best.p_holm for other in choice.others] == pytest.approx(
             stats.holm([one[3] for one in told])
         )
         assert choice.recommended is found[min(alike, key=lambda i: spent[i])]
-        assert {id(other.option) for other in choice.alike} == {
+        assert {id(other.option) for other in choice.inconclusive} == {
             id(found[i]) for i in alike if i != at
         }
-        assert sum(choice.often) >= 1 - 1e-9
+        assert sum(choice.best_shares) >= 1 - 1e-9
         assert choice.recommended is choice.best or choice.recommended.total(
             questions
         ) <= choice.best.total(questions)
@@ -178,7 +150,7 @@ def test_the_rule_over_many_grids(
     assert dearer > 0, "somewhere the cheapest is not the best"
 
 
-def test_what_is_needed_to_be_surer_is_paid_for() -> None:
+def test_the_cost_of_a_conclusive_sample_size() -> None:
     at, evaluations = np.arange(60), []
     for seed in range(3):
         evaluations.append(evaluation(f"0 {seed}", at < 30, 0.0, seed, 1e12, 5))
@@ -188,17 +160,17 @@ def test_what_is_needed_to_be_surer_is_paid_for() -> None:
     both = [measured(arm, list(evaluations[0].answers), exact=True) for arm in gather(evaluations)]
     choice = choose(both)
     assert choice.recommended is both[0] and choice.best is both[1]
-    more = surer(choice, 60)
+    more = sample_size(choice, 60)
     assert more is not None and more.problems is not None and more.problems > 60
     assert more.problems_cost is not None
-    assert more.problems_cost[0] == pytest.approx(
+    assert more.problems_cost.flops == pytest.approx(
         (more.problems - 60) * 3 * 2 * both[0].answer_flops
     )
-    assert more.problems_cost[1] == pytest.approx((more.problems - 60) * 3 * 2 / 60)
+    assert more.problems_cost.seconds == pytest.approx((more.problems - 60) * 3 * 2 / 60)
     assert more.seeds is None, "60 problems are too few for any number of seeds"
-    more = surer(choice, 420)
+    more = sample_size(choice, 420)
     assert more is not None and more.seeds is not None and more.seeds_cost is not None
-    assert more.seeds_cost[0] == pytest.approx(
+    assert more.seeds_cost.flops == pytest.approx(
         (more.seeds - 3) * 2 * (1e12 + 420 * both[0].answer_flops)
     )
 
@@ -213,27 +185,30 @@ def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
         str(tmp_path / "a.json"),
     )
     told = json.loads((tmp_path / "a.json").read_text())
-    assert (told["recommended"], told["best"], told["undecided"]) == (
+    assert (told["recommended"], told["best"], told["inconclusive"]) == (
         "ratio 0.5",
         "ratio 1",
         ["ratio 0.5"],
     )
     assert "For math-oe (40 problems): take m (0.135 billion weights), mixed at ratio 0.5" in shown
     assert "Its accuracy is 77.5 % (95 %: " in shown
-    assert "These 2 arms cannot be told apart; it is the cheapest of them:" in shown
-    assert "  - ratio 1: 80.0 % (" in shown and "did best, best in" in shown
+    assert (
+        "Among these 2 arms the data are inconclusive; the recommended one is the cheapest of them:"
+        in shown
+    )
+    assert "  - ratio 1: 80.0 % (" in shown and "the best, best in" in shown
     assert "  - ratio 0:" not in shown and "(untrained):" not in shown, (
         "what is worse is not among them"
     )
-    assert "do not decide" not in shown
+    assert "the data are inconclusive: no arm" not in shown
     assert "one seed" not in shown
-    assert "Without --num-queries the cheapest is the cheapest to train." in shown
+    assert "Without --num-queries the cheapest arm is the cheapest to train." in shown
     assert "FLOPs are exact counts;" in shown
     arms = {arm["label"]: arm for arm in told["arms"]}
     assert arms["ratio 0.5"]["train_flops"] == 2e12
-    assert arms["ratio 0"]["best_against"]["decided"] is True
+    assert arms["ratio 0"]["best_against"]["conclusion"] == "better"
     assert arms["ratio 1"]["accuracy"] == pytest.approx(0.8)
-    assert told["said"] == shown.splitlines()
+    assert told["text"] == shown.splitlines()
 
 
 def test_what_its_own_interval_rules_out_is_not_recommended(tmp_path: Path) -> None:
@@ -245,11 +220,11 @@ def test_what_its_own_interval_rules_out_is_not_recommended(tmp_path: Path) -> N
         "eval.recommend", str(tmp_path), "--category", "math-oe", "--json", str(tmp_path / "a.json")
     )
     told = json.loads((tmp_path / "a.json").read_text())
-    assert (told["recommended"], told["undecided"]) == ("ratio 1", [])
+    assert (told["recommended"], told["inconclusive"]) == ("ratio 1", [])
     against = [arm["best_against"] for arm in told["arms"] if arm["label"] != "ratio 1"]
-    assert all(one["low"] > 0 and one["p_adjusted"] > 0.05 and one["decided"] for one in against)
+    assert all(one["low"] > 0 and one["p_holm"] > 0.05 for one in against)
     assert (
-        "9 of 9 other arms are worse (95 % intervals leave out 0); adjusted for their number (Holm), none has p < 0.05"
+        "9 of 9 other arms are worse (95 % intervals exclude 0); after Holm's adjustment for their number, none has p < 0.05"
         in shown
     )
 
@@ -260,7 +235,7 @@ def test_two_folders_may_share_an_evaluation(tmp_path: Path) -> None:
     assert alone == both
 
 
-def test_a_budget_and_questions_count(tmp_path: Path) -> None:
+def test_the_cost_limit_and_queries_count(tmp_path: Path) -> None:
     study, out = str(grid(tmp_path / "study")), tmp_path / "a.json"
     small = done(
         "eval.recommend",
@@ -293,29 +268,30 @@ def test_a_budget_and_questions_count(tmp_path: Path) -> None:
         str(out),
     )
     arm = next(arm for arm in json.loads(out.read_text())["arms"] if arm["label"] == "ratio 1")
-    assert arm["total_flops"] == pytest.approx(
-        4e12 + 1e9 * cost.exact_generation(cost.Shape(**SHAPE), 10, 80)
-    )
-    assert "1,000,000,000 questions are more than the 40 measured" in many
-    assert "The budget is more than any arm measured costs" in many
+    assert arm["total_flops"] == pytest.approx(4e12 + 1e9 * cost.exact_generation(SHAPE, 10, 80))
+    assert "1,000,000,000 queries are more than the 40 measured problems" in many
+    assert "--max-flops is more than any measured arm costs" in many
     refused = command("eval.recommend", study, "--max-flops", "1000", "--num-queries", "3")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
     assert "--max-flops 1e+03 is below the cheapest arm measured, m (untrained): " in refused.stderr
 
 
-def test_what_is_not_decided_is_said_so(tmp_path: Path) -> None:
+def test_inconclusive_data_are_called_so(tmp_path: Path) -> None:
     words = [
         str(evaluated(tmp_path / "a", 0.0, [*range(18)], flops=1e12)),
         str(evaluated(tmp_path / "b", 1.0, [*range(4, 24)], flops=2e12)),
     ]
     shown = done("eval.recommend", *words, "--category", "math-oe")
-    assert "But the data do not decide: no arm can be told from ratio 1, which did best." in shown
+    assert (
+        "But the data are inconclusive: no arm is shown to be worse than ratio 1, the best."
+        in shown
+    )
     assert "; p, Holm: 0.754)" in shown
-    assert "take m (0.135 billion weights), mixed at ratio 0 (called ratio 0 here)" in shown
-    assert "Every arm was trained with one seed: what other seeds would do is not covered" in shown
-    problems = sample_size.problems_needed(2 / 40, 10 / 40, 0.0, 1)
-    assert f"  - {problems:,} problems and the seeds that there are: " in shown
-    assert "seeds a arm" not in shown, "how seeds vary cannot be known from one"
+    assert "take m (0.135 billion weights), mixed at ratio 0 (labelled ratio 0)" in shown
+    assert "Every arm has one seed: the intervals do not cover other seeds." in shown
+    problems = stats.problems_needed(2 / 40, 10 / 40, 0.0, 1)
+    assert f"  - {problems:,} problems and the present seeds: " in shown
+    assert "seeds per arm" not in shown, "one seed does not show how seeds vary"
     same = done("eval.recommend", words[0], "--category", "general-mc")
     assert "No other arm was measured." in same
 
@@ -330,17 +306,19 @@ def test_the_published_form_where_the_exact_one_is_missing(tmp_path: Path) -> No
     assert "2e+12 FLOPs to train" in shown
 
 
-def test_what_cannot_be_advised_is_one_line(tmp_path: Path) -> None:
+def test_bad_input_is_one_line(tmp_path: Path) -> None:
     one = str(evaluated(tmp_path / "runs" / "a", 0.0, [1, 2]))
     (tmp_path / "empty").mkdir()
     for words, message in (
         (
             (one, "--category", "physics"),
-            "--category physics was not measured; these were: general-mc, math-oe, all",
+            "--category physics was not measured; measured: general-mc, math-oe, all",
         ),
         ((one, "--max-flops", "nan"), "--max-flops nan is no number of FLOPs"),
         ((one, "--num-queries", "0.5"), "--num-queries 0.5 is no whole number"),
         ((one, "--weight", "2"), "--weight needs --num-queries"),
+        ((one, "--budget", "1e18"), "--budget is now --max-flops"),
+        ((one, "--questions=5"), "--questions is now --num-queries"),
         ((one, "--weight", "-1", "--num-queries", "3"), "--weight -1: it should be 0 or more"),
         ((str(tmp_path / "empty"),), "holds no finished evaluation"),
         ((str(tmp_path / "none"),), "does not exist"),

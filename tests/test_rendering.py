@@ -209,9 +209,7 @@ def test_a_student_is_asked_as_it_was_taught(pairs: Path, tmp_path: Path) -> Non
         for n in ("as taught", "direct", "thinking")
     )
     assert [row.n_prompt for row in rows] == [row.n_prompt for row in direct]
-    assert all(
-        a.n_prompt - b.n_prompt == len(BLOCK) for a, b in zip(direct, thinking, strict=True)
-    )
+    assert all(a.n_prompt - b.n_prompt == len(BLOCK) for a, b in zip(direct, thinking, strict=True))
 
 
 def test_another_template_than_the_students_is_refused(pairs: Path, tmp_path: Path) -> None:
@@ -245,7 +243,7 @@ def test_lengths_hold_in_every_form(form: str, pairs: Path, tmp_path: Path) -> N
     before, after = (
         json.loads((out / "mixture.json").read_text()) for out in (plain, tmp_path / form)
     )
-    assert after["rendering"] == form
+    assert after["direct_format"] == form
     assert before["examples_hash"] == after["examples_hash"]
     blocks = len(BLOCK) * len(before["ids"]["ift"])
     assert after["tokens"] - before["tokens"] == blocks

@@ -428,7 +428,7 @@ def test_an_expression_over_the_numbers_is_right() -> None:
         "=",
     ):
         assert not countdown.solves(wrong, numbers, 2025), wrong
-    assert countdown.reckoned("1/3+1/3+1/3")[0] == Fraction(1)
+    assert countdown.evaluated("1/3+1/3+1/3")[0] == Fraction(1)
 
 
 @pytest.mark.parametrize(

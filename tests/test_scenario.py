@@ -399,7 +399,7 @@ def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
         f"out={tmp_path / 'second'}",
     )
     refused = command("train", *words)
-    assert (refused.returncode, "(lr, what it reads)" in refused.stderr) == (2, True)
+    assert (refused.returncode, "(lr, its inputs)" in refused.stderr) == (2, True)
     assert rates[-9] == pytest.approx(1e-5)
 
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from ratiocine.config import identity
 from ratiocine.errors import BadInput
 from ratiocine.hashing import Seen
-from ratiocine.config import identity
 from ratiocine.records import Pair, ScoredCompletion
 from ratiocine.runs import check_finished, locks, open_run, run_hash
 from ratiocine.stores import (

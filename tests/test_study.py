@@ -32,7 +32,7 @@ from ratiocine import cli, runs
 from ratiocine.data import DataConfig
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import Command, Job, SlurmConfig
-from ratiocine.runs import locks
+from ratiocine.runs import artefacts, locks
 from ratiocine.stores import read_completions
 from train.config import Config as Train
 
@@ -560,7 +560,7 @@ def test_weights_go_whole_or_not_at_all(
     run.finish()
     whole = runs.hash_path(run.out / "model")
     module, name = moment.split(".")
-    real, calls = getattr(getattr(runs, module), name), 0
+    real, calls = getattr(getattr(artefacts, module), name), 0
 
     def ends(*words: object, **more: object) -> None:
         nonlocal calls
@@ -572,7 +572,7 @@ def test_weights_go_whole_or_not_at_all(
             raise KeyboardInterrupt
         real(*words, **more)
 
-    monkeypatch.setattr(getattr(runs, module), name, ends)
+    monkeypatch.setattr(getattr(artefacts, module), name, ends)
     with pytest.raises(KeyboardInterrupt):
         runs.remove_artefact(run.out, "model")
     monkeypatch.undo()

@@ -33,12 +33,14 @@ FORMS = {
     "empty": "direct answers follow an empty think block, which was supervised",
     "switch": "`enable_thinking` in the chat template switches between the two",
 }
+Settings = Mapping[str, Any]
+"""`config.yaml` of a run."""
 Scores = Mapping[str, Mapping[str, Any]]
 """`scores.json` by name of the evaluation."""
 
 
 def text(
-    config: Mapping[str, Any],
+    config: Settings,
     facts: TrainingFacts,
     mixture: MixtureFacts,
     scores: Scores | None = None,
@@ -54,11 +56,11 @@ def text(
     return "\n".join(lines) + "\n"
 
 
-def _header(config: Mapping[str, Any], mixture: MixtureFacts) -> Iterator[str]:
+def _header(config: Settings, mixture: MixtureFacts) -> Iterator[str]:
     model = config["model"]
     base = model["path"] or model["name"]
     tags = ["reasoning", "sft", "ratiocine"]
-    head: dict[str, Any] = {"tags": tags, "pipeline_tag": "text-generation"}
+    head: dict[str, object] = {"tags": tags, "pipeline_tag": "text-generation"}
     if license := _license(model):
         known = license in HUB_LICENSES
         head |= {"license": license} if known else {"license": "other", "license_name": license}
@@ -74,9 +76,7 @@ def _header(config: Mapping[str, Any], mixture: MixtureFacts) -> Iterator[str]:
     )
 
 
-def _training(
-    config: Mapping[str, Any], facts: TrainingFacts, mixture: MixtureFacts
-) -> Iterator[str]:
+def _training(config: Settings, facts: TrainingFacts, mixture: MixtureFacts) -> Iterator[str]:
     model, tokens = config["model"], mixture.supervised_tokens
     weights = f"adapters of rank {config['lora_rank']}, merged" if config["lora"] else "all weights"
     rows = {
@@ -109,7 +109,7 @@ def _scores(scores: Scores) -> Iterator[str]:
                 )
 
 
-def _license(model: Mapping[str, Any]) -> str | None:
+def _license(model: Settings) -> str | None:
     """A model's license; of a student, that of its base model."""
     parent = Path(model["path"] or "").parent
     if model.get("license") is None and model["path"] and (parent / CONFIG).is_file():
@@ -117,7 +117,7 @@ def _license(model: Mapping[str, Any]) -> str | None:
     return model.get("license")
 
 
-def _folders(config: Mapping[str, Any]) -> list[str]:
+def _folders(config: Settings) -> list[str]:
     of_stages = [stage["pairs"] for stage in config["scenario"]["stages"] if stage.get("pairs")]
     return list(dict.fromkeys([*(config["pairs"] or []), *of_stages]))
 

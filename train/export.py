@@ -14,6 +14,7 @@ from ratiocine.runs import check_writable
 from train.dataset import PairDataset
 from train.scenario import Stage
 
+Row = dict[str, Any]
 LLAMA_FACTORY = {
     "mixture": {
         "file_name": "messages.jsonl",
@@ -55,14 +56,12 @@ def export(
     return n
 
 
-def _rows(
-    dataset: PairDataset, stages: Sequence[Stage], rendering: Rendering
-) -> Iterator[dict[str, Any]]:
+def _rows(dataset: PairDataset, stages: Sequence[Stage], rendering: Rendering) -> Iterator[Row]:
     for number, stage in enumerate(stages, 1):
         for name, mode in (example for batch in stage.batches for example in batch):
             pair = dataset.pair(name)
             answer = rendering.message(pair.side(mode), mode)
-            row: dict[str, Any] = {
+            row: Row = {
                 "prompt": [{"role": "user", "content": pair.prompt}],
                 "completion": [{"role": "assistant", "content": answer}],
                 "id": name,

@@ -79,7 +79,7 @@ class RatioTrainer(SteppedTrainer):
             self.prepare_dry_run()
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError:
             raise BadInput(
                 f"micro_batch_size={self.args.per_device_train_batch_size}: {len(rows)} rows "
@@ -91,11 +91,11 @@ class RatioTrainer(SteppedTrainer):
 
     def compute_loss(
         self,
-        model: Any,
-        inputs: dict[str, Any],
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
+        num_items_in_batch: object = None,
+    ) -> torch.Tensor:
         """Cross-entropy of each label times its row's weight, summed. Logits are computed at labels
         only, as the head is a fifth of a small model's work."""
         labels = inputs["labels"][:, 1:]
@@ -114,7 +114,9 @@ class RatioTrainer(SteppedTrainer):
         )
         return loss * distributed.world_size()  # gradients are averaged over ranks
 
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+    def _get_grad_norm(
+        self, model: torch.nn.Module, grad_norm: float | None = None
+    ) -> float | None:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self.step_log.norm = self.norm
         return norm

@@ -12,9 +12,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from ratiocine import cost, devices, models
 from ratiocine.executors import distributed
@@ -49,6 +49,9 @@ from train.scenario import Example
 from train.schedule import schedule
 from train.step_log import StepLog
 from train.val_loss import ValidationLoss, best_step
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SAMPLES = "samples.jsonl"
 
@@ -134,7 +137,7 @@ def _fit(
         trainer._load_from_checkpoint(str(folder / str(step)))
     facts = _facts(config, plan, mixture, session, log, step)
 
-    def save(student: Any) -> dict[str, Any]:
+    def save(student: PreTrainedModel) -> dict[str, Any]:
         _save(run, config, plan, mixture, facts, student, log)
         form = plan.rendering.form
         return {**asdict(facts), "direct_format": form, "examples_hash": mixture.examples_hash}
@@ -144,7 +147,11 @@ def _fit(
 
 
 def _trainer(
-    session: Session, config: Config, plan: TrainingPlan, sampler: MicroBatchSampler, bar: Any
+    session: Session,
+    config: Config,
+    plan: TrainingPlan,
+    sampler: MicroBatchSampler,
+    bar: tqdm[NoReturn],
 ) -> tuple[RatioTrainer, Checkpoints]:
     run, compute = session.run, session.compute
     dataset, shape = RowDataset(plan.dataset, plan.rendering), cost.Shape.of(session.model.config)
@@ -216,7 +223,7 @@ def _save(
     plan: TrainingPlan,
     mixture: MixtureFacts,
     facts: TrainingFacts,
-    student: Any,
+    student: PreTrainedModel,
     log: StepLog,
 ) -> None:
     """Write the student with its card, and the logs of its training."""

@@ -7,10 +7,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ratiocine.errors import Failure
 from ratiocine.executors import distributed
@@ -18,6 +18,9 @@ from ratiocine.records import MODES
 from ratiocine.runs import Tracker
 from ratiocine.training import peak_memory
 from train.scenario import Example
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Row = dict[str, Any]
 
@@ -33,7 +36,7 @@ class StepLog(TrainerCallback):
         self,
         path: Path,
         previous: Path,
-        bar: Any,
+        bar: tqdm[NoReturn],
         batches: Sequence[Sequence[Example]],
         flops: Callable[[Sequence[Example]], tuple[int, int]],
         *,
@@ -69,10 +72,12 @@ class StepLog(TrainerCallback):
         self.micro_batches.clear()
         self.micro_batch_tokens = 0
 
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, *args: object, **kwargs: object) -> None:
         self.started = self.last = time.perf_counter()
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         tokens_here = torch.tensor([self.micro_batch_tokens], device=self.micro_batches[0].device)
         sums = torch.cat([torch.stack(self.micro_batches).sum(0), tokens_here]).double()
         if distributed.world_size() > 1:
@@ -88,7 +93,13 @@ class StepLog(TrainerCallback):
                 f"norm of {self.norm}; earlier checkpoints are kept; its problems: {names}"
             )
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         now, step = time.perf_counter(), state.global_step
         elapsed, self.last = now - self.last, now
         self.seconds = self.seconds_before + now - self.started

@@ -11,10 +11,16 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
-from transformers import TrainerCallback
+from transformers import (
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from ratiocine.prompts import end_of_turn
 from ratiocine.records import MODES, Mode
@@ -55,12 +61,17 @@ class ValidationLoss(TrainerCallback):
             kept = [line for line in lines if json.loads(line)["step"] <= done]
             path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         if not self.ids or not due(state.global_step, self.config.save_steps, state.max_steps):
             return
         assert self.trainer is not None
-        model, started = self.trainer.model, time.perf_counter()
-        assert model is not None
+        model, started = cast(PreTrainedModel, self.trainer.model), time.perf_counter()
         model.eval()
         losses = {mode: self._loss(model, mode) for mode in MODES}
         mean = (1 - self.share) * losses["ift"] + self.share * losses["reasoning"]
@@ -71,7 +82,7 @@ class ValidationLoss(TrainerCallback):
         model.train()
         self.step_log.last += time.perf_counter() - started  # excluded from the step's time
 
-    def _loss(self, model: Any, mode: Mode) -> float:
+    def _loss(self, model: PreTrainedModel, mode: Mode) -> float:
         """Mean cross-entropy over the supervised tokens of all validation problems in one
         format."""
         assert self.trainer is not None
@@ -91,7 +102,7 @@ class ValidationLoss(TrainerCallback):
             n += int(targets.sum())
         return total / n
 
-    def _sample(self, model: Any, step: int) -> None:
+    def _sample(self, model: PreTrainedModel, step: int) -> None:
         rendering, mode = self.dataset.rendering, MODES[self.share > 0]
         pairs = [self.dataset.pairs.pair(name) for name in self.sampled]
         prompts = [rendering.prompt(pair.prompt, mode) for pair in pairs]
@@ -123,7 +134,7 @@ def best_step(rows: Sequence[Row]) -> int | None:
 
 
 def greedy_answers(
-    model: Any, rendering: Rendering, prompts: Sequence[list[int]], max_new_tokens: int
+    model: PreTrainedModel, rendering: Rendering, prompts: Sequence[list[int]], max_new_tokens: int
 ) -> list[tuple[str, int]]:
     """Texts and token counts of greedily decoded answers to tokenized prompts."""
     tokenizer = rendering.tokenizer

@@ -3,6 +3,7 @@ from .arms import EvaluationPairs as EvaluationPairs
 from .arms import counterparts as counterparts
 from .arms import is_parent as is_parent
 from .arms import varying as varying
+from .caps import cap_figure as cap_figure
 from .comparability import warnings as warnings
 from .evaluations import Evaluation as Evaluation
 from .evaluations import arm_label as arm_label

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 from eval.report.arms import Arm
 from eval.report.csv_table import Table, rounded_table
@@ -44,7 +43,7 @@ def accuracy_by_seed(study: Study) -> Table:
 
 def macro_averages(study: Study) -> Table:
     """Of every category, and of all problems, with more than one benchmark."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for group, keys in study.groups.items():
         wanted = set(keys)
         benchmarks = [

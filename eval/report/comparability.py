@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from eval.report.evaluations import Evaluation, shared_keys
 from eval.report.pairings import ratio_pairs
@@ -18,7 +17,7 @@ NAMES = {
     "lr_policy": "learning rate policy",
     "settings": "other settings",
 }
-SETTINGS: Mapping[str, Callable[[Evaluation], Any]] = {
+SETTINGS: Mapping[str, Callable[[Evaluation], object]] = {
     "max_new_tokens": lambda one: one.facts.max_new_tokens,
     "decoding": lambda one: one.facts.decoding,
     "engine": lambda one: one.facts.engine,

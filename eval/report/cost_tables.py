@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 from eval.report.arms import Arm, counterparts
 from eval.report.csv_table import Table, rounded_table
@@ -73,7 +73,7 @@ def pareto_front(study: Study, kind: FrontKind) -> Table:
     """Accuracy over FLOPs, a row per arm and group: whether the arm is on the Pareto front, and in
     which share of bootstrap resamples. For training, also the comparison with the untrained model,
     where it was evaluated."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[object, ...]] = []
     training = kind == "training"
     for group, keys in study.groups.items():
         flops = {
@@ -122,7 +122,7 @@ def fits(front: Table, ceiling: float) -> Table:
 def extra_tokens(study: Study) -> Table:
     """Extra tokens per answer and accuracy gained by the main pairs, by benchmark; the interval of
     the tokens is over problems."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[object, ...]] = []
     for pair in main_pairs(study):
         both = counterparts(*pair)
         for benchmark, keys in study.benchmarks.items():

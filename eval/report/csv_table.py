@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Cell = str | float | bool | None
-Row = Mapping[str, Any]  # cells by column
+Row = Mapping[str, Any]  # cells by column; each column has a type of its own
 ZERO = 1e-13  # rounding errors below this are 0
 
 
@@ -22,10 +22,10 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Row]:
         return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
 
-    def where(self, **wanted: Cell) -> list[dict[str, Any]]:
+    def where(self, **wanted: Cell) -> list[Row]:
         return [row for row in self if all(row[name] == value for name, value in wanted.items())]
 
     def values(self, column: str) -> list[Any]:
@@ -54,12 +54,13 @@ def _text(cell: Cell) -> str:
 
 
 def rounded_table(
-    name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> Table:
     return Table(name, caption, tuple(columns), tuple(tuple(map(_rounded, row)) for row in rows))
 
 
-def _rounded(cell: Any) -> Any:
-    if not isinstance(cell, float):
-        return cell
-    return 0.0 if abs(cell) < ZERO else float(f"{cell:.6g}")
+def _rounded(cell: object) -> Cell:
+    if isinstance(cell, float):
+        return 0.0 if abs(cell) < ZERO else float(f"{cell:.6g}")
+    assert cell is None or isinstance(cell, str | int)
+    return cell

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ratiocine.errors import BadInput
-from ratiocine.records import ScoredCompletion
+from ratiocine.records import JsonObject, ScoredCompletion
 from ratiocine.runs import (
     CONFIG,
     EvalFacts,
@@ -29,7 +29,7 @@ class Evaluation:
 
     label: str
     manifest: Manifest
-    config: Mapping[str, Any]
+    config: JsonObject
     """As it was run, by key."""
     answers: Mapping[str, Sequence[ScoredCompletion]]
     """Completions by problem."""

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
 
 from eval.report.html import visible
 from eval.report.study import Study
@@ -103,7 +102,7 @@ def _visible(value: str | None) -> str | None:
     return None if value is None else visible(value)
 
 
-def as_script(value: Any) -> str:
+def as_script(value: object) -> str:
     """JSON for a <script> element: no text in it can end that, or begin another."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from eval.report.arm_labels import named_arms
 from eval.report.arms import Arm, start_model
@@ -69,7 +68,7 @@ def _conditions(groups: Iterable[Sequence[Evaluation]]) -> list[str]:
     """Names of the settings in which evaluations of one student differ."""
     found: dict[str, None] = {}
     for group in groups:
-        by_seed: dict[int, list[Mapping[str, Any]]] = {}
+        by_seed: dict[int, list[Mapping[str, object]]] = {}
         for evaluation in group:
             by_seed.setdefault(evaluation.seed or 0, []).append(_condition_values(evaluation))
         for several in by_seed.values():
@@ -79,7 +78,7 @@ def _conditions(groups: Iterable[Sequence[Evaluation]]) -> list[str]:
     return list(found)
 
 
-def _condition_values(evaluation: Evaluation) -> dict[str, Any]:
+def _condition_values(evaluation: Evaluation) -> dict[str, object]:
     """How an evaluation was made, by flat configuration key."""
     facts = evaluation.facts
     identity = _flat(evaluation.manifest.identity)
@@ -97,8 +96,8 @@ def _condition_values(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")
@@ -116,13 +115,13 @@ def _described(evaluation: Evaluation, names: Sequence[str]) -> str:
     return ", ".join(dict.fromkeys(words))
 
 
-def _order(arm: Arm) -> tuple[Any, ...]:
+def _order(arm: Arm) -> tuple[int, str, bool, tuple[str, ...], float, str, str]:
     ratio = -1.0 if arm.ratio is None else arm.ratio
     return (
         arm.size or 0,
         arm.model,
         arm.trained,
-        *(str(getattr(arm.axes, axis) or "") for axis in AXES[1:-1]),
+        tuple(str(getattr(arm.axes, axis) or "") for axis in AXES[1:-1]),
         ratio,
         _arm_key(arm.evaluations[0]),
         arm.condition,

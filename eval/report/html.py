@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from ratiocine.errors import BadInput
 from ratiocine.runs import write_whole
@@ -35,7 +34,7 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, **values: object) -> str:
     """A page from a template of this package; values are escaped unless marked as safe."""
     import jinja2
     import markupsafe

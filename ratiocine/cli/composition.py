@@ -84,9 +84,15 @@ def hydra_problem(verb: str, error: Exception) -> BadInput | None:
     if match := re.search(r"Could not find '([\w-]+)/([^']*)'", text):
         return _unknown_option(match[1], match[2], options(match[1]))
     if match := re.search(r"Could not override '([^']+)'", text):
-        known = top_keys(verb)
-        hint = suggestion(match[1], known) or f"; known: {', '.join(known)}"
-        return BadInput(f"unknown key '{match[1]}'{hint}")
+        key, known = match[1], top_keys(verb)
+        # A mapping as the value: the cause names the key within it.
+        inner = re.search(r"full_key: (\S+)", str(error.__cause__))
+        if inner and inner[1].startswith(f"{key}."):
+            key = inner[1]
+        if new := renames.new_key(verb, key):
+            return BadInput(f"{key} is now {new}")
+        hint = suggestion(key, known) or f"; known: {', '.join(known)}"
+        return BadInput(f"unknown key '{key}'{hint}")
     return BadInput(" ".join(text.split("\n")[0].split()))
 
 

@@ -35,9 +35,10 @@ def _renamed(key: str, known: Sequence[str]) -> str | None:
     bare = ".".join(part for part in key.split(".") if not part.isdigit())
     for verb in renames.RENAMED:
         for prefix in ("", "study."):
-            new = renames.new_key(verb, f"{prefix}{bare}")
-            if new is not None and new.rpartition(".")[2] in known:
-                return new.removeprefix(prefix)
+            name = (renames.new_key(verb, f"{prefix}{bare}") or "").rpartition(".")[2]
+            if name in known:
+                parent = key.rpartition(".")[0]
+                return f"{parent}.{name}" if parent else name
     return None
 
 

@@ -187,7 +187,7 @@ def without_wording(prompts: Sequence[str]) -> list[str]:
     ]
 
 
-def by_how(matches: Iterable[Match]) -> dict[How, int]:
+def by_how(matches: Iterable[Match]) -> dict[str, int]:
     """Number of matches of each kind."""
     counts = Counter(match.how for match in matches)
     return {how: counts[how] for how in ("exact", "ngram", "fuzzy")}

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +22,7 @@ from ratiocine.errors import Failure
 from ratiocine.executors.base import Command, Job, exit_code, first_line
 from ratiocine.executors.config import LocalConfig, check_gpus
 
-# Slow imports of every verb, made once before forking. They start no threads.
+# Slow imports of every verb. They start no threads, so that forking after them is safe.
 PRELOADED = ("torch", "transformers.trainer", "peft", "datasets", "hydra", "reasoning_gym")
 VERBS = ("distill", "train", "rl", "eval")
 SHUTDOWN_SECONDS = 15  # for the other ranks to end once one is lost
@@ -49,8 +50,8 @@ class LocalJob:
             self.process = subprocess.Popen(words, cwd=command.cwd)
             self.pid = self.process.pid
             return
-        for module in PRELOADED if command.module in VERBS else ():
-            importlib.import_module(module)
+        if command.module in VERBS:
+            preload()
         sys.stdout.flush()
         self.pid = os.fork()
         if not self.pid:
@@ -72,6 +73,14 @@ class LocalJob:
         os.kill(self.pid, signal.SIGTERM)
         while self.poll() is None:
             time.sleep(0.1)
+
+
+def preload() -> None:
+    """Import the modules that all verbs need, once before forking."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # in dependencies of reasoning_gym
+        for module in PRELOADED:
+            importlib.import_module(module)
 
 
 def end_with_parent() -> None:

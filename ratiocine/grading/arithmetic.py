@@ -1,4 +1,4 @@
-"""Arithmetic in LaTeX or plain text: one expression, read by recursive descent into a `Number`."""
+"""Arithmetic in LaTeX or plain text: recursive descent from one expression to a `Number`."""
 
 from __future__ import annotations
 
@@ -48,12 +48,17 @@ FUNCTIONS = {
     "\\arccos": cmath.acos,
 }
 INVERSE = {"\\sin": cmath.asin, "\\cos": cmath.acos, "\\tan": cmath.atan}
-CALLED = ("f", "g")  # letters that stand for functions where brackets follow
+CALLED = ("f", "g")  # functions, if brackets follow
+MAX_DEPTH = 40  # of nested sums
+OPENING, CLOSING = ("(", "[", "\\{"), (")", "]", "\\}")
 FACTORS = {"\\frac", "\\sqrt", *CONSTANTS, *GREEK, *FUNCTIONS, *ACCENTS}
 
 
 class Arithmetic:
-    """The tokens of one answer, and what is made of them from sums down to atoms."""
+    """The tokens of one answer, and the grammar from sums down to atoms.
+
+    Every method of the grammar raises NotUnderstood outside of it.
+    """
 
     def __init__(self, text: str) -> None:
         self.tokens: list[tuple[str, str]] = []
@@ -65,12 +70,11 @@ class Arithmetic:
                 raise NotUnderstood
             assert match.lastgroup is not None
             kind, token, position = match.lastgroup, match[match.lastgroup], match.end()
-            if (
-                brackets and kind == "number" and "," in token
-            ):  # (100,200) is a point, not a number in brackets
+            if brackets and kind == "number" and "," in token:
+                # (100,200) is a point, not a number in brackets
                 position -= len(token) - token.index(",")
                 token = token[: token.index(",")]
-            brackets += {"(": 1, "[": 1, "\\{": 1, ")": -1, "]": -1, "\\}": -1}.get(token, 0)
+            brackets += (token in OPENING) - (token in CLOSING)
             self.tokens.append((kind, token))
 
     def peek(self) -> str:
@@ -123,20 +127,13 @@ class Arithmetic:
                 value = value / self._signed()
             elif self._starts_a_factor():
                 kind = self.tokens[self.at - 1][0]
-                if (
-                    self.peek() == "\\frac"
-                    and kind == "number"
-                    and self.at - 1 == start
-                    and value.exact is not None
-                ):
+                first = self.at - 1 == start and kind == "number"
+                if first and self.peek() == "\\frac" and value.exact is not None:
                     part = self.power()  # 3\frac{1}{2} is a mixed number
-                    mixed = (
-                        part.exact is not None
-                        and 0 < part.exact < 1
-                        and value.exact.denominator == 1
-                    )
+                    proper = part.exact is not None and 0 < part.exact < 1
+                    mixed = proper and value.exact.denominator == 1
                     value = value + part if mixed else value * part
-                elif self.tokens[self.at][0] == "number":  # 2 3 is no product anyone writes
+                elif self.tokens[self.at][0] == "number":  # nobody writes a product as 2 3
                     raise NotUnderstood
                 else:
                     value = value * self.power()
@@ -162,14 +159,14 @@ class Arithmetic:
             value = rational(math.factorial(int(value.exact)))
         if self.take("^"):
             value = value ** self._argument(signed=True)
-        if self.take("°") and self.angles:  # a unit, but for what is applied to it
+        if self.take("°") and self.angles:  # converted inside a function, else a mere unit
             value = value * constant(math.pi / 180)
         if self.take("\\%", "%"):
             value = Number(value.exact, value.at, value.variables, percent=True)
         return value
 
     def _argument(self, *, signed: bool = False) -> Number:
-        """`{…}`, or the one digit, letter or command that stands in its place."""
+        """`{…}`, or the one digit, letter or command in its place."""
         if self.take("{"):
             value = self.sum()
             self.need("}")
@@ -198,55 +195,64 @@ class Arithmetic:
         if token in ("i", "e"):
             return constant(1j if token == "i" else math.e)
         if kind == "letter" or token in GREEK:
-            name = GREEK.get(token, token)
-            if name == "√":
-                return self.atom().root(2)
-            if name in CALLED and self.peek() == "(":
-                return self._call(name)
-            return variable(name + self._index())
+            return self._letter(GREEK.get(token, token))
         if token in ACCENTS:
-            inner = self._argument()
-            if len(inner.variables) != 1 or inner != variable(name := next(iter(inner.variables))):
-                raise NotUnderstood
-            return variable(f"{token} {name}{self._index()}")
+            return self._accented(token)
         if token == "\\frac":
             return self._argument() / self._argument()
         if token == "\\sqrt":
-            degree = 2
-            if self.take("["):
-                order = self.sum()
-                self.need("]")
-                if (
-                    order.exact is None
-                    or not 2 <= order.exact <= 50
-                    or order.exact.denominator != 1
-                ):
-                    raise NotUnderstood
-                degree = int(order.exact)
-            return self._argument().root(degree)
+            return self._root()
         if token in FUNCTIONS:
-            raised = self._argument(signed=True) if self.take("^") else None
-            inner = self._operand()
-            inverse = raised is not None and raised.exact == -1 and token in INVERSE
-            apply = INVERSE[token] if inverse else FUNCTIONS[token]
-            value = valued(map(apply, inner.at), inner.variables)
-            return value if raised is None or inverse else value**raised
+            return self._function(token)
         if token in ("(", "{", "["):
             value = self.sum()
             self.need({"(": ")", "{": "}", "[": "]"}[token])
             return value
         raise NotUnderstood
 
+    def _letter(self, name: str) -> Number:
+        if name == "√":
+            return self.atom().root(2)
+        if name in CALLED and self.peek() == "(":
+            return self._call(name)
+        return variable(name + self._index())
+
+    def _accented(self, accent: str) -> Number:
+        """`\\dot{x}` is a variable of its own."""
+        inner = self._argument()
+        if len(inner.variables) != 1 or inner != variable(name := next(iter(inner.variables))):
+            raise NotUnderstood
+        return variable(f"{accent} {name}{self._index()}")
+
+    def _root(self) -> Number:
+        degree = 2
+        if self.take("["):
+            order = self.sum().exact
+            self.need("]")
+            if order is None or not 2 <= order <= 50 or order.denominator != 1:
+                raise NotUnderstood
+            degree = int(order)
+        return self._argument().root(degree)
+
+    def _function(self, name: str) -> Number:
+        """`\\sin^2 x` is a power of the value, `\\sin^{-1} x` the inverse function."""
+        raised = self._argument(signed=True) if self.take("^") else None
+        inner = self._operand()
+        inverse = raised is not None and raised.exact == -1 and name in INVERSE
+        apply = INVERSE[name] if inverse else FUNCTIONS[name]
+        value = valued(map(apply, inner.at), inner.variables)
+        return value if raised is None or inverse else value**raised
+
     def _call(self, name: str) -> Number:
-        """A function of which nothing is known but what it is applied to."""
-        inner, own = self.atom(), variable(name)
+        """An unknown function, as one that agrees only where name and argument do."""
+        inner, function = self.atom(), variable(name)
         return valued(
-            (cmath.sin(z * a + a) + z * z / 7 for z, a in zip(inner.at, own.at, strict=True)),
-            inner.variables | own.variables,
+            (cmath.sin(z * a + a) + z * z / 7 for z, a in zip(inner.at, function.at, strict=True)),
+            inner.variables | function.variables,
         )
 
     def _index(self) -> str:
-        """The index that follows a name, as part of it; empty where there is none."""
+        """The index after a name, as part of the name; empty if there is none."""
         kind, token = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
         if kind == "index":
             self.at += 1
@@ -260,8 +266,8 @@ class Arithmetic:
         return f"_{token}"
 
     def _operand(self) -> Number:
-        """What a function is applied to: brackets, or factors side by side up to the next function
-        (sin 2x cos x)."""
+        """The argument of a function: brackets, or adjacent factors up to the next function (sin 2x
+        cos x)."""
         self.angles += 1
         if self.peek() in ("(", "{"):
             value = self.atom()
@@ -274,5 +280,5 @@ class Arithmetic:
 
     def _deeper(self) -> None:
         self.depth += 1
-        if self.depth > 40:
+        if self.depth > MAX_DEPTH:
             raise NotUnderstood

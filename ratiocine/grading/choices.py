@@ -1,4 +1,4 @@
-"""Multiple choice: which option an answer means, by its letter or by its text."""
+"""Multiple choice: the option that an answer means, by letter, text or value."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ LETTER_AND_TEXT = re.compile(
 LETTER_IN_TEXT = re.compile(
     r"(?<![\w'’])(\(?)([A-J])(?![\w'’])(\)?)(?=([.,:;*]|\s*$)?(?:\s+([a-z]+))?)", re.MULTILINE
 )
+MAX_LENGTH = 4000  # characters of an answer
 AFTER_A_LETTER = ("or", "and", "is", "because", "since", "as", "but", "for")
 NAMED = re.compile(
     r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*(?:is\b|:)?\s*(?=\W?[A-J]\b)|^\\(?:bf"
@@ -38,86 +39,67 @@ DENIED_LETTER = re.compile(
 
 
 def chosen(problem: Problem, text: str) -> str | None:
-    """The letter of the option meant: `B`, `(B)`, `B.`, `B. its text`, or the option's text or
-    value."""
-    if len(text) > 4000:
+    """The letter of the option that an answer means: `B`, `(B)`, `B.`, `B. its text`, or the
+    option's text or value."""
+    if len(text) > MAX_LENGTH:
         return None
     text = NAMED.sub("", unwrapped(text).replace("\\ ", " ").strip())
     letters = LETTERS[: len(problem.choices)]
     if (match := LETTER.fullmatch(text)) and match[1].upper() in letters:
         return match[1].upper()
-    for form in (
-        str.strip,
-        _option,
-        _squeezed,
-    ):  # as it stands, then without case and wrapping, then without spacing
-        named = [
-            letter
-            for letter, choice in zip(letters, problem.choices, strict=False)
-            if form(choice) == form(text)
-        ]
+    # As written; without case and wrapping; without spacing.
+    for form in (str.strip, _option, _squeezed):
+        wanted = form(text)
+        named = [letter for letter, c in zip(letters, problem.choices) if form(c) == wanted]
         if len(named) == 1 or (named and form is str.strip):
             return named[0]
     if (match := LETTER_AND_TEXT.fullmatch(text)) and match[1] in letters:
-        return (
-            match[1]
-            if _explains(problem, letters.index(match[1]), match[3], bare=not match[2])
-            else None
-        )
-    for equal in (_equal_number, _equal):  # as written first, then as percent or unit as well
-        meant = [
-            letter
-            for letter, choice in zip(letters, problem.choices, strict=False)
-            if equal(choice, text)
-        ]
+        explained = _explains(problem, letters.index(match[1]), match[3], bare=not match[2])
+        return match[1] if explained else None
+    # By value: as written, then as a percentage or with its unit.
+    for equal in (_equal_number, _equal):
+        meant = [letter for letter, c in zip(letters, problem.choices) if equal(c, text)]
         if len(meant) == 1:
             return meant[0]
     return None
 
 
 def _explains(problem: Problem, index: int, text: str, *, bare: bool) -> bool:
-    """Whether what follows an option's letter is its own text, or, after punctuation, words that do
-    not speak against it."""
+    """Whether the text after an option's letter is that option's, or, after punctuation, words that
+    do not contradict it."""
     if _matches(problem, index, text):
         return True
-    if (
-        bare
-        or "\n" in text
-        or STATED.search(text)
-        or TAKEN_BACK.search(text)
-        or read_number(text) is not None
-    ):
+    if bare or "\n" in text or STATED.search(text) or TAKEN_BACK.search(text):
         return False
-    if any(
-        m[2] in LETTERS[: len(problem.choices)] and m[2] != LETTERS[index]
-        for m in LETTER_IN_TEXT.finditer(text)
-    ):
+    if read_number(text) is not None:
+        return False
+    others = {*LETTERS[: len(problem.choices)]} - {LETTERS[index]}
+    if any(match[2] in others for match in LETTER_IN_TEXT.finditer(text)):
         return False
     words = f" {_option(text)} "
-    return not any(
-        i != index
-        and (
-            _matches(problem, i, text) or (len(own := _option(choice)) > 1 and f" {own} " in words)
-        )
-        for i, choice in enumerate(problem.choices)
-    )
+    for i, choice in enumerate(problem.choices):
+        option = _option(choice)
+        names = len(option) > 1 and f" {option} " in words
+        if i != index and (_matches(problem, i, text) or names):
+            return False
+    return True
 
 
 def _matches(problem: Problem, index: int, text: str) -> bool:
-    """Whether `text` after a letter is that option's text, in words or in value."""
+    """Whether the text after a letter is that option's, by words or by value."""
     choice = problem.choices[index]
     forms = (text, re.sub(r"^\((.*)\)$", r"\1", text.strip()))
     return any(_option(choice) == _option(form) or _equal(choice, form) for form in forms)
 
 
 def _equal_number(choice: str, text: str) -> bool:
-    """Equal as numbers are written, units aside."""
+    """Whether both are one number as written, units aside."""
     a, b = read_number(choice), read_number(text)
     return a is not None and a == b and ("%" in choice) == ("%" in text)
 
 
 def _equal(choice: str, text: str) -> bool:
-    """Equal values."""
+    """Whether both have one value."""
     if _equal_number(choice, text):
         return True
     x, y = latex.read(choice), latex.read(text)
@@ -133,31 +115,28 @@ def _squeezed(text: str) -> str:
 
 
 def only_letter(problem: Problem, text: str) -> tuple[str, str] | None:
-    first = text.strip().partition("\n")[0].strip(" *")
-    listed = re.search(
-        r"^\W{0,3}[A-J][.):]", text.strip().partition("\n")[2], re.MULTILINE
-    )  # the options once more
-    if first and "\n" in text.strip() and not listed and chosen(problem, first) is not None:
+    """The first line, if it names an option, else the only option letter in the text; with the
+    reason."""
+    first, _, rest = text.strip().partition("\n")
+    first = first.strip(" *")
+    lists_options = re.search(r"^\W{0,3}[A-J][.):]", rest, re.MULTILINE)
+    if first and "\n" in text.strip() and not lists_options and chosen(problem, first) is not None:
         return first, "first_line"
     denied = {
         letter for match in DENIED_LETTER.finditer(text) for letter in match.groups() if letter
     }
     stated = set()
     for left, letter, right, after, following in LETTER_IN_TEXT.findall(text):
-        word = (
-            letter in "AI"
-            and not (left and right)
-            and not after
-            and following not in ("", *AFTER_A_LETTER)
-        )  # "A stone"
+        bare = not (left and right) and not after
+        word = letter in "AI" and bare and following not in ("", *AFTER_A_LETTER)  # "A stone"
         if letter in LETTERS[: len(problem.choices)] and letter not in denied and not word:
             stated.add(letter)
     return (stated.pop(), "only_letter") if len(stated) == 1 else None
 
 
 def first_letter(problem: Problem, text: str) -> str | None:
-    """The letter that a statement begins with, the empty text where another stands beside it; `A`
-    and `I` may be words."""
+    """The letter that a statement begins with; empty if it names another option too, None if it
+    begins otherwise. `A` and `I` may be words."""
     match = re.match(r"(?:option\s+|choice\s+)?(\(?)([A-J])(\)?)(?=[\s.,:;*]|$)\s*(\w*)", text)
     if match is None or match[2] not in LETTERS[: len(problem.choices)]:
         return None

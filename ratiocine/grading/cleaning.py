@@ -1,5 +1,5 @@
-"""What stands in and around a mathematical answer and does not change it: spacing, sizes, units,
-conditions, ordinals."""
+"""Normalisation of a mathematical answer: removes what does not change its value, such as spacing,
+sizing, units, conditions and ordinals."""
 
 from __future__ import annotations
 
@@ -32,27 +32,24 @@ REWRITES = [
 ]
 
 
+DELIMITERS = ("\\$", "$", "\\(", "\\)", "\\[", "\\]")
+
+
 def normal(text: str) -> str:
-    """The text without what never matters: math delimiters, sizing, fine spacing, a final stop."""
+    """The text without math delimiters, sizing, fine spacing and a final stop."""
     text = text.strip()
     text = re.sub(r"(\d) ?, ?(?:\\!\s*)+(?=\d{3}(?!\d))|(\d),\s*\\!(?=\d{3}(?!\d))", r"\1\2,", text)
     for pattern, new in REWRITES:
         text = pattern.sub(new, text)
-    text = (
-        text.replace("\\$", "")
-        .replace("$", "")
-        .replace("\\(", "")
-        .replace("\\)", "")
-        .replace("\\[", "")
-        .replace("\\]", "")
-    )
+    for delimiter in DELIMITERS:
+        text = text.replace(delimiter, "")
     text = " ".join(text.split())
     return text if text.endswith("..") else text.removesuffix(".").strip()
 
 
 def as_words(text: str) -> str:
-    """A text as words are compared: case, spacing, an article, a final stop and brackets around a
-    letter do not matter."""
+    """A text as words are compared: without case, spacing, article, final stop, and brackets around
+    a letter."""
     text = re.sub(r"^(?:an?|the) (?=\w{3})", "", " ".join(text.casefold().split()).rstrip("."))
     return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
 
@@ -64,7 +61,7 @@ SUBSCRIPT = re.compile(
 
 
 def indexed(text: str) -> str:
-    """The text with each index as one mark: `x_{12}` and `\\lambda_{\\text{red}}` are names."""
+    """The text with each index as one token: `x_{12}` and `\\lambda_{\\text{red}}` are names."""
     return SUBSCRIPT.sub(lambda match: f"_«{match[1] or match[2] or match[3]}»", text)
 
 
@@ -75,12 +72,15 @@ ORDINAL = re.compile(
 LABEL = re.compile(r"^\\text\s*\{[^{}]*\}\s*(?=[-\d\\(])")
 HEDGE = re.compile(
     r"\b(?:or|and|to|not|no|if|else|otherwise|because|minus|plus|times|half|halves|thirds?|fourths?"
-    r"|quarters?|squared|cubed|more|less"
-    r"|fewer|least|most|out|higher|lower|above|below|wrong|incorrect|negative|pi|i|k|invalid"
-    r"|impossible|maybe|perhaps|possibly)\b|(?<![A-Za-z^{-])\d",
+    r"|quarters?|squared|cubed|more|less|fewer|least|most|out|higher|lower|above|below|wrong"
+    r"|incorrect|negative|pi|i|k|invalid|impossible|maybe|perhaps|possibly)\b"
+    r"|(?<![A-Za-z^{-])\d",
     re.IGNORECASE,
 )
-SHORT_UNIT = r"(?:[kcm]m|km/h|m/s|ft|mi|yd|k?g|mg|lbs?|oz|hrs?|mins?|secs?|mph|kph|m?[lL]|sq|Å)(?:\s*\^\s*\{?\d\}?|[²³])?"
+SHORT_UNIT = (
+    r"(?:[kcm]m|km/h|m/s|ft|mi|yd|k?g|mg|lbs?|oz|hrs?|mins?|secs?|mph|kph|m?[lL]|sq|Å)"
+    r"(?:\s*\^\s*\{?\d\}?|[²³])?"
+)
 IN_TEXT = r"\s*\\text\s*\{[^{}]*\}"
 UNIT = re.compile(
     rf"(?:(?<=[\d}})])|(?<=\\pi))(?:(?:\s*[/*]?{IN_TEXT}(?:\s*\^\s*\{{?-?\d\}}?)?){{1,6}}"
@@ -89,15 +89,15 @@ UNIT = re.compile(
     r"|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*)$"
 )
 CONDITION = re.compile(
-    r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when"
-    r"|provided)[^{}]*\}(?:(?!\\text)[^,=])*(?:\\neq?(?![A-Za-z])|[≠<>≤≥])"
-    r"(?:(?!\\text)[^,=])*$|\s*,?\s*\(?[A-Za-z]\s*(?:\\neq?(?![A-Za-z])|≠)\s*-?[\w\\{}/]{1,20}\)?$"
+    r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when|provided)[^{}]*\}(?:(?!\\text)[^,=])*"
+    r"(?:\\neq?(?![A-Za-z])|[≠<>≤≥])(?:(?!\\text)[^,=])*$"
+    r"|\s*,?\s*\(?[A-Za-z]\s*(?:\\neq?(?![A-Za-z])|≠)\s*-?[\w\\{}/]{1,20}\)?$"
 )
 ELEMENT = re.compile(r"^[A-Za-z]\s*\\in\s*")
 
 
 def unitless(text: str) -> str:
-    """A unit after a value does not count, nor a condition; nor does the name in `x \\in [0,
+    """The text without a unit or condition after the value, and without the name in `x \\in [0,
     1]`."""
     text = ELEMENT.sub("", DEGREES.sub("°", ORDINAL.sub("", CONDITION.sub("", text))))
     if (label := LABEL.match(text)) and not hedged(label[0]):
@@ -111,5 +111,5 @@ def unitless(text: str) -> str:
 
 
 def hedged(text: str) -> bool:
-    """Whether the words in a formula change what it says: another value, a multiple, a denial."""
+    """Whether the words in a formula change its meaning: another value, a multiple, a denial."""
     return any(HEDGE.search(words) for words in re.findall(r"\\text\s*\{([^{}]*)\}", text))

@@ -1,6 +1,9 @@
 """Countdown: an arithmetic expression over given numbers, each used exactly once, that equals a
-target. Read through Python's own parser as a tree and reckoned exactly; nothing is evaluated that
-is not a sum, difference, product or quotient of whole numbers."""
+target.
+
+Expressions are parsed by Python's own parser and evaluated exactly; only sums, differences,
+products and quotients of whole numbers are evaluated at all.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from fractions import Fraction
 
 from ratiocine.grading.wording import unwrapped
 
-LONGEST = 400  # characters
+MAX_LENGTH = 400  # characters
 SIGNS = {
     "×": "*",
     "·": "*",
@@ -40,10 +43,9 @@ OPERATIONS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]
 }
 
 
-def reckoned(text: str) -> tuple[Fraction, Counter[int]] | None:
-    """The value of an expression and the whole numbers in it; None where it is none, or divides by
-    zero."""
-    if len(text) > LONGEST or not ALLOWED.fullmatch(text):
+def evaluated(text: str) -> tuple[Fraction, Counter[int]] | None:
+    """The value of an expression and its whole numbers; None if it is none, or divides by zero."""
+    if len(text) > MAX_LENGTH or not ALLOWED.fullmatch(text):
         return None
     used: Counter[int] = Counter()
     try:
@@ -60,29 +62,27 @@ def _value(node: ast.expr, used: Counter[int]) -> Fraction:
     if isinstance(node, ast.Constant) and type(node.value) is int:
         used[node.value] += 1
         return Fraction(node.value)
-    raise ValueError("no operation of this game")
+    raise ValueError("not an operation of Countdown")
 
 
 def sides(text: str) -> list[tuple[Fraction, Counter[int]]] | None:
-    """The sides of an equation, or the expression alone; None where one of them cannot be read."""
-    if len(text) > LONGEST:
+    """The sides of an equation, or the expression alone; None if one of them cannot be read."""
+    if len(text) > MAX_LENGTH:
         return None
     text = unwrapped(text).removesuffix(".")
     for sign, plain in SIGNS.items():
         text = text.replace(sign, plain)
-    found = [reckoned(side) for side in text.split("=")]
+    found = [evaluated(side) for side in text.split("=")]
     return None if None in found else [side for side in found if side is not None]
 
 
 def solves(text: str, numbers: Sequence[int], target: int) -> bool:
-    """Whether an expression uses every number exactly once, and no other, and equals the target; an
-    equation must be true, and one of its sides be such an expression."""
+    """Whether an expression uses each number exactly once, and no other, and equals the target. All
+    sides of an equation must equal it, and one of them be such an expression."""
     found = sides(text)
-    return (
-        found is not None
-        and all(v == target for v, _ in found)
-        and any(used == Counter(numbers) for _, used in found)
-    )
+    if found is None or not all(value == target for value, _ in found):
+        return False
+    return any(used == Counter(numbers) for _, used in found)
 
 
 def last_expression(text: str) -> tuple[str, str] | None:

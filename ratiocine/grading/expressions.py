@@ -1,5 +1,4 @@
-"""Mathematical expressions: whether two say the same, and which of a text's formulas is its
-answer."""
+"""Mathematical expressions: equality of two, and extraction of an answer from a text's formulas."""
 
 from __future__ import annotations
 
@@ -30,22 +29,23 @@ PARTS = re.compile(
 )
 
 
+SEARCHED = 1000  # characters in which magnitudes and contrary words are looked for
+
+
 def compare(reference: str, answer: str, limit: float) -> Judgement:
-    """Equal text, then equal value as `latex` reads it, then sympy in a process of its own."""
+    """Compare as text, then by value with `latex`, then with sympy in a killable process.
+
+    Before that, an answer with `=` is replaced by its right side, and answers with another
+    magnitude ("million") or with contrary words ("a.m.", "p.m.") are different.
+    """
     if _compact(reference) == _compact(answer):
         return "same"
     if "=" in answer and "=" not in reference:
-        if (solutions := _solutions(answer, ordered=reference.startswith("("))) is not None:
-            answer = solutions
-        elif not re.search(r"[,;]|" + RELATION.pattern, answer.rpartition("=")[2]):
-            right = right_side(answer)
-            if right is None:
-                return "different"
-            answer = right
-    if len(MAGNITUDE.findall(answer[:1000])) != len(MAGNITUDE.findall(reference)):
-        return "different"
-    sides = [set(CONTRARY.findall(cleaning.as_words(text[:1000]))) for text in (reference, answer)]
-    if all(sides) and sides[0] != sides[1]:
+        right = _asked_for(reference, answer)
+        if right is None:
+            return "different"
+        answer = right
+    if _contradicts(reference, answer):
         return "different"
     wanted, value = latex.read(reference), latex.read(answer)
     if wanted is not None and value is not None:
@@ -58,29 +58,47 @@ def compare(reference: str, answer: str, limit: float) -> Judgement:
     if not answer or len(answer) > latex.MAX_LENGTH:
         return "unreadable"
     if _several(answer) and not _several(reference):
-        return "different"  # sympy's reader takes one part and drops the others
+        return "different"  # math-verify would read one part and drop the others
     return worker.equivalent(reference, answer, limit)
 
 
+def _asked_for(reference: str, answer: str) -> str | None:
+    """The value that an answer with `=` gives; the answer itself if it has several relations, None
+    if it gives no value."""
+    if (solutions := _solutions(answer, ordered=reference.startswith("("))) is not None:
+        return solutions
+    if re.search(r"[,;]|" + RELATION.pattern, answer.rpartition("=")[2]):
+        return answer
+    return right_side(answer)
+
+
+def _contradicts(reference: str, answer: str) -> bool:
+    """Whether the magnitudes differ in number, or the answer says the contrary of the reference."""
+    answer = answer[:SEARCHED]
+    if len(MAGNITUDE.findall(answer)) != len(MAGNITUDE.findall(reference)):
+        return True
+    one, other = (
+        set(CONTRARY.findall(cleaning.as_words(text))) for text in (reference[:SEARCHED], answer)
+    )
+    return bool(one and other) and one != other
+
+
 def _solutions(answer: str, *, ordered: bool) -> str | None:
-    """`x = 2 or x = 3` as `2, 3`, and, where a point is asked for, `x = 2, y = 3` as `(2, 3)`; None
-    for anything else."""
-    found = [
-        match
-        for part in SOLUTIONS.split(answer.strip().strip("$"))
-        if (match := SOLUTION.fullmatch(part))
-    ]
-    names, given = [match[1] for match in found], ", ".join(match[2] for match in found)
-    if len(found) < 2 or len(found) != len(SOLUTIONS.split(answer.strip().strip("$"))):
+    """`x = 2 or x = 3` → `2, 3`; with `ordered`, `x = 2, y = 3` → `(2, 3)`; None for anything
+    else."""
+    parts = SOLUTIONS.split(answer.strip().strip("$"))
+    found = [match for part in parts if (match := SOLUTION.fullmatch(part))]
+    if len(found) < 2 or len(found) != len(parts):
         return None
+    names, given = [match[1] for match in found], ", ".join(match[2] for match in found)
     if len(set(names)) == 1:
         return given
     return f"({given})" if ordered and names == sorted(set(names)) else None
 
 
 def _several(text: str) -> bool:
-    """Whether a text says more than one value: parts, a relation, an omission, words that make
-    another of it."""
+    """Whether a text has more than one value: several parts, a relation, an omission, or words that
+    change the value."""
     return (
         PARTS.search(text) is not None
         or cleaning.hedged(cleaning.normal(text))
@@ -90,16 +108,14 @@ def _several(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _compact(text: str) -> str:
-    return (
-        re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", cleaning.normal(text))
-        if len(text) <= latex.MAX_LENGTH
-        else text
-    )
+    if len(text) > latex.MAX_LENGTH:
+        return text
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", cleaning.normal(text))
 
 
 def last_formula(text: str) -> tuple[str, str] | None:
-    """The last formula between dollars or the like, else the last number, as (text, reason); None
-    where it is taken back."""
+    """The last formula in math delimiters, else the last number, with the reason; None if it is
+    denied or hedged."""
     found = list(numbers.MATH_IN_TEXT.finditer(text))
     if re.search(r"\$\s*or\s+(?:\w+\s+)?\$|\bbetween \$[^$]*\$ and \$", text[-400:]):
         return None  # a hedge

@@ -1,9 +1,9 @@
-"""Verifiable instructions (IFEval, Zhou et al. 2023, arXiv 2311.07911): was each of them followed,
-strictly and loosely?
+"""Verifiable instructions (IFEval, Zhou et al. 2023, arXiv 2311.07911): whether a response follows
+each, strictly and loosely.
 
-The rules are those of the published checkers, odd corners included, so that scores can be compared.
-Two of the 25 kinds differ: the original counts sentences and capital words with NLTK's trained
-tokenizer, whose data have to be downloaded; here rules do it.
+The rules are those of the published checkers, edge cases included, so that scores are comparable.
+Delta: the original counts sentences and capital words with NLTK's trained tokenizer, whose data
+must be downloaded; here rules count them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Arguments = Mapping[str, Any]
-MAX_LENGTH = 200_000  # characters; a longer response follows nothing
+MAX_LENGTH = 200_000  # characters; a longer response follows no instruction
 
 
 def check(
     names: Sequence[str], arguments: Sequence[Arguments], response: str
 ) -> tuple[list[bool], list[bool]]:
-    """Whether a response follows each instruction: strictly, and loosely (also without its first or
-    last line, or both, and without asterisks)."""
+    """Whether a response follows each instruction: strictly, and loosely (with or without its first
+    line, its last line, and asterisks)."""
     if len(response) > MAX_LENGTH:
         return [False] * len(names), [False] * len(names)
     lines = response.split("\n")
@@ -70,7 +70,7 @@ def _language(text: str, a: Arguments) -> bool:
 
 
 def _detected(text: str, language: str) -> bool:
-    """A text whose language cannot be told counts as following."""
+    """Whether langdetect finds this language; true if it finds none."""
     from langdetect import DetectorFactory, LangDetectException, detect
 
     DetectorFactory.seed = 0
@@ -93,14 +93,12 @@ def _sentences(text: str, a: Arguments) -> bool:
 
 
 def _paragraphs(text: str, a: Arguments) -> bool:
-    """Divided by `***`; only the first and the last may be empty."""
+    """Paragraphs are divided by `***`; only the first and the last may be empty."""
     parts = [part.strip() for part in re.split(r"\s?\*\*\*\s?", text)]
     if not all(parts[1:-1]):
         return False
-    return (
-        len(parts) - sum(not part for part in {0: parts[0], len(parts) - 1: parts[-1]}.values())
-        == a["num_paragraphs"]
-    )
+    ends = {0: parts[0], len(parts) - 1: parts[-1]}  # one, if there is only one part
+    return len(parts) - sum(not part for part in ends.values()) == a["num_paragraphs"]
 
 
 def _words(text: str, a: Arguments) -> bool:
@@ -108,8 +106,8 @@ def _words(text: str, a: Arguments) -> bool:
 
 
 def _first_word(text: str, a: Arguments) -> bool:
-    """Paragraphs are divided by an empty line; the n-th one counts the empty ones, their number
-    does not."""
+    """Paragraphs are divided by an empty line; empty ones count for the position, not for the
+    number of paragraphs."""
     parts = text.split("\n\n")
     filled, n = sum(bool(part.strip()) for part in parts), a["nth_paragraph"]
     if n > filled or not parts[n - 1].strip():

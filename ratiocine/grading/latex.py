@@ -1,8 +1,9 @@
-"""Reading short mathematical answers, in LaTeX or plain text, without a computer algebra system.
+"""A parser of short mathematical answers, in LaTeX or plain text, without a computer algebra
+system.
 
-`read` understands what most final answers are: numbers, closed forms, polynomials, points,
-intervals, lists, sets, matrices and equations. `values.same` compares two of them. Where either
-does not understand, it says None, and `judges` is asked.
+`read` covers most final answers: numbers, closed forms, polynomials, points, intervals, lists,
+sets, matrices and equations. `values.same` compares two of them. Where either returns None,
+`worker.equivalent` decides.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MAX_LENGTH = 1000  # characters; a longer final answer is not read
 
 
 def read(text: str) -> Value | None:
-    """The value of a final answer, or None where it is outside of the grammar."""
+    """The value of a final answer; None outside of the grammar."""
     return None if len(text) > MAX_LENGTH else _read(text)
 
 
@@ -84,7 +85,7 @@ def _repeating(sign: str, whole: str, fixed: str, period: str) -> Number:
 
 
 def _inequality(text: str) -> Value | None:
-    """`x > 3` and `1 ≤ x < 2` as intervals, and several with `or` as their union; None for anything
+    """`x > 3` and `1 ≤ x < 2` as intervals, several with `or` as a union; None for anything
     else."""
     parts = re.split(r"\s*(?:\\text\s*\{\s*or\s*\}|\bor\b)\s*", text)
     found = [_interval(part) for part in parts]
@@ -134,7 +135,7 @@ ENVIRONMENT = re.compile(r"\\begin\s*\{([pbvBV]?matrix)\}(.*)\\end\s*\{\1\}", re
 
 
 class _Answer(Arithmetic):
-    """What stands around expressions: equations, unions, lists, tuples, intervals, sets and
+    """The grammar above expressions: equations, unions, lists, tuples, intervals, sets and
     matrices."""
 
     def whole(self) -> Value:
@@ -195,8 +196,8 @@ class _Answer(Arithmetic):
         return self._with_both_signs()
 
     def _bracketed(self, opening: str) -> Group | None:
-        """A tuple, interval or set of two or more items (a set also of one); None for brackets
-        around one expression."""
+        """A tuple or interval of two or more items, or a set; None for brackets around one
+        expression."""
         self.at += 1
         self._deeper()
         items = [self.item()]

@@ -1,4 +1,4 @@
-"""Numbers as people write them, read exactly: no rounding, and no arithmetic done for the
+"""Numbers as people write them, read exactly: no rounding, and no arithmetic in place of the
 writer."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TIMES = {
     "billion": 10**9,
     "trillion": 10**12,
 }
-# Possessive, so that a long text that is no unit is refused in one pass.
+# Possessive quantifiers reject a long text that is no unit in one pass.
 UNITS = re.compile(
     r"(?:\s*+(?:[%°'’\"$£€¥¢]|[A-Za-z²³⁻¹⁰-][A-Za-z²³⁻¹⁰'’-]*+(?:\s*+\^\s*+\{?-?\d\}?)?"
     r"|[/.·*](?=\s*[A-Za-z])))*+\s*+\.?"
@@ -60,22 +60,20 @@ DRESS = re.compile(
 RELATION = re.compile(
     r"[<>≤≥≠]|!=|\\n?eq?(?![A-Za-z])|\\[lg]eq?(?![A-Za-z])|\\(?:not|in|approx)(?![A-Za-z])"
 )
-DIGITS = 4000  # more than these are no number (nor does Python convert them)
+MAX_DIGITS = 4000  # Python converts few more
 
 
 def read_number(text: str) -> Fraction | None:
-    """The exact value of a number: sign, thousands commas, decimals, a fraction, plain or in LaTeX;
-    currency, per cent, a unit and a final stop do not count, nor does the name, or the right
-    calculation, before a `=`. None for anything else: no sum is done for the writer."""
+    """The exact value of a number: sign, thousands separators, decimals, a fraction, plain or in
+    LaTeX.
+
+    Ignored are currency, per cent, a unit, a final stop, and before a `=` a name or a calculation
+    with this result. None for anything else: an open calculation is no number.
+    """
     plain = text.strip()
     plain = plain if plain.endswith("..") else plain.removesuffix(".")
-    if (
-        len(plain) <= DIGITS
-        and plain
-        and plain[-1].isdecimal()
-        and plain.isascii()
-        and NUMBER.fullmatch(plain)
-    ):
+    simple = plain and len(plain) <= MAX_DIGITS and plain[-1].isdecimal() and plain.isascii()
+    if simple and NUMBER.fullmatch(plain):
         top, _, bottom = plain.replace(",", "").partition("/")
         if not bottom:
             return Fraction(top)
@@ -87,56 +85,46 @@ def read_number(text: str) -> Fraction | None:
 def _read_number(text: str) -> Fraction | None:
     if len(text) > latex.MAX_LENGTH:
         return None
-    text = re.sub(
-        r"^(?:minus|negative)\s+(?=\d)", "-", DRESS.sub("", unwrapped(text)), flags=re.IGNORECASE
-    )
-    return (
-        _literal(text)
-        if "=" not in text
-        else None
-        if (right := right_side(text)) is None
-        else _literal(right)
-    )
+    plain = DRESS.sub("", unwrapped(text))
+    plain = re.sub(r"^(?:minus|negative)\s+(?=\d)", "-", plain, flags=re.IGNORECASE)
+    value = right_side(plain) if "=" in plain else plain
+    return None if value is None else _literal(value)
 
 
 def _literal(text: str) -> Fraction | None:
-    """A number as it is written, with what may stand around it: no arithmetic is done for the
-    writer."""
-    plain = (
-        cleaning.ORDINAL.sub("", cleaning.DEGREES.sub("", cleaning.normal(text)))
-        .replace("\\%", "%")
-        .replace("\\ ", " ")
-    )
+    """A literal number with what may surround it."""
+    plain = cleaning.ORDINAL.sub("", cleaning.DEGREES.sub("", cleaning.normal(text)))
+    plain = plain.replace("\\%", "%").replace("\\ ", " ")
     plain = re.sub(r"^[({]+([^(){}]*)[)}]+$", r"\1", plain)
     plain = re.sub(r"\s*\((?!or\b|not\b)[A-Za-z ]*\)$", "", plain)
     match = LITERAL.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", plain).strip())
     if match is None or (match["sign"] and match["inner"]):
         return None
-    part = match.groupdict()
-    if part["bottom"] or part["below"] or part["under"]:
-        bottom = int(part["bottom"] or part["below"] or part["under"])
-        top = part["top"] or part["above"] or part["over"]
-        if not bottom:
-            return None
-        value = Fraction(re.sub("[, ]", "", top)) / bottom + int(
-            part["whole"] or part["mixed"] or 0
-        )
-    else:
-        value = Fraction(re.sub("[, ]", "", part["plain"])) * Fraction(10) ** int(
-            part["tens"] or part["e"] or 0
-        )
-    tail = match["tail"].strip()
+    value, tail = _value(match), match["tail"].strip()
+    if value is None:
+        return None
     for word, times in TIMES.items():
         if re.match(rf"{word}s?\b", tail, re.IGNORECASE):
             value, tail = value * times, tail[len(word) :].removeprefix("s").strip()
             break
-    if (
-        not UNITS.fullmatch(tail)
-        or NO_UNIT.search(tail)
-        or any(re.search(rf"\b{word}", tail, re.I) for word in TIMES)
-    ):
+    if not UNITS.fullmatch(tail) or NO_UNIT.search(tail):
+        return None
+    if any(re.search(rf"\b{word}", tail, re.IGNORECASE) for word in TIMES):
         return None
     return -value if "-" in (match["sign"], match["inner"]) else value
+
+
+def _value(match: re.Match[str]) -> Fraction | None:
+    """The unsigned value of a match of `LITERAL`; None for a zero denominator."""
+    part = match.groupdict()
+    denominator = part["bottom"] or part["below"] or part["under"]
+    if denominator:
+        if not int(denominator):
+            return None
+        numerator = Fraction(re.sub("[, ]", "", part["top"] or part["above"] or part["over"]))
+        return numerator / int(denominator) + int(part["whole"] or part["mixed"] or 0)
+    exponent = int(part["tens"] or part["e"] or 0)
+    return Fraction(re.sub("[, ]", "", part["plain"])) * Fraction(10) ** exponent
 
 
 NAME = re.compile(
@@ -149,11 +137,11 @@ NAMED = re.compile(r"(?:\\text\s*\{[^{}]*\}|[A-Za-z][A-Za-z' ]{2,60})(?:\s*\([^=
 
 
 def right_side(text: str) -> str | None:
-    """What an equation says a name is, or a calculation comes to; None where it does neither, or
-    comes to something else.
+    """The right side of an equation whose left side is a name, or a calculation with that result;
+    else None.
 
-    An expression in several variables is a name too (`m + n = 33`): what was asked for. One in a
-    single variable is not: `2x = 4` does not say that x is 4.
+    An expression in several variables counts as a name (`m + n = 33`): it was asked for. One in a
+    single variable does not: `2x = 4` does not state x.
     """
     if RELATION.search(text) or re.search(r"[,;]\s|\b(?:or|and)\b", text):
         return None
@@ -166,7 +154,7 @@ def right_side(text: str) -> str | None:
 
 
 def _names(side: str, right: str) -> bool:
-    """Whether `side = right` says that what was asked for is `right`."""
+    """Whether `side = right` states that the value asked for is `right`."""
     plain = re.sub(
         r"\\(?!pi)([a-zA-Z]+)",
         lambda m: "θ" if m[0] in arithmetic.GREEK else m[0],
@@ -191,8 +179,8 @@ ALTERNATIVE = re.compile(r"\d.{0,28}\bor\b.{0,12}$|\d\s+and\s+\$?$", re.DOTALL |
 
 
 def last_number(text: str) -> tuple[str, str] | None:
-    """The last number of a text, with its scale (`3 million`) or as part of a mixed number; none
-    where it is denied."""
+    """The last number of a text, with its scale (`3 million`) or as a mixed number; None if it is
+    denied or hedged."""
     formulas, numbers = list(MATH_IN_TEXT.finditer(text)), list(NUMBER_IN_TEXT.finditer(text))
     if formulas and (not numbers or formulas[-1].end() >= numbers[-1].end()):
         formula = next(part for part in formulas[-1].groups() if part)
@@ -223,8 +211,9 @@ GOES_ON = re.compile(
 
 
 def first_number(text: str) -> str | None:
-    """The number that a statement begins with; the empty text where what follows makes another of
-    it (a hedge, an operator, the second part of a measure) and nothing says what it comes to."""
+    """The number that a statement begins with; None if it begins otherwise. Empty if the rest
+    changes the value (a hedge, an operator, the second part of a measure) without stating a
+    result."""
     match = NUMBER_IN_TEXT.match(text)
     refused = None if "=" in text or not re.match(r"[-$]?\d", text) else ""
     if match is None:
@@ -233,8 +222,6 @@ def first_number(text: str) -> str | None:
     if GOES_ON.match(rest):
         return refused
     words = re.match(r"\s*([A-Za-z]+)(\s+\d)?", rest)
-    return (
-        refused
-        if words and (words[2] or words[1].lower() in TIMES or NO_UNIT.fullmatch(words[1]))
-        else match[0]
-    )
+    if words and (words[2] or words[1].lower() in TIMES or NO_UNIT.fullmatch(words[1])):
+        return refused
+    return match[0]

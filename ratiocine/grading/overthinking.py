@@ -1,8 +1,8 @@
-"""How much of a response is spent after its answer is found, and how much says something new.
+"""Overthinking: outcome and process efficiency of a response (Chen et al. 2024, arXiv 2412.21187).
 
-Outcome and process efficiency of Chen et al. 2024 (arXiv 2412.21187). There a language model cuts
-responses into solutions and groups these by strategy; `solutions` does both by rule, so its numbers
-compare arms with each other, not with the paper's.
+Delta from the paper: there a language model cuts responses into solutions and groups them by
+strategy; `solutions` does both by rule, so its numbers compare arms with each other, not with the
+paper's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 WORDS = re.compile(r"[^\W_]+")
-MOST = 50  # solutions of a response that are told apart; later ones are part of the last
+MAX_SOLUTIONS = 50  # of a response; further ones are part of the last
 TURN = re.compile(
     r"(?:(?<=\n)|(?<=[.!?:)\]]\s))(?:(?:but|and|so|now|ok|okay|then|hmm)\b,?\s{1,2}){0,3}"
     r"(?:wait|hmm|alternatively|actually|on second thought|another (?:way|approach|method)"
@@ -27,16 +27,17 @@ TURN = re.compile(
 
 @dataclass(frozen=True)
 class Solution:
-    """One attempt within a response: its length (tokens, or anything proportional to them), whether
-    it reaches the right answer, and whether it takes a way that no earlier one took."""
+    """One attempt within a response."""
 
     length: float
+    """Tokens, or any proportional unit."""
     right: bool
     new: bool
+    """Whether its approach differs from those of all earlier solutions."""
 
 
 def outcome_efficiency(solutions: Sequence[Solution]) -> float:
-    """The share of a response up to the end of its first right solution; 0 where none is right."""
+    """The share of a response up to the end of its first right solution; 0 if none is right."""
     ends = accumulate(solution.length for solution in solutions)
     first = next(
         (end for end, solution in zip(ends, solutions, strict=True) if solution.right), 0.0
@@ -45,18 +46,18 @@ def outcome_efficiency(solutions: Sequence[Solution]) -> float:
 
 
 def process_efficiency(solutions: Sequence[Solution]) -> float:
-    """The share of a response in solutions that take a new way."""
+    """The share of a response in solutions with a new approach."""
     return sum(s.length for s in solutions if s.new) / sum(s.length for s in solutions)
 
 
 def solutions(text: str, question: str, judge: Callable[[str], bool | None]) -> list[Solution]:
-    """A response cut where it turns to another attempt or a check; lengths in characters.
+    """A response, cut where it turns to another attempt or a check; lengths in characters.
 
-    `judge` says whether a piece reaches the right answer, None where it states none: that piece is
-    the beginning of the next solution. A solution repeats an earlier one where at least half of its
-    words and numbers, the question's aside, stand in that one.
+    `judge` returns whether a piece reaches the right answer, None if it states none: then it is the
+    beginning of the next solution. A solution repeats an earlier one if that one contains at least
+    half of its words and numbers, those of the question excluded.
     """
-    cuts = [*[match.start() for match in TURN.finditer(text)][: MOST - 1], len(text)]
+    cuts = [*[match.start() for match in TURN.finditer(text)][: MAX_SOLUTIONS - 1], len(text)]
     known = set(WORDS.findall(question.casefold()))
     found: list[Solution] = []
     seen: list[set[str]] = []
@@ -67,16 +68,11 @@ def solutions(text: str, question: str, judge: Callable[[str], bool | None]) -> 
         if right is None:
             continue
         words = set(WORDS.findall(piece.casefold())) - known
-        found.append(
-            Solution(
-                end - start,
-                right,
-                not any(2 * len(words & earlier) >= len(words) for earlier in seen),
-            )
-        )
+        repeated = any(2 * len(words & earlier) >= len(words) for earlier in seen)
+        found.append(Solution(end - start, right, not repeated))
         seen.append(words)
         start = end
-    if start < len(text) and found:  # what states no answer at the end belongs to the last
+    if start < len(text) and found:  # a rest without an answer belongs to the last solution
         last = found.pop()
         found.append(Solution(last.length + len(text) - start, last.right, last.new))
     return found or ([Solution(len(text), False, True)] if text else [])

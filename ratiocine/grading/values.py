@@ -1,8 +1,8 @@
-"""Values of mathematical answers, and when two of them are the same.
+"""Values of mathematical answers, and their equality.
 
-Rational numbers are exact; every other expression is known by its values at `POINTS` fixed
-assignments of its variables, so that equal forms agree to rounding. `same` says None where that
-does not decide; `judges.equivalent` is asked then.
+Rational numbers are exact; every other expression is represented by its values at `POINTS` fixed
+assignments of its variables, so that equal forms agree up to rounding. `same` returns None where
+that does not decide, and `worker.equivalent` decides.
 """
 
 from __future__ import annotations
@@ -17,30 +17,28 @@ from functools import lru_cache
 from typing import Any, Literal
 
 MAX_BITS = 4096  # of an exact integer
-NEAR, FAR = (
-    1e-11,
-    1e-7,
-)  # relative: closer is equal, farther is different, between the two is not decided here
+# Relative distances: equal below NEAR, different above FAR, undecided between.
+NEAR, FAR = 1e-11, 1e-7
 POINTS = 4
 INFINITE = frozenset({"\\infty"})
 
 
 @dataclass(frozen=True)
 class Number:
-    """An expression: its exact value where it is rational, and its values at `POINTS` fixed
-    assignments of its variables."""
+    """An expression."""
 
     exact: Fraction | None
+    """Its value, if it is rational."""
     at: tuple[complex, ...]
+    """Its values at `POINTS` fixed assignments of its variables."""
     variables: frozenset[str] = frozenset()
     percent: bool = False
 
     def __neg__(self) -> Number:
         if self.infinite:
             return Number(None, tuple(-z for z in self.at), self.variables)
-        return (
-            rational(0) - self
-        )  # not -z: the sign of a zero imaginary part chooses the branch of a root
+        # 0 - z, not -z: the sign of a zero imaginary part would select another branch of a root.
+        return rational(0) - self
 
     def __add__(self, other: Number) -> Number:
         return self._with(other, operator.add)
@@ -71,7 +69,7 @@ class Number:
         return valued(map(apply, self.at, other.at), self.variables | other.variables)
 
     def root(self, degree: int) -> Number:
-        """The principal root; of a negative number the real one, where the degree is odd."""
+        """The principal root; for a negative number and an odd degree the real root."""
         if self.exact is not None and self.exact >= 0:
             top, bottom = (
                 round(n ** (1 / degree)) if n < 1 << 100 else 0
@@ -90,24 +88,27 @@ class Number:
 
 @dataclass(frozen=True)
 class Group:
-    """Several values. `open` and `close` are the brackets of a tuple or interval, empty for a list
-    without any; a `set` (in braces, or of ±) has no order; `rows` counts those of a matrix."""
+    """Several values. A `tuple` may be a point or an interval; a `set` stands in braces or comes
+    from ±."""
 
     kind: Literal["tuple", "list", "set", "union", "matrix"]
     items: tuple[Value, ...]
     open: str = ""
+    """Opening bracket of a tuple or interval; empty for a list."""
     close: str = ""
     rows: int = 0
+    """Of a matrix."""
 
 
 @dataclass(frozen=True)
 class Equation:
-    """`name` is the variable alone on the left, where there is one; `difference` is left minus
-    right."""
+    """An equation."""
 
     name: str | None
+    """The variable, if it is alone on the left."""
     right: Value
     difference: Number | None
+    """Left minus right, if both are numbers."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class NotUnderstood(Exception):
 
 
 def rational(exact: Fraction | int) -> Number:
-    """A number known exactly; NotUnderstood for one of more than `MAX_BITS`."""
+    """An exact number. Raises NotUnderstood above `MAX_BITS`."""
     exact = Fraction(exact)
     if exact.numerator.bit_length() + exact.denominator.bit_length() > MAX_BITS:
         raise NotUnderstood
@@ -133,7 +134,7 @@ def rational(exact: Fraction | int) -> Number:
 
 
 def valued(at: Iterable[complex], variables: frozenset[str] = frozenset()) -> Number:
-    """An expression known by its values; NotUnderstood where one is not finite."""
+    """An expression by its values. Raises NotUnderstood if one is not finite."""
     values = tuple(at)
     if any(cmath.isnan(value) or cmath.isinf(value) for value in values):
         raise NotUnderstood
@@ -146,8 +147,8 @@ def constant(value: complex) -> Number:
 
 @lru_cache(maxsize=4096)
 def variable(name: str) -> Number:
-    """Positive values that have nothing to do with those of another name, so that only equal forms
-    agree, and roots and logarithms have their usual branch."""
+    """A variable. Its values are pseudo-random by name, so that only equal forms agree, and
+    positive, so that roots and logarithms have their usual branch."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     values = (
         0.6 + 1.9 * int.from_bytes(digest[7 * k : 7 * k + 7]) / (1 << 56) for k in range(POINTS)
@@ -156,13 +157,12 @@ def variable(name: str) -> Number:
 
 
 def infinity() -> Number:
-    """A number like no other, so that intervals can be compared end by end."""
+    """Infinity as a number, so that the ends of intervals can be compared."""
     return Number(None, (complex(1.7e300),) * POINTS, INFINITE)
 
 
 def same(a: Value, b: Value) -> bool | None:
-    """Whether two values are the same answer; None where that is not decided here. `a` is the
-    reference."""
+    """Whether two values are one answer; None if that is undecided. `a` is the reference."""
     try:
         return _same(a, b)
     except (NotUnderstood, ArithmeticError):  # values too large or too small to compare

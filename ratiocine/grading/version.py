@@ -1,8 +1,8 @@
-"""Identity of the grader: a version kept by hand.
+"""The identity of the grader: a version kept by hand.
 
-Bump `GRADER_VERSION` in the commit that changes a verdict; `tests/test_grader_version.py` compares
-verdicts on a stored corpus and fails where they changed without a bump. Evaluations of different
-versions are not compared (`eval.regrade` scores stored completions again).
+Bump `GRADER_VERSION` in the commit that changes a verdict: `tests/test_grader_version.py` compares
+the verdicts of a stored corpus and fails if they changed without a bump. Evaluations of different
+versions are not compared; `eval.regrade` scores stored completions again.
 """
 
 GRADER_VERSION = "1"

@@ -1,4 +1,4 @@
-"""How answers are worded: what stands around them and what announces them, whatever their kind."""
+"""The wording around answers of every kind: statements, denials, wrapping."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DENIED = re.compile(r"(?:\w+n't|not|never|neither|incorrect|wrong)\b", re.IGNORE
 STYLES = (
     r"\\(?:text(?:bf|rm|it|sf|tt)?|math(?:rm|bf|it|sf|tt|cal)|boldsymbol|mbox|fbox|underline|emph)"
 )
-# Just before an answer: it is denied, or only a bound.
+# Just before an answer: a denial, or words that make it only a bound.
 BEFORE_DENIED = re.compile(
     r"(?:\b(?:not|never|neither|cannot|can't|no longer|maybe|but|except|eliminate|exclude)|n['’]t"
     r"|\b(?:greater|more|less|fewer|larger|smaller) than)\s+(?:[\w'’]+\s+){0,2}[$(]*$",
@@ -39,5 +39,5 @@ def _undelimited(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """Case, spacing and a final stop do not matter."""
+    """The text without case, spacing and a final stop."""
     return " ".join(text.casefold().split()).rstrip(".")

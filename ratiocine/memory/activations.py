@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from ratiocine import models
 from ratiocine.cost import Shape
 from ratiocine.training import chunk_size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FLOAT = 4  # bytes of a master weight, of a gradient and of each of Adam's two states
 PERSISTENT = 10**5  # smaller weights stay unsharded (DeepSpeed: stage3_param_persistence_threshold)
@@ -70,21 +73,20 @@ class ParameterCounts:
 
 
 def count_parameters(
-    model: Any, rank: int = 0, targets: str | list[str] = "all-linear"
+    model: PreTrainedModel, rank: int = 0, targets: str | list[str] = "all-linear"
 ) -> ParameterCounts:
     """Counts of a skeleton (`models.skeleton`), which is given adapters where `rank` is above 0.
     Raises BadInput where `targets` are not modules of it."""
-    head: Any = models.head(model)
-    shape = Shape.of(model.config)
+    head, shape = cast(torch.nn.Linear, models.head(model)), Shape.of(model.config)
     tied = head.weight is model.get_input_embeddings().weight
-    modules: dict[str, Any] = dict(model.named_modules())
+    modules = dict(model.named_modules())
     linear = [m for m in modules.values() if isinstance(m, torch.nn.Linear) and m is not head]
-    stacks: list[Any] = [
+    stacks = [
         module
         for module in modules.values()
         if isinstance(module, torch.nn.ModuleList) and len(module) == shape.layers
     ]
-    block: dict[str, Any] = dict(stacks[0][0].named_modules()) if stacks else {}
+    block = dict(stacks[0][0].named_modules()) if stacks else {}
     norms = [
         name
         for name, module in block.items()

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -40,7 +39,7 @@ class Attempt:
     def total(self) -> int:
         return self.estimate.total
 
-    def having(self, **keys: Any) -> Attempt:
+    def having(self, **keys: object) -> Attempt:
         return replace(self, config=self.config.model_copy(update=keys))
 
     def truncated(self, length: int) -> Attempt:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 
@@ -128,7 +127,7 @@ def shape_and_counts(config: TrainingConfig) -> tuple[Shape, ParameterCounts]:
 def _shape_and_counts(
     name: ModelConfig, lora: bool, rank: int, targets: tuple[str, ...]
 ) -> tuple[Shape, ParameterCounts]:
-    model: Any = models.skeleton(name)
+    model = models.skeleton(name)
     wanted = targets[0] if targets == ("all-linear",) else list(targets)
     return Shape.of(model.config), count_parameters(model, rank if lora else 0, wanted)
 

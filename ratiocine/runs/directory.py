@@ -67,7 +67,7 @@ class Run:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A temporary path that becomes the artefact `name` when the block ends without an error."""
+        """A temporary path that becomes the artefact `name` if the block ends without an error."""
         final = self.out / name
         temporary = partial_path(final)
         delete(temporary)

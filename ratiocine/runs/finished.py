@@ -62,7 +62,7 @@ def _stored_config(out: Path) -> JsonObject:
 
 
 def read_config(out: Path) -> JsonObject:
-    """The configuration of a finished run under today's keys; raises BadInput as `read_manifest`."""
+    """A finished run's configuration under today's keys; raises BadInput as `read_manifest`."""
     manifest, config = read_manifest(out), _stored_config(out)
     return config if manifest.is_current else renames.renamed(manifest.verb, config)
 

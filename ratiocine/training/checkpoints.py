@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ratiocine.executors import distributed
 
@@ -46,10 +46,22 @@ class Checkpoints(TrainerCallback):
         self.folder, self.limit, self.best, self.every = folder, limit, best, every
         self.stopping = self.finished = False
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         state.save_steps = args.save_steps  # a resumed state has those of the earlier run
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         self.finished = state.global_step >= state.max_steps
         if distributed.world_size() > 1:  # ranks see a signal at different steps
             self.stopping = any(distributed.all_gather(self.stopping))
@@ -58,15 +70,21 @@ class Checkpoints(TrainerCallback):
         if self.finished:
             control.should_save = False  # the student itself is saved next
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
         with distributed.phase("saving a checkpoint"):
             distributed.barrier()
             if distributed.is_first():
                 self._commit(args, state)
             distributed.barrier()
 
-    def _commit(self, args: Any, state: Any) -> None:
-        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+    def _commit(self, args: TrainingArguments, state: TrainerState) -> None:
+        written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         for file in written.rglob("*"):
             if file.is_file():
                 with open(file, "rb") as handle:
@@ -90,7 +108,7 @@ class Checkpoints(TrainerCallback):
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-        def handle(number: int, frame: Any) -> None:
+        def handle(number: int, frame: FrameType | None) -> None:
             nonlocal first
             if self.stopping and time.monotonic() - first > REPEATED:
                 restore()

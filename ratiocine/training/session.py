@@ -27,6 +27,7 @@ from ratiocine.training.precision import Compute, save_compute
 from ratiocine.training.trainer import SteppedTrainer, gathered_model, quiet
 
 CHECKPOINTS = "checkpoints"
+Facts = Mapping[str, object]
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
@@ -90,13 +91,11 @@ class Session:
                     "gradient_checkpointing=true or lora=true"
                 ) from None
 
-    def finish(
-        self, trainer: SteppedTrainer, save: Callable[[Any], Mapping[str, Any]]
-    ) -> Mapping[str, Any]:
+    def finish(self, trainer: SteppedTrainer, save: Callable[[Any], Facts]) -> Facts:
         """Collect the student from all ranks and have the first `save` it; what that returns are
         the run's facts, which go into the manifest. Checkpoints are removed then. Returns the
         facts, on other ranks none."""
-        facts: Mapping[str, Any] = {}
+        facts: Facts = {}
         fresh = lambda: load_trainable(self.config, self.compute)  # noqa: E731
         with (
             distributed.phase("collecting the student"),

@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def unsharded_loader(loader: DataLoader[Any], device: torch.device) -> Any:
+def unsharded_loader(loader: DataLoader[Any], device: torch.device) -> DataLoader[Any]:
     """The loader as accelerate prepares it, but without sharding: each rank's loader already yields
     its own part."""
     from accelerate.data_loader import prepare_data_loader
@@ -46,7 +46,9 @@ class SteppedTrainer(Trainer):
     autocasting = False
     norm = 0.0
 
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> LambdaLR:
         optimizer = optimizer or self.optimizer
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] = 1.0
@@ -117,14 +119,18 @@ class SteppedTrainer(Trainer):
         with quiet():
             return super().train(resume_from_checkpoint, **kwargs)
 
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+    def _get_grad_norm(
+        self, model: torch.nn.Module, grad_norm: float | None = None
+    ) -> float | None:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         self.norm = float(norm) if norm is not None else 0.0
         return norm
 
 
 @contextmanager
-def gathered_model(trainer: Trainer, fresh: Callable[[], Any]) -> Iterator[Any]:
+def gathered_model(
+    trainer: Trainer, fresh: Callable[[], torch.nn.Module]
+) -> Iterator[torch.nn.Module]:
     """The trained model with whole weights; all ranks have to enter. Under FSDP the first rank gets
     them in a `fresh` model, and other ranks get a model without them."""
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -166,7 +172,7 @@ def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
     ]
 
 
-def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def logits(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Logits of a batch from `collate` or `collate_packed`. With a cache transformers would attend
     across documents."""
     names = ("input_ids", "attention_mask", "position_ids")
@@ -175,7 +181,7 @@ def logits(model: Any, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 
 @contextmanager
-def only_at(model: Any, positions: torch.Tensor) -> Iterator[None]:
+def only_at(model: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
     """Within this context the head sees hidden states at these positions only: a mask (rows, length
     − 1) selects (labels, width)."""
     head = models.head(model)

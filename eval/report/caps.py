@@ -1,0 +1,46 @@
+"""Accuracy under caps on the completion, for the page of `python -m eval.budgets`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ratiocine.plotting import (
+    DASHES,
+    MARKERS,
+    SERIES,
+    LineStyle,
+    figure_style,
+    inline_svg,
+    panel_grid,
+    percent_axis,
+    set_share_limits,
+    to_svg,
+)
+
+CapPoint = tuple[int, float, float, float]
+"""Cap in tokens, accuracy, and the ends of its 95 % interval."""
+
+
+def cap_figure(curves: Mapping[str, Sequence[CapPoint]], capped: str, *, narrow: bool) -> str:
+    """An SVG element of a page, a line per label; `capped` names what the caps are on."""
+    with figure_style():
+        styles = {
+            label: LineStyle(
+                SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)], DASHES[at % len(DASHES)]
+            )
+            for at, label in enumerate(curves)
+        }
+        legend = [
+            (label, {"color": style.colour, "marker": style.marker, "linestyle": style.dash})
+            for label, style in styles.items()
+        ]
+        figure, (axes,) = panel_grid([""], narrow, height=220, legend=legend)
+        for label, points in curves.items():
+            style, (caps, values, lows, highs) = styles[label], zip(*points, strict=True)
+            axes.plot(caps, values, color=style.colour, marker=style.marker, linestyle=style.dash)
+            axes.vlines(caps, lows, highs, color=style.colour, linewidth=1.2)
+        set_share_limits(axes, [0.0, *(point[3] for of in curves.values() for point in of)])
+        axes.set_xlim(left=0)
+        percent_axis(axes.yaxis)
+        axes.set_xlabel(f"cap on the {capped}, tokens")
+        return inline_svg(to_svg(figure), f"caps-{'n' if narrow else 'w'}-")
