@@ -72,7 +72,7 @@ def ours(steps: int, seed: int) -> Measured:
         run_verb("rl", *overrides(steps, seed), f"out={out}")
         lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    dropped = any(row["no_difference"] for row in rows)
+    dropped = any(row["frac_reward_zero_std"] for row in rows)
     assert not dropped, "a group without reward differences, which only TRL trains on"
     return Measured(
         seconds=rows[-1]["seconds"],

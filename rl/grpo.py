@@ -1,20 +1,23 @@
 """GRPO: problems × rewards → student, reinforcement learning from verifiable rewards.
 
-Differences from the GRPO of DeepSeekMath (arXiv 2402.03300, algorithm 1) and DeepSeek-R1 (arXiv
-2501.12948):
+Differences from the GRPO of DeepSeekMath (arXiv 2402.03300, algorithm 1) and DeepSeek-R1
+(arXiv 2501.12948):
 
 - Kept: no value model, the mean reward of a group of answers as baseline, the clipped importance
-ratio per token, and with `beta` the k3 estimate of the divergence from a reference policy. - `beta`
-is 0 by default: rules cannot be gamed as a reward model can, and a second model costs memory (as
-DAPO does). - Left out: reward models and process supervision (rewards are rules), and updating the
-reference between iterations, unless `ref_model_sync_steps` is set. - Answers of groups without a
-difference in reward are sampled and logged, but not computed in the update. - One optimizer step
-per batch of rollouts by default (`num_minibatches`, `num_iterations`), so no ratio leaves 1 and
-nothing is clipped. - Sampling is from a copy of the weights, and its log-probabilities are compared
-with the trainer's in the log.
+  ratio per token, and with `beta` the k3 estimate of the divergence from a reference policy.
+- `beta` is 0 by default: rules are harder to exploit than a reward model, and a reference model
+  costs memory (DAPO, arXiv 2503.14476, section 2.3, removes it too).
+- Left out: reward models and process supervision, as rewards are rules; and new references between
+  iterations, unless `ref_model_sync_steps` is set.
+- Left out of the update: answers of groups without a difference in reward, which change no
+  gradient. They are sampled and logged.
+- One optimizer step per batch of rollouts by default (`num_minibatches`, `num_iterations`): no
+  ratio leaves 1, and nothing is clipped.
+- Added: sampling is from a copy of the weights in a dtype of its own, and the log has the
+  difference of its log-probabilities from those of the update.
 
-conf/objective names the variants; `rl.objectives` holds their formulas. TRL's trainer runs the loop
-(`rl.policy_trainer`).
+conf/objective names the variants, `rl.objectives` holds their formulas, and `rl.policy_trainer`
+runs the loop of TRL's trainer.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, lineage, open_run, tracking
 from rl.config import Config, inputs
 from rl.metrics import Row
-from rl.problems import PreparedProblems, prepare
+from rl.preparation import PreparedProblems, prepare
 from rl.rollouts import Rollouts, Step
 
 if TYPE_CHECKING:

@@ -1,13 +1,14 @@
 """Advantages of groups, and the loss of mirror descent.
 
-Differences from GRPO (DeepSeekMath, arXiv 2402.03300; DeepSeek-R1, arXiv 2501.12948):
+Differences from GRPO (DeepSeekMath, arXiv 2402.03300, section 4.1):
 
-- Kept: the group mean as baseline, the clipped ratio, the k3 estimate of the divergence from the
-reference (`beta`). - Advantages have no epsilon beside the standard deviation: groups of equal
-rewards have advantage 0 and are left out of the update, which changes no gradient unless `beta` or
-`tau` is set. - Left out: process supervision (§4.1.3) and the retraining of a reward model
-(algorithm 1, line 11), as rewards are rules. - Added, one key each: DAPO (arXiv 2503.14476), Dr.
-GRPO (arXiv 2503.20783), and Kimi k1.5's mirror descent (`mirror_descent`).
+- Kept: advantages are rewards normalized within their group (outcome supervision, 4.1.2).
+- Left out: process supervision (4.1.3), and an epsilon beside the standard deviation. A group of
+  equal rewards has advantage 0, so there is no division by 0 to avoid, and small deviations keep
+  their scale.
+- Added, one key each: the standard deviation of the sample, or none (Dr. GRPO, arXiv 2503.20783),
+  the loss averages of DAPO (arXiv 2503.14476) and Dr. GRPO by TRL's code, and the mirror descent of
+  Kimi k1.5 (arXiv 2501.12599), which replaces the clipped loss.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ratiocine.scores import shares
 from rl.config import Config
 from rl.metrics import format_term
 from rl.policy import Policy
-from rl.problems import PreparedProblems
+from rl.preparation import PreparedProblems
 
 FILE = "val_accuracy.jsonl"
 

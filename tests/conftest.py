@@ -1,4 +1,4 @@
-"""What all tests share: the network guard, the checkout as working directory, and small pair and model folders."""
+"""Shared by all tests: the network guard, commands in the checkout, and small pairs and students."""
 
 from __future__ import annotations
 
@@ -19,22 +19,20 @@ ROOT = TESTS.parent
 sys.path.insert(0, str(TESTS))
 import sitecustomize  # noqa: E402, F401  (the guard, in this process)
 
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
-if workers := int(
-    os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")
-):  # test processes side by side share the cores
+path = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ["PYTHONPATH"] = os.pathsep.join(path)
+# Parallel test processes share the cores.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 from forks import Forks  # noqa: E402
 
 from ratiocine.config import Hashed, StrictConfig, Unhashed  # noqa: E402
 
-os.environ["HF_HUB_OFFLINE"] = "0"  # the guard, not this switch, is what keeps the tests at home
+os.environ["HF_HUB_OFFLINE"] = "0"  # the guard keeps tests offline; errors stay those of a user
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files with the longest tests first, so that none of them is left alone at the end."""
+    """Files with the longest tests first, so that none of them is last on its own."""
     long = {
         item.path
         for item in items
@@ -48,7 +46,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def benchmarks() -> Path:
-    """A folder with local copies of the real benchmarks: $RATIOCINE_DATA, or `shared/benchmarks` beside the checkout."""
+    """A folder with local copies of the real benchmarks."""
     folder = Path(os.environ.get("RATIOCINE_DATA") or ROOT.parent / "shared" / "benchmarks")
     if not folder.is_dir():
         pytest.skip(f"needs local copies of the benchmarks; none in {folder} (set RATIOCINE_DATA)")
@@ -66,13 +64,15 @@ def settings(**values: Any) -> BaseModel:
 
 @lru_cache
 def forks() -> Forks:
-    """One for each test process, started when it is first needed."""
+    """The fork server of this test process."""
     return Forks()
 
 
 def command(*words: str, stdin: str = os.devnull) -> subprocess.CompletedProcess[str]:
-    """`python -m words…` in the checkout, as a user would, with the file `stdin` to read; students are trained in float32, so that
-    losses can be exact also on a machine that has units for bfloat16."""
+    """Run `python -m words…` in the checkout, with the file `stdin` as input.
+
+    Training is in float32, for exact losses also on machines with native bfloat16 support.
+    """
     if words[0] == "train" and not any(word.startswith("precision=") for word in words):
         words = (*words, "precision=float32")
     if sys.platform == "linux":
@@ -89,7 +89,7 @@ def command(*words: str, stdin: str = os.devnull) -> subprocess.CompletedProcess
 
 
 def done(*words: str, stdin: str = os.devnull) -> str:
-    """The same, which must succeed; returns what it printed."""
+    """The output of a command that must succeed."""
     result = command(*words, stdin=stdin)
     assert result.returncode == 0, (
         f"{' '.join(words)}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
@@ -99,7 +99,7 @@ def done(*words: str, stdin: str = os.devnull) -> str:
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty oracle pairs over all demo families, made by the real command."""
+    """Forty pairs of the oracle from all demo families."""
     out = tmp_path_factory.mktemp("pairs") / "run"
     done("distill", "limit=5", "model=tiny", f"out={out}")
     return out
@@ -107,7 +107,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def student(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
-    """A tiny student after two steps at ratio 0.5."""
+    """The run of a tiny student after two steps at ratio 0.5."""
     out = tmp_path_factory.mktemp("student") / "run"
     done(
         "train",
@@ -123,7 +123,7 @@ def student(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def chooser(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny student that has learned to answer in a few tokens and to end its turn."""
+    """The model of a tiny student that answers in a few tokens and ends its turn."""
     out = tmp_path_factory.mktemp("chooser") / "run"
     done(
         "train",
@@ -139,7 +139,7 @@ def chooser(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reshaped(student: Path, folder: Path, **shape: int) -> Path:
-    """A model folder like a student's, with other dimensions and random weights."""
+    """A student's model folder with other dimensions and random weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

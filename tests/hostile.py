@@ -1,4 +1,5 @@
-"""Answers made to hang, crash or fool a grader. `python tests/hostile.py` tries them on public graders and writes hostile.json."""
+"""Answers made to hang, crash or fool a grader. `python tests/hostile.py` tries them on public
+graders and writes hostile.json."""
 
 from __future__ import annotations
 
@@ -221,7 +222,7 @@ CASES: dict[str, list[str]] = {
         "1<" * 500 + "2",
         "\\pm" * 100,
         "1\\pm" * 100 + "1",
-        "\\pm 1 \\pm 2 \\pm 3 \\pm 4 \\pm 5 \\pm 6 \\pm 7 \\pm 8 \\pm 9 \\pm 10 \\pm 11 \\pm 12 \\pm 13 \\pm 14",
+        " ".join(f"\\pm {n}" for n in range(1, 15)),
         "[0,1]\\cup" * 300 + "[2,3]",
         "\\cup" * 500,
         "x_1" + "+x_1" * 3000,
@@ -328,7 +329,8 @@ PATIENCE = 4.0  # seconds after which a grader counts as stalled
 
 
 def tried(peer: str, text: str) -> str | None:
-    """What becomes of a public grader: None where it gives a verdict in good time, else the exception, `stalls` or `dies`."""
+    """What becomes of a public grader: None where it gives a verdict in good time, else the
+    exception, `stalls` or `dies`."""
     import multiprocessing
     import resource
 

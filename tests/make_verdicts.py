@@ -1,5 +1,5 @@
-"""The corpus of verdicts that guards `GRADER_VERSION`. `python tests/make_verdicts.py` writes it anew with the grader as it
-is, and prints what changed; bump the version in the same commit."""
+"""The corpus of verdicts that guards `GRADER_VERSION`. `python tests/make_verdicts.py` writes it
+anew with the grader as it is, and prints what changed; bump the version in the same commit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import lzma
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -28,6 +29,7 @@ class Case:
 
     completion: str
     finished: bool = True
+    hostile: bool = False
 
 
 def judged(problem: Any, case: Case) -> Verdict:
@@ -62,7 +64,8 @@ def stored() -> tuple[str, list[tuple[Any, list[tuple[Case, Verdict]]]]]:
 
 
 def differences() -> list[tuple[str, str, Verdict, Verdict]]:
-    """What the grader judges otherwise than the corpus says: problem, completion, stored and new verdict."""
+    """What the grader judges otherwise than the corpus says: problem, completion, stored and new
+    verdict."""
     return [
         (problem.id, case.completion[:80], before, now)
         for problem, cases in stored()[1]
@@ -71,8 +74,9 @@ def differences() -> list[tuple[str, str, Verdict, Verdict]]:
     ]
 
 
-# What the corpus is made of: families with right, wrong and odd renderings of their answers; hostile answers; the tables of
-# the grader's other tests; and cases of the kinds that these leave out.
+# What the corpus is made of: families with right, wrong and odd renderings of their answers;
+# hostile answers; the tables of the grader's other tests; and cases of the kinds that these leave
+# out.
 
 
 def corpus() -> Iterator[tuple[Any, list[Case]]]:
@@ -148,7 +152,8 @@ def _hostile() -> Iterator[tuple[Any, list[Case]]]:
         texts = [text for text in HOSTILE if len(text) <= 20_000]
         boxed = (WRAPPERS[0].replace("%s", text) for text in texts[at % 2 :: 2])
         others = (wrapper.replace("%s", text) for text in texts[at % 6 :: 6])
-        yield problem, [Case(text) for text in dict.fromkeys((*boxed, *others))]
+        texts = dict.fromkeys((*boxed, *others))
+        yield problem, [Case(text, hostile=True) for text in texts]
 
 
 def _tables() -> Iterator[tuple[Any, list[Case]]]:
@@ -165,7 +170,7 @@ def _tables() -> Iterator[tuple[Any, list[Case]]]:
         kind: str, reference: str | None, choices: Sequence[str] = (), **more: Any
     ) -> Problem:
         choices = tuple(choices)
-        return Problem("t", "?", reference, kind, "math-oe", "t", choices=choices, **more)  # type: ignore[arg-type]
+        return Problem("t", "?", reference, kind, "math-oe", "t", choices=choices, **more)
 
     for kind, reference, completion, _, _ in rows(tests.test_verdicts):
         options = tests.OPTIONS if kind == "choice" else ()
@@ -376,10 +381,18 @@ def _by_hand() -> Iterator[tuple[Any, list[Case]]]:
 
 
 def make() -> None:
-    """Write the corpus without what a time limit may decide."""
+    """Write the corpus, without cases that a time limit may decide: the slow ones, and hostile
+    answers that only the killable judge can compare."""
     from ratiocine.grading import GRADER_VERSION, worker
 
-    worker.equivalent("x^2", "x x", limit=60)  # a new process imports sympy first
+    equivalent, asked = worker.equivalent, Counter[str]()
+
+    def counted(reference: str, answer: str, limit: float = worker.DEFAULT_LIMIT) -> Any:
+        asked["judge"] += 1
+        return equivalent(reference, answer, limit)
+
+    worker.equivalent = counted
+    equivalent("x^2", "x x", limit=60)  # a new process imports sympy first
     left_out = n = 0
     temporary = FILE.with_suffix(".new")
     with lzma.open(temporary, "wt", encoding="utf-8", preset=9) as file:
@@ -387,16 +400,17 @@ def make() -> None:
         for problem, cases in corpus():
             rows = []
             for case in cases:
-                started = time.monotonic()
+                started, before = time.monotonic(), asked["judge"]
                 verdict = judged(problem, case)
-                if time.monotonic() - started > SLOW or "too_costly" in verdict[2]:
+                slow = time.monotonic() - started > SLOW or "too_costly" in verdict[2]
+                if slow or (case.hostile and asked["judge"] > before):
                     left_out += 1
                     continue
                 rows.append([case.completion, case.finished, *verdict])
             n += len(rows)
             file.write(json.dumps({"problem": asdict(problem), "cases": rows}) + "\n")
     temporary.replace(FILE)
-    print(f"{FILE.name}: {n} verdicts of version {GRADER_VERSION}, {left_out} too slow to store")
+    print(f"{FILE.name}: {n} verdicts of version {GRADER_VERSION}, {left_out} cases left out")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A scripted teacher over HTTP: it adds two numbers, thinks when it is told to, errs as often as asked, and counts its calls."""
+"""A scripted teacher over HTTP: it adds two numbers, thinks when it is told to, errs as often as
+asked, and counts its calls."""
 
 import asyncio
 import json
@@ -14,10 +15,14 @@ FAULTS = ("500", "429", "slow", "half", "json", "empty", "gone")
 
 
 class Teacher:
-    """`faults`: share of calls that go wrong, in all the ways there are. `wrong`, `wrong_thinking`: shares of prompts it cannot
-    do directly, or in thought. `context`: it refuses what is "too long". `draws`: its samples differ. `busy`: so many of the first calls it is too busy for. `key`: it wants this
-    one, and tells the one it got.
-    `answered` counts whole answers by what was asked; `most` is the number of calls that were under way at once at most."""
+    """A context manager that serves on `url`.
+
+    `faults`: share of calls that fail, in all the ways of `FAULTS`. `wrong`, `wrong_thinking`:
+    shares of prompts with a wrong direct or reasoning answer. `inline`: the trace stands in the
+    text. `delay`: seconds per call. `context`: prompts that are "too long" are refused. `draws`:
+    samples differ. `busy`: number of first calls answered with 503. `key`: the expected API key.
+    Counted are `calls` and whole answers (`answered`) by request, and `most` calls in flight.
+    """
 
     def __init__(
         self,
@@ -28,20 +33,11 @@ class Teacher:
         inline: bool = False,
         delay: float = 0.0,
     ) -> None:
-        self.faults, self.wrong, self.wrong_thinking, self.inline, self.delay = (
-            faults,
-            wrong,
-            wrong_thinking,
-            inline,
-            delay,
-        )
+        self.faults, self.inline, self.delay = faults, inline, delay
+        self.wrong, self.wrong_thinking = wrong, wrong_thinking
         self.context, self.busy, self.most, self.key, self.draws = True, 0, 0, "", False
-        self.random, self.answered, self.calls, self.open = (
-            random.Random(0),
-            Counter[str](),
-            Counter[str](),
-            0,
-        )
+        self.random, self.open = random.Random(0), 0
+        self.answered, self.calls = Counter[str](), Counter[str]()
         self.bodies: list[dict] = []
 
     def __enter__(self) -> "Teacher":

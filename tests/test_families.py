@@ -1,4 +1,5 @@
-"""Embedded problems and the oracle: deterministic, disjoint by content, and every trace replayed from the question alone."""
+"""Embedded problems and the oracle: deterministic, disjoint by content, and every trace replayed
+from the question alone."""
 
 import re
 from dataclasses import replace

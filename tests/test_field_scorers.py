@@ -60,7 +60,8 @@ PIECES = [
 
 
 def responses(row: dict, draw: random.Random) -> list[str]:
-    """Ordinary and adversarial responses to one prompt, some made of what its own arguments ask for."""
+    """Ordinary and adversarial responses to one prompt, some made of what its own arguments ask
+    for."""
     words = [
         str(w)
         for kwargs in row["meta"]["kwargs"]
@@ -102,7 +103,8 @@ def test_instructions_are_judged_as_the_harness_judges_them(benchmarks: Path) ->
     for line in (benchmarks / "ifeval.jsonl").read_text().splitlines():
         row = json.loads(line)
         asked = list(enumerate(row["meta"]["instruction_id_list"]))
-        # The harness puts a random letter in the place of one that is none (# and !, two rows): nothing to agree with.
+        # The harness puts a random letter in the place of one that is none (# and !, two rows):
+        # nothing to agree with.
         keep = [
             i
             for i, name in asked
@@ -171,7 +173,8 @@ def test_spans_are_scored_as_squad_scores_them(benchmarks: Path) -> None:
 
 
 def test_math_is_judged_as_math_verify_judges_it(benchmarks: Path) -> None:
-    """Wherever math-verify reads both sides the verdicts are the same, but for rewrites, right by construction, that it refuses."""
+    """Wherever math-verify reads both sides the verdicts are the same, but for rewrites, right by
+    construction, that it refuses."""
     from math_verify import parse, verify
     from test_golds import problems, rewritten_expression
 

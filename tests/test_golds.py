@@ -1,4 +1,5 @@
-"""Every reference of every real benchmark row at hand, rewritten without changing its meaning, is right; changed, it is wrong."""
+"""Every reference of every real benchmark row at hand, rewritten without changing its meaning, is
+right; changed, it is wrong."""
 
 import random
 import re

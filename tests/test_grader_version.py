@@ -78,6 +78,7 @@ def test_the_judge_is_a_module_of_its_own_without_torch() -> None:
         assert "libtorch" not in maps.read_text()
 
 
+@pytest.mark.slow
 def test_reasoning_gym_is_imported_quietly(tmp_path: Path) -> None:
     """Some of its dependencies raise SyntaxWarnings when they are compiled for the first time."""
     code = "from ratiocine.grading import reasoning_gym; print(reasoning_gym().__name__)"

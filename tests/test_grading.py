@@ -12,7 +12,7 @@ OPTIONS = ("apples", "green pears", "7")
 
 
 def problem(reference: str | None, kind: str = "number", choices: tuple[str, ...] = ()) -> Problem:
-    return Problem("p", "?", reference, kind, "math-oe", "t", choices=choices)  # type: ignore[arg-type]
+    return Problem("p", "?", reference, kind, "math-oe", "t", choices=choices)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ def test_there_are_two_hundred_different_cases() -> None:
 
 
 def test_each_case_is_known_to_break_a_public_grader_or_not_to() -> None:
-    """`python tests/hostile.py` tries every case on them; an empty entry is a case not known to break any."""
+    """`python tests/hostile.py` tries every case on them; an empty entry is a case not known to
+    break any."""
     found = json.loads(Path(__file__).with_name("hostile.json").read_text(encoding="utf-8"))
     assert found["cases"] == digest(), "the cases have changed: run python tests/hostile.py"
     assert len(found["breaks"]) == len(HOSTILE)

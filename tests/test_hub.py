@@ -1,4 +1,5 @@
-"""Rows in the hub's own columns become problems whose own reference is right. The downloads themselves cannot run here."""
+"""Rows in the hub's own columns become problems whose own reference is right. The downloads
+themselves cannot run here."""
 
 import base64
 import json
@@ -356,7 +357,7 @@ def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Pat
     card, manifest = sent["README.md"].decode(), json.loads((run / "manifest.json").read_text())
     assert card in made.stdout
     assert "# tiny, taught at reasoning ratio 0.5" in card
-    assert f"| held-out loss | {manifest['held_out_loss']:.4f}, at step 2 |" in card
+    assert f"| validation loss | {manifest['val_loss']:.4f}, at step 2 |" in card
     assert f"| {pairs.name} | demo | oracle |" in card
     assert manifest["examples_hash"][:16] in card
     scores = json.loads((scored / "scores.json").read_text())

@@ -219,7 +219,7 @@ def test_old_evaluations_are_reported_and_compared(old: Path, tmp_path: Path) ->
     assert scores_of(tmp_path / "again") == scores_of(old / "eval")
     again, before = read_manifest(tmp_path / "again"), read_manifest(old / "regraded")
     assert run_hash("eval", before.identity, before.inputs) == again.hash
-    done("eval.budgets", folders[0], "--tokens", "4", "--out", str(tmp_path / "b.html"))
+    done("eval.budgets", folders[0], "--max-thinking-tokens", "4", "--out", str(tmp_path / "b.html"))
     done("eval.overlap", folders[0], "--pairs", str(old / "pairs"))
 
 

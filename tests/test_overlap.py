@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from ratiocine.data import Match, ngrams, overlaps, without_wording
 
-LONG = "a train leaves the old station at nine and meets the other one after two hours how far did it go"
+LONG = (
+    "a train leaves the old station at nine and meets the other one after two hours "
+    "how far did it go"
+)
 
 
 def test_each_kind_is_found_and_the_strictest_named() -> None:

@@ -75,7 +75,8 @@ def test_user_text_shows_the_options() -> None:
 
 
 def test_golden_tokens() -> None:
-    """ChatML, byte for byte: the prompt ends where the completion starts, the completion ends the turn."""
+    """ChatML, byte for byte: the prompt ends where the completion starts, the completion ends the
+    turn."""
     text = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert TINY.decode(prompt_ids(TINY, "Hi")) == text
     assert prompt_ids(TINY, "Hi")[0] == 0
@@ -84,8 +85,15 @@ def test_golden_tokens() -> None:
     assert ids[-1] == 1
 
 
-LLAMA = "{% for m in messages %}<|start|>{{ m['role'] }}\n\n{{ m['content'] }}<|eot|>{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n\n{% endif %}"
-GEMMA = "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n{{ m['content'] }}<end>\n{% endfor %}{% if add_generation_prompt %}<turn>model\n{% endif %}"
+LLAMA = (
+    "{% for m in messages %}<|start|>{{ m['role'] }}\n\n{{ m['content'] }}<|eot|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n\n{% endif %}"
+)
+GEMMA = (
+    "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
+    "{{ m['content'] }}<end>\n{% endfor %}"
+    "{% if add_generation_prompt %}<turn>model\n{% endif %}"
+)
 
 
 @pytest.mark.parametrize(

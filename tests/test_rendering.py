@@ -1,4 +1,5 @@
-"""What is written for both formats in each template family, token for token, and that a student is asked as it was taught."""
+"""What is written for both formats in each template family, token for token, and that a student is
+asked as it was taught."""
 
 import json
 import shutil
@@ -15,9 +16,13 @@ from ratiocine.rendering import Rendering
 from ratiocine.stores import read_completions
 
 # The families' own forms, as their cards describe them, for conversations of one user message.
-BEGIN = "{% if messages[0]['role'] == 'system' %}{{ '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}"
+BEGIN = (
+    "{% if messages[0]['role'] == 'system' %}"
+    "{{ '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}"
+)
 TURNS = (
-    "{% for m in messages %}{% if m['role'] != 'system' %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% for m in messages %}{% if m['role'] != 'system' %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
 )
 QWEN2 = (
@@ -35,11 +40,15 @@ QWEN3 = (
 )
 R1 = BEGIN + "{% endif %}" + TURNS + "{{ '<think>\n' }}{% endif %}"
 LLAMA3 = (
-    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + "
-    "'<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content'] | trim + "
+    "'<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}"
+    "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 GEMMA3 = (
-    "{{ bos_token }}{% for m in messages %}{% set role = 'model' if m['role'] == 'assistant' else m['role'] %}"
+    "{{ bos_token }}{% for m in messages %}"
+    "{% set role = 'model' if m['role'] == 'assistant' else m['role'] %}"
     "{{ '<start_of_turn>' + role + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
@@ -63,7 +72,8 @@ FAMILIES = {
         QWEN2,
         None,
         "<|im_end|>",
-        "<|im_start|>system\nYou are Qwen.<|im_end|>\n<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n",
+        "<|im_start|>system\nYou are Qwen.<|im_end|>\n"
+        "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n",
         "<|im_end|>",
     ),
     "qwen3": (
@@ -77,7 +87,8 @@ FAMILIES = {
         LLAMA3,
         "<|begin_of_text|>",
         "<|eot_id|>",
-        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n2+2?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n2+2?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
         "<|eot_id|>",
     ),
     "gemma-3": (
@@ -163,7 +174,8 @@ def test_a_block_that_the_prompt_opens_is_not_opened_again() -> None:
     tokenizer = tokenizer_of(R1, None, "<|im_end|>", thinks=True)
     with pytest.raises(
         BadInput,
-        match="opens a think block itself, which a direct answer would not close: direct_format=empty",
+        match="opens a think block itself, which a direct answer would not close: "
+        "direct_format=empty",
     ):
         Rendering(tokenizer)
     rendering = Rendering(tokenizer, "empty")
@@ -187,7 +199,8 @@ def taught(pairs: Path, out: Path, *words: str) -> dict:
 
 
 def test_a_student_is_asked_as_it_was_taught(pairs: Path, tmp_path: Path) -> None:
-    """A switch is given to a template that has none, and stays with the student; the direct one is asked without thinking."""
+    """A switch is given to a template that has none, and stays with the student; the direct one is
+    asked without thinking."""
     record = taught(pairs, tmp_path / "run", "ratio=0", "direct_format=switch")
     assert (record["form"], record["taught"]) == ("switch", ["ift"])
     student = tmp_path / "run" / "model"
@@ -236,7 +249,8 @@ def test_another_template_than_the_students_is_refused(pairs: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("form", ["empty", "switch"])
 def test_lengths_hold_in_every_form(form: str, pairs: Path, tmp_path: Path) -> None:
-    """Rows are checked against the planned lengths while they are trained on; here, what is written down."""
+    """Rows are checked against the planned lengths while they are trained on; here, what is written
+    down."""
     plain = tmp_path / "plain"
     taught(pairs, plain, "ratio=0.5")
     taught(pairs, tmp_path / form, "ratio=0.5", f"direct_format={form}")

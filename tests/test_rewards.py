@@ -1,4 +1,5 @@
-"""Rewards against worked examples, the papers' published values, and what a policy would try in order to be paid for nothing."""
+"""Rewards against worked examples, the papers' published values, and what a policy would try in
+order to be paid for nothing."""
 
 import json
 import math
@@ -44,7 +45,8 @@ def one(rollout: Rollout, **term: object) -> float:
 
 
 def test_the_table_of_r1() -> None:
-    """Four answers to one question, worth 0.1, 1.1, 1.0 and 0.1: wrong in format, right in format, right without, wrong."""
+    """Four answers to one question, worth 0.1, 1.1, 1.0 and 0.1: wrong in format, right in format,
+    right without, wrong."""
     config = reward({"name": "accuracy"}, {"name": "format", "style": "r1", "weight": 0.1})
     texts = (
         "<think> 3 + 4 is 8 </think><answer> 8 </answer>",
@@ -92,7 +94,8 @@ def test_the_format_is_strict(text: str, expected: float) -> None:
 
 
 def test_a_format_counts_what_the_prompt_has_opened() -> None:
-    """Templates that write the opening tag themselves leave the closing one alone in the completion."""
+    """Templates that write the opening tag themselves leave the closing one alone in the
+    completion."""
     assert one(made("a\n</think>\n\n\\boxed{7}", opened=True), name="format") == 1
     assert one(made("a\n</think>\n\n\\boxed{7}"), name="format") == 0
     assert one(made("<think>\na\n</think>\n\n\\boxed{7}", opened=True), name="format") == 0
@@ -351,7 +354,8 @@ AS_WRONG = (
 
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: "-".join(map(str, term.values())))
 def test_answers_made_to_break_graders_are_valued_like_any_other(term: dict[str, Any]) -> None:
-    """Every one has a reward that is a number, none is right, and none does better by being unreadable."""
+    """Every one has a reward that is a number, none is right, and none does better by being
+    unreadable."""
     boxes = {"boxes": [[0, 0, 1, 1]]}
     problem = Problem("1", "What is 3 + 4?", "7654321", "number", "math-oe", "sums", meta=boxes)
     config = reward(term)

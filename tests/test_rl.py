@@ -36,7 +36,7 @@ from rl.metrics import step_metrics
 from rl.objectives import advantages, equal_rewards, mirror_descent
 from rl.policy import Policy, VLLMSampler, merged_weights
 from rl.policy_trainer import PolicyTrainer, arguments
-from rl.problems import check_prompt, prepare
+from rl.preparation import check_prompt, prepare
 from rl.rollouts import Group, Rollouts, Step
 from rl.training_log import truncate_log
 
@@ -855,11 +855,11 @@ def test_the_report_shows_what_rewards_did(whole: Path, chooser: Path, tmp_path:
     page = tmp_path / "report.html"
     done("eval.report", str(tmp_path / "before"), str(tmp_path / "after"), "--out", str(page))
     text = page.read_text()
+    assert "ratio 0 + grpo e2h (changed), seed 1" in text and "against ratio 0, " in text
     assert (
-        "ratio 0 + grpo e2h (changed), seed 1" in text
-        and "against ratio 0, " in text
+        text.count('aria-label="Training curves"') == 2
+        and "Rollouts of the group, the best first" in text
     )
-    assert text.count('aria-label="Training curves"') == 2 and "Rollouts of the group, the best first" in text
     group = json.loads((whole / "manifest.json").read_text())["group"]
     assert len(group) == 4 and all(f"{row['advantage']:+.2f}" in text for row in group)
     one = done("eval.compare", str(tmp_path / "after"), "--against", str(tmp_path / "before"))

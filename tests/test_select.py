@@ -1,4 +1,5 @@
-"""What enters a set of pairs: repeats, benchmarks' problems, mixtures, domains, and the draw of s1."""
+"""What enters a set of pairs: repeats, benchmarks' problems, mixtures, domains, and the draw of
+s1."""
 
 import json
 import random
@@ -74,7 +75,8 @@ def test_equal_texts_are_repeats_of_the_first(texts: list[str]) -> None:
 
 
 def test_the_law_of_ranks() -> None:
-    """s1: inside a domain, a pair is drawn with probability proportional to 2^-rank, rank 0 being the longest trace."""
+    """s1: inside a domain, a pair is drawn with probability proportional to 2^-rank, rank 0 being
+    the longest trace."""
     places = [PairSummary(str(i), "math", "algebra", 100 * (i + 1)) for i in range(6)]
     counts = Counter(s1(places, S1Config(n=1), seed)[0] for seed in range(10_000))
     law = [2.0**-rank / sum(2.0**-r for r in range(6)) for rank in range(6)]
@@ -84,7 +86,8 @@ def test_the_law_of_ranks() -> None:
 
 
 def test_the_steps_of_s1() -> None:
-    """Thirty pairs: what is preferred comes first, then domains in equal shares, then by their weights, none of them twice."""
+    """Thirty pairs: what is preferred comes first, then domains in equal shares, then by their
+    weights, none of them twice."""
     places = [
         *(PairSummary(f"aime-{i}", "aime", "contest", 50) for i in range(3)),
         *(PairSummary(f"math-{i}", "math", "algebra", 1000 * i) for i in range(9)),
@@ -153,7 +156,8 @@ def solved(i: int, question: str, **more: object) -> dict:
 
 
 def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
-    """Over the real command: a repeat, a near-repeat, a problem of a benchmark, an answer that nothing can be graded by."""
+    """Over the real command: a repeat, a near-repeat, a problem of a benchmark, an answer that
+    nothing can be graded by."""
     root = tmp_path / "root"
     root.mkdir()
     write(root / "gsm8k_test.jsonl", [{"id": "t", "question": prose(9), "answer": "4"}])

@@ -1,6 +1,8 @@
-"""Finished outputs of real models (NovaSky-AI/Sky-T1 evaluation logs) beside the verdicts that their source gave them.
+"""Finished outputs of real models (NovaSky-AI/Sky-T1 evaluation logs) beside the verdicts that
+their source gave them.
 
-Every disagreement was looked at by hand: `adjudicated.tsv` says for each whether the completion's answer is right, and why.
+Every disagreement was looked at by hand: `adjudicated.tsv` says for each whether the completion's
+answer is right, and why.
 """
 
 import csv
@@ -25,8 +27,9 @@ MARKS = {
 
 
 def judged(folder: Path) -> Iterator[tuple[str, str, bool, bool]]:
-    """(id, model, right by our grader, right by the source) of every finished output. The source lost the line breaks of some
-    MATH-500 references (a vector became one number); here that data set's own are used."""
+    """(id, model, right by our grader, right by the source) of every finished output. The source
+    lost the line breaks of some MATH-500 references (a vector became one number); here that data
+    set's own are used."""
     with (folder / "math500_test.jsonl").open(encoding="utf-8") as file:
         own = {
             row["question"].split("[asy]")[0].strip(): row["answer"]
@@ -63,9 +66,8 @@ def test_every_disagreement_with_the_source_is_adjudicated(benchmarks: Path) -> 
     differing = {(name, model): ours for name, model, ours, theirs in found if ours != theirs}
     assert differing.keys() == table().keys()
     right = sum(ours == (table()[key]["answer"] == "right") for key, ours in differing.items())
-    print(
-        f"{len(found)} outputs, {len(found) - len(differing)} agree, ours right in {right} of {len(differing)} others"
-    )
+    agreed = len(found) - len(differing)
+    print(f"{len(found)} outputs, {agreed} agree, ours right in {right} of {len(differing)} others")
     print(Counter((ours, theirs) for *_, ours, theirs in found))
     assert right >= 0.95 * len(differing)
 

@@ -536,11 +536,12 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         "7 trained arms of 1 model answered the same 32 problems of 4 benchmarks, with one seed each"
         in shown
     )
-    assert "95 % intervals over problems (one seed)" in page
+    assert "intervals over problems (one seed)" in page
     assert "No arm was trained at equal FLOPs or tokens" in page
     assert "No other scenario was trained" in page
     assert "untrained model" not in shown
-    assert not (tmp_path / "out" / "figures" / "accuracy_equal_cost.svg").exists()
+    assert (tmp_path / "out" / "r-figures" / "accuracy.svg").exists()
+    assert not (tmp_path / "out" / "r-figures" / "accuracy_equal_cost.svg").exists()
     assert "This page holds no completions" in page
 
 

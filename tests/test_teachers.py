@@ -1,4 +1,5 @@
-"""Pairs from a teacher that is a model: asked in two modes, over a server that fails, killed and resumed."""
+"""Pairs from a teacher that is a model: asked in two modes, over a server that fails, killed and
+resumed."""
 
 import contextlib
 import json
@@ -109,7 +110,8 @@ def test_both_modes_of_one_teacher_become_whole_pairs(
 
 
 def test_verify_promises_what_it_says(sums: Path, tmp_path: Path) -> None:
-    """Each side is right exactly where the promise says, and the sets that it allows are complete."""
+    """Each side is right exactly where the promise says, and the sets that it allows are
+    complete."""
     with Teacher(wrong=0.4, wrong_thinking=0.4) as teacher:
         kept = {}
         for verify in ("both", "reasoning", "either", "none"):
@@ -177,7 +179,8 @@ def lines(file: Path) -> list[dict]:
 
 @pytest.mark.parametrize(("switch", "message"), [("suffix", "user"), ("system", "system")])
 def test_switches_reach_the_server(switch: str, message: str, sums: Path, tmp_path: Path) -> None:
-    """The scripted teacher knows no such switch: it always answers directly, and the reasoning side has no trace."""
+    """The scripted teacher knows no such switch: it always answers directly, and the reasoning side
+    has no trace."""
     with Teacher() as teacher:
         refused = command(
             *words(teacher, sums, tmp_path / "run", f"thinking_prompt={switch}", "limit=3")
@@ -194,7 +197,8 @@ def test_switches_reach_the_server(switch: str, message: str, sums: Path, tmp_pa
 
 
 def test_a_budget_stops_cleanly_and_goes_on(sums: Path, tmp_path: Path) -> None:
-    """At 12.5 a call, 300 is 24 calls; those under way when it is reached, and those answered meanwhile, come on top."""
+    """At 12.5 a call, 300 is 24 calls; those under way when it is reached, and those answered
+    meanwhile, come on top."""
     with Teacher(delay=0.25) as teacher:
         more = ("price.completion=1000000", "price.prompt=1")
         stopped = command(
@@ -292,7 +296,8 @@ def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
     repository.mkdir()
     pq.write_table(pa.Table.from_pylist(rows), repository / "reasoning_ift_pairs-0.parquet")
     (repository / "README.md").write_text(
-        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: reasoning_ift_pairs\n    path: reasoning_ift_pairs-*\n---\n"
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: reasoning_ift_pairs\n    "
+        "path: reasoning_ift_pairs-*\n---\n"
     )
     out = tmp_path / "run"
     done(
@@ -352,7 +357,8 @@ def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
 
 
 def test_a_local_model_is_a_teacher(tmp_path: Path) -> None:
-    """It is tiny and untrained: no answer of it can be kept, and the command says so once all have been given."""
+    """It is tiny and untrained: no answer of it can be kept, and the command says so once all have
+    been given."""
     refused = command(
         "distill",
         "teacher=transformers",
@@ -473,7 +479,7 @@ def test_a_confound_is_named(sums: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_kills_and_a_server_that_fails_lose_nothing_and_repeat_little(tmp_path: Path) -> None:
-    """2,000 prompts × 2 modes × 2 samples over a server of which 30 % of the calls go wrong, killed ten times."""
+    """2,000 prompts × 2 modes × 2 samples; 30 % of the calls fail, and the run is killed ten times."""
     file, n, calls = many(tmp_path, 2000), 2000, 48
     more = ("samples=2", f"teacher.engine.concurrency={calls}", "teacher.engine.timeout=2")
     with Teacher(faults=0.3, delay=0.02) as teacher:
@@ -661,8 +667,8 @@ def test_caches_of_earlier_releases_still_answer(tmp_path: Path) -> None:
     greedy = Request(**{**REQUEST.__dict__, "temperature": 0.0, "thinking": True, "seed": 5})
     assert answer_key("adder", greedy, 0).hex() == "a7aaed433d818c7f17373b5c8c688084"
     row = (
-        '{"id": "ift/a/1", "sample": 0, "text": "2", "stop": "stop", "n_prompt": 9, "n_completion": 3, '
-        '"seconds": 0.5, "temperature": 0.6, "top_p": 0.95, "budget": 64, "seed": 7}'
+        '{"id": "ift/a/1", "sample": 0, "text": "2", "stop": "stop", "n_prompt": 9, '
+        '"n_completion": 3, "seconds": 0.5, "temperature": 0.6, "top_p": 0.95, "budget": 64, "seed": 7}'
     )
     cache = AnswerCache(tmp_path / "answers.sqlite")
     cache.database.execute(
@@ -752,7 +758,8 @@ def test_picks(candidates: list[Candidate]) -> None:
 
 
 def test_a_reward_decides_among_answers(sums: Path, tmp_path: Path) -> None:
-    """The same answers, picked by a reward: of a server that says everything in one way, the same pairs."""
+    """The same answers, picked by a reward: of a server that says everything in one way, the same
+    pairs."""
     with Teacher(wrong=0.2) as teacher:
         for name, pick in (("first", ()), ("reward", ("answer_selection=reward", "reward=short"))):
             done(*words(teacher, sums, tmp_path / name, "samples=2", *pick))
@@ -805,7 +812,8 @@ def test_a_reward_that_cannot_decide_is_refused(words: tuple[str, ...], message:
     )
 )
 def test_the_pick_with_the_highest_reward(answers: list[tuple[str, int]]) -> None:
-    """Right and short is worth most in `short`: what `shortest` picks, wherever an answer is right."""
+    """Right and short is worth most in `short`: what `shortest` picks, wherever an answer is
+    right."""
     problem, reward = (
         Problem("1", "?", "1", "number", "math-oe", "p"),
         cli.named("reward", "short", RewardConfig),

@@ -158,9 +158,15 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(
 STUDY = """
 name: small
 stages:
-  - {name: pairs, verb: distill, set: [data=demo, model=tiny, limit=2]}
-  - {name: train-$ratio, verb: train, each: {ratio: [0, 1]}, set: [ratio=$ratio, model=tiny, 'pairs={pairs}', batch_size=8, max_steps=1]}
-  - {name: eval-$ratio, verb: eval, each: {ratio: [0, 1]}, set: ['model={train-$ratio}/model', benchmarks=demo, limit=2, max_new_tokens=4]}
+  - {name: pairs, verb: distill, overrides: [data=demo, model=tiny, limit=2]}
+  - name: train-$ratio
+    verb: train
+    matrix: {ratio: [0, 1]}
+    overrides: [ratio=$ratio, model=tiny, 'pairs={pairs}', batch_size=8, max_steps=1]
+  - name: eval-$ratio
+    verb: eval
+    matrix: {ratio: [0, 1]}
+    overrides: ['model={train-$ratio}/model', benchmarks=demo, limit=2, max_new_tokens=4]
 report: [eval-0, eval-1]
 """
 
@@ -225,7 +231,7 @@ def test_gsm8k_keeps_what_its_solutions_reach(benchmarks: Path, tmp_path: Path) 
         "distill",
         "teacher=reference",
         "data=gsm8k",
-        f"data_dir={benchmarks}",
+        f"data.data_dir={benchmarks}",
         "model=tiny",
         f"out={out}",
     )

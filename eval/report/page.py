@@ -74,7 +74,5 @@ def rewarded_students(study: Study) -> list[RewardedStudent]:
                 )
                 for is_narrow in (False, True)
             )
-            found.append(
-                RewardedStudent(f"{arm.label}, seed {student.seed}", student, wide, narrow)
-            )
+            found.append(RewardedStudent(evaluation.label, student, wide, narrow))
     return found

@@ -44,47 +44,33 @@ def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
 
 
 def _all_differences(study: Study) -> list[Table]:
+    categories, benchmarks = study.groups, study.benchmarks
     main = pairings.main_pairs(study)
     baseline = pairings.baseline_pairs(study)
-    compared = (
-        ("main", "The highest ratio against the lowest", main, study.groups),
-        (
-            "ratio",
+    each = baseline if study.small else []
+    tables = {
+        "main": ("The highest ratio against the lowest", main, categories),
+        "ratio": (
             "Each ratio against the lowest of its model",
             pairings.ratio_pairs(study),
-            study.groups,
+            categories,
         ),
-        (
-            "benchmark",
-            "The highest ratio against the lowest, by benchmark",
-            main,
-            study.benchmarks,
-        ),
-        (
-            "scenario",
+        "benchmark": ("The highest ratio against the lowest, by benchmark", main, benchmarks),
+        "scenario": (
             "Other scenarios against the mixed one at the same ratio",
             pairings.scenario_pairs(study),
-            study.groups,
+            categories,
         ),
-        (
-            "compute",
+        "compute": (
             "Each ratio against ratio 0 at equal training cost",
             pairings.compute_pairs(study),
-            study.groups,
+            categories,
         ),
-        ("rewards", "After rewards against before", pairings.reward_pairs(study), study.groups),
-        ("baseline", "Each arm against the baseline", baseline, study.groups),
-        (
-            "baseline_benchmark",
-            "Each arm against the baseline, by benchmark",
-            baseline if study.small else [],
-            study.benchmarks,
-        ),
-    )
-    return [
-        differences(f"differences_{name}", caption, pairs, groups)
-        for name, caption, pairs, groups in compared
-    ]
+        "rewards": ("After rewards against before", pairings.reward_pairs(study), categories),
+        "baseline": ("Each arm against the baseline", baseline, categories),
+        "baseline_benchmark": ("Each arm against the baseline, by benchmark", each, benchmarks),
+    }
+    return [differences(f"differences_{name}", *table) for name, table in tables.items()]
 
 
 def arms(study: Study) -> Table:

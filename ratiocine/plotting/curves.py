@@ -66,8 +66,7 @@ def _draw(axes: Axes, panel: Panel, rows: Sequence[Row], validation: Sequence[Ro
             axes.plot(*zip(*smoothed(known), strict=True), color=colour, linestyle=dash)
     for row in validation:
         axes.vlines(row["step"], *row["ci95"], color=SERIES[1], linewidth=1, clip_on=False)
-        mark = {"marker": "o", "linestyle": "none", "clip_on": False}
-        axes.plot(row["step"], row["accuracy"], color=SERIES[1], **mark)
+        axes.plot(row["step"], row["accuracy"], color=SERIES[1], marker="o", clip_on=False)
     if panel.share:
         axes.set_ylim(0, 1.03)
         percent_axis(axes.yaxis)

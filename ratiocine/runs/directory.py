@@ -145,7 +145,8 @@ def open_run(
     with run.writing(CONFIG) as path:
         head = f"# {verb} {name}\n# inputs {value_hash(inputs)[:16]}\n"
         values = run.config.model_dump(mode="json")
-        path.write_text(head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        text = head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        path.write_text(text, encoding="utf-8")
     return run
 
 

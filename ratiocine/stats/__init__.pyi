@@ -5,7 +5,6 @@ from .comparisons import holm as holm
 from .comparisons import mcnemar as mcnemar
 from .comparisons import over_seeds as over_seeds
 from .comparisons import paired_difference as paired_difference
-from .differences import Conclusion as Conclusion
 from .differences import PairedDifference as PairedDifference
 from .differences import holm_adjusted as holm_adjusted
 from .intervals import Z95 as Z95

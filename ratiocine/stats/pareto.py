@@ -8,6 +8,10 @@ from math import exp
 
 import numpy as np
 
+SMALL = 1e-6
+# Of the free parameters of the saturating curve (`_parameters`).
+SEARCH_BOUNDS = [(SMALL, 1 - SMALL), (SMALL, 1), (-4, 4), (SMALL, 1)]
+
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
     """Indices, in order, of the points that no other point dominates.
@@ -107,11 +111,9 @@ def fit_saturating(
         predicted = alpha + beta * (1 - np.exp(-gamma * x[:, None] ** delta))
         return np.abs(predicted - y[:, None]).mean(axis=0)
 
-    small = 1e-6
-    bounds = [(small, 1 - small), (small, 1), (-4, 4), (small, 1)]
     found = differential_evolution(
         error,
-        bounds,
+        SEARCH_BOUNDS,
         seed=seed,
         vectorized=True,
         updating="deferred",
@@ -124,7 +126,7 @@ def fit_saturating(
         lambda free: float(error(free[:, None])[0]),
         found.x,
         method="Nelder-Mead",
-        bounds=bounds,
+        bounds=SEARCH_BOUNDS,
         options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000},
     )
     alpha, beta, gamma, delta = (float(value) for value in _parameters(closer.x, ceiling))

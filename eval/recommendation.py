@@ -1,0 +1,174 @@
+"""The sentences of `python -m eval.recommend`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.options import Choice, Cost, Option, Other, SampleSize
+from eval.report import Arm, p_value
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked."""
+
+    category: str
+    n: int
+    """Measured problems of the category."""
+    num_queries: int | None
+    """Answers that the arm will give."""
+    max_flops: float | None
+    weight: float
+    """Points of accuracy that a tenth of the cost is worth."""
+
+
+def recommendation(choice: Choice, query: Query) -> list[str]:
+    """The recommended arm, what is known of it, and the arms that may be as good."""
+    taken, shares = choice.recommended, best_shares(choice)
+    where = "all problems" if query.category == "all" else query.category
+    often = f", and it is the best in {_percent(shares[taken.arm.label])} of bootstrap resamples"
+    lines = [
+        f"For {where} ({query.n:,} problems): take {described(taken.arm)}.",
+        f"Its accuracy is {_accuracy(taken)}{often if choice.others else ''}.",
+        f"It costs {_cost(taken, query)}.",
+    ]
+    if not choice.others:
+        limit = " that is within --max-flops" if query.max_flops is not None else ""
+        return [*lines, f"No other arm was measured{limit}."]
+    return [*lines, *_worse(choice), *_inconclusive(choice, query)]
+
+
+def best_shares(choice: Choice) -> dict[str, float]:
+    labels = [option.arm.label for option in choice.options]
+    return dict(zip(labels, choice.best_shares, strict=True))
+
+
+def _worse(choice: Choice) -> list[str]:
+    """The conclusive comparisons, taken alone and after Holm's adjustment."""
+    conclusive = [other for other in choice.others if other.worse]
+    if not conclusive:
+        return []
+    significant = sum(other.best.p_holm < 0.05 for other in conclusive)
+    n, many = len(conclusive), len(choice.others)
+    be, have = "is" if n == 1 else "are", "have" if significant > 1 else "has"
+    return [
+        f"{n} of {many} other arm{'s' * (many > 1)} {be} worse (95 % intervals exclude 0); after "
+        f"Holm's adjustment for their number, {significant or 'none'} {have} p < 0.05."
+    ]
+
+
+def _inconclusive(choice: Choice, query: Query) -> list[str]:
+    """The arms that are not shown to be worse than the best, the best among them."""
+    best, others = choice.best, choice.inconclusive
+    if not others:
+        return []
+    lines = []
+    if len(others) == len(choice.others):
+        lines.append(
+            f"But the data are inconclusive: no arm is shown to be worse than {best.arm.label}, "
+            "the best."
+        )
+    cheapest = "the recommended one is the cheapest of them"
+    why = cheapest if choice.recommended is not best else "the best is also the cheapest of them"
+    lines.append(f"Among these {len(others) + 1} arms the data are inconclusive; {why}:")
+    described = {other.option.arm.label: _behind(other) for other in others}
+    shares = best_shares(choice)
+    shown = (best, *(other.option for other in others))
+    for option in sorted(shown, key=lambda option: -option.accuracy):
+        label = option.arm.label
+        often = f"best in {_percent(shares[label])} of resamples"
+        relative = described.get(label, "the best")
+        lines.append(
+            f"  - {label}: {_accuracy(option)}, {relative}, {often}, {_cost(option, query)}"
+        )
+    return lines
+
+
+def described(arm: Arm) -> str:
+    """Model, scenario and ratio of an arm, with its label."""
+    size = f" ({arm.size / 1e9:.3g} billion weights)" if arm.size else ""
+    if not arm.trained:
+        return f"{arm.model}{size}, untrained"
+    ratio = "" if arm.ratio is None else f" at ratio {arm.ratio:g}"
+    return f"{arm.model}{size}, {arm.axes.scenario}{ratio} (labelled {arm.label})"
+
+
+def _accuracy(option: Option) -> str:
+    low, high = 100 * option.low, 100 * option.high
+    return f"{100 * option.accuracy:.1f} % (95 %: {low:.1f} to {high:.1f})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _behind(other: Other) -> str:
+    """Signed points from the best, so the best option's difference turned around."""
+    d = other.best
+    points, low, high = (0.0 - round(100 * value, 1) for value in (d.difference, d.high, d.low))
+    return f"{points:+.1f} points (95 %: {low:+.1f} to {high:+.1f}; p, Holm: {p_value(d.p_holm)})"
+
+
+def _cost(option: Option, query: Query) -> str:
+    parts = f"{option.train_flops:.3g} FLOPs to train and {option.answer_flops:.3g} per answer"
+    if query.num_queries is None:
+        return parts
+    return f"{option.total(query.num_queries):.3g} FLOPs in all ({parts})"
+
+
+def to_decide(choice: Choice, size: SampleSize | None) -> list[str]:
+    """The sample size that would be conclusive."""
+    if size is None:
+        return []
+    both = f"{choice.best.arm.label} and {size.other.arm.label}"
+    lines = [f"If {both} differ by the difference seen, 4 of 5 studies find it with"]
+    if size.problems is None or size.problems_cost is None:
+        lines.append("  - no number of problems, at the present seeds: seeds vary too much")
+    elif size.problems_cost == Cost(0, 0):
+        lines.append(
+            f"  - {size.problems:,} problems, which were measured: the true difference may be "
+            "smaller, or this was chance"
+        )
+    else:
+        spent = _spent(size.problems_cost)
+        lines.append(f"  - {size.problems:,} problems and the present seeds: {spent}")
+    if size.seeds_cost is not None:
+        spent = _spent(size.seeds_cost)
+        lines.append(f"  - {size.seeds} seeds per arm and the present problems: {spent}")
+    return lines
+
+
+def _spent(cost: Cost) -> str:
+    return f"{cost.flops:.3g} FLOPs and about {cost.seconds:,.0f} seconds more, as measured"
+
+
+def notes(everything: Sequence[Option], query: Query, *, exact: bool) -> list[str]:
+    """What these numbers do not cover."""
+    found, trained = [], [option for option in everything if option.arm.trained]
+    one_seed = [option.arm.label for option in trained if len(option.table) == 1]
+    if one_seed and len(one_seed) == len(trained):
+        found.append("Every arm has one seed: the intervals do not cover other seeds.")
+    elif one_seed:
+        found.append(f"With one seed, so that other seeds are not covered: {', '.join(one_seed)}.")
+    form = "exact counts" if exact else "exact counts for answers, the published form for training"
+    found.append(f"FLOPs are {form}; the teacher's answers are not counted.")
+    if query.num_queries is None:
+        found.append("Without --num-queries the cheapest arm is the cheapest to train.")
+    elif query.num_queries > query.n:
+        found.append(
+            f"{query.num_queries:,} queries are more than the {query.n:,} measured problems, and "
+            "are taken to cost as much each."
+        )
+    if query.weight:
+        found.append(
+            f"The best is that of accuracy less {query.weight:g} points for every tenfold of cost; "
+            "differences are of the same."
+        )
+    dearest = max(option.total(query.num_queries) for option in everything)
+    if query.max_flops is not None and query.max_flops > dearest:
+        found.append(
+            f"--max-flops is more than any measured arm costs ({dearest:.3g} FLOPs); what more "
+            "would buy is unknown."
+        )
+    return found
