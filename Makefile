@@ -40,10 +40,10 @@ check: dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(PY) -m pytest -m "not slow and not model" -x -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not slow and not model" -x -n auto --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 
 test: dev
-	@$(PY) -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest -m "not slow" -n auto --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 
 test-slow: dev
 	@$(PY) -m pytest -m slow

@@ -22,7 +22,7 @@ EQUATION = re.compile(
     r"(?<![\d.%*/+-])(?<![*/+x-] )(?<![*/+x-] [$£€])"
     r"(\d+(?:\.\d+)?) ?([-+*/]) ?[$£€]?(\d+(?:\.\d+)?) ?= ?[$£€]?(\d+(?:\.\d+)?)(?![\d%./])"
 )
-OPERATORS: dict[str, Callable[[int, int], int]] = {
+OPERATORS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
@@ -55,7 +55,7 @@ def _sum_chain(expression: str, lines: list[str]) -> int | None:
         step = STEP.fullmatch(line)
         if step is None or step.groups()[:3] != (total, operator, term):
             return None
-        if OPERATORS[operator](int(total), int(term)) != int(step[4]):
+        if OPERATORS[operator](Fraction(total), Fraction(term)) != int(step[4]):
             return None
         total = step[4]
     return int(total)
@@ -104,7 +104,7 @@ def _gsm_symbolic(problem: Problem, lines: list[str]) -> str | None:
         left, right = Fraction(a), Fraction(b)
         if operator == "/" and right == 0:
             return "arithmetic"
-        exact = left / right if operator == "/" else OPERATORS[operator](left, right)  # type: ignore[arg-type]
+        exact = left / right if operator == "/" else OPERATORS[operator](left, right)
         if abs(exact - Fraction(value)) > Fraction(1, 100):
             return "arithmetic"
     reached = {read_number(found) for found in NUMBER_IN_TEXT.findall(text.replace("=", "= "))}

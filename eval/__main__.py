@@ -10,11 +10,11 @@ def run(config: Config) -> None:
     if config.validate_only:
         from eval.benchmarks import check
 
-        return check(config)
-    from eval.suite import evaluate
+        check(config)
+    else:
+        from eval.suite import evaluate
 
-    evaluate(config)
-    return None
+        evaluate(config)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ class Suite:
 
     problems: dict[str, Problem] = field(default_factory=dict)
     """By key."""
-    budgets: dict[str, int] = field(default_factory=dict)
-    """`max_new_tokens`, by key of the problem."""
+    max_new_tokens: dict[str, int] = field(default_factory=dict)
+    """By key of the problem."""
     dropped: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """Ids of dropped rows, by benchmark and reason."""
     shots: dict[str, tuple[Message, ...]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Suite:
         return Request(
             name,
             (*self.shots.get(problem.source, ()), question),
-            self.budgets[name],
+            self.max_new_tokens[name],
             thinking=config.thinking,
             temperature=config.temperature,
             stop=PLAIN_STOP if config.model.chat_template == "plain" else (),
@@ -75,7 +75,7 @@ def load(config: Config) -> Suite:
         for problem in sources.limited(problems, config.limit, config.seed):
             check_names(data.name, problem.source, problem.category)
             suite.problems[key(problem)] = problem
-            suite.budgets[key(problem)] = config.max_new_tokens_of(data)
+            suite.max_new_tokens[key(problem)] = config.max_new_tokens_of(data)
     if not suite.problems:
         why = "; ".join(
             f"{len(ids)} {reason}" for of in suite.dropped.values() for reason, ids in of.items()

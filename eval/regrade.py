@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ratiocine.evaluate import grade_completion
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
 from ratiocine.records import Problem, ScoredCompletion
-from ratiocine.runs import check_finished, open_run, read_config
+from ratiocine.runs import EvalFacts, Run, check_finished, open_run, read_config
 from ratiocine.scores import FILE, score_table
 from ratiocine.stores import COMPLETIONS, CompletionStore, completions_file, read_completions
 
@@ -66,23 +67,27 @@ def regrade(folder: Path, out: Path) -> None:
         for row in rows:
             graded.append(_graded(row, problems[row.key]))
             bar.update()
-    facts = manifest.evaluation
-    with run.writing(COMPLETIONS) as path:
-        CompletionStore(path).append(graded)
-    run.write_json(FILE, score_table(graded, facts.shape).to_json())
     changes = Counter(
         f"{old.verdict} → {new.verdict}"
         for old, new in zip(rows, graded, strict=True)
         if old.verdict != new.verdict
     )
-    regraded = replace(
-        facts, grader=GRADER_VERSION, regraded_from=manifest.hash, changed=dict(changes)
+    facts = replace(
+        manifest.evaluation,
+        grader=GRADER_VERSION,
+        regraded_from=manifest.hash,
+        changed=dict(changes),
     )
-    run.finish(**regraded.to_json())
-    print(
-        f"{changes.total()} of {len(rows)} verdicts changed"
-        + "".join(f"; {n} {change}" for change, n in changes.items())
-    )
+    _write(run, graded, facts)
+    details = "".join(f"; {n} {change}" for change, n in changes.items())
+    print(f"{changes.total()} of {len(rows)} verdicts changed{details}")
+
+
+def _write(run: Run, graded: Sequence[ScoredCompletion], facts: EvalFacts) -> None:
+    with run.writing(COMPLETIONS) as path:
+        CompletionStore(path).append(graded)
+    run.write_json(FILE, score_table(graded, facts.shape).to_json())
+    run.finish(**facts.to_json())
 
 
 def _graded(row: ScoredCompletion, problem: Problem) -> ScoredCompletion:

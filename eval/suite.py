@@ -87,7 +87,7 @@ def _generate(
         model=config.model.name,
         student=trained,
         hypotheses=hypotheses(config),
-        max_new_tokens=max(suite.budgets.values()),
+        max_new_tokens=max(suite.max_new_tokens.values()),
         dropped=suite.dropped,
         num_fewshot={name: len(turns) // 2 for name, turns in suite.shots.items()},
         decoding=Decoding(config.temperature, config.top_p, config.samples),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch.stages import VERBS, Stage
@@ -16,11 +16,16 @@ from ratiocine.runs import run_hash
 
 @dataclass(frozen=True)
 class StageRun:
-    """A stage as a command: overrides of the verb, overrides for several processes, and folder."""
+    """A stage as a command."""
 
     overrides: list[str]
+    """Of the verb."""
     process_overrides: list[str]
+    """For several processes."""
     folder: Path
+    """Of a finished run, or `named`."""
+    named: Path
+    """The folder named for the run's hash."""
 
     @property
     def finished(self) -> bool:
@@ -97,9 +102,9 @@ class StudyState:
             overrides = stage.resolved(self.done)
             config, process_overrides = compose_stage(stage.verb, overrides, self.executor)
             run = run_hash(stage.verb, identity(config), VERBS[stage.verb].inputs(config))
-            self._runs[stage.name] = StageRun(
-                overrides, process_overrides, self._folder(stage, run)
-            )
+            named = self.root / f"{stage.name}-{run[:8]}"
+            folder = self._folder(stage, run, named)
+            self._runs[stage.name] = StageRun(overrides, process_overrides, folder, named)
         return self._runs[stage.name]
 
     def finish(self, stage: Stage, folder: Path) -> None:
@@ -122,6 +127,8 @@ class StudyState:
     def _forget(self, name: str) -> None:
         """Mark a stage as unfinished, and those that depend on it."""
         self.done.pop(name, None)
+        if run := self._runs.get(name):  # the folder of an earlier release stays as it is
+            self._runs[name] = replace(run, folder=run.named)
         for child in self.children[name]:
             self._runs.pop(child, None)
             self._forget(child)
@@ -131,11 +138,10 @@ class StudyState:
         marks = self.root.glob(f"{glob.escape(stage.name)}-{8 * '?'}/DONE")
         return sorted(mark.parent for mark in marks)
 
-    def _folder(self, stage: Stage, run: str) -> Path:
+    def _folder(self, stage: Stage, run: str, named: Path) -> Path:
         """The folder named for a run's hash, or a finished one of an earlier release, whose hash
         of the same run was another."""
-        folder = self.root / f"{stage.name}-{run[:8]}"
-        if folder.exists():
-            return folder
+        if named.exists():
+            return named
         same = (f for f in self._finished_folders(stage) if runs.holds_run(stage.verb, f, run))
-        return next(same, folder)
+        return next(same, named)

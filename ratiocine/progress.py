@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 from ratiocine.executors import distributed
+
+if TYPE_CHECKING:
+    from tqdm import tqdm as Bar
 
 T = TypeVar("T")
 
@@ -28,7 +31,7 @@ class _Lines:
 
 
 @contextmanager
-def progress(total: int, description: str, unit: str) -> Iterator[tqdm]:  # type: ignore[name-defined]  # noqa: F821
+def progress(total: int, description: str, unit: str) -> Iterator[Bar[NoReturn]]:
     """A tqdm bar on standard error; `bar.update(n)` counts `n` units of `total`."""
     from tqdm import tqdm
 

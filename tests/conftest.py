@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -24,11 +25,24 @@ os.environ["PYTHONPATH"] = os.pathsep.join(path)
 # Parallel test processes share the cores.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-from forks import Forks  # noqa: E402
+from forks import ADDRESS, Forks, serve  # noqa: E402
 
 from ratiocine.config import Hashed, StrictConfig, Unhashed  # noqa: E402
 
 os.environ["HF_HUB_OFFLINE"] = "0"  # the guard keeps tests offline; errors stay those of a user
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start one fork server for all test processes; a single process starts its own when needed."""
+    if sys.platform == "linux" and getattr(config.option, "numprocesses", None):
+        folder = tempfile.mkdtemp(prefix="forks-")
+        os.environ[ADDRESS] = str(Path(folder) / "socket")
+        config.stash[SERVER] = serve(os.environ[ADDRESS], threads=1)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if server := config.stash.get(SERVER, None):
+        server.communicate()  # closes its standard input, at which it ends
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in long)
 
 
+SERVER = pytest.StashKey[subprocess.Popen[bytes]]()
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

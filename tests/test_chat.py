@@ -143,7 +143,7 @@ def test_a_trace_stands_below_its_heading(thinker: Path) -> None:
 def test_a_student_is_asked_as_it_was_taught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the switch off it was taught direct answers alone, and the prompt ends in an empty think block."""
+    """With the switch off the prompt ends in an empty think block, as for direct answers."""
     tokenizer = models.load_tokenizer(TINY)
     rendering = Rendering(tokenizer, "switch")
     for taught in ("ift", "reasoning"):
@@ -228,7 +228,8 @@ def test_interrupts_in_a_terminal(thinker: Path) -> None:
         os.write(terminal, b"\x03")
         shown = read_until(terminal, "\n> ")
         assert re.search(
-            r"\x1b\[2m\d+ tokens of trace, 0 of answer; [\d.]+ tokens a second; interrupted\x1b\[0m",
+            r"\x1b\[2m\d+ tokens of trace, 0 of answer; [\d.]+ tokens a second; interrupted"
+            r"\x1b\[0m",
             shown,
         )
         assert "chat: interrupted" in read_until(terminal, "interrupted", pressing=b"\x03")
@@ -238,8 +239,8 @@ def test_interrupts_in_a_terminal(thinker: Path) -> None:
 
 
 def read_until(terminal: int, wanted: str, pressing: bytes = b"") -> str:
-    """What is shown until something wanted is; a key is pressed again where nothing is for two seconds, as one that comes
-    while the line is being made ready waits for the next."""
+    """The output up to the wanted text. A key is pressed again after two seconds without output:
+    one that arrives while the line is being set up waits for the next."""
     shown, end = b"", time.monotonic() + 120
     os.write(terminal, pressing)
     while wanted not in shown.decode(errors="replace"):
@@ -291,7 +292,7 @@ def test_a_stream_is_what_the_engine_writes(
 
 
 def test_a_turn_that_the_model_ends(engine: TransformersEngine) -> None:
-    """Here with the first token that it has not written before; neither its text nor what is streamed holds it."""
+    """With its first new token as end of turn, which is neither in the text nor streamed."""
     ids = batched(engine, asked("1+1?", 60)).token_ids
     last = next(i for i in range(5, 60) if ids[i] not in ids[:i])
     ending = TransformersEngine(engine.model, engine.tokenizer, ids[last])
@@ -333,7 +334,8 @@ def test_the_summary_tells_what_the_grader_would_read() -> None:
     trace = Completion("x", text, "stop", 5, len(text) + 1, 2.0)
     think = len(text.rpartition("</think>")[0] + "</think>")
     assert chat_display.summary(trace, tokenizer) == (
-        f"{think} tokens of trace, {len(text) + 1 - think} of answer; {(len(text) + 1) / 2:.1f} tokens a second; "
+        f"{think} tokens of trace, {len(text) + 1 - think} of answer; "
+        f"{(len(text) + 1) / 2:.1f} tokens a second; "
         "boxed: 4\\x1b 2"
     )
     cut = Completion("x", "It is \\boxed{4", "length", 5, 14, 2.0)

@@ -1,4 +1,4 @@
-"""Bad input: one clear line, exit code 2, nothing written, whatever is wrong. And the forms users were promised."""
+"""The command line: configurations that compose; bad input is one line, exit code 2, no output."""
 
 import json
 import shutil

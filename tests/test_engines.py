@@ -1,4 +1,4 @@
-"""Engines: what is sampled, what is counted, and what a server may do to us."""
+"""Engines: sampling, counts, and servers that misbehave."""
 
 import http.server
 import json
@@ -62,7 +62,7 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 
 
 def test_a_trace_is_given_away_when_its_row_ends() -> None:
-    """What is stored is safe from a kill, though the row itself stays until moving the cache is worth it."""
+    """It can then be stored, though the row stays in the batch until compaction is worth it."""
     engine = TransformersEngine(MODEL, TOKENIZER, 1)
     first = next(
         engine.generate(
@@ -73,8 +73,8 @@ def test_a_trace_is_given_away_when_its_row_ends() -> None:
 
 
 def test_samples_follow_the_models_distribution() -> None:
-    """First tokens of 4,000 samples against the softmax of the logits, by the chi-squared test; with top_p only the fewest
-    tokens that reach it."""
+    """First tokens of 4,000 samples against the softmax of the logits by a chi-squared test; with
+    top_p, only tokens of the nucleus."""
     with torch.no_grad():
         logits = MODEL(torch.tensor([prompt_ids(TOKENIZER, "Hello")])).logits[0, -1]
     from scipy.stats import chisquare
@@ -117,7 +117,7 @@ def test_packed_weights_compute_the_same() -> None:
 
 
 def test_bfloat16_without_its_units_rounds_as_bfloat16_does() -> None:
-    """A product of bfloat16 numbers is exact in float32, summed there and rounded once: what differs is one sum's order."""
+    """Products of bfloat16 numbers are exact in float32: only the summation order differs."""
     ids = torch.arange(210).view(3, 70)
     half, packed = (models.load_model(TINY, "cpu").to(torch.bfloat16) for _ in range(2))
     assert pack_linears(packed) is not torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -312,7 +312,7 @@ def test_the_proxy_of_the_environment_is_asked(
 
 
 def test_a_server_is_trusted_by_its_certificate(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line where it is none that is known here; an authority of one's own is named by SSL_CERT_FILE."""
+    """An unknown certificate is one line; SSL_CERT_FILE names a private authority."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,4 +1,4 @@
-"""Where a verb runs: several processes here, Ray, Slurm. The same command makes the same wherever it is."""
+"""Executors: the same command has the same results locally, in several processes, on Ray, on Slurm."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def answers(out: Path) -> list[ScoredCompletion]:
 
 
 def made(root: Path) -> dict[str, object]:
-    """What a study came to, by stage."""
+    """Losses and evaluations of a study, by stage."""
     found: dict[str, object] = {}
     for folder in root.glob("*-*"):
         if (folder / "metrics.jsonl").exists():
@@ -59,7 +59,7 @@ def made(root: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the study comes to on this machine."""
+    """Results of the study on this machine."""
     root = tmp_path_factory.mktemp("here") / "study"
     said = done(*STUDY, f"out={root}")
     assert (root / "report.html").exists()
@@ -93,7 +93,7 @@ def test_questions_are_shared_out_over_processes(student: Path, tmp_path: Path) 
 
 
 def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
-    """One line, no process left, and what was answered is kept."""
+    """One line, no process left over, and finished completions stored."""
     words = [
         "eval",
         f"model={student / 'model'}",
@@ -263,7 +263,7 @@ def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> None:
-    """Of its stages some can use them, and one that asks no model is not refused for it."""
+    """A stage without a model ignores them instead of being refused."""
     stages = (
         "[{name: pairs, verb: distill, overrides: ['limit=2', 'model=tiny']}, "
         "{name: scores, verb: eval, overrides: ['model=tiny', 'limit=1', 'max_new_tokens=2', 'threads=1']}]"
@@ -280,7 +280,7 @@ def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> 
 
 
 def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
-    """What does not need it runs; what does is named; the exit code is the failed one's."""
+    """Independent stages run, dependent ones are named; the exit code is that of the failure."""
     stages = (
         "[{name: bad, verb: distill, overrides: ['data=local', 'data.path=/nowhere.jsonl', 'model=tiny']}, "
         "{name: after, verb: train, overrides: ['ratio=0', 'model=tiny', 'pairs={bad}', 'lr=1e-3']}, "
@@ -308,7 +308,7 @@ def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
 def test_a_study_on_a_ray_cluster_that_loses_a_worker(
     here: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two nodes of one processor each, one of which is killed while it trains."""
+    """Two nodes of one CPU each, one of which is killed during training."""
     pytest.importorskip("ray", reason="needs the extra ray")
     from ray.cluster_utils import Cluster
 
@@ -348,7 +348,7 @@ def test_a_study_on_a_ray_cluster_that_loses_a_worker(
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What the clients of a real Slurm of one node need in their environment."""
+    """The environment of clients of a real one-node Slurm."""
     pytest.importorskip("submitit", reason="needs the extra slurm")
     if lacking := slurm.missing():
         pytest.skip(lacking)
@@ -459,7 +459,7 @@ def test_what_is_wrong_in_a_job_is_said_and_an_interrupt_cancels_it(
 def test_a_job_that_is_preempted_goes_on(
     cluster: dict[str, str], pairs: Path, tmp_path: Path
 ) -> None:
-    """By the signal that Slurm gives before it takes the processors away: the job is queued again, under the same number."""
+    """By the signal of a preemption: the job is requeued under the same number."""
     words = (
         "train",
         *TRAIN,

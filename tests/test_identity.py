@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from ratiocine import cli
 from ratiocine.config import Hashed, Identity, StrictConfig, Unhashed, identity, marker
 from ratiocine.runs import run_hash
+from ratiocine.runs.hashes import settings_hash
 
 VERBS = ("distill", "train", "rl", "eval")
 
@@ -212,6 +213,17 @@ def test_the_steps_of_checkpoints_count_where_the_best_is_kept(pairs: Path) -> N
     assert of("save_steps=5") == of("save_steps=7")
     best = ("checkpoint=best", "val_size=4")
     assert of(*best, "save_steps=5") != of(*best, "save_steps=7")
+
+
+def test_the_data_of_rewards_is_a_setting_of_its_own() -> None:
+    """The axis `data` of a study is that of the pairs; other problems make another arm."""
+    schema = schema_of("rl")
+
+    def settings(*words: str) -> str:
+        return settings_hash("rl", identity(cli.compose("rl", schema, ["model=tiny", *words])))
+
+    assert settings("data=demo") != settings("data=sums")
+    assert settings("data=demo") == settings("data=demo", "lr=1e-3", "reward=short", "seed=7")
 
 
 def test_a_pairs_folder_counts_by_content_and_not_by_name() -> None:

@@ -219,7 +219,8 @@ def test_old_evaluations_are_reported_and_compared(old: Path, tmp_path: Path) ->
     assert scores_of(tmp_path / "again") == scores_of(old / "eval")
     again, before = read_manifest(tmp_path / "again"), read_manifest(old / "regraded")
     assert run_hash("eval", before.identity, before.inputs) == again.hash
-    done("eval.budgets", folders[0], "--max-thinking-tokens", "4", "--out", str(tmp_path / "b.html"))
+    page = str(tmp_path / "b.html")
+    done("eval.budgets", folders[0], "--max-thinking-tokens", "4", "--out", page)
     done("eval.overlap", folders[0], "--pairs", str(old / "pairs"))
 
 
@@ -286,6 +287,25 @@ def test_a_resumed_old_study_runs_nothing_again(study: Path, tmp_path: Path) -> 
     other = command("launch", *STUDY[:-1], "study.grid.max_new_tokens=9", f"out={study}")
     assert other.returncode == 2
     assert "was made by another plan: grid.max_new_tokens is 9, there 24" in other.stderr
+
+
+def test_removed_weights_are_trained_again_beside_the_old_folder(
+    study: Path, tmp_path: Path
+) -> None:
+    """A missing evaluation needs the weights of its student, which `retain=scores` removed."""
+    root = tmp_path / "study"
+    shutil.copytree(study, root)
+    (missing,) = root.glob("eval-tiny-demo-mixed-0-s0-????????")
+    (trained,) = root.glob("train-tiny-demo-mixed-0-s0-????????")
+    scores, before = scores_of(missing), contents(trained)
+    shutil.rmtree(missing)
+    said = done("launch", *STUDY, f"out={root}")
+    assert said.count("finished before") == 16
+    assert contents(trained) == before
+    assert len(list(root.glob("train-tiny-demo-mixed-0-s0-????????"))) == 2
+    (again,) = root.glob("eval-tiny-demo-mixed-0-s0-????????")
+    assert scores_of(again) == scores
+    assert done("launch", *STUDY, f"out={root}").count("finished before") == 18
 
 
 def test_a_derived_thinking_switch_does_not_hide_a_stage(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from ratiocine.grading import Solution, outcome_efficiency, process_efficiency, 
 from ratiocine.records import Completion, Problem
 from ratiocine.scores import summary
 
-# The example of arXiv 2412.21187: 13 solutions of "2 + 3", 901 tokens in all; the first is right, seven take a way of their own.
+# The example of arXiv 2412.21187: 13 solutions of "2 + 3", 901 tokens in all; the first is right,
+# seven are distinct.
 NEW = [39, 109, 39, 29, 29, 19, 59]
 EXAMPLE = [Solution(n, True, True) for n in NEW] + [Solution((901 - sum(NEW)) / 6, True, False)] * 6
 

@@ -1,4 +1,4 @@
-"""The packaged model: it trains, and what we generate is what stock transformers generates."""
+"""The packaged model: training, and the same tokens as stock transformers."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def generated(engine: TransformersEngine, requests: list[Request]) -> dict[str, 
 def stock(
     model, prompts: dict[str, list[int]], stop: int, budget: int
 ) -> dict[str, tuple[int, ...]]:
-    """transformers' own generate over one left-padded batch, longest prompt first."""
+    """transformers' `generate` over one left-padded batch, longest prompt first."""
     ordered = sorted(prompts, key=lambda name: (-len(prompts[name]), name))
     width = len(prompts[ordered[0]])
     ids = torch.tensor([[stop] * (width - len(prompts[name])) + prompts[name] for name in ordered])
@@ -50,7 +50,7 @@ def stock(
 def asking(
     tokenizer, texts: dict[str, str], budget: int
 ) -> tuple[list[Request], dict[str, list[int]]]:
-    """Requests, and the same prompts in tokens."""
+    """Requests, and their prompts as token ids."""
     requests = [
         Request(name, ({"role": "user", "content": text},), budget) for name, text in texts.items()
     ]
@@ -80,7 +80,10 @@ def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
     requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in problems(2)}, 24)
     ours = generated(
         TransformersEngine(
-            model, tokenizer, stop, TransformersConfig(max_batch_size=len(requests), attention="sdpa")
+            model,
+            tokenizer,
+            stop,
+            TransformersConfig(max_batch_size=len(requests), attention="sdpa"),
         ),
         requests,
     )
@@ -90,8 +93,8 @@ def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
 @pytest.mark.slow
 @torch.inference_mode()
 def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
-    """Over 405 problems: the first token in which the fast path differs from stock sdpa is within a hair of the best, and
-    accuracy agrees within the paired interval."""
+    """Over 405 problems: the first differing token has nearly the logit of the best one, and
+    accuracies agree within the paired interval."""
     from ratiocine.grading import grade
     from ratiocine.prompts import split
 

@@ -1,4 +1,4 @@
-"""A model with fewer layers: the layers that are kept are those of the whole one, and every verb takes it as any other."""
+"""Depth pruning: the kept layers compute as in the whole model, and every verb takes the result."""
 
 import json
 from pathlib import Path
@@ -79,7 +79,10 @@ def test_verbs_take_it(deep: Path, pairs: Path, tmp_path: Path) -> None:
 def test_what_is_not_fewer_is_refused(deep: Path, layers: int) -> None:
     result = command("eval", f"model={deep}", f"model.layers={layers}", "benchmarks=demo")
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
-    assert f"model.layers={layers}: deep has 5 layers; at least 2 and fewer than that are allowed" in result.stderr
+    assert (
+        f"model.layers={layers}: deep has 5 layers; at least 2 and fewer than that are allowed"
+        in result.stderr
+    )
     assert (
         "needs a model folder"
         in command("eval", "model=tiny", "model.layers=2", "benchmarks=demo").stderr

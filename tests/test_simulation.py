@@ -158,7 +158,9 @@ def reached(
     rng, base = np.random.default_rng(seed), 0.4
     pilot = sample_size.spread(*study(rng, [base, base + effect], 400, 1500, seed_sd))
     assert pilot.seed_sd is not None and pilot.common is not None
-    n = sample_size.problems_needed(effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common)
+    n = sample_size.problems_needed(
+        effect, pilot.discordant, pilot.seed_sd, n_seeds, common=pilot.common
+    )
     assert n is not None
     p = [
         stats.compare_seeds(*study(rng, [base, base + effect], n_seeds, n, seed_sd).tolist())[3]

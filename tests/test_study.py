@@ -1,4 +1,4 @@
-"""Grids: what they plan, what they would cost, and what comes of them through kills, failures and extensions."""
+"""Grids: plans, cost estimates, and results through kills, failures and extensions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def names(**changes: object) -> list[str]:
 
 
 def answers(root: Path) -> dict[str, object]:
-    """What every evaluation of a study answered, and its scores."""
+    """Completions and scores of every evaluation of a study."""
     found = {}
     for folder in root.glob("eval-*"):
         rows = [replace(row, seconds=0.0) for row in read_completions(folder)]
@@ -75,7 +75,7 @@ def answers(root: Path) -> dict[str, object]:
 
 
 def tables(root: Path) -> dict[str, str]:
-    """The report's tables, times and run ids apart."""
+    """The report's tables, without that of times and run ids."""
     return {
         file.name: file.read_text()
         for file in (root / "tables").glob("*.csv")
@@ -145,7 +145,10 @@ def test_the_words_of_a_cell() -> None:
         cli.compose("eval", Eval, stages[name].resolved(folders))
         for name in ("eval-tiny", "eval-tiny-demo-mixed-0.5-s0")
     ]
-    assert [(one.num_fewshot, one.limit, one.max_new_tokens) for one in asked] == [(3, 3, 8), (0, 3, 8)]
+    assert [(one.num_fewshot, one.limit, one.max_new_tokens) for one in asked] == [
+        (3, 3, 8),
+        (0, 3, 8),
+    ]
     assert compared(study) == ["eval-tiny", "eval-tiny-demo-mixed-0.5-s0"]
 
 
@@ -233,7 +236,7 @@ def test_the_dry_run_prints_every_stage_and_a_sum() -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A grid that nothing interrupted, with two ratios."""
+    """An uninterrupted grid with two ratios."""
     root = tmp_path_factory.mktemp("grid") / "study"
     said = done(*GRID, "study.grid.ratios=[0,1]", f"out={root}")
     assert said.count("python -m ") == 1 + 1 + 2 * 2 * 2
@@ -277,7 +280,7 @@ def test_more_ratios_run_their_cells_alone(study: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_asked_any_more_has_nobody_trained_again(tmp_path: Path) -> None:
-    """A student whose weights were let go stands, while the problems of its evaluation are out of reach."""
+    """A student without its weights stays finished while its benchmark is unreadable."""
     problems = tmp_path / "sums.jsonl"
     rows = [
         {"id": f"q{n}", "question": f"What is {n} + {n}?", "answer": str(2 * n), "kind": "number"}
@@ -380,7 +383,7 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
 
 
 def killed(words: tuple[str, ...], moments: int, seed: int) -> list[int]:
-    """Run a study, and kill it at so many random moments; the stages that were done at each."""
+    """Kill a study at random moments; returns the number of finished stages at each."""
     rng, seen = random.Random(seed), []
     for _ in range(moments):
         process = subprocess.Popen(
@@ -410,7 +413,7 @@ def test_killed_at_ten_random_moments_it_comes_to_the_same(study: Path, tmp_path
 
 
 class Refusing:
-    """Starts nothing the second time; what it starts ends at once, well."""
+    """An executor that fails once; its other jobs succeed at once."""
 
     max_parallel_jobs, submitted = 8, 0
 
@@ -465,7 +468,8 @@ def test_limits_samples_and_scenarios_are_counted() -> None:
             "problems": 100,
         }
         made = StudyConfig(
-            name="x", grid=grid(eval=list(eval_words), assumptions=assumptions, **{"ratios": [1], **changes})
+            name="x",
+            grid=grid(eval=list(eval_words), assumptions=assumptions, **{"ratios": [1], **changes}),
         )
         return {
             name: need.tokens
@@ -502,7 +506,10 @@ def test_values_of_a_listed_stage() -> None:
         plan(
             cli.check(
                 StudyConfig,
-                {"name": "x", "stages": [{**stage, "overrides": ["model=tiny", "benchmarks=nothing"]}]},
+                {
+                    "name": "x",
+                    "stages": [{**stage, "overrides": ["model=tiny", "benchmarks=nothing"]}],
+                },
             )
         )
     with pytest.raises(BadInput, match=r"matrix\.s=\[\]"):
@@ -537,7 +544,7 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
 
 
 def test_what_is_forked_after_an_estimate_can_multiply() -> None:
-    """Stages are forked from the planner, in which no threads may have multiplied."""
+    """Stages are forked from the planner, whose threads may not have run a matmul."""
     code = (
         "import os, sys, torch; from launch.throughput import machine_rate; assert machine_rate() > 0; child = os.fork()\n"
         "if not child: torch.ones(600, 600) @ torch.ones(600, 600); os._exit(0)\n"
@@ -550,7 +557,7 @@ def test_what_is_forked_after_an_estimate_can_multiply() -> None:
 def test_weights_go_whole_or_not_at_all(
     moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the process ends after the note, or while files are being removed."""
+    """Also if the process ends after the record is written, or while files are deleted."""
     config = settings(seed=0, out=str(tmp_path / "run"))
     run = runs.open_run("train", config, {})
     with run.writing("model") as folder:
@@ -616,7 +623,7 @@ def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.Mo
 
 
 def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
-    """From each student on its own: two ways of rewards, each beside what it began with."""
+    """GRPO from each student: two arms, each compared with its initial student."""
     pytest.importorskip("trl", reason="needs the extra rl")
     root = tmp_path / "study"
     rewards = ",".join(
@@ -643,5 +650,5 @@ def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
     )
     assert said.count("python -m rl") == 4
     with open(root / "tables" / "differences_rewards.csv", newline="") as file:
-        pairs = {(row["against"], row["way"]) for row in csv.DictReader(file)}
+        pairs = {(row["against"], row["arm"]) for row in csv.DictReader(file)}
     assert pairs == {("ratio 0", "+ grpo r1 ratio 0"), ("ratio 1", "+ grpo r1 ratio 1")}

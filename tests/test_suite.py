@@ -1,4 +1,4 @@
-"""Evaluation settings through the real command line: samples, solved examples, budgets, templates."""
+"""Evaluation settings on the command line: samples, solved examples, limits, templates."""
 
 import json
 import shutil
@@ -83,9 +83,8 @@ def test_a_budget_of_a_benchmark_is_part_of_a_run(monkeypatch: pytest.MonkeyPatc
     """It is a file's, and may be changed there."""
     asked = cli.compose("eval", Config, ["model=tiny", "benchmarks=demo"])
     before, found = run_hash("eval", identity(asked), inputs(asked)), asked.sources()
-    monkeypatch.setattr(
-        Config, "sources", lambda self: [data.model_copy(update={"max_new_tokens": 7}) for data in found]
-    )
+    changed = [data.model_copy(update={"max_new_tokens": 7}) for data in found]
+    monkeypatch.setattr(Config, "sources", lambda self: changed)
     assert run_hash("eval", identity(asked), inputs(asked)) != before
 
 
@@ -123,7 +122,7 @@ def test_a_model_without_a_chat_template_is_told_which_to_give(
     refused = command("eval", *words)
     assert (
         refused.returncode,
-        "has no chat template; give model.chat_template=plain" in refused.stderr,
+        "has no chat template; for a base model give model.chat_template=plain" in refused.stderr,
     ) == (2, True)
     done("eval", *words, "model.chat_template=plain", "num_fewshot=2")
 
@@ -167,12 +166,15 @@ def test_a_smaller_budget_scores_what_a_run_with_it_scores(tmp_path: Path) -> No
     assert (refused.returncode, "a cap of 0 tokens is none" in refused.stderr) == (2, True)
 
 
-TWELVE = "mmlu-misc,winogrande,openbookqa,squad,coqa,ifeval,mmlu-math,mmlu-pro-math,aqua-rat,gsm8k,math-500,aime,aime-2024"
+TWELVE = (
+    "mmlu-misc,winogrande,openbookqa,squad,coqa,ifeval,mmlu-math,mmlu-pro-math,aqua-rat,gsm8k,"
+    "math-500,aime,aime-2024"
+)
 
 
 @pytest.mark.slow
 def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) -> None:
-    """Killed three times, at moments drawn by chance; every stored answer stays as it is and none is asked for again."""
+    """Killed at random moments; every stored completion stays and is not generated again."""
     import random
     import signal
     import subprocess

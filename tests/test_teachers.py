@@ -479,7 +479,7 @@ def test_a_confound_is_named(sums: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_kills_and_a_server_that_fails_lose_nothing_and_repeat_little(tmp_path: Path) -> None:
-    """2,000 prompts × 2 modes × 2 samples; 30 % of the calls fail, and the run is killed ten times."""
+    """2,000 prompts × 2 modes × 2 samples; 30 % of the calls fail, the run is killed ten times."""
     file, n, calls = many(tmp_path, 2000), 2000, 48
     more = ("samples=2", f"teacher.engine.concurrency={calls}", "teacher.engine.timeout=2")
     with Teacher(faults=0.3, delay=0.02) as teacher:
@@ -668,7 +668,8 @@ def test_caches_of_earlier_releases_still_answer(tmp_path: Path) -> None:
     assert answer_key("adder", greedy, 0).hex() == "a7aaed433d818c7f17373b5c8c688084"
     row = (
         '{"id": "ift/a/1", "sample": 0, "text": "2", "stop": "stop", "n_prompt": 9, '
-        '"n_completion": 3, "seconds": 0.5, "temperature": 0.6, "top_p": 0.95, "budget": 64, "seed": 7}'
+        '"n_completion": 3, "seconds": 0.5, "temperature": 0.6, "top_p": 0.95, "budget": 64, '
+        '"seed": 7}'
     )
     cache = AnswerCache(tmp_path / "answers.sqlite")
     cache.database.execute(

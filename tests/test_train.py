@@ -228,7 +228,7 @@ def test_bfloat16_where_it_was_built_in(monkeypatch: pytest.MonkeyPatch) -> None
     assert devices.attention_implementation("auto", cuda, torch.float32) == "sdpa"
     assert devices.attention_implementation("auto", cpu, torch.bfloat16) == "eager"
     with pytest.raises(
-        BadInput, match="cannot compute in float32; give precision=bfloat16, or attention=sdpa"
+        BadInput, match="cannot compute in float32; give precision=bfloat16 or attention=sdpa"
     ):
         devices.attention_implementation("flash_attention_2", cuda, torch.float32)
 

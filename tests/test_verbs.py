@@ -110,14 +110,17 @@ def test_saved_answers_are_regraded_without_a_model(scored: Path, tmp_path: Path
 def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
     mine = tmp_path / "mine.jsonl"
     mine.write_text(
-        '{"question": "2+2?", "answer": "4", "kind": "number"}\n{"question": "?", "answer": "four", "kind": "number", "id": "bad"}\n'
+        '{"question": "2+2?", "answer": "4", "kind": "number"}\n'
+        '{"question": "?", "answer": "four", "kind": "number", "id": "bad"}\n'
     )
     said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true")
     assert "mine: 1 problems (1 number), 1 dropped" in said
     assert "reference_not_gradable: bad" in said
     for row, wrong in {
         '{"answer": "4"}': "there is no column 'question'",
-        '{"question": "?", "choices": ["a", "b"], "answer": 2}': "answer 2 is neither a letter nor an index into 2 choices",
+        '{"question": "?", "choices": ["a", "b"], "answer": 2}': (
+            "answer 2 is neither a letter nor an index into 2 choices"
+        ),
         '{"question": ""}': "question '' is no text",
         "{": "line 1 is not JSON",
     }.items():

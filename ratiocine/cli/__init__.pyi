@@ -3,7 +3,6 @@ from .composition import check as check
 from .composition import compose as compose
 from .composition import named as named
 from .composition import options as options
-from .entry import help_text as help_text
 from .entry import leave as leave
 from .entry import main as main
 from .entry import refuse_renamed as refuse_renamed

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ratiocine import renames
 from ratiocine.cli.overrides import key_of, normalise
-from ratiocine.cli.problems import first_problem, suggestion
+from ratiocine.cli.validation_errors import first_problem, suggestion
 from ratiocine.errors import BadInput
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -11,30 +11,29 @@ Faster than `generate`, with the same distribution:
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
 
 from ratiocine.engines.config import TransformersConfig
-from ratiocine.engines.decoding import growing_cache, register_grouped_attention
+from ratiocine.engines.decode_batch import DecodeBatch, Row, next_tokens
+from ratiocine.engines.decoding import register_grouped_attention
 from ratiocine.engines.interface import Request
+from ratiocine.engines.kv_cache import growing_cache, is_joinable
 from ratiocine.hashing import batched
 from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # A prompt shorter than this fraction of the longest has its own prefill: padding costs as much as
 # tokens.
 SIMILAR_LENGTH = 7 / 8
-# Ended rows are removed once at most this fraction is running: moving the cache then costs less
-# than the decode steps saved.
-COMPACT_BELOW = 0.9
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class TransformersEngine:
         self.model, self.tokenizer, self.stop_id = model, tokenizer, stop_id
         self.max_batch_size = config.max_batch_size
         self.max_cache_tokens = config.max_cache_tokens
-        self.movable = _movable(growing_cache(model.config))
+        self.joinable = is_joinable(growing_cache(model.config))
         attention: str = config.attention
         if attention == "auto":
             attention = register_grouped_attention() if model.device.type == "cpu" else "sdpa"
@@ -85,12 +84,10 @@ class TransformersEngine:
 
         The longest requests start first, so that a batch too large for the memory fails at once.
         """
-        import torch
-
         prompted = [part for request in requests for part in self._prompted(request)]
         prompted.sort(key=lambda p: (-p.request.max_new_tokens, -len(p.prompt), p.request.id))
         waiting = deque(prompted)
-        batch: _Batch | None = None
+        batch: DecodeBatch | None = None
         while waiting or batch is not None:
             with torch.inference_mode():
                 joining = self._joining(waiting, batch)
@@ -112,7 +109,7 @@ class TransformersEngine:
         for part in batched(request.samples, self.max_batch_size):
             yield _Prompted(replace(request, samples=tuple(part)), tuple(prompt), opened)
 
-    def _joining(self, waiting: deque[_Prompted], batch: _Batch | None) -> list[_Prompted]:
+    def _joining(self, waiting: deque[_Prompted], batch: DecodeBatch | None) -> list[_Prompted]:
         """Take the next waiting requests for which there is room."""
         if batch is not None and not batch.may_join:
             return []
@@ -127,12 +124,12 @@ class TransformersEngine:
             free_rows, tokens = free_rows - joining[-1].rows, tokens + joining[-1].max_tokens
         return joining
 
-    def _admit(self, joining: Sequence[_Prompted], batch: _Batch | None) -> _Batch:
+    def _admit(self, joining: Sequence[_Prompted], batch: DecodeBatch | None) -> DecodeBatch:
         """Prefill requests, prompts of similar length together, and add their rows to `batch`."""
         groups: list[list[_Prompted]] = []
         for one in sorted(joining, key=lambda one: -len(one.prompt)):
             similar = groups and len(one.prompt) >= SIMILAR_LENGTH * len(groups[-1][0].prompt)
-            if similar or (groups and not self.movable):
+            if similar or (groups and not self.joinable):
                 groups[-1].append(one)
             else:
                 groups.append([one])
@@ -140,10 +137,8 @@ class TransformersEngine:
         batches += [self._prefill(group) for group in groups]
         return batches[0].joined_by(batches[1:]) if len(batches) > 1 else batches[0]
 
-    def _prefill(self, group: Sequence[_Prompted]) -> _Batch:
+    def _prefill(self, group: Sequence[_Prompted]) -> DecodeBatch:
         """One forward pass over left-padded prompts, and the first token of each row."""
-        import torch
-
         started = time.perf_counter()
         device, width = self.model.device, max(len(one.prompt) for one in group)
         ids = torch.full((len(group), width), self.stop_id)
@@ -153,10 +148,10 @@ class TransformersEngine:
             mask[row, width - len(one.prompt) :] = 1
         mask = mask.to(device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        new = _Batch([], mask, positions, growing_cache(self.model.config))
+        new = DecodeBatch([], mask, positions, growing_cache(self.model.config))
         logits = self._forward(new, ids.to(device))
         new.rows = [
-            _Row(one.request, sample, len(one.prompt), one.opened)
+            Row(one.request, sample, len(one.prompt), one.opened)
             for one in group
             for sample in one.request.samples
         ]
@@ -169,15 +164,13 @@ class TransformersEngine:
         self._append(new, logits, started)
         return new
 
-    def _step(self, batch: _Batch) -> None:
-        import torch
-
+    def _step(self, batch: DecodeBatch) -> None:
         started = time.perf_counter()
         batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(batch.mask), 1)], dim=-1)
         batch.positions = batch.positions[:, -1:] + 1
         self._append(batch, self._forward(batch, batch.token[:, None]), started)
 
-    def _forward(self, batch: _Batch, ids: torch.Tensor) -> torch.Tensor:
+    def _forward(self, batch: DecodeBatch, ids: torch.Tensor) -> torch.Tensor:
         """The logits of every row's next token."""
         return self.model(
             input_ids=ids,
@@ -187,9 +180,9 @@ class TransformersEngine:
             logits_to_keep=1,
         ).logits[:, -1]
 
-    def _append(self, batch: _Batch, logits: torch.Tensor, started: float) -> None:
+    def _append(self, batch: DecodeBatch, logits: torch.Tensor, started: float) -> None:
         """Choose the next token of every row and record it."""
-        batch.token = _next_tokens(logits, batch.rows)
+        batch.token = next_tokens(logits, batch.rows)
         logprobs: list[float] | None = None
         if any(row.request.logprobs for row in batch.rows):
             logits = logits.float()
@@ -204,7 +197,7 @@ class TransformersEngine:
                     row.logprobs.append(round(logprobs[index], 5))
                 self._end(row)
 
-    def _end(self, row: _Row) -> None:
+    def _end(self, row: Row) -> None:
         """Set the stop reason of a row that has ended."""
         stopped = row.request.stop and self._stop_position(row) is not None
         if row.output[-1] == self.stop_id or stopped:
@@ -212,17 +205,17 @@ class TransformersEngine:
         elif len(row.output) >= row.request.max_new_tokens:
             row.stop = "length"
 
-    def _text(self, row: _Row) -> str:
+    def _text(self, row: Row) -> str:
         ids = row.output[:-1] if row.output[-1] == self.stop_id else row.output
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
-    def _stop_position(self, row: _Row) -> int | None:
+    def _stop_position(self, row: Row) -> int | None:
         """The index in its text of the first stop string after the reasoning."""
         prefix = OPEN * row.opened + row.request.prefix
         at = after_thinking(prefix + self._text(row), row.request.stop)
         return None if at is None else max(0, at - len(prefix))
 
-    def _completion(self, row: _Row) -> Completion:
+    def _completion(self, row: Row) -> Completion:
         assert row.stop is not None
         text = self._text(row)[: self._stop_position(row) if row.request.stop else None]
         return Completion(
@@ -237,132 +230,3 @@ class TransformersEngine:
             sample=row.sample,
             opened=row.opened,
         )
-
-
-def _next_tokens(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
-    """The next token of every row: greedy, or by inverse transform sampling.
-
-    The uniform number is the next of the row's own stream, so that a sample does not depend on the
-    other rows of its batch.
-    """
-    import torch
-
-    tokens = logits.argmax(-1)
-    sampled = [i for i, row in enumerate(rows) if row.request.temperature > 0]
-    if not sampled:
-        return tokens
-    index = torch.tensor(sampled, device=logits.device)
-
-    def column(values: list[float]) -> torch.Tensor:
-        return torch.tensor(values, device=logits.device, dtype=torch.float32)[:, None]
-
-    scaled = logits[index].float() / column([rows[i].request.temperature for i in sampled])
-    probabilities, order = scaled.softmax(-1), None
-    if any(rows[i].request.top_p < 1 for i in sampled):
-        probabilities, order = probabilities.sort(-1, descending=True)
-        before = probabilities.cumsum(-1) - probabilities
-        outside = before >= column([rows[i].request.top_p for i in sampled])
-        probabilities = probabilities.masked_fill(outside, 0.0)
-    cumulative = probabilities.cumsum(-1)
-    uniform = column([rows[i].rng.random() for i in sampled])
-    found = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-    found = found.clamp(max=logits.shape[-1] - 1)
-    tokens[index] = (found if order is None else order.gather(-1, found))[:, 0]
-    return tokens
-
-
-@dataclass
-class _Row:
-    """A sample being generated; `seconds` is its share of the time of its steps."""
-
-    request: Request
-    sample: int
-    n_prompt: int
-    opened: bool
-    output: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    stop: Literal["stop", "length"] | None = None
-    yielded: bool = False
-    rng: random.Random = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rng = self.request.rng(self.sample)
-
-    @property
-    def max_tokens(self) -> int:
-        """Cached tokens at full length."""
-        return self.n_prompt + self.request.max_new_tokens
-
-
-def _movable(cache: Any) -> bool:
-    """Whether its rows can join another cache: not with sliding windows."""
-    return all(hasattr(layer, "move") for layer in cache.layers)
-
-
-@dataclass
-class _Batch:
-    """Rows decoded together, with the mask over all columns of the cache, the positions of the
-    last forward pass, and the last token of each row."""
-
-    rows: list[_Row]
-    mask: torch.Tensor
-    positions: torch.Tensor
-    cache: Any
-    token: Any = None
-    compacted: bool = False  # by the last step
-
-    @property
-    def may_join(self) -> bool:
-        """Whether rows have just left and the cache can be joined."""
-        return self.compacted and _movable(self.cache)
-
-    def take_ended(self) -> list[_Row]:
-        """The rows that have ended since the last call.
-
-        They leave the batch only once there are enough to be worth moving the cache.
-        """
-        import torch
-
-        ended = [row for row in self.rows if row.stop is not None and not row.yielded]
-        for row in ended:
-            row.yielded = True
-        running = [i for i, row in enumerate(self.rows) if row.stop is None]
-        self.compacted = len(running) <= COMPACT_BELOW * len(self.rows)
-        if self.compacted:
-            self.rows = [self.rows[i] for i in running]
-            if self.rows:
-                self.keep(torch.tensor(running, device=self.mask.device))
-        return ended
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keep these rows of mask, positions and cache; a row may be repeated."""
-        self.mask, self.positions = self.mask[rows], self.positions[rows]
-        self.token = self.token[rows]
-        if not _movable(self.cache):
-            self.cache.batch_select_indices(rows)
-            return
-        start = int(self.mask.any(0).nonzero()[0])
-        self.mask, self.positions = self.mask[:, start:], self.positions[:, -1:]
-        for layer in self.cache.layers:
-            layer.move(rows, start)
-
-    def joined_by(self, others: Sequence[_Batch]) -> _Batch:
-        """All batches as one, with their last columns aligned.
-
-        The other caches are released layer by layer, so that only one layer is held twice.
-        """
-        import torch
-
-        batches = [self, *others]
-        width = max(batch.mask.shape[1] for batch in batches)
-        pad = torch.nn.functional.pad
-        masks = [pad(batch.mask, (width - batch.mask.shape[1], 0)) for batch in batches]
-        for index, layer in enumerate(self.cache.layers):
-            layer.join([batch.cache.layers[index] for batch in others], width)
-            for batch in others:
-                batch.cache.layers[index] = None
-        rows = [row for batch in batches for row in batch.rows]
-        positions = torch.cat([batch.positions[:, -1:] for batch in batches])
-        tokens = torch.cat([batch.token for batch in batches])
-        return _Batch(rows, torch.cat(masks), positions, self.cache, tokens)

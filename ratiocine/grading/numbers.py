@@ -13,8 +13,8 @@ from ratiocine.grading.wording import BEFORE_DENIED, unwrapped
 
 NUMBER = re.compile(r"-?(?=[.\d])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?")
 NUMBER_IN_TEXT = re.compile(
-    r"(?<![\w.^_{/:\\√π])(?<!\d[-−–])[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+"
-    r"|(?=\.\d))(?:\.\d+)?(?:\s?/\s?[1-9]\d*)?"
+    r"(?<![\w.^_{/:\\√π])(?<!\d[-−–])[-−]?\$?"
+    r"(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:\s?/\s?[1-9]\d*)?"
     r"(?!\d|\s*\^|[,:/\-−–]\d|\s*[π√])"
 )
 MATH_IN_TEXT = re.compile(
@@ -22,13 +22,13 @@ MATH_IN_TEXT = re.compile(
 )
 DIGITS_OF = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
 LITERAL = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥₹]|USD"
-    rf"|US)?\s*(?P<inner>-?)(?:(?P<whole>\d+)?\s*\\frac\s*\{{?(?P<top>-?\d+)\}}?\s*\{{?(?P<bottom>-?\d+)\}}?"
+    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥₹]|USD|US)?\s*(?P<inner>-?)(?:"
+    rf"(?P<whole>\d+)?\s*\\frac\s*\{{?(?P<top>-?\d+)\}}?\s*\{{?(?P<bottom>-?\d+)\}}?"
     rf"|(?P<mixed>\d+)\s+(?P<above>\d+)/(?P<below>\d+)"
     rf"|(?P<over>{DIGITS_OF}(?:\.\d+)?)\s*/\s*(?P<under>\d+)"
-    rf"|(?P<plain>{DIGITS_OF}(?:\.\d+)?"
-    rf"|\.\d+)(?:\s*[*x]\s*10\s*\^\s*\{{?(?P<tens>[-+]?\d{{1,3}})\}}?"
-    rf"|[eE](?P<e>[-+]?\d{{1,3}}))?)(?P<tail>.*)",
+    rf"|(?P<plain>{DIGITS_OF}(?:\.\d+)?|\.\d+)"
+    rf"(?:\s*[*x]\s*10\s*\^\s*\{{?(?P<tens>[-+]?\d{{1,3}})\}}?|[eE](?P<e>[-+]?\d{{1,3}}))?"
+    rf")(?P<tail>.*)",
     re.DOTALL,
 )
 TIMES = {
@@ -41,20 +41,19 @@ TIMES = {
 }
 # Possessive quantifiers reject a long text that is no unit in one pass.
 UNITS = re.compile(
-    r"(?:\s*+(?:[%°'’\"$£€¥¢]|[A-Za-z²³⁻¹⁰-][A-Za-z²³⁻¹⁰'’-]*+(?:\s*+\^\s*+\{?-?\d\}?)?"
+    r"(?:\s*+(?:[%°'’\"$£€¥¢]"
+    r"|[A-Za-z²³⁻¹⁰-][A-Za-z²³⁻¹⁰'’-]*+(?:\s*+\^\s*+\{?-?\d\}?)?"
     r"|[/.·*](?=\s*[A-Za-z])))*+\s*+\.?"
 )
 NO_UNIT = re.compile(
     r"\b(?:or|and|minus|plus|times(?!\s*$|\s+as\b)|half|halves|thirds?|quarters?|fourths?|fifths?"
-    r"|squared|cubed|to|not|if|because"
-    r"|since|divided|percent of|below|maybe|perhaps|possibly|(?-i:[KMB])|mil|bn|mn|at least|at most"
-    r"|pi|[xyznik]|negative"
-    r"|out of)\b|^over\b",
+    r"|squared|cubed|to|not|if|because|since|divided|percent of|below|maybe|perhaps|possibly"
+    r"|(?-i:[KMB])|mil|bn|mn|at least|at most|pi|[xyznik]|negative|out of)\b|^over\b",
     re.IGNORECASE,
 )
 DRESS = re.compile(
-    r"^(?:\\approx|≈|about|approximately|exactly|only|rs\.?|₹"
-    r"|[A-Za-z][A-Za-z ]{0,40}:)\s*(?=[-+$£€¥\\.\d(])",
+    r"^(?:\\approx|≈|about|approximately|exactly|only|rs\.?|₹|[A-Za-z][A-Za-z ]{0,40}:)"
+    r"\s*(?=[-+$£€¥\\.\d(])",
     re.IGNORECASE,
 )
 RELATION = re.compile(

@@ -142,12 +142,17 @@ def open_run(
         locks.release(out)
         return open_run(verb, config, inputs, resume_overrides)
     (out / REMOVED).unlink(missing_ok=True)
-    with run.writing(CONFIG) as path:
-        head = f"# {verb} {name}\n# inputs {value_hash(inputs)[:16]}\n"
-        values = run.config.model_dump(mode="json")
-        text = head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        path.write_text(text, encoding="utf-8")
+    _write_config(run)
     return run
+
+
+def _write_config(run: Run) -> None:
+    """The configuration, after two lines that identify an interrupted run."""
+    head = f"# {run.verb} {run.hash}\n# inputs {value_hash(run.inputs)[:16]}\n"
+    values = run.config.model_dump(mode="json")
+    text = head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    with run.writing(CONFIG) as path:
+        path.write_text(text, encoding="utf-8")
 
 
 def _check_resumable(run: Run, resume_overrides: Sequence[str]) -> None:
