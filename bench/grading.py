@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import print_result, result
+from ratiocine.completion_parts import split
 from ratiocine.grading import grade
-from ratiocine.prompts import split
 from ratiocine.records import Kind, Problem
 
 Item = tuple[Problem, str]

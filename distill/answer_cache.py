@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from ratiocine.completion_parts import OPEN
 from ratiocine.engines import Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.hashing import batched, digest
-from ratiocine.prompts import OPEN
 from ratiocine.records import Completion
 from ratiocine.runs import check_writable
 

@@ -11,8 +11,9 @@ from distill.config import AnswerSelection, Config, Verify
 from distill.facts import Tally
 from distill.pass_counts import PassCounts
 from distill.rejection_rules import fault, parts_of
+from ratiocine.completion_parts import Parts, render
 from ratiocine.grading import canonical, grade
-from ratiocine.prompts import Parts, render, user_text
+from ratiocine.prompts import user_text
 from ratiocine.records import MODES, Mode, Problem
 from ratiocine.rewards import RewardConfig, Rollout
 

@@ -15,9 +15,10 @@ from distill.facts import AnswerFacts, Tally
 from distill.select import Prompts
 from distill.teacher import cached_answers, request_answers
 from ratiocine import models
+from ratiocine.completion_parts import render, split
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
-from ratiocine.prompts import completion_ids, render, split
+from ratiocine.prompts import completion_ids
 from ratiocine.records import MODES, Mode, Problem
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from ratiocine.prompts import CLOSE, OPEN, Parts, split
+from ratiocine.completion_parts import CLOSE, OPEN, Parts, split
 from ratiocine.records import Mode
 from ratiocine.rewards import looping
 

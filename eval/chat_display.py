@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ratiocine.completion_parts import CLOSE, OPEN, split
 from ratiocine.evaluate import thinking_tokens
-from ratiocine.prompts import CLOSE, OPEN, split
 from ratiocine.records import Completion
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from eval.report import check_name, write
 from ratiocine import cli
+from ratiocine.completion_parts import split
 from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request
 from ratiocine.progress import progress
-from ratiocine.prompts import split
 from ratiocine.records import Completion, ScoredCompletion
 from ratiocine.runs import check_finished
 from ratiocine.stats import wilson

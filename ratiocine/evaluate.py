@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ratiocine.completion_parts import CLOSE, OPEN, Parts, split
 from ratiocine.engines import Engine, Request
 from ratiocine.grading import grade, overthinking
-from ratiocine.prompts import CLOSE, OPEN, Parts, split, user_text
+from ratiocine.prompts import user_text
 from ratiocine.records import Completion, Problem, ScoredCompletion, Verdict
 
 if TYPE_CHECKING:

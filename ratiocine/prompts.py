@@ -1,26 +1,22 @@
-"""Problem → prompt, text → parts. The one place that knows `<think>`, `<answer>` and `\\boxed{}`.
+"""Problem → prompt: chat templates, system prompts, instructions and few-shot examples.
 
 One format for training and generation: the prompt is the chat template's generation prompt for one
-user message; the completion follows token by token and ends with the template's end-of-turn token.
-An IFT completion is the answer without a think block; a reasoning completion is
-`<think>\\n…\\n</think>\\n\\n` followed by the same answer.
+user message; the completion (`completion_parts`) follows token by token and ends with the
+template's end-of-turn token.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ratiocine.completion_parts import OPEN
 from ratiocine.errors import BadInput
 from ratiocine.records import LETTERS, Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-OPEN, CLOSE = "<think>", "</think>"
-ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 SWITCH = "enable_thinking"  # of chat templates
 
 # For models that know its markers, and for the packaged one (whose own template adds 20 tokens of
@@ -54,22 +50,6 @@ PREFILLED = "{% if add_generation_prompt %}{{ '" + OPEN + "\\n' }}{% endif %}"
 TEMPLATES = {"chatml": CHATML, "plain": PLAIN, "r1-zero": R1_ZERO}
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a completion."""
-
-    think: str | None
-    """Content of the think block; None without one."""
-    answer: str
-    """The text after it, or inside the last `<answer>` tag there."""
-    boxed: str | None
-    """Content of the answer's last `\\boxed{}`; None without one."""
-    closed: bool
-    """False if a think block was opened and never closed."""
-    finished: bool = True
-    """False if the completion was truncated."""
-
-
 def user_text(problem: Problem) -> str:
     """The user message: instruction, context, question, lettered options; the same for every format
     and arm."""
@@ -79,62 +59,6 @@ def user_text(problem: Problem) -> str:
     return "\n".join(
         part for part in (problem.instruction, problem.context, problem.question, options) if part
     )
-
-
-def render(answer: str, think: str | None = None) -> str:
-    """The completion of an answer, with its reasoning trace if given. Inverse of `split`."""
-    return answer if think is None else f"{OPEN}\n{think}\n{CLOSE}\n\n{answer}"
-
-
-def split(text: str, *, finished: bool = True, opened: bool = False) -> Parts:
-    """The parts of a completion. The answer follows the *last* closing tag, so nothing inside a
-    trace is an answer; a bare closing tag counts, because some templates put the opening one into
-    the prompt (`opened`)."""
-    head, tag, answer = text.rpartition(CLOSE)
-    if OPEN in answer or (opened and not tag):
-        return Parts(
-            think=text.replace(OPEN, "", 1).strip(),
-            answer="",
-            boxed=None,
-            closed=False,
-            finished=finished,
-        )
-    think = head.replace(OPEN, "", 1).strip() if tag else None
-    begin = answer.rfind(ANSWER_OPEN)
-    if begin >= 0:
-        answer = answer[begin + len(ANSWER_OPEN) :].partition(ANSWER_CLOSE)[0]
-    answer = answer.strip()
-    return Parts(think, answer, last_boxed(answer), closed=True, finished=finished)
-
-
-def after_thinking(text: str, words: Sequence[str]) -> int | None:
-    """Position of the first stop string after the reasoning; None if there is none, or the
-    reasoning has not ended."""
-    start = max(0, text.rfind(CLOSE))
-    if OPEN in text[start:]:
-        return None
-    return min((at for word in words if (at := text.find(word, start)) >= 0), default=None)
-
-
-BOXED = re.compile(r"\\boxed\s*\{")
-
-
-def last_boxed(text: str) -> str | None:
-    """Content of the last non-empty `\\boxed{…}` with balanced braces; empty if all are, None if
-    there is none."""
-    content = None
-    for match in reversed(list(BOXED.finditer(text))):
-        depth = 1
-        for position in range(match.end(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if depth == 0:
-                break
-        else:
-            return None
-        content = text[match.end() : position].strip()
-        if content:
-            break
-    return content
 
 
 def prompt_text(

@@ -21,17 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ratiocine.completion_parts import OPEN, render
 from ratiocine.errors import BadInput
 from ratiocine.hashing import digest
-from ratiocine.prompts import (
-    OPEN,
-    SWITCH,
-    completion_ids,
-    opens_thinking,
-    prompt_ids,
-    prompt_text,
-    render,
-)
+from ratiocine.prompts import SWITCH, completion_ids, opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import MODES, Mode
 
 if TYPE_CHECKING:

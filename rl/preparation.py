@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ratiocine import models, rendering
+from ratiocine.completion_parts import CLOSE
 from ratiocine.data import sources
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.grading import KINDS
 from ratiocine.hashing import smallest
 from ratiocine.prompts import (
-    CLOSE,
     PREFILLED,
     check_switch,
     end_of_turn,

@@ -25,7 +25,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(path)
 # Parallel test processes share the cores.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-from forks import ADDRESS, Forks, serve  # noqa: E402
+from forks import ADDRESS, Fork, Forks, serve  # noqa: E402
 
 from ratiocine.config import Hashed, StrictConfig, Unhashed  # noqa: E402
 
@@ -100,6 +100,20 @@ def command(*words: str, stdin: str = os.devnull) -> subprocess.CompletedProcess
             capture_output=True,
             text=True,
             timeout=600,
+        )
+
+
+def started(
+    *words: str, out: str | Path = os.devnull, err: str | Path = os.devnull
+) -> Fork | subprocess.Popen[bytes]:
+    """Start `python -m words…` in the checkout, its output into files: for tests that kill or
+    interrupt it."""
+    if sys.platform == "linux":
+        return forks().start(words, out=str(out), err=str(err))
+    switch = () if words[0] == "-c" else ("-m",)
+    with open(out, "ab") as stdout, open(err, "ab") as stderr:
+        return subprocess.Popen(
+            [sys.executable, *switch, *words], cwd=ROOT, stdout=stdout, stderr=stderr
         )
 
 

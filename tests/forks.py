@@ -177,7 +177,13 @@ class Server:
         sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115  (lives as long as the process)
         os.environ.clear()
         os.environ.update(request["env"])
-        exec_module(request["words"][0], request["words"][1:])
+        words = request["words"]
+        if words[0] == "-c":
+            script = Path(tempfile.mkdtemp()) / "forked_script.py"
+            script.write_text(words[1], encoding="utf-8")
+            sys.path.insert(0, str(script.parent))
+            exec_module("forked_script", words[2:])
+        exec_module(words[0], words[1:])
 
 
 def main() -> None:

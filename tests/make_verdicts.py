@@ -34,8 +34,8 @@ class Case:
 
 def judged(problem: Any, case: Case) -> Verdict:
     """Verdict, extracted answer, reason and detail."""
+    from ratiocine.completion_parts import split
     from ratiocine.grading import grade
-    from ratiocine.prompts import split
 
     found = grade(problem, split(case.completion, finished=case.finished))
     extracted = found.extracted

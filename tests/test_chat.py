@@ -20,9 +20,10 @@ from transformers import GenerationConfig
 from eval import chat, chat_display
 from eval.chat_display import CLEAR, DIM, CompletionPrinter, visible
 from ratiocine import models
+from ratiocine.completion_parts import render, split
 from ratiocine.engines import Request, TextStreamer, TransformersEngine, stream
 from ratiocine.models import ModelConfig
-from ratiocine.prompts import PREFILLED, render, split
+from ratiocine.prompts import PREFILLED
 from ratiocine.records import Completion
 from ratiocine.rendering import Rendering
 

@@ -14,6 +14,7 @@ import trustme
 from conftest import command, done
 
 from ratiocine import engines, models
+from ratiocine.completion_parts import after_thinking
 from ratiocine.engines import (
     OpenAIConfig,
     OpenAIEngine,
@@ -24,7 +25,7 @@ from ratiocine.engines import (
 )
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
-from ratiocine.prompts import PLAIN, after_thinking, opens_thinking, prompt_ids, prompt_text
+from ratiocine.prompts import PLAIN, opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 from ratiocine.stores import read_completions
 

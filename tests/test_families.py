@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import oracle, replay
+from ratiocine.completion_parts import render, split
 from ratiocine.data import FAMILIES, content, counterexample, generate, gradable, parse, split_of
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.hashing import content_key, smallest
-from ratiocine.prompts import render, split, user_text
+from ratiocine.prompts import user_text
 from ratiocine.records import CATEGORIES
 
 LEVELS = [

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratiocine.completion_parts import split
 from ratiocine.grading import INSTRUCTIONS, check, grade, span_f1, span_words
-from ratiocine.prompts import split
 from ratiocine.records import Problem
 
 NEED_TRAINED_TOKENIZER = {

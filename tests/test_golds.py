@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ratiocine import cli
+from ratiocine.completion_parts import split
 from ratiocine.data import DataConfig, load
 from ratiocine.grading import grade, span_words
-from ratiocine.prompts import split
 from ratiocine.records import LETTERS, Problem
 
 NUMBERS, EXPRESSIONS = ("gsm8k", "aime", "aime-2024"), ("math-500",)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratiocine.completion_parts import split
 from ratiocine.grading import grade, read_number, worker
-from ratiocine.prompts import split
 from ratiocine.records import Problem
 
 OPTIONS = ("apples", "green pears", "7")

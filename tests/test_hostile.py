@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hostile import HOSTILE, PEERS, digest
 
+from ratiocine.completion_parts import split
 from ratiocine.grading import grade, worker
-from ratiocine.prompts import split
 from ratiocine.records import Problem
 
 LIMIT = 1.0

@@ -17,9 +17,10 @@ import pytest
 from conftest import ROOT, command, done
 
 from ratiocine import cli
+from ratiocine.completion_parts import Parts, split
 from ratiocine.data import ROWS, DataConfig, adapted, gradable, load, problem_of
 from ratiocine.grading import grade
-from ratiocine.prompts import Parts, split, user_text
+from ratiocine.prompts import user_text
 
 HAND_WRITTEN: dict[str, dict[str, Any]] = {
     "gsm8k": {"question": "2 and 3?", "answer": "2+3=<<2+3=5>>5\n#### 5"},

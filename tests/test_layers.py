@@ -23,7 +23,8 @@ OURS = {*ALLOWED, "tests"}
 # Units of `ratiocine`, lowest first: each may import from the rows above its own.
 LAYERS = (
     ("config", "cost", "errors", "hashing", "plotting", "records", "stats"),
-    ("devices", "prompts", "renames", "stores"),
+    ("completion_parts", "devices", "renames", "stores"),
+    ("prompts",),
     ("executors", "rendering", "grading"),
     ("cli", "progress", "rewards", "scores"),
     ("runs",),

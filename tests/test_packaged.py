@@ -95,8 +95,8 @@ def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
 def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
     """Over 405 problems: the first differing token has nearly the logit of the best one, and
     accuracies agree within the paired interval."""
+    from ratiocine.completion_parts import split
     from ratiocine.grading import grade
-    from ratiocine.prompts import split
 
     tokenizer, model = models.load_tokenizer(SMOL), models.load_model(SMOL, "cpu")
     stop = end_of_turn(tokenizer)

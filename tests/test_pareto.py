@@ -97,8 +97,8 @@ def test_a_known_curve_is_found(true: pareto.Fit) -> None:
 def test_one_point_that_is_off_does_not_move_the_curve() -> None:
     """The least absolute error, not the least squares."""
     true, flops = pareto.Fit(0.2, 0.6, 6e-7, 0.33, 0), np.logspace(17, 21, 13).tolist()
-    told = [true(x) + 0.2 * (i == 6) for i, x in enumerate(flops)]
-    found = pareto.fit_saturating(flops, told)
+    values = [true(x) + 0.2 * (i == 6) for i, x in enumerate(flops)]
+    found = pareto.fit_saturating(flops, values)
     assert found is not None
     assert [found(x) for x in flops] == pytest.approx([true(x) for x in flops], abs=0.01)
 

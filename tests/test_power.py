@@ -15,7 +15,7 @@ from ratiocine.stats import sample_size
 
 
 def test_known_numbers_of_problems() -> None:
-    """Without noise of seeds and with very many of them it is a z-test; two students are told apart by McNemar's test, whose usual
+    """Without noise of seeds and with very many of them it is a z-test; two students are compared by McNemar's test, whose usual
     approximation (Connor, Biometrics 43, 1987) asks for a little less than the exact one."""
     difference, discordant = 0.1, 0.3
     z = 1.95996 + 0.84162
@@ -99,7 +99,7 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
     assert "    2   no number of problems: seeds vary too much" in shown
     assert "other seeds are not covered" in shown
     assert "vary too much" not in done("eval.power", "--difference", "0.0001", "--seed-sd", "0")
-    told = done(
+    text = done(
         "eval.power",
         "--difference",
         "0.1",
@@ -110,8 +110,8 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
         "--seed-sd",
         "0.02",
     )
-    assert told.count("assumed") == 1
-    assert "with 3 seeds per arm" in told
+    assert text.count("assumed") == 1
+    assert "with 3 seeds per arm" in text
 
 
 def test_a_pilot_is_measured(tmp_path: Path) -> None:

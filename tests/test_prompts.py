@@ -4,18 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratiocine.completion_parts import Parts, last_boxed, render, split
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_tokenizer
-from ratiocine.prompts import (
-    Parts,
-    completion_ids,
-    end_of_turn,
-    last_boxed,
-    prompt_ids,
-    render,
-    split,
-    user_text,
-)
+from ratiocine.prompts import completion_ids, end_of_turn, prompt_ids, user_text
 from ratiocine.records import Problem
 
 TINY = load_tokenizer(ModelConfig(name="tiny", kind="tiny"))

@@ -128,15 +128,15 @@ def test_the_rule_over_many_grids(
         at = max(range(4), key=lambda i: (round(worth[i], 9), -spent[i]))
         assert choice.best is found[at]
         rest = [i for i in range(4) if i != at]
-        told = []
+        compared = []
         for i in rest:
             change = weight * (np.log10(spent[at]) - np.log10(spent[i])) if weight else 0.0
-            told.append(
+            compared.append(
                 stats.compare_seeds(found[i].table, (np.array(found[at].table) - change).tolist())
             )
-        alike = [at, *(i for i, one in zip(rest, told, strict=True) if one[1] <= 0)]
+        alike = [at, *(i for i, one in zip(rest, compared, strict=True) if one[1] <= 0)]
         assert [other.best.p_holm for other in choice.others] == pytest.approx(
-            stats.holm([one[3] for one in told])
+            stats.holm([one[3] for one in compared])
         )
         assert choice.recommended is found[min(alike, key=lambda i: spent[i])]
         assert {id(other.option) for other in choice.inconclusive} == {
@@ -184,8 +184,8 @@ def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
         "--json",
         str(tmp_path / "a.json"),
     )
-    told = json.loads((tmp_path / "a.json").read_text())
-    assert (told["recommended"], told["best"], told["inconclusive"]) == (
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert (content["recommended"], content["best"], content["inconclusive"]) == (
         "ratio 0.5",
         "ratio 1",
         ["ratio 0.5"],
@@ -204,24 +204,24 @@ def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
     assert "one seed" not in shown
     assert "Without --num-queries the cheapest arm is the cheapest to train." in shown
     assert "FLOPs are exact counts;" in shown
-    arms = {arm["label"]: arm for arm in told["arms"]}
+    arms = {arm["label"]: arm for arm in content["arms"]}
     assert arms["ratio 0.5"]["train_flops"] == 2e12
     assert arms["ratio 0"]["best_against"]["conclusion"] == "better"
     assert arms["ratio 1"]["accuracy"] == pytest.approx(0.8)
-    assert told["text"] == shown.splitlines()
+    assert content["text"] == shown.splitlines()
 
 
 def test_what_its_own_interval_rules_out_is_not_recommended(tmp_path: Path) -> None:
-    """Of many arms that are told apart one by one, but not when adjusted for being many, the cheapest is no choice."""
+    """Of many arms that are conclusively worse one by one, but not after adjustment, the cheapest is no choice."""
     for at in range(9):
         evaluated(tmp_path / f"low-{at}", at / 100, [*range(20)], flops=1e12 + at)
     evaluated(tmp_path / "high", 1.0, [*range(27)], flops=4e12)
     shown = done(
         "eval.recommend", str(tmp_path), "--category", "math-oe", "--json", str(tmp_path / "a.json")
     )
-    told = json.loads((tmp_path / "a.json").read_text())
-    assert (told["recommended"], told["inconclusive"]) == ("ratio 1", [])
-    against = [arm["best_against"] for arm in told["arms"] if arm["label"] != "ratio 1"]
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert (content["recommended"], content["inconclusive"]) == ("ratio 1", [])
+    against = [arm["best_against"] for arm in content["arms"] if arm["label"] != "ratio 1"]
     assert all(one["low"] > 0 and one["p_holm"] > 0.05 for one in against)
     assert (
         "9 of 9 other arms are worse (95 % intervals exclude 0); after Holm's adjustment for their number, none has p < 0.05"
@@ -247,8 +247,8 @@ def test_the_cost_limit_and_queries_count(tmp_path: Path) -> None:
         "--json",
         str(out),
     )
-    told = json.loads(out.read_text())
-    assert {arm["label"]: arm["best_share"] is not None for arm in told["arms"]} == {
+    content = json.loads(out.read_text())
+    assert {arm["label"]: arm["best_share"] is not None for arm in content["arms"]} == {
         "m (untrained)": True,
         "ratio 0": True,
         "ratio 0.5": False,

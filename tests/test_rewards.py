@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from bench import hacking
 from ratiocine.cli import check
+from ratiocine.completion_parts import Parts, split
 from ratiocine.errors import BadInput
 from ratiocine.grading import countdown, grade
-from ratiocine.prompts import Parts, split
 from ratiocine.records import Problem
 from ratiocine.rewards import RewardConfig, Rollout, detection, repeated, scripts
 

@@ -2,11 +2,8 @@
 goes on where it was killed."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,14 +14,14 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from conftest import ROOT, command, done
+from conftest import command, done, started
 from hypothesis import given
 from hypothesis import strategies as st
 from test_tracking import records, rows_of
 
 from ratiocine import cli, models
 from ratiocine.engines import Request
-from ratiocine.errors import Failure
+from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
 from ratiocine.records import Completion, Problem
 from ratiocine.rewards import Rollout
@@ -479,7 +476,7 @@ def test_a_prompt_that_opens_the_think_block_counts_for_the_format() -> None:
     tokenizer.chat_template = tokenizer.chat_template.replace(
         "<think>\\n", "<think>\\n\\n</think>\\n\\n"
     )
-    with pytest.raises(cli.BadInput, match="requires a think block, which the prompt has closed"):
+    with pytest.raises(BadInput, match="requires a think block, which the prompt has closed"):
         check_prompt(config("reward=r1"), tokenizer, None)
     check_prompt(config("reward=accuracy"), tokenizer, None)
 
@@ -662,7 +659,12 @@ MOVING = (
     ],
 )
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    where: str, more: tuple[str, ...], whole: Path, chooser: Path, tmp_path: Path
+    where: str,
+    more: tuple[str, ...],
+    whole: Path,
+    chooser: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Adapters are merged once; a reference that moves is the one that it was; a step is gone on
     from whole."""
@@ -671,19 +673,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         reference = tmp_path / "reference"
         done(*run_of(chooser, reference, *more))
     out = tmp_path / "run"
-    environment = {
-        **os.environ,
-        "KILLED": where,
-        "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
-    }
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *run_of(chooser, out, *more)[1:]],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    monkeypatch.setenv("KILLED", where)
+    process = started("-c", KILLED, *run_of(chooser, out, *more)[1:], err=tmp_path / "stderr")
+    assert process.wait() == -signal.SIGKILL, (tmp_path / "stderr").read_text()[-2000:]
     assert not (out / "DONE").exists() and any((out / "checkpoints").glob("[0-9]*"))
     done(*run_of(chooser, out, *more))
     same(out, reference)
@@ -882,7 +874,7 @@ def test_the_student_keeps_the_prompt_that_it_was_taught_under(
     assert prompt_ids(asked, "?") == prompt_ids(prepared.tokenizer, "?")
     assert asked.decode(prompt_ids(asked, "?")).endswith("<think>\n")
     assert Rollout(PROBLEMS[6], "7</think>\\boxed{7}", 9, opened=True).whole.startswith("<think>")
-    with pytest.raises(cli.BadInput, match="opens a think block already"):
+    with pytest.raises(BadInput, match="opens a think block already"):
         prepare(
             local.model_copy(
                 update={"model": local.model.model_copy(update={"path": str(tmp_path / "model")})}

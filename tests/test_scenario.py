@@ -3,17 +3,14 @@ and go on."""
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import conftest
 import pytest
-from conftest import command, done
+from conftest import command, done, started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -406,9 +403,9 @@ def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
 def stopped(out: Path, pairs: Path, step: int, number: int) -> int:
     """Run until a step is in the log, then send a signal; returns the exit code. What it says is in
     `stderr` beside `out`."""
-    words = [sys.executable, "-m", "train", *RESUMED, f"pairs={pairs}", f"out={out}"]
-    with open(out.parent / "stderr", "wb") as said:
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said, env=os.environ)
+    stderr = out.parent / "stderr"
+    stderr.unlink(missing_ok=True)
+    process = started("train", *RESUMED, f"pairs={pairs}", f"out={out}", err=stderr)
     log = out / "metrics.jsonl"
     while process.poll() is None and (not log.exists() or log.read_text().count("\n") < step):
         time.sleep(0.01)

@@ -1,5 +1,7 @@
-"""Statistics over seeds and problems where the truth is known: studies are made up again and again, and what is said of them is
-counted. The fast tests are small; those marked slow print the tables that the docstrings quote."""
+"""Coverage, false positives, support and power of the statistics, over simulated studies.
+
+The fast tests are small; those marked slow print the tables that the docstrings quote.
+"""
 
 from collections.abc import Sequence
 
@@ -122,25 +124,25 @@ def membership(
 ) -> list[tuple[int, float | None]]:
     """Of grids of fifteen models with random costs and accuracies: for each range of `support` how many points fell into it, and
     the share of them that truly are on the front. The cheapest, which always is, is left out."""
-    rng, told, true = np.random.default_rng(seed), list[float](), list[bool]()
+    rng, support, true = np.random.default_rng(seed), list[float](), list[bool]()
     for _ in range(grids):
         exponent = np.sort(rng.uniform(18, 21, 15))
         accuracies = np.clip(0.3 + 0.12 * (exponent - 18) + rng.normal(0, spread, 15), 0.02, 0.98)
         made = study(rng, accuracies.tolist(), n_seeds, n, seed_sd)
         costs = (10**exponent).tolist()
-        told += pareto.support(costs, made.tolist(), resamples=500)[1:]
+        support += pareto.support(costs, made.tolist(), resamples=500)[1:]
         on_it = pareto.front(costs, accuracies.tolist())
         true += [point in on_it for point in range(1, 15)]
-    return [_within(np.array(told), np.array(true), *edges) for edges in BINS]
+    return [_within(np.array(support), np.array(true), *edges) for edges in BINS]
 
 
 BINS = [(0.0, 0.1), (0.1, 0.35), (0.35, 0.65), (0.65, 0.9), (0.9, 1.01)]
 
 
 def _within(
-    told: np.ndarray, true: np.ndarray, low: float, high: float
+    support: np.ndarray, true: np.ndarray, low: float, high: float
 ) -> tuple[int, float | None]:
-    within = (told >= low) & (told < high)
+    within = (support >= low) & (support < high)
     return int(within.sum()), float(true[within].mean()) if within.any() else None
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ratiocine.completion_parts import split
 from ratiocine.grading import grade
-from ratiocine.prompts import split
 from ratiocine.records import Problem
 
 TABLE = Path(__file__).with_name("adjudicated.tsv")

@@ -495,17 +495,17 @@ def noisy(effect: float) -> grid.Rule:
 
 
 @pytest.mark.parametrize(
-    ("effect", "said"),
+    ("effect", "words"),
     [
         (0.8, "over all problems, it helped"),
         (-0.8, "over all problems, it cost accuracy"),
         (0.0, "over all problems, inconclusive"),
     ],
 )
-def test_sentences_follow_the_intervals(effect: float, said: str, tmp_path: Path) -> None:
+def test_sentences_follow_the_intervals(effect: float, words: str, tmp_path: Path) -> None:
     points = [Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in range(4)]
     text, tables = found_in(grid.study(tmp_path, points, noisy(effect), problems=15))
-    assert said in text
+    assert words in text
     (overall,) = tables["differences_main"].where(group="all")
     assert (overall["low"] > 0) == (effect > 0)
     assert (overall["high"] < 0) == (effect < 0)
@@ -822,7 +822,7 @@ def test_the_highest_ratio_is_compared_where_the_lowest_alone_was_mixed(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "expected"),
     [
         ((3, 16_346, 12_000, 11_000), "11,000 problems with 10 seeds"),
         ((3, 16_346, 16_346, 16_346), "16,346 problems with 3 seeds"),
@@ -838,7 +838,7 @@ def test_the_highest_ratio_is_compared_where_the_lowest_alone_was_mixed(tmp_path
         ),
     ],
 )
-def test_what_would_decide(row: tuple[Any, ...], said: str) -> None:
+def test_what_would_decide(row: tuple[Any, ...], expected: str) -> None:
     columns = (
         "seeds",
         "problems",
@@ -850,7 +850,7 @@ def test_what_would_decide(row: tuple[Any, ...], said: str) -> None:
     )
     found = _decisive({"needed": Table("needed", "", columns, ((*row, "all", "m", 0.01),))})
     assert found == [
-        f"Sample sizes that would decide a difference of the size seen: all problems, +1 points: {said}."
+        f"Sample sizes that would decide a difference of the size seen: all problems, +1 points: {expected}."
     ]
 
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, command, done
+from conftest import command, done, started
 
 from eval.config import Config, inputs
 from ratiocine import cli
@@ -177,8 +177,6 @@ def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) ->
     """Killed at random moments; every stored completion stays and is not generated again."""
     import random
     import signal
-    import subprocess
-    import sys
     import time
 
     words = (
@@ -197,11 +195,7 @@ def test_all_benchmarks_survive_three_kills(benchmarks: Path, tmp_path: Path) ->
         dict[str, dict](),
     )
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words, f"out={tmp_path / 'killed'}"],
-            cwd=ROOT,
-            stderr=subprocess.DEVNULL,
-        )
+        process = started(*words, f"out={tmp_path / 'killed'}")
         while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
             time.sleep(0.01)
         time.sleep(draw.uniform(0.2, 2.0))

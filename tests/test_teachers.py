@@ -26,9 +26,9 @@ from distill.answer_selection import Candidate, select_answer
 from distill.config import Config
 from distill.rejection_rules import fault, parts_of
 from ratiocine import cli
+from ratiocine.completion_parts import Parts, split
 from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request
 from ratiocine.errors import BadInput
-from ratiocine.prompts import Parts, split
 from ratiocine.records import Problem
 from ratiocine.rewards import RewardConfig
 from ratiocine.stores import read_pairs

@@ -2,13 +2,11 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, command, done
+from conftest import command, done, started
 
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.stores import read_completions, read_pairs
@@ -75,17 +73,15 @@ def test_eval_generates_what_stock_transformers_generates(scored: Path, student:
 
 def test_a_killed_eval_goes_on_where_it_was(student: Path, scored: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = [sys.executable, "-m", "eval", f"model={student / 'model'}", *EVAL, f"out={out}"]
+    words = ["eval", f"model={student / 'model'}", *EVAL, f"out={out}"]
     partial = out / "completions.partial.jsonl"
-    process = subprocess.Popen(
-        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = started(*words)
     while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert command("eval.report", str(out)).returncode == 2 or (out / "DONE").exists()
-    done(*words[2:])
+    done(*words)
     assert [r.completion for r in read_completions(out / "completions.jsonl")] == [
         r.completion for r in read_completions(scored / "completions.jsonl")
     ]
@@ -136,18 +132,12 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(
 ) -> None:
     out = tmp_path / "run"
     words = ["train", "ratio=1", "model=tiny", f"pairs={pairs}", "epochs=2000", f"out={out}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *words],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    process = started(*words, err=tmp_path / "stderr")
     while not (out / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.wait(60) == 130
+    errors = (tmp_path / "stderr").read_text(encoding="utf-8")
     assert errors.strip().splitlines()[-1] == "train: interrupted"
     assert "Traceback" not in errors
     assert not (out / "DONE").exists()

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ratiocine.completion_parts import split
 from ratiocine.errors import BadInput
-from ratiocine.prompts import SWITCH, end_of_turn, split
+from ratiocine.prompts import SWITCH, end_of_turn
 from ratiocine.records import MODES, Mode, Pair
 from ratiocine.rendering import Rendering
 from train.batches import Row, RowDataset

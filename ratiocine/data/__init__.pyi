@@ -1,5 +1,7 @@
 from . import sources as sources
 from . import token_counts as token_counts
+from .column_mappings import ROWS as ROWS
+from .column_mappings import adapted as adapted
 from .config import DataConfig as DataConfig
 from .contamination import Index as Index
 from .contamination import Match as Match
@@ -11,8 +13,6 @@ from .contamination import without_wording as without_wording
 from .families import FAMILIES as FAMILIES
 from .families import generate as generate
 from .families import split_of as split_of
-from .hub import ROWS as ROWS
-from .hub import adapted as adapted
 from .rows import problem_of as problem_of
 from .sources import content as content
 from .sources import gradable as gradable

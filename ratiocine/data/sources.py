@@ -15,14 +15,15 @@ from itertools import chain
 from pathlib import Path
 
 from ratiocine.cli import named
+from ratiocine.completion_parts import Parts
+from ratiocine.data.column_mappings import adapted
 from ratiocine.data.config import DataConfig, Split
 from ratiocine.data.families import FAMILIES, generate
-from ratiocine.data.hub import adapted, download, revision, streamed
+from ratiocine.data.hub import download, revision, streamed
 from ratiocine.data.rows import Row, mapped, problem_of, read_rows
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.hashing import Seen, content_key, digest, smallest
-from ratiocine.prompts import Parts
 from ratiocine.records import Problem
 from ratiocine.runs import hash_path
 

@@ -26,12 +26,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from ratiocine.completion_parts import OPEN, after_thinking, render
 from ratiocine.engines.config import OpenAIConfig
 from ratiocine.engines.http import Connection, RetryableError, connection_pool, proxy
 from ratiocine.engines.interface import Request
 from ratiocine.engines.rate_limit import ConcurrencyLimiter, call_with_retries
 from ratiocine.errors import BadInput, Failure
-from ratiocine.prompts import OPEN, after_thinking, render
 from ratiocine.records import Completion
 
 BUSY = (408, 409, 425, 429, 503)

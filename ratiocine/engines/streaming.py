@@ -15,9 +15,10 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
+from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.interface import Request
 from ratiocine.engines.transformers import TransformersEngine
-from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
+from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 
 if TYPE_CHECKING:

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decode_batch import DecodeBatch, Row, next_tokens
 from ratiocine.engines.decoding import register_grouped_attention
 from ratiocine.engines.interface import Request
 from ratiocine.engines.kv_cache import growing_cache, is_joinable
 from ratiocine.hashing import batched
-from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
+from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import VLLMConfig
 from ratiocine.engines.interface import Request
 from ratiocine.errors import BadInput
-from ratiocine.prompts import OPEN, after_thinking, opens_thinking, prompt_ids, prompt_text
+from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 
 if TYPE_CHECKING:

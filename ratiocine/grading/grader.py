@@ -17,10 +17,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ratiocine.completion_parts import Parts
 from ratiocine.grading import worker
 from ratiocine.grading.kinds import KINDS, Kind
 from ratiocine.grading.wording import DENIED, STATED
-from ratiocine.prompts import Parts
 from ratiocine.records import Problem, Verdict
 
 SHORT_RESPONSE = 4000  # characters; the instruction checkers' patterns are fast up to this length

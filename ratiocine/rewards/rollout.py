@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ratiocine.completion_parts import OPEN, Parts, split
 from ratiocine.config import Hashed, StrictConfig
 from ratiocine.grading import Grade, grade
-from ratiocine.prompts import OPEN, Parts, split
 from ratiocine.records import Problem
 
 LOOP = re.compile(r"(.{12,200}?)\1{5,}\Z", re.DOTALL)

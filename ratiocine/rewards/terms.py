@@ -14,9 +14,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ratiocine.completion_parts import ANSWER_CLOSE, ANSWER_OPEN, CLOSE, OPEN
 from ratiocine.config import Hashed
 from ratiocine.grading import folded, last_number, read_number
-from ratiocine.prompts import ANSWER_CLOSE, ANSWER_OPEN, CLOSE, OPEN
 from ratiocine.records import Problem
 from ratiocine.rewards import detection
 from ratiocine.rewards.rollout import Graded, Rollout, Term

@@ -1,0 +1,87 @@
+"""The parts of a completion: think block, answer and the last `\\boxed{}`. The one place that
+knows `<think>`, `<answer>` and `\\boxed{}`.
+
+An IFT completion is the plain answer, without a think block; a reasoning completion is
+`<think>\\n…\\n</think>\\n\\n` and then the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+OPEN, CLOSE = "<think>", "</think>"
+ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a completion."""
+
+    think: str | None
+    """Content of the think block; None without one."""
+    answer: str
+    """The text after it, or inside the last `<answer>` tag there."""
+    boxed: str | None
+    """Content of the answer's last `\\boxed{}`; None without one."""
+    closed: bool
+    """False if a think block was opened and never closed."""
+    finished: bool = True
+    """False if the completion was truncated."""
+
+
+def render(answer: str, think: str | None = None) -> str:
+    """The completion of an answer, with its reasoning trace if given. Inverse of `split`."""
+    return answer if think is None else f"{OPEN}\n{think}\n{CLOSE}\n\n{answer}"
+
+
+def split(text: str, *, finished: bool = True, opened: bool = False) -> Parts:
+    """The parts of a completion. The answer follows the *last* closing tag, so nothing inside a
+    trace is an answer; a bare closing tag counts, because some templates put the opening one into
+    the prompt (`opened`)."""
+    head, tag, answer = text.rpartition(CLOSE)
+    if OPEN in answer or (opened and not tag):
+        return Parts(
+            think=text.replace(OPEN, "", 1).strip(),
+            answer="",
+            boxed=None,
+            closed=False,
+            finished=finished,
+        )
+    think = head.replace(OPEN, "", 1).strip() if tag else None
+    begin = answer.rfind(ANSWER_OPEN)
+    if begin >= 0:
+        answer = answer[begin + len(ANSWER_OPEN) :].partition(ANSWER_CLOSE)[0]
+    answer = answer.strip()
+    return Parts(think, answer, last_boxed(answer), closed=True, finished=finished)
+
+
+def after_thinking(text: str, words: Sequence[str]) -> int | None:
+    """Position of the first stop string after the reasoning; None if there is none, or the
+    reasoning has not ended."""
+    start = max(0, text.rfind(CLOSE))
+    if OPEN in text[start:]:
+        return None
+    return min((at for word in words if (at := text.find(word, start)) >= 0), default=None)
+
+
+BOXED = re.compile(r"\\boxed\s*\{")
+
+
+def last_boxed(text: str) -> str | None:
+    """Content of the last non-empty `\\boxed{…}` with balanced braces; empty if all are, None if
+    there is none."""
+    content = None
+    for match in reversed(list(BOXED.finditer(text))):
+        depth = 1
+        for position in range(match.end(), len(text)):
+            depth += {"{": 1, "}": -1}.get(text[position], 0)
+            if depth == 0:
+                break
+        else:
+            return None
+        content = text[match.end() : position].strip()
+        if content:
+            break
+    return content
