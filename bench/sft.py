@@ -112,7 +112,7 @@ def trl(pairs: Path, out: Path, *, best: bool) -> float:
         train_dataset=Dataset.from_list(rows),
         processing_class=models.load_tokenizer(config.model),
     )
-    # `train` makes a dry run before its clock starts
+    # `train` makes a trial step before its clock starts
     ids = torch.arange(256).reshape(1, -1)
     model(input_ids=ids, labels=ids).loss.backward()
     model.zero_grad()

@@ -1,7 +1,7 @@
 """python -m eval.compare DIR [DIR …] --against DIR [DIR …]: two arms, an evaluation per seed each.
 
 Evaluations are compared in order, the first with the first, over the problems with a gradable
-answer in all of them. An untrained model, or the student that all started from, may stand alone
+answer in all of them. A starting model, or the student that all started from, may stand alone
 after --against and is compared with all. The interval is over seeds and problems. There is a row
 per benchmark, per category and for all problems; p-values are Holm-adjusted over the benchmarks and
 over the categories.
@@ -81,7 +81,7 @@ def paired(
 ) -> tuple[EvaluationPairs, list[int | None]]:
     """The evaluations in pairs (base, other), and the training seed of each pair.
 
-    Raises BadInput where the two sides are not two arms over seeds.
+    Raises BadInput where these are not two arms over seeds.
     """
     one_for_all = len(against) == 1 < len(folders)
     if len(folders) != len(against) and not one_for_all:

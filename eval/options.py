@@ -173,7 +173,7 @@ def _lowered(table: Shares, penalty: float) -> Shares:
 
 
 def _paired(first: Option, second: Option) -> tuple[Shares, Shares, int]:
-    """Their tables with a row per pair of counterparts, and the number of sides with several
+    """Their tables with a row per pair of counterparts, and the number of arms with several
     seeds."""
     both = counterparts(first.arm, second.arm)
     one, other = (

@@ -105,8 +105,9 @@ def _generate(
 def metrics(table: ScoreTable, trained: StudentInfo | None) -> dict[str, float | None]:
     """The row that a tracker gets, by metric: accuracy with the ends of its 95 % interval, mean
     completion tokens, shares truncated and with a trace, and mean FLOPs of a completion, each by
-    benchmark, category and in total; and FLOPs of training (the published formula) with those of
-    all ancestors. Of a benchmark and a category with one name, the category is logged."""
+    benchmark, category and in total; and FLOPs of training (arXiv 2509.22193's formula), those of
+    the students it was trained from included. Of a benchmark and a category with one name, the
+    category is logged."""
     row: dict[str, float | None] = {}
     for name, found in table.named.items():
         low, high = found.ci95

@@ -77,7 +77,7 @@ class GridConfig(StrictConfig):
     A model or a set of pairs is a name with its overrides; for a name alone these are `model=NAME`
     or `data=NAME`. A scenario that fixes its ratios has one cell instead of one per ratio. A
     sequence of the two formats has no cell at ratio 0 or 1 if `mixed` is in the grid, which is the
-    same there. `baseline` are further overrides for the evaluation of untrained models; null skips
+    same there. `baseline` are further overrides for the evaluation of starting models; null skips
     it.
     """
 

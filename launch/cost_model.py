@@ -1,6 +1,6 @@
 """Cost of a single stage: tokens and FLOPs from shapes and mean lengths, time and disk from these.
 
-FLOPs follow the published formula (`ratiocine.cost`) at mean lengths.
+FLOPs follow the formula of arXiv 2509.22193 (`ratiocine.cost`) at mean lengths.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ C = TypeVar("C", bound=VerbConfig)
 
 @dataclass(frozen=True)
 class PairLengths:
-    """Number of pairs of a set, and the mean tokens of prompts and of both sides."""
+    """Number of pairs of a set, and the mean tokens of prompts and of both modes."""
 
     n: int
     prompt: float
@@ -176,7 +176,7 @@ class CostModel:
         return 0.0
 
     def _pairs_of(self, stage: Stage) -> PairLengths | None:
-        """The pairs of the stage's cell; the first set for an untrained model."""
+        """The pairs of the stage's cell; the first set for a starting model."""
         assert stage.cell is not None
         for other in self.stages.values():
             if other.verb != "distill" or other.cell is None:
@@ -200,7 +200,7 @@ class CostModel:
         )
 
     def _model(self, stage: Stage) -> tuple[Shape | None, int]:
-        """Shape and size of the model at the start of the stage's lineage."""
+        """Shape and size of the starting model of a stage."""
         while True:
             names = [word for word in stage.overrides if word.startswith("model=")]
             name = names[0].removeprefix("model=") if names else "smollm2-135m"

@@ -159,7 +159,7 @@ def dashboard(found: Sequence[FinishedStage], entity: str, project: str | None) 
 def run_sets(evaluations: Sequence[TrackedEvaluation]) -> dict[str, dict[str, list[str]]]:
     """A set for each study, model and scenario, so that averages are over seeds alone.
 
-    An untrained model has no scenario to filter by: its runs are named. Raises BadInput for a value
+    A starting model has no scenario to filter by: its runs are named. Raises BadInput for a value
     that W&B cannot filter by.
     """
     found: dict[str, dict[str, list[str]]] = {}

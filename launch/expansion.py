@@ -62,7 +62,7 @@ class _Arm:
 
 
 def _grid(grid: GridConfig) -> Iterator[Stage]:
-    """Stages shared by cells first: sets of pairs, then evaluations of untrained models."""
+    """Stages shared by cells first: sets of pairs, then evaluations of starting models."""
     evaluation = _evaluation(grid)
     verified: Sequence[str | None] = grid.verify or [None]
     for (name, overrides), verify in itertools.product(grid.pairs.items(), verified):

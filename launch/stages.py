@@ -22,7 +22,8 @@ PATH = re.compile(rf"'{_TOKEN}'|{_TOKEN}")
 
 @dataclass(frozen=True)
 class Verb:
-    """What the planner needs of a verb: its configuration, and the content hashes of its inputs."""
+    """What the study planner (`launch.planner`) needs of a verb: its configuration, and the content
+    hashes of its inputs."""
 
     config: type[VerbConfig]
     inputs: Callable[[Any], dict[str, str]]
@@ -38,12 +39,14 @@ VERBS: Mapping[str, Verb] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """The position of a stage in the grid. A student also has a model and a ratio; the ratio is
-    None if its scenario fixes it."""
+    """Grid coordinates of a stage: set of pairs, model and ratio."""
 
     pairs: str
+    """Name of the set of pairs; empty for the evaluation of a starting model."""
     model: str | None = None
+    """None for a stage of `distill`."""
     ratio: float | None = None
+    """Reasoning ratio of a student; None where its scenario fixes it."""
 
 
 @dataclass(frozen=True)

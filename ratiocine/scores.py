@@ -91,7 +91,7 @@ class Summary:
     reasons: Mapping[str, int]
     """Completions by the grader's reason, most frequent first."""
     flops: float | None
-    """Mean inference FLOPs of a completion, by the published formula (`ratiocine.cost`)."""
+    """Mean inference FLOPs of a completion (formula of arXiv 2509.22193, `ratiocine.cost`)."""
     exact_flops: float | None
     macro: AccuracyEstimate | None = None
     """Macro-average, in which each benchmark has the same weight."""

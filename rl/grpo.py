@@ -110,8 +110,8 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
             if validation.requests:
                 session.tracker.log(0, validation.measure(session.model, 0))
 
-        dry_run = lambda: trainer.dry_run(prepared.max_prompt_tokens)  # noqa: E731
-        session.fit(trainer, checkpoints, dry_run, measure_base)
+        trial_step = lambda: trainer.trial_step(prepared.max_prompt_tokens)  # noqa: E731
+        session.fit(trainer, checkpoints, trial_step, measure_base)
     dtype = devices.dtype_name(policy.dtype)
     change = validation.change()
 

@@ -35,7 +35,7 @@ TRL_LOSSES: dict[Loss, str] = {
 def advantages(rewards: Sequence[float | None], scale_by: RewardScale) -> list[float]:
     """Rewards of one group less their mean, divided by their standard deviation (DeepSeekMath,
     §4.1.2, which does not say which one; `none` as in Dr. GRPO). All are 0 where rewards are equal,
-    or where one is None: the problem is at fault."""
+    or where one is None (`RewardConfig`: the problem cannot be graded)."""
     values = [reward for reward in rewards if reward is not None]
     if len(values) < len(rewards) or equal_rewards(rewards):
         return [0.0] * len(rewards)

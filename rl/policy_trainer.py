@@ -265,7 +265,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         for name, value in found.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
 
-    def dry_run(self, max_prompt_tokens: int) -> None:
+    def trial_step(self, max_prompt_tokens: int) -> None:
         """Forward and backward over a micro-batch of the longest prompt and answers of
         `max_new_tokens`. Raises BadInput where it does not fit into memory."""
         size, tokens = self.config.micro_batch_size, self.config.tokens
@@ -284,7 +284,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         model = self.model
         assert model is not None
         try:
-            self.prepare_dry_run()
+            self.prepare_trial_step()
             self.current_gradient_accumulation_steps = 1
             with self.compute_loss_context_manager(), self._without_collectives():
                 placed = {name: value.to(self.args.device) for name, value in inputs.items()}

@@ -1,4 +1,5 @@
-"""Shared by all tests: the network guard, commands in the checkout, and small pairs and students."""
+"""Shared by all tests: the network guard, commands in the checkout, and small pairs and
+students."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Commands as forks of one process that has imported torch and the like once, shared by all test processes.
+"""Commands as forks of one process that has imported torch and the like once, shared by all test
+processes.
 
-A fork runs `python -m words…` as `ratiocine.executors` starts stages. Sweeps, torchrun and servers start real interpreters.
-"""
+A fork runs `python -m words…` as `ratiocine.executors` starts stages. Sweeps, torchrun and servers
+start real interpreters."""
 
 from __future__ import annotations
 

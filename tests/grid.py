@@ -46,8 +46,8 @@ def chance(*words: object) -> float:
 
 
 def believable(point: Point, benchmark: str, number: int) -> bool:
-    """Reasoning helps in mathematics, more so the large model, and costs a little in general questions; problems differ in how
-    hard they are, and seeds a little."""
+    """Reasoning helps in mathematics, more so the large model, and costs a little in general
+    questions; problems differ in how hard they are, and seeds a little."""
     gain = {"sums": 0.4, "angles": 0.2, "spans": 0.02, "names": -0.12}[benchmark] * {
         "small": 0.7,
         "large": 1.1,

@@ -1,5 +1,5 @@
-"""No test reaches beyond loopback. Python imports this by itself in every process a test starts, because `conftest` puts
-this folder on PYTHONPATH; `conftest` imports it for the test process."""
+"""No test reaches beyond loopback. Python imports this by itself in every process a test starts,
+because `conftest` puts this folder on PYTHONPATH; `conftest` imports it for the test process."""
 
 import ipaddress
 import socket

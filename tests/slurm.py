@@ -1,8 +1,8 @@
-"""A real Slurm of one node, this machine, for as long as a test needs it: munged, slurmctld and slurmd as children, on loopback.
+"""A real Slurm of one node, this machine, for as long as a test needs it: munged, slurmctld and
+slurmd as children, on loopback.
 
-`apt-get install --no-install-recommends slurm-wlm munge`, and root. No accounting: `squeue` and `scontrol` know the jobs, `sacct`
-does not.
-"""
+`apt-get install --no-install-recommends slurm-wlm munge`, and root. No accounting: `squeue` and
+`scontrol` know the jobs, `sacct` does not."""
 
 import os
 import secrets
@@ -19,10 +19,10 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 DEADLINE = 60
 
-# The node is `localhost`, which every machine can resolve, whatever it calls itself; jobs see this name as their master's.
-# config_overrides: the processors and memory told here are believed, not those found. UnkillableStepTimeout and KillWait: a job
-# that does not end is soon seen not to. cred_expire: also how long a requeued job waits. The intervals: a freed processor is soon
-# used.
+# The node is `localhost`, which every machine can resolve, whatever it calls itself; jobs see this
+# name as their master's. config_overrides: the processors and memory told here are believed, not
+# those found. UnkillableStepTimeout and KillWait: a job that does not end is soon seen not to.
+# cred_expire: also how long a requeued job waits. The intervals: a freed processor is soon used.
 CONFIG = """\
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -70,7 +70,8 @@ def missing() -> str:
 
 @contextmanager
 def cluster(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
-    """The environment in which `sbatch` and its like reach a cluster of one idle node, which keeps all it writes in `folder`."""
+    """The environment in which `sbatch` and its like reach a cluster of one idle node, which keeps
+    all it writes in `folder`."""
     folder = folder.resolve()
     for name in ("state", "spool", "munge"):
         (folder / name).mkdir(mode=0o700, parents=True)
@@ -148,7 +149,8 @@ def _where(program: str) -> str:
 
 
 def _named_loopback() -> bool:
-    """Whether this machine's name is one of the loopback's: Slurm can only be bound to the address of that name, or to all."""
+    """Whether this machine's name is one of the loopback's: Slurm can only be bound to the address
+    of that name, or to all."""
     try:
         return socket.gethostbyname(socket.gethostname()).startswith("127.")
     except OSError:
@@ -185,11 +187,13 @@ def _wait(running: list[subprocess.Popen[bytes]], folder: Path, ready: Callable[
 
 
 def _stop(running: list[subprocess.Popen[bytes]], environment: dict[str, str]) -> None:
-    """First the jobs, while there is somebody to end them; then the daemons; then what outlived them."""
+    """First the jobs, while there is somebody to end them; then the daemons; then what outlived
+    them."""
     if len(running) == 3:
         _ask(environment, "scancel", "--partition=tests")
         _ending(lambda: not _ask(environment, "squeue", "--noheader"), 4)
-    # A task's orphaned grandchildren are not in its process tree, and proctrack/linuxproc lost sight of them.
+    # A task's orphaned grandchildren are not in its process tree, and proctrack/linuxproc lost
+    # sight of them.
     _kill(leftovers(environment["SLURM_CONF"], "job"))
     for process in reversed(running):
         process.terminate()
@@ -226,8 +230,8 @@ def _kill(pids: list[int]) -> None:
 
 
 def leftovers(config: str, kind: str = "") -> list[int]:
-    """Living processes of the cluster with this configuration: its daemons and a step's keepers ("slurm"), those in jobs ("job"),
-    or both."""
+    """Living processes of the cluster with this configuration: its daemons and a step's keepers
+    ("slurm"), those in jobs ("job"), or both."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:

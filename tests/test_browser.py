@@ -33,7 +33,8 @@ class Browser:
     def __init__(self, program: str, profile: Path) -> None:
         to_read, self.to = os.pipe()
         self.back, from_write = os.pipe()
-        script = f'exec "$@" 3<&{to_read} 4>&{from_write}'  # bash, because dash knows no descriptor above 9
+        # bash, because dash knows no descriptor above 9
+        script = f'exec "$@" 3<&{to_read} 4>&{from_write}'
         words = ["bash", "-c", script, "bash", program, *FLAGS, f"--user-data-dir={profile}"]
         self.process = subprocess.Popen(
             words, pass_fds=(to_read, from_write), stderr=subprocess.DEVNULL
@@ -169,11 +170,14 @@ def test_it_fits_a_phone(browser: Browser, page: Path) -> None:
 
 
 CONTRAST = """(() => {
-  const light = (c) => { const [r, g, b] = c.match(/\\d+/g).map((v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
+  const light = (c) => { const [r, g, b] = c.match(/\\d+/g)
+    .map((v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
     return .2126 * r + .7152 * g + .0722 * b };
   const back = light(getComputedStyle(document.body).backgroundColor);
-  return [...document.querySelectorAll("p, td, th, small, caption, h1, dd")].map((e) => light(getComputedStyle(e).color))
-    .map((text) => (Math.max(text, back) + .05) / (Math.min(text, back) + .05)).reduce((a, b) => Math.min(a, b)) })()"""
+  return [...document.querySelectorAll("p, td, th, small, caption, h1, dd")]
+    .map((e) => light(getComputedStyle(e).color))
+    .map((text) => (Math.max(text, back) + .05) / (Math.min(text, back) + .05))
+    .reduce((a, b) => Math.min(a, b)) })()"""
 
 
 def test_it_can_be_read_in_the_light_and_in_the_dark(browser: Browser, page: Path) -> None:
@@ -204,15 +208,22 @@ def test_the_filters_filter(browser: Browser, page: Path) -> None:
 
 
 LOOK = """(() => {
-  const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map((v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
+  const light = (c) => { const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3)
+    .map((v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
     return .2126 * r + .7152 * g + .0722 * b };
   const back = light(getComputedStyle(document.body).backgroundColor);
-  const against = (c) => { const own = light(c); return (Math.max(own, back) + .05) / (Math.min(own, back) + .05) };
-  const seen = [...document.querySelectorAll("svg text")].filter((e) => e.getClientRects().length && e.textContent.trim());
-  const lines = [...document.querySelectorAll("svg path, svg use")].filter((e) => e.getClientRects().length)
-    .map((e) => getComputedStyle(e)).filter((style) => parseFloat(style.strokeWidth) >= 1.5 && style.stroke !== "none" && parseFloat(style.strokeOpacity) > .9);
-  return { texts: seen.length, text: Math.min(...seen.map((e) => against(getComputedStyle(e).fill))),
-    size: Math.min(...seen.map((e) => e.getBoundingClientRect().height)), lines: lines.length, line: Math.min(...lines.map((style) => against(style.stroke))),
+  const against = (c) => { const own = light(c);
+    return (Math.max(own, back) + .05) / (Math.min(own, back) + .05) };
+  const seen = [...document.querySelectorAll("svg text")]
+    .filter((e) => e.getClientRects().length && e.textContent.trim());
+  const lines = [...document.querySelectorAll("svg path, svg use")]
+    .filter((e) => e.getClientRects().length)
+    .map((e) => getComputedStyle(e)).filter((style) => parseFloat(style.strokeWidth) >= 1.5
+      && style.stroke !== "none" && parseFloat(style.strokeOpacity) > .9);
+  return { texts: seen.length,
+    text: Math.min(...seen.map((e) => against(getComputedStyle(e).fill))),
+    size: Math.min(...seen.map((e) => e.getBoundingClientRect().height)),
+    lines: lines.length, line: Math.min(...lines.map((style) => against(style.stroke))),
     width: document.documentElement.scrollWidth } })()"""
 
 
@@ -221,7 +232,8 @@ LOOK = """(() => {
 def test_a_study_can_be_read_on_any_screen(
     browser: Browser, study: Path, width: int, scheme: str
 ) -> None:
-    """No error, no request, no scrolling sideways; pictures whose text can be read and whose lines can be seen."""
+    """No error, no request, no scrolling sideways; pictures whose text can be read and whose lines
+    can be seen."""
     browser.call(
         "Emulation.setDeviceMetricsOverride",
         width=width,
@@ -269,7 +281,8 @@ def test_completions_are_filtered_by_the_keyboard(browser: Browser, study: Path)
         browser.press(letter, letter)
     assert browser.value(shown) == "1 to 20 of 96"
     assert browser.value(
-        "[...document.querySelectorAll('#answers h3')].every((e) => e.textContent.startsWith('sums'))"
+        "[...document.querySelectorAll('#answers h3')].every((e) => "
+        "e.textContent.startsWith('sums'))"
     )
     browser.tab_to("select[name=verdict]")
     browser.press("w", "w")
@@ -278,7 +291,8 @@ def test_completions_are_filtered_by_the_keyboard(browser: Browser, study: Path)
     browser.tab_to("select[name=seed]")
     browser.press("1", "1")
     assert browser.value(
-        "[...document.querySelectorAll('.answer strong')].every((e) => e.textContent.endsWith('seed 1'))"
+        "[...document.querySelectorAll('.answer strong')].every((e) => "
+        "e.textContent.endsWith('seed 1'))"
     )
     browser.press("Home", code=36)
     assert browser.value(shown) == wrong

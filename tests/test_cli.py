@@ -186,7 +186,8 @@ BAD = {
     (
         "distill",
         "teacher=oracel",
-    ): "unknown teacher 'oracel'; known: openai, oracle, published, reference, transformers, vllm; did you mean 'oracle'?",
+    ): "unknown teacher 'oracel'; known: openai, oracle, published, reference, transformers, vllm; "
+    "did you mean 'oracle'?",
     ("distill", "data=dem"): "unknown data 'dem'",
     ("distill", "samples=4"): "samples=4 means nothing with teacher=oracle, which is no model",
     ("distill", "verify=none"): "verify=none means nothing with teacher=oracle",
@@ -206,7 +207,8 @@ BAD = {
         "distill",
         "teacher=transformers",
         "teacher.model=tiny",
-    ): "has no switch (enable_thinking); another way to tell it: thinking_prompt=suffix, system or template",
+    ): "has no switch (enable_thinking); another way to tell it: "
+    "thinking_prompt=suffix, system or template",
     (
         "distill",
         "teacher=transformers",

@@ -1,4 +1,5 @@
-"""Two arms of training over their seeds: known answers, and the real command over evaluations with known counts."""
+"""Two arms of training over their seeds: known answers, and the real command over evaluations with
+known counts."""
 
 import json
 import math
@@ -53,7 +54,8 @@ def test_seeds_that_say_the_same_say_what_one_says(row: list, n_seeds: int) -> N
 
 
 def test_seeds_whose_means_happen_to_be_equal_are_no_copies() -> None:
-    """They agree on the mean and on no problem: that is not known as well as by the problems alone."""
+    """They agree on the mean and on no problem: that is not known as well as by the problems
+    alone."""
     before, after = np.zeros((2, 100)), np.zeros((2, 100))
     after[0, :20] = after[1, 20:40] = 1
     means = after.mean(axis=0).tolist()
@@ -107,7 +109,8 @@ def test_values_that_are_all_alike_are_not_certain() -> None:
 
 
 def by_hand(table: np.ndarray, level: float) -> float:
-    """How far the mean may be off, from the sums of squares of a two-arm table without repetition."""
+    """How far the mean may be off, from the sums of squares of a two-arm table without
+    repetition."""
     n_seeds, n = table.shape
     seeds = n * ((table.mean(axis=1) - table.mean()) ** 2).sum()
     problems = n_seeds * ((table.mean(axis=0) - table.mean()) ** 2).sum()

@@ -1,4 +1,5 @@
-"""A study in W&B: its offline runs log what the dashboard names, with the values of the local files."""
+"""A study in W&B: its offline runs log what the dashboard names, with the values of the local
+files."""
 
 import json
 import os
@@ -30,7 +31,8 @@ CATEGORIES = ("general-mc", "math-oe")
 
 @pytest.fixture(scope="module")
 def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One student and its base model, evaluated, as a study runs them; W&B has no key and needs none."""
+    """One student and its base model, evaluated, as a study runs them; W&B has no key and needs
+    none."""
     out = tmp_path_factory.mktemp("study")
     tracked = ("tracker=wandb", "project=p", "group=small")
     benchmark = out / "mine.jsonl"
@@ -65,7 +67,8 @@ def study(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def logged(run: Path) -> tuple[Any, dict[str, Any], dict[int, dict[str, Any]], dict[str, Any]]:
-    """The run that an offline file holds, its configuration, what it logged by step, and its summary."""
+    """The run that an offline file holds, its configuration, what it logged by step, and its
+    summary."""
     (file,) = run.glob("wandb/offline-run-*/*.wandb")
     config, history, summary, found = {}, dict[int, dict[str, Any]](), dict[str, Any](), None
     for record in records(file):

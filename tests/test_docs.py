@@ -1,4 +1,4 @@
-"""The documentation site: it builds strictly, loads nothing external and names every tool and every renamed key."""
+"""The site: it builds strictly, loads nothing external and names every tool and renamed key."""
 
 import os
 import re

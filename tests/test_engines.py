@@ -337,7 +337,8 @@ def test_evaluation_over_http_by_the_command_line(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     mine = tmp_path / "mine.jsonl"
     mine.write_text(
-        '{"question": "2+2?", "answer": "4", "kind": "number"}\n{"question": "3+2?", "answer": "5", "kind": "number"}\n'
+        '{"question": "2+2?", "answer": "4", "kind": "number"}\n{"question": "3+2?", "answer": '
+        '"5", "kind": "number"}\n'
     )
     words = (
         f"benchmarks=[{mine}]",

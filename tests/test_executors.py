@@ -1,4 +1,5 @@
-"""Executors: the same command has the same results locally, in several processes, on Ray, on Slurm."""
+"""Executors: the same command has the same results locally, in several processes, on Ray, on
+Slurm."""
 
 import json
 import os
@@ -218,7 +219,8 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
         ),
         (
             ("launch.run", "--", "fly"),
-            "'fly' is no verb: write -- and then one of distill, train, rl, eval or launch, with its overrides",
+            "'fly' is no verb: write -- and then one of distill, train, rl, eval or launch, "
+            "with its overrides",
         ),
     ],
 )
@@ -237,7 +239,8 @@ def test_places_that_cannot_be(words: tuple[str, ...], said: str) -> None:
         ),
         (
             ("--nproc-per-node", "2", "--nodes", "2", "--rdzv-endpoint", "a:29400"),
-            "executor=local executor.nproc_per_node=2 executor.rdzv_endpoint=a:29400 executor.nodes=2",
+            "executor=local executor.nproc_per_node=2 executor.rdzv_endpoint=a:29400 "
+            "executor.nodes=2",
         ),
     ],
 )
@@ -266,7 +269,8 @@ def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> 
     """A stage without a model ignores them instead of being refused."""
     stages = (
         "[{name: pairs, verb: distill, overrides: ['limit=2', 'model=tiny']}, "
-        "{name: scores, verb: eval, overrides: ['model=tiny', 'limit=1', 'max_new_tokens=2', 'threads=1']}]"
+        "{name: scores, verb: eval, overrides: ['model=tiny', 'limit=1', 'max_new_tokens=2', "
+        "'threads=1']}]"
     )
     done(
         "launch",
@@ -282,8 +286,10 @@ def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> 
 def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
     """Independent stages run, dependent ones are named; the exit code is that of the failure."""
     stages = (
-        "[{name: bad, verb: distill, overrides: ['data=local', 'data.path=/nowhere.jsonl', 'model=tiny']}, "
-        "{name: after, verb: train, overrides: ['ratio=0', 'model=tiny', 'pairs={bad}', 'lr=1e-3']}, "
+        "[{name: bad, verb: distill, overrides: ['data=local', 'data.path=/nowhere.jsonl', "
+        "'model=tiny']}, "
+        "{name: after, verb: train, overrides: ['ratio=0', 'model=tiny', 'pairs={bad}', "
+        "'lr=1e-3']}, "
         "{name: good, verb: distill, overrides: ['limit=2', 'model=tiny']}]"
     )
     result = command(

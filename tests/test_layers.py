@@ -70,7 +70,8 @@ DOORS = {
 
 
 def door(stub: Path) -> dict[str, str]:
-    """What a door names, each with the room that it comes from; a room that is named itself has its own name."""
+    """What a door names, each with the room that it comes from; a room that is named itself has its
+    own name."""
     found = {}
     for node in ast.parse(stub.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom):
@@ -80,7 +81,8 @@ def door(stub: Path) -> dict[str, str]:
 
 
 def sources(module: str, file: Path) -> Iterator[tuple[str, str | None]]:
-    """The (module, name) pairs of a file's imports from this project; name is None for `import module`."""
+    """The (module, name) pairs of a file's imports from this project; name is None for `import
+    module`."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
@@ -89,7 +91,8 @@ def sources(module: str, file: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def edges(modules: Mapping[str, Path]) -> dict[str, set[str]]:
-    """Which module imports which, through doors to the room behind them, type-only imports included."""
+    """Which module imports which, through doors to the room behind them, type-only imports
+    included."""
     found: dict[str, set[str]] = {module: set() for module in modules}
     for module, file in modules.items():
         for source, name in sources(module, file):
@@ -104,7 +107,8 @@ def edges(modules: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def cycle(graph: Mapping[str, set[str]]) -> list[str]:
-    """Modules on a cycle: what is left when modules that import nothing that is left are taken away, from both ends."""
+    """Modules on a cycle: what is left when modules that import nothing that is left are taken
+    away, from both ends."""
     left = {module: set(targets) for module, targets in graph.items()}
     while True:
         leaves = [module for module, targets in left.items() if not targets & left.keys()]

@@ -250,7 +250,8 @@ def test_advice_is_what_makes_it_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = memory.estimate_run(config(micro_batch_size=4), CPU, [MicroBatchShape(4, 512, 1024)])
     said = refused(monkeypatch, 0.9 * whole.total)
     assert re.search(
-        r"will not fit: it needs about [\d.]+ GB: .* \(4 rows of 512 tokens\), and .* GB are free; try ",
+        r"will not fit: it needs about [\d.]+ GB: .* \(4 rows of 512 tokens\), and .* GB are "
+        r"free; try ",
         said,
     )
     assert "gradient_checkpointing=true" in said and "micro_batch_size=1" in said
@@ -294,8 +295,8 @@ def test_the_line_that_is_printed() -> None:
     gb = 2**30
     need = MemoryEstimate(gb, gb // 2, gb, 0, 0, gb, 4, 512)
     assert (
-        str(need)
-        == "about 3.5 GB: 1 of weights, 0.5 of gradients, 1 of optimizer states, 1 of activations (4 rows of 512 tokens)"
+        str(need) == "about 3.5 GB: 1 of weights, 0.5 of gradients, 1 of optimizer states, "
+        "1 of activations (4 rows of 512 tokens)"
     )
     over = MemoryEstimate(
         gb, gb // 2, gb, gb, gb, gb, 1, 512, ShardingPlan("zero2", 8), "bfloat16", gb

@@ -121,7 +121,8 @@ def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
 
     difference, low, high = paired_difference(right(slow), right(fast))
     print(
-        f"{len(differing)} of {len(fast)} differ; accuracy differs by {difference:+.4f} ({low:+.4f} to {high:+.4f})"
+        f"{len(differing)} of {len(fast)} differ; accuracy differs by {difference:+.4f} "
+        f"({low:+.4f} to {high:+.4f})"
     )
     assert len(asked) >= 400
     assert low <= 0 <= high

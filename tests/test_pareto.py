@@ -1,4 +1,5 @@
-"""The front of costs and accuracies, how often a point is on it, and the published curve: known answers and properties."""
+"""The front of costs and accuracies, how often a point is on it, and the published curve: known
+answers and properties."""
 
 import numpy as np
 import pytest
@@ -117,5 +118,8 @@ def test_fronts_need_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, ratiocine.stats.pareto; sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    code = (
+        "import sys, ratiocine.stats.pareto; "
+        "sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

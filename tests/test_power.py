@@ -1,4 +1,5 @@
-"""How many problems and seeds a comparison needs: known answers, properties, and the real command."""
+"""How many problems and seeds a comparison needs: known answers, properties, and the real
+command."""
 
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from ratiocine.stats import sample_size
 
 
 def test_known_numbers_of_problems() -> None:
-    """Without noise of seeds and with very many of them it is a z-test; two students are compared by McNemar's test, whose usual
-    approximation (Connor, Biometrics 43, 1987) asks for a little less than the exact one."""
+    """Without noise of seeds and with very many of them it is a z-test; two students are compared
+    by McNemar's test, whose usual approximation (Connor, Biometrics 43, 1987) asks for a little
+    less than the exact one."""
     difference, discordant = 0.1, 0.3
     z = 1.95996 + 0.84162
     assert sample_size.problems_needed(

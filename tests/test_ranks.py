@@ -68,7 +68,7 @@ def started(how: str, ranks: int, verb: str, *words: str) -> subprocess.Complete
             port,
             "--module",
         ),
-        "launch.run": (sys.executable, "-m", "launch.run", "--ranks", str(ranks), "--"),
+        "launch.run": (sys.executable, "-m", "launch.run", "--nproc-per-node", str(ranks), "--"),
     }[how]
     environment = {
         **os.environ,

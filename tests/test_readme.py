@@ -1,5 +1,5 @@
-"""The commands of README.md and docs/ run as written, shortened; those that need the hub or a server
-are only composed. README.md uses the packaged model, docs/ the tiny one, on the quickstart's output."""
+"""The commands of README.md and docs/ run as written, shortened; those that need the network are
+only composed. README.md uses the packaged model, docs/ the tiny one and the quickstart's output."""
 
 import importlib
 import re
@@ -67,7 +67,7 @@ def shortened(words: list[str]) -> list[str]:
 
 
 class Commands:
-    """Runs commands of pages in one shared folder; `tiny` replaces the packaged by the tiny model."""
+    """Runs commands of pages in one shared folder; `tiny` replaces the packaged model."""
 
     def __init__(self, root: Path, *, tiny: bool) -> None:
         self.root = root

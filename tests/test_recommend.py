@@ -1,4 +1,5 @@
-"""Recommendations from a measured grid: the rule as a property over synthetic grids, and the real command."""
+"""Recommendations from a measured grid: the rule as a property over synthetic grids, and the real
+command."""
 
 import json
 from dataclasses import replace
@@ -63,7 +64,8 @@ def evaluated(
 
 
 def grid(root: Path, n_seeds: int = 3) -> Path:
-    """Ratios 0, 0.5 and 1 and the untrained model; ratio 1 is far better and writes more, ratio 0.5 is worth as much for less."""
+    """Ratios 0, 0.5 and 1 and the untrained model; ratio 1 is far better and writes more, ratio 0.5
+    is worth as much for less."""
     evaluated(root / "base", None, [])
     for seed in range(n_seeds):
         evaluated(root / f"0-{seed}", 0.0, [seed, 5], seed, flops=1e12)
@@ -212,7 +214,8 @@ def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
 
 
 def test_what_its_own_interval_rules_out_is_not_recommended(tmp_path: Path) -> None:
-    """Of many arms that are conclusively worse one by one, but not after adjustment, the cheapest is no choice."""
+    """Of many arms that are conclusively worse one by one, but not after adjustment, the cheapest
+    is no choice."""
     for at in range(9):
         evaluated(tmp_path / f"low-{at}", at / 100, [*range(20)], flops=1e12 + at)
     evaluated(tmp_path / "high", 1.0, [*range(27)], flops=4e12)
@@ -224,8 +227,8 @@ def test_what_its_own_interval_rules_out_is_not_recommended(tmp_path: Path) -> N
     against = [arm["best_against"] for arm in content["arms"] if arm["label"] != "ratio 1"]
     assert all(one["low"] > 0 and one["p_holm"] > 0.05 for one in against)
     assert (
-        "9 of 9 other arms are worse (95 % intervals exclude 0); after Holm's adjustment for their number, none has p < 0.05"
-        in shown
+        "9 of 9 other arms are worse (95 % intervals exclude 0); after Holm's adjustment for "
+        "their number, none has p < 0.05" in shown
     )
 
 

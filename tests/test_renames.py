@@ -1,4 +1,5 @@
-"""Old words: each key, group, flag and tool of the earlier release gives one line with its new name."""
+"""Old words: each key, group, flag and tool of the earlier release gives one line with its new
+name."""
 
 from typing import Annotated, Any, get_args, get_origin
 

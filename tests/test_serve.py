@@ -150,17 +150,20 @@ def test_the_packaged_model_served_answers_as_in_process(start: Start, tmp_path:
     assert os.path.getsize(tmp_path / "served" / "scores.json")
 
 
-# As Qwen3 has it: thinking is on unless it is switched off, and then the prompt ends in an empty think block.
+# As Qwen3 has it: thinking is on unless it is switched off, and then the prompt ends in an empty
+# think block.
 QWEN3 = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
-    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% "
+    "endif %}{% endif %}"
 )
 
 
 @pytest.fixture(scope="module")
 def qwen3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tiny Qwen3 that knows twenty sums by heart, with its thoughts where its flag is on, and the file of the sums."""
+    """A tiny Qwen3 that knows twenty sums by heart, with its thoughts where its flag is on, and the
+    file of the sums."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 

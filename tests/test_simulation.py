@@ -12,10 +12,9 @@ from scipy.stats import norm
 from ratiocine import stats
 from ratiocine.stats import intervals, pareto, sample_size
 
-HARD, LIKES = (
-    1.5,
-    0.5,
-)  # sd of the problems' difficulty, and of what makes a problem harder for one evaluation, beside a noise of 1
+# Standard deviations of the problems' difficulty, and of what makes a problem harder for one
+# evaluation, beside a noise of 1
+HARD, LIKES = 1.5, 0.5
 
 
 def study(
@@ -26,8 +25,9 @@ def study(
     seed_sd: float,
     hard: float = HARD,
 ) -> np.ndarray:
-    """Right or wrong, evaluations x seeds x problems: problems are the same for all evaluations, and every evaluation's seeds differ in accuracy by
-    `seed_sd` and by what is particular to a seed and a problem. Over all problems and seeds the accuracies are exactly these."""
+    """Right or wrong, evaluations x seeds x problems: problems are the same for all evaluations,
+    and every evaluation's seeds differ in accuracy by `seed_sd` and by what is particular to a seed
+    and a problem. Over all problems and seeds the accuracies are exactly these."""
     z = norm.ppf(accuracies)
     of_seeds = seed_sd * np.sqrt(1 + hard**2 + LIKES**2) / norm.pdf(z)
     level = z * np.sqrt(1 + hard**2 + LIKES**2 + of_seeds**2)
@@ -75,8 +75,9 @@ def coverage(
 def falsely(
     seed: int, n_seeds: int, n: int, seed_sd: float, tables: int, pairs: Sequence[tuple[int, int]]
 ) -> float:
-    """How often a table of five ratios by four categories, none of which has any effect, shows some ratios to differ: a
-    difference whose p-value is under 5 % after Holm's adjustment over all comparisons of the table."""
+    """How often a table of five ratios by four categories, none of which has any effect, shows some
+    ratios to differ: a difference whose p-value is under 5 % after Holm's adjustment over all
+    comparisons of the table."""
     rng, wrong = np.random.default_rng(seed), 0
     for _ in range(tables):
         categories = [
@@ -122,8 +123,9 @@ def test_where_nothing_differs_little_is_said_to(seed_sd: float) -> None:
 def membership(
     seed: int, n_seeds: int, n: int, seed_sd: float, grids: int, spread: float = 0.08
 ) -> list[tuple[int, float | None]]:
-    """Of grids of fifteen models with random costs and accuracies: for each range of `support` how many points fell into it, and
-    the share of them that truly are on the front. The cheapest, which always is, is left out."""
+    """Of grids of fifteen models with random costs and accuracies: for each range of `support` how
+    many points fell into it, and the share of them that truly are on the front. The cheapest, which
+    always is, is left out."""
     rng, support, true = np.random.default_rng(seed), list[float](), list[bool]()
     for _ in range(grids):
         exponent = np.sort(rng.uniform(18, 21, 15))
@@ -156,7 +158,8 @@ def test_what_is_said_to_be_on_the_front_is() -> None:
 def reached(
     seed: int, n_seeds: int, seed_sd: float, effect: float, tables: int
 ) -> tuple[int, float]:
-    """How many problems a study needs, by what a very large pilot shows, and how often it then finds the effect."""
+    """How many problems a study needs, by what a very large pilot shows, and how often it then
+    finds the effect."""
     rng, base = np.random.default_rng(seed), 0.4
     pilot = sample_size.spread(*study(rng, [base, base + effect], 400, 1500, seed_sd))
     assert pilot.seed_sd is not None and pilot.common is not None
@@ -214,7 +217,8 @@ def test_coverage_at_full_size(n_seeds: int) -> None:
             for effect in (0.0, 0.02, 0.2):
                 found = coverage(4, n_seeds, n, seed_sd, effect, 1000)
                 print(
-                    f"{n_seeds} seeds, n {n}, sd {seed_sd}, effect {effect}: difference {found[0]:.3f}, accuracy {found[1]:.3f}"
+                    f"{n_seeds} seeds, n {n}, sd {seed_sd}, effect {effect}: difference "
+                    f"{found[0]:.3f}, accuracy {found[1]:.3f}"
                 )
                 assert min(found) >= (0.95 if n_seeds == 2 else 0.93)
                 assert max(found) <= (1.0 if n_seeds == 2 else 0.99)
@@ -228,7 +232,8 @@ def test_coverage_near_the_ends_and_where_problems_are_alike_or_apart(hard: floa
         for n_seeds in (3, 5):
             found = coverage(5, n_seeds, 200, 0.01, 0.0, 500, base, hard)
             print(
-                f"accuracy {base}, {n_seeds} seeds, difficulty {hard}: difference {found[0]:.3f}, accuracy {found[1]:.3f}"
+                f"accuracy {base}, {n_seeds} seeds, difficulty {hard}: difference "
+                f"{found[0]:.3f}, accuracy {found[1]:.3f}"
             )
             assert min(found) >= 0.93
 

@@ -77,8 +77,8 @@ SMALL = cost.Shape(vocab=10, width=4, ff=8, heads=2, layers=1, kv_heads=1, head=
 
 
 def test_forward_flops_counted_by_hand() -> None:
-    """l=3, V=10, d=4, dff=8, h=2: embedding 240; q,k,v 288; scores 72; softmax 54; weighted sum 72; output 96; two
-    feed-forward matrices 384; head 240."""
+    """l=3, V=10, d=4, dff=8, h=2: embedding 240; q,k,v 288; scores 72; softmax 54; weighted sum 72;
+    output 96; two feed-forward matrices 384; head 240."""
     assert cost.forward(SMALL, 3) == 240 + 288 + 72 + 54 + 72 + 96 + 384 + 240
     assert cost.training(SMALL, 3) == 3 * 1446
     assert cost.prefill(SMALL, 3) == 1446 - 240 + 80
@@ -172,7 +172,8 @@ def test_majority_known_answers() -> None:
 
 
 def test_exact_flops_are_what_torch_counts() -> None:
-    """torch counts every product of a query and a key; the exact form only those that the causal mask leaves."""
+    """torch counts every product of a query and a key; the exact form only those that the causal
+    mask leaves."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

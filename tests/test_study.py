@@ -226,8 +226,8 @@ def test_the_dry_run_prints_every_stage_and_a_sum() -> None:
     )
     assert "18 stages: 0 done, 18 to do:" in shown
     assert (
-        "1.98 GB  python -m train model=qwen2.5-0.5b pairs={pairs-general} scenario=mixed ratio=0.75"
-        in shown
+        "1.98 GB  python -m train model=qwen2.5-0.5b pairs={pairs-general} scenario=mixed "
+        "ratio=0.75" in shown
     )
 
 
@@ -524,7 +524,8 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            f"from pathlib import Path; from ratiocine.runs import locks; locks.acquire(Path({str(tmp_path)!r})); "
+            f"from pathlib import Path; from ratiocine.runs import locks; "
+            f"locks.acquire(Path({str(tmp_path)!r})); "
             "print('held', flush=True); input()",
         ],
         cwd=ROOT,
@@ -546,7 +547,8 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
 def test_what_is_forked_after_an_estimate_can_multiply() -> None:
     """Stages are forked from the planner, whose threads may not have run a matmul."""
     code = (
-        "import os, sys, torch; from launch.throughput import machine_rate; assert machine_rate() > 0; child = os.fork()\n"
+        "import os, sys, torch; from launch.throughput import machine_rate; assert "
+        "machine_rate() > 0; child = os.fork()\n"
         "if not child: torch.ones(600, 600) @ torch.ones(600, 600); os._exit(0)\n"
         "os.waitpid(child, 0)"
     )

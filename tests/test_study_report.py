@@ -270,7 +270,8 @@ def of_seeds(evaluations: list[Evaluation], *seeds: int) -> list[Evaluation]:
 
 
 def test_seeds_are_paired_as_far_as_they_match(tmp_path: Path) -> None:
-    """A base that stands alone goes with all where it was not trained, or where all began with it."""
+    """A base that stands alone goes with all where it was not trained, or where all began with
+    it."""
     points = [
         Point("small"),
         *(Point("small", ratio, seed=seed) for ratio in (0.0, 1.0) for seed in (0, 1, 2)),
@@ -533,8 +534,8 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     )
     page = (tmp_path / "out" / "r.html").read_text()
     assert (
-        "7 trained arms of 1 model answered the same 32 problems of 4 benchmarks, with one seed each"
-        in shown
+        "7 trained arms of 1 model answered the same 32 problems of 4 benchmarks, with one "
+        "seed each" in shown
     )
     assert "intervals over problems (one seed)" in page
     assert "No arm was trained at equal FLOPs or tokens" in page
@@ -565,7 +566,10 @@ def test_the_published_formula_without_its_loop() -> None:
         )
 
 
-HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> \u202egnp.exe\u202c \x00\x07\x1b[31m \ud800 &lt; \u2028"
+HOSTILE = (
+    "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> "
+    "\u202egnp.exe\u202c \x00\x07\x1b[31m \ud800 &lt; \u2028"
+)
 
 
 def test_model_output_is_shown_as_text(tmp_path: Path) -> None:
@@ -850,7 +854,8 @@ def test_what_would_decide(row: tuple[Any, ...], expected: str) -> None:
     )
     found = _decisive({"needed": Table("needed", "", columns, ((*row, "all", "m", 0.01),))})
     assert found == [
-        f"Sample sizes that would decide a difference of the size seen: all problems, +1 points: {expected}."
+        f"Sample sizes that would decide a difference of the size seen: all problems, +1 "
+        f"points: {expected}."
     ]
 
 

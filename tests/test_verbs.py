@@ -1,4 +1,5 @@
-"""The whole pipeline through the real commands on a tiny model, and what happens when it is killed."""
+"""The whole pipeline through the real commands on a tiny model, and what happens when it is
+killed."""
 
 import json
 import signal

@@ -64,7 +64,7 @@ class RatioTrainer(SteppedTrainer):
                 "padding_free=false"
             )
 
-    def dry_run(self) -> None:
+    def trial_step(self) -> None:
         """Forward and backward over the micro-batch that needs most memory. Raises BadInput where
         it does not fit."""
         if not self.sampler.padded:
@@ -76,7 +76,7 @@ class RatioTrainer(SteppedTrainer):
         try:
             rows = [dataset[example] for example in examples]  # type: ignore[index]
             inputs = self._prepare_inputs(self.data_collator(rows))
-            self.prepare_dry_run()
+            self.prepare_trial_step()
             with self.compute_loss_context_manager():
                 loss = self.compute_loss(model, inputs)
             loss.backward()  # type: ignore[no-untyped-call]

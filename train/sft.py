@@ -128,7 +128,7 @@ def _fit(
     )
     with progress(steps, f"train ratio={config.ratio}", "steps") as bar:
         trainer, checkpoints = _trainer(session, config, plan, sampler, bar)
-        session.fit(trainer, checkpoints, trainer.dry_run)
+        session.fit(trainer, checkpoints, trainer.trial_step)
     log = trainer.step_log
     step = len(log.rows)
     if config.checkpoint == "best":

@@ -68,7 +68,7 @@ class StepLog(TrainerCallback):
         self.micro_batch_tokens += tokens
 
     def discard_micro_batches(self) -> None:
-        """Forget those of the dry run."""
+        """Forget those of the trial step."""
         self.micro_batches.clear()
         self.micro_batch_tokens = 0
 

@@ -19,7 +19,7 @@ def named_arms(arms: Sequence[Arm]) -> list[Arm]:
 
 
 def _line_names(arms: Sequence[Arm]) -> list[str]:
-    """The axes on which the arms differ, the ratio excluded; then a fact or a number."""
+    """The axes on which the arms differ, the ratio excluded; then a training setting or number."""
     varying = _varying_axes(arms)
     data = sorted({str(arm.axes.data) for arm in arms})
     found = []
@@ -59,8 +59,8 @@ def _axis_word(axis: str, value: str, arm: Arm, data: Sequence[str]) -> str:
 def _distinguished(
     arms: Sequence[Arm], names: Sequence[str], alike: Callable[[Arm, Arm], bool]
 ) -> list[str]:
-    """The names; a name of arms that are not alike is followed by the first fact that distinguishes
-    them, or by a number."""
+    """The names; a name of arms that are not alike is followed by the first training setting that
+    distinguishes them, or by a number."""
     found = list(names)
     for name in dict.fromkeys(names):
         kinds: list[list[int]] = []
@@ -98,7 +98,7 @@ def _legend_names(arms: Sequence[Arm], lines: Sequence[str]) -> list[str]:
 
 
 def _labels(arms: Sequence[Arm], lines: Sequence[str]) -> list[str]:
-    """Line and ratio, then the condition."""
+    """Line and ratio, then the evaluation settings."""
     plain = []
     for arm, line in zip(arms, lines, strict=True):
         without = line.removesuffix(arm.condition).removesuffix(", ") if arm.condition else line

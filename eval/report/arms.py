@@ -17,13 +17,16 @@ from ratiocine.records import ScoredCompletion
 from ratiocine.runs import Axes, StudentInfo, axes, differing
 
 EvaluationPairs = Sequence[tuple[Evaluation, Evaluation]]
-# Facts of students of `rl` alone; a default elsewhere.
+# Training settings of students of `rl` alone; a default elsewhere.
 OF_REWARDS = ("objective", "control", "changed")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm, and its evaluations by training seed; a single one for an untrained model."""
+    """One arm, and its evaluations by training seed.
+
+    A starting model (not fine-tuned by this tool; labelled "untrained") is an arm of one
+    evaluation."""
 
     label: str
     """Unique among the arms of its study."""
@@ -31,11 +34,11 @@ class Arm:
     """Equal for the arms that differ in the ratio alone."""
     evaluations: tuple[Evaluation, ...]
     condition: str = ""
-    """How its students were evaluated, where one student was evaluated in several ways."""
+    """Evaluation settings, where one student was evaluated with several."""
 
     @property
     def student(self) -> StudentInfo | None:
-        """How it was trained (with its first seed); None for an untrained model."""
+        """How it was trained (with its first seed); None for a starting model."""
         return self.evaluations[0].student
 
     @property
@@ -44,11 +47,12 @@ class Arm:
 
     @property
     def rewarded(self) -> bool:
+        """Whether it was trained with rewards (`rl`)."""
         return self.student is not None and self.student.rewarded
 
     @cached_property
     def axes(self) -> Axes:
-        """Its value on every axis of a study; None where it has none."""
+        """Its value on every axis of a study (`runs.AXES`); None where it has none."""
         first = self.evaluations[0]
         return replace(axes(self.student or StudentInfo()), model=start_model(first))
 
@@ -58,7 +62,7 @@ class Arm:
 
     @property
     def ratio(self) -> float | None:
-        """The reasoning ratio; None where that is not one number, and for an untrained model."""
+        """The reasoning ratio; None where that is not one number, and for a starting model."""
         return self.axes.ratio
 
     @property
@@ -71,21 +75,21 @@ class Arm:
         return self.evaluations[0].facts.size
 
     def fact(self, name: str) -> str | None:
-        """A fact of its student as text; None where it does not apply."""
+        """A training setting of its student, as text; None where it does not apply."""
         if self.student is None or (name in OF_REWARDS and not self.student.rewarded):
             return None
         value = getattr(self.student, name)
         return None if value is None else str(value)
 
     def alike(self, other: Arm, *apart: str) -> bool:
-        """Whether two trained arms differ in these axes and their consequences at most
-        (`runs.differing`), and were evaluated under one condition."""
+        """Whether two trained arms differ at most in the axes `apart` and in what follows from them
+        (`runs.differing`), and have the same evaluation settings."""
         if self.condition != other.condition or self.student is None or other.student is None:
             return False
         return not differing(self.student, other.student, *apart)
 
     def table(self, keys: Sequence[str]) -> list[list[float]]:
-        """Shares of right answers: a row per seed, a column per problem."""
+        """Shares of right answers: a row per seed, a column per problem; `keys` are problem ids."""
         return [right_shares(evaluation, keys) for evaluation in self.evaluations]
 
     def answers(self, keys: Sequence[str]) -> list[ScoredCompletion]:
@@ -99,8 +103,8 @@ class Arm:
 
     @property
     def train_flops(self) -> float:
-        """FLOPs of its training and of that of its ancestors by the published formula, the mean
-        over seeds; 0 for an untrained model."""
+        """FLOPs of its training and of the students it was trained from, pretraining excluded, by
+        the FLOPs formula of arXiv 2509.22193: the mean over seeds; 0 for a starting model."""
         return fmean(_total(one.student, "train_flops") or 0.0 for one in self.evaluations)
 
     @property
@@ -113,7 +117,8 @@ class Arm:
 def _total(
     student: StudentInfo | None, field: Literal["train_flops", "train_flops_exact"]
 ) -> float | None:
-    """A cost of a training and of its ancestors' training; None where one of them is unknown."""
+    """A cost of training a student and the students it was trained from; None where one of them is
+    unknown."""
     if student is None:
         return 0.0
     cost = student.train_flops if field == "train_flops" else student.train_flops_exact
@@ -122,7 +127,7 @@ def _total(
 
 
 def start_model(evaluation: Evaluation) -> str:
-    """The model at the start of the lineage of what was evaluated."""
+    """The starting model: the evaluated model itself, or the base of the first student."""
     if evaluation.student is None:
         return evaluation.facts.model
     *_, first = evaluation.student.ancestors()
@@ -132,12 +137,12 @@ def start_model(evaluation: Evaluation) -> str:
 def counterparts(first: Arm, second: Arm) -> EvaluationPairs:
     """The evaluations of two arms in pairs.
 
-    A student of `rl` is paired with the student it started from, else equal seeds are paired. An
-    untrained model is paired with all seeds. Arms without a common seed are paired in order.
+    A student of `rl` is paired with the student it started from, else equal seeds are paired. A
+    starting model is paired with all seeds. Arms without a common seed are paired in order.
     """
     both = [(one, other) for one in first.evaluations for other in second.evaluations]
     rules: tuple[Callable[[Evaluation, Evaluation], bool], ...] = (
-        _untrained,
+        _with_starting_model,
         is_parent,
         lambda one, other: one.seed == other.seed,
     )
@@ -148,13 +153,13 @@ def counterparts(first: Arm, second: Arm) -> EvaluationPairs:
 
 
 def varying(pairs: EvaluationPairs) -> int:
-    """Number of sides (1 or 2) with several seeds in these pairs: 1 where one evaluation, or an
-    untrained model, is paired with all of the other side."""
+    """Number of arms (1 or 2) with several seeds in these pairs: 1 where one evaluation, or a
+    starting model, is paired with all of the other arm."""
     alone = len(pairs) > 1 and any(len({id(pair[side]) for pair in pairs}) == 1 for side in (0, 1))
-    return 1 if alone or any(_untrained(*pair) for pair in pairs) else 2
+    return 1 if alone or any(_with_starting_model(*pair) for pair in pairs) else 2
 
 
-def _untrained(one: Evaluation, other: Evaluation) -> bool:
+def _with_starting_model(one: Evaluation, other: Evaluation) -> bool:
     return one.student is None or other.student is None
 
 

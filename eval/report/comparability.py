@@ -35,8 +35,8 @@ def study_warnings(study: Study) -> list[str]:
 
 
 def _other_differences(study: Study) -> list[str]:
-    """Arms that differ in more than their ratio: in facts, and in axes where no ratios can be
-    compared."""
+    """Arms that differ in more than their ratio: in training settings (`runs.FACTS`), and in axes
+    where no ratios can be compared."""
     arms = [arm for arm in study.trained if not arm.rewarded]
     if len({arm.ratio for arm in arms}) < 2:
         return []

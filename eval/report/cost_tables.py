@@ -34,7 +34,7 @@ def inference_flops(arm: Arm, keys: Sequence[str]) -> float | None:
 
 
 def inference_flops_published(arm: Arm, keys: Sequence[str]) -> float | None:
-    """The same by the published formula."""
+    """The same by the formula of arXiv 2509.22193."""
     shape = arm.evaluations[0].facts.shape
     if shape is None:
         return None
@@ -71,7 +71,7 @@ def costs(study: Study) -> Table:
 
 def pareto_front(study: Study, kind: FrontKind) -> Table:
     """Accuracy over FLOPs, a row per arm and group: whether the arm is on the Pareto front, and in
-    which share of bootstrap resamples. For training, also the comparison with the untrained model,
+    which share of bootstrap resamples. For training, also the comparison with the starting model,
     where it was evaluated."""
     rows: list[tuple[object, ...]] = []
     training = kind == "training"

@@ -46,7 +46,7 @@ class Evaluation:
 
     @property
     def student(self) -> StudentInfo | None:
-        """None for a model that was not trained here."""
+        """None for a starting model."""
         return self.facts.student
 
     @property

@@ -260,7 +260,7 @@ def _front(tables: Tables) -> list[str]:
 
 
 def no_gain(row: Row) -> bool:
-    """Whether an arm on the front of training costs is not better than its untrained model, where
+    """Whether an arm on the front of training costs is not better than its starting model, where
     that is known."""
     return row["than_untrained"] in ("inconclusive", "worse")
 

@@ -17,9 +17,9 @@ LONG = 24  # characters of a value in a label
 
 
 def gather(evaluations: Sequence[Evaluation]) -> list[Arm]:
-    """The arms of these evaluations: untrained models first, then by axes and ratio.
+    """The arms of these evaluations: starting models first, then by axes and ratio.
 
-    Students that were evaluated in several ways (say, with different `max_new_tokens`) have an arm
+    Students that were evaluated with several settings (say, different `max_new_tokens`) have an arm
     for each. Raises BadInput where one seed of an arm occurs twice.
     """
     groups = _grouped(evaluations, ())
@@ -79,7 +79,7 @@ def _conditions(groups: Iterable[Sequence[Evaluation]]) -> list[str]:
 
 
 def _condition_values(evaluation: Evaluation) -> dict[str, object]:
-    """How an evaluation was made, by flat configuration key."""
+    """Evaluation settings, by flat configuration key."""
     facts = evaluation.facts
     identity = _flat(evaluation.manifest.identity)
     settings = {

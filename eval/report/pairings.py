@@ -119,7 +119,7 @@ def main_pairs(study: Study) -> list[Pair]:
 
 
 def baseline_pairs(study: Study) -> list[Pair]:
-    """Each arm and its untrained model; the first arm where that was not evaluated."""
+    """Each arm and its starting model; the first arm where that was not evaluated."""
     found = []
     for arm in study.arms:
         base = (study.untrained(arm) if arm.trained else None) or study.arms[0]

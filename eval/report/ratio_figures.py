@@ -48,7 +48,7 @@ def thinking(tables: Tables, narrow: bool) -> Figure:
 
 @dataclass
 class _RatioFigure:
-    """Lines over the ratio with bands, and dotted levels of untrained models."""
+    """Lines over the ratio with bands, and dotted levels of starting models."""
 
     table: Table
     rows: Sequence[Row]

@@ -67,7 +67,7 @@ class Study:
         return len(self.arms) <= FEW and self.max_seeds == 1
 
     def untrained(self, arm: Arm) -> Arm | None:
-        """The untrained model of an arm, where it was evaluated alike."""
+        """The starting model of an arm, where it was evaluated with the same settings."""
         return only(
             other
             for other in self.arms
@@ -75,7 +75,7 @@ class Study:
         )
 
     def with_axes(self, arm: Arm, **axes: Any) -> Arm | None:
-        """The one arm that differs from `arm` in these axes and their consequences alone."""
+        """The one arm that differs from `arm` only in these axes and what follows from them."""
         wanted = replace(arm.axes, **axes)
         return only(
             other for other in self.trained if other.axes == wanted and other.alike(arm, *axes)

@@ -42,7 +42,7 @@ class HubConfig(StrictConfig):
     """The hub's name of each split, for streaming."""
     subset: Hashed[str | None] = None
     rows: Hashed[str | None] = None
-    """The function of `column_mappings.ROWS` that converts its rows; None if they are in the shared schema."""
+    """Name of its function in `column_mappings.ROWS`; None for rows in the shared schema."""
     count: Unhashed[int | None] = None
     """Number of test problems."""
 

@@ -1,14 +1,14 @@
 """grade(problem, parts): the one grader, used to filter teacher answers, to score students and to
-compute rewards.
+compute rewards. `parts` is a completion split into trace, answer and boxed answer.
 
 Answer extraction looks after the reasoning trace only, in this order: the last `\\boxed{}`; the
 whole answer, if it parses as the problem's kind; a stated answer (`#### …`, `the answer is …`); a
 fallback by kind (the last number or formula, the only option letter). `Grade.reason` names the
 step. A truncated completion counts only for what it boxed.
 
-Fault decides the verdict. Any fault of the completion is `wrong`: no answer, an unreadable one, one
-too costly to judge. `ungradable` is a fault of the problem: an unusable reference, or a judge that
-fails on the reference itself.
+A completion without an answer, or with one that cannot be parsed or takes longer than the limit to
+compare, is `wrong`. `ungradable`: a reference answer that is missing or cannot be parsed, or that
+the comparator cannot compare with itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Grade:
 
     verdict: Verdict
     extracted: str | None
-    """The answer that was judged; None if none was found."""
+    """The answer that was compared; None if none was found."""
     reason: str
     """How the answer was found, or why not."""
     detail: Mapping[str, float] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Grade:
 
 
 def grade(problem: Problem, parts: Parts, *, limit: float = LIMIT) -> Grade:
-    """Judge one completion of one problem; a symbolic comparison takes at most `limit` seconds."""
+    """Grade one completion of one problem; a symbolic comparison takes at most `limit` seconds."""
     kind = KINDS[problem.kind]
     if not kind.usable(problem):
         return Grade("ungradable", None, "reference")
@@ -65,7 +65,7 @@ def grade(problem: Problem, parts: Parts, *, limit: float = LIMIT) -> Grade:
 
 
 def _extract(kind: Kind, problem: Problem, parts: Parts) -> tuple[str | None, str]:
-    """The answer to judge, with how it was found; or None, with why there is none."""
+    """The answer to compare, with how it was found; or None, with why there is none."""
     if parts.boxed:
         return parts.boxed, "boxed"
     if parts.boxed == "":
@@ -104,7 +104,7 @@ def _extract_from_text(kind: Kind, problem: Problem, text: str) -> tuple[str | N
 
 def _grade_instructions(problem: Problem, answer: str, limit: float) -> Grade:
     """Right if every instruction is followed (IFEval's prompt-level strict accuracy). A truncated
-    response is judged as it stands, as in IFEval's own scorer."""
+    response is graded as it stands, as in IFEval's own scorer."""
     from ratiocine.grading.instructions import check
 
     names = list(problem.meta["instruction_id_list"])

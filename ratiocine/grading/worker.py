@@ -1,5 +1,5 @@
-"""The killable judge: comparisons that may not end (math-verify, reasoning-gym's scorers, IFEval's
-patterns) run in processes that can be killed.
+"""Comparisons that may not end (math-verify, reasoning-gym's scorers, IFEval's patterns), in
+processes that can be killed.
 
 One server process imports sympy once and forks a worker per connection. A worker arms a kernel
 timer before every question, so the time limit ends whatever it does, in Python or in C; the caller
@@ -77,8 +77,8 @@ def instructions(
 
 
 def _ask_or_blame(question: Question, limit: float) -> object:
-    """The worker's answer. If the worker died early, the reference is judged against itself: where
-    that works, the answer is at fault (`too_costly`), else the judge (`broken`)."""
+    """The worker's answer. If the worker died early, the reference is compared with itself: where
+    that works, the answer is `too_costly`, else the comparator is `broken`."""
     started = time.monotonic()
     found = _pool().ask(question, limit)
     if found is not None:

@@ -49,13 +49,13 @@ class MemoryEstimate:
     copies: int
     """Weights in the dtype of matmuls."""
     activations: int
-    """Of the micro-batch, as far as they are held beside the others."""
+    """Of the micro-batch, with temporary gradients: the part that adds to the peak."""
     rows: int
     length: int
     plan: ShardingPlan = SINGLE_GPU
     dtype: str = "float32"
     cache: int = 0
-    """Key-value cache of rollouts (rl), as far as it exceeds the memory of the update."""
+    """Key-value cache of rollouts (rl): the part beyond the memory of the update."""
 
     @property
     def states(self) -> int:
@@ -87,7 +87,7 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class RolloutMemory:
-    """Memory that rl holds beside the trained model."""
+    """Memory that rl needs in addition to the trained model."""
 
     copies: float = 0
     """Further sets of weights, in units of a float32 set."""
@@ -234,7 +234,7 @@ def _beside_states(
     states: ModelStates,
     settings: ActivationSettings,
 ) -> int:
-    """Bytes of activations and temporary gradients beside states and copies, at the peak."""
+    """Bytes of activations and temporary gradients that add to states and copies at the peak."""
     full, bf16 = not config.lora, compute.dtype != torch.float32
     linear = 0 if config.load_in_4bit else counts.linear
     first = batch.first or plan.deepspeed

@@ -47,7 +47,11 @@ AnyTerm = Annotated[
 
 
 class RewardConfig(StrictConfig):
-    """A reward: the weighted sum of its terms."""
+    """A reward: the weighted sum of its terms.
+
+    A term with `gate=format` counts only for completions that satisfy the term `format`: its value
+    is multiplied by that of `format`, 0 or 1.
+    """
 
     name: Hashed[str]
     terms: Hashed[Annotated[list[AnyTerm], Field(min_length=1)]]
@@ -75,7 +79,7 @@ class RewardConfig(StrictConfig):
         return {term.name: term.group(rollouts) for term in self.terms}
 
     def totals(self, components: Mapping[str, Sequence[float]]) -> list[float]:
-        """The weighted and gated sum of the components, by completion."""
+        """The weighted sum of the components, each times its gate, by completion."""
         totals = [0.0] * len(next(iter(components.values())))
         for term in self.terms:
             gates: Sequence[float] = [1.0] * len(totals)
@@ -93,8 +97,8 @@ class RewardConfig(StrictConfig):
     def __call__(
         self, rollouts: Sequence[Rollout], components: Mapping[str, Sequence[float]] | None = None
     ) -> list[float | None]:
-        """The rewards of all completions of one prompt; None if the problem, not the completion, is
-        at fault. Pass `components` if they are known."""
+        """The rewards of all completions of one prompt; None where the problem lacks what a term
+        needs or is ungradable. Pass `components` if they are known."""
         totals = self.totals(self.components(rollouts) if components is None else components)
         return [
             None

@@ -58,7 +58,7 @@ class Run:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What ranks have to agree on: configuration, inputs and versions, by name."""
+        """Values that must be equal on all ranks: configuration, inputs and versions, by name."""
         flat = _flat(self.config.model_dump())
         config = {
             f"{name}=": str(value) for name, value in flat.items() if name not in ("out", "tracker")
@@ -111,18 +111,18 @@ def open_run(
     inputs: Mapping[str, str],
     resume_overrides: Sequence[str] = (),
 ) -> Run:
-    """The run directory for this work: `config.out`, or `runs/<verb>/<hash>`.
+    """The run directory of this configuration and inputs: `config.out`, or `runs/<verb>/<hash>`.
 
-    A finished run of the same work, of this or an earlier release, has `finished` set. An
+    A finished run with the same hash, of this or an earlier release, has `finished` set. An
     interrupted run may differ in the keys of `resume_overrides`. Raises BadInput where the
-    directory holds other work, is locked by another process, or cannot be written to.
+    directory holds a run with another hash, is locked by another process, or cannot be written to.
     """
     name = run_hash(verb, identity(config), inputs)
     out = Path(getattr(config, "out", None) or Path("runs") / verb / name)
     run = Run(verb, out, name, config.model_copy(update={"out": str(out)}), inputs)
     found = hash_of(verb, out)
     done = (out / DONE).exists()
-    if not distributed.is_first():  # the first rank reports faults of the folder
+    if not distributed.is_first():  # the first rank reports errors of the folder
         run.out, run.home, run.finished = distributed.scratch(), out, done and found == name
         return run
     names = [file.name for file in out.iterdir()] if out.is_dir() else []

@@ -32,11 +32,12 @@ def read_manifest(out: Path) -> Manifest:
     if not (out / DONE).exists():
         raise BadInput(f"{out} holds no finished run (no DONE): run it again to finish it")
     try:
-        if (out / DONE).read_text().strip() != hash_path(out / MANIFEST):
-            raise BadInput(f"{out} is corrupt: manifest.json is not the one that was written")
+        unchanged = (out / DONE).read_text().strip() == hash_path(out / MANIFEST)
         manifest: JsonObject = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BadInput(f"{out} is corrupt: manifest.json cannot be read") from None
+    if not unchanged:
+        raise BadInput(f"{out} is corrupt: manifest.json is not the one that was written")
     version = manifest["schema_version"]
     if version > SCHEMA_VERSION:
         raise BadInput(
@@ -87,7 +88,7 @@ def check_finished(out: Path, verb: str | None = None) -> Manifest:
 def hash_of(verb: str, out: Path) -> str | None:
     """The hash of the run in a directory, finished or not; None where there is no run.
 
-    Of a finished run of an earlier release: the hash of the same work in this one. Raises BadInput
+    Of a finished run of an earlier release: the hash that this release gives it. Raises BadInput
     as `read_manifest` where such a run is damaged.
     """
     try:

@@ -17,7 +17,7 @@ ELSEWHERE = {
 
 
 def run_hash(verb: str, hashed: Mapping[str, object], inputs: Mapping[str, str]) -> str:
-    """16 hex digits: equal for equal work, independent of machine and folder.
+    """16 hex digits: equal for equal `hashed` and `inputs`, independent of machine and folder.
 
     `hashed` is the `config.identity` of a configuration, `inputs` the content hashes of what the
     run reads, by name.

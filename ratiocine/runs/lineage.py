@@ -22,9 +22,9 @@ from ratiocine.runs.tracking import GroupKeys
 
 # What a study varies, the ratio last.
 AXES = ("model", "scenario", "equalize", "lr_policy", "data", "reward", "ratio")
-# Further facts in which two students may differ.
+# Further training settings in which two students may differ.
 FACTS = ("objective", "control", "changed", "lora", "lr", "steps", "settings")
-REWARDED = ("control", "changed")  # facts of students of `rl` alone
+REWARDED = ("control", "changed")  # settings of students of `rl` alone
 POINTS = 200  # rows of a log that an evaluation repeats, about
 
 
@@ -135,8 +135,8 @@ def axes(student: StudentInfo) -> Axes:
 
 
 def differing(one: StudentInfo, other: StudentInfo, *apart: str) -> list[str]:
-    """The axes and facts in which two students differ, except the axes `apart` and their
-    consequences. A fact that is unknown for either does not count as a difference."""
+    """Names in `AXES` and `FACTS` in which two students differ, except the axes `apart` and what
+    follows from them. A value that is unknown for either does not count as a difference."""
     a, b = axes(one), axes(other)
     moved = [axis for axis in AXES if getattr(a, axis) != getattr(b, axis)]
     found = [axis for axis in moved if axis not in apart]
@@ -150,7 +150,7 @@ def differing(one: StudentInfo, other: StudentInfo, *apart: str) -> list[str]:
 
 
 def _consequences(student: StudentInfo, moved: Collection[str]) -> set[str]:
-    """The facts that follow from axes that differ.
+    """The names in `FACTS` whose values follow from axes that differ.
 
     The learning rate by format follows from what is taught when, the number of steps from the cost
     that is held equal, and in stages, whose last batches are smaller, from the ratio too.
@@ -198,7 +198,8 @@ def group_keys(verb: str, name: str, path: str | None, student: StudentInfo | No
 
 
 def inherit(student: StudentInfo, *names: str) -> Any:
-    """The first of these facts that is known of a student or of an ancestor, nearest first."""
+    """The first known value of these fields, of a student or a student it was trained from, nearest
+    first."""
     values = (getattr(one, name) for one in student.ancestors() for name in names)
     return next((value for value in values if value is not None), None)
 

@@ -72,9 +72,9 @@ class StudentInfo:
     arm: str | None = None
     """Hash of everything but the seed: equal for the seeds of one arm."""
     settings: str | None = None
-    """Hash of the settings that are neither axes nor facts of their own."""
+    """Hash of the settings that are neither in `lineage.AXES` nor in `lineage.FACTS`."""
     base: str | None = None
-    """The model at the start of its lineage."""
+    """Its starting model (not fine-tuned by this tool)."""
     size: int | None = None
     """Number of weights."""
     ratio: float | None = None
@@ -92,7 +92,7 @@ class StudentInfo:
     """Optimizer steps."""
     tokens: int | None = None
     train_flops: float | None = None
-    """By the published formula (`ratiocine.cost`)."""
+    """By the FLOPs formula of arXiv 2509.22193 (`ratiocine.cost`)."""
     train_flops_exact: float | None = None
     seconds: float | None = None
     final_loss: float | None = None
@@ -204,7 +204,7 @@ class PairsFacts:
     data: str
     n: int = 0
     mean_tokens: Mapping[str, float] = field(default_factory=dict)
-    """By side of a pair."""
+    """Of the prompt and of each mode of a pair (`ift`, `reasoning`)."""
     tokenizer: str | None = None
     """Hash of the tokenizer of the stored token counts."""
     other_tokenizers: Mapping[str, str] = field(default_factory=dict)
@@ -224,7 +224,7 @@ class TrainingFacts:
     """Optimizer steps."""
     tokens: int
     train_flops: float
-    """By the published formula (`ratiocine.cost`)."""
+    """By the FLOPs formula of arXiv 2509.22193 (`ratiocine.cost`)."""
     train_flops_exact: float
     seconds: float
     size: int | None = None

@@ -50,8 +50,8 @@ def check(config: TrackedConfig) -> None:
 
 @dataclass(frozen=True)
 class GroupKeys:
-    """What runs of every verb are grouped by in a tracker, beside their study; None stands for
-    unknown or not applicable."""
+    """What runs of every verb are grouped by in a tracker, in addition to their study; None stands
+    for unknown or not applicable."""
 
     verb: str
     model_name: str

@@ -44,11 +44,11 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[fl
     phi = association / sqrt(margins) if margins else 0.0
     difference = p_second - p_first
 
-    def reach(a: float, b: float) -> float:
+    def distance(a: float, b: float) -> float:
         return sqrt(max(0.0, a * a - 2 * phi * a * b + b * b))
 
-    low = difference - reach(p_second - low_2, high_1 - p_first)
-    high = difference + reach(high_2 - p_second, p_first - low_1)
+    low = difference - distance(p_second - low_2, high_1 - p_first)
+    high = difference + distance(high_2 - p_second, p_first - low_1)
     return difference, max(-1.0, low), min(1.0, high)
 
 
@@ -77,9 +77,10 @@ def compare(
     """Mean of `second` − `first` over the same problems: (difference, low, high, two-sided p).
 
     Newcombe's interval and the exact McNemar test where every value is 0 or 1. Else the bootstrap
-    interval of the mean difference (`bounded_interval` where all are equal) and a sign-flip test:
-    under the null hypothesis the sign of a problem's difference is random. Where p ≥ 0.05 the
-    interval is widened to 0, so that it never rejects what the test does not.
+    interval of the mean difference (Agresti–Coull, `bounded_interval`, where all differences are
+    equal) and a sign-flip test: under the null hypothesis the sign of a problem's difference is
+    random. Where p ≥ 0.05 the interval is widened to 0, so that it never rejects what the test does
+    not.
     """
     difference, low, high, p = _compare(first, second, seed)
     if p >= 0.05:
@@ -113,14 +114,14 @@ def compare_seeds(
 
     A row is a seed, a column a problem, the same in every row; p is two-sided.
 
-    Seeds and problems are two crossed random factors (`squared_reach`). The interval is never
-    narrower, and the p-value never smaller, than that of `compare` over the problems' means, which
-    is all that one seed supports.
+    Seeds and problems are two crossed random factors (`squared_half_width`). Interval and p-value
+    are at least those of `compare` over the problems' means, which ignores the variance between
+    seeds; with one seed they are those of `compare`.
 
     Simulated (tests/test_simulation.py: 100 and 400 paired problems, effects of 0, 2 and 20 points,
     1000 studies each), coverage is 95 to 98 % with three seeds and 95 to 97 % with five where the
     standard deviation of accuracy between seeds is 2 or 5 points, up to 98 % where it is 0, and 97
-    to 99.9 % with two seeds, which say so little about their variance that only a wide interval is
+    to 99.9 % with two seeds, which estimate their variance so badly that only a wide interval is
     safe. Under the null hypothesis, Holm's adjustment over the 16 or 40 comparisons of five ratios
     in four categories rejects in 0 to 5 of 100 tables.
     """
@@ -136,10 +137,10 @@ def compare_seeds(
     parts = components((after - before).tolist())
     if parts is None:
         return difference, low, high, p
-    reach = sqrt(squared_reach(parts, 0.05))
+    half_width = sqrt(squared_half_width(parts, 0.05))
 
     def beyond(level: float) -> float:
-        return squared_reach(parts, level) - difference**2
+        return squared_half_width(parts, level) - difference**2
 
     if difference == 0:
         p_seeds = 1.0
@@ -147,16 +148,17 @@ def compare_seeds(
         p_seeds = SMALLEST_P
     else:
         p_seeds = float(brentq(beyond, SMALLEST_P, 1.0, xtol=1e-12))
-    low, high = min(low, difference - reach), max(high, difference + reach)
+    low, high = min(low, difference - half_width), max(high, difference + half_width)
     return difference, max(-1.0, low), min(1.0, high), max(p, p_seeds)
 
 
 def over_seeds(table: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float, float]:
     """Accuracy of one arm over its seeds (rows) and problems (columns): (mean, low, high).
 
-    The 95 % interval uses the variance components of `compare_seeds`, bent near 0 and 1 as Wilson's
-    (for the number of answers that would be as uncertain). It is never narrower than `interval` of
-    the problems' means, which is all that one seed supports.
+    The 95 % interval is a Wilson score interval whose effective sample size follows from the
+    variance components of `compare_seeds`. It is at least as wide as `interval` (Wilson,
+    Agresti–Coull or bootstrap) of the problems' means, which ignores the variance between seeds;
+    with one seed, or a mean of 0 or 1, it is that one.
     """
     import numpy as np
 
@@ -167,8 +169,8 @@ def over_seeds(table: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, 
     parts = components(table)
     if parts is None or not 0 < mean < 1:
         return mean, min(low, mean), max(high, mean)
-    # z² / n of the equivalent number of answers
-    shrink = squared_reach(parts, 0.05) / (mean * (1 - mean))
+    # z² / n for the effective sample size n
+    shrink = squared_half_width(parts, 0.05) / (mean * (1 - mean))
     middle = (mean + shrink / 2) / (1 + shrink)
     half = sqrt(shrink * mean * (1 - mean) + shrink**2 / 4) / (1 + shrink)
     return mean, min(low, middle - half), max(high, middle + half)
@@ -204,16 +206,17 @@ def components(table: Sequence[Sequence[float]]) -> Components | None:
     return Components(n_seeds, n, float(columns.var(ddof=1)) / n, of_seeds, of_both)
 
 
-def squared_reach(parts: Components, level: float) -> float:
+def squared_half_width(parts: Components, level: float) -> float:
     """Square of the half-width of the interval of a mean over seeds and problems at this level.
 
     Each mean square has its own quantile of Student's t, which keeps the level for any components
     (Banerjee, Sankhyā 22, 1960). The interaction is in both mean squares, so (S − 2) / (S − 1) of
     it is subtracted, for S seeds: all of it would be too much where few seeds happen to agree.
     Below a level of 5 % no more is subtracted than at 5 %, so that p-values hold under multiplicity
-    adjustment; seeds with equal means count as differing by the resolution of a mean of so many
-    answers. (Satterthwaite's degrees of freedom suffice at 5 %. At 0.125 %, the first step of Holm
-    over 40 comparisons, they reject up to 13 times too often with three seeds and 44 with two.)
+    adjustment. The variance of a seed's accuracy is at least 1 / (12 n²), that of rounding to
+    multiples of 1 / n for n problems. (Satterthwaite's degrees of freedom suffice at 5 %. At
+    0.125 %, the first step of Holm over 40 comparisons, they reject up to 13 times too often with
+    three seeds and 44 with two.)
     """
     from scipy.special import stdtrit
 

@@ -1,4 +1,4 @@
-"""The record of a paired difference: every comparison of two sides over the same problems."""
+"""The record of a paired difference: every comparison of two arms over the same problems."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Conclusion = Literal["better", "worse", "inconclusive"]
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Accuracy of one side minus that of its base, over the same problems and training seeds."""
+    """Accuracy of an arm minus that of its base, over the same problems and training seeds."""
 
     n: int
     """Problems."""
     seeds: int
     """Pairs of training seeds."""
     base: float
-    """Accuracy of the side compared against."""
+    """Accuracy of the arm compared against."""
     accuracy: float
-    """Accuracy of this side."""
+    """Accuracy of this arm."""
     difference: float
     low: float
     """Lower end of the 95 % interval (`compare_seeds`)."""
@@ -37,7 +37,7 @@ class PairedDifference:
     spread: Spread
     """Sources of its uncertainty."""
     varying: int
-    """Number of sides with several seeds."""
+    """Number of arms (1 or 2) with several seeds."""
 
     @staticmethod
     def of(

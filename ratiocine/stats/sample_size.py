@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from ratiocine.stats.comparisons import Components, components, squared_reach
+from ratiocine.stats.comparisons import Components, components, squared_half_width
 
 MAX_PROBLEMS = 10**15  # more change nothing
 
@@ -61,9 +61,9 @@ def problems_needed(
     true difference and the sources of variance of `Spread`.
 
     `varying` is the number of arms with several seeds. None where no number of problems suffices,
-    as seeds differ too much. For several comparisons under Holm's adjustment, `level` divided by
-    their number always suffices. With one seed it is the power of the exact McNemar test between
-    these two students, and says nothing about other seeds.
+    as the variance between seeds is too large. For several comparisons under Holm's adjustment,
+    `level` divided by their number always suffices. With one seed it is the power of the exact
+    McNemar test between these two students, and says nothing about other seeds.
 
     Simulated (tests/test_simulation.py), the power is 0.78 to 0.85 where 0.8 was asked for. A pilot
     of few seeds estimates their standard deviation badly, and the number with it.
@@ -126,5 +126,5 @@ def _power_over_seeds(
     true = sqrt(of_problems + of_seeds)
     drawn = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1) * (of_seeds + of_both)
     parts = (Components(seeds, n, of_problems, float(square), of_both) for square in drawn)
-    reach = np.sqrt([squared_reach(part, level) for part in parts])
-    return float((ndtr((difference - reach) / true) + ndtr((-difference - reach) / true)).mean())
+    half = np.sqrt([squared_half_width(part, level) for part in parts])
+    return float((ndtr((difference - half) / true) + ndtr((-difference - half) / true)).mean())

@@ -1,9 +1,10 @@
 """One training run, from its run directory to its student: the steps that supervised and
 reinforcement learning share.
 
-The order is fixed. `resolve_compute` comes before any allocation; ranks are connected before they
-compare what they are about to train; transformers' arguments exist before the model, as ZeRO-3 then
-loads it sharded; the dry run comes before the first step, and only in a run that is not resumed.
+The order is fixed. `resolve_compute` (device, dtype, attention kernel, padding) comes before any
+allocation; ranks are connected before they compare what they are about to train; transformers'
+arguments exist before the model, as ZeRO-3 then loads it sharded. A run that is not resumed begins
+with a trial step: forward and backward over its largest micro-batch, without an update.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Session:
     model: Any
     """The model to train, with adapters where configured."""
     size: int
-    """Number of weights, adapters excluded."""
+    """Number of parameters, adapters excluded."""
     checkpoint: Path | None
     """Resumed from; None in a new run."""
     tracker: Tracker
@@ -67,18 +68,18 @@ class Session:
         self,
         trainer: SteppedTrainer,
         checkpoints: Checkpoints,
-        dry_run: Callable[[], None],
+        trial_step: Callable[[], None],
         before: Callable[[], None] = lambda: None,
     ) -> None:
         """Train to the last step, or until a signal (`Checkpoints.on_signal`).
 
-        A new run first calls `dry_run`, a pass over its largest micro-batch, and then `before`.
-        Where weights are sharded there is no whole model before training, and no dry run. Raises
-        Failure where memory runs out."""
+        A new run first calls `trial_step`, forward and backward over its largest micro-batch, and
+        then `before`. Where weights are sharded there is no whole model before training, and no
+        trial step. Raises Failure where memory runs out."""
         trainer.remove_callback(PrinterCallback)
         if self.checkpoint is None:
             if not self.config.shards_weights:
-                dry_run()
+                trial_step()
             before()
         resumed = None if self.checkpoint is None else str(self.checkpoint)
         with checkpoints.on_signal(), distributed.phase("training"):
@@ -92,9 +93,9 @@ class Session:
                 ) from None
 
     def finish(self, trainer: SteppedTrainer, save: Callable[[Any], Facts]) -> Facts:
-        """Collect the student from all ranks and have the first `save` it; what that returns are
-        the run's facts, which go into the manifest. Checkpoints are removed then. Returns the
-        facts, on other ranks none."""
+        """Collect the student from all ranks, `save` it on the first, and write the manifest with
+        the values that `save` returns; then remove the checkpoints. Returns those values, on other
+        ranks none."""
         facts: Facts = {}
         fresh = lambda: load_trainable(self.config, self.compute)  # noqa: E731
         with (
@@ -121,9 +122,9 @@ def open_session(
 ) -> Session:
     """Connect the ranks, load the model and open the tracker.
 
-    `arguments` and `about` (from the number of weights) are called when their turn comes; `agreed`
-    are facts that all ranks must share beside the run's own. Raises BadInput where ranks
-    disagree."""
+    `arguments` is called before the model is loaded. `about` returns the tracker's metadata, given
+    the number of parameters. `agreed` holds values that must be equal on all ranks, in addition to
+    `Run.facts`. Raises BadInput where ranks disagree."""
     folder = checkpoint_folder(run)
     save_compute(folder, config, compute)
     distributed.init_process_group(config.ddp_timeout, compute.device.type)

@@ -102,8 +102,8 @@ class SteppedTrainer(Trainer):
             torch.clear_autocast_cache()
         self.autocasting = False
 
-    def prepare_dry_run(self) -> None:
-        """Put the model into the state of training, for a pass before it."""
+    def prepare_trial_step(self) -> None:
+        """Put the model into training mode, with gradient checkpointing where configured."""
         model: Any = self.model
         model.train()
         if self.args.gradient_checkpointing:
