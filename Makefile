@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+# Tests wait for processes, so that two more workers than processors are faster.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(5, os.cpu_count() + 2))")
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: env dev demo demo-rl docs test test-slow check clean
@@ -40,10 +43,10 @@ check: dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(PY) -m pytest -m "not slow and not model" -x -n auto --maxprocesses 5 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -x -m "not slow and not model and not long"
 
 test: dev
-	@$(PY) -m pytest -m "not slow" -n auto --maxprocesses 5 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -m "not slow"
 
 test-slow: dev
 	@$(PY) -m pytest -m slow

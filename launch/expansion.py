@@ -72,7 +72,7 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
     if grid.baseline is not None:
         for model, overrides in grid.models.items():
             words = (*overrides, *evaluation, *grid.baseline)
-            yield Stage(f"eval-{model}", "eval", words, Cell("", model))
+            yield Stage(f"eval-{model}", "eval", words, Cell(""))
     scenarios = {name: cli.named("scenario", name, ScenarioConfig) for name in grid.scenarios}
     # Seeds vary slowest: an interrupted study has the whole grid for some seeds.
     for values in itertools.product(
@@ -91,7 +91,7 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
 
 def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
     """Training and evaluation of a student, then GRPO from it and its evaluation."""
-    name, cell = arm.name(ratio), Cell(arm.pairs, arm.model, ratio)
+    name, cell = arm.name(ratio), Cell(arm.pairs)
     evaluation, seed = _evaluation(grid), f"seed={arm.seed}"
     training = (
         *grid.models[arm.model],

@@ -1,5 +1,4 @@
-"""python -m launch.memory: which models can be trained on which GPUs, and the communication between
-GPUs, as tables.
+"""python -m launch.memory: tables of the GPUs and the communication that training needs.
 
 From shapes alone (`ratiocine.memory`): nothing is loaded, and nothing was measured on a GPU.
 """

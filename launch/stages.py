@@ -39,14 +39,10 @@ VERBS: Mapping[str, Verb] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """Grid coordinates of a stage: set of pairs, model and ratio."""
+    """What marks a stage of a grid; the cost model (`launch.cost_model`) finds its pairs by it."""
 
     pairs: str
     """Name of the set of pairs; empty for the evaluation of a starting model."""
-    model: str | None = None
-    """None for a stage of `distill`."""
-    ratio: float | None = None
-    """Reasoning ratio of a student; None where its scenario fixes it."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The parts of a completion: think block, answer and the last `\\boxed{}`. The one place that
 knows `<think>`, `<answer>` and `\\boxed{}`.
 
-An IFT completion is the plain answer, without a think block; a reasoning completion is
-`<think>\\n…\\n</think>\\n\\n` and then the answer.
+An IFT completion is the plain answer, without a think block (`train` adds an empty one under
+`direct_format=empty`); a reasoning completion is `<think>\\n…\\n</think>\\n\\n` and then the
+answer.
 """
 
 from __future__ import annotations

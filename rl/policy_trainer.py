@@ -85,7 +85,11 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> DataLoader[Any]:
         config = self.config
         n = config.max_steps * config.num_iterations * self.args.steps_per_generation
-        loader = DataLoader(range(n), batch_size=1, collate_fn=lambda _: self.rows)  # type: ignore[arg-type, var-annotated]
+        loader: DataLoader[Any] = DataLoader(
+            range(n),  # type: ignore[arg-type]
+            batch_size=1,
+            collate_fn=lambda _: self.rows,
+        )
         return unsharded_loader(loader, self.accelerator.device)
 
     def _rollout_columns(self, prompts: object, trainer: object) -> Inputs:

@@ -35,7 +35,8 @@ STUDY = (
     "study.grid.ratios=[0,0.5]",
     "study.grid.seeds=[0]",
     "study.grid.scenarios=[mixed]",
-    'study.grid.train=["batch_size=8","epochs=4","lr=1e-3","precision=float32","threads=1","save_steps=5"]',
+    'study.grid.train=["batch_size=8","epochs=4","lr=1e-3","precision=float32",'
+    '"threads=1","save_steps=5"]',
 )
 
 

@@ -214,7 +214,10 @@ def fixture(
 ) -> dict[str, Any]:
     """Two answers, of one and of three tokens, with advantages 1 and −1, whose log-probabilities
     are given."""
-    trainer._get_per_token_logps_and_entropies = lambda *a, **k: (now, torch.zeros_like(now), None)  # type: ignore[method-assign]
+    given = (now, torch.zeros_like(now), None)
+    trainer._get_per_token_logps_and_entropies = (  # type: ignore[method-assign]
+        lambda *a, **k: given
+    )
     trainer._last_logprobs = now.detach(), torch.zeros_like(now)
     mask = torch.tensor([[1, 0, 0], [1, 1, 1]])
     ids = torch.ones(2, 3, dtype=torch.long)

@@ -44,7 +44,8 @@ GRID = (
     'study.grid.distill=["limit=4","model=tiny"]',
     "study.grid.benchmarks=[demo]",
     "study.grid.max_new_tokens=8",
-    'study.grid.train=["batch_size=8","epochs=2","lr=1e-3","precision=float32","threads=1","save_steps=2"]',
+    'study.grid.train=["batch_size=8","epochs=2","lr=1e-3","precision=float32",'
+    '"threads=1","save_steps=2"]',
     'study.grid.eval=["limit=2","threads=1"]',
     "study.grid.seeds=[0,1]",
 )

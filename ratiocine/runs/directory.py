@@ -58,7 +58,8 @@ class Run:
 
     @property
     def facts(self) -> dict[str, str]:
-        """Values that must be equal on all ranks: configuration, inputs and versions, by name."""
+        """Values that must be equal on all ranks: configuration, inputs and versions, by name.
+        They are not those of `finish`."""
         flat = _flat(self.config.model_dump())
         config = {
             f"{name}=": str(value) for name, value in flat.items() if name not in ("out", "tracker")
@@ -86,7 +87,7 @@ class Run:
             path.write_text(text + "\n", encoding="utf-8")
 
     def finish(self, **facts: object) -> None:
-        """Write `manifest.json` (inputs, outputs, versions and these facts) and then DONE."""
+        """Write `manifest.json` (inputs, outputs, versions and the results `facts`), then DONE."""
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "verb": self.verb,

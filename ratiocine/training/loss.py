@@ -19,7 +19,8 @@ CHUNK_ACCELERATOR = 1 << 26
 def token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Negative log-probabilities (tokens,) of `labels` (tokens,) under `logits` (tokens,
     vocabulary), in float32."""
-    return _TokenLosses.apply(logits, labels, False)[0]  # type: ignore[no-any-return, no-untyped-call]
+    losses, _ = _TokenLosses.apply(logits, labels, False)  # type: ignore[no-untyped-call]
+    return losses  # type: ignore[no-any-return]
 
 
 def losses_and_entropies(
