@@ -79,7 +79,7 @@ class CostModel:
         return "roughly, from this machine's matmul rate"
 
     def cost(self, stage: Stage) -> StageCost:
-        if stage.cell is None:
+        if stage.pairs is None:
             return StageCost()
         if stage.verb == "distill":
             return self._distillation(stage)
@@ -177,11 +177,11 @@ class CostModel:
 
     def _pairs_of(self, stage: Stage) -> PairLengths | None:
         """The pairs of the stage's cell; the first set for a starting model."""
-        assert stage.cell is not None
+        assert stage.pairs is not None
         for other in self.stages.values():
-            if other.verb != "distill" or other.cell is None:
+            if other.verb != "distill" or other.pairs is None:
                 continue
-            if stage.cell.pairs in ("", other.cell.pairs):
+            if stage.pairs in ("", other.pairs):
                 return self._lengths(other)
         return None
 
@@ -191,7 +191,7 @@ class CostModel:
             facts = runs.read_manifest(self.done[stage.name]).pairs
             means = facts.mean_tokens
             return PairLengths(facts.n, means["prompt"], means["ift"], means["reasoning"])
-        name, known = stage.cell.pairs if stage.cell else "", self.assumptions
+        name, known = stage.pairs or "", self.assumptions
         tables = (known.pairs, known.prompt, known.ift, known.reasoning)
         if not all(name in table for table in tables):
             return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.config import GridConfig, StageConfig, StudyConfig
-from launch.stages import Cell, Stage
+from launch.stages import Stage
 from ratiocine import cli
 from train.scenario import ScenarioConfig
 
@@ -68,11 +68,11 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
     for (name, overrides), verify in itertools.product(grid.pairs.items(), verified):
         checked = [f"verify={verify}"] if verify else []
         words = (*overrides, *grid.distill, *checked)
-        yield Stage(_pairs_stage(name, verify), "distill", words, Cell(name))
+        yield Stage(_pairs_stage(name, verify), "distill", words, name)
     if grid.baseline is not None:
         for model, overrides in grid.models.items():
             words = (*overrides, *evaluation, *grid.baseline)
-            yield Stage(f"eval-{model}", "eval", words, Cell(""))
+            yield Stage(f"eval-{model}", "eval", words, "")
     scenarios = {name: cli.named("scenario", name, ScenarioConfig) for name in grid.scenarios}
     # Seeds vary slowest: an interrupted study has the whole grid for some seeds.
     for values in itertools.product(
@@ -91,7 +91,7 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
 
 def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
     """Training and evaluation of a student, then GRPO from it and its evaluation."""
-    name, cell = arm.name(ratio), Cell(arm.pairs)
+    name = arm.name(ratio)
     evaluation, seed = _evaluation(grid), f"seed={arm.seed}"
     training = (
         *grid.models[arm.model],
@@ -104,12 +104,12 @@ def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
         seed,
     )
     student = f"model={{train-{name}}}/model"
-    yield Stage(f"train-{name}", "train", training, cell)
-    yield Stage(f"eval-{name}", "eval", (student, *evaluation), cell)
+    yield Stage(f"train-{name}", "train", training, arm.pairs)
+    yield Stage(f"eval-{name}", "eval", (student, *evaluation), arm.pairs)
     if grid.rl and (grid.rl.ratios is None or ratio in grid.rl.ratios):
-        yield Stage(f"rl-{name}", "rl", (student, *grid.rl.overrides, seed), cell)
+        yield Stage(f"rl-{name}", "rl", (student, *grid.rl.overrides, seed), arm.pairs)
         rewarded = f"model={{rl-{name}}}/model"
-        yield Stage(f"eval-rl-{name}", "eval", (rewarded, *evaluation), cell)
+        yield Stage(f"eval-rl-{name}", "eval", (rewarded, *evaluation), arm.pairs)
 
 
 def _evaluation(grid: GridConfig) -> tuple[str, ...]:

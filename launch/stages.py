@@ -38,21 +38,15 @@ VERBS: Mapping[str, Verb] = {
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What marks a stage of a grid; the cost model (`launch.cost_model`) finds its pairs by it."""
-
-    pairs: str
-    """Name of the set of pairs; empty for the evaluation of a starting model."""
-
-
-@dataclass(frozen=True)
 class Stage:
     """One run of a verb; `overrides` refer to parents as `{stage}`."""
 
     name: str
     verb: str
     overrides: tuple[str, ...]
-    cell: Cell | None = field(default=None, compare=False)
+    pairs: str | None = field(default=None, compare=False)
+    """Name of the grid's set of pairs that it makes or depends on; empty for the evaluation of a
+    starting model, None for a stage outside the grid."""
 
     @property
     def parents(self) -> list[str]:

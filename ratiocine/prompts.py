@@ -51,8 +51,8 @@ TEMPLATES = {"chatml": CHATML, "plain": PLAIN, "r1-zero": R1_ZERO}
 
 
 def user_text(problem: Problem) -> str:
-    """The user message: instruction, context, question, lettered options; the same for every format
-    and arm."""
+    """The user message: instruction, context, question, lettered options; the same for both modes
+    and all arms."""
     options = "\n".join(
         f"{letter}. {text}" for letter, text in zip(LETTERS, problem.choices, strict=False)
     )

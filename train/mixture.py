@@ -1,7 +1,7 @@
-"""The mixture at a ratio: which problems are in reasoning format, and the order of all problems.
+"""The mixture at a ratio: which problems have reasoning targets, and the order of all problems.
 
-Between ratios only the format differs. The order of problems, and so the ids of every global batch,
-depends on the seed alone; problems in reasoning format are the first `round(ratio·n)` of one
+Between ratios only the mode differs. The order of problems, and so the ids of every global batch,
+depends on the seed alone; problems with reasoning targets are the first `round(ratio·n)` of one
 sequence per seed, so their number is exact and the selections are nested: a lower ratio's is a
 subset of a higher one's. Neither depends on the order in which problems are given.
 """

@@ -109,7 +109,7 @@ class Arm:
 
     @property
     def train_flops_exact(self) -> float | None:
-        """The same with exact counts (`cost.exact_training`); None where they are unknown."""
+        """Executed FLOPs (`cost.exact_training`); None where they are unknown."""
         found = [_total(one.student, "train_flops_exact") for one in self.evaluations]
         return None if None in found else fmean(value or 0.0 for value in found)
 
@@ -127,7 +127,7 @@ def _total(
 
 
 def start_model(evaluation: Evaluation) -> str:
-    """The starting model: the evaluated model itself, or the base of the first student."""
+    """The starting model: the evaluated model itself, or that of the first student."""
     if evaluation.student is None:
         return evaluation.facts.model
     *_, first = evaluation.student.ancestors()

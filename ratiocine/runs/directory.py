@@ -1,8 +1,8 @@
 """Run directories: one folder for each run, with its configuration, artefacts, manifest and DONE.
 
-The hash of a run covers the hashed fields of its configuration, the content hashes of its inputs
-and a schema version. A directory without DONE is unfinished and is read by no verb; an artefact
-that does not match the manifest is corrupt.
+The hash of a run covers the `Hashed` fields of its configuration (those that change results), the
+content hashes of its inputs and a schema version. A directory without DONE is unfinished and is
+read by no verb; an artefact that does not match the manifest is corrupt.
 """
 
 from __future__ import annotations
