@@ -47,15 +47,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the longest tests first, so that none of them is last on its own."""
-    long = {
-        item.path
-        for item in items
-        if item.get_closest_marker("model") or item.path.stem in ("test_rl", "test_ranks")
-    }
-    items.sort(key=lambda item: item.path not in long)
+    """Mark files of long tests; files with the longest tests come first, so that none of them is
+    last on its own."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in LONG:
+            item.add_marker(pytest.mark.long)
+    items.sort(key=lambda item: not item.path.stem.endswith(FIRST))
 
 
+FIRST = ("readme", "rl", "ranks", "study", "memory", "migration")
+# Files of tests that train, generate, or start servers and studies.
+LONG = {
+    *FIRST,
+    *("browser", "dashboard", "engines", "executors", "exit", "hub", "packaged", "pruning"),
+    *("quiet", "rendering", "report", "scenario", "serve", "stores", "study_report", "suite"),
+    *("teachers", "tracking", "train", "verbs"),
+}
 SERVER = pytest.StashKey[subprocess.Popen[bytes]]()
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

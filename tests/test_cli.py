@@ -99,6 +99,7 @@ def test_every_teacher_composes(name: str) -> None:
     assert (found.engine.name if found.engine else name) == name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", cli.options("study"))
 def test_every_study_plans(name: str) -> None:
     stages = plan(cli.compose("launch", Launch, [f"study={name}"]).study)
@@ -335,6 +336,7 @@ def test_the_same_work_again_does_nothing(student: Path, pairs: Path) -> None:
     assert (student / "manifest.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_each_job_in_a_folder_of_its_own(pairs: Path, tmp_path: Path) -> None:
     done(
         "train",

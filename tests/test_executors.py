@@ -94,6 +94,7 @@ def test_questions_are_shared_out_over_processes(student: Path, tmp_path: Path) 
     assert one == two
 
 
+@pytest.mark.slow
 def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
     """One line, no process left over, and finished completions stored."""
     words = [
@@ -266,6 +267,7 @@ def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (refused.returncode, "there is no sbatch on this machine" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> None:
     """A stage without a model ignores them instead of being refused."""
     stages = (

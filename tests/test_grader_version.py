@@ -60,7 +60,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_grading_imports_no_training_library() -> None:
     code = (
         "import sys; import ratiocine.grading as grading, ratiocine.grading.worker;"
-        "from ratiocine.prompts import split; from ratiocine.records import Problem;"
+        "from ratiocine.completion_parts import split; from ratiocine.records import Problem;"
         "problem = Problem('p', '?', '4', 'number', 'math-oe', 't');"
         "assert grading.grade(problem, split('4')).verdict == 'right';"
         "print(sorted({'torch', 'transformers', 'sympy', 'datasets'} & set(sys.modules)))"

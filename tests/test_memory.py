@@ -74,13 +74,18 @@ def ratio(
     "words",
     [
         "micro_batch_size=4 precision=float32",
-        "micro_batch_size=16 precision=float32 lora=true",
-        "micro_batch_size=4 precision=bfloat16",
         "micro_batch_size=8 precision=bfloat16 lora=true lora_rank=4",
-        "micro_batch_size=4 precision=float32 gradient_checkpointing=true",
-        "micro_batch_size=8 precision=float32 attention=sdpa",
-        "micro_batch_size=4 precision=float32 padding_free=true lora=true "
-        "lora_targets=[q_proj,v_proj]",
+        *(
+            pytest.param(words, marks=pytest.mark.slow)
+            for words in (
+                "micro_batch_size=16 precision=float32 lora=true",
+                "micro_batch_size=4 precision=bfloat16",
+                "micro_batch_size=4 precision=float32 gradient_checkpointing=true",
+                "micro_batch_size=8 precision=float32 attention=sdpa",
+                "micro_batch_size=4 precision=float32 padding_free=true lora=true "
+                "lora_targets=[q_proj,v_proj]",
+            )
+        ),
     ],
 )
 def test_the_estimate_is_what_a_run_of_the_tiny_model_needs(
@@ -220,7 +225,13 @@ def qwen_lora(size: str, length: int) -> float:
     return (held + activations(shape, counts, MicroBatchShape(1, length, length), how)) / 1e9
 
 
-@pytest.mark.parametrize("size", list(QWEN_1))
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(size, marks=pytest.mark.slow) if size in ("7B", "14B") else size
+        for size in QWEN_1
+    ],
+)
 def test_adapters_for_qwen_as_its_authors_measured(size: str) -> None:
     """github.com/QwenLM/Qwen, README.md, "Profiling of Memory and Speed": LoRA, one A100-80GB,
     batch size 1, accumulation of 8, flash attention 2; the settings are those of
@@ -416,6 +427,7 @@ def test_two_ranks_send_as_deepspeed_does(
     assert sends(pairs, tmp_path / "run", *words, **more) == pytest.approx([expected] * 2, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_tables_are_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "launch" / "README.md").read_text(encoding="utf-8")
     tables([])

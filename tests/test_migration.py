@@ -289,6 +289,7 @@ def test_a_resumed_old_study_runs_nothing_again(study: Path, tmp_path: Path) -> 
     assert "was made by another plan: grid.max_new_tokens is 9, there 24" in other.stderr
 
 
+@pytest.mark.slow
 def test_removed_weights_are_trained_again_beside_the_old_folder(
     study: Path, tmp_path: Path
 ) -> None:

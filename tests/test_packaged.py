@@ -72,6 +72,7 @@ def problems(n: int):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @torch.inference_mode()
 def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:

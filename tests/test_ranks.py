@@ -118,10 +118,10 @@ SLOW = pytest.mark.slow
     ("how", "ranks", "what", "words"),
     [
         ("torchrun", 2, "full", ()),
-        ("deepspeed", 2, "lora", ("deepspeed=zero3", "lora=true")),
         *(
             pytest.param(*case, marks=SLOW)
             for case in (
+                ("deepspeed", 2, "lora", ("deepspeed=zero3", "lora=true")),
                 ("launch.run", 2, "full", ("fsdp=true",)),
                 ("torchrun", 4, "lora", ("lora=true",)),
                 ("accelerate", 2, "full", ()),
@@ -274,7 +274,7 @@ def test_a_killed_rank_ends_all_and_they_go_on_together(
     assert gone(children)
     told = lines(said)
     assert len(told) == 2, said[-3000:]
-    assert f"train: rank {victim} was ended by SIGKILL, and the others with it" in told
+    assert f"train: rank {victim} was ended by SIGKILL, and the other ranks with it" in told
     assert any(f"rank {1 - victim}: while" in line for line in told)
     assert "Traceback" not in said
     assert not (tmp_path / "run" / "DONE").exists()
@@ -405,6 +405,7 @@ def test_ranks_that_disagree_are_refused_before_the_first_step(pairs: Path, tmp_
     assert "has 0.0.1" in first.stderr
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_one_line(pairs: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -654,9 +654,9 @@ MOVING = (
 @pytest.mark.parametrize(
     ("where", "more"),
     [
-        ("rollout", ()),
-        ("update", ()),
         ("saving", ()),
+        pytest.param("rollout", (), marks=pytest.mark.slow),
+        pytest.param("update", (), marks=pytest.mark.slow),
         pytest.param("update", ("lora=true", "lora_rank=4"), marks=pytest.mark.slow),
         pytest.param("rollout", MOVING, marks=pytest.mark.slow),
     ],
@@ -905,4 +905,7 @@ def test_a_start_without_a_chat_template_is_refused(chooser: Path, tmp_path: Pat
         "rl", f"model={bare}", "data=demo", "limit=5", "val_size=4", f"out={tmp_path / 'x'}"
     )
     assert refused.returncode == 2
-    assert "has no chat template; give model.chat_template=plain" in refused.stderr.splitlines()[-1]
+    assert (
+        "has no chat template; for a base model give model.chat_template=plain"
+        in refused.stderr.splitlines()[-1]
+    )

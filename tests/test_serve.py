@@ -75,6 +75,7 @@ def completions(out: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_comes_back_gives_what_the_process_gives(
     student: Path, start: Start, tmp_path: Path
 ) -> None:

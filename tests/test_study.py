@@ -269,6 +269,7 @@ def test_what_it_cost_is_what_was_told(study: Path) -> None:
     assert after.total.startswith("10 stages: 10 done, 0 to do: 0 tokens")
 
 
+@pytest.mark.slow
 def test_more_ratios_run_their_cells_alone(study: Path, tmp_path: Path) -> None:
     root = tmp_path / "study"
     shutil.copytree(study, root)
@@ -308,6 +309,7 @@ def test_what_cannot_be_asked_any_more_has_nobody_trained_again(tmp_path: Path) 
     assert trained.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_order_of_cells_changes_nothing(study: Path, tmp_path: Path) -> None:
     done(*GRID, "study.grid.seeds=[1,0]", "study.grid.ratios=[1,0]", f"out={tmp_path / 'study'}")
     assert answers(tmp_path / "study") == answers(study)
@@ -625,6 +627,7 @@ def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.Mo
     assert "time unknown" in told.total
 
 
+@pytest.mark.slow
 def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
     """GRPO from each student: two arms, each compared with its initial student."""
     pytest.importorskip("trl", reason="needs the extra rl")

@@ -910,6 +910,7 @@ def test_labels_are_short_and_unique() -> None:
     assert [arm.label for arm in gather(evaluations[:1])] == ["ratio 0.5"]
 
 
+@pytest.mark.slow
 def test_the_page_of_five_thousand_answers_is_at_most_five_megabytes(tmp_path: Path) -> None:
     grid.study(tmp_path, grid.whole(), problems=25, characters=600)
     done("eval.report", str(tmp_path), "--out", str(tmp_path / "out" / "r.html"))

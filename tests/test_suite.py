@@ -127,6 +127,7 @@ def test_a_model_without_a_chat_template_is_told_which_to_give(
     done("eval", *words, "model.chat_template=plain", "num_fewshot=2")
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_smaller_budget_scores_what_a_run_with_it_scores(tmp_path: Path) -> None:
     words = ("benchmarks=demo", "limit=1")
