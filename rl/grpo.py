@@ -76,8 +76,8 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
     # Imported late: TRL takes seconds, and errors in the configuration should not wait for it.
     from ratiocine.training import Checkpoints, checkpoint_folder, open_session, resolve_compute
     from rl.policy import Policy
-    from rl.policy_trainer import arguments
     from rl.training_log import TrainingLog
+    from rl.trl_arguments import arguments
     from rl.val_accuracy import ValidationAccuracy
 
     folder = checkpoint_folder(run)

@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
 from ratiocine.training import (
     Compute,
@@ -29,11 +28,10 @@ from ratiocine.training import (
     losses_and_entropies,
     only_at,
     quiet,
-    training_arguments,
     unsharded_loader,
 )
 from rl.config import Config
-from rl.objectives import TRL_LOSSES, mirror_descent
+from rl.objectives import mirror_descent
 from rl.rollouts import Step
 from rl.updates import Inputs, answers_of, assign_answers, micro_batches
 
@@ -287,20 +285,18 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             inputs["ref_per_token_logps"] = torch.zeros(size, tokens)
         model = self.model
         assert model is not None
-        try:
-            self.prepare_trial_step()
+
+        def loss() -> torch.Tensor:
             self.current_gradient_accumulation_steps = 1
-            with self.compute_loss_context_manager(), self._without_collectives():
+            with self._without_collectives():
                 placed = {name: value.to(self.args.device) for name, value in inputs.items()}
-                loss = self._compute_loss(model, placed)
-            loss.backward()  # type: ignore[no-untyped-call]
-        except torch.OutOfMemoryError:
-            raise BadInput(
-                f"micro_batch_size={size}: answers of {tokens} tokens to prompts of "
-                f"{max_prompt_tokens} do not fit into memory; try a smaller one, or a smaller "
-                "max_new_tokens"
-            ) from None
-        model.zero_grad(set_to_none=True)
+                return self._compute_loss(model, placed)
+
+        self._forward_and_backward(
+            loss,
+            f"answers of {tokens} tokens to prompts of {max_prompt_tokens}",
+            "max_new_tokens",
+        )
         self.reset_sums()
 
     # Checkpoints
@@ -330,41 +326,3 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
 def given_reward(given: Sequence[float], **kwargs: object) -> list[float]:
     """The reward function that TRL calls: rewards come with the rollouts."""
     return list(given)
-
-
-def arguments(config: Config, compute: Compute, folder: Path) -> GRPOConfig:
-    """TRL's configuration of a run."""
-    objective, ranks = config.objective, distributed.world_size()
-    accumulation = config.batch_size // (config.num_minibatches * config.micro_batch_size * ranks)
-    engine = config.engine
-    return training_arguments(
-        GRPOConfig,
-        config,
-        compute,
-        folder,
-        max_steps=config.max_steps * config.optimizer_steps,
-        gradient_accumulation_steps=accumulation,
-        steps_per_generation=accumulation * config.num_minibatches,
-        num_iterations=config.num_iterations,
-        num_generations=config.num_generations,
-        max_completion_length=config.tokens,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        loss_type=TRL_LOSSES[objective.loss],
-        scale_rewards="none",
-        epsilon=objective.epsilon,
-        epsilon_high=objective.epsilon_high,
-        beta=objective.beta,
-        mask_truncated_completions=objective.mask_truncated_completions,
-        sync_ref_model=objective.ref_model_sync_steps is not None,
-        ref_model_mixup_alpha=1.0,
-        ref_model_sync_steps=(objective.ref_model_sync_steps or 1) * config.optimizer_steps,
-        use_vllm=engine.name == "vllm",
-        vllm_mode="colocate",
-        vllm_gpu_memory_utilization=engine.gpu_memory_utilization if engine.name == "vllm" else 0.3,
-        bf16=False,
-        save_steps=config.save_steps * config.optimizer_steps,
-        dataloader_pin_memory=False,
-        disable_dropout=True,
-        router_aux_loss_coef=0.0,
-    )

@@ -32,10 +32,11 @@ from rl.config import Config
 from rl.metrics import step_metrics
 from rl.objectives import advantages, equal_rewards, mirror_descent
 from rl.policy import Policy, VLLMSampler, merged_weights
-from rl.policy_trainer import PolicyTrainer, arguments
+from rl.policy_trainer import PolicyTrainer
 from rl.preparation import check_prompt, prepare
 from rl.rollouts import Group, Rollouts, Step
 from rl.training_log import truncate_log
+from rl.trl_arguments import arguments
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
 PROBLEMS = [
@@ -207,6 +208,26 @@ def test_groups_of_equal_rewards_move_nothing(tmp_path: Path) -> None:
         config("batch_size=8", "num_generations=4", "micro_batch_size=4"), step_of(same), tmp_path
     )
     assert all(not gradient.any() for gradient in gradients(trainer).values())
+
+
+def test_a_micro_batch_beyond_memory_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = [(prompt, answers, (0.7,) * 4) for prompt, answers, _ in ANSWERS]
+    settings = config(
+        "batch_size=8", "num_generations=4", "micro_batch_size=4", "max_new_tokens=12"
+    )
+    trainer = trainer_of(settings, step_of(same), tmp_path)
+    trainer.trial_step(6)
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+
+    def too_large(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(trainer, "_compute_loss", too_large)
+    told = "micro_batch_size=4: answers of 12 tokens to prompts of 6 do not fit into memory"
+    with pytest.raises(BadInput, match=f"{told}; try a smaller one, or a smaller max_new_tokens"):
+        trainer.trial_step(6)
 
 
 def fixture(

@@ -69,24 +69,16 @@ class RatioTrainer(SteppedTrainer):
         it does not fit."""
         if not self.sampler.padded:
             self.check_documents_are_separate()
-        examples, dataset = self.sampler.largest(), self.train_dataset
-        model = self.model
+        model, dataset = self.model, self.train_dataset
         assert model is not None
         assert dataset is not None
-        try:
-            rows = [dataset[example] for example in examples]  # type: ignore[index]
-            inputs = self._prepare_inputs(self.data_collator(rows))
-            self.prepare_trial_step()
-            with self.compute_loss_context_manager():
-                loss = self.compute_loss(model, inputs)
-            loss.backward()  # type: ignore[no-untyped-call]
-        except torch.OutOfMemoryError:
-            raise BadInput(
-                f"micro_batch_size={self.args.per_device_train_batch_size}: {len(rows)} rows "
-                f"of up to {int(inputs['lengths'].max())} tokens do not fit into memory; try a "
-                "smaller one, or a smaller max_length"
-            ) from None
-        model.zero_grad(set_to_none=True)
+        rows = [dataset[example] for example in self.sampler.largest()]  # type: ignore[index]
+        inputs = self.data_collator(rows)
+        self._forward_and_backward(
+            lambda: self.compute_loss(model, self._prepare_inputs(inputs)),
+            f"{len(rows)} rows of up to {int(inputs['lengths'].max())} tokens",
+            "max_length",
+        )
         self.step_log.discard_micro_batches()
 
     def compute_loss(

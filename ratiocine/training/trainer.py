@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from ratiocine import models
+from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
 
 
@@ -102,15 +103,28 @@ class SteppedTrainer(Trainer):
             torch.clear_autocast_cache()
         self.autocasting = False
 
-    def prepare_trial_step(self) -> None:
-        """Put the model into training mode, with gradient checkpointing where configured."""
+    def _forward_and_backward(
+        self, loss: Callable[[], torch.Tensor], size: str, remedy: str
+    ) -> None:
+        """A trial step over one micro-batch, of which no gradient is left. Raises BadInput, with
+        its `size` and the key to lower, where it does not fit into memory."""
         model: Any = self.model
-        model.train()
-        if self.args.gradient_checkpointing:
-            with quiet():
-                model.gradient_checkpointing_enable(
-                    gradient_checkpointing_kwargs={"use_reentrant": False}
-                )
+        try:
+            model.train()
+            if self.args.gradient_checkpointing:
+                with quiet():
+                    model.gradient_checkpointing_enable(
+                        gradient_checkpointing_kwargs={"use_reentrant": False}
+                    )
+            with self.compute_loss_context_manager():
+                found = loss()
+            found.backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError:
+            raise BadInput(
+                f"micro_batch_size={self.args.per_device_train_batch_size}: {size} do not fit into "
+                f"memory; try a smaller one, or a smaller {remedy}"
+            ) from None
+        model.zero_grad(set_to_none=True)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         if resume_from_checkpoint:
