@@ -38,9 +38,11 @@ def compose_stage(
     """The checked configuration of a stage, and the overrides for several processes if it can use
     them."""
     schema = VERBS[verb].config
-    single = schema.data_parallel and cli.compose(verb, schema, overrides).single_process
-    process_overrides = [] if single else executor.overrides
-    return cli.compose(verb, schema, [*overrides, *process_overrides]), process_overrides
+    if not executor.overrides or schema.data_parallel:
+        config = cli.compose(verb, schema, overrides)
+        if not executor.overrides or config.single_process:
+            return config, []
+    return cli.compose(verb, schema, [*overrides, *executor.overrides]), executor.overrides
 
 
 class StudyState:

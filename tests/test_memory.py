@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ratiocine.memory import (
     ActivationSettings,
     MemoryEstimate,
     MicroBatchShape,
+    ParameterCounts,
     ShardingPlan,
     activations,
     check_memory,
@@ -202,14 +203,18 @@ QWEN_1 = {
 }
 
 
+@cache
+def qwen_counts(size: str) -> tuple[Shape, ParameterCounts]:
+    with torch.device("meta"):
+        model = LlamaForCausalLM(QWEN_1[size][0])
+    return Shape.of(model.config), count_parameters(model, 64)
+
+
 def qwen_lora(size: str, length: int) -> float:
     """GB for Qwen's own script: bfloat16 weights, adapters of rank 64 on every linear layer but the
     head with float32 states, checkpointing, flash attention, one row. Its loss keeps a logit in
     bfloat16 and in float32, its log-probability and a gradient: 14 bytes."""
-    shapes, _, _ = QWEN_1[size]
-    with torch.device("meta"):
-        model = LlamaForCausalLM(shapes)
-    shape, counts = Shape.of(model.config), count_parameters(model, 64)
+    shape, counts = qwen_counts(size)
     held = (
         model_states(counts.all, 0, weight=2).total
         + model_states(counts.trained, counts.trained).total
@@ -225,23 +230,14 @@ def qwen_lora(size: str, length: int) -> float:
     return (held + activations(shape, counts, MicroBatchShape(1, length, length), how)) / 1e9
 
 
-@pytest.mark.parametrize(
-    "size",
-    [
-        pytest.param(size, marks=pytest.mark.slow) if size in ("7B", "14B") else size
-        for size in QWEN_1
-    ],
-)
+@pytest.mark.parametrize("size", list(QWEN_1))
 def test_adapters_for_qwen_as_its_authors_measured(size: str) -> None:
     """github.com/QwenLM/Qwen, README.md, "Profiling of Memory and Speed": LoRA, one A100-80GB,
     batch size 1, accumulation of 8, flash attention 2; the settings are those of
     finetune/finetune_lora_single_gpu.sh and finetune.py. The published figures hold the CUDA
     context as well, which the estimate does not."""
-    shapes, parameters, figures = QWEN_1[size]
-    with torch.device("meta"):
-        assert sum(p.numel() for p in LlamaForCausalLM(shapes).parameters()) == pytest.approx(
-            parameters, rel=0.01
-        )
+    _, parameters, figures = QWEN_1[size]
+    assert qwen_counts(size)[1].all == pytest.approx(parameters, rel=0.01)
     for length, published in figures.items():
         assert qwen_lora(size, length) == pytest.approx(published, rel=0.2), length
 
@@ -427,7 +423,6 @@ def test_two_ranks_send_as_deepspeed_does(
     assert sends(pairs, tmp_path / "run", *words, **more) == pytest.approx([expected] * 2, rel=0.05)
 
 
-@pytest.mark.slow
 def test_the_tables_are_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "launch" / "README.md").read_text(encoding="utf-8")
     tables([])

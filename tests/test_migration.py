@@ -376,6 +376,41 @@ def test_a_half_migrated_folder_is_refused_and_left_as_it_is(half: Any, tmp_path
     assert contents(folder) == before
 
 
+def _another_manifest(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "seconds": 1}))
+
+
+def _list_for_config(folder: Path) -> None:
+    (folder / "config.yaml").write_text("- model\n")
+
+
+def _empty_config(folder: Path) -> None:
+    (folder / "config.yaml").write_text("")
+
+
+def _cut_manifest(folder: Path) -> None:
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text[: len(text) // 2])
+
+
+@pytest.mark.parametrize(
+    ("damaged", "told"),
+    [
+        (_another_manifest, "manifest.json is not the one that was written"),
+        (_cut_manifest, "manifest.json cannot be read"),
+        (_list_for_config, "config.yaml cannot be read"),
+        (_empty_config, "config.yaml cannot be read"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_damaged_folder_is_named(damaged: Any, told: str, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "eval") / "eval"
+    damaged(folder)
+    with pytest.raises(BadInput, match=f"{folder} is corrupt: {told}"):
+        read_manifest(folder)
+
+
 def test_an_interrupted_old_run_is_refused_in_one_line(old: Path, tmp_path: Path) -> None:
     out = tmp_path / "eval"
     shutil.copytree(old / "eval", out)

@@ -56,10 +56,12 @@ def read_manifest(out: Path) -> Manifest:
 
 def _stored_config(out: Path) -> JsonObject:
     try:
-        config: JsonObject = yaml.safe_load((out / CONFIG).read_text(encoding="utf-8"))
-        return config
+        config = yaml.safe_load((out / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
-        raise BadInput(f"{out} is corrupt: {CONFIG} cannot be read") from None
+        config = None
+    if not isinstance(config, dict):
+        raise BadInput(f"{out} is corrupt: {CONFIG} cannot be read")
+    return config
 
 
 def read_config(out: Path) -> JsonObject:
