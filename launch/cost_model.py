@@ -13,7 +13,7 @@ from typing import Literal, TypeVar, cast
 
 from eval.config import Config as EvalConfig
 from launch.config import Assumptions, StudyConfig
-from launch.stages import Stage
+from launch.stages import Stage, compose
 from launch.throughput import machine_rate, measured_rate
 from ratiocine import cli, cost, models, runs
 from ratiocine.cost import Shape
@@ -66,7 +66,6 @@ class CostModel:
     ) -> None:
         self.assumptions = study.grid.assumptions if study.grid else Assumptions()
         self.stages, self.done = {stage.name: stage for stage in stages}, done
-        self._configs: dict[str, VerbConfig] = {}
         self.measured = {verb: measured_rate(verb, stages, done) for verb in UTILIZATION}
 
     @property
@@ -160,10 +159,10 @@ class CostModel:
 
     def _config(self, stage: Stage, schema: type[C]) -> C:
         """The stage's configuration, with folders of parents that do not exist yet."""
-        if stage.name not in self._configs:
-            folders = {name: Path("runs") / name for name in stage.parents}
-            self._configs[stage.name] = cli.compose(stage.verb, schema, stage.resolved(folders))
-        return cast(C, self._configs[stage.name])
+        folders = {name: Path("runs") / name for name in stage.parents}
+        config = compose(stage.verb, *stage.resolved(folders))
+        assert isinstance(config, schema)
+        return config
 
     def _ratio(self, stage: Stage) -> float:
         """The ratio of the student's training; 0 without training."""

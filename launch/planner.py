@@ -13,12 +13,12 @@ from launch.config import Config, StudyConfig
 from launch.cost_estimate import estimate
 from launch.expansion import compared, expand
 from launch.plan_file import check_plan
-from launch.scheduler import LOCAL_POLL_SECONDS, Scheduler
+from launch.scheduler import Scheduler
 from launch.stages import Stage
 from launch.study_state import StudyState, compose_stage
 from ratiocine import runs
 from ratiocine.errors import BadInput
-from ratiocine.executors import Command, ExecutorConfig, LocalConfig, open_executor
+from ratiocine.executors import Command, ExecutorConfig, LocalConfig, run_process
 from ratiocine.runs import locks
 
 
@@ -103,10 +103,7 @@ def _report(names: Sequence[str], folders: Mapping[str, Path], page: Path) -> in
         return 0
     print()
     args = (*(str(folders[name]) for name in names), "--out", str(page))
-    with open_executor(LocalConfig(), Path()) as executor:
-        (job,) = executor.submit([Command("eval.report", args)])
-        while (status := job.poll()) is None:
-            time.sleep(LOCAL_POLL_SECONDS)
+    status = run_process(Command("eval.report", args))
     if status == 0:
         print(f"\nreport: {page}")
     return status

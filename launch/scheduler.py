@@ -16,6 +16,7 @@ from launch.study_state import StageRun, StudyState
 from ratiocine import cli, runs
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import (
+    LOCAL_POLL_SECONDS,
     POLL_SECONDS,
     Executor,
     Job,
@@ -24,8 +25,6 @@ from ratiocine.executors import (
     open_executor,
 )
 from ratiocine.runs import TrackedConfig
-
-LOCAL_POLL_SECONDS = 0.05
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ VERBS: Mapping[str, Verb] = {
     "rl": Verb(rl_config.Config, rl_config.inputs),
     "eval": Verb(eval_config.Config, eval_config.inputs),
 }
+
+
+@cache
+def compose(verb: str, *overrides: str) -> VerbConfig:
+    """The checked configuration of `python -m verb *overrides`; plan and cost estimate share it."""
+    return cli.compose(verb, VERBS[verb].config, overrides)
 
 
 @dataclass(frozen=True)

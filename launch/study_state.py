@@ -6,8 +6,8 @@ import glob
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launch.stages import VERBS, Stage
-from ratiocine import cli, runs
+from launch.stages import VERBS, Stage, compose
+from ratiocine import runs
 from ratiocine.config import identity
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, VerbConfig
@@ -37,12 +37,11 @@ def compose_stage(
 ) -> tuple[VerbConfig, list[str]]:
     """The checked configuration of a stage, and the overrides for several processes if it can use
     them."""
-    schema = VERBS[verb].config
-    if not executor.overrides or schema.data_parallel:
-        config = cli.compose(verb, schema, overrides)
+    if not executor.overrides or VERBS[verb].config.data_parallel:
+        config = compose(verb, *overrides)
         if not executor.overrides or config.single_process:
             return config, []
-    return cli.compose(verb, schema, [*overrides, *executor.overrides]), executor.overrides
+    return compose(verb, *overrides, *executor.overrides), executor.overrides
 
 
 class StudyState:

@@ -7,6 +7,8 @@ start real interpreters."""
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import json
 import os
 import selectors
@@ -22,6 +24,12 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 ADDRESS = "RATIOCINE_FORKS"  # environment variable with the socket of a running server
+# What single verbs import on first use. wandb is left out: the first fork to end would remove its
+# temporary folder.
+LATER = (
+    *("deepspeed", "eval.report.content", "math_verify", "requests", "scipy.io", "scipy.stats"),
+    *("train.sft", "trl.data_utils"),
+)
 POLL = 0.005  # seconds between two looks at forks that may have ended
 
 
@@ -192,6 +200,10 @@ def main() -> None:
 
     sys.path[0] = str(ROOT)
     preload()
+    for module in LATER:
+        with contextlib.suppress(ImportError):  # of an extra
+            importlib.import_module(module)
+    gc.freeze()
     Server(sys.argv[1]).run()
 
 

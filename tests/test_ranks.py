@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -90,14 +92,27 @@ def losses(out: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
+Made = Callable[[str], Path]  # a run by its name, made on first use
+
+
 @pytest.fixture(scope="module")
-def alone(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What one process makes of it, all weights and adapters."""
-    found = {}
-    for name, more in (("full", ()), ("lora", ("lora=true",))):
-        found[name] = tmp_path_factory.mktemp("alone") / name
-        done("train", *TRAIN, *more, f"pairs={pairs}", f"out={found[name]}")
-    return found
+def alone(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """What one process makes of it, all weights (`full`) or adapters (`lora`)."""
+
+    @cache
+    def made(what: str) -> Path:
+        out = tmp_path_factory.mktemp("alone") / what
+        more = {"full": (), "lora": ("lora=true",)}[what]
+        done("train", *TRAIN, *more, f"pairs={pairs}", f"out={out}")
+        return out
+
+    return made
+
+
+def check_same_weights(run: Path, other: Path) -> None:
+    first, second = (load_file(out / "model" / "model.safetensors") for out in (run, other))
+    assert first.keys() == second.keys()
+    assert all((first[name] - second[name]).abs().max() < 1e-3 for name in first)
 
 
 LONG = (*TRAIN[:4], "epochs=12", *TRAIN[5:], "save_steps=2")
@@ -114,29 +129,25 @@ def long(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "ranks", "what", "words"),
     [
         ("torchrun", 2, "full", ()),
-        *(
-            pytest.param(*case, marks=SLOW)
-            for case in (
-                ("deepspeed", 2, "lora", ("deepspeed=zero3", "lora=true")),
-                ("launch.run", 2, "full", ("fsdp=true",)),
-                ("torchrun", 4, "lora", ("lora=true",)),
-                ("accelerate", 2, "full", ()),
-                ("torchrun", 4, "full", ("deepspeed=zero3",)),
-                ("deepspeed", 2, "full", ("deepspeed=zero1",)),
-                ("deepspeed", 2, "full", ("deepspeed=zero2",)),
-                ("deepspeed", 2, "full", ("deepspeed=zero3",)),
-                ("deepspeed", 4, "lora", ("deepspeed=zero2", "lora=true")),
-                ("launch.run", 2, "lora", ("deepspeed=zero1", "lora=true")),
-                ("launch.run", 4, "lora", ("fsdp=true", "lora=true")),
-                ("torchrun", 4, "full", ("fsdp=true",)),
-                ("launch.run", 2, "full", ("deepspeed=zero2-offload",)),
-                ("launch.run", 2, "full", ("deepspeed=zero3-offload",)),
-            )
-        ),
+        ("deepspeed", 2, "lora", ("deepspeed=zero3", "lora=true")),
+        ("launch.run", 2, "full", ("fsdp=true",)),
+        ("torchrun", 4, "lora", ("lora=true",)),
+        ("accelerate", 2, "full", ()),
+        ("torchrun", 4, "full", ("deepspeed=zero3",)),
+        ("deepspeed", 2, "full", ("deepspeed=zero1",)),
+        ("deepspeed", 2, "full", ("deepspeed=zero2",)),
+        ("deepspeed", 2, "full", ("deepspeed=zero3",)),
+        ("deepspeed", 4, "lora", ("deepspeed=zero2", "lora=true")),
+        ("launch.run", 2, "lora", ("deepspeed=zero1", "lora=true")),
+        ("launch.run", 4, "lora", ("fsdp=true", "lora=true")),
+        ("torchrun", 4, "full", ("fsdp=true",)),
+        ("launch.run", 2, "full", ("deepspeed=zero2-offload",)),
+        ("launch.run", 2, "full", ("deepspeed=zero3-offload",)),
     ],
 )
 def test_ranks_make_what_one_process_makes(
@@ -144,7 +155,7 @@ def test_ranks_make_what_one_process_makes(
     ranks: int,
     what: str,
     words: tuple[str, ...],
-    alone: dict[str, Path],
+    alone: Made,
     pairs: Path,
     tmp_path: Path,
 ) -> None:
@@ -152,12 +163,8 @@ def test_ranks_make_what_one_process_makes(
     out = tmp_path / "run"
     run = started(how, ranks, "train", *TRAIN, *words, f"pairs={pairs}", f"out={out}")
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
-    assert losses(out) == pytest.approx(losses(alone[what]), abs=1e-4)
-    one, other = (
-        load_file(folder / "model" / "model.safetensors") for folder in (out, alone[what])
-    )
-    assert one.keys() == other.keys()
-    assert all((one[name] - other[name]).abs().max() < 1e-3 for name in one)
+    assert losses(out) == pytest.approx(losses(alone(what)), abs=1e-4)
+    check_same_weights(out, alone(what))
     AutoModelForCausalLM.from_pretrained(out / "model")
     assert run.stdout.count("trained 6 steps") == 1
 
@@ -280,6 +287,7 @@ def test_a_killed_rank_ends_all_and_they_go_on_together(
     assert not (tmp_path / "run" / "DONE").exists()
     done(*more, f"out={tmp_path / 'run'}")
     assert losses(tmp_path / "run") == pytest.approx(losses(long), abs=1e-5)
+    check_same_weights(tmp_path / "run", long)
 
 
 @pytest.mark.slow
@@ -453,13 +461,17 @@ RL = (
 
 
 @pytest.fixture(scope="module")
-def rewarded(chooser: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def rewarded(chooser: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """What one process makes of it."""
-    found = {}
-    for name, more in (("full", ()), ("lora", ("lora=true",)), ("kl", ("objective.beta=0.05",))):
-        found[name] = tmp_path_factory.mktemp("rewarded") / name
-        done("rl", f"model={chooser}", *RL, *more, f"out={found[name]}")
-    return found
+
+    @cache
+    def made(what: str) -> Path:
+        out = tmp_path_factory.mktemp("rewarded") / what
+        more = {"full": (), "lora": ("lora=true",), "kl": ("objective.beta=0.05",)}[what]
+        done("rl", f"model={chooser}", *RL, *more, f"out={out}")
+        return out
+
+    return made
 
 
 def steps(out: Path) -> list[tuple[float, ...]]:
@@ -510,7 +522,7 @@ def test_ranks_answer_and_learn_as_one_process(
     ranks: int,
     what: str,
     words: tuple[str, ...],
-    rewarded: dict[str, Path],
+    rewarded: Made,
     chooser: Path,
     tmp_path: Path,
 ) -> None:
@@ -525,15 +537,15 @@ def test_ranks_answer_and_learn_as_one_process(
         *words,
         f"out={tmp_path / 'run'}",
     )
-    assert said_by(tmp_path / "run") == said_by(rewarded[what])
-    for one, other in zip(steps(tmp_path / "run"), steps(rewarded[what]), strict=True):
+    assert said_by(tmp_path / "run") == said_by(rewarded(what))
+    for one, other in zip(steps(tmp_path / "run"), steps(rewarded(what)), strict=True):
         assert one == pytest.approx(other, abs=1e-4)
     held = [
         [
             json.loads(line)["right"]
             for line in (out / "val_accuracy.jsonl").read_text().splitlines()
         ]
-        for out in (tmp_path / "run", rewarded[what])
+        for out in (tmp_path / "run", rewarded(what))
     ]
     assert held[0] == held[1]
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
@@ -541,7 +553,7 @@ def test_ranks_answer_and_learn_as_one_process(
 
 @pytest.mark.slow
 def test_rewards_go_on_on_ranks_that_were_killed(
-    rewarded: dict[str, Path], chooser: Path, tmp_path: Path
+    rewarded: Made, chooser: Path, tmp_path: Path
 ) -> None:
     more = ("rl", f"model={chooser}", *RL, "executor.nproc_per_node=2")
     running, children = begun(tmp_path / "run", *more)
@@ -551,4 +563,4 @@ def test_rewards_go_on_on_ranks_that_were_killed(
     assert gone(children)
     assert len(lines(said)) == 2, said[-3000:]
     done(*more, f"out={tmp_path / 'run'}")
-    assert said_by(tmp_path / "run") == said_by(rewarded["full"])
+    assert said_by(tmp_path / "run") == said_by(rewarded("full"))

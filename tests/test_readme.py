@@ -1,5 +1,6 @@
-"""The commands of README.md and docs/ run as written, shortened; those that need the network are
-only composed. README.md uses the packaged model, docs/ the tiny one and the quickstart's output."""
+"""The commands of README.md and docs/ run as written, shortened; those that need the network or
+several processes (`test_ranks.py`) are only composed. README.md uses the packaged model, docs/ the
+tiny one and the quickstart's output."""
 
 import importlib
 import re
@@ -59,8 +60,9 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """A command with overrides that make it quick, or composed only if it needs the network."""
-    placeholder = any(word.startswith(("data.columns", "teacher=desk")) for word in words)
+    """A command with overrides that make it quick; composed only where it cannot run quickly."""
+    composed_only = ("data.columns", "teacher=desk", "executor.nproc_per_node")
+    placeholder = any(word.startswith(composed_only) for word in words)
     if placeholder or NEEDS_NETWORK & set(words):
         return [*words, "--cfg", "job"]
     return [*words, *(word for word in SHORT.get(words[2], []) if word not in words)]

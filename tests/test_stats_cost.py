@@ -93,9 +93,8 @@ def test_generation_is_its_prefill_and_its_steps(prompt: int, generated: int) ->
 
 @given(st.integers(0, 60), st.integers(1, 60))
 @settings(deadline=None, max_examples=25)
-def test_wilson_mcnemar_and_holm_are_statsmodels(right: int, more: int) -> None:
+def test_wilson_and_mcnemar_are_statsmodels(right: int, more: int) -> None:
     from statsmodels.stats.contingency_tables import mcnemar
-    from statsmodels.stats.multitest import multipletests
     from statsmodels.stats.proportion import proportion_confint
 
     n = right + more
@@ -106,8 +105,15 @@ def test_wilson_mcnemar_and_holm_are_statsmodels(right: int, more: int) -> None:
     assert stats.mcnemar(first, second) == pytest.approx(
         mcnemar([[0, more], [right, 0]], exact=True).pvalue
     )
-    values = [stats.mcnemar(first[i:], second[i:]) for i in range(0, n, 7)]
-    assert stats.holm(values) == pytest.approx(multipletests(values, method="holm")[1])
+
+
+def test_holm_is_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 7, 40):
+        values = [*(rng.random(n) ** 4).tolist(), 0.01, 0.01]
+        assert stats.holm(values) == pytest.approx(multipletests(values, method="holm")[1])
 
 
 def test_the_bootstrap_is_scipys() -> None:

@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, settings
+from conftest import settings, started
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -257,11 +255,11 @@ def test_a_kill_at_any_moment_leaves_nothing_half_accepted(tmp_path: Path) -> No
     """Whatever instant the writer dies at, the run is refused, or all of it is there."""
     for moment in range(12):
         out = tmp_path / str(moment)
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(out)], cwd=ROOT, stdout=subprocess.PIPE
-        )
-        assert writer.stdout is not None
-        writer.stdout.readline()
+        begun = tmp_path / f"{moment}.txt"
+        writer = started("-c", WRITER, str(out), out=begun)
+        while not (begun.exists() and begun.read_text()):
+            assert writer.poll() is None
+            time.sleep(0.001)
         time.sleep(0.005 + 0.013 * moment)
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()

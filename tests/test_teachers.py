@@ -439,30 +439,19 @@ def test_a_model_that_is_not_there(sums: Path, tmp_path: Path) -> None:
         assert "Traceback" not in refused.stderr
 
 
-def test_a_wrong_key_is_named_by_its_variable_and_never_shown(sums: Path, tmp_path: Path) -> None:
+def test_a_wrong_key_is_named_by_its_variable_and_never_shown(
+    sums: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Teacher() as teacher:
         teacher.key = "the-right-one"
-        told = [
-            sys.executable,
-            "-m",
-            *words(teacher, sums, tmp_path / "run", "teacher.engine.api_key_env=TEACHER_KEY"),
-        ]
-
-        def run(key: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                told,
-                cwd=ROOT,
-                env={**os.environ, "TEACHER_KEY": key},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-
-        refused = run("a-secret-of-mine")
+        told = words(teacher, sums, tmp_path / "run", "teacher.engine.api_key_env=TEACHER_KEY")
+        monkeypatch.setenv("TEACHER_KEY", "a-secret-of-mine")
+        refused = command(*told)
         assert refused.returncode == 2
         assert "TEACHER_KEY, which is set" in refused.stderr.splitlines()[-1]
         assert "[key]" in refused.stderr
-        assert run("the-right-one").returncode == 0
+        monkeypatch.setenv("TEACHER_KEY", "the-right-one")
+        done(*told)
         assert "a-secret-of-mine" not in refused.stdout + refused.stderr
     for file in [*(tmp_path / "run").iterdir(), *tmp_path.glob("answers.sqlite*")]:
         assert b"the-right-one" not in file.read_bytes()

@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -25,7 +24,15 @@ from pydantic import BaseModel
 from ratiocine.cli.composition import CONF, check, check_renamed, hydra_problem, options
 from ratiocine.cli.overrides import BY_PATH, is_remote, is_sweep, key_of, normalise, sweep_job
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import VerbConfig, distributed, end_with_parent, first_line, submit
+from ratiocine.executors import (
+    Command,
+    VerbConfig,
+    distributed,
+    end_with_parent,
+    first_line,
+    run_process,
+    submit,
+)
 
 # Hydra writes no files and configures no logging.
 QUIET = (
@@ -129,10 +136,11 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     flags = [word for word, flag in zip(arguments, is_flag, strict=True) if flag]
     overrides = [word for word, flag in zip(arguments, is_flag, strict=True) if not flag]
     check_renamed(verb, overrides)
-    jobs, status = _composed(verb, flags, overrides)
+    local, jobs = _composed(verb, flags, overrides)
     # Outside Hydra, which would print any exception in its own format.
     configs = [check(schema, values) for _, values in jobs]
     first = configs[0] if configs else None
+    status = max([0, *(run_process(Command(verb, tuple(words))) for words in local)])
     if isinstance(first, VerbConfig) and (first.is_remote or len(configs) > 1):
         return max(status, submit(verb, first, [words for words, _ in jobs]))
     return max([status, *(run(config) or 0 for config in configs)])
@@ -140,17 +148,15 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
 
 def _composed(
     verb: str, flags: list[str], overrides: list[str]
-) -> tuple[list[tuple[list[str], Any]], int]:
-    """The jobs of this command line that are still to be run, as overrides and composed values.
-
-    A local sweep runs here, each job in a process; its exit code is the second value.
-    """
+) -> tuple[list[list[str]], list[tuple[list[str], Any]]]:
+    """The jobs of this command line: those of a local sweep as overrides, all others as overrides
+    and composed values."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
-    jobs, codes = list[tuple[list[str], Any]](), [0]
+    local, jobs = list[list[str]](), list[tuple[list[str], Any]]()
     swept = {key_of(word) for word in overrides if is_sweep(word)}
     typed = normalise(overrides)
 
@@ -159,9 +165,7 @@ def _composed(
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             words = sweep_job(list(HydraConfig.get().overrides.task), swept)
             if not is_remote(words):
-                command = [sys.executable, "-m", verb, *words]
-                codes.append(subprocess.run(command, check=False).returncode)
-                return
+                return local.append(words)
         jobs.append((words, OmegaConf.to_container(composed, resolve=True)))
 
     entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
@@ -174,7 +178,7 @@ def _composed(
             raise
         except Exception as error:
             raise hydra_problem(verb, error) or error from None
-    return jobs, max(codes)
+    return local, jobs
 
 
 def help_text(verb: str) -> str:

@@ -10,10 +10,12 @@ from .config import LocalConfig as LocalConfig
 from .config import SlurmConfig as SlurmConfig
 from .config import VerbConfig as VerbConfig
 from .config import check_gpus as check_gpus
+from .local import LOCAL_POLL_SECONDS as LOCAL_POLL_SECONDS
 from .local import VERBS as VERBS
 from .local import end_with_parent as end_with_parent
 from .local import exec_module as exec_module
 from .local import preload as preload
+from .local import run_process as run_process
 from .ray import check_ray as check_ray
 from .ray import connect as connect
 from .submission import command_for as command_for

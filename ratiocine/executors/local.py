@@ -25,6 +25,7 @@ from ratiocine.executors.config import LocalConfig, check_gpus
 # Slow imports of every verb. They start no threads, so that forking after them is safe.
 PRELOADED = ("torch", "transformers.trainer", "peft", "datasets", "hydra", "reasoning_gym")
 VERBS = ("distill", "train", "rl", "eval")
+LOCAL_POLL_SECONDS = 0.05  # between two polls of processes of this machine
 SHUTDOWN_SECONDS = 15  # for the other ranks to end once one is lost
 
 
@@ -73,6 +74,18 @@ class LocalJob:
         os.kill(self.pid, signal.SIGTERM)
         while self.poll() is None:
             time.sleep(0.1)
+
+
+def run_process(command: Command) -> int:
+    """Run a command in a process of its own and return its exit code; an interrupt cancels it."""
+    job = LocalJob(command)
+    try:
+        while (code := job.poll()) is None:
+            time.sleep(LOCAL_POLL_SECONDS)
+    except KeyboardInterrupt:
+        job.cancel()
+        raise
+    return code
 
 
 def preload() -> None:
