@@ -6,7 +6,8 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ DOORS = {
 }
 
 
+@cache
 def door(stub: Path) -> dict[str, str]:
     """What a door names, each with the room that it comes from; a room that is named itself has its
     own name."""
@@ -80,14 +82,16 @@ def door(stub: Path) -> dict[str, str]:
     return found
 
 
-def sources(module: str, file: Path) -> Iterator[tuple[str, str | None]]:
-    """The (module, name) pairs of a file's imports from this project; name is None for `import
-    module`."""
+@cache
+def sources(file: Path) -> list[tuple[str, str | None]]:
+    """The (module, name) pairs of a file's imports; name is None for `import module`."""
+    found: list[tuple[str, str | None]] = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
+            found += [(alias.name, None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((node.module, alias.name) for alias in node.names)
+            found += [(node.module, alias.name) for alias in node.names]
+    return found
 
 
 def edges(modules: Mapping[str, Path]) -> dict[str, set[str]]:
@@ -95,7 +99,7 @@ def edges(modules: Mapping[str, Path]) -> dict[str, set[str]]:
     included."""
     found: dict[str, set[str]] = {module: set() for module in modules}
     for module, file in modules.items():
-        for source, name in sources(module, file):
+        for source, name in sources(file):
             target = f"{source}.{name}"
             if source in DOORS and name is not None and target not in modules:
                 target = f"{source}.{door(DOORS[source]).get(name, '')}"
@@ -155,7 +159,7 @@ def test_packages_of_the_library_look_one_way() -> None:
 
 def test_outsiders_come_through_the_door() -> None:
     for module, file in {**MODULES, **{str(f): f for p, f in FILES if p == "bench"}}.items():
-        for source, name in sources(module, file):
+        for source, name in sources(file):
             for package, stub in DOORS.items():
                 if module.startswith(f"{package}."):
                     continue
@@ -167,16 +171,9 @@ def test_outsiders_come_through_the_door() -> None:
 @pytest.mark.parametrize("package", DOORS)
 def test_doors_lead_somewhere(package: str) -> None:
     rooms = {module.rpartition(".")[2] for module in MODULES if module.startswith(f"{package}.")}
-    used = {
-        name
-        for module, file in (
-            (str(file), file) for file in [*(f for _, f in FILES), *(ROOT / "tests").glob("*.py")]
-        )
-        for source, name in sources(module, file)
-        if source == package
-    }
-    text = "".join(file.read_text(encoding="utf-8") for _, file in FILES)
-    text += "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").glob("*.py"))
+    files = [*(file for _, file in FILES), *(ROOT / "tests").glob("*.py")]
+    used = {name for file in files for source, name in sources(file) if source == package}
+    text = "".join(file.read_text(encoding="utf-8") for file in files)
     for name, room in door(DOORS[package]).items():
         assert room in rooms, f"{package}: no room {room}"
         assert name not in rooms or name == room, f"{package}: {name} hides a room"
