@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -178,6 +179,7 @@ OTHER = {
 }
 
 
+@cache
 def named(verb: str, *words: str) -> str:
     config = cli.compose(verb, schema_of(verb), [*BASE[verb], *words])
     return run_hash(verb, identity(config), {})
