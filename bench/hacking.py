@@ -1,8 +1,8 @@
 """python -m bench.hacking: the rewards of reward-hacking attempts, here and in TRL.
 
-Each attempt is a completion of "What is 3 + 4?". Ours is the reward r1 of conf/reward (accuracy,
-and 0.1 for the format); TRL's are `accuracy_reward` and `think_format_reward`. Prints a Markdown
-table, and how many attempts each side rewards as correct.
+Each attempt is a completion of "What is 3 + 4?". Ours is a reward of conf/reward (`--reward`; r1:
+accuracy, and 0.1 for the format); TRL's are `accuracy_reward` and `think_format_reward`. Prints a
+Markdown table, and how many attempts each side rewards as correct.
 """
 
 from __future__ import annotations
@@ -51,13 +51,12 @@ ATTEMPTS = {
 }
 
 
-def ours(text: str) -> tuple[float, float]:
+def ours(text: str, reward: RewardConfig) -> tuple[float, float]:
     """Accuracy and total reward."""
-    reward = cli.named("reward", "r1", RewardConfig)
     rollout = Rollout(PROBLEM, text, len(text))
     total = reward([rollout])[0]
     assert total is not None
-    return reward.components([rollout])["accuracy"][0], total
+    return float(rollout.right), total
 
 
 def trl(text: str) -> tuple[float | str | None, float]:
@@ -79,12 +78,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.hacking", description=(__doc__ or "").splitlines()[0]
     )
-    parser.parse_args()
-    print("| attempt | ours: accuracy | ours: r1 | TRL: accuracy | TRL: format |")
+    parser.add_argument("--reward", choices=cli.options("reward"), default="r1")
+    name_of_reward = parser.parse_args().reward
+    reward = cli.named("reward", name_of_reward, RewardConfig)
+    print(f"| attempt | ours: accuracy | ours: {name_of_reward} | TRL: accuracy | TRL: format |")
     print("| --- | --- | --- | --- | --- |")
     paid = {"ours": 0, "peer": 0}
     for name, text in {**HONEST, **ATTEMPTS}.items():
-        (our_accuracy, total), (accuracy, form) = ours(text), trl(text)
+        (our_accuracy, total), (accuracy, form) = ours(text, reward), trl(text)
         print(f"| {name} | {our_accuracy:g} | {total:g} | {accuracy} | {form:g} |", flush=True)
         if name in ATTEMPTS:
             paid["ours"] += our_accuracy == 1

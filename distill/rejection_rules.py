@@ -31,7 +31,7 @@ def parts_of(text: str, mode: Mode, trace: str) -> Parts:
 
 
 def fault(text: str, stop: str, parts: Parts, mode: Mode, prompt: str) -> str | None:
-    """Why an answer cannot be one side of a pair, or None."""
+    """Why an answer cannot be a target of a pair, or None."""
     if stop != "stop":
         return "refused_by_server" if stop == "refused" else "truncated"
     return next((name for name, wrong in RULES.items() if wrong(text, parts, mode, prompt)), None)

@@ -19,13 +19,13 @@ class StageRun:
     """A stage as a command."""
 
     overrides: list[str]
-    """Of the verb."""
+    """Arguments of the verb."""
     process_overrides: list[str]
-    """For several processes."""
+    """Overrides of the executor, where the stage runs in several processes."""
     folder: Path
-    """Of a finished run, or `named`."""
+    """The folder of the finished run with this hash, or else `named`."""
     named: Path
-    """The folder named for the run's hash."""
+    """The folder that a new run is written to, named for its hash."""
 
     @property
     def finished(self) -> bool:

@@ -89,7 +89,7 @@ def read_pairs(path: Path) -> list[Pair]:
     """All pairs of a file.
 
     Raises BadInput where the file is unreadable or empty, lacks a column, or has a pair without one
-    of its sides or with the id of another.
+    of its targets or with the id of another.
     """
     pairs = list(stream_pairs(path))
     if not pairs:

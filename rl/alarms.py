@@ -18,7 +18,7 @@ WINDOW = 10  # steps whose mean rewards are compared
 
 
 class Alarms:
-    """`raised` holds each alarm once, by its subject."""
+    """Warnings about a run; `raised` holds each once, by the term or metric it is about."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -20,7 +20,8 @@ from rl.config import Config
 class Policy:
     """`refresh` copies the weights of the trained model; `generate` samples with them.
 
-    The copy is in `rollout_dtype`: the trained model keeps float32 weights and its own attention.
+    The copy is in `rollout_dtype`: the trained model keeps float32 weights and its own
+    attention implementation.
     It has to be constructed before ZeRO-3 is set up, under which every new model is sharded."""
 
     def __init__(

@@ -1,7 +1,7 @@
 """Rollouts of a step: its problems, their sampled answers and rewards.
 
 All of it follows from the seed and the number of the step, so that a resumed run samples what an
-uninterrupted one does.
+uninterrupted one does (vLLM does not).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Group:
     components: Mapping[str, Sequence[float]]
     """Values of the reward's terms, before weights and gates."""
     rewards: tuple[float | None, ...]
-    """None where the problem is at fault."""
+    """None where the problem's reference cannot be graded."""
     advantages: tuple[float, ...] = ()
 
     @property

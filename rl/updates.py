@@ -54,8 +54,8 @@ def assign_answers(
     """This rank's answers, update by update, and for each update whether any answer of it has a
     gradient.
 
-    Several updates shuffle the answers. Ranks get equal numbers, in turn from those with a
-    gradient, longest first, so that all have about the same work."""
+    With `num_minibatches` above 1 they are shuffled first. Ranks get equal numbers, in turn from
+    those with a gradient, longest first, so that all have about the same work."""
     if config.num_minibatches > 1:
         random.Random(f"{config.seed} {global_step}").shuffle(answers)
     size, learning, assigned = len(answers) // config.num_minibatches, list[bool](), list[Answer]()
@@ -81,9 +81,9 @@ def micro_batches(
     """`per_update` micro-batches of `size` for each update, from the rows that are `needed`,
     longest first; the last ones of an update may be empty.
 
-    An empty one holds a row that does not count where `fill(idle)` says so: other ranks wait for
-    this one's gradients. Each says whether it `counts`, and whether its update is `idle`, without
-    any gradient."""
+    Each has two more items: `counts`, False for an empty one, and `idle`, True where no answer of
+    its update has a gradient. An empty one for which `fill(idle)` is true holds a row of zero loss,
+    for other ranks wait for this rank's gradients."""
     mask = batch["completion_mask"]
     lengths = (batch["prompt_mask"].sum(-1) + mask.sum(-1)).tolist()
     rows, answered = range(len(batch["completion_ids"])), mask.any(-1).tolist()

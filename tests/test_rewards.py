@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import hacking
+from ratiocine import cli
 from ratiocine.cli import check
 from ratiocine.completion_parts import Parts, split
 from ratiocine.errors import BadInput
@@ -374,10 +375,11 @@ def test_answers_made_to_break_graders_are_valued_like_any_other(term: dict[str,
 @pytest.mark.parametrize("name", hacking.ATTEMPTS)
 def test_no_attempt_of_the_published_table_pays(name: str) -> None:
     """Neither as right, nor more than a plain wrong answer in the right format."""
-    right, whole = hacking.ours(hacking.ATTEMPTS[name])
+    r1 = cli.named("reward", "r1", RewardConfig)
+    right, whole = hacking.ours(hacking.ATTEMPTS[name], r1)
     assert right == 0
-    assert whole <= hacking.ours(hacking.HONEST["wrong"])[1] == pytest.approx(0.1)
-    assert hacking.ours(hacking.HONEST["right"]) == (1, pytest.approx(1.1))
+    assert whole <= hacking.ours(hacking.HONEST["wrong"], r1)[1] == pytest.approx(0.1)
+    assert hacking.ours(hacking.HONEST["right"], r1) == (1, pytest.approx(1.1))
 
 
 def test_bad_rewards_are_one_line() -> None:

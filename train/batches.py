@@ -22,7 +22,7 @@ WeightedExample = tuple[str, Mode, float]
 
 @dataclass(frozen=True)
 class Row:
-    """One problem in one format: token ids of the prompt, and of the completion with its end of
+    """One problem in one mode: token ids of the prompt, and of the completion with its end of
     turn."""
 
     id: str
@@ -36,7 +36,7 @@ class Row:
 
 
 def row_of(rendering: Rendering, pair: Pair, mode: Mode, weight: float = 1.0) -> Row:
-    """One side of a pair, tokenized."""
+    """One target of a pair, tokenized."""
     prompt = rendering.prompt(pair.prompt, mode)
     completion = rendering.completion(pair.side(mode), mode)
     return Row(pair.id, mode, tuple(prompt), tuple(completion), weight)

@@ -46,7 +46,7 @@ def mix(categories: Mapping[str, str], ratio: float, seed: int) -> Mixture:
 
 
 def n_reasoning(n: int, ratio: float) -> int:
-    """Number of `n` problems in reasoning format: `ratio·n`, with the ratio as the decimal that was
+    """Number of `n` problems in reasoning mode: `ratio·n`, with the ratio as the decimal that was
     typed, halves rounded up."""
     return int(Fraction(str(ratio)) * n + Fraction(1, 2))
 

@@ -14,7 +14,7 @@ Pair = tuple[Arm, Arm]  # base, and the arm that is compared with it
 
 
 def difference(pair: Pair, keys: Sequence[str]) -> PairedDifference:
-    """Of an arm from its base, over these problems and their counterparts' seeds."""
+    """Accuracy of an arm minus that of its base, over these problems and the seeds of both."""
     both = counterparts(*pair)
     first, second = (
         [right_shares(evaluations[side], keys) for evaluations in both] for side in (0, 1)

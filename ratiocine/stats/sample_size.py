@@ -21,7 +21,8 @@ class Spread:
     seed_sd: float | None
     """Standard deviation of an arm's accuracy between seeds; None with one seed."""
     common: float | None
-    """Share of a problem's variance that all seeds have in common; None with one seed."""
+    """Share of the variance between problems that is the same for all seeds, the rest being an
+    interaction of problem and seed; None with one seed."""
 
 
 def spread(
