@@ -248,31 +248,11 @@ def lines(said: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("words", "victim"),
-    [
-        ((), 1),
-        *(
-            pytest.param(*case, marks=SLOW)
-            for case in (
-                ((), 0),
-                (("deepspeed=zero2",), 1),
-                (("deepspeed=zero3",), 0),
-                (("fsdp=true",), 1),
-            )
-        ),
-    ],
-)
-def test_a_killed_rank_ends_all_and_they_go_on_together(
-    words: tuple[str, ...], victim: int, long: Path, pairs: Path, tmp_path: Path
-) -> None:
-    """At a random moment after the third step; a line for each of the others, and no process
+def kill_a_rank(out: Path, more: tuple[str, ...], victim: int) -> None:
+    """At a random moment after the third step of two ranks; a line for each of them, and no process
     left."""
-    if "deepspeed" in "".join(words):
-        pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
-    more = ("train", *LONG, "executor.nproc_per_node=2", *words, f"pairs={pairs}")
-    running, children = begun(tmp_path / "run", *more)
-    time.sleep(random.Random(f"{words}{victim}").uniform(0, 1.5))
+    running, children = begun(out, *more)
+    time.sleep(random.Random(f"{out.parent.name}{victim}").uniform(0, 1.5))
     of_rank(children, victim).kill()
     began = time.monotonic()
     _, said = running.communicate(timeout=60)
@@ -284,7 +264,37 @@ def test_a_killed_rank_ends_all_and_they_go_on_together(
     assert f"train: rank {victim} was ended by SIGKILL, and the other ranks with it" in told
     assert any(f"rank {1 - victim}: while" in line for line in told)
     assert "Traceback" not in said
-    assert not (tmp_path / "run" / "DONE").exists()
+    assert not (out / "DONE").exists()
+
+
+def test_a_killed_rank_ends_all_and_one_process_goes_on(
+    long: Path, pairs: Path, tmp_path: Path
+) -> None:
+    words = ("train", *LONG, f"pairs={pairs}")
+    kill_a_rank(tmp_path / "run", (*words, "executor.nproc_per_node=2"), 1)
+    done(*words, f"out={tmp_path / 'run'}")
+    assert losses(tmp_path / "run") == pytest.approx(losses(long), abs=1e-5)
+    check_same_weights(tmp_path / "run", long)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "victim"),
+    [
+        ((), 1),
+        ((), 0),
+        (("deepspeed=zero2",), 1),
+        (("deepspeed=zero3",), 0),
+        (("fsdp=true",), 1),
+    ],
+)
+def test_killed_ranks_go_on_together(
+    words: tuple[str, ...], victim: int, long: Path, pairs: Path, tmp_path: Path
+) -> None:
+    if "deepspeed" in "".join(words):
+        pytest.importorskip("deepspeed", reason="needs the extra deepspeed")
+    more = ("train", *LONG, "executor.nproc_per_node=2", *words, f"pairs={pairs}")
+    kill_a_rank(tmp_path / "run", more, victim)
     done(*more, f"out={tmp_path / 'run'}")
     assert losses(tmp_path / "run") == pytest.approx(losses(long), abs=1e-5)
     check_same_weights(tmp_path / "run", long)
