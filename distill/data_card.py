@@ -13,7 +13,7 @@ from ratiocine.records import MODES
 
 
 def text(config: Config, facts: Facts) -> str:
-    """`README.md`: what the pairs are, where they come from, and what was left out."""
+    """`README.md`: what the pairs are, where they come from, and what was rejected."""
     head = {
         "license": str(config.data.license or "unknown").lower(),
         "tags": ["reasoning", "distillation", "paired"],
@@ -30,7 +30,7 @@ def text(config: Config, facts: Facts) -> str:
         f"# {facts.n} pairs: {config.data.name}, answered by {_teacher(config)}",
         "",
         "Each row is one prompt with two answers: `ift`, given directly, and `reasoning`, with its "
-        "trace in think tags first. Rows without both answers are left out.",
+        "trace in think tags first. Problems without both answers are rejected.",
         "",
         f"- Prompts: {config.data.name}{_where(config)}. "
         f"License: {config.data.license or 'unknown'}.",
@@ -44,7 +44,7 @@ def text(config: Config, facts: Facts) -> str:
         lines += ["", *_answers(config, facts.answers)]
     lines += ["", "![tokens of both answers](lengths.svg)"]
     if facts.dropped:
-        lines += ["", "## Left out", "", *_table(["reason", "problems"], facts.dropped.items())]
+        lines += ["", "## Rejected", "", *_table(["reason", "problems"], facts.dropped.items())]
     if facts.by_level:
         rows = [(level, n, of, f"{n / of:.0%}") for level, (n, of) in facts.by_level.items()]
         lines += ["", "## By difficulty", "", *_table(["level", "pairs", "problems", "kept"], rows)]

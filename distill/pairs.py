@@ -101,7 +101,7 @@ def distill(config: Config) -> Run:
                 writer.write(path, writer.pairs(make, prompts, rates))
                 if not totals.n:
                     raise BadInput(
-                        f"data={config.data.name} gave no pair; left out: {dict(rejections.counts)}"
+                        f"data={config.data.name} gave no pair; rejected: {dict(rejections.counts)}"
                     )
     if others:
         with run.writing("lengths.parquet") as path:
@@ -135,7 +135,7 @@ def _facts(
     other_tokenizers: dict[str, str],
     answers: AnswerFacts | None,
 ) -> Facts:
-    held_out = prompts.held_out
+    test = prompts.test_contents
     return Facts(
         teacher=config.teacher.name,
         data=config.data.name,
@@ -143,8 +143,8 @@ def _facts(
         n_by_source=totals.sources,
         dropped=rejections.counts,
         without_reference=totals.without_reference,
-        n_test=None if held_out is None else len(held_out),
-        shared=None if held_out is None else totals.shared,
+        n_test=None if test is None else len(test),
+        shared=None if test is None else totals.shared,
         decontaminated=config.select.decontaminate,
         revisions=sources.revisions(config.data),
         tokenizer=tokenizer_hash(models.load_tokenizer(config.model)),
@@ -181,8 +181,8 @@ class _Writer:
             if reason := outside(pair, self.config.select):
                 self.rejections.add(key(problem), reason)
                 continue
-            held_out = prompts.held_out
-            shared = held_out is not None and sources.content(problem) in held_out
+            test = prompts.test_contents
+            shared = test is not None and sources.content(problem) in test
             source, about, tokens = problem.source, domain(problem), pair.n_tokens_reasoning
             yield pair, PairSummary(problem.id, source, about, tokens, level, shared)
 

@@ -11,6 +11,7 @@ from ratiocine.records import Mode
 from ratiocine.runs import check_finished
 
 FILE = "pass_rates.jsonl"
+FILE_BEFORE = "rates.jsonl"  # of schema version 1
 PassCounts = Mapping[Mode, tuple[int, int]]  # right answers, and answers
 
 
@@ -24,7 +25,10 @@ def read(run: Path, mode: Mode) -> dict[str, tuple[int, int]]:
     none."""
     counts: dict[str, tuple[int, int]] = {}
     if check_finished(run).verb == "distill":
-        with open(run / FILE, encoding="utf-8") as lines:
+        file = run / FILE if (run / FILE).exists() else run / FILE_BEFORE
+        if not file.exists():
+            raise BadInput(f"select.pass_rates: {run} has no {FILE}")
+        with open(file, encoding="utf-8") as lines:
             for row in map(json.loads, lines):
                 right, n = row[mode]
                 counts[row["key"]] = right, n

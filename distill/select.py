@@ -142,7 +142,7 @@ class Prompts:
         drop: sources.Drop,
     ) -> None:
         self.data, self.seed, self.n = data, seed, 0
-        self.held_out = _held_out(data, seed)
+        self.test_contents = _test_contents(data, seed)
         self.rejected: set[str] = set()
         # With a limit or a mixture, a source has more problems than the run.
         self.included: set[str] | None = None if limit is None and not data.mix else set()
@@ -177,7 +177,7 @@ class Prompts:
         for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=reject):
             content, text = sources.content(problem), _text(problem)
             found = index.held_by(text) if index else {}
-            if self.held_out and content in self.held_out:
+            if self.test_contents and content in self.test_contents:
                 reject(problem, "in_test_split")
             elif any(re.search(pattern, text) for pattern in select.exclude_regex):
                 reject(problem, "pattern")
@@ -198,7 +198,7 @@ class Prompts:
                 yield problem
 
 
-def _held_out(data: DataConfig, seed: int) -> set[str] | None:
+def _test_contents(data: DataConfig, seed: int) -> set[str] | None:
     """Contents of the test split; None if the source has none."""
     if not sources.has(data, "test"):
         return None

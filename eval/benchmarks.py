@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eval.config import Config
@@ -15,7 +15,7 @@ from ratiocine.evaluate import key
 from ratiocine.grading import understood
 from ratiocine.hashing import digest
 from ratiocine.prompts import PLAIN_STOP, user_text
-from ratiocine.records import Problem
+from ratiocine.records import Problem, ScoredCompletion
 from ratiocine.scores import check_names
 
 LISTED = 5  # ids of dropped rows that are printed
@@ -85,6 +85,17 @@ def load(config: Config) -> Suite:
             + (f" (dropped: {why})" if why else "")
         )
     return suite
+
+
+def check_problems(
+    name: str, rows: Sequence[ScoredCompletion], problems: Mapping[str, Problem]
+) -> None:
+    """Raise BadInput where saved completions are of problems that the benchmarks lack today."""
+    if missing := [row.key for row in rows if row.key not in problems]:
+        raise BadInput(
+            f"{name} has completions of problems that its benchmarks no longer have, such as "
+            f"{missing[0]}"
+        )
 
 
 def _gradable(data: DataConfig, config: Config) -> tuple[list[Problem], dict[str, list[str]]]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from eval.benchmarks import load
+from eval.benchmarks import check_problems, load
 from eval.config import Config
 from eval.report import (
     Evaluation,
@@ -108,6 +108,7 @@ def curve(evaluation: Evaluation, options: argparse.Namespace) -> list[Point]:
     config = cli.check(Config, dict(evaluation.config))
     problems = load(config).problems
     rows = [row for answers in evaluation.answers.values() for row in answers]
+    check_problems(evaluation.label, rows, problems)
     if options.max_thinking_tokens:
         return [
             _point(evaluation, cap, [_cut_thinking(row, cap) for row in rows])
@@ -133,8 +134,8 @@ def curve(evaluation: Evaluation, options: argparse.Namespace) -> list[Point]:
 
 def _at_percentiles(rows: Sequence[ScoredCompletion], percentiles: Sequence[float]) -> list[int]:
     """Lengths of completions at these percentiles."""
-    if any(not 0 <= p <= 100 for p in percentiles):
-        raise BadInput(f"--percentiles {max(percentiles, key=abs):g} is not between 0 and 100")
+    if wrong := [p for p in percentiles if not 0 <= p <= 100]:
+        raise BadInput(f"--percentiles {wrong[0]:g} is not between 0 and 100")
     lengths = sorted(row.n_completion for row in rows)
     return [lengths[round(p / 100 * (len(lengths) - 1))] for p in percentiles]
 

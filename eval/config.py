@@ -90,19 +90,18 @@ class Config(TrackedConfig):
         found: list[DataConfig] = []
         for name in self.benchmarks:
             if name.endswith((".jsonl", ".parquet")):
-                stem = Path(name).stem
-                if stem in {data.name for data in found}:
-                    raise BadInput(
-                        f"benchmarks={name}: another benchmark is called '{stem}' too; rename the "
-                        "file"
-                    )
-                local = cli.named("data", "local", DataConfig)
-                found.append(local.model_copy(update={"name": stem, "path": name}))
-                continue
-            data = cli.named("data", name, DataConfig, called="benchmark")
-            found.append(
-                data if data.families else data.model_copy(update={"data_dir": self.data_dir})
-            )
+                data = cli.named("data", "local", DataConfig)
+                data = data.model_copy(update={"name": Path(name).stem, "path": name})
+            else:
+                data = cli.named("data", name, DataConfig, called="benchmark")
+                if not data.families:
+                    data = data.model_copy(update={"data_dir": self.data_dir})
+            if data.name in {other.name for other in found}:
+                raise BadInput(
+                    f"benchmarks={name}: another benchmark is called '{data.name}' too; rename the "
+                    "file or leave one out"
+                )
+            found.append(data)
         return found
 
 

@@ -18,6 +18,8 @@ from eval.report import check_name, write
 from ratiocine import cli
 from ratiocine.completion_parts import split
 from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request
+from ratiocine.errors import BadInput
+from ratiocine.hashing import digest
 from ratiocine.progress import progress
 from ratiocine.records import Completion, ScoredCompletion
 from ratiocine.runs import check_finished
@@ -124,13 +126,18 @@ def judge(options: argparse.Namespace) -> Judgements:
     Replies are stored beside the output file until all have come, so that an interrupted command
     continues. Raises BadInput where the folder is no finished evaluation.
     """
-    check_finished(options.folder, "eval")
+    manifest = check_finished(options.folder, "eval")
+    if options.max_new_tokens < 1:
+        raise BadInput(f"--max-new-tokens {options.max_new_tokens} is not at least 1")
+    # Another evaluation, jury or limit has another file of replies.
+    asked = digest(manifest.hash, *map(str, options.judge), options.max_new_tokens)[:8]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     rows = {
         f"{row.key}#{row.sample}": row
         for row in read_completions(options.folder)
         if row.verdict != "ungradable"
     }
-    store = RowStore(options.out.with_name(f".{options.out.name}.partial"))
+    store = RowStore(options.out.with_name(f".{options.out.name}.{asked}.partial"))
     with progress(len(rows) * len(options.judge), "judge", "verdicts") as bar:
         bar.update(len(store.rows))
         for number, (url, model) in enumerate(options.judge):

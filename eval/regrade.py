@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.benchmarks import load
+from eval.benchmarks import check_problems, load
 from eval.config import Config, benchmark_inputs
 from ratiocine import cli
-from ratiocine.errors import BadInput
 from ratiocine.evaluate import grade_completion
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
@@ -45,11 +44,7 @@ def regrade(folder: Path, out: Path) -> None:
     manifest = check_finished(folder, "eval")
     config = cli.check(Config, read_config(folder))
     problems, rows = load(config).problems, list(read_completions(folder))
-    if missing := [row.key for row in rows if row.key not in problems]:
-        raise BadInput(
-            f"{folder} has completions of problems that its benchmarks no longer have, such as "
-            f"{missing[0]}"
-        )
+    check_problems(str(folder), rows, problems)
     run = open_run(
         "eval",
         config.model_copy(update={"tracker": "none", "out": str(out)}),

@@ -142,7 +142,7 @@ def _track(config: Config, run: Run, trained: StudentInfo | None, table: ScoreTa
 
 
 def should_think(config: Config, trained: StudentInfo | None) -> bool | None:
-    """Whether the model should think: as the chat template is told, or as every example of its
+    """Whether the model should think: as the chat template is set to, or as every example of its
     training did; None where either is fine."""
     if config.thinking is not None:
         return config.thinking

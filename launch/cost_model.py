@@ -140,7 +140,7 @@ class CostModel:
         parts = ((1 - ratio, min(longest, ift)), (ratio, min(longest, reasoning)))
         tokens = sum(share * n * (prompt + completion) for share, completion in parts)
         flops = sum(
-            share * n * _generation_flops(shape, round(prompt), round(completion))
+            share * n * cost.generation(shape, round(prompt), round(completion))
             for share, completion in parts
         )
         if stage.verb == "rl":
@@ -240,13 +240,6 @@ def _completions(config: EvalConfig, problems: int | None) -> int | None:
         return None
     counts = [family.test for data in sources for family in data.families.values()]
     return int(sum(min(limit, count) for count in counts) * config.samples)
-
-
-def _generation_flops(shape: Shape, prompt: int, completion: int) -> int:
-    """`cost.generation` in closed form: the cost of a step is linear in the context."""
-    first = cost.decode_step(shape, prompt + 1)
-    last = cost.decode_step(shape, prompt + max(1, completion))
-    return cost.prefill(shape, prompt) + completion * (first + last) // 2
 
 
 @cache

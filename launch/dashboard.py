@@ -23,8 +23,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import yaml
-
 from eval.report import arm_label, percent, write
 from launch.workspace import Dashboard
 from ratiocine import cli
@@ -32,6 +30,7 @@ from ratiocine.errors import BadInput, Failure
 from ratiocine.records import JsonObject
 from ratiocine.runs import CONFIG, EvalFacts, check_finished, group_keys, tracking
 from ratiocine.scores import ScoreTable, Summary, read_scores
+from ratiocine.stores import read_object
 
 FILE = "dashboard.json"
 # What the library's filters hold unharmed: quotes, = and < have a meaning in them.
@@ -75,9 +74,9 @@ def finished_stages(folder: Path) -> list[FinishedStage]:
             newest[match[1]] = done.parent
     found = []
     for run in newest.values():
-        text = (run / CONFIG).read_text(encoding="utf-8") if (run / CONFIG).is_file() else ""
-        if match := re.match(r"# (\w+) [0-9a-f]{16}\n", text):
-            found.append(FinishedStage(run, match[1], yaml.safe_load(text)))
+        head = (run / CONFIG).read_bytes()[:80] if (run / CONFIG).is_file() else b""
+        if written := re.match(rb"# (\w+) [0-9a-f]{16}\n", head):
+            found.append(FinishedStage(run, written[1].decode(), read_object(run / CONFIG)))
     if not any(stage.verb == "eval" for stage in found):
         raise BadInput(f"{folder} is no folder of a study with a finished evaluation")
     return found

@@ -13,9 +13,11 @@ from functools import cache
 import torch
 from transformers import PreTrainedModel
 
-from ratiocine import memory, models
+from ratiocine import cli, memory, models
 from ratiocine.cost import Shape
+from ratiocine.errors import BadInput
 from ratiocine.memory import (
+    SINGLE_GPU,
     MemoryEstimate,
     MicroBatchShape,
     ParameterCounts,
@@ -52,7 +54,6 @@ STAGES: tuple[Sharding, ...] = ("none", "zero1", "zero2", "zero3")
 USABLE = 0.92  # share of a GPU's memory for tensors, beside the CUDA context and fragmentation
 BANDWIDTHS = (25, 100, 400)  # GB/s that a GPU sends at
 BATCH = 32
-SINGLE_GPU = ShardingPlan()
 
 
 @dataclass(frozen=True)
@@ -190,10 +191,13 @@ def main(words: Sequence[str] | None = None) -> None:
         "--length", type=int, default=4096, help="tokens of a row, all supervised (default 4096)"
     )
     options = parser.parse_args(words)
+    for name in ("rows", "length"):
+        if getattr(options, name) < 1:
+            raise BadInput(f"--{name} {getattr(options, name)} is not at least 1")
     settings = Settings(options.models, options.rows, options.length)
     for table in (sharding_table, memory_table, communication_table):
         print(*table(settings), sep="\n", end="\n\n")
 
 
 if __name__ == "__main__":
-    main()
+    cli.leave("memory", main)

@@ -11,6 +11,7 @@ import yaml
 from launch.config import AXES, StudyConfig
 from ratiocine import renames, runs
 from ratiocine.errors import BadInput
+from ratiocine.stores import read_object
 
 PLAN = "study.yaml"
 
@@ -21,7 +22,7 @@ def check_plan(study: StudyConfig, root: Path, *, write: bool = False) -> None:
         return
     file, plan = root / PLAN, study.model_dump(mode="json", exclude={"retain", "report"})
     if file.exists():
-        stored = renames.renamed_study(yaml.safe_load(file.read_text(encoding="utf-8")))
+        stored = renames.renamed_study(read_object(file))
         for difference in _differences(stored, plan):
             raise BadInput(
                 f"out={root} was made by another plan: {difference}; give another out=, or extend "

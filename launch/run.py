@@ -30,6 +30,9 @@ def command(options: argparse.Namespace) -> list[str]:
         raise BadInput(
             f"{problem}: write -- and then one of {', '.join(VERBS)} or launch, with its overrides"
         )
+    for name in ("nodes", "nproc_per_node", "gpus_per_node"):
+        if (value := getattr(options, name)) < (1 if name == "nodes" else 0):
+            raise BadInput(f"--{name.replace('_', '-')} {value} is no number of processes or nodes")
     slurm = options.nodes > 1 and not options.rdzv_endpoint and shutil.which("sbatch")
     executor = options.executor or ("slurm" if slurm else "local")
     keys = {

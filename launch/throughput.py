@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from launch.stages import Stage
 from ratiocine import runs
+from ratiocine.stores import read_object
 
 
 def measured_rate(verb: str, stages: Sequence[Stage], done: Mapping[str, Path]) -> float | None:
@@ -21,7 +21,7 @@ def measured_rate(verb: str, stages: Sequence[Stage], done: Mapping[str, Path]) 
             continue
         manifest = runs.read_manifest(done[stage.name])
         if verb == "eval":
-            scores = json.loads((done[stage.name] / "scores.json").read_text(encoding="utf-8"))
+            scores = read_object(done[stage.name] / "scores.json")
             flops = (scores["all"]["flops"] or 0.0) * scores["all"]["n"]
             elapsed = manifest.evaluation.seconds
         else:

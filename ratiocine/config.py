@@ -33,7 +33,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by every random generat
 class StrictConfig(BaseModel):
     """A configuration that refuses unknown keys and assignment."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def marker(config: type[BaseModel], field: str) -> Identity:

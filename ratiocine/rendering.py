@@ -26,6 +26,7 @@ from ratiocine.errors import BadInput
 from ratiocine.hashing import digest
 from ratiocine.prompts import SWITCH, completion_ids, opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import MODES, Mode
+from ratiocine.stores import read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -121,7 +122,7 @@ def read_format(folder: Path) -> TrainedFormat | None:
     file = folder / FILE
     if not file.exists():
         return None
-    values = json.loads(file.read_text(encoding="utf-8"))
+    values = read_object(file)
     return TrainedFormat(values["form"], tuple(values["taught"]), values["chat_template"])
 
 

@@ -10,7 +10,7 @@ Differences from the GRPO of DeepSeekMath (arXiv 2402.03300, algorithm 1) and De
 - Left out: reward models and process supervision, as rewards are rules; and new references between
   iterations, unless `ref_model_sync_steps` is set.
 - Left out of the update: answers of groups without a difference in reward, which change no
-  gradient. They are sampled and logged.
+  gradient. They are sampled, and logged unless dynamic sampling replaces them.
 - One optimizer step per batch of rollouts by default (`num_minibatches`, `num_iterations`): no
   ratio leaves 1, and nothing is clipped.
 - Added: sampling is from a copy of the weights in a dtype of its own, and the log has the

@@ -117,7 +117,8 @@ def serve(address: str, threads: int | None = None) -> subprocess.Popen[bytes]:
 class Server:
     """One thread, as a process with threads must not fork."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, variables: Mapping[str, str]) -> None:
+        self.variables = variables  # that modules set when they are imported
         self.selector = selectors.DefaultSelector()
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(address)
@@ -185,7 +186,7 @@ class Server:
         os.dup2(os.open(request["in"], os.O_RDONLY), 0)
         sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115  (lives as long as the process)
         os.environ.clear()
-        os.environ.update(request["env"])
+        os.environ.update({**self.variables, **request["env"]})
         words = request["words"]
         if words[0] == "-c":
             script = Path(tempfile.mkdtemp()) / "forked_script.py"
@@ -199,12 +200,14 @@ def main() -> None:
     from ratiocine.executors import preload
 
     sys.path[0] = str(ROOT)
+    before = dict(os.environ)
     preload()
     for module in LATER:
         with contextlib.suppress(ImportError):  # of an extra
             importlib.import_module(module)
     gc.freeze()
-    Server(sys.argv[1]).run()
+    variables = {name: value for name, value in os.environ.items() if before.get(name) != value}
+    Server(sys.argv[1], variables).run()
 
 
 if __name__ == "__main__":

@@ -119,6 +119,52 @@ def test_help_shows_the_keys(verb: str) -> None:
     assert "out: null" in shown
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("eval", "executor=8"), "unknown executor '8'; known: local, ray, slurm"),
+        (("launch", "study=1"), "unknown study '1'; known: demo"),
+        (("eval", "model=null"), "unknown model 'null'; known: "),
+        (("train", "ratio=0.5", "scenario=true"), "unknown scenario 'true'; known: "),
+        (("train", "ratio=0.5", "=3"), "'=3' names no key; write key=value"),
+        (("train", "ratio=0.5", "lr=inf"), "lr=inf: should be a finite number"),
+        (("train", "ratio=0.5", "lora=true", "lora_targets=[]"), "lora_targets"),
+        (("eval", "benchmarks=[x/demo.jsonl,demo]"), "another benchmark is called 'demo' too"),
+        (("eval", "benchmarks=demo", "+model.path=x"), "model.path=x is for model=local"),
+        (
+            ("eval", "engine=openai", "engine.model=m", "engine.base_url='http://[x'", "limit=1"),
+            "engine.base_url=http://[x is no address such as http://localhost:8000/v1",
+        ),
+        (("launch.memory", "no-such-model"), "model=no-such-model is not a local folder"),
+        (("launch.memory", "--rows", "0"), "--rows 0 is not at least 1"),
+        (("launch.run", "--nodes", "-3", "--", "train"), "--nodes -3 is no number"),
+    ],
+)
+def test_odd_words_are_one_line(words: tuple[str, ...], message: str) -> None:
+    refused = command(*words)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert message in refused.stderr
+
+
+@pytest.mark.parametrize("text", [b"name: own\nstages: [", b"name: \xff\n"])
+def test_a_broken_configuration_file_is_named(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "own.yaml").write_bytes(text)
+    refused = command("launch", "--config-dir", str(tmp_path), "study=own", "dry_run=true")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert "a configuration file cannot be read" in refused.stderr
+
+
+@pytest.mark.parametrize("file", ["config.json", "rendering.json"])
+def test_a_damaged_model_is_one_line(file: str, student: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(student / "model", folder)
+    (folder / file).write_text("")
+    refused = command("eval", f"model={folder}", "benchmarks=demo", "limit=1")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert "cannot be read" in refused.stderr and str(folder) in refused.stderr
+
+
 def test_a_path_is_a_model() -> None:
     assert cli.normalise(["model=a/b c", "data=x.jsonl", "model=tiny"]) == [
         "model=local",

@@ -389,6 +389,10 @@ def _empty_config(folder: Path) -> None:
     (folder / "config.yaml").write_text("")
 
 
+def _empty_record_of_removals(folder: Path) -> None:
+    (folder / "REMOVED").write_text("")
+
+
 def _cut_manifest(folder: Path) -> None:
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text[: len(text) // 2])
@@ -401,14 +405,15 @@ def _cut_manifest(folder: Path) -> None:
         (_cut_manifest, "manifest.json cannot be read"),
         (_list_for_config, "config.yaml cannot be read"),
         (_empty_config, "config.yaml cannot be read"),
+        (_empty_record_of_removals, "REMOVED cannot be read"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_a_damaged_folder_is_named(damaged: Any, told: str, tmp_path: Path) -> None:
     folder = unpacked(tmp_path, "eval") / "eval"
     damaged(folder)
-    with pytest.raises(BadInput, match=f"{folder} is corrupt: {told}"):
-        read_manifest(folder)
+    with pytest.raises(BadInput, match=re.escape(f"{folder} is corrupt: {told}")):
+        check_finished(folder)
 
 
 def test_an_interrupted_old_run_is_refused_in_one_line(old: Path, tmp_path: Path) -> None:

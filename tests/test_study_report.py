@@ -33,7 +33,6 @@ from eval.report import (
     visible,
 )
 from eval.report.captions import _budgets, captions
-from eval.report.cost_tables import published_generation
 from eval.report.csv_table import Table
 from eval.report.explorer import as_script, completions
 from eval.report.figures import DRAWN, picture
@@ -42,7 +41,6 @@ from eval.report.pairings import difference
 from eval.report.published import published_table
 from eval.report.study import Study
 from eval.report.tables import all_tables
-from ratiocine import cost
 from ratiocine.errors import BadInput
 from ratiocine.runs import StudentInfo, lineage, read_manifest
 
@@ -556,14 +554,6 @@ def test_two_arms_have_the_report_that_a_study_has(tmp_path: Path) -> None:
     assert 'id="pareto_training"' in page and (tmp_path / "report.md").exists()
     names = {file.stem for file in (tmp_path / "tables").iterdir()}
     assert {"accuracy", "hypotheses", "arms", "pareto_inference", "published"} <= names
-
-
-def test_the_published_formula_without_its_loop() -> None:
-    shape = grid.SHAPES["large"]
-    for prompt, generated in ((1, 0), (10, 1), (33, 257)):
-        assert published_generation(shape, prompt, generated) == cost.generation(
-            shape, prompt, generated
-        )
 
 
 HOSTILE = (

@@ -373,7 +373,7 @@ def test_a_local_model_is_a_teacher(tmp_path: Path) -> None:
     )
     assert refused.returncode == 2
     assert (
-        "gave no pair; left out: {'no_usable_ift_reasoning': 8}" in refused.stderr.splitlines()[-1]
+        "gave no pair; rejected: {'no_usable_ift_reasoning': 8}" in refused.stderr.splitlines()[-1]
     )
     count = (
         sqlite3.connect(tmp_path / "answers.sqlite")

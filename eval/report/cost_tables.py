@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from statistics import fmean
 from typing import Literal
 
@@ -39,17 +38,8 @@ def inference_flops_published(arm: Arm, keys: Sequence[str]) -> float | None:
     if shape is None:
         return None
     return fmean(
-        published_generation(shape, row.n_prompt, row.n_completion) for row in arm.answers(keys)
+        cost.generation(shape, row.n_prompt, row.n_completion) for row in arm.answers(keys)
     )
-
-
-@lru_cache(maxsize=1 << 16)
-def published_generation(shape: cost.Shape, prompt: int, generated: int) -> int:
-    """`cost.generation` without its loop: a decoding step is linear in its context."""
-    first = cost.decode_step(shape, 0)
-    slope = cost.decode_step(shape, 1) - first
-    contexts = generated * prompt + generated * (generated + 1) // 2
-    return cost.prefill(shape, prompt) + generated * first + slope * contexts
 
 
 def costs(study: Study) -> Table:

@@ -24,6 +24,7 @@ def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:
     from omegaconf import OmegaConf
 
     check_renamed(verb, overrides)
+    check_groups(overrides)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose(verb, normalise(overrides))
@@ -48,7 +49,13 @@ def named(group: str, name: str, schema: type[C], *, called: str | None = None) 
     file = CONF / group / f"{name}.yaml"
     if not file.is_file():
         raise _unknown_option(called or group, name, options(group))
-    return check(schema, yaml.safe_load(file.read_text(encoding="utf-8")))
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"{file} holds no keys")
+    return check(schema, values)
 
 
 def options(group: str) -> list[str]:
@@ -73,11 +80,26 @@ def check_renamed(verb: str, overrides: Sequence[str]) -> None:
             raise BadInput(f"{key}= is now {new}=")
 
 
+def check_groups(overrides: Sequence[str]) -> None:
+    """Raise BadInput for an option of a group that YAML reads as a number, a bool or null."""
+    import yaml
+
+    for override in overrides:
+        group, value = key_of(override), override.partition("=")[2]
+        if not group or not (CONF / group).is_dir() or not re.fullmatch(r"[\w.+-]+", value):
+            continue
+        if not isinstance(yaml.safe_load(value), str):
+            raise _unknown_option(group, value, options(group))
+
+
 def hydra_problem(verb: str, error: Exception) -> BadInput | None:
     """An error of Hydra or OmegaConf as one line; None for any other error."""
+    import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    if isinstance(error, (yaml.YAMLError, UnicodeDecodeError)):
+        return BadInput(f"a configuration file cannot be read: {' '.join(str(error).split())}")
     if not isinstance(error, (HydraException, OmegaConfBaseException)):
         return None
     text = str(error)

@@ -21,7 +21,14 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
-from ratiocine.cli.composition import CONF, check, check_renamed, hydra_problem, options
+from ratiocine.cli.composition import (
+    CONF,
+    check,
+    check_groups,
+    check_renamed,
+    hydra_problem,
+    options,
+)
 from ratiocine.cli.overrides import BY_PATH, is_remote, is_sweep, key_of, normalise, sweep_job
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import (
@@ -132,10 +139,11 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     # deepspeed adds this argument; RANK has the same value.
     arguments = [word for word in sys.argv[1:] if not re.match(r"--local[-_]rank\b", word)]
-    is_flag = [word.startswith("--") or not re.match(r"~|[^=]+=", word) for word in arguments]
+    is_flag = [word.startswith("--") or not re.match(r"~|[^=]*=", word) for word in arguments]
     flags = [word for word, flag in zip(arguments, is_flag, strict=True) if flag]
     overrides = [word for word, flag in zip(arguments, is_flag, strict=True) if not flag]
     check_renamed(verb, overrides)
+    check_groups(overrides)
     local, jobs = _composed(verb, flags, overrides)
     # Outside Hydra, which would print any exception in its own format.
     configs = [check(schema, values) for _, values in jobs]

@@ -33,7 +33,7 @@ def _parquet_rows(file: Path) -> Iterator[Row]:
     try:
         for batch in pq.ParquetFile(file).iter_batches(1024):
             yield from batch.to_pylist()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadInput(f"{file} is no readable parquet file: {reason}") from None
 

@@ -24,7 +24,7 @@ class VLLMConfig(StrictConfig):
 
 class OpenAIConfig(StrictConfig):
     name: Hashed[Literal["openai"]]
-    base_url: ByContent[str | list[str]]
+    base_url: ByContent[str | Annotated[list[str], Field(min_length=1)]]
     model: Hashed[str]
     api_key_env: Unhashed[str] = "OPENAI_API_KEY"
     concurrency: Unhashed[PositiveInt] = 64

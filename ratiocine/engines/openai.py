@@ -1,11 +1,12 @@
 """The HTTP engine: servers with OpenAI's chat completions API, such as vLLM, SGLang, llama.cpp or
 `transformers serve`.
 
-Each sample is one call. A call is repeated if the server is busy or broken: status 5xx, 408 or 429,
-no connection, a timeout, or an incomplete JSON body. Pauses grow exponentially, or follow
-Retry-After. The run fails once no server has given a usable answer for `retry_seconds`; a server
-may therefore restart during a run. A busy server gets fewer concurrent calls until it keeps up. Any
-other refusal ends the run with the server's message, or is stored as a completion (`keep_refused`).
+Each sample is one call. A call is repeated if the server is busy or broken: status 5xx, 408, 409,
+425 or 429, no connection, a timeout, or an incomplete JSON body. Pauses grow exponentially, or
+follow Retry-After. The run fails once no server has given a usable answer for `retry_seconds`; a
+server may therefore restart during a run. A busy server gets fewer concurrent calls until it keeps
+up. Any other refusal ends the run with the server's message, or is stored as a completion
+(`keep_refused`).
 
 Token counts are the server's; without them four characters count as one token. Stop strings are
 applied here, after the reasoning: a server would apply them within it as well.
@@ -89,10 +90,10 @@ class OpenAIEngine:
     def check_connection(self) -> None:
         """Raise BadInput if a server accepts no connection: a wrong address, not a busy server."""
         for url in self.urls:
-            parts = urlsplit(url)
-            if proxy(url):
-                continue  # only the proxy knows
             try:
+                parts = urlsplit(url)
+                if proxy(url):
+                    continue  # only the proxy knows
                 port = parts.port or {"http": 80, "https": 443}[parts.scheme]
                 address, timeout = (parts.hostname or "", port), min(10, self.config.timeout)
                 socket.create_connection(address, timeout=timeout).close()
@@ -121,7 +122,7 @@ class OpenAIEngine:
 
     async def _completion(self, connection: Connection, index: int, job: Job) -> Completion:
         """The completion of one sample, with retries; the servers take turns."""
-        turns, patience = itertools.count(index), self.config.retry_seconds
+        turns, retry_seconds = itertools.count(index), self.config.retry_seconds
 
         async def call() -> Completion:
             async with self.limiter:
@@ -129,11 +130,11 @@ class OpenAIEngine:
 
         try:
             return await call_with_retries(
-                call, lambda: time.monotonic() - self.last_answer > patience, self.retries
+                call, lambda: time.monotonic() - self.last_answer > retry_seconds, self.retries
             )
         except RetryableError as error:
             raise Failure(
-                f"{' and '.join(self.urls)}: no usable answer for {patience:.0f} s: "
+                f"{' and '.join(self.urls)}: no usable answer for {retry_seconds:.0f} s: "
                 f"{self._redacted(str(error))}"
             ) from None
 

@@ -11,5 +11,6 @@ from .estimates import estimate as estimate
 from .estimates import estimate_run as estimate_run
 from .estimates import quadratic_coefficient as quadratic_coefficient
 from .sharding import MAX_LIVE_PARAMETERS as MAX_LIVE_PARAMETERS
+from .sharding import SINGLE_GPU as SINGLE_GPU
 from .sharding import ShardingPlan as ShardingPlan
 from .sharding import model_states as model_states

@@ -35,16 +35,15 @@ SINGLE_GPU = ShardingPlan()
 
 @dataclass(frozen=True)
 class ModelStates:
-    """Bytes per GPU that outlive a step, and `buffers` of the communication between GPUs."""
+    """Bytes per GPU that outlive a step."""
 
     weights: int
     gradients: int
     optimizer: int
-    buffers: int = 0
 
     @property
     def total(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.buffers
+        return self.weights + self.gradients + self.optimizer
 
 
 def model_states(

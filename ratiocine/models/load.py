@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype, resolve_device
 from ratiocine.errors import BadInput
+from ratiocine.executors import first_line
 from ratiocine.models import packaged
 from ratiocine.models.config import ModelConfig
 from ratiocine.models.location import locate
@@ -18,6 +21,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
+@contextmanager
+def _readable(model: ModelConfig) -> Iterator[None]:
+    """Raise BadInput where transformers cannot read a model folder."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(
+            f"model={model.path or model.name} cannot be read: {first_line(error)}"
+        ) from None
+
+
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     """The tokenizer with the configured chat template.
 
@@ -26,9 +42,10 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     folder = locate(model)
-    tokenizer = (
-        packaged.tiny_tokenizer() if folder is None else AutoTokenizer.from_pretrained(folder)
-    )
+    with _readable(model):
+        tokenizer = (
+            packaged.tiny_tokenizer() if folder is None else AutoTokenizer.from_pretrained(folder)
+        )
     if model.chat_template != "own":
         tokenizer.chat_template = TEMPLATES[model.chat_template]
     if not tokenizer.chat_template:
@@ -47,7 +64,10 @@ def load_config(model: ModelConfig) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     folder = locate(model)
-    return packaged.tiny_model().config if folder is None else AutoConfig.from_pretrained(folder)
+    with _readable(model):
+        return (
+            packaged.tiny_model().config if folder is None else AutoConfig.from_pretrained(folder)
+        )
 
 
 def shape(model: ModelConfig) -> Shape:
@@ -98,7 +118,9 @@ def load_model(
         dtype = "bfloat16" if target.type == "cuda" else "float32"
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     if four_bit is None:
-        return AutoModelForCausalLM.from_pretrained(folder, **options).to(target)
+        with _readable(model):
+            loaded = AutoModelForCausalLM.from_pretrained(folder, **options)
+        return loaded.to(target)
     from transformers import BitsAndBytesConfig
 
     quantization = BitsAndBytesConfig(

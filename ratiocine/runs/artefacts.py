@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ratiocine.errors import BadInput
 from ratiocine.runs.hashes import hash_path
+from ratiocine.stores import read_object
 
 REMOVED = "REMOVED"  # lists artefacts that were removed on purpose, with their hashes
 REMOVED_BEFORE = "GONE"  # its name before schema 2
@@ -75,8 +76,7 @@ def removed(out: Path) -> dict[str, str]:
     """Hashes of the artefacts that were removed on purpose, by name."""
     for name in (REMOVED, REMOVED_BEFORE):
         if (file := out / name).exists():
-            hashes: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-            return hashes
+            return read_object(file)
     return {}
 
 

@@ -33,6 +33,7 @@ from ratiocine.runs.finished import (
 )
 from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash, value_hash
 from ratiocine.runs.versions import revision, versions
+from ratiocine.stores import read_object
 
 
 @dataclass
@@ -161,7 +162,7 @@ def _check_resumable(run: Run, resume_overrides: Sequence[str]) -> None:
     out, done = run.out, (run.out / DONE).exists()
     state = "a finished run" if done else "an interrupted run"
     text = (out / CONFIG).read_text(encoding="utf-8")
-    stored = read_config(out) if done else yaml.safe_load(text)
+    stored = read_config(out) if done else read_object(out / CONFIG)
     if migration.is_earlier(stored):
         raise BadInput(
             f"out={out} holds an interrupted run of schema version 1, which this release cannot "

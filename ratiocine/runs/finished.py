@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-
-import yaml
 
 from ratiocine import renames
 from ratiocine.errors import BadInput
@@ -15,12 +12,11 @@ from ratiocine.runs import migration
 from ratiocine.runs.artefacts import removed
 from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash
 from ratiocine.runs.manifests import Manifest
+from ratiocine.stores import read_object
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
 DONE = "DONE"  # holds the hash of the manifest
-# The parser in C is eight times faster: a report reads hundreds of configurations.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_manifest(out: Path) -> Manifest:
@@ -35,9 +31,9 @@ def read_manifest(out: Path) -> Manifest:
         raise BadInput(f"{out} holds no finished run (no DONE): run it again to finish it")
     try:
         unchanged = (out / DONE).read_text().strip() == hash_path(out / MANIFEST)
-        manifest: JsonObject = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise BadInput(f"{out} is corrupt: manifest.json cannot be read") from None
+    except OSError:
+        unchanged = False
+    manifest = read_object(out / MANIFEST)
     if not unchanged:
         raise BadInput(f"{out} is corrupt: manifest.json is not the one that was written")
     version = manifest["schema_version"]
@@ -47,8 +43,8 @@ def read_manifest(out: Path) -> Manifest:
             f"read it with a release of ratiocine whose schema version is {version}"
         )
     if version < SCHEMA_VERSION:
-        manifest = migration.migrated_manifest(out, manifest, _stored_config(out))
-    elif migration.is_earlier(_stored_config(out)):
+        manifest = migration.migrated_manifest(out, manifest, read_object(out / CONFIG))
+    elif migration.is_earlier(read_object(out / CONFIG)):
         raise BadInput(
             f"{out} is half migrated: its manifest has schema version {version}, {CONFIG} has 1; "
             "restore the folder as it was written, or run it again"
@@ -56,19 +52,9 @@ def read_manifest(out: Path) -> Manifest:
     return Manifest.from_json(manifest)
 
 
-def _stored_config(out: Path) -> JsonObject:
-    try:
-        config = yaml.load((out / CONFIG).read_text(encoding="utf-8"), Loader=LOADER)
-    except (OSError, ValueError, yaml.YAMLError):
-        config = None
-    if not isinstance(config, dict):
-        raise BadInput(f"{out} is corrupt: {CONFIG} cannot be read")
-    return config
-
-
 def read_config(out: Path) -> JsonObject:
     """A finished run's configuration under today's keys; raises BadInput as `read_manifest`."""
-    manifest, config = read_manifest(out), _stored_config(out)
+    manifest, config = read_manifest(out), read_object(out / CONFIG)
     return config if manifest.is_current else renames.renamed(manifest.verb, config)
 
 
@@ -102,7 +88,7 @@ def hash_of(verb: str, out: Path) -> str | None:
     match = re.fullmatch(r"# \w+ ([0-9a-f]{16})", first)
     if match is None:
         return None
-    if (out / DONE).exists() and migration.is_earlier(_stored_config(out)):
+    if (out / DONE).exists() and migration.is_earlier(read_object(out / CONFIG)):
         manifest = read_manifest(out)
         return run_hash(verb, manifest.identity, manifest.inputs)
     return match[1]

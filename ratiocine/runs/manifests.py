@@ -25,7 +25,7 @@ class Manifest:
     """Content hashes of the artefacts, by file name."""
     seed: int | None
     versions: Mapping[str, str]
-    """Of the packages in `directory.PACKAGES`."""
+    """Of the packages in `versions.PACKAGES`."""
     revision: str | None
     """Commit of the checkout; ends in `+` where files had changed."""
     schema_version: int

@@ -10,13 +10,12 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import yaml
-
 from ratiocine import renames
 from ratiocine.errors import BadInput
 from ratiocine.grading import EARLIER
 from ratiocine.records import JsonObject
 from ratiocine.runs.hashes import arm_hash, settings_hash
+from ratiocine.stores import read_object
 
 # Keys that named no run, by today's names: at the top level of a configuration, and anywhere.
 UNHASHED = {
@@ -187,5 +186,4 @@ def _manifest(folder: Path) -> JsonObject:
 
 
 def _config(folder: Path) -> JsonObject:
-    found: JsonObject = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return found
+    return read_object(folder / "config.yaml")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from ratiocine.config import Hashed, Seed, StrictConfig, Unhashed
 from ratiocine.devices import Attention, Device, Dtype
@@ -59,7 +59,7 @@ class TrainingConfig(TrackedConfig):
     max_grad_norm: Hashed[PositiveFloat] = 1.0
     lora: Hashed[bool] = False
     lora_rank: Hashed[PositiveInt] = 16
-    lora_targets: Hashed[str | list[str]] = "all-linear"
+    lora_targets: Hashed[str | Annotated[list[str], Field(min_length=1)]] = "all-linear"
     load_in_4bit: Hashed[bool] = False
     seed: Hashed[Seed] = 0
     deepspeed: Unhashed[DeepSpeedConfig] = DeepSpeedConfig(name="none")
