@@ -20,6 +20,7 @@ from ratiocine import runs
 from ratiocine.errors import BadInput
 from ratiocine.executors import Command, ExecutorConfig, LocalConfig, run_process
 from ratiocine.runs import locks
+from train.config import Config as TrainConfig
 
 
 def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[Stage]:  # noqa: B008
@@ -38,6 +39,8 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
         config, _ = compose_stage(stage.verb, stage.resolved(folders), executor)
         if isinstance(config, EvalConfig):
             config.sources()
+        elif isinstance(config, TrainConfig):
+            config.peak_rate(0)
     if missing := [name for name in compared(study) if name not in earlier]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages

@@ -160,11 +160,6 @@ def test_stages_of_ones_own() -> None:
             {},
             "stage 1: none of the pairs is of domain=None, pairs=elsewhere",
         ),
-        (
-            {"format": "ift"},
-            {"equalize": "flops"},
-            "stage 1: equalize=flops does not apply to one format",
-        ),
     ],
 )
 def test_a_plan_that_cannot_be(stage: dict, more: dict, message: str) -> None:

@@ -492,6 +492,23 @@ def test_folders_of_any_name_in_words(word: str) -> None:
     assert odd == ("pairs=['/a b/d','/a b/d']" if "[" in word else "data='/a b/d/x.jsonl'")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ["qwen3-0.6b"]}, "holds no learning rates for model=Qwen/Qwen3-0.6B; give lr="),
+        (
+            {"scenarios": ["sequential"], "equalize": ["flops"]},
+            "stage 1: equalize=flops does not apply to one format",
+        ),
+    ],
+)
+def test_a_training_that_cannot_begin_is_refused_by_the_plan(
+    changes: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        names(**changes)
+
+
 def test_values_of_a_listed_stage() -> None:
     stage = {
         "name": "t-$s-$seeds",

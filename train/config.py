@@ -91,6 +91,16 @@ class Config(TrainingConfig):
         return self
 
     @model_validator(mode="after")
+    def _equalized_mixtures(self) -> Self:
+        for number, stage in enumerate(self.scenario.stages, 1):
+            if self.equalize != "examples" and stage.format is not None:
+                raise ValueError(
+                    f"scenario={self.scenario.name}, stage {number}: equalize={self.equalize} does "
+                    "not apply to one format of a mixture; leave equalize=examples"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _enough_for_every_rank(self) -> Self:
         if self.batch_size < self.world_size:
             raise ValueError(

@@ -122,11 +122,6 @@ def plan_stages(
             )
         share = ratio if config.ratio is None else config.ratio
         assert share is not None
-        if equalize != "examples" and config.format is not None:
-            raise BadInput(
-                f"{where}: equalize={equalize} does not apply to one format of a mixture; "
-                "leave equalize=examples"
-            )
         mixture = mix(categories, share, seed)
         rounds = _epochs(mixture, config.format, batch_size, seed)
         batches = _equalized(rounds, mixture, price, equalize, config.epochs or epochs)
