@@ -121,6 +121,9 @@ class GridConfig(StrictConfig):
                 raise ValueError(f"{axis}={values}: {repeated[0]} occurs twice")
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
             raise ValueError(f"ratios={self.ratios}: {wrong[0]:g} is not between 0 and 1")
+        of_rl = self.rl.ratios or [] if self.rl else []
+        if absent := [ratio for ratio in of_rl if ratio not in self.ratios]:
+            raise ValueError(f"rl.ratios={of_rl}: {absent[0]:g} is none of ratios={self.ratios}")
         return self
 
 
@@ -143,6 +146,9 @@ class StudyConfig(StrictConfig):
     def _not_empty(self) -> Self:
         if not self.stages and self.grid is None:
             raise ValueError("a study has stages, a grid, or both")
+        for name in (self.name, self.base_study or "-"):
+            if not NAME.fullmatch(name) or name in (".", ".."):
+                raise ValueError(f"'{name}' is no name of a study: letters, digits and _ . + -")
         return self
 
 

@@ -21,7 +21,7 @@ from conftest import ROOT, command, done, settings
 
 from eval.config import Config as Eval
 from launch import scheduler, throughput
-from launch.config import Config, GridConfig, StudyConfig
+from launch.config import Config, GridConfig, StageConfig, StudyConfig
 from launch.cost_estimate import estimate
 from launch.expansion import compared, expand
 from launch.planner import plan
@@ -490,6 +490,23 @@ def test_folders_of_any_name_in_words(word: str) -> None:
     )
     assert plain == word.replace("{d}", "/a/d").replace("'", "")
     assert odd == ("pairs=['/a b/d','/a b/d']" if "[" in word else "data='/a b/d/x.jsonl'")
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".."])
+def test_a_stage_is_named_as_a_folder_can_be(name: str) -> None:
+    stage = StageConfig(name=name, verb="distill", overrides=["teacher=oracle"])
+    with pytest.raises(BadInput, match="is no name of a stage: letters, digits"):
+        plan(StudyConfig(name="x", stages=[stage]))
+    with pytest.raises(ValueError, match="is no name of a study: letters, digits"):
+        StudyConfig(name=name, stages=[stage])
+
+
+def test_what_a_study_sets_is_not_for_its_stages() -> None:
+    stage = StageConfig(name="a", verb="distill", overrides=["teacher=oracle", "out=b"])
+    with pytest.raises(BadInput, match="a sets out=, which the study sets"):
+        plan(StudyConfig(name="x", stages=[stage]))
+    with pytest.raises(BadInput, match=r"rl.ratios=\[0.3\]: 0.3 is none of ratios=\[0.0, 1.0\]"):
+        grid(ratios=[0, 1], rl={"ratios": [0.3]})
 
 
 @pytest.mark.parametrize(
