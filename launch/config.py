@@ -57,7 +57,7 @@ class Assumptions(StrictConfig):
 
     By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an `ift` answer and a
     `reasoning` completion. Of the benchmarks: the number of `problems`, and the mean tokens of a
-    prompt and of a completion by format. By verb: the FLOPs per second of one worker.
+    prompt and of a completion by mode. By verb: the FLOPs per second of one worker.
     """
 
     pairs: dict[str, PositiveInt] = Field(default={})
@@ -75,9 +75,9 @@ class GridConfig(StrictConfig):
     evaluated.
 
     A model or a set of pairs is a name with its overrides; for a name alone these are `model=NAME`
-    or `data=NAME`. A scenario that fixes its ratios has one cell instead of one per ratio. A
-    sequence of the two formats has no cell at ratio 0 or 1 if `mixed` is in the grid, which is the
-    same there. `baseline` are further overrides for the evaluation of starting models; null skips
+    or `data=NAME`. A scenario that fixes its ratios has one cell instead of one per ratio. The
+    scenario `sequential` has no cell at ratio 0 or 1 if `mixed` is in the grid, which is the same
+    there. `baseline` are further overrides for the evaluation of starting models; null skips
     it.
     """
 

@@ -31,7 +31,7 @@ class Problem:
     source: str
     """Data set, benchmark or family."""
     instruction: str = ""
-    """Task wording, the same in every format and arm."""
+    """Task wording, the same in every mode and arm."""
     choices: tuple[str, ...] = ()
     context: str = ""
     """Text before the question, such as a passage."""
@@ -141,7 +141,8 @@ class ScoredCompletion:
     detail: Mapping[str, float] = field(default_factory=dict)
     """Further measures of the grader, such as `f1`."""
     efficiency: tuple[float, float] | None = None
-    """Outcome and process efficiency of a completion that thought."""
+    """Outcome and process efficiency (arXiv 2412.21187) of a completion with a trace: the share of
+    its tokens up to the first right answer, and the share of them in distinct solutions."""
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
 

@@ -30,7 +30,8 @@ class AccuracyEstimate:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Means of outcome and process efficiency (`grading.overthinking`)."""
+    """Means of outcome and process efficiency (arXiv 2412.21187): the share of a response up to its
+    first right answer, and the share of it in distinct solutions (`grading.overthinking`)."""
 
     outcome: float
     process: float

@@ -515,7 +515,7 @@ def test_what_a_study_sets_is_not_for_its_stages() -> None:
         ({"models": ["qwen3-0.6b"]}, "holds no learning rates for model=Qwen/Qwen3-0.6B; give lr="),
         (
             {"scenarios": ["sequential"], "equalize": ["flops"]},
-            "stage 1: equalize=flops does not apply to one format",
+            "stage 1: equalize=flops does not apply to one mode",
         ),
     ],
 )

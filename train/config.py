@@ -96,7 +96,7 @@ class Config(TrainingConfig):
             if self.equalize != "examples" and stage.format is not None:
                 raise ValueError(
                     f"scenario={self.scenario.name}, stage {number}: equalize={self.equalize} does "
-                    "not apply to one format of a mixture; leave equalize=examples"
+                    "not apply to one mode of a mixture; leave equalize=examples"
                 )
         return self
 
@@ -145,8 +145,8 @@ class Config(TrainingConfig):
     def peak_rate(self, share: float) -> float:
         """The peak learning rate for a share of reasoning examples.
 
-        `lr` if given; else the model's rates by format, interpolated on a log scale between ratio 0
-        and 1 (the published study tuned only these two), or for lr_policy=matched the rate at
+        `lr` if given; else the model's rates by mode, interpolated on a log scale between ratio 0
+        and 1 (arXiv 2509.22193 tuned only these two), or for lr_policy=matched the rate at
         0.5."""
         if self.lr is not None:
             return self.lr

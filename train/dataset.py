@@ -44,7 +44,7 @@ class PairDataset:
     form_tokens: dict[Mode, tuple[int, int]] = field(
         default_factory=lambda: dict.fromkeys(MODES, (0, 0))
     )
-    """Tokens of prompts and completions beyond the plain form, by format."""
+    """Tokens of prompts and completions beyond the plain form, by mode."""
 
     def add(
         self,
@@ -71,13 +71,13 @@ class PairDataset:
         self.row_numbers.extend(rows)
 
     def length(self, name: str, mode: Mode) -> int:
-        """Tokens of a pair in one format, prompt included."""
+        """Tokens of a pair in one mode, prompt included."""
         at = self.index[name]
         tokens = self.prompt_tokens[at] + self.completion_tokens[mode][at]
         return tokens + sum(self.form_tokens[mode])
 
     def supervised(self, name: str, mode: Mode) -> int:
-        """Tokens of a pair's completion in one format."""
+        """Tokens of a pair's completion in one mode."""
         return self.completion_tokens[mode][self.index[name]] + self.form_tokens[mode][1]
 
     def category(self, name: str) -> str:
@@ -161,7 +161,7 @@ def _table(file: Path) -> Any:
 
 def drop_too_long(dataset: PairDataset, max_length: int) -> tuple[list[str], dict[str, int]]:
     """Ids of pairs of which *both* completions fit, so that every ratio has the same problems, and
-    the numbers of pairs and of completions by format that do not. Nothing is truncated."""
+    the numbers of pairs and of completions by mode that do not. Nothing is truncated."""
     too_long = {
         mode: array(
             "b",

@@ -32,7 +32,7 @@ class MixtureFacts:
     n: int
     """Distinct problems."""
     n_reasoning: int
-    """Distinct problems in reasoning format."""
+    """Distinct problems in reasoning mode."""
     examples: int
     examples_hash: str
     stages: Sequence[Mapping[str, Any]]
@@ -43,13 +43,13 @@ class MixtureFacts:
     reasoning_token_share: float
     dropped_too_long: Mapping[str, int]
     ids: Mapping[Mode, Sequence[str]]
-    """By format, in training order."""
+    """By mode, in training order."""
     order: Sequence[str]
     validation: Sequence[str]
 
     @property
     def share(self) -> float:
-        """Share of problems in reasoning format."""
+        """Share of problems in reasoning mode."""
         return self.n_reasoning / self.n
 
     @staticmethod

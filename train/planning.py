@@ -38,7 +38,7 @@ class TrainingPlan:
 
     @property
     def reasoning_share(self) -> float:
-        """Share of examples in reasoning format."""
+        """Share of examples in reasoning mode."""
         modes = [mode for batch in self.batches for _, mode in batch]
         return modes.count("reasoning") / len(modes)
 

@@ -28,7 +28,7 @@ PER_SOURCE = 4  # pairs
 
 
 def report(plan: TrainingPlan) -> str:
-    """Check some pairs of every source in both formats; returns a summary with one row of a format
+    """Check some pairs of every source in both modes; returns a summary with one row of a mode
     that is trained. Raises BadInput as `check_rows` does."""
     rows, pairs = sample(plan)
     check_rows(plan.rendering, rows, pairs)
@@ -41,7 +41,7 @@ def report(plan: TrainingPlan) -> str:
 
 
 def sample(plan: TrainingPlan) -> tuple[list[Row], dict[str, Pair]]:
-    """Rows in both formats of the first pairs of every source, and these pairs by id."""
+    """Rows in both modes of the first pairs of every source, and these pairs by id."""
     dataset, seen = RowDataset(plan.dataset, plan.rendering), Counter[str]()
     rows, pairs = list[Row](), dict[str, Pair]()
     for name in (name for stage in plan.stages for name in stage.mixture.order):

@@ -1,7 +1,7 @@
 """Scenarios: the stages of a mixture, planned as global batches before training.
 
 `equalize` names what is equal between ratios: the examples; or the tokens or FLOPs of the same
-problems all in reasoning format, in which case arms with shorter answers train for further epochs
+problems all in reasoning mode, in which case arms with shorter answers train for further epochs
 until their cost is the same.
 """
 
@@ -29,11 +29,11 @@ from train.mixture import Mixture, mix
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Equalize = Literal["examples", "tokens", "flops"]
 Price = Callable[[str, Mode], int]
-Example = tuple[str, Mode]  # id of a pair, format
+Example = tuple[str, Mode]  # id of a pair, mode
 
 
 class StageConfig(StrictConfig):
-    """One stage: pairs of one folder or domain, or their examples of one format; None takes the
+    """One stage: pairs of one folder or domain, or their examples of one mode; None takes the
     run's value."""
 
     pairs: ByContent[str | None] = None
@@ -163,7 +163,7 @@ def _equalized(
     epochs: int,
 ) -> list[tuple[Example, ...]]:
     """The batches of `epochs` epochs; or as many as come nearest to the price of these epochs with
-    every problem in reasoning format."""
+    every problem in reasoning mode."""
     if equalize == "examples":
         return [batch for _ in range(epochs) for batch in next(rounds)]
     budget = epochs * sum(price(name, "reasoning") for name in mixture.order)
@@ -187,7 +187,7 @@ def examples_hash(stages: Sequence[Stage]) -> str:
 
 
 def examples_by_format(stages: Sequence[Stage]) -> dict[Mode, list[str]]:
-    """Ids in each format in training order, once per occurrence."""
+    """Ids in each mode in training order, once per occurrence."""
     found: dict[Mode, list[str]] = {mode: [] for mode in MODES}
     for stage in stages:
         for batch in stage.batches:

@@ -1,7 +1,7 @@
 """Validation loss of problems that are not trained on, and sampled answers to some of them.
 
 They come from the training pairs, never from a benchmark, and are the same at every ratio. The loss
-is taken in both formats; `val_loss` is their mean weighted by the run's share of reasoning
+is taken in both modes; `val_loss` is their mean weighted by the run's share of reasoning
 examples, and `checkpoint=best` takes its minimum.
 """
 

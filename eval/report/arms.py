@@ -82,8 +82,8 @@ class Arm:
         return None if value is None else str(value)
 
     def alike(self, other: Arm, *apart: str) -> bool:
-        """Whether two trained arms differ at most in the axes `apart` and in what follows from them
-        (`runs.differing`), and have the same evaluation settings."""
+        """Whether two trained arms differ at most in the axes `apart` and what they determine, such
+        as the learning rate (`runs.differing`), and have the same evaluation settings."""
         if self.condition != other.condition or self.student is None or other.student is None:
             return False
         return not differing(self.student, other.student, *apart)

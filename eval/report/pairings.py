@@ -53,7 +53,7 @@ def _equal_examples(arm: Arm) -> bool:
 
 
 def scenario_pairs(study: Study) -> list[Pair]:
-    """Each other scenario and the mixed one at the same ratio; for a scenario with formats by
+    """Each other scenario and the mixed one at the same ratio; for a scenario with modes by
     domain, the same without reasoning."""
     found = []
     for arm in study.trained:
@@ -95,7 +95,7 @@ def reward_pairs(study: Study) -> list[Pair]:
 
 
 def main_pairs(study: Study) -> list[Pair]:
-    """The highest ratio and the lowest, for every model and data: with mixed formats and equal
+    """The highest ratio and the lowest, for every model and data: with mixed modes and equal
     examples, where there are such arms."""
     kinds: list[list[Pair]] = []
     for pair in ratio_pairs(study):

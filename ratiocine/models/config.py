@@ -10,7 +10,7 @@ from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
 
 
 class PeakRates(StrictConfig):
-    """Peak learning rate by format."""
+    """Peak learning rate by mode."""
 
     ift: Hashed[PositiveFloat]
     reasoning: Hashed[PositiveFloat]

@@ -136,7 +136,8 @@ def axes(student: StudentInfo) -> Axes:
 
 def differing(one: StudentInfo, other: StudentInfo, *apart: str) -> list[str]:
     """Names in `AXES` and `FACTS` in which two students differ, except the axes `apart` and what
-    follows from them. A value that is unknown for either does not count as a difference."""
+    they determine, such as the learning rate. A value that is unknown for either does not count as
+    a difference."""
     a, b = axes(one), axes(other)
     moved = [axis for axis in AXES if getattr(a, axis) != getattr(b, axis)]
     found = [axis for axis in moved if axis not in apart]
@@ -152,7 +153,7 @@ def differing(one: StudentInfo, other: StudentInfo, *apart: str) -> list[str]:
 def _consequences(student: StudentInfo, moved: Collection[str]) -> set[str]:
     """The names in `FACTS` whose values follow from axes that differ.
 
-    The learning rate by format follows from what is taught when, the number of steps from the cost
+    The learning rate by mode follows from what is taught when, the number of steps from the cost
     that is held equal, and in stages, whose last batches are smaller, from the ratio too.
     """
     found = set()
