@@ -56,9 +56,9 @@ class TrainedFormat:
 
 
 class Rendering:
-    """Prompts and completions as token ids, in one form. `auto` is `switch` if the template has
-    one, else `plain`. Raises BadInput if the template opens a think block that a direct answer
-    would not close."""
+    """Prompts and completions as token ids, in one `direct_format`. `auto` is `switch` if the chat
+    template can turn thinking off, else `plain`. Raises BadInput if the template opens a think
+    block that a direct answer would not close."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, form: Form | Literal["auto"] = "auto"

@@ -52,10 +52,10 @@ def assign_answers(
     answers: list[Answer], config: Config, global_step: int
 ) -> tuple[list[bool], list[Answer]]:
     """This rank's answers, update by update, and for each update whether any answer of it has a
-    gradient.
+    gradient (is in the loss with an advantage other than 0).
 
-    With `num_minibatches` above 1 they are shuffled first. Ranks get equal numbers, in turn from
-    those with a gradient, longest first, so that all have about the same work."""
+    With `num_minibatches` above 1 they are shuffled first. Answers are dealt to the ranks in turn,
+    those with a gradient first, longest first, so that all have about the same work."""
     if config.num_minibatches > 1:
         random.Random(f"{config.seed} {global_step}").shuffle(answers)
     size, learning, assigned = len(answers) // config.num_minibatches, list[bool](), list[Answer]()

@@ -36,7 +36,7 @@ class Mixture:
 
 
 def mix(categories: Mapping[str, str], ratio: float, seed: int) -> Mixture:
-    """The mixture over {problem id: category} at a ratio in [0, 1]."""
+    """Give every problem a mode at a ratio in [0, 1]; `categories` has the category of each id."""
     assert 0 <= ratio <= 1
     sequence = balanced(categories, seed)
     return Mixture(

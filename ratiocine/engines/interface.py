@@ -78,7 +78,7 @@ class Engine(Protocol):
 
 
 def blocks(requests: Iterable[Request], workers: int) -> Iterator[list[Request]]:
-    """The tasks of several workers: `BLOCK` requests each, or an equal share of a few."""
+    """The tasks of several workers: `BLOCK` requests each, or equal shares if fewer."""
     for portion in batched(requests, PORTION):
         yield from batched(portion, min(BLOCK, -(-len(portion) // workers)))
 
