@@ -556,7 +556,7 @@ def test_a_disk_that_fills_stops_the_run_and_loses_nothing(tmp_path: Path) -> No
                     pass
             _, said = child.communicate(timeout=120)
             assert child.returncode == 1
-            assert "what was there is safe: make room and run this again" in said.splitlines()[-1]
+            assert "stored answers are safe: make room and run this again" in said.splitlines()[-1]
             assert "Traceback" not in said
             (small / "ballast").unlink()
             there = (
