@@ -79,9 +79,8 @@ def main() -> None:
         prog="python -m bench.hacking", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--reward", choices=cli.options("reward"), default="r1")
-    name_of_reward = parser.parse_args().reward
-    reward = cli.named("reward", name_of_reward, RewardConfig)
-    print(f"| attempt | ours: accuracy | ours: {name_of_reward} | TRL: accuracy | TRL: format |")
+    reward = cli.named("reward", parser.parse_args().reward, RewardConfig)
+    print(f"| attempt | ours: accuracy | ours: {reward.name} | TRL: accuracy | TRL: format |")
     print("| --- | --- | --- | --- | --- |")
     paid = {"ours": 0, "peer": 0}
     for name, text in {**HONEST, **ATTEMPTS}.items():

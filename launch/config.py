@@ -18,7 +18,6 @@ from ratiocine.config import Seed, StrictConfig
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
 
-NAME = re.compile(r"[\w.+-]+")
 # The axes of a grid. A finished study can be extended by further values of them.
 AXES = (
     "pairs",
@@ -30,6 +29,11 @@ AXES = (
     "lr_policy",
     "seeds",
 )
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a study, a stage or an axis value, which are parts of folders."""
+    return bool(re.fullmatch(r"[\w.+-]+", text)) and text not in (".", "..")
 
 
 class StageConfig(StrictConfig):
@@ -106,7 +110,7 @@ class GridConfig(StrictConfig):
         names = list(value) if isinstance(value, (list, dict)) else []
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"'{repeated[0]}' occurs twice")
-        if bad := [name for name in names if not isinstance(name, str) or not NAME.fullmatch(name)]:
+        if bad := [name for name in names if not isinstance(name, str) or not is_name(name)]:
             raise ValueError(
                 f"{bad[0]!r} is no name of letters, digits and -._+; give it one: "
                 f"{{NAME: ['{key}=…']}}"
@@ -146,9 +150,9 @@ class StudyConfig(StrictConfig):
     def _not_empty(self) -> Self:
         if not self.stages and self.grid is None:
             raise ValueError("a study has stages, a grid, or both")
-        for name in (self.name, self.base_study or "-"):
-            if not NAME.fullmatch(name) or name in (".", ".."):
-                raise ValueError(f"'{name}' is no name of a study: letters, digits and _ . + -")
+        for name in (self.name, self.base_study):
+            if name is not None and not is_name(name):
+                raise ValueError(f"'{name}' is no name of a study: letters, digits and -._+")
         return self
 
 

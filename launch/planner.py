@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval.config import Config as EvalConfig
-from launch.config import NAME, Config, StudyConfig
+from launch.config import Config, StudyConfig, is_name
 from launch.cost_estimate import estimate
 from launch.expansion import compared, expand
 from launch.plan_file import check_plan
@@ -35,10 +35,9 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
             raise BadInput(
                 f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage"
             )
-        if not NAME.fullmatch(stage.name) or stage.name in (".", ".."):
+        if not is_name(stage.name):
             raise BadInput(
-                f"study={study.name}: '{stage.name}' is no name of a stage: letters, digits and "
-                "_ . + -"
+                f"study={study.name}: '{stage.name}' is no name of a stage: letters, digits, -._+"
             )
         if any(word.lstrip("+~").startswith("out=") for word in stage.overrides):
             raise BadInput(f"study={study.name}: {stage.name} sets out=, which the study sets")

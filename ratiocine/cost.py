@@ -75,7 +75,7 @@ def decode_step(s: Shape, context: int) -> int:
     )
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 16)  # a report asks for many completions of few lengths
 def generation(s: Shape, prompt: int, generated: int) -> int:
     """FLOPs of a prompt and its completion (eq. 6): prefill, then a cached step for each token.
 

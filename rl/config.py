@@ -25,7 +25,7 @@ from ratiocine.training import TrainingConfig
 
 Loss = Literal["sequence-mean", "token-mean", "constant", "mirror-descent"]
 RewardScale = Literal["population", "sample", "none"]
-ClipRange = Annotated[float, Field(ge=0, lt=1e3, allow_inf_nan=False)]
+ClipRange = Annotated[float, Field(ge=0, lt=1e3)]
 
 
 class ObjectiveConfig(StrictConfig):

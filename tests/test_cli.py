@@ -130,7 +130,7 @@ def test_help_shows_the_keys(verb: str) -> None:
         (("train", "ratio=0.5", "lr=inf"), "lr=inf: should be a finite number"),
         (("train", "ratio=0.5", "lora=true", "lora_targets=[]"), "lora_targets"),
         (("eval", "benchmarks=[x/demo.jsonl,demo]"), "another benchmark is called 'demo' too"),
-        (("eval", "benchmarks=demo", "+model.path=x"), "model.path=x is for model=local"),
+        (("eval", "benchmarks=demo", "+model.path=x"), "path=x is for model=local"),
         (
             ("eval", "engine=openai", "engine.model=m", "engine.base_url='http://[x'", "limit=1"),
             "engine.base_url=http://[x is no address such as http://localhost:8000/v1",
@@ -396,6 +396,13 @@ def test_a_sweep_runs_each_job_in_a_folder_of_its_own(pairs: Path, tmp_path: Pat
     found = {json.loads(f.read_text())["ratio"] for f in tmp_path.glob("sweep/*/mixture.json")}
     assert found == {0, 1}
     assert not (ROOT / "multirun.yaml").exists()
+
+
+def test_a_job_that_fails_leaves_the_others_of_a_sweep(pairs: Path, tmp_path: Path) -> None:
+    words = (f"pairs={pairs}", "model=tiny", "max_steps=1", f"out={tmp_path / 'sweep'}")
+    swept = command("train", "-m", "ratio=2,0", *words)
+    assert swept.returncode == 2 and "ratio=2" in swept.stderr
+    assert [done.parent.name for done in tmp_path.glob("sweep/*/DONE")] == ["ratio=0"]
 
 
 def test_one_row_with_one_side_missing_is_refused(pairs: Path, tmp_path: Path) -> None:

@@ -389,6 +389,10 @@ def _empty_config(folder: Path) -> None:
     (folder / "config.yaml").write_text("")
 
 
+def _undecodable_done(folder: Path) -> None:
+    (folder / "DONE").write_bytes(b"\xff")
+
+
 def _empty_record_of_removals(folder: Path) -> None:
     (folder / "REMOVED").write_text("")
 
@@ -405,6 +409,7 @@ def _cut_manifest(folder: Path) -> None:
         (_cut_manifest, "manifest.json cannot be read"),
         (_list_for_config, "config.yaml cannot be read"),
         (_empty_config, "config.yaml cannot be read"),
+        (_undecodable_done, "manifest.json is not the one that was written"),
         (_empty_record_of_removals, "REMOVED cannot be read"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

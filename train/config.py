@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import (
-    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -28,7 +27,7 @@ class Config(TrainingConfig):
     """conf/train.yaml describes the keys."""
 
     scenario: Hashed[ScenarioConfig]
-    ratio: Hashed[Annotated[float, Field(allow_inf_nan=False)] | None]
+    ratio: Hashed[float | None]
     pairs: ByContent[list[str] | None]
     equalize: Hashed[Equalize] = "examples"
     loss_weight: Hashed[Literal["token", "example"]] = "token"

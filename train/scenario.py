@@ -26,7 +26,7 @@ from ratiocine.hashing import digest
 from ratiocine.records import MODES, Mode
 from train.mixture import Mixture, mix
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Equalize = Literal["examples", "tokens", "flops"]
 Price = Callable[[str, Mode], int]
 Example = tuple[str, Mode]  # id of a pair, mode

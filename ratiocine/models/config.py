@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
 
@@ -31,3 +31,9 @@ class ModelConfig(StrictConfig):
     layers: Hashed[PositiveInt | None] = None
     lr: Hashed[PeakRates | None] = None
     license: Unhashed[str | None] = None
+
+    @model_validator(mode="after")
+    def _path_of_a_folder_or_hub_id(self) -> Self:
+        if self.path is not None and self.kind != "hub":
+            raise ValueError(f"path={self.path} is for model=local or a hub id, not {self.name}")
+        return self

@@ -21,8 +21,6 @@ def locate(model: ModelConfig) -> Path | None:
     Converts, prunes or downloads the model first if necessary. Raises BadInput if the folder holds
     no model, its run is unfinished, or the hub cannot be reached.
     """
-    if model.path is not None and model.kind != "hub":
-        raise BadInput(f"model.path={model.path} is for model=local or a hub id, not {model.name}")
     if model.layers is not None and model.kind != "served":
         return _pruned(model, model.layers)
     if model.kind == "tiny":

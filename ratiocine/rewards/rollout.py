@@ -19,7 +19,7 @@ from ratiocine.records import Problem
 LOOP = re.compile(r"(.{12,200}?)\1{5,}\Z", re.DOTALL)
 MIN_COMPRESSION = 0.06  # zlib ratio; a long text below it repeats itself
 LONG = 2000  # characters; shorter texts compress too unevenly to judge
-Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ratiocine.rewards import detection
 from ratiocine.rewards.rollout import Graded, Rollout, Term
 from ratiocine.rewards.unicode_scripts import OF_LANGUAGE, scripts
 
-Finite = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 Tokens = Annotated[int, Field(gt=0, le=10**9)]
 
 
@@ -220,7 +220,7 @@ class Repetition(Term):
     name: Hashed[Literal["repetition"]]
     form: Hashed[Literal["sparse", "dense"]] = "sparse"
     n: Hashed[Annotated[int, Field(ge=1, le=1000)]] = 3
-    penalty: Hashed[Annotated[float, Field(le=0, allow_inf_nan=False)]] = -1.0
+    penalty: Hashed[Annotated[float, Field(le=0)]] = -1.0
 
     def one(self, rollout: Rollout) -> float:
         if self.form == "dense":

@@ -161,8 +161,8 @@ def _check_resumable(run: Run, resume_overrides: Sequence[str]) -> None:
     """Raise BadInput where the run of another configuration in the folder cannot go on as this."""
     out, done = run.out, (run.out / DONE).exists()
     state = "a finished run" if done else "an interrupted run"
-    text = (out / CONFIG).read_text(encoding="utf-8")
     stored = read_config(out) if done else read_object(out / CONFIG)
+    text = (out / CONFIG).read_text(encoding="utf-8")
     if migration.is_earlier(stored):
         raise BadInput(
             f"out={out} holds an interrupted run of schema version 1, which this release cannot "

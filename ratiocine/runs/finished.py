@@ -31,7 +31,7 @@ def read_manifest(out: Path) -> Manifest:
         raise BadInput(f"{out} holds no finished run (no DONE): run it again to finish it")
     try:
         unchanged = (out / DONE).read_text().strip() == hash_path(out / MANIFEST)
-    except OSError:
+    except (OSError, ValueError):
         unchanged = False
     manifest = read_object(out / MANIFEST)
     if not unchanged:

@@ -148,7 +148,7 @@ def _student(student: JsonObject | None, path: str | None, near: Path) -> JsonOb
     parent = None
     if folder is not None:
         found["arm"], found["settings"] = _hashes(folder, near)
-        parent = _config(folder)["model"]["path"]
+        parent = read_object(folder / "config.yaml")["model"]["path"]
     if "parent" in found:
         found["parent"] = _student(found["parent"], parent, near)
     return found
@@ -168,7 +168,7 @@ def _candidates(path: str | None, near: Path) -> list[Path]:
 
 def _hashes(folder: Path, near: Path) -> tuple[str, str]:
     """Arm and settings of a student, as `runs.lineage` has them."""
-    manifest, config = _manifest(folder), _config(folder)
+    manifest, config = _manifest(folder), read_object(folder / "config.yaml")
     verb, inputs = manifest["verb"], dict(_inputs(manifest, config))
     hashed = identity(renames.renamed(verb, config))
     if verb == "rl":
@@ -183,7 +183,3 @@ def _manifest(folder: Path) -> JsonObject:
     except (OSError, ValueError):  # reported where that folder itself is read
         return {}
     return found
-
-
-def _config(folder: Path) -> JsonObject:
-    return read_object(folder / "config.yaml")
