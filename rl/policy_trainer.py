@@ -21,26 +21,19 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from ratiocine.executors import distributed
-from ratiocine.training import (
-    Compute,
-    SteppedTrainer,
-    logits,
-    losses_and_entropies,
-    only_at,
-    quiet,
-    unsharded_loader,
-)
+from ratiocine.training import Compute, SteppedTrainer, quiet, unsharded_loader
 from rl.config import Config
+from rl.logprobs import token_logprobs
 from rl.objectives import mirror_descent
 from rl.rollouts import Step
+from rl.update_sums import UpdateSums
 from rl.updates import Inputs, answers_of, assign_answers, micro_batches
 
 REFERENCE = "reference"  # folder of the reference model in a checkpoint
 
 
 class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
-    """`rollouts(step)` gives what a step trains on. `sums` adds up metrics of its updates over
-    tokens, `worst` is the largest difference of log-probabilities between sampler and trainer."""
+    """`rollouts(step)` gives what a step trains on; `sums` are its metrics."""
 
     def __init__(
         self,
@@ -73,8 +66,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
                 parameter.data = parameter.data.float()
 
     def reset_sums(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.worst = 0.0
+        self.sums = UpdateSums()
         if hasattr(self, "_metrics"):
             self._metrics["train"].clear()
 
@@ -166,7 +158,11 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             # The mean over a micro-batch's rows is that over the update's only in full
             # micro-batches.
             loss = loss * (rows / self.config.micro_batch_size)
-        self._add_to_sums(inputs, float(loss.detach()))
+        # The sampler reports log-probabilities at temperature 1.
+        compared = self.first_pass and self.config.temperature == 1
+        self.sums.add(
+            inputs, float(loss.detach()), *self._last_logprobs, self.config.objective, compared
+        )
         return loss
 
     @contextmanager
@@ -203,69 +199,19 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         batch_size: int | None = None,
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """Log-probabilities and entropies, each (rows, `logits_to_keep`), 0 at padding.
-        `batch_size` rows at a time, trimmed to the columns that they use, and logits for answers
-        only."""
-        n, width = input_ids.shape
-        size = batch_size or n
-        columns = torch.arange(width - 1, device=attention_mask.device)
-        targets = attention_mask[:, 1:].bool() & (columns >= width - 1 - logits_to_keep)
-        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-        logprobs, entropies = [], []
-        training = torch.is_grad_enabled()
-        cast = torch.autocast(
-            self.args.device.type,
-            self.dtype,
-            enabled=self.dtype != torch.float32,
-            cache_enabled=training,
+        """`token_logprobs`, as TRL's losses ask for them."""
+        found = token_logprobs(
+            model,
+            input_ids,
+            attention_mask,
+            logits_to_keep,
+            batch_size=batch_size or len(input_ids),
+            dtype=self.dtype,
+            temperature=self.temperature,
         )
-        for start in range(0, n, size):
-            rows = slice(start, start + size)
-            used = attention_mask[rows].any(0).nonzero()
-            first, end = int(used[0]), int(used[-1]) + 1
-            selected = targets[rows, first : end - 1]
-            inputs = {
-                "input_ids": input_ids[rows, first:end],
-                "attention_mask": attention_mask[rows, first:end],
-                "position_ids": positions[rows, first:end],
-            }
-            with cast, only_at(model, selected):
-                scores = logits(model, inputs)
-                if self.temperature != 1:
-                    scores = scores / self.temperature
-                losses, entropy = losses_and_entropies(scores, inputs["input_ids"][:, 1:][selected])
-            blank = torch.zeros(targets[rows].shape, device=losses.device)
-            where = torch.zeros_like(targets[rows])
-            where[:, first : end - 1] = selected
-            logprobs.append(blank.masked_scatter(where, -losses)[:, -logits_to_keep:])
-            entropies.append(blank.masked_scatter(where, entropy)[:, -logits_to_keep:])
-        found = torch.cat(logprobs), torch.cat(entropies)
-        if training:
+        if torch.is_grad_enabled():
             self._last_logprobs = found[0].detach(), found[1]
         return *found, None
-
-    def _add_to_sums(self, inputs: Inputs, loss: float) -> None:
-        """Add a micro-batch's metrics, summed over its tokens."""
-        logprobs, entropies = self._last_logprobs
-        objective, mask = self.config.objective, inputs["completion_mask"].bool()
-        old = inputs.get("old_per_token_logps", logprobs)
-        found = {"loss": loss, "tokens": mask.sum(), "entropy": entropies[mask].sum()}
-        if objective.loss != "mirror-descent":
-            ratio, advantages = (logprobs - old).exp(), inputs["advantages"][:, None]
-            high = (ratio > 1 + objective.epsilon_high) & (advantages > 0)
-            low = (ratio < 1 - objective.epsilon) & (advantages < 0)
-            found["clipped"] = ((high | low) & mask).sum()
-        if (reference := inputs.get("ref_per_token_logps")) is not None:
-            log_ratio = reference - logprobs
-            found["kl"] = (log_ratio.exp() - log_ratio - 1)[mask].sum()  # k3 estimator
-        sampled = inputs.get("sampling_per_token_logps")
-        # The sampler reports log-probabilities at temperature 1.
-        if sampled is not None and self.first_pass and self.config.temperature == 1:
-            difference = (old - sampled)[mask].abs()
-            found |= {"compared": mask.sum(), "difference": difference.sum()}
-            self.worst = max(self.worst, float(difference.max()))
-        for name, value in found.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
 
     def trial_step(self, max_prompt_tokens: int) -> None:
         """Forward and backward over a micro-batch of the longest prompt and answers of

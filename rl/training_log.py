@@ -72,7 +72,7 @@ class TrainingLog(TrainerCallback):
     ) -> None:
         assert self.trainer is not None
         self.rate = kwargs["lr_scheduler"].get_last_lr()[0]
-        loss, norm = self.trainer.sums.get("loss", 0.0), self.trainer.norm
+        loss, norm = self.trainer.sums.totals.get("loss", 0.0), self.trainer.norm
         if not math.isfinite(loss + norm):
             step = state.global_step // self.config.optimizer_steps + 1
             raise Failure(
@@ -109,7 +109,7 @@ class TrainingLog(TrainerCallback):
         self.bar.update()
 
     def _row(self, step: int, trainer: PolicyTrainer, rollouts: Step) -> Row:
-        sums, worst = reduce_sums(trainer)
+        sums, worst = trainer.sums.over_ranks()
         now = time.perf_counter()
         elapsed = now - self.last
         self.tokens += sum(r.length for group in rollouts.sampled for r in group.rollouts)
@@ -147,14 +147,6 @@ class TrainingLog(TrainerCallback):
         if self.config.tables:
             shown = rows[: self.config.tables * self.config.num_generations]
             self.tracker.table(step, "completions", shown)
-
-
-def reduce_sums(trainer: PolicyTrainer) -> tuple[dict[str, float], float]:
-    """The sums of all ranks' updates, and the largest log-probability difference."""
-    found = distributed.all_gather((trainer.sums, trainer.worst))
-    names = {name for sums, _ in found for name in sums}
-    sums = {name: sum(sums.get(name, 0.0) for sums, _ in found) for name in names}
-    return sums, max(worst for _, worst in found)
 
 
 def truncate_log(path: Path, previous: Path, done: int, *, keep: bool = True) -> list[Row]:

@@ -280,8 +280,8 @@ def test_losses_of_two_answers_by_hand(objective: str, expected: float, tmp_path
     assert float(trainer.compute_loss(trainer.model, inputs)) == pytest.approx(expected, abs=1e-6)
     theirs = GRPOTrainer._compute_loss(trainer, trainer.model, inputs)
     assert float(theirs) == pytest.approx(expected, abs=1e-6)
-    assert trainer.sums["loss"] == pytest.approx(expected, abs=1e-6)
-    assert (trainer.sums["clipped"], trainer.sums["tokens"]) == (2, 4)
+    assert trainer.sums.totals["loss"] == pytest.approx(expected, abs=1e-6)
+    assert (trainer.sums.totals["clipped"], trainer.sums.totals["tokens"]) == (2, 4)
 
 
 def test_the_divergence_from_the_reference(tmp_path: Path) -> None:
@@ -296,7 +296,9 @@ def test_the_divergence_from_the_reference(tmp_path: Path) -> None:
     assert float(trainer.compute_loss(trainer.model, inputs)) == pytest.approx(
         0.5 * divergence, abs=1e-6
     )
-    assert trainer.sums["kl"] / trainer.sums["tokens"] == pytest.approx(divergence, abs=1e-6)
+    assert trainer.sums.totals["kl"] / trainer.sums.totals["tokens"] == pytest.approx(
+        divergence, abs=1e-6
+    )
 
 
 def test_mirror_descent_follows_its_gradient() -> None:
@@ -324,11 +326,11 @@ def test_the_update_sees_answers_as_the_sampler_made_them(tmp_path: Path) -> Non
     trainer = trainer_of(settings, rollouts.step(0), tmp_path)
     gradients(trainer)
     assert (
-        trainer.sums["compared"]
-        == trainer.sums["tokens"]
+        trainer.sums.totals["compared"]
+        == trainer.sums.totals["tokens"]
         == sum(r.length for g in rollouts.step(0).groups for r in g.rollouts)
     )
-    assert trainer.worst < 2e-4  # they are reported to five places
+    assert trainer.sums.worst < 2e-4  # they are reported to five places
 
 
 # Adapters and the copy that answers
