@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import signal
+import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import ROOT, command, done
+from conftest import ROOT, command, done, started
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,7 +158,7 @@ def test_a_broken_configuration_file_is_named(text: bytes, tmp_path: Path) -> No
     assert "a configuration file cannot be read" in refused.stderr
 
 
-@pytest.mark.parametrize("file", ["config.json", "rendering.json"])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "rendering.json"])
 def test_a_damaged_model_is_one_line(file: str, student: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(student / "model", folder)
@@ -403,6 +406,20 @@ def test_a_job_that_fails_leaves_the_others_of_a_sweep(pairs: Path, tmp_path: Pa
     swept = command("train", "-m", "ratio=2,0", *words)
     assert swept.returncode == 2 and "ratio=2" in swept.stderr
     assert [done.parent.name for done in tmp_path.glob("sweep/*/DONE")] == ["ratio=0"]
+
+
+def test_a_stopped_sweep_leaves_no_job_behind(pairs: Path, tmp_path: Path) -> None:
+    words = (f"pairs={pairs}", "model=tiny", "batch_size=8", "epochs=9999")
+    out = tmp_path / "sweep"
+    sweep = started("train", "-m", "ratio=0,1", *words, f"out={out}", err=tmp_path / "stderr")
+    while not list(out.glob("*/metrics.jsonl")):
+        assert sweep.poll() is None, (tmp_path / "stderr").read_text()
+        time.sleep(0.05)
+    jobs = psutil.Process(sweep.pid).children(recursive=True)
+    sweep.send_signal(signal.SIGTERM)
+    assert sweep.wait(60) == 130
+    assert jobs and not psutil.wait_procs(jobs, timeout=5)[1]
+    assert [run.name for run in out.iterdir()] == ["ratio=0"], "the second job was not begun"
 
 
 def test_one_row_with_one_side_missing_is_refused(pairs: Path, tmp_path: Path) -> None:

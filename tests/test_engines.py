@@ -359,6 +359,14 @@ def test_evaluation_over_http_by_the_command_line(
     assert "rule 50.0%  jury 100.0%  agree 50.0%" in said
     found = json.loads((tmp_path / "jury.json").read_text())
     assert (found["judges"], found["unclear"], len(found["differing"])) == (["a", "b", "c"], 0, 1)
+    lost = ("--judge", "http://127.0.0.1:1/v1", "b")  # after the votes of a, which are kept
+    for judges, told in ((("--judge", server, "a", *lost), ""), (("--judge", server, "d"), "d")):
+        before = len(Handler.seen)
+        command("eval.judge", str(tmp_path / "run"), *judges, "--out", str(tmp_path / "again.json"))
+        assert {row["model"] for row in Handler.seen[before:]} == {told or "a"}, (
+            "no vote of another"
+        )
+    assert json.loads((tmp_path / "again.json").read_text())["judges"] == ["d"]
     for more, wrong in {
         "engine.base_url=http://127.0.0.1:1/v1": "does not answer",
         "engine.base_url=nowhere": "is no address",
@@ -370,3 +378,13 @@ def test_evaluation_over_http_by_the_command_line(
             wrong in refused.stderr,
             len(refused.stderr.strip().splitlines()),
         ) == (2, True, 1), refused.stderr
+    run = str(tmp_path / "run")
+    page = ("--out", str(tmp_path / "b.html"))
+    mine.write_text(mine.read_text().splitlines()[0] + "\n")
+    for tool in (
+        ("eval.regrade", run, "--out", str(tmp_path / "graded")),
+        ("eval.budgets", run, "--max-thinking-tokens", "5", *page),
+    ):
+        refused = command(*tool)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+        assert "problems that its benchmarks no longer have, such as mine/" in refused.stderr

@@ -19,6 +19,8 @@ from conftest import ROOT, command, done
 from ratiocine import cli
 from ratiocine.completion_parts import Parts, split
 from ratiocine.data import ROWS, DataConfig, adapted, gradable, load, problem_of
+from ratiocine.data.rows import read_rows
+from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.prompts import user_text
 
@@ -263,6 +265,16 @@ class Hub(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(answer).encode())
 
     def log_message(self, *words: Any) -> None: ...
+
+
+def test_a_damaged_parquet_file_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.parquet"
+    pq.write_table(pa.Table.from_pylist([{"question": f"What is {i}?"} for i in range(999)]), file)
+    content = bytearray(file.read_bytes())
+    content[100:140] = bytes(40)
+    file.write_bytes(bytes(content))
+    with pytest.raises(BadInput, match=r"mine\.parquet is no readable parquet file"):
+        list(read_rows(file))
 
 
 def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from conftest import command, done
 
+from distill import pass_counts
 from ratiocine import cli, renames
 from ratiocine.config import identity
 from ratiocine.errors import BadInput
@@ -374,6 +375,16 @@ def test_a_half_migrated_folder_is_refused_and_left_as_it_is(half: Any, tmp_path
     with pytest.raises(BadInput, match="is half migrated"):
         open_run("eval", config.model_copy(update={"out": str(folder)}), {})
     assert contents(folder) == before
+
+
+def test_pass_rates_of_an_old_run_are_read(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "pairs") / "pairs"
+    (folder / "rates.jsonl").write_text(pass_counts.line("sums/1", {"ift": [1, 4]}))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["outputs"]["rates.jsonl"] = hash_path(folder / "rates.jsonl")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "DONE").write_text(hash_path(folder / "manifest.json"))
+    assert pass_counts.read(folder, "ift") == {"sums/1": (1, 4)}
 
 
 def _another_manifest(folder: Path) -> None:

@@ -331,6 +331,11 @@ def test_a_folder_of_another_plan_is_refused(study: Path, tmp_path: Path) -> Non
         assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
         assert differ in result.stderr
         assert "extend it by pairs, verify, models" in result.stderr
+    for damaged in (b"", b"- a\n", b"\xff"):
+        (root / "study.yaml").write_bytes(damaged)
+        result = command(*GRID, "study.grid.ratios=[0,1]", f"out={root}", "dry_run=true")
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
+        assert f"{root} is corrupt: study.yaml cannot be read" in result.stderr
 
 
 def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
