@@ -12,7 +12,7 @@ from ratiocine.data import DataConfig, sources
 from ratiocine.engines import Message, Request
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
-from ratiocine.grading import understood
+from ratiocine.grading import KINDS, understood
 from ratiocine.hashing import digest
 from ratiocine.prompts import PLAIN_STOP, user_text
 from ratiocine.records import Problem, ScoredCompletion
@@ -103,10 +103,12 @@ def _gradable(data: DataConfig, config: Config) -> tuple[list[Problem], dict[str
     loaded = sources.load(data, "test", seed=config.seed)
     dropped, problems = dict(loaded.dropped), list[Problem]()
     for problem in loaded.problems:
-        if problem.reference is not None or problem.kind == "instructions":
-            problems.append(problem)
-        else:
+        if problem.kind == "instructions" and not KINDS["instructions"].usable(problem):
+            dropped.setdefault("instructions_not_checkable", []).append(problem.id)
+        elif problem.reference is None and problem.kind != "instructions":
             dropped.setdefault("no_reference", []).append(problem.id)
+        else:
+            problems.append(problem)
     return problems, dropped
 
 
@@ -148,22 +150,22 @@ def solved(problem: Problem) -> tuple[Message, Message]:
 
 
 def check(config: Config) -> None:
-    """Load every benchmark and print its number of problems, the rows dropped because the grader
-    refuses their own reference, and the references that match as equal text only.
+    """Load every benchmark and print its number of problems, the rows that cannot be graded, by
+    reason, and the references that match as equal text only.
 
     Raises BadInput for malformed rows, and for a number of rows unlike that of the pinned files.
     """
     for data in config.sources():
-        loaded = sources.load(data, "test", seed=config.seed)
-        n, lost = len(loaded.problems), sum(map(len, loaded.dropped.values()))
-        counts = Counter(problem.kind for problem in loaded.problems).most_common()
+        problems, dropped = _gradable(data, config)
+        n, lost = len(problems), sum(map(len, dropped.values()))
+        counts = Counter(problem.kind for problem in problems).most_common()
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts)
         pinned = data.hub.count if data.hub else None
         total = f", {pinned} in the whole set" if pinned else ""
         print(f"{data.name}: {n} problems ({kinds}), {lost} dropped{total}")
-        for reason, ids in loaded.dropped.items():
+        for reason, ids in dropped.items():
             print(f"  {reason}: {', '.join(ids)}")
-        if by_text := [problem.id for problem in loaded.problems if not understood(problem)]:
+        if by_text := [problem.id for problem in problems if not understood(problem)]:
             print(f"  matched by text only: {', '.join(by_text)}")
         if pinned and data.data_dir is None and n + lost != pinned:
             raise BadInput(

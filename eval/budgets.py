@@ -65,6 +65,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     check_name(options.out)
+    if options.out.suffix == ".json":
+        raise BadInput(f"--out {options.out}: the numbers go there; give the page another ending")
     evaluations = load_evaluations(options.folders, with_tokens=True)
     curves = {evaluation.label: curve(evaluation, options) for evaluation in evaluations}
     points = {label: [asdict(point) for point in found] for label, found in curves.items()}

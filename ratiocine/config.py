@@ -53,6 +53,17 @@ def identity(config: BaseModel) -> dict[str, object]:
     }
 
 
+def flattened(value: object, prefix: str = "") -> dict[str, object]:
+    """The innermost values of nested mappings, by dotted key."""
+    if not isinstance(value, Mapping):
+        return {prefix[:-1]: value}
+    return {
+        key: found
+        for name, inner in value.items()
+        for key, found in flattened(inner, f"{prefix}{name}.").items()
+    }
+
+
 def _plain(value: object) -> object:
     if isinstance(value, BaseModel):
         return identity(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +14,7 @@ from ratiocine import cost
 from ratiocine.errors import Failure
 from ratiocine.executors import distributed
 from ratiocine.runs import Tracker
-from ratiocine.training import peak_memory
+from ratiocine.training import peak_memory, truncate_log
 from rl.alarms import Alarms
 from rl.config import Config
 from rl.metrics import Row, completion_rows, step_flops, step_metrics
@@ -147,32 +146,3 @@ class TrainingLog(TrainerCallback):
         if self.config.tables:
             shown = rows[: self.config.tables * self.config.num_generations]
             self.tracker.table(step, "completions", shown)
-
-
-def truncate_log(path: Path, previous: Path, done: int, *, keep: bool = True) -> list[Row]:
-    """Copy the rows of the first `done` steps of the file of this name in the folder `previous` to
-    `path`; later steps are computed again. Returns them unless `keep` is off (a long file). Raises
-    Failure where rows are missing."""
-    rows, last = list[Row](), 0
-    temporary = path.with_name(f".{path.name}.partial")
-    source = previous / path.name
-    source.touch()
-    with open(source, encoding="utf-8") as old, open(temporary, "w", encoding="utf-8") as new:
-        for line in old:
-            try:
-                row = json.loads(line)
-            except ValueError:  # torn by a kill
-                break
-            if row["step"] > done:
-                break
-            new.write(line)
-            last = row["step"]
-            if keep:
-                rows.append(row)
-    if last < done:
-        raise Failure(
-            f"{source} ends before step {done}, from which the run would resume; remove {previous} "
-            "and start again"
-        )
-    os.replace(temporary, path)
-    return rows

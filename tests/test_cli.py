@@ -243,6 +243,11 @@ BAD = {
     ("distill", "verify=none"): "verify=none means nothing with teacher=oracle",
     (
         "distill",
+        "data=local",
+        "data.columns={qestion: q}",
+    ): "'qestion' is no field; known: id, question, context, answer, choices, kind, category, meta",
+    (
+        "distill",
         "data=mix",
         "teacher=published",
         "data.mix={gsm8k: 1}",

@@ -216,3 +216,13 @@ def test_f1_is_symmetric_and_one_only_for_equal_bags(a: str, b: str) -> None:
 
 def test_all_25_kinds_of_instruction_are_there() -> None:
     assert len(INSTRUCTIONS) == 25
+
+
+def test_an_instruction_without_its_arguments_is_not_graded() -> None:
+    bad = [{"relation": 3}, {"num_words": "five", "keywords": "a"}, {}, None]
+    for name, instruction in INSTRUCTIONS.items():
+        for arguments in bad:
+            meta = {"instruction_id_list": [name], "kwargs": [arguments]}
+            task = Problem("1", "Write.", None, "instructions", "general-oe", "mine", meta=meta)
+            ungradable = bool(instruction.arguments) or arguments is None
+            assert (grade(task, split("Text.")).verdict == "ungradable") == ungradable, name

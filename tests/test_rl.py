@@ -26,7 +26,7 @@ from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
 from ratiocine.records import Completion, Problem
 from ratiocine.rewards import Rollout
 from ratiocine.runs import GROUP_KEYS
-from ratiocine.training import resolve_compute
+from ratiocine.training import resolve_compute, truncate_log
 from rl.alarms import Alarms, risen
 from rl.config import Config
 from rl.metrics import step_metrics
@@ -35,7 +35,6 @@ from rl.policy import Policy, VLLMSampler, merged_weights
 from rl.policy_trainer import PolicyTrainer
 from rl.preparation import check_prompt, prepare
 from rl.rollouts import Group, Rollouts, Step
-from rl.training_log import truncate_log
 from rl.trl_arguments import arguments
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*checkpointing.*:FutureWarning")
@@ -726,6 +725,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
             "epsilon=0.1, epsilon_high=0.2: loss=mirror-descent does not clip its ratios",
         ),
         (("resume_overrides=[num_iterations]",), "keeps its number of updates per step"),
+        (("resume_overrides=[num]",), "'num' is no key of the configuration"),
         (("objective=ppo",), "unknown objective 'ppo'; known: dapo, dr_grpo, grpo, kimi"),
         (("val_size=100000",), "for validation are fewer than the 4 of a step"),
         (("max_new_tokens=3",), "truncated all 32 answers of the first step (100 %)"),

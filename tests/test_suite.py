@@ -165,6 +165,8 @@ def test_a_smaller_budget_scores_what_a_run_with_it_scores(tmp_path: Path) -> No
         "eval.budgets", str(tmp_path / "60"), "--tokens", "0", "--out", str(tmp_path / "x.html")
     )
     assert (refused.returncode, "a cap of 0 tokens is none" in refused.stderr) == (2, True)
+    refused = command("eval.budgets", str(tmp_path / "60"), "--out", str(tmp_path / "x.json"))
+    assert (refused.returncode, "give the page another ending" in refused.stderr) == (2, True)
 
 
 TWELVE = (

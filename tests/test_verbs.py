@@ -109,10 +109,12 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
     mine.write_text(
         '{"question": "2+2?", "answer": "4", "kind": "number"}\n'
         '{"question": "?", "answer": "four", "kind": "number", "id": "bad"}\n'
+        '{"question": "?", "kind": "instructions", "id": "bare"}\n'
     )
     said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true")
-    assert "mine: 1 problems (1 number), 1 dropped" in said
+    assert "mine: 1 problems (1 number), 2 dropped" in said
     assert "reference_not_gradable: bad" in said
+    assert "instructions_not_checkable: bare" in said
     for row, wrong in {
         '{"answer": "4"}': "there is no column 'question'",
         '{"question": "?", "choices": ["a", "b"], "answer": 2}': (

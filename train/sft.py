@@ -158,7 +158,7 @@ def _trainer(
     rates = schedule(config, plan.stages)
     log = StepLog(
         run.out / "metrics.jsonl",
-        run.shared / "metrics.jsonl",
+        run.shared,
         bar,
         sampler.batches,
         lambda batch: _flops(config, shape, plan.dataset, batch),

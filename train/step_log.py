@@ -16,7 +16,7 @@ from ratiocine.errors import Failure
 from ratiocine.executors import distributed
 from ratiocine.records import MODES
 from ratiocine.runs import Tracker
-from ratiocine.training import peak_memory
+from ratiocine.training import peak_memory, truncate_log
 from train.scenario import Example
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ Row = dict[str, Any]
 
 
 class StepLog(TrainerCallback):
-    """Logs each step. A resumed run keeps the first `done` rows of `previous`, the log of the
-    interrupted one.
+    """Logs each step. A resumed run keeps the first `done` rows of the log of the interrupted one
+    in the folder `previous`.
 
     `flops` gives the FLOPs of a global batch, exact and by the published formula; `peak` is the
     FLOPs per second of the device, for the model FLOPs utilization (MFU)."""
@@ -46,9 +46,7 @@ class StepLog(TrainerCallback):
     ) -> None:
         self.path, self.bar, self.batches = path, bar, batches
         self.flops, self.peak, self.tracker = flops, peak, tracker
-        self.rows: list[Row] = []
-        if done:
-            self.rows = [json.loads(line) for line in previous.read_text().splitlines()[:done]]
+        self.rows: list[Row] = truncate_log(path, previous, done)
         self.tokens: int = self.rows[-1]["tokens"] if done else 0
         self.seconds_before: float = self.rows[-1]["seconds"] if done else 0.0
         self.seconds, self.norm = self.seconds_before, 0.0
@@ -58,9 +56,6 @@ class StepLog(TrainerCallback):
         self.micro_batch_tokens = 0
         self.totals: list[float] = []
         self.validation: dict[str, float] = {}  # metrics of this step, added by `ValidationLoss`
-        partial = path.with_name(f".{path.name}.partial")  # other ranks may be reading `previous`
-        partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        partial.replace(path)
         bar.update(done)
 
     def add_micro_batch(self, sums: torch.Tensor, tokens: int) -> None:

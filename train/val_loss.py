@@ -26,7 +26,7 @@ from ratiocine.prompts import end_of_turn
 from ratiocine.records import MODES, Mode
 from ratiocine.rendering import Rendering
 from ratiocine.runs import Tracker
-from ratiocine.training import logits, only_at, token_losses
+from ratiocine.training import logits, only_at, token_losses, truncate_log
 from train.batches import RowDataset
 from train.collation import IGNORED, collate
 from train.config import Config
@@ -57,9 +57,7 @@ class ValidationLoss(TrainerCallback):
         self.sampled = ids[: config.val_samples]
         self.trainer: RatioTrainer | None = None
         if self.sampled:
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= done]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            truncate_log(path, path.parent, done, keep=False, every_step=False)
 
     def on_step_end(
         self,

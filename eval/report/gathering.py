@@ -8,6 +8,7 @@ from itertools import pairwise
 from eval.report.arm_labels import named_arms
 from eval.report.arms import Arm, start_model
 from eval.report.evaluations import Evaluation
+from ratiocine.config import flattened
 from ratiocine.errors import BadInput
 from ratiocine.runs import AXES
 
@@ -81,7 +82,7 @@ def _conditions(groups: Iterable[Sequence[Evaluation]]) -> list[str]:
 def _condition_values(evaluation: Evaluation) -> dict[str, object]:
     """Evaluation settings, by flat configuration key."""
     facts = evaluation.facts
-    identity = _flat(evaluation.manifest.identity)
+    identity = flattened(evaluation.manifest.identity)
     settings = {
         name: value
         for name, value in identity.items()
@@ -94,16 +95,6 @@ def _condition_values(evaluation: Evaluation) -> dict[str, object]:
         "dtype": (facts.dtype or "").removeprefix("torch.") or None,
         "attention": facts.attention,
     }
-
-
-def _flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _described(evaluation: Evaluation, names: Sequence[str]) -> str:

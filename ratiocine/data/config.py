@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
 from ratiocine.records import Kind
 
 Split = Literal["train", "test"]
 Domain = Literal["general", "math"]
+FIELDS = ("id", "question", "context", "answer", "choices", "kind", "category", "meta")
+"""Fields of a row in the shared schema."""
 
 
 class FamilyConfig(StrictConfig):
@@ -79,3 +81,11 @@ class DataConfig(StrictConfig):
     license: Unhashed[str | None] = None
     max_new_tokens: Hashed[PositiveInt | None] = None
     """Default length limit of a completion, in tokens."""
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_are_of_fields(cls, columns: dict[str, str] | None) -> dict[str, str] | None:
+        for name in columns or {}:
+            if name not in FIELDS and not name.startswith("meta."):
+                raise ValueError(f"'{name}' is no field; known: {', '.join(FIELDS)}, meta.NAME")
+        return columns

@@ -12,6 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 Arguments = Mapping[str, Any]
@@ -32,11 +33,29 @@ def check(
     ]
     strict, loose = [], []
     for name, given in zip(names, arguments, strict=True):
-        known = {key: value for key, value in given.items() if value}
-        rule = INSTRUCTIONS[name]
+        known = _known(given)
+        rule = INSTRUCTIONS[name].follows
         strict.append(bool(response.strip()) and rule(response, known))
         loose.append(any(version.strip() and rule(version, known) for version in versions))
     return strict, loose
+
+
+def checkable(names: Sequence[str], arguments: Sequence[Arguments]) -> bool:
+    """Whether all instructions are known, with the arguments that they need."""
+    if not 0 < len(names) == len(arguments):
+        return False
+    for name, given in zip(names, arguments, strict=True):
+        if name not in INSTRUCTIONS or not isinstance(given, Mapping):
+            return False
+        known, needed = _known(given), INSTRUCTIONS[name].arguments
+        if not all(isinstance(known.get(key), kind) for key, kind in needed.items()):
+            return False
+    return True
+
+
+def _known(arguments: Arguments) -> Arguments:
+    """Without those of other instructions, which are null."""
+    return {key: value for key, value in arguments.items() if value}
 
 
 def _compared(count: int, arguments: Arguments, threshold: str, relation: str = "relation") -> bool:
@@ -193,30 +212,56 @@ def _quotation(text: str, a: Arguments) -> bool:
     return len(text) > 1 and text[0] == text[-1] == '"'
 
 
-INSTRUCTIONS: dict[str, Callable[[str, Arguments], bool]] = {
-    "keywords:existence": _keywords,
-    "keywords:frequency": _keyword_frequency,
-    "keywords:forbidden_words": _forbidden_words,
-    "keywords:letter_frequency": _letter_frequency,
-    "language:response_language": _language,
-    "length_constraints:number_sentences": _sentences,
-    "length_constraints:number_paragraphs": _paragraphs,
-    "length_constraints:number_words": _words,
-    "length_constraints:nth_paragraph_first_word": _first_word,
-    "detectable_content:number_placeholders": _placeholders,
-    "detectable_content:postscript": _postscript,
-    "detectable_format:number_bullet_lists": _bullets,
-    "detectable_format:constrained_response": _constrained,
-    "detectable_format:number_highlighted_sections": _highlights,
-    "detectable_format:multiple_sections": _sections,
-    "detectable_format:json_format": _json,
-    "detectable_format:title": _title,
-    "combination:two_responses": _two_responses,
-    "combination:repeat_prompt": _repeat,
-    "startend:end_checker": _end,
-    "startend:quotation": _quotation,
-    "change_case:capital_word_frequency": _capital_words,
-    "change_case:english_capital": lambda text, a: text.isupper() and _detected(text, "en"),
-    "change_case:english_lowercase": lambda text, a: text.islower() and _detected(text, "en"),
-    "punctuation:no_comma": lambda text, a: "," not in text,
+@dataclass(frozen=True)
+class Instruction:
+    """Whether a response follows an instruction, and the arguments that this needs."""
+
+    follows: Callable[[str, Arguments], bool]
+    arguments: Mapping[str, type] = field(default_factory=dict)
+
+
+INSTRUCTIONS: Mapping[str, Instruction] = {
+    "keywords:existence": Instruction(_keywords, {"keywords": list}),
+    "keywords:frequency": Instruction(
+        _keyword_frequency, {"keyword": str, "frequency": int, "relation": str}
+    ),
+    "keywords:forbidden_words": Instruction(_forbidden_words, {"forbidden_words": list}),
+    "keywords:letter_frequency": Instruction(
+        _letter_frequency, {"letter": str, "let_frequency": int, "let_relation": str}
+    ),
+    "language:response_language": Instruction(_language, {"language": str}),
+    "length_constraints:number_sentences": Instruction(
+        _sentences, {"num_sentences": int, "relation": str}
+    ),
+    "length_constraints:number_paragraphs": Instruction(_paragraphs, {"num_paragraphs": int}),
+    "length_constraints:number_words": Instruction(_words, {"num_words": int, "relation": str}),
+    "length_constraints:nth_paragraph_first_word": Instruction(
+        _first_word, {"nth_paragraph": int, "num_paragraphs": int, "first_word": str}
+    ),
+    "detectable_content:number_placeholders": Instruction(_placeholders, {"num_placeholders": int}),
+    "detectable_content:postscript": Instruction(_postscript, {"postscript_marker": str}),
+    "detectable_format:number_bullet_lists": Instruction(_bullets, {"num_bullets": int}),
+    "detectable_format:constrained_response": Instruction(_constrained),
+    "detectable_format:number_highlighted_sections": Instruction(
+        _highlights, {"num_highlights": int}
+    ),
+    "detectable_format:multiple_sections": Instruction(
+        _sections, {"section_spliter": str, "num_sections": int}
+    ),
+    "detectable_format:json_format": Instruction(_json),
+    "detectable_format:title": Instruction(_title),
+    "combination:two_responses": Instruction(_two_responses),
+    "combination:repeat_prompt": Instruction(_repeat, {"prompt_to_repeat": str}),
+    "startend:end_checker": Instruction(_end, {"end_phrase": str}),
+    "startend:quotation": Instruction(_quotation),
+    "change_case:capital_word_frequency": Instruction(
+        _capital_words, {"capital_frequency": int, "capital_relation": str}
+    ),
+    "change_case:english_capital": Instruction(
+        lambda text, a: text.isupper() and _detected(text, "en")
+    ),
+    "change_case:english_lowercase": Instruction(
+        lambda text, a: text.islower() and _detected(text, "en")
+    ),
+    "punctuation:no_comma": Instruction(lambda text, a: "," not in text),
 }

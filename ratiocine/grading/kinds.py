@@ -107,13 +107,11 @@ def _usable_text(problem: Problem) -> bool:
 
 
 def _usable_instructions(problem: Problem) -> bool:
-    from ratiocine.grading.instructions import INSTRUCTIONS
+    from ratiocine.grading.instructions import checkable
 
     names = problem.meta.get("instruction_id_list") or []
     arguments = problem.meta.get("kwargs") or []
-    if not names or len(names) != len(arguments):
-        return False
-    return all(name in INSTRUCTIONS for name in names)
+    return checkable(names, arguments)
 
 
 def _usable_countdown(problem: Problem) -> bool:

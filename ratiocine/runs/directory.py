@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ratiocine.config import identity
+from ratiocine.config import flattened, identity
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
 from ratiocine.runs import locks, migration
@@ -61,7 +61,7 @@ class Run:
     def facts(self) -> dict[str, str]:
         """Values that must be equal on all ranks: configuration, inputs and versions, by name.
         They are not those of `finish`."""
-        flat = _flat(self.config.model_dump())
+        flat = flattened(self.config.model_dump())
         config = {
             f"{name}=": str(value) for name, value in flat.items() if name not in ("out", "tracker")
         }
@@ -170,7 +170,7 @@ def _check_resumable(run: Run, resume_overrides: Sequence[str]) -> None:
         )
     if (verb := text.split()[1]) != run.verb:
         raise BadInput(f"out={out} holds {state} of {verb}; remove it or choose another out")
-    before, wanted = _hashed(type(run.config), stored), _flat(_json(identity(run.config)))
+    before, wanted = _hashed(type(run.config), stored), flattened(_json(identity(run.config)))
     differ = sorted(key for key, value in wanted.items() if before.get(key) != value)
     if done:
         same_inputs = read_manifest(out).inputs == run.inputs
@@ -188,21 +188,10 @@ def _check_resumable(run: Run, resume_overrides: Sequence[str]) -> None:
 def _hashed(schema: type[BaseModel], stored: object) -> dict[str, object]:
     """The hashed fields of a stored configuration, by dotted key; none where it is not valid."""
     try:
-        return _flat(_json(identity(schema.model_validate(stored))))
+        return flattened(_json(identity(schema.model_validate(stored))))
     except ValidationError:
         return {}
 
 
 def _json(value: object) -> object:
     return json.loads(json.dumps(value, default=str))
-
-
-def _flat(value: object, prefix: str = "") -> dict[str, object]:
-    """The innermost values of nested mappings, by dotted key."""
-    if not isinstance(value, Mapping):
-        return {prefix[:-1]: value}
-    return {
-        key: found
-        for name, inner in value.items()
-        for key, found in _flat(inner, f"{prefix}{name}.").items()
-    }

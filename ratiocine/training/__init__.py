@@ -1,5 +1,5 @@
 """Training shared by SFT and reinforcement learning: session, trainer, loss, precision,
-checkpoints."""
+checkpoints, logs."""
 
 import lazy_loader
 

@@ -4,6 +4,7 @@ from .config import REDUCE_BUCKET_SIZE as REDUCE_BUCKET_SIZE
 from .config import DeepSpeedConfig as DeepSpeedConfig
 from .config import Sharding as Sharding
 from .config import TrainingConfig as TrainingConfig
+from .logs import truncate_log as truncate_log
 from .loss import chunk_size as chunk_size
 from .loss import losses_and_entropies as losses_and_entropies
 from .loss import token_losses as token_losses

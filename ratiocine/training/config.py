@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ratiocine.config import Hashed, Seed, StrictConfig, Unhashed
+from ratiocine.config import Hashed, Seed, StrictConfig, Unhashed, flattened
 from ratiocine.devices import Attention, Device, Dtype
 from ratiocine.executors import distributed
 from ratiocine.models import ModelConfig
@@ -72,6 +72,17 @@ class TrainingConfig(TrackedConfig):
     device: Unhashed[Device] = "auto"
     threads: Unhashed[PositiveInt | None] = None
     out: Unhashed[str | None] = None
+
+    @model_validator(mode="after")
+    def _overrides_are_keys(self) -> Self:
+        known = flattened(self.model_dump())
+        for key in self.resume_overrides:
+            if key not in known:
+                raise ValueError(
+                    f"resume_overrides={self.resume_overrides}: '{key}' is no key of the "
+                    "configuration"
+                )
+        return self
 
     @property
     def sharding(self) -> Sharding:
