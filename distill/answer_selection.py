@@ -33,7 +33,7 @@ class Candidate:
 def usable(
     config: Config, problem: Problem, mode: Mode, answers: Sequence[Answer], tally: Tally
 ) -> list[Candidate]:
-    """The answers without fault, by sample; all are counted in the tally."""
+    """The answers without fault, in the order of samples; all are counted in the tally."""
     candidates = []
     tally.identical += len(answers) > 1 and len({answer.text for answer in answers}) == 1
     for answer in answers:

@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
         "--correlation",
         type=float,
         metavar="R",
-        help=f"of the answers of the two sides (default: {CORRELATION})",
+        help=f"across problems, of being right on the two sides (default: {CORRELATION})",
     )
     add("--seeds", type=int, default=3, help="seeds per arm (default: 3)")
     add(

@@ -52,7 +52,7 @@ def assign_answers(
     answers: list[Answer], config: Config, global_step: int
 ) -> tuple[list[bool], list[Answer]]:
     """This rank's answers, update by update, and for each update whether any answer of it has a
-    gradient (is in the loss with an advantage other than 0).
+    gradient (`Answer.has_gradient`).
 
     With `num_minibatches` above 1 they are shuffled first. Answers are dealt to the ranks in turn,
     those with a gradient first, longest first, so that all have about the same work."""
@@ -78,12 +78,13 @@ def micro_batches(
     per_update: int,
     fill: Callable[[bool], bool],
 ) -> list[Inputs]:
-    """`per_update` micro-batches of `size` for each update, from the rows that are `needed`,
-    longest first; the last ones of an update may be empty.
+    """`per_update` micro-batches of `size` for each update, from the rows that are `needed`
+    (those with a term in the loss), longest first; the last ones of an update may be empty.
+    `learning` states for each update whether any answer of it has a gradient.
 
-    Each has two more items: `counts`, False for an empty one, and `idle`, True where no answer of
-    its update has a gradient. An empty one for which `fill(idle)` is true holds a row of zero loss,
-    for other ranks wait for this rank's gradients."""
+    Each has two more items: `counts`, False for an empty one, and `idle`, True where its
+    update has none with a gradient. An empty one for which `fill(idle)` is true holds a row of
+    zero loss, for other ranks wait for this rank's gradients."""
     mask = batch["completion_mask"]
     lengths = (batch["prompt_mask"].sum(-1) + mask.sum(-1)).tolist()
     rows, answered = range(len(batch["completion_ids"])), mask.any(-1).tolist()

@@ -56,13 +56,13 @@ def shuffled(ids: Sequence[str], seed: int, epoch: int) -> tuple[str, ...]:
 
 
 def balanced(categories: Mapping[str, str], seed: int) -> list[str]:
-    """All ids in a sequence in which every prefix of length k holds each category's share k·n_c/n
-    to less than one item.
+    """All ids in a sequence whose every prefix of k ids has, of a category with n_c of the n ids,
+    k·n_c/n ids but for less than one.
 
     Within a category ids are sorted by seeded hash. The next category follows Tijdeman's rule (The
     chairman assignment problem, Discrete Mathematics 32, 1980): of the categories that can take an
-    item without running ahead, the one whose next item is due first. Largest remainders would not
-    do: as k grows they can take an item back from a category.
+    item without running ahead, the one whose next item must come earliest, lest it fall behind by
+    one. Largest remainders would not do: as k grows they can take an item back from a category.
     """
     queues: dict[str, list[str]] = {}
     for problem_id in sorted(categories, key=lambda i: digest("reasoning", seed, i), reverse=True):
