@@ -39,8 +39,8 @@ class Tally:
 
 @dataclass(frozen=True)
 class AnswerFacts:
-    """How the answers of a run were obtained and what became of them; for teachers with several
-    answers to select from."""
+    """How the answers of a teacher were obtained and what became of them; for models and
+    `published` answers."""
 
     verify: str
     """The sides that must be right."""

@@ -35,8 +35,8 @@ SOLUTIONS: dict[str, tuple[Trace, Fault]] = {
 
 
 def pair_maker(config: Config, prompts: Prompts) -> tuple[PairMaker, AnswerFacts | None]:
-    """What makes the pair of each problem, all answers of a model having been requested; and the
-    facts of these answers, which the pair maker completes."""
+    """A function that makes the pair of a problem, and the facts of the answers, which it completes
+    (None for `oracle` and `reference`). Requests all answers of a model first."""
     if config.teacher.name in SOLUTIONS:
         return lambda problem: _from_solution(config, problem), None
     tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}

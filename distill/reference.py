@@ -16,7 +16,7 @@ def trace(problem: Problem) -> str:
 
 
 def fault(problem: Problem, text: str) -> str | None:
-    """Why a worked solution cannot be a trace, or None: it must exist and reach the reference."""
+    """Why a worked solution is no trace: it is missing or lacks a numeric reference; else None."""
     if not text:
         return "no_solution"
     assert problem.reference is not None

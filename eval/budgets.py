@@ -1,4 +1,4 @@
-"""python -m eval.budgets DIR [DIR …] --out PAGE: accuracy against max_new_tokens, as saved.
+"""python -m eval.budgets DIR [DIR …] --out PAGE: accuracy by token limit, from saved completions.
 
 A lower limit truncates the same completion earlier, so that every lower limit is scored exactly
 from the saved completions: `--tokens` caps the whole completion, `--max-thinking-tokens` its think

@@ -135,7 +135,7 @@ def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
 
 
 def worth(option: Option, num_queries: int | None, weight: float) -> float:
-    """Accuracy, less `weight` for every tenfold of cost."""
+    """Accuracy − `weight` · log10(FLOPs of training and of `num_queries` answers)."""
     return option.accuracy - _penalty(option, num_queries, weight)
 
 
@@ -184,8 +184,9 @@ def _paired(first: Option, second: Option) -> tuple[Shares, Shares, int]:
 
 
 def sample_size(choice: Choice, n: int) -> SampleSize | None:
-    """What it takes to decide between the best of n problems and the recommended option, or, where
-    that is the best, the next best; None where all is conclusive, or the two do not differ."""
+    """What it takes to decide between the best option and the recommended one (if that is the best:
+    the closest inconclusive one), measured on `n` problems; None where no comparison is
+    inconclusive, or the two have equal accuracy."""
     candidates = choice.inconclusive
     found = [other for other in candidates if other.option is choice.recommended]
     found = found or sorted(candidates, key=lambda other: other.best.difference)

@@ -134,9 +134,9 @@ class GridConfig(StrictConfig):
 class StudyConfig(StrictConfig):
     """A study (conf/study).
 
-    Stages precede the grid, whose overrides may name them. A study with a `base_study` runs in the
-    folder of that study and reuses the stages they share. The report of a grid compares all of its
-    evaluations.
+    Stages come before the grid, whose overrides may refer to them as `{stage}`. With `base_study`
+    it runs in the folder of that study and reuses the stages they share. `report` names the
+    evaluations that the report compares; empty: all of the grid.
     """
 
     name: str

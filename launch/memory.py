@@ -109,7 +109,8 @@ def estimate(
 
 
 def least_sharding(name: str, size: int, gpus: int, settings: Settings, *, lora: bool) -> str:
-    """The setting with the least sharding that fits on this many GPUs of `size` GB."""
+    """What fits on this many GPUs of `size` GiB: `fits` (unsharded), the least ZeRO stage, `4-bit`
+    (LoRA), or `–`."""
     free = USABLE * size * 2**30
     for stage in STAGES if gpus > 1 else STAGES[:1]:
         if estimate(name, ShardingPlan(stage, gpus), settings, lora=lora).total <= free:
@@ -133,7 +134,7 @@ def sharding_table(settings: Settings) -> Iterator[str]:
 
 
 def memory_table(settings: Settings) -> Iterator[str]:
-    """GB per GPU, alone and of eight, by stage."""
+    """Markdown rows of GiB per GPU: one GPU, eight by sharding, and one in 4 bits with LoRA."""
     eight = GPU_COUNTS[-1]
 
     def cells(name: str, lora: bool) -> list[str]:

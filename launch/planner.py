@@ -53,9 +53,10 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
 
 
 def run_study(config: Config) -> int:
-    """Run a study, or with `dry_run` print its cost estimate.
+    """Run a study and write its report, or with `dry_run` print its cost estimate.
 
-    Returns the highest exit code of a stage. A failed stage stops only those that depend on it.
+    Returns the highest exit code of the stages and the report. A failed stage stops only those that
+    depend on it.
     """
     study = config.study
     stages = plan(study, config.executor)

@@ -22,7 +22,8 @@ RENAMED = {
 def command(options: argparse.Namespace) -> list[str]:
     """The verb and its overrides, those of the executor included.
 
-    Several nodes are Slurm's if it is installed. Raises BadInput if no verb is named.
+    The executor is `--executor`, else Slurm for several nodes if it is installed and there is no
+    `--rdzv-endpoint`, else `local`. Raises BadInput if no verb is named.
     """
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not words or words[0] not in (*VERBS, "launch"):

@@ -71,8 +71,8 @@ BOXED = re.compile(r"\\boxed\s*\{")
 
 
 def last_boxed(text: str) -> str | None:
-    """Content of the last non-empty `\\boxed{…}` with balanced braces; empty if all are, None if
-    there is none."""
+    """Content of the last non-empty `\\boxed{…}`, else empty; None without any, or if one that is
+    never closed follows it."""
     content = None
     for match in reversed(list(BOXED.finditer(text))):
         depth = 1

@@ -68,7 +68,7 @@ def prefill(s: Shape, length: int) -> int:
 
 
 def decode_step(s: Shape, context: int) -> int:
-    """FLOPs of one cached token after `context` tokens (eq. 5)."""
+    """FLOPs of generating one token after `context` tokens (eq. 5)."""
     attention = 6 * s.width**2 + 4 * context * s.width + 3 * context * s.heads + 2 * s.width**2
     return (
         2 * s.width * s.vocab + s.layers * (attention + 4 * s.width * s.ff) + 2 * s.width * s.vocab

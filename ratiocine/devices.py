@@ -61,7 +61,8 @@ def compute_dtype(precision: Dtype, device: torch.device) -> torch.dtype:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
-    """FLOPs per second of square matmuls, the best of 50 ms so that other load does not count."""
+    """FLOPs per second of square matmuls, the fastest in 50 ms, so that other load does not
+    count."""
     import time
 
     import torch

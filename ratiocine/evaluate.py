@@ -44,7 +44,7 @@ def score(
     *,
     expected: bool | None = None,
 ) -> ScoredCompletion:
-    """One completion, graded and counted."""
+    """One completion, graded, with the tokens of trace and answer."""
     parts = split(completion.text, opened=completion.opened)
     n_think = thinking_tokens(completion, parts, tokenizer)
     finished = completion.stop == "stop"

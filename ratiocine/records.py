@@ -142,7 +142,7 @@ class ScoredCompletion:
     """Further measures of the grader, such as `f1`."""
     efficiency: tuple[float, float] | None = None
     """Outcome and process efficiency (arXiv 2412.21187) of a completion with a trace: the share of
-    its tokens up to the first right answer, and the share of them in distinct solutions."""
+    its text up to the first right answer, and the share of them in distinct solutions."""
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
 

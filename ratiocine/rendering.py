@@ -84,7 +84,7 @@ class Rendering:
         return prompt_ids(self.tokenizer, text, thinking=self.thinking(mode))
 
     def completion(self, text: str, mode: Mode) -> list[int]:
-        """The supervised tokens of a side of a pair, end of turn included."""
+        """The supervised tokens of one answer of a pair, end of turn included."""
         ids, opened = [*self.before[mode], *completion_ids(self.tokenizer, text)], self.opened[mode]
         if ids[: len(opened)] != opened:
             tag = self.tokenizer.decode(opened)
@@ -99,7 +99,7 @@ class Rendering:
         return prompt, len(self.before[mode]) - len(self.opened[mode])
 
     def message(self, text: str, mode: Mode) -> str:
-        """The assistant's message of a side of a pair, for other trainers, together with
+        """The assistant's message for one answer of a pair, for other trainers, to be used with
         `thinking`."""
         return EMPTY + text if self.form == "empty" and mode == "ift" else text
 
@@ -138,8 +138,8 @@ def check_template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def asked_to_think(folder: Path) -> bool | None:
-    """The default of `enable_thinking` for a student: as in its training; None if it was trained
-    without."""
+    """`enable_thinking` for a `switch` student: whether it was trained on traces at all; None for
+    any other model."""
     trained = read_format(folder)
     if trained is None or trained.form != "switch":
         return None

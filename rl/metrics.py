@@ -10,13 +10,14 @@ from ratiocine import cost
 from ratiocine.rewards import Format, looping
 from rl.config import Config
 from rl.rollouts import Group, Step
+from rl.updates import answers_of
 
 Row = dict[str, Any]
 
 
 def step_metrics(step: Step, config: Config) -> Row:
-    """Metrics of the rollouts by name. Shares of groups are over all that were sampled, the others
-    over those trained on."""
+    """Metrics of a step's rollouts by name. `surprisal`, `groups` and the shares of groups cover
+    all groups sampled, the others those trained on."""
     groups, sampled = step.groups, step.sampled
     pairs = [
         (rollout, tokens)
@@ -73,25 +74,25 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def step_flops(step: Step, config: Config, shape: cost.Shape) -> tuple[int, int]:
-    """FLOPs of sampling and updating, exact and by the published formula. Answers without a
-    gradient are not trained on; a reference model reads all of them."""
-    objective, exact, paper = config.objective, 0, 0
+    """FLOPs of sampling and updating: executed, and by the published formula (`flops_paper`).
+    Answers without a gradient are not trained on; forward passes for log-probabilities of the
+    sampling policy and of the reference cover all answers."""
+    exact, paper = 0, 0
     for group in step.sampled:
         for rollout in group.rollouts:
             exact += cost.exact_generation(shape, len(group.prompt), rollout.length)
             paper += cost.generation(shape, len(group.prompt), rollout.length)
-    for group in step.groups:
-        for rollout, advantage in zip(group.rollouts, group.advantages, strict=True):
-            length = len(group.prompt) + rollout.length
-            if advantage or objective.beta or objective.tau:
-                exact += config.num_iterations * cost.exact_training(
-                    shape, length, rollout.length, frozen=config.lora
-                )
-                paper += config.num_iterations * cost.training(shape, length)
-            # Forward passes for log-probabilities of the sampling policy, and of the reference.
-            passes = (config.optimizer_steps > 1) + bool(objective.beta)
-            exact += passes * cost.exact_forward(shape, 0, length, rollout.length)
-            paper += passes * cost.forward(shape, length)
+    # Forward passes for log-probabilities of the sampling policy, and of the reference.
+    passes = (config.optimizer_steps > 1) + bool(config.objective.beta)
+    for answer in answers_of(step):
+        generated = len(answer) - len(answer.prompt)
+        if answer.has_gradient(config):
+            exact += config.num_iterations * cost.exact_training(
+                shape, len(answer), generated, frozen=config.lora
+            )
+            paper += config.num_iterations * cost.training(shape, len(answer))
+        exact += passes * cost.exact_forward(shape, 0, len(answer), generated)
+        paper += passes * cost.forward(shape, len(answer))
     return exact, paper
 
 

@@ -33,9 +33,9 @@ TRL_LOSSES: dict[Loss, str] = {
 
 
 def advantages(rewards: Sequence[float | None], scale_by: RewardScale) -> list[float]:
-    """Rewards of one group less their mean, divided by their standard deviation (DeepSeekMath,
-    §4.1.2, which does not say which one; `none` as in Dr. GRPO). All are 0 where rewards are equal,
-    or where one is None (`RewardConfig`: the problem cannot be graded)."""
+    """Rewards of one group less their mean, divided by the standard deviation that `scale_by` names
+    (DeepSeekMath, §4.1.2, does not say which; `none`: undivided, as in Dr. GRPO). All are 0 where
+    rewards are equal, or where one is None (`RewardConfig`: the problem cannot be graded)."""
     values = [reward for reward in rewards if reward is not None]
     if len(values) < len(rewards) or equal_rewards(rewards):
         return [0.0] * len(rewards)
@@ -61,8 +61,8 @@ def mirror_descent(
     advantages: torch.Tensor,
     tau: float,
 ) -> torch.Tensor:
-    """Kimi k1.5 (arXiv 2501.12599, eq. 3) as a loss: its gradient is −1/k Σ [∇ log π(y) (r − r̄) −
-    τ/2 ∇ (log π(y) / π_i(y))²], where π_i sampled y. Log-probabilities and `mask` are (rows,
-    tokens), advantages r − r̄ are (rows,)."""
+    """Loss of Kimi k1.5 (arXiv 2501.12599, eq. 3) over k answers y. Its gradient is −1/k Σ
+    [(r − r̄) ∇ log π(y) − τ/2 ∇ (log (π(y) / π_i(y)))²]: π the policy, π_i sampled y, τ is `tau`.
+    Log-probabilities and `mask` are (rows, tokens), advantages r − r̄ are (rows,)."""
     policy, sampler = (logprobs * mask).sum(-1), (old_logprobs * mask).sum(-1)
     return (tau / 2 * (policy - sampler) ** 2 - advantages * policy).mean()

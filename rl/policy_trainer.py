@@ -3,8 +3,8 @@
 Kept: TRL's losses (`grpo`, `dapo`, `dr_grpo`), reference model and its synchronization. Replaced:
 sampling, rewards and advantages (`rl.rollouts`, `rl.objectives`), the loss of mirror descent, and
 the batches of an update: micro-batches of like length, trimmed to their rows. Left out: answers of
-advantage 0 where nothing but the advantage moves the policy, which changes no gradient; and updates
-without any gradient, so that the optimizer's momentum alone moves no weight.
+advantage 0 if `beta` and `tau` are 0, as they have no gradient; and updates without any gradient,
+so that the optimizer's momentum alone moves no weight.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ METRICS, COMPLETIONS = "metrics.jsonl", "completions.jsonl"
 
 
 class TrainingLog(TrainerCallback):
-    """A row of `metrics.jsonl` after every step, in the tracker too, and all completions in
-    `completions.jsonl`.
+    """A row of `metrics.jsonl` after every step, in the tracker too, and the completions trained on
+    in `completions.jsonl`.
 
     A resumed run keeps the rows of the first `done` steps from the files in `previous`. `rollouts`
     are those of the current step."""

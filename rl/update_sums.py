@@ -27,7 +27,8 @@ class UpdateSums:
         compared: bool,
     ) -> None:
         """Add a micro-batch; `logprobs` and `entropies` are those of its completions (rows,
-        tokens). `compared` states whether the sampler's log-probabilities are of this policy."""
+        tokens). `compared`: whether the sampler's log-probabilities are comparable (first pass over
+        these answers, temperature 1)."""
         mask = inputs["completion_mask"].bool()
         old = inputs.get("old_per_token_logps", logprobs)
         found = {"loss": loss, "tokens": mask.sum(), "entropy": entropies[mask].sum()}

@@ -32,7 +32,7 @@ class Answer:
         return len(self.prompt) + len(self.completion.token_ids or ())
 
     def has_gradient(self, config: Config) -> bool:
-        """Whether it moves the policy at all."""
+        """Whether its loss has a gradient: not masked, and advantage, `beta` or `tau` not 0."""
         objective = config.objective
         masked = objective.mask_truncated_completions and self.completion.stop == "length"
         return not masked and bool(self.advantage or objective.beta or objective.tau)
@@ -51,11 +51,11 @@ def answers_of(step: Step) -> list[Answer]:
 def assign_answers(
     answers: list[Answer], config: Config, global_step: int
 ) -> tuple[list[bool], list[Answer]]:
-    """This rank's answers, update by update, and for each update whether any answer of it has a
-    gradient (`Answer.has_gradient`).
+    """For each update whether any of its answers has a gradient (`Answer.has_gradient`), and this
+    rank's answers, update by update.
 
-    With `num_minibatches` above 1 they are shuffled first. Answers are dealt to the ranks in turn,
-    those with a gradient first, longest first, so that all have about the same work."""
+    With `num_minibatches` above 1 answers are shuffled first. An update's answers are dealt to the
+    ranks in turn, those with a gradient first, longest first, so that all have about equal work."""
     if config.num_minibatches > 1:
         random.Random(f"{config.seed} {global_step}").shuffle(answers)
     size, learning, assigned = len(answers) // config.num_minibatches, list[bool](), list[Answer]()
@@ -78,13 +78,13 @@ def micro_batches(
     per_update: int,
     fill: Callable[[bool], bool],
 ) -> list[Inputs]:
-    """`per_update` micro-batches of `size` for each update, from the rows that are `needed`
-    (those with a term in the loss), longest first; the last ones of an update may be empty.
-    `learning` states for each update whether any answer of it has a gradient.
+    """`per_update` micro-batches of at most `size` rows for each update: its rows where `needed` is
+    True (those with a term in the loss), longest first; the last micro-batches may be empty.
+    `learning` states for each update whether an answer of any rank has a gradient.
 
-    Each has two more items: `counts`, False for an empty one, and `idle`, True where its
-    update has none with a gradient. An empty one for which `fill(idle)` is true holds a row of
-    zero loss, for other ranks wait for this rank's gradients."""
+    Each gets two more items: `counts`, False if it is empty, and `idle`, True if no answer of its
+    update has a gradient. Where `fill(idle)` is true, an empty one gets a row whose loss is
+    multiplied by 0, as other ranks wait for this rank's gradients."""
     mask = batch["completion_mask"]
     lengths = (batch["prompt_mask"].sum(-1) + mask.sum(-1)).tolist()
     rows, answered = range(len(batch["completion_ids"])), mask.any(-1).tolist()

@@ -1,4 +1,4 @@
-"""Validation accuracy: greedy answers to problems without rewards, never from a benchmark."""
+"""Validation accuracy: greedy answers to problems held out of training, never a benchmark's."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_tracking import records, rows_of
 
-from ratiocine import cli, models
+from ratiocine import cli, cost, models
 from ratiocine.engines import Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
@@ -29,7 +29,7 @@ from ratiocine.runs import GROUP_KEYS
 from ratiocine.training import resolve_compute, truncate_log
 from rl.alarms import Alarms, risen
 from rl.config import Config
-from rl.metrics import step_metrics
+from rl.metrics import step_flops, step_metrics
 from rl.objectives import advantages, equal_rewards, mirror_descent
 from rl.policy import Policy, VLLMSampler, merged_weights
 from rl.policy_trainer import PolicyTrainer
@@ -831,6 +831,24 @@ def test_a_log_is_cut_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="ends before step 3"):
         truncate_log(file, file.parent, 3)
     assert [json.loads(line) for line in file.open()] == rows[:3]
+
+
+def test_flops_count_what_is_sampled_and_what_is_trained_on() -> None:
+    shape = cost.Shape.of(models.load_model(config().model, "cpu").config)
+    made = step_of([((1, 2, 3), [(4, 5), (6, 7, 8)], [1.0, 0.0]), ((1,), [(4,), (5,)], [1.0, 1.0])])
+    whole, cut = made.groups[0].completions
+    cut = replace(cut, stop="length")
+    groups = [replace(made.groups[0], completions=(whole, cut)), made.groups[1]]
+    step = replace(made, groups=groups)
+    sampled = sum(cost.generation(shape, *n) for n in ((3, 2), (3, 3), (1, 1), (1, 1)))
+    all_read = sum(cost.forward(shape, n) for n in (5, 6, 2, 2))
+    for words, trained, read in (
+        ("", (5, 6), 0),  # equal rewards: no gradient
+        ("objective.mask_truncated_completions=true", (5,), 0),
+        ("objective.beta=0.1", (5, 6, 2, 2), all_read),
+    ):
+        paper = step_flops(step, config(*([words] if words else [])), shape)[1]
+        assert paper == sampled + sum(cost.training(shape, n) for n in trained) + read
 
 
 def alarms_of(rewards: Sequence[float], accuracies: Sequence[float | None]) -> list[str]:

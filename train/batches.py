@@ -68,10 +68,11 @@ class MicroBatchSampler:
     """Batch sampler that splits global batches into micro-batches of weighted examples.
 
     Examples are sorted by length, longest first, and split where padding is least. Every global
-    batch gives the same number of micro-batches; a smaller one is filled up with an example of
-    weight 0. With several ranks, rank r gets every `world`-th micro-batch from r. A token's weight
-    is 1/(supervised tokens of the global batch), or for `example` 1/(examples · supervised tokens
-    of its own), so that micro-batch losses add up to the loss of the step, however it is split.
+    batch gives the same number of micro-batches: a smaller batch gets further ones that hold one
+    example of weight 0. With several ranks, rank r gets every `world`-th micro-batch from r. A
+    token's weight is 1/(supervised tokens of the global batch), or with `weight="example"`
+    1/(examples · supervised tokens of its example), so that micro-batch losses add up to the loss
+    of the step, however it is split.
     """
 
     batches: Sequence[Sequence[Example]]
@@ -140,18 +141,17 @@ class MicroBatchSampler:
 
 
 def largest_part(lengths: Sequence[int], size: int) -> int:
-    """Padded tokens of the largest of equal parts of rows, sorted longest first."""
+    """Padded tokens of the largest part, if rows, longest first, are cut into parts of `size`."""
     return max(
         lengths[start] * min(size, len(lengths) - start) for start in range(0, len(lengths), size)
     )
 
 
 def least_padding(lengths: Sequence[int], size: int) -> list[int]:
-    """Ends of ceil(n / size) parts of rows, sorted longest first, that have the fewest padded
-    tokens in all.
+    """Ends of ceil(n / size) parts of rows, longest first, that have the fewest padded tokens.
 
-    By dynamic programming over (parts, rows). No part has more padded tokens than the largest of
-    equal parts, so peak memory does not grow; a part has at most 3 · size rows."""
+    By dynamic programming over (parts, rows). No part has more padded tokens than `largest_part`,
+    so peak memory does not grow; a part has at most 3 · size rows."""
     n = len(lengths)
     limit = largest_part(lengths, size)
     # The best split of the first `end` rows into the parts so far: padded tokens, ends.

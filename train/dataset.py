@@ -53,8 +53,8 @@ class PairDataset:
         columns: Mapping[str, Sequence[str]],
         counts: Mapping[str, Sequence[int]],
     ) -> None:
-        """Add rows of folder `number`, whose columns and token counts are given whole. Raises
-        BadInput for an id that occurs in an earlier folder."""
+        """Add `rows` of folder `number`; `columns` and `counts` (tokens by side) hold all rows of
+        the folder. Raises BadInput for an id that occurs in an earlier folder."""
         names = [columns["id"][row] for row in rows]
         if repeated := next(iter(self.index.keys() & set(names) if self.index else ()), None):
             raise BadInput(
@@ -95,8 +95,7 @@ class PairDataset:
 
 
 def dataset_name(folder: str) -> str:
-    """The name of a folder of pairs: its data, and how answers were chosen by verdict where they
-    were."""
+    """The name of the data of a folder of pairs, and its `verify` setting if it has one."""
     facts = check_finished(Path(folder), "distill").pairs
     return facts.data if facts.verify is None else f"{facts.data} verify={facts.verify}"
 

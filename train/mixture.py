@@ -56,8 +56,8 @@ def shuffled(ids: Sequence[str], seed: int, epoch: int) -> tuple[str, ...]:
 
 
 def balanced(categories: Mapping[str, str], seed: int) -> list[str]:
-    """All ids in a sequence whose every prefix of k ids has, of a category with n_c of the n ids,
-    k·n_c/n ids but for less than one.
+    """All ids in a sequence of which the first k, for every k, hold k·n_c/n ids of a category with
+    n_c of the n ids, give or take less than one.
 
     Within a category ids are sorted by seeded hash. The next category follows Tijdeman's rule (The
     chairman assignment problem, Discrete Mathematics 32, 1980): of the categories that can take an

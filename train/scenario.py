@@ -33,8 +33,8 @@ Example = tuple[str, Mode]  # id of a pair, mode
 
 
 class StageConfig(StrictConfig):
-    """One stage: pairs of one folder or domain, or their examples of one mode; None takes the
-    run's value."""
+    """One training phase. `pairs`, `domain` and `format` (mode) select examples, None selects all;
+    the other keys replace the run's values, None keeps them."""
 
     pairs: ByContent[str | None] = None
     domain: Hashed[Literal["general", "math"] | None] = None

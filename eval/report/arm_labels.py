@@ -1,4 +1,4 @@
-"""Short, unique names of arms and of the lines that join the arms of one figure line."""
+"""Short, unique labels of arms, and names of lines (arms that differ in the ratio alone)."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ def _other_differences(study: Study) -> list[str]:
 def warnings(
     evaluations: Sequence[Evaluation], names: Mapping[int, str] | None = None
 ) -> list[str]:
-    """Differing settings, differing learning rates and unshared problems; `names` replaces labels,
-    by id of the evaluation."""
+    """Differing settings, differing learning rates and unshared problems; `names` maps `id()` of an
+    evaluation object to the name to print instead of its label."""
     found = []
     for key, value in SETTINGS.items():
         values = {_shown(value(evaluation)) for evaluation in evaluations}

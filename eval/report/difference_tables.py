@@ -41,11 +41,12 @@ def _cells(d: PairedDifference) -> tuple[object, ...]:
 
 
 def needed(study: Study) -> Table:
-    """For the main pairs with an inconclusive difference: the problems at which a true difference
-    of this size is found with a power of 80 %, with these seeds and with more.
+    """For the main pairs whose difference is inconclusive and at least 0.5 points: the problems at
+    which a true difference of this size is found with a power of 80 %, with the present seeds, with
+    5 and with 10.
 
-    None where no number of problems suffices, as seeds differ too much, and for more seeds where
-    there is one.
+    None where seeds vary too much for any number of problems; for 5 and 10 also where the pair has
+    one seed, which does not show how much seeds vary.
     """
     rows = []
     for base, arm in main_pairs(study):

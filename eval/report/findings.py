@@ -260,13 +260,13 @@ def _front(tables: Tables) -> list[str]:
 
 
 def no_gain(row: Row) -> bool:
-    """Whether an arm on the front of training costs is not better than its starting model, where
-    that is known."""
+    """Whether an arm is not shown to be better than its starting model; False where the latter was
+    not evaluated."""
     return row["than_untrained"] in ("inconclusive", "worse")
 
 
 def without_gain(rows: Sequence[Row]) -> list[str]:
-    """A sentence on those arms."""
+    """A sentence that names the arms with `no_gain`, in a list; empty without such arms."""
     names = [f"{row['arm']} ({row['than_untrained']})" for row in rows if no_gain(row)]
     if not names:
         return []

@@ -17,8 +17,8 @@ RESAMPLES = 2000
 
 
 def lengths(study: Study) -> Table:
-    """Mean tokens of right and wrong answers and their ratio, with its bootstrap interval over
-    problems; and that ratio within levels of difficulty."""
+    """Mean tokens of right and wrong answers; the ratio wrong to right with its bootstrap interval
+    over problems; and that ratio with right answers weighted to the difficulty levels of wrong."""
     rows = []
     for arm in study.arms:
         answers = arm.answers(study.keys)
@@ -77,7 +77,8 @@ def _ratio_within_levels(answers: Answers) -> float | None:
 
 
 def thinking(study: Study) -> Table:
-    """Share of completions that think, and of those in the other mode than asked for or taught."""
+    """Share of completions with a trace; and, where a mode is expected (`thinking=`, or ratio 0 or
+    1), the share of completions in the other mode."""
     rows = []
     for arm in study.arms:
         thought = [

@@ -22,8 +22,8 @@ UNTRAINED = LineStyle(SOFT, "*", "solid")
 
 
 def line_styles(tables: Tables) -> dict[str, LineStyle]:
-    """By line of trained arms: a colour per model (per line where there is one model), a marker of
-    its own, and a dash among the lines of its model."""
+    """Line styles by `Arm.line`, of trained arms: a colour per model (per line if there is one
+    model), a marker per line, and a dash pattern per line within a model."""
     arms = tables["arms"]
     lines = list(
         dict.fromkeys((row["model"], row["line"]) for row in arms if row["scenario"] is not None)

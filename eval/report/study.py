@@ -75,7 +75,8 @@ class Study:
         )
 
     def with_axes(self, arm: Arm, **axes: Any) -> Arm | None:
-        """The one arm that differs from `arm` only in these axes and what follows from them."""
+        """The one arm that differs from `arm` only in these axes and in settings that follow from
+        them, such as the learning rate; None without one, or with several."""
         wanted = replace(arm.axes, **axes)
         return only(
             other for other in self.trained if other.axes == wanted and other.alike(arm, *axes)
@@ -108,7 +109,7 @@ def _value(arm: Arm, name: str) -> str:
 
 
 def only(found: Iterable[Arm]) -> Arm | None:
-    """The single arm among `found`; None of several, as none of them is meant more than another."""
+    """The single arm among `found`, else None: none of several is preferred to another."""
     arms = list(found)
     return arms[0] if len(arms) == 1 else None
 

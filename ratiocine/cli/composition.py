@@ -42,8 +42,8 @@ def check(schema: type[C], values: Any) -> C:
 
 
 def named(group: str, name: str, schema: type[C], *, called: str | None = None) -> C:
-    """`conf/<group>/<name>.yaml`, checked; `called` is the group's name in the message of an
-    unknown name."""
+    """`conf/<group>/<name>.yaml`, checked; `called` replaces `group` in the message of an unknown
+    name."""
     import yaml
 
     file = CONF / group / f"{name}.yaml"

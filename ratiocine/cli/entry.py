@@ -1,8 +1,7 @@
 """Entry point of the verbs, and the exit codes of all commands.
 
-Exit codes: 0 success, 2 invalid input, 1 failure, 130 interrupted, 141 broken pipe of the output.
-Errors of the first two kinds are one line on stderr. `-m` runs each job of a sweep in its own
-process.
+Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted, 141 broken pipe of the output.
+BadInput and Failure are one line on stderr. `-m` runs each job of a sweep in its own process.
 """
 
 from __future__ import annotations

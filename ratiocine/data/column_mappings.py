@@ -15,7 +15,7 @@ NO_ANSWER = ("", "proof", "notfound")  # of NuminaMath and OpenR1-Math, for a mi
 
 
 def adapted(hub: HubConfig, row: Row) -> Iterator[Row]:
-    """The problems of one row, mostly one, in the shared schema."""
+    """Rows of the shared schema from one of the hub: mostly one, none if it is left out."""
     return iter([row]) if hub.rows is None else ROWS[hub.rows](row)
 
 

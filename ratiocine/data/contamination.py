@@ -53,7 +53,7 @@ class Index:
                 self.grams.setdefault(gram, []).append(name)
 
     def held_by(self, text: str) -> dict[str, How]:
-        """Names of the indexed texts that `text` contains, and how each was found."""
+        """How indexed texts are found in `text`, by name: equal (`exact`) or sharing an n-gram."""
         shared = (name for gram in ngrams(text, self.n) for name in self.grams.get(gram, ()))
         found: dict[str, How] = dict.fromkeys(shared, "ngram")
         return found | dict.fromkeys(self.exact.get(content_key(text), ()), "exact")
@@ -62,8 +62,8 @@ class Index:
 def overlaps(
     train: Mapping[str, str], test: Mapping[str, str], *, n: int = N, similar: float = SIMILAR
 ) -> dict[str, Match]:
-    """The problems of `test` contained in `train`, both texts by id, each with its strictest
-    match."""
+    """The problems of `test` found in `train`, both texts by id: each with its strictest match
+    (exact, n-gram, fuzzy)."""
     index = Index(test, n)
     found: dict[How, dict[str, Match]] = {"exact": {}, "ngram": {}}
     for row, text in train.items():
@@ -75,8 +75,7 @@ def overlaps(
 
 
 def repeats(texts: Sequence[str], *, similar: float = SIMILAR) -> dict[int, int]:
-    """Near-duplicates: index of each near-duplicate → index of the earlier text, which is none
-    itself.
+    """Near-duplicates: index of each → index of an earlier text that is not one itself.
 
     Texts with different numbers are different problems, however similar. Candidates share a band of
     MinHash values of word trigrams (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.4)

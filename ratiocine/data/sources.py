@@ -45,8 +45,8 @@ def _ignore(problem: Problem, reason: str) -> None:
 
 
 def load(data: DataConfig, split: Split, *, seed: int = 0, limit: int | None = None) -> Loaded:
-    """The problems of one split, at most `limit` per source in it. `seed` drives generation and the
-    choice of `limit`."""
+    """The problems of one split, at most `limit` per source (family, data set) in it. `seed` drives
+    generation and which ones are kept."""
     dropped: dict[str, list[str]] = {}
 
     def drop(problem: Problem, reason: str) -> None:
@@ -63,7 +63,7 @@ def stream(
     limit: int | None = None,
     drop: Drop = _ignore,
 ) -> Iterator[Problem]:
-    """The problems of `load`, one by one."""
+    """The problems of `load`, one by one; those left out go to `drop`, with the reason."""
     if data.mix:
         for part, share in _parts(data):
             names = [f"{p.source}/{p.id}" for p in stream(part, split, seed=seed, limit=limit)]
@@ -186,7 +186,7 @@ def revisions(data: DataConfig) -> dict[str, str]:
 
 
 def has(data: DataConfig, split: Split) -> bool:
-    """Whether the configuration gives the source this split."""
+    """Whether the configuration names this split; a local `path` has no splits."""
     if data.mix:
         return all(has(part, split) for part, _ in _parts(data))
     if data.path or data.families:

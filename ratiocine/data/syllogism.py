@@ -55,8 +55,8 @@ def parse(text: str) -> list[Statement]:
 
 
 def counterexample(premises: Sequence[Statement], conclusion: Statement) -> Case | None:
-    """The smallest case with a member of every term, true premises and a false conclusion; None if
-    the conclusion follows. All 2⁸ cases of three terms are tried, smallest first."""
+    """The smallest case (a set of individuals) with a member of every term, true premises and a
+    false conclusion; None if the conclusion follows. Tries all 2⁷ − 1 cases of three terms."""
     terms = sorted({term for s in (*premises, conclusion) for term in (s.subject, s.predicate)})
     people = [
         frozenset(who) for size in range(1, len(terms) + 1) for who in combinations(terms, size)

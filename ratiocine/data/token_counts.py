@@ -53,8 +53,8 @@ def columns(file: Path, names: Mapping[str, str]) -> dict[str, array[int]]:
 def write_lengths(
     path: Path, pairs: Path, n: int, tokenizers: Mapping[str, PreTrainedTokenizerBase]
 ) -> None:
-    """Write one row per pair, in the order of the `pairs` file: its id, and three columns
-    `hash.side` per tokenizer."""
+    """Write one row for each of `n` pairs, in the order of the `pairs` file: its id, and per
+    tokenizer three columns `HASH.prompt`, `HASH.ift`, `HASH.reasoning` (`tokenizer_hash`)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

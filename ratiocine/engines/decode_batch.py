@@ -20,7 +20,7 @@ COMPACT_BELOW = 0.9
 
 @dataclass
 class Row:
-    """A sample being generated; `seconds` is its share of the time of its steps."""
+    """A sample being generated; `seconds` is its share of its batch's wall-clock time."""
 
     request: Request
     sample: int
@@ -38,7 +38,7 @@ class Row:
 
     @property
     def max_tokens(self) -> int:
-        """Cached tokens at full length."""
+        """Tokens cached if it reaches `max_new_tokens`."""
         return self.n_prompt + self.request.max_new_tokens
 
 
@@ -56,7 +56,7 @@ class DecodeBatch:
 
     @property
     def may_join(self) -> bool:
-        """Whether rows have just left and the cache can be joined."""
+        """Whether other rows can join: ended ones have just left, and the cache allows it."""
         return self.compacted and is_joinable(self.cache)
 
     def take_ended(self) -> list[Row]:

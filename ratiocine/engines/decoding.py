@@ -18,10 +18,11 @@ def pack_linears(model: PreTrainedModel) -> bool:
     """Reorder the linear weights of a model on a CPU into oneDNN's layout, once instead of at every
     matmul: a third less time for a few dozen rows. Returns whether it did.
 
-    Afterwards the linear layers can only be applied; their weights are gone. A bfloat16 model on a
-    CPU without native bfloat16 support is multiplied in float32, at five times the rate: products
-    of bfloat16 numbers are exact there, and the float32 sum is rounded to bfloat16 as in a native
-    matmul. The operators are those of torch's compiler; without them nothing is packed.
+    Afterwards the linear layers can only be applied; their weights, unless tied, are gone. A
+    bfloat16 model on a CPU without native bfloat16 support is multiplied in float32, at five times
+    the rate: products of bfloat16 numbers are exact there, and the float32 sum is rounded to
+    bfloat16 as in a native matmul. The operators are those of torch's compiler; without them
+    nothing is packed.
     """
     import torch
 

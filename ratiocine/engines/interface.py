@@ -73,12 +73,12 @@ class Engine(Protocol):
     name: str
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        """Completions of all samples of all requests, in lists, in the order in which they end."""
+        """Completions of all samples of all requests, in lists, in no fixed order."""
         ...
 
 
 def blocks(requests: Iterable[Request], workers: int) -> Iterator[list[Request]]:
-    """The tasks of several workers: `BLOCK` requests each, or equal shares if fewer."""
+    """The tasks of several workers: at most `BLOCK` requests, and at most an equal share."""
     for portion in batched(requests, PORTION):
         yield from batched(portion, min(BLOCK, -(-len(portion) // workers)))
 

@@ -14,7 +14,7 @@ ROOM = 64  # spare columns of a buffer
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """A full-attention layer with spare columns.
+    """The KV cache of a full-attention layer, with spare columns (token positions).
 
     A decode step writes its key and value in place; concatenation would copy the whole cache (a
     fifth to a third of a step on a CPU).

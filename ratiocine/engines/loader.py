@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """An engine that is ready to generate; None stands for unknown (a server's model)."""
+    """An engine that is ready to generate; None: unknown (a server's model, workers' attention)."""
 
     engine: Engine
     tokenizer: PreTrainedTokenizerBase | None

@@ -20,8 +20,8 @@ T = TypeVar("T")
 class ConcurrencyLimiter:
     """Bounds the open calls: additive increase, multiplicative decrease.
 
-    A busy server halves the limit, at most once per second; each round of successful calls raises
-    it by one, up to `maximum`.
+    A busy server halves the limit, at most once per second; as many successful calls as the limit
+    raise it by one, up to `maximum`.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -43,11 +43,11 @@ class ConcurrencyLimiter:
                 turn.set_result(None)
 
     def increase(self) -> None:
-        """After a successful call."""
+        """Raise the limit after a successful call."""
         self.limit = min(self.maximum, self.limit + 1 / self.limit)
 
     def decrease(self) -> None:
-        """After the answer of a busy server."""
+        """Halve the limit after a busy server's answer."""
         if time.monotonic() - self.decreased >= 1:
             self.limit, self.decreased = max(1.0, self.limit / 2), time.monotonic()
 

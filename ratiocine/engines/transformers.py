@@ -51,7 +51,7 @@ class _Prompted:
 
     @property
     def max_tokens(self) -> int:
-        """Cached tokens of all its rows at full length."""
+        """Tokens cached if all its rows reach `max_new_tokens`."""
         return self.rows * (len(self.prompt) + self.request.max_new_tokens)
 
 

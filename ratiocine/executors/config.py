@@ -36,7 +36,7 @@ class _BaseExecutorConfig(StrictConfig):
 
     @property
     def overrides(self) -> list[str]:
-        """Overrides by which a command starts as many processes on the node where it runs."""
+        """Overrides that make a submitted command start `nproc` processes on its node."""
         if self.gpus_per_node:
             return [f"executor.gpus_per_node={self.gpus_per_node}"]
         if self.nproc_per_node:
@@ -85,15 +85,15 @@ ExecutorConfig = Annotated[LocalConfig | SlurmConfig | RayConfig, Field(discrimi
 
 
 class VerbConfig(StrictConfig):
-    """A verb with `executor=`. The processes of a `data_parallel` verb generate for this one
-    (`engines.load`); those of any other verb are ranks of one training."""
+    """A verb with `executor=`. The processes of a `data_parallel` verb are engine workers of the
+    one that runs it (`engines.load`); those of any other verb are ranks of one training."""
 
     data_parallel: ClassVar[bool] = False
     executor: Unhashed[ExecutorConfig] = LocalConfig()
 
     @property
     def single_process(self) -> bool:
-        """Whether further processes would be idle."""
+        """Whether further processes have no work: no model generates."""
         return False
 
     @model_validator(mode="after")

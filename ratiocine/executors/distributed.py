@@ -87,7 +87,7 @@ def all_gather(value: T) -> list[T]:
 
 
 def scatter_map(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
-    """`work(items)`, computed in parallel: each rank maps the items at its stride, and all ranks
+    """`work(items)`, computed in parallel: of N ranks, rank r maps items r, r + N, …, and all ranks
     return all results, in order."""
     missing = object()
     parts = all_gather(work(items[rank() :: world_size()]))

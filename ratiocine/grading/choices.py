@@ -115,8 +115,8 @@ def _squeezed(text: str) -> str:
 
 
 def only_letter(problem: Problem, text: str) -> tuple[str, str] | None:
-    """The first line, if it names an option, else the only option letter in the text; with the
-    reason."""
+    """The first line, if it names an option, else the only option letter in the text; with how it
+    was found (`Grade.reason`)."""
     first, _, rest = text.strip().partition("\n")
     first = first.strip(" *")
     lists_options = re.search(r"^\W{0,3}[A-J][.):]", rest, re.MULTILINE)

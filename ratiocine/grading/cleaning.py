@@ -36,7 +36,8 @@ DELIMITERS = ("\\$", "$", "\\(", "\\)", "\\[", "\\]")
 
 
 def normal(text: str) -> str:
-    """The text without math delimiters, sizing, fine spacing and a final stop."""
+    """The text in one notation (`\\frac`, `*`, `^`), without math delimiters, sizing and a final
+    stop."""
     text = text.strip()
     text = re.sub(r"(\d) ?, ?(?:\\!\s*)+(?=\d{3}(?!\d))|(\d),\s*\\!(?=\d{3}(?!\d))", r"\1\2,", text)
     for pattern, new in REWRITES:
@@ -48,8 +49,8 @@ def normal(text: str) -> str:
 
 
 def as_words(text: str) -> str:
-    """A text as words are compared: without case, spacing, article, final stop, and brackets around
-    a letter."""
+    """A text as words are compared: lower case, single spaces, no article, final stop, or brackets
+    around a letter."""
     text = re.sub(r"^(?:an?|the) (?=\w{3})", "", " ".join(text.casefold().split()).rstrip("."))
     return text[1:-1] if re.fullmatch(r"\([a-z]\)", text) else text
 
@@ -61,7 +62,8 @@ SUBSCRIPT = re.compile(
 
 
 def indexed(text: str) -> str:
-    """The text with each index as one token: `x_{12}` and `\\lambda_{\\text{red}}` are names."""
+    """The text with each subscript as one token: `x_{12}` and `\\lambda_{\\text{red}}` are
+    names."""
     return SUBSCRIPT.sub(lambda match: f"_«{match[1] or match[2] or match[3]}»", text)
 
 

@@ -66,7 +66,8 @@ def _value(node: ast.expr, used: Counter[int]) -> Fraction:
 
 
 def sides(text: str) -> list[tuple[Fraction, Counter[int]]] | None:
-    """The sides of an equation, or the expression alone; None if one of them cannot be read."""
+    """Value and whole numbers of each side of an equation, or of the expression alone; None if one
+    cannot be read."""
     if len(text) > MAX_LENGTH:
         return None
     text = unwrapped(text).removesuffix(".")

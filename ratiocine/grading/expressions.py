@@ -114,8 +114,8 @@ def _compact(text: str) -> str:
 
 
 def last_formula(text: str) -> tuple[str, str] | None:
-    """The last formula in math delimiters, else the last number, with the reason; None if it is
-    denied or hedged."""
+    """The last formula in math delimiters, else the last number, with how it was found
+    (`Grade.reason`); None if it is denied or hedged."""
     found = list(numbers.MATH_IN_TEXT.finditer(text))
     if re.search(r"\$\s*or\s+(?:\w+\s+)?\$|\bbetween \$[^$]*\$ and \$", text[-400:]):
         return None  # a hedge

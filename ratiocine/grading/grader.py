@@ -4,7 +4,7 @@ compute rewards. `parts` is a completion split into trace, answer and boxed answ
 Answer extraction looks after the reasoning trace only, in this order: the last `\\boxed{}`; the
 whole answer, if it parses as the problem's kind; a stated answer (`#### …`, `the answer is …`); a
 fallback by kind (the last number or formula, the only option letter). `Grade.reason` names the
-step. A truncated completion counts only for what it boxed.
+step. A truncated completion counts only for what it boxed, but follows instructions as it stands.
 
 A completion without an answer, or with one that cannot be parsed or takes longer than the limit to
 compare, is `wrong`. `ungradable`: a reference answer that is missing or cannot be parsed, or that

@@ -16,5 +16,5 @@ def reasoning_gym(module: str = "") -> ModuleType:
 
 
 def leg_counts() -> dict[str, int]:
-    """Legs of each animal of its leg_counting generator."""
+    """Legs of each animal in reasoning-gym's leg_counting."""
     return dict(reasoning_gym("arithmetic.leg_counting").ANIMALS)

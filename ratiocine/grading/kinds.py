@@ -28,7 +28,7 @@ class Kind:
     read: Callable[[Problem, str], bool]
     """Whether a text as a whole is an answer of this kind."""
     find: Callable[[Problem, str], tuple[str, str] | None]
-    """The fallback: an answer anywhere in a text, with the reason."""
+    """The fallback: an answer anywhere in a text, with how it was found (`Grade.reason`)."""
     detail: Callable[[Problem, str], Mapping[str, float]] = lambda problem, answer: {}
     """Further measures of an extracted answer."""
     lead: Callable[[Problem, str], str | None] = lambda problem, text: None
@@ -37,7 +37,7 @@ class Kind:
 
 def canonical(answer: str) -> str:
     """One text for equal answers, for counting votes: the exact value of a number, else words
-    without case, spacing or wrapping."""
+    in lower case, with single spaces, unwrapped."""
     value = read_number(answer)
     return str(value) if value is not None else folded(unwrapped(answer))
 

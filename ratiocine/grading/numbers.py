@@ -210,9 +210,8 @@ GOES_ON = re.compile(
 
 
 def first_number(text: str) -> str | None:
-    """The number that a statement begins with; None if it begins otherwise. Empty if the rest
-    changes the value (a hedge, an operator, the second part of a measure) without stating a
-    result."""
+    """The number that a statement begins with; None if it begins otherwise. If the rest changes the
+    value (a hedge, an operator, the second part of a measure): None with an `=`, else empty."""
     match = NUMBER_IN_TEXT.match(text)
     refused = None if "=" in text or not re.match(r"[-$]?\d", text) else ""
     if match is None:

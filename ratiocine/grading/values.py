@@ -25,7 +25,7 @@ INFINITE = frozenset({"\\infty"})
 
 @dataclass(frozen=True)
 class Number:
-    """An expression."""
+    """A number, or an expression in variables."""
 
     exact: Fraction | None
     """Its value, if it is rational."""
@@ -134,7 +134,8 @@ def rational(exact: Fraction | int) -> Number:
 
 
 def valued(at: Iterable[complex], variables: frozenset[str] = frozenset()) -> Number:
-    """An expression by its values. Raises NotUnderstood if one is not finite."""
+    """An expression from its values at the `POINTS` assignments. Raises NotUnderstood if one is not
+    finite."""
     values = tuple(at)
     if any(cmath.isnan(value) or cmath.isinf(value) for value in values):
         raise NotUnderstood

@@ -39,5 +39,5 @@ def _undelimited(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """The text without case, spacing and a final stop."""
+    """The text in lower case, with single spaces, without final stops."""
     return " ".join(text.casefold().split()).rstrip(".")

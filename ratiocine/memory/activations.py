@@ -126,7 +126,8 @@ def count_parameters(
 
 @dataclass(frozen=True)
 class ActivationSettings:
-    """How a model computes, as far as it decides what backward keeps. Sizes are bytes."""
+    """How a model computes, as far as it decides what backward keeps. Sizes are bytes, but for
+    `loss_chunk` (logits)."""
 
     attention: str
     bf16: bool = False

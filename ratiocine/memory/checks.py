@@ -65,8 +65,8 @@ def check_memory(
 ) -> MemoryEstimate:
     """The estimate of a run whose largest micro-batches have these shapes. Raises BadInput, with
     advice, where free memory is less. On an accelerator only the states have to fit: the trial
-    step over the longest micro-batch decides about activations. On a CPU the operating system would
-    kill the process without a message."""
+    step (`training.session`) over the longest micro-batch decides about activations. On a CPU the
+    operating system would kill the process without a message."""
     attempt = Attempt(config, compute, batches, plan, rollouts, length_key)
     needed, free = attempt.estimate, free_memory(compute.device)
     certain = needed.total if compute.device.type == "cpu" else needed.states

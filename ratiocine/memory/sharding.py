@@ -68,8 +68,8 @@ def model_states(
 
 
 def communication_buffers(counts: ParameterCounts, gradients: int, plan: ShardingPlan) -> int:
-    """Bytes per GPU through which weights and gradients are exchanged; `gradients` are the bytes of
-    its gradients."""
+    """Bytes per GPU of the buffers that exchange weights and gradients; its gradients take
+    `gradients` bytes."""
     if plan.sharding == "none":  # buckets of DistributedDataParallel, as large as the gradients
         return gradients if plan.gpus > 1 else 0
     if plan.sharding == "fsdp":  # a unit, the one that is prefetched, and their gradients

@@ -44,7 +44,7 @@ def locate(model: ModelConfig) -> Path | None:
 
 
 def fingerprint(model: ModelConfig) -> str:
-    """Content hash of the weights and the tokenizer."""
+    """Content hash of a model's files; a name for `tiny` and served models."""
     if model.kind == "tiny":
         return "tiny-1"
     if model.kind == "packaged":

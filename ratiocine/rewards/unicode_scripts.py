@@ -32,8 +32,9 @@ COMMAND = re.compile(r"\\[A-Za-z]+")
 def scripts(text: str) -> list[str]:
     """The script of each word, in order.
 
-    A word is a run of letters of one script; marks and apostrophes do not end it. LaTeX commands
-    are no words, nor are single letters, which name variables in any language.
+    A word is a run of letters of one script, in Chinese, Japanese and Thai each letter; marks and
+    apostrophes do not end it. LaTeX commands are no words, nor are other single letters, which
+    name variables in any language.
     """
     found: list[str] = []
     last, length = "", 0

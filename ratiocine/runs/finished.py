@@ -95,8 +95,8 @@ def hash_of(verb: str, out: Path) -> str | None:
 
 
 def holds_run(verb: str, out: Path, name: str) -> bool:
-    """Whether a finished run, of this or an earlier release, is the one that a study names by this
-    hash. Raises BadInput as `hash_of`."""
+    """Whether a finished run, of this or an earlier release, is the one to which a study gives the
+    hash `name`. Raises BadInput as `hash_of`."""
     if hash_of(verb, out) == name:
         return True
     # `eval` derives `thinking` from its student after the study has named the folder. Schema 1

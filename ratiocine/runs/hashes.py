@@ -32,7 +32,7 @@ def arm_hash(verb: str, hashed: Mapping[str, object], inputs: Mapping[str, str])
 
 
 def settings_hash(verb: str, hashed: Mapping[str, object]) -> str:
-    """Hash of the settings that are neither axes of a study nor facts of their own."""
+    """Hash of the settings in `hashed` that are not in `ELSEWHERE`."""
     return run_hash(verb, {key: v for key, v in hashed.items() if key not in ELSEWHERE}, {})
 
 

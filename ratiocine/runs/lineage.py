@@ -135,9 +135,9 @@ def axes(student: StudentInfo) -> Axes:
 
 
 def differing(one: StudentInfo, other: StudentInfo, *apart: str) -> list[str]:
-    """Names in `AXES` and `FACTS` in which two students differ, except the axes `apart` and what
-    they determine, such as the learning rate. A value that is unknown for either does not count as
-    a difference."""
+    """Axes (but those `apart`) and `FACTS` in which two students differ, without facts that follow
+    from an axis that differs, such as the learning rate; or `parent`, if their numbers of ancestors
+    differ. A fact that is unknown for either is no difference."""
     a, b = axes(one), axes(other)
     moved = [axis for axis in AXES if getattr(a, axis) != getattr(b, axis)]
     found = [axis for axis in moved if axis not in apart]
@@ -182,8 +182,8 @@ def _same(one: object, other: object) -> bool:
 
 
 def group_keys(verb: str, name: str, path: str | None, student: StudentInfo | None) -> GroupKeys:
-    """The keys that group a run over a model (`model.name`, `model.path`) in a tracker; `student`
-    is that of the model."""
+    """What groups a run of `verb` in a tracker; `name` and `path` are those of its model's
+    configuration, `student` is that model if it is one."""
     if student is None:
         return GroupKeys(verb, _base(name, path))
     return GroupKeys(

@@ -33,7 +33,7 @@ def acquire(folder: Path, timeout: float = TIMEOUT) -> None:
     """Lock a folder for this process and its forks, until `release` or its end.
 
     Another owner may be about to end, after a kill or a preemption, and is waited for `timeout`
-    seconds; then raises BadInput. On a file system without locks there is none.
+    seconds; then raises BadInput. On a file system without locks it does nothing.
     """
     if sys.platform == "win32" or (folder := folder.absolute()) in _open:
         return

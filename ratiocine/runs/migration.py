@@ -124,7 +124,7 @@ def _grader(manifest: JsonObject) -> str:
 
 
 def identity(config: JsonObject) -> JsonObject:
-    """The hashed fields of a configuration under today's keys, without its schema."""
+    """`config.identity` of a stored configuration under today's keys, not validated."""
     skipped = UNHASHED | NEVER_HASHED
     return {key: _hashed(value) for key, value in config.items() if key not in skipped}
 

@@ -81,7 +81,7 @@ class TrackedRun:
     """Configuration and inputs."""
 
     def config(self, study: str | None) -> dict[str, object]:
-        """Everything under the keys of a tracker; `study` is the configuration's `group`."""
+        """The tracker's configuration: facts, hash and group keys; `study` is `group=`."""
         keys = (study, *asdict(self.group_keys).values())
         return {**self.facts, "run": self.id, **dict(zip(GROUP_KEYS, keys, strict=True))}
 

@@ -190,7 +190,8 @@ class Components:
 
 
 def components(table: Sequence[Sequence[float]]) -> Components | None:
-    """None where seeds add no variance: there is only one, or all give the same values."""
+    """Components of a table of seeds × problems; None with one seed or one problem, or if all seeds
+    give the same values."""
     import numpy as np
 
     values = np.asarray(table, dtype=float)

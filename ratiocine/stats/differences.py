@@ -65,7 +65,7 @@ class PairedDifference:
 
     @property
     def conclusion(self) -> Conclusion:
-        """Follows from the interval: it leaves out 0, or it does not."""
+        """`better` if the 95 % interval is above 0, `worse` if below, else `inconclusive`."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "inconclusive"
 
     @property

@@ -1,7 +1,7 @@
 """Intervals and repeated sampling for scored problems.
 
 A problem's value is 1 or 0 where it was answered once, and its share of right answers where it was
-sampled. Binary values get exact and score-based intervals, shares a seeded bootstrap over problems:
+sampled. Binary values get Wilson's score interval, other values a seeded bootstrap over problems:
 samples of one problem are not independent.
 """
 

@@ -98,9 +98,9 @@ class Checkpoints(TrainerCallback):
 
     @contextmanager
     def on_signal(self) -> Iterator[None]:
-        """Within this context the first of `SIGNALS` saves a checkpoint after the current step and
-        raises KeyboardInterrupt; a later one raises at once. Schedulers send several within
-        `REPEATED` seconds."""
+        """Within this context the first of `SIGNALS` saves a checkpoint at the next step that
+        `every` allows and raises KeyboardInterrupt. One that comes more than `REPEATED` seconds
+        later raises at once; earlier ones are a scheduler's repeats."""
         previous = {number: signal.getsignal(number) for number in SIGNALS}
         first = 0.0
 

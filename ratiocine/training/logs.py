@@ -16,10 +16,10 @@ def truncate_log(
     path: Path, previous: Path, done: int, *, keep: bool = True, every_step: bool = True
 ) -> list[Row]:
     """Copy the rows of the first `done` steps of the file of this name in the folder `previous` to
-    `path`; later steps are computed again. Returns them unless `keep` is off (a long file). Raises
-    Failure where rows of `every_step` are expected and missing.
+    `path`; later steps are computed again. Returns them, or an empty list without `keep` (a long
+    file). With `every_step`, a log with a row per step, raises Failure where rows are missing.
 
-    Other processes may be reading `previous`: the file is replaced in one step."""
+    `path` may be that file, and other processes may be reading it: it is replaced in one step."""
     rows, last = list[Row](), 0
     temporary = path.with_name(f".{path.name}.partial")
     source = previous / path.name

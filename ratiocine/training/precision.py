@@ -96,7 +96,7 @@ def _dtype(config: TrainingConfig, device: torch.device) -> torch.dtype:
 
 
 def save_compute(folder: Path, config: TrainingConfig, compute: Compute) -> None:
-    """Store what a resumed run, perhaps on another machine, has to keep."""
+    """Write `compute.json` for a resumed run: dtype, sharding and number of ranks."""
     if distributed.is_first():
         folder.mkdir(parents=True, exist_ok=True)
         saved = _Saved(devices.dtype_name(compute.dtype), config.sharding, distributed.world_size())

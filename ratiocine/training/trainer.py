@@ -172,9 +172,9 @@ def gathered_parameters(parameters: Sequence[torch.nn.Parameter]) -> Iterator[No
 
 
 def wsd(steps: int, peak: float, warmup: float, decay: float) -> list[float]:
-    """Learning rate of each step, warmup-stable-decay: linear to `peak`, and at the end linear to a
-    tenth of it (arXiv 2509.22193, appendix C). `warmup` and `decay` are numbers of steps, or below
-    1 shares of them."""
+    """Learning rate of each step, warmup-stable-decay: linear to `peak`, and at the end linear
+    towards a tenth of it, due one step after the last (arXiv 2509.22193, appendix C). `warmup` and
+    `decay` are numbers of steps, or below 1 shares of all steps."""
     up, down = (round(size * steps if size < 1 else size) for size in (warmup, decay))
     return [
         peak
@@ -196,8 +196,8 @@ def logits(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.
 
 @contextmanager
 def only_at(model: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
-    """Within this context the head sees hidden states at these positions only: a mask (rows, length
-    − 1) selects (labels, width)."""
+    """Within this context the head gets only the hidden states where `positions` is True, a mask
+    (rows, length − 1): (selected, width) instead of (rows, length, width)."""
     head = models.head(model)
     handle = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][:, :-1][positions],))
     try:
