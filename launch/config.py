@@ -61,7 +61,8 @@ class Assumptions(StrictConfig):
 
     By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an `ift` answer and a
     `reasoning` completion. Of the benchmarks: the number of `problems`, and the mean tokens of a
-    prompt and of a completion by mode. By verb: the FLOPs per second of one worker.
+    prompt and of a completion by mode. By verb: the FLOPs per second of the
+    GPU or machine that runs the stages in sequence.
     """
 
     pairs: dict[str, PositiveInt] = Field(default={})

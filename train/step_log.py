@@ -63,7 +63,7 @@ class StepLog(TrainerCallback):
         self.micro_batch_tokens += tokens
 
     def discard_micro_batches(self) -> None:
-        """Forget those of the trial step."""
+        """Forget those of the trial step (`training.session`)."""
         self.micro_batches.clear()
         self.micro_batch_tokens = 0
 
