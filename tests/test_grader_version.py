@@ -31,7 +31,7 @@ def test_a_changed_verdict_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     version, corpus = make_verdicts.stored()
     few = [(problem, cases) for problem, cases in corpus if problem.kind == "number"]
     monkeypatch.setattr(make_verdicts, "stored", lambda: (version, few))
-    monkeypatch.setitem(numbers.TIMES, "million", 10**7)
+    monkeypatch.setattr(numbers, "SCALES", [(words, n * 10) for words, n in numbers.SCALES])
     numbers._read_number.cache_clear()
     found = make_verdicts.differences()
     numbers._read_number.cache_clear()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_args
 
@@ -83,7 +84,7 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     if not isinstance(question, str) or not question.strip():
         raise ValueError(f"question {question!r} is no text")
     choices = _choices(row)
-    kind: Kind = row.get("kind") or data.kind or ("choice" if choices else "string")
+    kind: Kind = row.get("kind") or data.kind or _default_kind(row, choices)
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r} is not one of {', '.join(get_args(Kind))}")
     multiple_choice = choices or _lists_options(question)
@@ -95,7 +96,7 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     if kind == "choice":
         reference: str | None = _letter(row["answer"], choices)
     else:
-        reference = None if answers[0] is None else str(answers[0])
+        reference = answers[0]
     meta = row.get("meta") or {}
     return Problem(
         id=str(row.get("id") or name),
@@ -107,7 +108,7 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
         instruction=data.instruction,
         choices=choices,
         context=_context(row.get("context") or "", meta),
-        accepted=tuple(str(answer) for answer in answers[1:]),
+        accepted=tuple(answer for answer in answers[1:] if answer is not None),
         meta=meta,
     )
 
@@ -120,14 +121,37 @@ def _choices(row: Row) -> tuple[str, ...]:
     return tuple(str(choice) for choice in options)
 
 
-def _answers(row: Row, kind: Kind) -> list[Any]:
+def _answers(row: Row, kind: Kind) -> list[str | None]:
     """All accepted answers, the reference first."""
     without_answer = kind in ("instructions", "procedural")
     answer = row.get("answer") if without_answer else row["answer"]
+    if isinstance(answer, Mapping) and "text" in answer:  # SQuAD's {text: […], answer_start: […]}
+        answer = answer["text"]
     answers = list(answer) if isinstance(answer, list) else [answer]
     if not answers:
         raise ValueError("answer [] names no answer")
-    return answers
+    if len(answers) > 1 and None in answers:
+        raise ValueError(f"answer {answers} contains null")
+    return [_answer(one) for one in answers]
+
+
+def _answer(value: object) -> str | None:
+    """A text, number or boolean as JSON writes it."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
+        return str(value)
+    raise ValueError(f"answer {str(value)[:40]!r} is neither a text nor a number")
+
+
+def _default_kind(row: Row, choices: Sequence[str]) -> Kind:
+    """The kind of an answer for which none is given: a JSON number is compared as one."""
+    answer = row.get("answer")
+    answers = answer if isinstance(answer, list) else [answer]
+    number = all(isinstance(one, int | float) and not isinstance(one, bool) for one in answers)
+    return "choice" if choices else "number" if number else "string"
 
 
 def _lists_options(question: str) -> bool:

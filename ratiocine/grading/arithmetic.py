@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import cmath
 import math
 import re
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import Any
 
 from ratiocine.grading.values import (
     NotUnderstood,
     Number,
     constant,
     infinity,
+    precision,
     rational,
     valued,
     variable,
@@ -22,7 +24,7 @@ TOKEN = re.compile(
     r"|(?P<command>\\[A-Za-z]+|\\[{}%\\])|(?P<letter>[A-Za-zπθ∞√])|(?P<index>_«[^»]*»)"
     r"|(?P<sign>[-+*/^_(){}\[\],;=&|!%∪±°]))"
 )
-CONSTANTS = {"\\pi": math.pi, "π": math.pi}
+CONSTANTS = ("\\pi", "π")
 NAMES = (
     "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau "
     "phi varphi chi psi omega"
@@ -30,24 +32,26 @@ NAMES = (
 )
 GREEK = {f"\\{name}": name for name in NAMES.split()}
 ACCENTS = ("\\dot", "\\ddot", "\\vec", "\\hat", "\\bar", "\\tilde", "\\mathcal")
-FUNCTIONS = {
-    "\\sin": cmath.sin,
-    "\\cos": cmath.cos,
-    "\\tan": cmath.tan,
-    "\\ln": cmath.log,
-    "\\log": lambda z: cmath.log(z) / math.log(10),
-    "\\exp": cmath.exp,
-    "\\sinh": cmath.sinh,
-    "\\cosh": cmath.cosh,
-    "\\tanh": cmath.tanh,
-    "\\cot": lambda z: 1 / cmath.tan(z),
-    "\\sec": lambda z: 1 / cmath.cos(z),
-    "\\csc": lambda z: 1 / cmath.sin(z),
-    "\\arctan": cmath.atan,
-    "\\arcsin": cmath.asin,
-    "\\arccos": cmath.acos,
+# Of the functions of a precision (`cmath`, or those of mpmath) and an argument.
+FUNCTIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "\\sin": lambda m, z: m.sin(z),
+    "\\cos": lambda m, z: m.cos(z),
+    "\\tan": lambda m, z: m.tan(z),
+    "\\ln": lambda m, z: m.log(z),
+    "\\log": lambda m, z: m.log(z) / m.log(10),
+    "\\exp": lambda m, z: m.exp(z),
+    "\\sinh": lambda m, z: m.sinh(z),
+    "\\cosh": lambda m, z: m.cosh(z),
+    "\\tanh": lambda m, z: m.tanh(z),
+    "\\cot": lambda m, z: 1 / m.tan(z),
+    "\\sec": lambda m, z: 1 / m.cos(z),
+    "\\csc": lambda m, z: 1 / m.sin(z),
+    "\\arctan": lambda m, z: m.atan(z),
+    "\\arcsin": lambda m, z: m.asin(z),
+    "\\arccos": lambda m, z: m.acos(z),
 }
-INVERSE = {"\\sin": cmath.asin, "\\cos": cmath.acos, "\\tan": cmath.atan}
+INVERSE = {"\\sin": "\\arcsin", "\\cos": "\\arccos", "\\tan": "\\arctan"}
+MAX_FACTORIAL = 5000
 CALLED = ("f", "g")  # functions, if brackets follow
 MAX_DEPTH = 40  # of nested sums
 OPENING, CLOSING = ("(", "[", "\\{"), (")", "]", "\\}")
@@ -154,15 +158,16 @@ class Arithmetic:
     def power(self) -> Number:
         value = self.atom()
         if self.take("!"):
-            if value.exact is None or not 0 <= value.exact <= 200 or value.exact.denominator != 1:
+            n = value.exact
+            if n is None or not 0 <= n <= MAX_FACTORIAL or n.denominator != 1:
                 raise NotUnderstood
-            value = rational(math.factorial(int(value.exact)))
+            value = rational(math.factorial(int(n)))
         if self.take("^"):
             value = value ** self._argument(signed=True)
         if self.take("°") and self.angles:  # converted inside a function, else a mere unit
-            value = value * constant(math.pi / 180)
+            value = value * constant(precision().functions.pi) / rational(180)
         if self.take("\\%", "%"):
-            value = Number(value.exact, value.at, value.variables, percent=True)
+            value = Number(value.exact, value.values, value.variables, percent=True)
         return value
 
     def _argument(self, *, signed: bool = False) -> Number:
@@ -189,11 +194,11 @@ class Arithmetic:
         if kind == "number":
             return rational(Fraction(token.replace(",", "")))
         if token in CONSTANTS:
-            return constant(CONSTANTS[token])
+            return constant(precision().functions.pi)
         if token in ("\\infty", "∞"):
             return infinity()
         if token in ("i", "e"):
-            return constant(1j if token == "i" else math.e)
+            return constant(1j if token == "i" else precision().functions.e)
         if kind == "letter" or token in GREEK:
             return self._letter(GREEK.get(token, token))
         if token in ACCENTS:
@@ -236,18 +241,29 @@ class Arithmetic:
 
     def _function(self, name: str) -> Number:
         """`\\sin^2 x` is a power of the value, `\\sin^{-1} x` the inverse function."""
+        base = self._base() if name == "\\log" else None
         raised = self._argument(signed=True) if self.take("^") else None
         inner = self._operand()
         inverse = raised is not None and raised.exact == -1 and name in INVERSE
-        apply = INVERSE[name] if inverse else FUNCTIONS[name]
-        value = valued(map(apply, inner.at), inner.variables)
+        if base is None:
+            value = _applied(INVERSE[name] if inverse else name, inner)
+        else:
+            value = _applied("\\ln", inner) / _applied("\\ln", base)
         return value if raised is None or inverse else value**raised
+
+    def _base(self) -> Number | None:
+        """The base of a logarithm, after a `_`; None without one."""
+        kind, token = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
+        if kind == "index":  # `_{10}` (`cleaning.indexed`)
+            self.at += 1
+            return Arithmetic(token[2:-1]).number()
+        return self._argument() if self.take("_") else None
 
     def _call(self, name: str) -> Number:
         """An unknown function, as one that agrees only where name and argument do."""
-        inner, function = self.atom(), variable(name)
+        inner, function, sin = self.atom(), variable(name), precision().functions.sin
         return valued(
-            (cmath.sin(z * a + a) + z * z / 7 for z, a in zip(inner.at, function.at, strict=True)),
+            (sin(z * a + a) + z * z / 7 for z, a in zip(inner.at, function.at, strict=True)),
             inner.variables | function.variables,
         )
 
@@ -282,3 +298,8 @@ class Arithmetic:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise NotUnderstood
+
+
+def _applied(name: str, inner: Number) -> Number:
+    function, functions = FUNCTIONS[name], precision().functions
+    return valued((function(functions, z) for z in inner.at), inner.variables)

@@ -5,23 +5,34 @@ from __future__ import annotations
 import re
 
 from ratiocine.grading import latex
+from ratiocine.grading.characters import LETTER as CHARACTER
+from ratiocine.grading.characters import UNSPACED, ascii_forms
 from ratiocine.grading.numbers import read_number
 from ratiocine.grading.values import same
 from ratiocine.grading.wording import STATED, folded, unwrapped
 from ratiocine.records import LETTERS, Problem
 
+SIZING = re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])")
 LETTER = re.compile(r"(?:\\\{|[(\[{<\"'“‘`])?([A-Ja-j])(?:\\\}|[)\]}>\"'”’`])?[.:,;!]?")
 LETTER_AND_TEXT = re.compile(
     r"[(\[]?([A-J])([)\]][.:,]?|\s*[.:,](?!\d)|\s+[-–—]|(?=\s))\s*(\S.*)", re.DOTALL
 )
 LETTER_IN_TEXT = re.compile(
-    r"(?<![\w'’])(\(?)([A-J])(?![\w'’])(\)?)(?=([.,:;*]|\s*$)?(?:\s+([a-z]+))?)", re.MULTILINE
+    rf"(?<!{CHARACTER})(?<!['’])(\(?)([A-J])(?!{CHARACTER})(?!['’])(\)?)(?=([.,:;*]|\s*$)?(?:\s+([a-z]+))?)",
+    re.MULTILINE,
 )
 MAX_LENGTH = 4000  # characters of an answer
 AFTER_A_LETTER = ("or", "and", "is", "because", "since", "as", "but", "for")
+OPTIONS = (  # "option" in the languages of `wording.ANSWERS`
+    "opción|opcao|opção|opzione|optie|option|antwort|alternativ|вариант|відповідь|seçenek|şık|pilihan"
+    "|đáp án|lựa chọn|विकल्प|الخيار|选项|選項|選択肢|选择|보기|선택지|ตัวเลือก"
+)
+LETTERS_OF = dict(zip("أبجدঅবডঢ", "ABCDABCD", strict=True))
+"""Option letters of Arabic and Bengali benchmarks."""
+COPULA = re.compile(r"(?:です|だ|である|입니다|이다|ครับ|ค่ะ)[.!]?\s*$")
 NAMED = re.compile(
-    r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*(?:is\b|:)?\s*(?=\W?[A-J]\b)|^\\(?:bf"
-    r"|rm|it|sf|tt)\s+",
+    r"^(?:the\s+)?(?:correct\s+)?(?:option|choice|answer)\s*(?:is\b|:)?\s*(?=\W?[A-J]\b)"
+    rf"|^(?:{OPTIONS})\s*:?\s*(?=\W?[A-J](?!{CHARACTER}))|^\{{?\s*\\(?:bf|rm|it|sf|tt)\s+(?=[^}}]*\}}?$)",
     re.IGNORECASE,
 )
 TAKEN_BACK = re.compile(
@@ -35,6 +46,8 @@ DENIED_LETTER = re.compile(
     r"|n['’]t)\s+(?:\w+\s+){0,2}\(?([A-J])\b"
     r"|\b([A-J])\)?\s+(?:is|are|seems|looks)\s+(?:wrong|incorrect|false|not|out|eliminated)\b"
     r"|\b([A-J])\)?\s+(?:cannot|can['’]t|isn['’]t)\b"
+    r"|(?:不是|不选|不選|并非|排除)\s*\(?([A-J])"
+    r"|([A-J])\)?\s*(?:ではない|じゃない|不对|不對|错|錯|[이가은는] 아니)"
 )
 
 
@@ -43,14 +56,20 @@ def chosen(problem: Problem, text: str) -> str | None:
     option's text or value."""
     if len(text) > MAX_LENGTH:
         return None
-    text = NAMED.sub("", unwrapped(text).replace("\\ ", " ").strip())
+    text = SIZING.sub("", unwrapped(ascii_forms(text))).replace("\\ ", " ").strip()
+    text = COPULA.sub("", NAMED.sub("", text)).strip()
+    text = LETTERS_OF.get(text.strip("(). "), text.removesuffix("}") if "{" not in text else text)
     letters = LETTERS[: len(problem.choices)]
     if (match := LETTER.fullmatch(text)) and match[1].upper() in letters:
         return match[1].upper()
     # As written; without case and wrapping; without spacing.
     for form in (str.strip, _option, _squeezed):
         wanted = form(text)
-        named = [letter for letter, c in zip(letters, problem.choices) if form(c) == wanted]
+        named = [
+            letter
+            for letter, c in zip(letters, problem.choices)
+            if wanted in (form(c), form(_without_letter(c, letter)))
+        ]
         if len(named) == 1 or (named and form is str.strip):
             return named[0]
     if (match := LETTER_AND_TEXT.fullmatch(text)) and match[1] in letters:
@@ -58,10 +77,19 @@ def chosen(problem: Problem, text: str) -> str | None:
         return match[1] if explained else None
     # By value: as written, then as a percentage or with its unit.
     for equal in (_equal_number, _equal):
-        meant = [letter for letter, c in zip(letters, problem.choices) if equal(c, text)]
+        meant = [
+            letter
+            for letter, c in zip(letters, problem.choices)
+            if equal(_without_letter(c, letter), text)
+        ]
         if len(meant) == 1:
             return meant[0]
     return None
+
+
+def _without_letter(choice: str, letter: str) -> str:
+    """The text of an option that begins with its own letter, as in `B. London`."""
+    return re.sub(rf"^\(?{letter}[).:]\s*(?=\S)", "", choice)
 
 
 def _explains(problem: Problem, index: int, text: str, *, bare: bool) -> bool:
@@ -87,7 +115,7 @@ def _explains(problem: Problem, index: int, text: str, *, bare: bool) -> bool:
 
 def _matches(problem: Problem, index: int, text: str) -> bool:
     """Whether the text after a letter is that option's, by words or by value."""
-    choice = problem.choices[index]
+    choice = _without_letter(problem.choices[index], LETTERS[index])
     forms = (text, re.sub(r"^\((.*)\)$", r"\1", text.strip()))
     return any(_option(choice) == _option(form) or _equal(choice, form) for form in forms)
 
@@ -107,7 +135,7 @@ def _equal(choice: str, text: str) -> bool:
 
 
 def _option(text: str) -> str:
-    return folded(unwrapped(text).replace("$", ""))
+    return folded(unwrapped(ascii_forms(text)).replace("$", ""))
 
 
 def _squeezed(text: str) -> str:
@@ -137,7 +165,10 @@ def only_letter(problem: Problem, text: str) -> tuple[str, str] | None:
 def first_letter(problem: Problem, text: str) -> str | None:
     """The letter that a statement begins with; empty if it names another option too, None if it
     begins otherwise. `A` and `I` may be words."""
-    match = re.match(r"(?:option\s+|choice\s+)?(\(?)([A-J])(\)?)(?=[\s.,:;*]|$)\s*(\w*)", text)
+    match = re.match(
+        rf"(?:option\s+|choice\s+|(?:{OPTIONS})\s*)?(\(?)([A-J])(\)?)(?=[\s.,:;*]|[{UNSPACED}]|$)\s*(\w*)",
+        text,
+    )
     if match is None or match[2] not in LETTERS[: len(problem.choices)]:
         return None
     if WITH_ANOTHER.match(text, match.end(3)):

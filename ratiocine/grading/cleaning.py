@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import re
 
+from ratiocine.grading.characters import UNSPACED, ascii_forms
+
 REWRITES = [
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?"), ""),
-    (re.compile(r"\\(?:displaystyle|limits|quad|qquad|,|!|;|:|>|~)|~"), " "),
+    (re.compile(r"\\(?:displaystyle|limits|quad|qquad|,|!|;|:|>|~| )|~"), " "),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
     (
         re.compile(
@@ -25,11 +27,36 @@ REWRITES = [
     (re.compile(r"\\text\s*\{\s*percent\s*\}|(?<=\d)\s*percent\b"), r"\\%"),
     (re.compile(r"÷"), "/"),
     (re.compile(r"\*\*"), "^"),
-    (re.compile(r"²"), "^2"),
-    (re.compile(r"³"), "^3"),
-    (re.compile(r"(?<![A-Za-z\\])sqrt(?=\s*[({])"), r"\\sqrt"),
     (re.compile(r"\s*\{,\}\s*"), ","),
 ]
+
+
+# Names and functions in plain text: pi/2, ln(2), sin 2x. Two letters but `pi` are a product.
+PLAIN_NAMES = (
+    "pi|alpha|beta|gamma|delta|epsilon|zeta|eta|theta|kappa|lambda|rho|sigma|tau|phi|chi|psi|omega"
+    "|infinity|infty"
+)
+PLAIN_FUNCTIONS = (
+    "arcsin|arccos|arctan|asin|acos|atan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt"
+    "|cbrt"
+)
+IN_PLAIN_TEXT = re.compile(
+    r"\\text\s*\{[^{}]*\}"
+    rf"|(?<![A-Za-z\\])(?:({PLAIN_NAMES})(?![A-Za-z])"
+    rf"|({PLAIN_FUNCTIONS})(?=\s*[(^_{{\d\\]|\s+[A-Za-zθπ](?![A-Za-z])))"
+)
+COMMANDS = {
+    "infinity": r"\infty",
+    "asin": r"\arcsin",
+    "acos": r"\arccos",
+    "atan": r"\arctan",
+    "cbrt": r"\sqrt[3]",
+}
+
+
+def _as_command(match: re.Match[str]) -> str:
+    name = match[1] or match[2]
+    return f"{COMMANDS.get(name, chr(92) + name)} " if name else match[0]
 
 
 DELIMITERS = ("\\$", "$", "\\(", "\\)", "\\[", "\\]")
@@ -38,12 +65,13 @@ DELIMITERS = ("\\$", "$", "\\(", "\\)", "\\[", "\\]")
 def normal(text: str) -> str:
     """The text in one notation (`\\frac`, `*`, `^`), without math delimiters, sizing and a final
     stop."""
-    text = text.strip()
+    text = ascii_forms(text).strip()
     text = re.sub(r"(\d) ?, ?(?:\\!\s*)+(?=\d{3}(?!\d))|(\d),\s*\\!(?=\d{3}(?!\d))", r"\1\2,", text)
     for pattern, new in REWRITES:
         text = pattern.sub(new, text)
     for delimiter in DELIMITERS:
         text = text.replace(delimiter, "")
+    text = IN_PLAIN_TEXT.sub(_as_command, text)
     text = " ".join(text.split())
     return text if text.endswith("..") else text.removesuffix(".").strip()
 
@@ -83,12 +111,19 @@ SHORT_UNIT = (
     r"(?:[kcm]m|km/h|m/s|ft|mi|yd|k?g|mg|lbs?|oz|hrs?|mins?|secs?|mph|kph|m?[lL]|sq|Å)"
     r"(?:\s*\^\s*\{?\d\}?|[²³])?"
 )
-IN_TEXT = r"\s*\\text\s*\{[^{}]*\}"
+IN_TEXT = r"\s*\\text\s*\{(?:[^{}]|\{[^{}]*\})*\}"
 UNIT = re.compile(
     rf"(?:(?<=[\d}})])|(?<=\\pi))(?:(?:\s*[/*]?{IN_TEXT}(?:\s*\^\s*\{{?-?\d\}}?)?){{1,6}}"
     rf"|\s*\\frac\s*\{{{IN_TEXT}\s*\}}\s*\{{{IN_TEXT}\s*\}}|(?<=\d)\s*{SHORT_UNIT}"
     rf"|\s*\(?\\pmod\s*\{{?\s*\w+\s*\}}?\)?"
-    r"|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*)$"
+    r"|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*"
+    rf"|(?<=\d)°\s*(?:\\text\s*\{{\s*[CFK]\s*\}}|[CFK])"
+    rf"|(?<=\d)\s*(?:[€£¥₹₩₽₺₦₫]|(?![{UNSPACED}]*(?:[半多余或]|以[上下内]|未[满満]|分之|반))[{UNSPACED}]+"
+    r"|[kM]?Ω|μ[A-Za-z]{1,2}|[Α-Ωά-ώ]{3,}|[^\W\d_A-Za-zΑ-ω][^\W\d_]*"
+    r"|(?<=\s)[^\W\d_Α-ω]*[^\W\d_A-Za-zΑ-ω][^\W\d_Α-ω]*))$"
+)
+CURRENCY = re.compile(
+    r"^(-?)\s*(?:(?:US|USD|AU|CA|NZ|HK|A|C|R)?\s*\\?\$|[€£¥₹₩₽₺₦₫]|(?:USD|EUR|GBP|INR|US)(?=\s*\d))\s*(?=[-\d.])"
 )
 CONDITION = re.compile(
     r"\s*,?\s*\\text\s*\{\s*,?\s*(?:for|where|if|when|provided)[^{}]*\}(?:(?!\\text)[^,=])*"
@@ -114,4 +149,6 @@ def unitless(text: str) -> str:
 
 def hedged(text: str) -> bool:
     """Whether the words in a formula change its meaning: another value, a multiple, a denial."""
-    return any(HEDGE.search(words) for words in re.findall(r"\\text\s*\{([^{}]*)\}", text))
+    return any(
+        HEDGE.search(words) for words in re.findall(r"\\text\s*\{((?:[^{}]|\{[^{}]*\})*)\}", text)
+    )

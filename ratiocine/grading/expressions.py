@@ -6,13 +6,13 @@ import re
 from functools import lru_cache
 
 from ratiocine.grading import cleaning, latex, numbers, values, worker
+from ratiocine.grading.characters import ascii_forms
 from ratiocine.grading.numbers import RELATION, right_side
 from ratiocine.grading.wording import BEFORE_DENIED, unwrapped
 from ratiocine.grading.worker import Judgement
 
 MAGNITUDE = re.compile(
-    r"(?<=\d)\s*(?:\\text\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen|squared|cubed"
-    r"|halves|minus|plus)\b"
+    rf"(?<=\d)\s*(?:\\text\s*\{{\s*)?(?:{numbers.SCALE}|(?:squared|cubed|halves|minus|plus)\b)"
 )
 SOLUTIONS = re.compile(
     r"\s*(?:,?\s*\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:or|and)\s*\}|,?\s*\b(?:or|and)\b|[,;])\s*"
@@ -38,6 +38,7 @@ def compare(reference: str, answer: str, limit: float) -> Judgement:
     Before that, an answer with `=` is replaced by its right side, and answers with another
     magnitude ("million") or with contrary words ("a.m.", "p.m.") are different.
     """
+    reference, answer = ascii_forms(reference), ascii_forms(answer)
     if _compact(reference) == _compact(answer):
         return "same"
     if "=" in answer and "=" not in reference:
@@ -50,6 +51,9 @@ def compare(reference: str, answer: str, limit: float) -> Judgement:
     wanted, value = latex.read(reference), latex.read(answer)
     if wanted is not None and value is not None:
         equal = values.same(wanted, value)
+        exact = isinstance(wanted, values.Number) and wanted.exact is not None
+        if equal is not False and not (equal and exact):
+            equal = _same_precisely(reference, answer)
         if equal is not None:
             return "same" if equal else "different"
     for words, other in ((wanted, answer), (value, reference)):
@@ -60,6 +64,14 @@ def compare(reference: str, answer: str, limit: float) -> Judgement:
     if _several(answer) and not _several(reference):
         return "different"  # math-verify would read one part and drop the others
     return worker.equivalent(reference, answer, limit)
+
+
+def _same_precisely(reference: str, answer: str) -> bool | None:
+    """Whether both have one value to 45 digits; None if that is undecided. In double precision
+    1 + 10^{-20} is 1, and e^{-1000} is 0."""
+    with values.precise():
+        wanted, value = latex.read(reference), latex.read(answer)
+        return None if wanted is None or value is None else values.same(wanted, value)
 
 
 def _asked_for(reference: str, answer: str) -> str | None:

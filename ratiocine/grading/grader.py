@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from ratiocine.completion_parts import Parts
 from ratiocine.grading import worker
+from ratiocine.grading.characters import ascii_forms
 from ratiocine.grading.kinds import KINDS, Kind
 from ratiocine.grading.wording import DENIED, STATED
 from ratiocine.records import Problem, Verdict
@@ -78,7 +79,9 @@ def _extract(kind: Kind, problem: Problem, parts: Parts) -> tuple[str | None, st
         return None, "no_answer"
     if kind.read(problem, parts.answer):
         return parts.answer, "whole_answer"
-    return _extract_from_text(kind, problem, parts.answer[-TAIL:])
+    tail = parts.answer[-TAIL:]
+    as_written = problem.kind in ("span", "string", "procedural")
+    return _extract_from_text(kind, problem, tail if as_written else ascii_forms(tail))
 
 
 def _extract_from_text(kind: Kind, problem: Problem, text: str) -> tuple[str | None, str]:

@@ -13,15 +13,18 @@ from fractions import Fraction
 from functools import lru_cache
 
 from ratiocine.grading.arithmetic import Arithmetic
-from ratiocine.grading.cleaning import as_words, indexed, normal, unitless
+from ratiocine.grading.characters import ascii_forms
+from ratiocine.grading.cleaning import CURRENCY, as_words, indexed, normal, unitless
 from ratiocine.grading.values import (
     INFINITE,
     Equation,
     Group,
     NotUnderstood,
     Number,
+    Precision,
     Text,
     Value,
+    precision,
     rational,
     variable,
 )
@@ -30,18 +33,21 @@ MAX_LENGTH = 1000  # characters; a longer final answer is not read
 
 
 def read(text: str) -> Value | None:
-    """The value of a final answer; None outside of the grammar."""
-    return None if len(text) > MAX_LENGTH else _read(text)
+    """The value of a final answer, in the current precision (`values.precise`); None outside of the
+    grammar."""
+    return None if len(text) > MAX_LENGTH else _read(text, precision())
 
 
 @lru_cache(maxsize=4096)
-def _read(text: str) -> Value | None:
-    plain = normal(text)
+def _read(text: str, _: Precision) -> Value | None:
+    plain = _outward(normal(CURRENCY.sub(r"\1", ascii_forms(text))))
     if not plain:
         return None
+    if match := SET_BUILDER.fullmatch(plain):
+        plain = match[1]
     if match := re.fullmatch(r"\\text\{([^{}]*)\}|([A-Za-z]{2,}(?: [A-Za-z]+)*)", plain):
         if match[1] is not None and re.match(r"\s*\d", match[1]):
-            return _read(match[1])
+            return read(match[1])
         words = as_words(match[1] if match[1] is not None else match[2])
         if (
             match[2] is None or len(words) > 3 or SMALL_WORDS.fullmatch(words)
@@ -68,6 +74,18 @@ def _read(text: str) -> Value | None:
         return _matrix(matrix[2]) if matrix else _Answer(plain).whole()
     except (NotUnderstood, ArithmeticError, ValueError, RecursionError):
         return None
+
+
+def _outward(text: str) -> str:
+    """`]0, 1[` as `(0, 1)`."""
+
+    def turned(match: re.Match[str]) -> str:
+        if match[1] == "[" and match[3] == "]":
+            return match[0]
+        opening, closing = "(" if match[1] == "]" else "[", ")" if match[3] == "[" else "]"
+        return f"{opening}{match[2]}{closing}"
+
+    return BRACKETS.sub(turned, text)
 
 
 def _matrix(body: str) -> Group:
@@ -119,6 +137,11 @@ def _interval(text: str) -> Value | None:
     return Group("tuple", values, opening, closing)  # type: ignore[arg-type]
 
 
+BRACKETS = re.compile(r"([\[\]])([^\[\](),;]*[,;][^\[\](),;]*)([\[\]])")
+SET_BUILDER = re.compile(
+    r"\\\{\s*[A-Za-z]\s*(?:\\in\s*(?:\\mathbb\s*\{?\s*R\s*\}?|R|ℝ)\s*)?(?:\\mid|\\vert|\||:)"
+    r"\s*(.*?)\s*\\\}"
+)
 # 2e-1 and 3e+2 may speak of Euler's number.
 SCIENTIFIC = re.compile(
     r"[-+]?\d{1,40}(?:\.\d{1,40})?[eE](?:\d{1,3}|[-+]\d{2,3}|-[3-9])"

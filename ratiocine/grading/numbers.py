@@ -8,12 +8,13 @@ from fractions import Fraction
 from functools import lru_cache
 
 from ratiocine.grading import arithmetic, cleaning, latex
+from ratiocine.grading.characters import LETTER, ascii_forms
 from ratiocine.grading.values import Number, same
 from ratiocine.grading.wording import BEFORE_DENIED, unwrapped
 
 NUMBER = re.compile(r"-?(?=[.\d])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?")
 NUMBER_IN_TEXT = re.compile(
-    r"(?<![\w.^_{/:\\√π])(?<!\d[-−–])[-−]?\$?"
+    rf"(?<!{LETTER})(?<![.^_{{/:\\√π])(?<!\d[-−–])[-−]?\$?"
     r"(?:\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?:\.\d+)?(?:\s?/\s?[1-9]\d*)?"
     r"(?!\d|\s*\^|[,:/\-−–]\d|\s*[π√])"
 )
@@ -22,7 +23,7 @@ MATH_IN_TEXT = re.compile(
 )
 DIGITS_OF = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
 LITERAL = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥₹]|USD|US)?\s*(?P<inner>-?)(?:"
+    rf"(?P<sign>[-+]?)\s*(?P<money>[£€¥₹₩₽₺₦₫]|USD|US|EUR|GBP|INR)?\s*(?P<inner>-?)(?:"
     rf"(?P<whole>\d+)?\s*\\frac\s*\{{?(?P<top>-?\d+)\}}?\s*\{{?(?P<bottom>-?\d+)\}}?"
     rf"|(?P<mixed>\d+)\s+(?P<above>\d+)/(?P<below>\d+)"
     rf"|(?P<over>{DIGITS_OF}(?:\.\d+)?)\s*/\s*(?P<under>\d+)"
@@ -31,29 +32,44 @@ LITERAL = re.compile(
     rf")(?P<tail>.*)",
     re.DOTALL,
 )
-TIMES = {
-    "dozen": 12,
-    "hundred": 100,
-    "thousand": 10**3,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
+# Scale words, by the power of ten. A German Billion and a French billion are read as the English.
+TENS = {
+    2: "hundreds?|hundert|百|백",
+    3: "thousands?|tausend|mille|ribu|nghìn|ngàn|тыс(?:яч[аи]?)?|हज़ार|ألف|آلاف|千|천|พัน",
+    4: "万|萬|만|หมื่น",
+    5: "lakhs?|lacs?|लाख|แสน",
+    6: "millions?|millionen|millón|millones|milhão|milhões|milioni|miljoen|juta|triệu|млн"
+    "|миллион(?:а|ов)?|مليون|ملايين|百万|백만|ล้าน",
+    7: "crores?|करोड़|千万|천만",
+    8: "亿|億|억",
+    9: "billions?|milliards?|milliarden|miliardi|miljard|milyar|miliar|tỷ|млрд|миллиард(?:а|ов)?"
+    "|مليار",
+    12: "trillions?|兆|조",
 }
+SCALES = [(re.compile(r"dozens?\b", re.IGNORECASE), 12)] + [
+    (re.compile(rf"(?:{words})(?!{LETTER})", re.IGNORECASE), 10**power)
+    for power, words in sorted(TENS.items(), reverse=True)
+]
+SCALE = rf"(?:dozens?|{'|'.join(TENS.values())})(?!{LETTER})"
+MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"  # vowel signs and accents, which are no letters
+# Greek letters alone are numbers or variables.
+UNIT_LETTER = r"(?:(?![Α-ω])[^\W\d_]|[Α-Ωά-ώ]{3}[Α-Ωά-ώ]*+|[Ωμ])"
 # Possessive quantifiers reject a long text that is no unit in one pass.
 UNITS = re.compile(
-    r"(?:\s*+(?:[%°'’\"$£€¥¢]"
-    r"|[A-Za-z²³⁻¹⁰-][A-Za-z²³⁻¹⁰'’-]*+(?:\s*+\^\s*+\{?-?\d\}?)?"
-    r"|[/.·*](?=\s*[A-Za-z])))*+\s*+\.?"
+    rf"(?:\s*+(?:[%°'’\"$£€¥¢₹₩₽₺₦₫]"
+    rf"|-?+(?:{UNIT_LETTER}|[{MARKS}])(?:{UNIT_LETTER}|[{MARKS}'’-])*+(?:\s*+\^\s*+\{{?-?\d\}}?)?"
+    rf"|[/.·*](?=\s*{UNIT_LETTER})))*+\s*+\.?"
 )
 NO_UNIT = re.compile(
     r"\b(?:or|and|minus|plus|times(?!\s*$|\s+as\b)|half|halves|thirds?|quarters?|fourths?|fifths?"
     r"|squared|cubed|to|not|if|because|since|divided|percent of|below|maybe|perhaps|possibly"
-    r"|(?-i:[KMB])|mil|bn|mn|at least|at most|pi|[xyznik]|negative|out of)\b|^over\b",
+    r"|(?-i:[KMBКМ])|mil|bn|mn|at least|at most|pi|[xyznik]|negative|out of)\b|^over\b"
+    r"|[半多余]|以[上下内]|未[满満]|分之|반",
     re.IGNORECASE,
 )
 DRESS = re.compile(
-    r"^(?:\\approx|≈|about|approximately|exactly|only|rs\.?|₹|[A-Za-z][A-Za-z ]{0,40}:)"
-    r"\s*(?=[-+$£€¥\\.\d(])",
+    r"^(?:\\approx|≈|about|approximately|exactly|only|rs\.?|(?:US|AU|CA|NZ|HK|A|C|R)(?=\\?\$)"
+    r"|[A-Za-z][A-Za-z ]{0,40}:)\s*(?=[-+$£€¥₹₩₽₺₦₫\\.\d(])",
     re.IGNORECASE,
 )
 RELATION = re.compile(
@@ -84,7 +100,7 @@ def read_number(text: str) -> Fraction | None:
 def _read_number(text: str) -> Fraction | None:
     if len(text) > latex.MAX_LENGTH:
         return None
-    plain = DRESS.sub("", unwrapped(text))
+    plain = DRESS.sub("", unwrapped(ascii_forms(text)))
     plain = re.sub(r"^(?:minus|negative)\s+(?=\d)", "-", plain, flags=re.IGNORECASE)
     value = right_side(plain) if "=" in plain else plain
     return None if value is None else _literal(value)
@@ -93,24 +109,28 @@ def _read_number(text: str) -> Fraction | None:
 def _literal(text: str) -> Fraction | None:
     """A literal number with what may surround it."""
     plain = cleaning.ORDINAL.sub("", cleaning.DEGREES.sub("", cleaning.normal(text)))
-    plain = plain.replace("\\%", "%").replace("\\ ", " ")
+    plain = UNIT_COMMAND.sub(lambda command: UNIT_COMMANDS[command[1]], plain.replace("\\%", "%"))
     plain = re.sub(r"^[({]+([^(){}]*)[)}]+$", r"\1", plain)
     plain = re.sub(r"\s*\((?!or\b|not\b)[A-Za-z ]*\)$", "", plain)
-    match = LITERAL.fullmatch(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", plain).strip())
+    match = LITERAL.fullmatch(IN_TEXT.sub(r" \1 ", plain).strip())
     if match is None or (match["sign"] and match["inner"]):
         return None
     value, tail = _value(match), match["tail"].strip()
     if value is None:
         return None
-    for word, times in TIMES.items():
-        if re.match(rf"{word}s?\b", tail, re.IGNORECASE):
-            value, tail = value * times, tail[len(word) :].removeprefix("s").strip()
+    for word, times in SCALES:
+        if found := word.match(tail):
+            value, tail = value * times, tail[found.end() :].strip()
             break
-    if not UNITS.fullmatch(tail) or NO_UNIT.search(tail):
-        return None
-    if any(re.search(rf"\b{word}", tail, re.IGNORECASE) for word in TIMES):
+    if not UNITS.fullmatch(tail) or NO_UNIT.search(tail) or SCALE_WORD.search(tail):
         return None
     return -value if "-" in (match["sign"], match["inner"]) else value
+
+
+SCALE_WORD = re.compile(rf"(?<!{LETTER}){SCALE}", re.IGNORECASE)
+IN_TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+UNIT_COMMANDS = {"Omega": "Ω", "mu": "μ", "AA": "Å", "ell": "l", "euro": "€", "pounds": "£"}
+UNIT_COMMAND = re.compile(rf"\\({'|'.join(UNIT_COMMANDS)})(?![A-Za-z])\s*")
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
@@ -173,7 +193,7 @@ def _names(side: str, right: str) -> bool:
     return isinstance(result, Number) and same(value, result) is True
 
 
-SCALED = re.compile(rf"\s*(?:{'|'.join(TIMES)})s?\b", re.IGNORECASE)
+SCALED = re.compile(rf"\s*{SCALE}", re.IGNORECASE)
 ALTERNATIVE = re.compile(r"\d.{0,28}\bor\b.{0,12}$|\d\s+and\s+\$?$", re.DOTALL | re.IGNORECASE)
 
 
@@ -220,6 +240,6 @@ def first_number(text: str) -> str | None:
     if GOES_ON.match(rest):
         return refused
     words = re.match(r"\s*([A-Za-z]+)(\s+\d)?", rest)
-    if words and (words[2] or words[1].lower() in TIMES or NO_UNIT.fullmatch(words[1])):
+    if SCALED.match(rest) or (words and (words[2] or NO_UNIT.fullmatch(words[1]))):
         return refused
     return match[0]

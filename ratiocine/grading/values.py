@@ -1,8 +1,9 @@
 """Values of mathematical answers, and their equality.
 
 Rational numbers are exact; every other expression is represented by its values at `POINTS` fixed
-assignments of its variables, so that equal forms agree up to rounding. `same` returns None where
-that does not decide, and `worker.equivalent` decides.
+assignments of its variables, so that equal forms agree up to rounding: of double precision, or
+within `precise()` of 60 digits, without overflow or underflow. `same` returns None where that does
+not decide.
 """
 
 from __future__ import annotations
@@ -10,16 +11,70 @@ from __future__ import annotations
 import cmath
 import hashlib
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal
 
-MAX_BITS = 4096  # of an exact integer
-# Relative distances: equal below NEAR, different above FAR, undecided between.
-NEAR, FAR = 1e-11, 1e-7
+MAX_BITS = 1 << 17  # of an exact integer
 POINTS = 4
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How values at points are computed and compared."""
+
+    functions: Any
+    """`cmath`, or a context of mpmath: sin, exp, log, pi, …"""
+    element: Callable[[Any], Any]
+    """A complex number from a fraction, a float or a constant."""
+    near: float
+    """Relative distance below which values are equal."""
+    far: float
+    """Relative distance above which they differ; between the two they are undecided."""
+
+
+def _double(value: Any) -> complex:
+    return complex(float(value)) if isinstance(value, Fraction) else complex(value)
+
+
+DOUBLE = Precision(cmath, _double, 1e-11, 1e-7)
+_precision: ContextVar[Precision] = ContextVar("precision", default=DOUBLE)
+
+
+@cache
+def _sixty_digits() -> Precision:
+    from mpmath import mp
+
+    digits = mp.clone()
+    digits.dps = 60
+
+    def element(value: Any) -> Any:
+        if isinstance(value, Fraction):
+            return digits.mpc(digits.mpf(value.numerator) / value.denominator)
+        return digits.mpc(value)
+
+    return Precision(digits, element, 1e-45, 1e-38)
+
+
+@contextmanager
+def precise() -> Iterator[None]:
+    """Within this context values are computed with 60 digits."""
+    token = _precision.set(_sixty_digits())
+    try:
+        yield
+    finally:
+        _precision.reset(token)
+
+
+def precision() -> Precision:
+    """The precision of the current context."""
+    return _precision.get()
+
+
 INFINITE = frozenset({"\\infty"})
 
 
@@ -29,14 +84,21 @@ class Number:
 
     exact: Fraction | None
     """Its value, if it is rational."""
-    at: tuple[complex, ...]
-    """Its values at `POINTS` fixed assignments of its variables."""
+    values: tuple[Any, ...] = ()
+    """Its values at `POINTS` fixed assignments of its variables; empty if it is rational."""
     variables: frozenset[str] = frozenset()
     percent: bool = False
 
+    @cached_property
+    def at(self) -> tuple[Any, ...]:
+        """Its values at the assignments, of a rational number too."""
+        if self.exact is None:
+            return self.values
+        return (precision().element(self.exact),) * POINTS
+
     def __neg__(self) -> Number:
         if self.infinite:
-            return Number(None, tuple(-z for z in self.at), self.variables)
+            return Number(None, tuple(-z for z in self.values), self.variables)
         # 0 - z, not -z: the sign of a zero imaginary part would select another branch of a root.
         return rational(0) - self
 
@@ -79,7 +141,8 @@ class Number:
                 return rational(Fraction(top, bottom))
         if self.exact is not None and self.exact < 0 and degree % 2:
             return -rational(-self.exact).root(degree)
-        return valued((z ** (1 / degree) for z in self.at), self.variables)
+        power = precision().element(Fraction(1, degree))
+        return valued((z**power for z in self.at), self.variables)
 
     @property
     def infinite(self) -> bool:
@@ -130,36 +193,39 @@ def rational(exact: Fraction | int) -> Number:
     exact = Fraction(exact)
     if exact.numerator.bit_length() + exact.denominator.bit_length() > MAX_BITS:
         raise NotUnderstood
-    return Number(exact, (complex(float(exact)),) * POINTS)
+    return Number(exact)
 
 
 def valued(at: Iterable[complex], variables: frozenset[str] = frozenset()) -> Number:
     """An expression from its values at the `POINTS` assignments. Raises NotUnderstood if one is not
     finite."""
-    values = tuple(at)
-    if any(cmath.isnan(value) or cmath.isinf(value) for value in values):
+    values, functions = tuple(at), precision().functions
+    if any(functions.isnan(value) or functions.isinf(value) for value in values):
         raise NotUnderstood
     return Number(None, values, variables)
 
 
-def constant(value: complex) -> Number:
-    return valued((complex(value),) * POINTS)
+def constant(value: Any) -> Number:
+    return valued((precision().element(value),) * POINTS)
 
 
-@lru_cache(maxsize=4096)
 def variable(name: str) -> Number:
     """A variable. Its values are pseudo-random by name, so that only equal forms agree, and
     positive, so that roots and logarithms have their usual branch."""
+    return Number(None, tuple(map(precision().element, _assigned(name))), frozenset({name}))
+
+
+@lru_cache(maxsize=4096)
+def _assigned(name: str) -> tuple[float, ...]:
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    values = (
+    return tuple(
         0.6 + 1.9 * int.from_bytes(digest[7 * k : 7 * k + 7]) / (1 << 56) for k in range(POINTS)
     )
-    return Number(None, tuple(complex(value) for value in values), frozenset({name}))
 
 
 def infinity() -> Number:
     """Infinity as a number, so that the ends of intervals can be compared."""
-    return Number(None, (complex(1.7e300),) * POINTS, INFINITE)
+    return Number(None, (precision().element(1.7e300),) * POINTS, INFINITE)
 
 
 def same(a: Value, b: Value) -> bool | None:
@@ -194,7 +260,8 @@ def _same_equation(a: Value, b: Value) -> bool | None:
         ratios = [x / y for x, y in zip(a.difference.at, b.difference.at, strict=True) if y]
         if len(ratios) < POINTS or a.difference.variables != b.difference.variables:
             return None
-        return True if max(abs(r - ratios[0]) for r in ratios) <= NEAR * abs(ratios[0]) else None
+        near = precision().near * abs(ratios[0])
+        return True if max(abs(r - ratios[0]) for r in ratios) <= near else None
     named, other = (a, b) if isinstance(a, Equation) else (b, a)
     assert isinstance(named, Equation)
     if named.name is None:
@@ -204,7 +271,7 @@ def _same_equation(a: Value, b: Value) -> bool | None:
 
 def _same_number(a: Number, b: Number) -> bool | None:
     if a.percent != b.percent:
-        plain = (Number(a.exact, a.at, a.variables), Number(b.exact, b.at, b.variables))
+        plain = (Number(a.exact, a.values, a.variables), Number(b.exact, b.values, b.variables))
         if _same_number(*plain):
             return True
         x, y = (
@@ -216,13 +283,18 @@ def _same_number(a: Number, b: Number) -> bool | None:
         return a.exact == b.exact
     if a.infinite != b.infinite:
         return False
-    distances = [
-        abs(x - y) / max(abs(x), abs(y), 1e-300) for x, y in zip(a.at, b.at, strict=True) if x != y
-    ]
-    if not distances or max(distances) < NEAR:
-        small = max(map(abs, (*a.at, *b.at))) < 1e9 or not distances
-        return True if small and min(map(abs, a.at)) > 1e-9 else None
-    return False if max(distances) > FAR else None
+    within, pairs = precision(), list(zip(a.at, b.at, strict=True))
+    if within is not DOUBLE and any(
+        bool(x) != bool(y) and abs(x + y) < within.near for x, y in pairs
+    ):
+        return None  # a zero and a value that may be one but for rounding
+    distances = [abs(x - y) / max(abs(x), abs(y)) for x, y in pairs if x != y]
+    if distances and max(distances) >= within.near:
+        return False if max(distances) > within.far else None
+    if within is not DOUBLE:
+        return True
+    small = max(map(abs, (*a.at, *b.at))) < 1e9 or not distances
+    return True if small and min(map(abs, a.at)) > 1e-9 else None
 
 
 def _same_group(a: Group, b: Group) -> bool | None:

@@ -267,7 +267,24 @@ def _judge_math(question: Mapping[str, Any]) -> Judgement:
     answer = _parse(question["answer"])
     if not reference or not answer:
         return "unreadable"
-    return "same" if verify(reference, answer, timeout_seconds=None) else "different"
+    same = verify(reference, answer, timeout_seconds=None) and not _differ(reference, answer)
+    return "same" if same else "different"
+
+
+def _differ(reference: Sequence[object], answer: Sequence[object]) -> bool:
+    """Whether both are numbers that differ within 100 digits: math-verify rounds to 15, so that
+    10^{-34} and 10^{-33} are one number to it."""
+    from sympy import Expr
+
+    first, second = (
+        next((one for one in side if isinstance(one, Expr)), None) for side in (reference, answer)
+    )
+    if first is None or second is None or not (first.is_number and second.is_number):
+        return False
+    x, y = first.evalf(120), second.evalf(120)
+    if not (x.is_Float and y.is_Float and (x or y)):
+        return False
+    return bool(abs(x - y) > max(abs(x), abs(y)) * 10**-100)
 
 
 def _parse(text: str) -> list[object]:

@@ -1,0 +1,303 @@
+"""Answers as people write them in other scripts, languages and notations."""
+
+import unicodedata
+
+import pytest
+
+from ratiocine.completion_parts import split
+from ratiocine.data import DataConfig, problem_of
+from ratiocine.grading import grade
+from ratiocine.records import Kind, Problem
+
+CITIES = ("Lagos", "Hanoi", "Quito", "Oslo")
+
+
+def verdict(
+    kind: Kind, reference: str, answer: str, choices: tuple[str, ...] = (), boxed: bool = True
+) -> str:
+    problem = Problem("1", "?", reference, kind, "math-oe", "t", choices=choices)
+    return grade(problem, split(f"\\boxed{{{answer}}}" if boxed else answer)).verdict
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "25 кг",
+        "25 рублей",
+        "25個",
+        "25人",
+        "25 Stück",
+        "25 niños",
+        "25 kΩ",
+        "25 µs",
+        "25℉",
+        "25 ㎏",
+        "25 ㎡",
+        "25 किलोमीटर",
+        "25 كيلومتر",
+        "25 ευρώ",
+        "25 บาท",
+        "25개",
+        "25 \\text{ m/s²}",
+        "25\\,\\mathrm{kg\\cdot m^{-3}}",
+        "25\\,^\\circ\\mathrm{F}",
+        "25\\ \\mu\\text{m}",
+        "€25",
+        "25 €",
+        "₩25",
+        "£ 25",
+        "US$25",
+        "A\\$25",
+        "２５",
+        "٢٥",
+        "२५",
+        "𝟐𝟓",
+        "2\u200b5",
+    ],
+)
+def test_units_currencies_and_digits_of_any_script(answer: str) -> None:
+    assert verdict("number", "25", answer) == "right"
+    assert verdict("number", "26", answer) == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("3万", "30000"),
+        ("3 億円", "300000000"),
+        ("1.5亿", "150000000"),
+        ("3천", "3000"),
+        ("3 тысячи", "3000"),
+        ("3 млн", "3000000"),
+        ("3 миллиарда рублей", "3000000000"),
+        ("3 lakh rupees", "300000"),
+        ("3 करोड़", "30000000"),
+        ("3 Millionen", "3000000"),
+        ("3 tausend Euro", "3000"),
+        ("3 millones", "3000000"),
+        ("3 milhões", "3000000"),
+        ("3 milliards", "3000000000"),
+        ("3 ملايين", "3000000"),
+        ("3 triệu", "3000000"),
+        ("3 ล้าน", "3000000"),
+    ],
+)
+def test_a_scale_word_changes_the_value(answer: str, value: str) -> None:
+    for kind in ("number", "expression"):
+        assert verdict(kind, "3", answer) == "wrong"  # type: ignore[arg-type]
+    assert verdict("number", value.replace("1.5", ""), answer) == "right"
+
+
+@pytest.mark.parametrize(
+    "answer", ["25多", "25以上", "25未満", "25個半", "25π", "25θ", "25К", "25√2"]
+)
+def test_what_is_more_or_less_than_the_number(answer: str) -> None:
+    assert verdict("number", "25", answer) == "wrong"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Die Antwort ist 25.",
+        "Antwort: 25 Äpfel",
+        "La respuesta correcta es 25.",
+        "La réponse finale est 25 euros.",
+        "La risposta è 25.",
+        "A resposta é 25.",
+        "Het antwoord is 25.",
+        "Ответ: 25",
+        "Ответ — 25 км",
+        "Cevap: 25",
+        "Jawabannya adalah 25.",
+        "Đáp án là 25.",
+        "所以答案是25。",
+        "因此，正确答案为 25 元。",
+        "答えは25です。",
+        "정답은 25입니다.",
+        "คำตอบคือ 25",
+        "उत्तर: 25",
+        "الإجابة هي 25",
+        "一共有25个苹果。",
+        "合計で25個になる。",
+    ],
+)
+def test_statements_in_other_languages(text: str) -> None:
+    assert verdict("number", "25", text, boxed=False) == "right"
+    assert verdict("number", "24", text, boxed=False) == "wrong"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "（C）",
+        "Ｃ",
+        "【C】",
+        "C。",
+        "C、Quito",
+        "C．Quito",
+        "选项C",
+        "選択肢C",
+        "보기 C",
+        "Opción C",
+        "Вариант C",
+        "Cです",
+        "\\left(C\\right)",
+        "{\\bf C}",
+        "Ｑｕｉｔｏ",
+        "ج",
+    ],
+)
+def test_choices_in_other_scripts(answer: str) -> None:
+    assert verdict("choice", "C", answer, CITIES) == "right"
+    assert verdict("choice", "B", answer, CITIES) == "wrong"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "综上，答案是C。",
+        "故选C。",
+        "答案：C",
+        "したがって、正解はCです。",
+        "정답은 C입니다.",
+        "Die richtige Antwort ist C.",
+        "La respuesta correcta es C) Quito",
+        "Réponse : C",
+        "Ответ: C",
+        "Đáp án: C",
+        "الإجابة: C",
+        "Ｃ",
+    ],
+)
+def test_stated_choices_in_other_languages(text: str) -> None:
+    assert verdict("choice", "C", text, CITIES, boxed=False) == "right"
+    assert verdict("choice", "D", text, CITIES, boxed=False) == "wrong"
+
+
+@pytest.mark.parametrize("text", ["A或C", "A、C", "不是C", "C 和 D", "选A或C。"])
+def test_two_letters_are_no_choice(text: str) -> None:
+    for boxed in (True, False):
+        assert verdict("choice", "C", text, CITIES, boxed=boxed) == "wrong"
+
+
+def test_options_that_begin_with_their_letter() -> None:
+    options = ("A. Lagos", "B) Hanoi", "(C) Quito", "D: Oslo")
+    for letter, text in zip("ABCD", ("Lagos", "hanoi", "C. Quito", "D"), strict=True):
+        assert verdict("choice", letter, text, options) == "right"
+    assert verdict("choice", "A", "Hanoi", options) == "wrong"
+    numbers = ("A. 12", "B. 21", "C. 7")
+    assert verdict("choice", "B", "21.0", numbers) == "right"
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "other"),
+    [
+        ("\\frac{1}{3}", "⅓", "⅔"),
+        ("\\frac{7}{2}", "3½", "3⅓"),
+        ("1.25", "1¼", "1¾"),
+        ("x^{12}", "x¹²", "x^{1}2"),
+        ("10^{-9}", "10⁻⁹", "10⁻⁸"),
+        ("a_1+a_2", "a₁+a₂", "a₁+a₃"),
+        ("x^{n+1}", "xⁿ⁺¹", "xⁿ⁻¹"),
+        ("x^2y^3", "x²y³", "x³y²"),
+        ("\\frac{3}{4}", "3⁄4", "4⁄3"),
+        ("2\\sqrt{3}", "2√3", "3√2"),
+        ("\\frac{\\pi}{6}", "pi/6", "pi/3"),
+        ("2\\pi r", "2*pi*r", "pi*r"),
+        ("\\theta+\\alpha", "theta + alpha", "theta - alpha"),
+        ("\\cos(3x)", "cos(3x)", "sin(3x)"),
+        ("\\cos 3x", "cos 3x", "cos 2x"),
+        ("\\tan^{-1}(2)", "atan(2)", "atan(3)"),
+        ("\\ln 5", "log(5)/log(e)", "log(5)"),
+        ("\\log_3 7", "ln(7)/ln(3)", "ln(3)/ln(7)"),
+        ("\\log_{10} 7", "log(7)", "ln(7)"),
+        ("e^{-2}", "exp(-2)", "exp(2)"),
+        ("-\\infty", "-infinity", "infinity"),
+        ("\\sqrt[3]{5}", "cbrt(5)", "sqrt(5)"),
+        ("[1,4)", "[1,4[", "]1,4]"),
+        ("(1,4]", "]1;4]", "[1;4["),
+        ("(-\\infty,0)\\cup(2,3)", "]-\\infty,0[\\cup]2,3[", "]-\\infty,0[\\cup]2,4["),
+        ("(3,\\infty)", "\\{x \\in \\mathbb{R} : x > 3\\}", "\\{x : x < 3\\}"),
+        ("[-1,2)", "\\{x \\mid -1 \\le x < 2\\}", "\\{x \\mid -1 < x < 2\\}"),
+        ("(-\\infty,5]", "\\{ t | t \\leq 5 \\}", "\\{ t | t < 5 \\}"),
+    ],
+)
+def test_other_notations(reference: str, answer: str, other: str) -> None:
+    assert verdict("expression", reference, answer) == "right"
+    assert verdict("expression", reference, other) == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("reference", "same", "other"),
+    [
+        ("\\frac{1}{1000!}", "\\frac{1001}{1001!}", "\\frac{1}{1001!}"),
+        ("\\left(\\frac{3}{4}\\right)^{4000}", "0.75^{4000}", "\\left(\\frac{3}{4}\\right)^{4001}"),
+        ("2^{-3000}", "\\frac{1}{2^{3000}}", "2^{-3001}"),
+        ("e^{-900}", "\\frac{1}{e^{900}}", "e^{-901}"),
+        ("e^{900}", "\\exp(900)", "e^{901}"),
+        ("1-3^{-60}", "\\frac{3^{60}-1}{3^{60}}", "1"),
+        ("\\sqrt{3}-10^{-25}", "-10^{-25}+\\sqrt{3}", "\\sqrt{3}"),
+        ("\\pi+10^{-18}", "10^{-18}+\\pi", "\\pi"),
+        (
+            "1.6\\times10^{-19}\\ \\text{C}",
+            "16\\times10^{-20}\\text{ C}",
+            "1.6\\times10^{-20}\\ \\text{C}",
+        ),
+        ("\\sin(10^{-30})+1", "1+\\sin(10^{-30})", "1"),
+        ("x+10^{-20}", "10^{-20}+x", "x"),
+        ("(1, 2^{-2000})", "(1, \\frac{1}{2^{2000}})", "(1, 2^{-1999})"),
+    ],
+)
+def test_no_rounding_of_small_and_large_values(reference: str, same: str, other: str) -> None:
+    assert verdict("expression", reference, same) == "right"
+    assert verdict("expression", reference, other) == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer"),
+    [
+        ("75%", "75\\%"),
+        ("R&D", "R\\&D"),
+        ("a_b", "a\\_b"),
+        ("item #4", "item \\#4"),
+        ("San José", unicodedata.normalize("NFD", "San José")),
+        ("San Juan", "San~Juan"),
+        ("Café", "«Café»"),
+        ("Café", "„Café“"),
+        ("京都", "「京都」"),
+        ("京都", "京都。"),
+        ("ABC", "ＡＢＣ"),
+        ("Kyoto", "'Kyoto'"),
+    ],
+)
+def test_texts(reference: str, answer: str) -> None:
+    assert verdict("string", reference, answer) == "right"
+    assert verdict("string", f"{reference}x", answer) == "wrong"
+    assert verdict("string", "x²", "x2") == "wrong"
+
+
+def test_json_answers_of_a_row() -> None:
+    def read(answer: object) -> Problem:
+        return problem_of(DataConfig(name="t"), {"question": "?", "answer": answer}, "1")
+
+    for answer, texts in (
+        (7.0, ("7", "7.0", "\\frac{14}{2}")),
+        (2500000, ("2,500,000", "2500000")),
+        (2e-4, ("0.0002",)),
+        ([3, 4], ("3", "4.0")),
+        (True, ("true", "True")),
+        ({"text": ["Rome", "Roma"], "answer_start": [1, 1]}, ("Rome", "roma")),
+    ):
+        for text in texts:
+            assert grade(read(answer), split(f"\\boxed{{{text}}}")).verdict == "right", text
+    for bad in (
+        ["Rome", None],
+        [],
+        {"answer": 3},
+        [["Rome"]],
+        float("nan"),
+        [{"a": 1}],
+        {"text": [[]]},
+    ):
+        with pytest.raises(ValueError, match="answer"):
+            read(bad)
