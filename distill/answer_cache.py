@@ -13,13 +13,12 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from ratiocine.completion_parts import OPEN
 from ratiocine.engines import Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.hashing import batched, digest
-from ratiocine.records import Completion
+from ratiocine.records import Completion, Stop
 from ratiocine.runs import check_writable
 
 # A table with row ids appends answers; `without rowid` would insert them among others, by key.
@@ -41,7 +40,7 @@ class Answer:
     sample: int
     text: str
     """With the think tag that the prompt itself may have opened."""
-    stop: Literal["stop", "length", "refused"]
+    stop: Stop
     n_completion: int
     n_prompt: int = 0
     seconds: float = 0.0

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from ratiocine.completion_parts import CLOSE, OPEN, Parts, split
+from ratiocine.completion_parts import CLOSE, OPEN, Parts, one_block, split, stray_tags
 from ratiocine.records import Mode
 from ratiocine.rewards import looping
 
@@ -16,6 +16,10 @@ REFUSAL = re.compile(
     r"|i (?:cannot|can['’]?t|won['’]?t) (?:help|assist|answer|provide|do)"
     r"|as an ai\b)",
     re.IGNORECASE,
+)
+# Marks of turns in chat templates: a server that sends them has run into another turn.
+CONTROL_TOKEN = re.compile(
+    r"<\|[A-Za-z0-9_▁ ]{1,40}\|>|<｜[^｜<>]{1,40}｜>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>"
 )
 SCIENTIFIC = ("GREEK", "LATIN", "MATHEMATICAL")  # scripts that belong to any language
 
@@ -33,7 +37,12 @@ def parts_of(text: str, mode: Mode, trace: str) -> Parts:
 def fault(text: str, stop: str, parts: Parts, mode: Mode, prompt: str) -> str | None:
     """Why an answer cannot be a target of a pair, or None."""
     if stop != "stop":
-        return "refused_by_server" if stop == "refused" else "truncated"
+        named = {
+            "refused": "refused_by_server",
+            "failed": "failed_at_server",
+            "length": "truncated",
+        }
+        return named.get(stop, stop)
     return next((name for name, wrong in RULES.items() if wrong(text, parts, mode, prompt)), None)
 
 
@@ -55,6 +64,8 @@ RULES: dict[str, Callable[[str, Parts, Mode, str], bool]] = {
     "unclosed_trace": lambda text, parts, mode, prompt: not parts.closed,
     "no_trace": lambda text, parts, mode, prompt: mode == "reasoning" and not parts.think,
     "trace_in_direct_answer": lambda text, parts, mode, prompt: mode == "ift" and bool(parts.think),
+    "control_token": lambda text, parts, mode, prompt: CONTROL_TOKEN.search(text) is not None,
+    "stray_tags": lambda text, parts, mode, prompt: stray_tags(one_block(text)),
     "no_answer_after_trace": lambda text, parts, mode, prompt: not parts.answer,
     "refusal": lambda text, parts, mode, prompt: REFUSAL.match(parts.answer) is not None,
     "loop": lambda text, parts, mode, prompt: looping(text),

@@ -169,7 +169,9 @@ class MissingAnswers:
         answers = self.cache.get([key for *_, key in keyed])
         lacking: dict[str, list[int]] = {}
         for (asked, sample, key), answer in zip(keyed, answers, strict=True):
-            if answer is None or (self.config.retry_refused and answer.stop == "refused"):
+            if answer is None or (
+                self.config.retry_refused and answer.stop not in ("stop", "length")
+            ):
                 self.pending[asked.id, sample] = key, asked
                 lacking.setdefault(asked.id, []).append(sample)
             else:
@@ -269,7 +271,6 @@ def _load(config: Config, modes: Sequence[Mode]) -> LoadedEngine:
             dtype=config.dtype,
             device=config.device,
             threads=config.threads,
-            keep_refused=True,
             num_workers=config.num_workers,
             executor=config.executor,
         )

@@ -182,7 +182,7 @@ def _point(evaluation: Evaluation, cap: int, rows: Sequence[ScoredCompletion]) -
         high,
         flops=flops,
         tokens=fmean(row.n_completion for row in rows),
-        cut=fmean(row.stop == "length" for row in rows),
+        cut=fmean(row.stop != "stop" for row in rows),
     )
 
 

@@ -18,7 +18,7 @@ from ratiocine import cli
 from ratiocine.evaluate import grade_completion
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
-from ratiocine.records import Problem, ScoredCompletion
+from ratiocine.records import UNANSWERED, Problem, ScoredCompletion
 from ratiocine.runs import EvalFacts, Run, check_finished, open_run, read_config
 from ratiocine.scores import FILE, score_table
 from ratiocine.stores import COMPLETIONS, CompletionStore, completions_file, read_completions
@@ -87,7 +87,8 @@ def _write(run: Run, graded: Sequence[ScoredCompletion], facts: EvalFacts) -> No
 
 def _graded(row: ScoredCompletion, problem: Problem) -> ScoredCompletion:
     finished = row.stop == "stop"
-    judgement = grade_completion(problem, row.completion, finished=finished, opened=row.opened)
+    answer = "" if row.stop in UNANSWERED else row.completion
+    judgement = grade_completion(problem, answer, finished=finished, opened=row.opened)
     return replace(row, **vars(judgement), reference=problem.reference)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from eval.benchmarks import Suite, load
@@ -12,6 +13,7 @@ from ratiocine import engines
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
+from ratiocine.records import UNANSWERED, ScoredCompletion
 from ratiocine.rendering import asked_to_think
 from ratiocine.runs import (
     Decoding,
@@ -54,6 +56,7 @@ def evaluate(config: Config) -> Run:
     store.path.unlink()
     _print(table)
     _warn(table)
+    _name_unanswered(store.rows)
     return run
 
 
@@ -164,6 +167,17 @@ def _print(table: ScoreTable) -> None:
         interval = f"{one.ci95[0]:.1%} – {one.ci95[1]:.1%}"
         line = f"{name:18}{one.n:>6}{accuracy:>10}{interval:>16}{one.thought:>9.0%}"
         print(f"{line}{one.completion_tokens:>8.1f}"[:width])
+
+
+def _name_unanswered(rows: Sequence[ScoredCompletion]) -> None:
+    """Problems that the engine could not answer count as wrong."""
+    for stop in UNANSWERED:
+        if unanswered := [row for row in rows if row.stop == stop]:
+            names = ", ".join(dict.fromkeys(row.key for row in unanswered[:5]))
+            print(
+                f"warning: {len(unanswered)} completions {stop} ({names}), which count as wrong: "
+                f"{unanswered[0].completion[:200]}"
+            )
 
 
 def _warn(table: ScoreTable) -> None:

@@ -37,11 +37,26 @@ def render(answer: str, think: str | None = None) -> str:
     return answer if think is None else f"{OPEN}\n{think}\n{CLOSE}\n\n{answer}"
 
 
+REPEATED = re.compile(rf"(?:{OPEN}\s*){{2,}}|(?:\s*{CLOSE}){{2,}}")
+
+
+def one_block(text: str) -> str:
+    """The text with tags that are repeated at once, as in `<think><think>`, only once."""
+    return REPEATED.sub(lambda match: f"{OPEN}\n" if OPEN in match[0] else f"\n{CLOSE}", text)
+
+
+def stray_tags(text: str) -> bool:
+    """Whether a think tag stands anywhere but around the one think block at the beginning."""
+    head, tag, answer = text.rpartition(CLOSE)
+    trace = head.strip().removeprefix(OPEN) if tag else ""
+    return any(mark in part for part in (trace, answer) for mark in (OPEN, CLOSE))
+
+
 def split(text: str, *, finished: bool = True, opened: bool = False) -> Parts:
     """The parts of a completion. The answer follows the *last* closing tag, so nothing inside a
     trace is an answer; a bare closing tag counts, because some templates put the opening one into
     the prompt (`opened`)."""
-    head, tag, answer = text.rpartition(CLOSE)
+    head, tag, answer = one_block(text).rpartition(CLOSE)
     if OPEN in answer or (opened and not tag):
         return Parts(
             think=text.replace(OPEN, "", 1).strip(),

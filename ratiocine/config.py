@@ -1,6 +1,7 @@
 """Base of every configuration: strict, frozen, and explicit about the identity of a run.
 
 Each field has one marker in its type: `Hashed` (its value is part of the run's identity),
+`HashedIfSet` (the same, unless it is the default: for keys that earlier releases did not have),
 `Unhashed` (it changes where, how fast or at what price a run happens, never its result) or
 `ByContent` (a location, whose content is among the inputs of the run).
 """
@@ -20,10 +21,11 @@ T = TypeVar("T")
 class Identity:
     """Marker of a field: its part in the hash of a run."""
 
-    by: Literal["value", "content", "nothing"]
+    by: Literal["value", "set_value", "content", "nothing"]
 
 
 Hashed = Annotated[T, Identity("value")]
+HashedIfSet = Annotated[T, Identity("set_value")]
 Unhashed = Annotated[T, Identity("nothing")]
 ByContent = Annotated[T, Identity("content")]
 
@@ -48,8 +50,9 @@ def identity(config: BaseModel) -> dict[str, object]:
     schema = type(config)
     return {
         name: _plain(getattr(config, name))
-        for name in schema.model_fields
-        if marker(schema, name).by == "value"
+        for name, field in schema.model_fields.items()
+        if (by := marker(schema, name).by) == "value"
+        or (by == "set_value" and getattr(config, name) != field.get_default())
     }
 
 

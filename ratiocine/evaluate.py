@@ -10,7 +10,7 @@ from ratiocine.completion_parts import CLOSE, OPEN, Parts, split
 from ratiocine.engines import Engine, Request
 from ratiocine.grading import grade, overthinking
 from ratiocine.prompts import user_text
-from ratiocine.records import Completion, Problem, ScoredCompletion, Verdict
+from ratiocine.records import UNANSWERED, Completion, Problem, ScoredCompletion, Verdict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,9 +48,8 @@ def score(
     parts = split(completion.text, opened=completion.opened)
     n_think = thinking_tokens(completion, parts, tokenizer)
     finished = completion.stop == "stop"
-    judgement = grade_completion(
-        problem, completion.text, finished=finished, opened=completion.opened
-    )
+    answer = "" if completion.stop in UNANSWERED else completion.text
+    judgement = grade_completion(problem, answer, finished=finished, opened=completion.opened)
     level = problem.meta.get("level")
     return ScoredCompletion(
         key=completion.id,

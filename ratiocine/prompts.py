@@ -7,10 +7,12 @@ template's end-of-turn token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-from ratiocine.completion_parts import OPEN
+from ratiocine.completion_parts import CLOSE, OPEN
 from ratiocine.errors import BadInput
 from ratiocine.records import LETTERS, Problem
 
@@ -102,16 +104,59 @@ def prompt_ids(
     prefix: str = "",
     thinking: bool | None = None,
 ) -> list[int]:
-    """Token ids of `prompt_text` and of the `prefix` of the assistant's turn."""
-    text = prompt_text(tokenizer, messages, thinking)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    """Token ids of `prompt_text` and of the `prefix` of the assistant's turn. Control tokens within
+    a message are ordinary text."""
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
     # The prefix is encoded apart: its tokens are those of a completion, not of a longer prompt.
-    return [*ids, *tokenizer(prefix, add_special_tokens=False)["input_ids"]] if prefix else ids
+    after = text_ids(tokenizer, prefix) if prefix else []
+    control = control_tokens(tokenizer)
+    if control is None or not any(control.search(message["content"]) for message in messages):
+        text = prompt_text(tokenizer, messages, thinking)
+        return [*tokenizer(text, add_special_tokens=False)["input_ids"], *after]
+    found: list[str] = []
+
+    def masked(match: re.Match[str]) -> str:
+        found.append(match[0])
+        return f"{MARK}{len(found) - 1}{MARK}"
+
+    hidden = [{**m, "content": control.sub(masked, m["content"])} for m in messages]
+    ids = list[int]()
+    for at, part in enumerate(prompt_text(tokenizer, hidden, thinking).split(MARK)):
+        if at % 2:
+            ids += text_ids(tokenizer, found[int(part)])
+        elif part:
+            ids += tokenizer(part, add_special_tokens=False)["input_ids"]
+    return [*ids, *after]
+
+
+MARK = "\ue0ff\ue0fe"  # private characters, in place of a control token in a message
+_control: WeakKeyDictionary[object, re.Pattern[str] | None] = WeakKeyDictionary()
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str] | None:
+    """The tokenizer's special tokens, such as `<|im_end|>`, as they would stand in a text; None if
+    it has none."""
+    if tokenizer not in _control:
+        added = tokenizer.added_tokens_decoder.values()
+        names = {*tokenizer.all_special_tokens, *(str(one) for one in added if one.special)}
+        names -= {OPEN, CLOSE, ""}
+        longest_first = sorted(names, key=lambda name: (-len(name), name))
+        _control[tokenizer] = re.compile("|".join(map(re.escape, longest_first))) if names else None
+    return _control[tokenizer]
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text in which control tokens are ordinary characters."""
+    control = control_tokens(tokenizer)
+    if control is None or control.search(text) is None:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 def completion_ids(tokenizer: PreTrainedTokenizerBase, completion: str) -> list[int]:
     """Token ids of a completion and its end-of-turn token: the supervised tokens of training."""
-    return [*tokenizer(completion, add_special_tokens=False)["input_ids"], end_of_turn(tokenizer)]
+    return [*text_ids(tokenizer, completion), end_of_turn(tokenizer)]
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -44,7 +44,12 @@ class Problem:
 Mode = Literal["ift", "reasoning"]
 MODES: tuple[Mode, Mode] = ("ift", "reasoning")
 SIDES = ("prompt", *MODES)
-Stop = Literal["stop", "length", "refused"]
+Stop = str
+"""How a completion ended: `stop` if the model ended its turn, `length` at `max_new_tokens`,
+`refused` if it was never asked, `failed` if its server failed on it alone, else the server's own
+finish reason, such as `content_filter`. Only `stop` is a complete answer."""
+UNANSWERED: tuple[Stop, ...] = ("refused", "failed")
+"""Completions whose text is the engine's words about the request, not an answer."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,6 @@ class Completion:
     text: str
     """Without the end-of-turn token; where a server refused, its words."""
     stop: Stop
-    """Whether the model ended its turn, reached `max_new_tokens`, or was never asked because its
-    server refused."""
     n_prompt: int
     """Tokens of the prompt."""
     n_completion: int

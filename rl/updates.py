@@ -34,7 +34,7 @@ class Answer:
     def has_gradient(self, config: Config) -> bool:
         """Whether its loss has a gradient: not masked, and advantage, `beta` or `tau` not 0."""
         objective = config.objective
-        masked = objective.mask_truncated_completions and self.completion.stop == "length"
+        masked = objective.mask_truncated_completions and self.completion.stop != "stop"
         return not masked and bool(self.advantage or objective.beta or objective.tau)
 
 

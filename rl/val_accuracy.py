@@ -120,7 +120,7 @@ class ValidationAccuracy:
             accuracy=fmean(accuracies.values()),
             ci95=(low, high),
             format=fmean(formats),
-            truncated=fmean(one.stop == "length" for one in answers),
+            truncated=fmean(one.stop != "stop" for one in answers),
             length=fmean(one.n_completion for one in answers),
             right=sorted(name for name, value in accuracies.items() if value == 1),
             graded=sorted(accuracies),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ratiocine.completion_parts import split
 from ratiocine.errors import BadInput
-from ratiocine.prompts import SWITCH, end_of_turn
+from ratiocine.prompts import SWITCH, control_tokens, end_of_turn, prompt_ids
 from ratiocine.records import MODES, Mode, Pair
 from ratiocine.rendering import Rendering
 from train.batches import Row, RowDataset
@@ -76,18 +76,41 @@ def _fault(
         return "the trace is not whole in the supervised tokens"
     if not target.closed or not target.answer or target.answer not in text:
         return "the answer is not whole in the supervised tokens"
-    messages = [{"role": "user", "content": pair.prompt}]
-    thinking = rendering.thinking(row.mode)
-    switch = {} if thinking is None else {SWITCH: thinking}
-    generation = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, return_dict=True, **switch
-    )["input_ids"]
-    start = labels.index(supervised[0])
-    if ids[:start] != list(generation):
+    start, thinking = labels.index(supervised[0]), rendering.thinking(row.mode)
+    if _controls(tokenizer, supervised[:-1]) or (
+        _controls(tokenizer, ids[:start])
+        != _controls(tokenizer, prompt_ids(tokenizer, "?", thinking=thinking))
+    ):
+        return "a control token of the chat template stands within a text"
+    if ids[:start] != _generation_prompt(tokenizer, pair.prompt, thinking):
         return "the training prompt is not the generation prompt, token for token"
     if pair.prompt.strip() not in tokenizer.decode(ids[:start], skip_special_tokens=False):
         return "the chat template changes the prompt"
     return None
+
+
+def _generation_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, thinking: bool | None
+) -> list[int]:
+    """As transformers makes it, which takes a control token within a message for one."""
+    control = control_tokens(tokenizer)
+    if control is not None and control.search(prompt):
+        return prompt_ids(tokenizer, prompt, thinking=thinking)
+    switch = {} if thinking is None else {SWITCH: thinking}
+    messages = [{"role": "user", "content": prompt}]
+    return list(
+        tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_dict=True, **switch
+        )["input_ids"]
+    )
+
+
+def _controls(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
+    """The control tokens among these, in order."""
+    control = control_tokens(tokenizer)
+    if control is None:
+        return []
+    return [one for one in ids if control.fullmatch(tokenizer.convert_ids_to_tokens(one))]
 
 
 def show(tokenizer: PreTrainedTokenizerBase, row: Row) -> str:

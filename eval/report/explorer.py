@@ -93,7 +93,7 @@ def completions(study: Study, limit: int) -> Completions:
 
 def _answer(row: ScoredCompletion, reasons: dict[str, int]) -> tuple[int, int, int, int, int, str]:
     reason = reasons.setdefault(row.reason, len(reasons))
-    verdict, truncated = VERDICTS.index(row.verdict), int(row.stop == "length")
+    verdict, truncated = VERDICTS.index(row.verdict), int(row.stop != "stop")
     text = visible(row.completion)
     return verdict, int(row.thought), truncated, row.n_completion, reason, text
 

@@ -19,6 +19,7 @@ from ratiocine.errors import BadInput
 from ratiocine.records import LETTERS, Kind, Problem
 
 Row = Mapping[str, Any]  # of any data set
+HALF_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 OPTION = re.compile(r"^\s*\(?([A-J])[.):]", re.MULTILINE)
 
 
@@ -49,7 +50,20 @@ def _json_rows(file: Path) -> Iterator[Row]:
                     raise BadInput(f"{file}: line {number} is not JSON") from None
                 if not isinstance(row, dict):
                     raise BadInput(f"{file}: line {number} is no JSON object")
+                if HALF_LETTER.search(line) and not _encodable(row):
+                    raise BadInput(
+                        f"{file}: line {number} holds half of a surrogate pair (\\ud83d or the "
+                        "like), which is no character"
+                    )
                 yield row
+
+
+def _encodable(row: Row) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def mapped(row: Row, columns: Mapping[str, str] | None) -> Row:
@@ -98,6 +112,8 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     else:
         reference = answers[0]
     meta = row.get("meta") or {}
+    if not isinstance(meta, Mapping):
+        raise ValueError(f"meta {str(meta)[:40]!r} is no mapping")
     return Problem(
         id=str(row.get("id") or name),
         question=question,
@@ -107,7 +123,7 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
         source=data.name,
         instruction=data.instruction,
         choices=choices,
-        context=_context(row.get("context") or "", meta),
+        context=_context(_passages(row.get("context")), meta),
         accepted=tuple(answer for answer in answers[1:] if answer is not None),
         meta=meta,
     )
@@ -167,6 +183,15 @@ def _letter(answer: object, choices: Sequence[str]) -> str:
         n = len(choices)
         raise ValueError(f"answer {answer!r} is neither a letter nor an index into {n} choices")
     return LETTERS[answer]
+
+
+def _passages(context: object) -> str:
+    """A passage, or several of them one after the other."""
+    passages = context if isinstance(context, list) else [context or ""]
+    texts = [passage for passage in passages if isinstance(passage, str)]
+    if len(texts) < len(passages):
+        raise ValueError(f"context {str(context)[:40]!r} is neither a text nor a list of texts")
+    return "\n".join(texts)
 
 
 def _context(context: str, meta: Row) -> str:

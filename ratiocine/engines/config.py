@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
+from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
 from ratiocine.devices import Attention
 
 
@@ -30,6 +30,14 @@ class OpenAIConfig(StrictConfig):
     concurrency: Unhashed[PositiveInt] = 64
     timeout: Unhashed[PositiveFloat] = 600
     retry_seconds: Unhashed[PositiveFloat] = 600
+    stop_reasons: HashedIfSet[Annotated[list[str | None], Field(min_length=1)]] = Field(["stop"])
+    """Finish reasons of a complete answer; null for servers that send none."""
+    drop_params: HashedIfSet[list[str]] = Field([])
+    """Parameters of a request that are left out."""
+    rename_params: HashedIfSet[dict[str, str] | None] = None
+    """Names of parameters on this server, by the usual name."""
+    extra_body: HashedIfSet[dict[str, Any] | None] = None
+    """Further parameters of every request."""
 
     @property
     def urls(self) -> list[str]:

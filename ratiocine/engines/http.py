@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 class RetryableError(Exception):
     """A call that may succeed later; not before `after` seconds, if the server has sent
-    Retry-After."""
+    Retry-After. `of_request` states that the request may be the cause, not the server's state."""
 
-    def __init__(self, kind: str, detail: str = "", *, after: float = 0.0) -> None:
+    def __init__(
+        self, kind: str, detail: str = "", *, after: float = 0.0, of_request: bool = False
+    ) -> None:
         super().__init__(f"{kind} {detail}".strip())
-        self.kind, self.after = kind, after
+        self.kind, self.after, self.of_request = kind, after, of_request
 
 
 class Connection:

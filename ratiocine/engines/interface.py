@@ -77,6 +77,12 @@ class Engine(Protocol):
         ...
 
 
+def over_context(request: str, sample: int, n_prompt: int, context: int) -> Completion:
+    """The completion of a prompt of `n_prompt` tokens that fills the model's context."""
+    words = f"the prompt has {n_prompt} tokens, and the model's context {context}"
+    return Completion(request, words, "refused", n_prompt, 0, 0.0, (), sample=sample)
+
+
 def blocks(requests: Iterable[Request], workers: int) -> Iterator[list[Request]]:
     """The tasks of several workers: at most `BLOCK` requests, and at most an equal share."""
     for portion in batched(requests, PORTION):

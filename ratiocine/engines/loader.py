@@ -57,19 +57,17 @@ def load(
     dtype: Dtype = "auto",
     device: Device = "auto",
     threads: int | None = None,
-    keep_refused: bool = False,
     num_workers: int = 0,
     executor: ExecutorConfig = LocalConfig(),  # noqa: B008  (frozen)
 ) -> LoadedEngine:
     """Load `model` into a local engine, or connect to a server.
 
-    With `num_workers` that many processes of `executor` each hold the engine. `keep_refused`: see
-    `OpenAIEngine`. Raises BadInput, before any weights are loaded, if the engine or the model
-    lacks a required capability.
+    With `num_workers` that many processes of `executor` each hold the engine. Raises BadInput,
+    before any weights are loaded, if the engine or the model lacks a required capability.
     """
     check_capabilities(engine.name, required)
     if engine.name == "openai":
-        return _connect(engine, keep_refused, num_workers, executor)
+        return _connect(engine, num_workers, executor)
     if num_workers and executor.name == "local":
         threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
     devices.prepare_process(threads)
@@ -102,16 +100,14 @@ def load(
     return LoadedEngine(local, tokenizer, str(loaded.dtype), attention, shape, size)
 
 
-def _connect(
-    config: OpenAIConfig, keep_refused: bool, num_workers: int, executor: ExecutorConfig
-) -> LoadedEngine:
+def _connect(config: OpenAIConfig, num_workers: int, executor: ExecutorConfig) -> LoadedEngine:
     from ratiocine.engines.openai import OpenAIEngine
 
-    server = OpenAIEngine(config, keep_refused=keep_refused)
+    server = OpenAIEngine(config)
     server.check_connection()
     if not num_workers:
         return LoadedEngine(server, None, retries=server.retries)
-    make = partial(OpenAIEngine, config, keep_refused=keep_refused)
+    make = partial(OpenAIEngine, config)
     workers, retries = _spread(make, num_workers, executor)
     return LoadedEngine(workers, None, retries=retries)
 

@@ -2,11 +2,15 @@
 `transformers serve`.
 
 Each sample is one call. A call is repeated if the server is busy or broken: status 5xx, 408, 409,
-425 or 429, no connection, a timeout, or an incomplete JSON body. Pauses grow exponentially, or
-follow Retry-After. The run fails once no server has given a usable answer for `retry_seconds`; a
-server may therefore restart during a run. A busy server gets fewer concurrent calls until it keeps
-up. Any other refusal ends the run with the server's message, or is stored as a completion
-(`keep_refused`).
+425 or 429, no connection, a timeout, an incomplete JSON body, or an answer without its fields.
+Pauses grow exponentially, or follow Retry-After. The run fails once no server has given a usable
+answer for `retry_seconds`; a server may therefore restart during a run. A busy server gets fewer
+concurrent calls until it keeps up.
+
+A request that alone is refused, or on which the server alone fails `ATTEMPTS` times, becomes a
+completion with stop reason `refused` or `failed` and the server's words as its text. The run ends
+with these words if the server refuses the caller, the model, or `REFUSALS` requests before it has
+answered any.
 
 Token counts are the server's; without them four characters count as one token. Stop strings are
 applied here, after the reasoning: a server would apply them within it as well.
@@ -20,23 +24,26 @@ import json
 import os
 import queue
 import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
-from ratiocine.completion_parts import OPEN, after_thinking, render
 from ratiocine.engines.config import OpenAIConfig
 from ratiocine.engines.http import Connection, RetryableError, connection_pool, proxy
 from ratiocine.engines.interface import Request
 from ratiocine.engines.rate_limit import ConcurrencyLimiter, call_with_retries
+from ratiocine.engines.responses import completion_of
 from ratiocine.errors import BadInput, Failure
 from ratiocine.records import Completion
 
 BUSY = (408, 409, 425, 429, 503)
 NOT_THE_REQUEST = (401, 403, 404)  # statuses that refuse the caller or the model
+ATTEMPTS = 4  # failed calls of one request, while others are answered, after which it is given up
+REFUSALS = 8  # refused requests without an answered one that end a run
 GROUP_SECONDS = 0.02  # completions that arrive this close together are yielded and stored together
 Job = tuple[Request, int]  # request, sample
 Results = queue.SimpleQueue[Completion | BaseException | None]
@@ -47,14 +54,12 @@ class OpenAIEngine:
 
     `config.urls` are base URLs such as `http://localhost:8000/v1`; `model` is the model's name
     there. The key is read from the environment variable `api_key_env` and never written anywhere.
-    With `keep_refused` a refused request (a prompt beyond the context, say) becomes a completion
-    with stop reason "refused" and the server's message as its text.
     """
 
     name = "openai"
 
-    def __init__(self, config: OpenAIConfig, *, keep_refused: bool = False) -> None:
-        self.config, self.keep_refused = config, keep_refused
+    def __init__(self, config: OpenAIConfig) -> None:
+        self.config = config
         self.urls = [url.rstrip("/") for url in config.urls]
         self.key = os.environ.get(config.api_key_env)
         self.retries: Counter[str] = Counter()  # by error
@@ -62,9 +67,11 @@ class OpenAIEngine:
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Completions of all samples, as they arrive; requests are consumed in their order.
 
-        Raises BadInput if a server refuses a request, Failure after `retry_seconds` without a
+        Raises BadInput if a server refuses all requests, Failure after `retry_seconds` without a
         usable answer.
         """
+        self.answered: bytes | None = None  # the body of a request that was answered
+        self.refused: list[Completion] = []  # held back until the server has answered any request
         results: Results = queue.SimpleQueue()
         loop = asyncio.SelectorEventLoop()  # the loop that libcurl supports on every system
         jobs = ((request, sample) for request in requests for sample in request.samples)
@@ -114,19 +121,51 @@ class OpenAIEngine:
             async def work() -> None:
                 connection = Connection(pool, self.key, self.config.timeout)
                 for index, job in waiting:
-                    results.put(await self._completion(connection, index, job))
+                    completion = await self._completion(connection, index, job)
+                    if self.answered is None:
+                        self._hold(completion)
+                    else:
+                        results.put(completion)
+                        while self.refused:
+                            results.put(self.refused.pop())
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(concurrency):
                     group.create_task(work())
+        if self.refused:
+            raise self._all_refused()
+
+    def _hold(self, refused: Completion) -> None:
+        """Hold back a refused completion. Raises BadInput once there are `REFUSALS`."""
+        if not self.refused:
+            sys.stderr.write(f"\nengine=openai: the server refuses a request: {refused.text}\n")
+        self.refused.append(refused)
+        if len(self.refused) >= REFUSALS:
+            raise self._all_refused()
+
+    def _all_refused(self) -> BadInput:
+        return BadInput(
+            f"{' and '.join(self.urls)} refuses every request: {self.refused[0].text} (parameters "
+            "can be left out, renamed or added: engine.drop_params, rename_params, extra_body)"
+        )
 
     async def _completion(self, connection: Connection, index: int, job: Job) -> Completion:
         """The completion of one sample, with retries; the servers take turns."""
         turns, retry_seconds = itertools.count(index), self.config.retry_seconds
+        attempts = 0
 
         async def call() -> Completion:
+            nonlocal attempts
+            url = self.urls[next(turns) % len(self.urls)]
             async with self.limiter:
-                return await self._call(connection, self.urls[next(turns) % len(self.urls)], job)
+                try:
+                    return await self._call(connection, url, job)
+                except RetryableError as error:
+                    attempts += error.of_request
+                    if attempts < ATTEMPTS or not await self._answers(connection, url):
+                        raise
+                    words = self._redacted(str(error))
+            return Completion(job[0].id, words, "failed", 0, 0, 0.0, sample=job[1])
 
         try:
             return await call_with_retries(
@@ -138,6 +177,16 @@ class OpenAIEngine:
                 f"{self._redacted(str(error))}"
             ) from None
 
+    async def _answers(self, connection: Connection, url: str) -> bool:
+        """Whether the server answers a request that it has answered before."""
+        if self.answered is None:
+            return False
+        try:
+            status, text, _ = await connection.call(f"{url}/chat/completions", self.answered)
+            return status == 200 and bool(json.loads(text)["choices"])
+        except (RetryableError, ValueError, LookupError, TypeError):
+            return False
+
     async def _call(self, connection: Connection, url: str, job: Job) -> Completion:
         """One call for one completion."""
         started = time.perf_counter()
@@ -146,19 +195,21 @@ class OpenAIEngine:
         if status >= 500 or status in BUSY:
             if status in BUSY:
                 self.limiter.decrease()
-            raise RetryableError(f"HTTP {status}", text[:200], after=after)
+            of_request = status not in (*BUSY, 502, 504)
+            raise RetryableError(f"HTTP {status}", text[:200], after=after, of_request=of_request)
         if status != 200:
             message = self._redacted(" ".join(text[:300].split()))
-            if self.keep_refused and status not in NOT_THE_REQUEST:
+            if status not in NOT_THE_REQUEST:
                 return Completion(job[0].id, message, "refused", 0, 0, 0.0, sample=job[1])
             hint = await self._hint(connection, url, status)
             raise BadInput(f"{url} refuses with HTTP {status}: {message}{hint}")
         try:
             answer = json.loads(text)
-            completion = _parsed(job, answer, time.perf_counter() - started)
+            seconds, reasons = time.perf_counter() - started, self.config.stop_reasons
+            completion = completion_of(*job, answer, seconds, reasons)
         except ValueError:
             raise RetryableError("incomplete JSON", repr(text[-80:])) from None
-        self.last_answer = time.monotonic()
+        self.last_answer, self.answered = time.monotonic(), body
         self.limiter.increase()
         return completion
 
@@ -189,38 +240,19 @@ class OpenAIEngine:
             body["top_p"] = request.top_p
         if request.thinking is not None:
             body["chat_template_kwargs"] = {"enable_thinking": request.thinking}
+        renamed = self.config.rename_params or {}
+        body = {
+            renamed.get(name, name): value
+            for name, value in body.items()
+            if name not in self.config.drop_params
+        }
+        for name, value in (self.config.extra_body or {}).items():
+            both = isinstance(value, dict) and isinstance(body.get(name), dict)
+            body[name] = {**body[name], **value} if both else value
         return body
 
     def _redacted(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key else text
-
-
-def _parsed(job: Job, answer: Any, seconds: float) -> Completion:
-    """The completion in a server's answer. Raises RetryableError if a field is missing."""
-    request, sample = job
-    try:
-        choice = answer["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        usage = answer.get("usage") or {}
-        truncated = choice.get("finish_reason") == "length"
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        detail = f"{type(error).__name__} {error}"
-        raise RetryableError("an answer without its fields", detail) from None
-    if reasoning:
-        if text or not truncated:
-            text = render(text, reasoning.strip())
-        else:
-            text = f"{OPEN}\n{reasoning.strip()}"
-    n_completion = int(usage.get("completion_tokens") or max(1, len(text) // 4))
-    characters = sum(len(message["content"]) for message in request.messages)
-    n_prompt = int(usage.get("prompt_tokens") or characters // 4)
-    at = after_thinking(text, request.stop)
-    stop: Literal["stop", "length"] = "length" if truncated and at is None else "stop"
-    return Completion(
-        request.id, text[:at], stop, n_prompt, n_completion, round(seconds, 4), sample=sample
-    )
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], results: Results) -> None:

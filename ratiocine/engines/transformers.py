@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ratiocine import models
 from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decode_batch import DecodeBatch, Row, next_tokens
 from ratiocine.engines.decoding import register_grouped_attention
-from ratiocine.engines.interface import Request
+from ratiocine.engines.interface import Request, over_context
 from ratiocine.engines.kv_cache import growing_cache, is_joinable
 from ratiocine.hashing import batched
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
@@ -73,6 +74,7 @@ class TransformersEngine:
         self.model, self.tokenizer, self.stop_id = model, tokenizer, stop_id
         self.max_batch_size = config.max_batch_size
         self.max_cache_tokens = config.max_cache_tokens
+        self.context = models.context_length(model.config)
         self.joinable = is_joinable(growing_cache(model.config))
         attention: str = config.attention
         if attention == "auto":
@@ -86,6 +88,14 @@ class TransformersEngine:
         The longest requests start first, so that a batch too large for the memory fails at once.
         """
         prompted = [part for request in requests for part in self._prompted(request)]
+        too_long = [one for one in prompted if len(one.prompt) >= self.context]
+        if too_long:
+            yield [
+                over_context(one.request.id, sample, len(one.prompt), self.context)
+                for one in too_long
+                for sample in one.request.samples
+            ]
+            prompted = [one for one in prompted if len(one.prompt) < self.context]
         prompted.sort(key=lambda p: (-p.request.max_new_tokens, -len(p.prompt), p.request.id))
         waiting = deque(prompted)
         batch: DecodeBatch | None = None
@@ -107,6 +117,8 @@ class TransformersEngine:
         """The request with its prompt, in parts if it has more samples than a batch has rows."""
         prompt = prompt_ids(self.tokenizer, request.messages, request.prefix, request.thinking)
         opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
+        room = max(1, min(request.max_new_tokens, self.context - len(prompt)))
+        request = replace(request, max_new_tokens=room)
         for part in batched(request.samples, self.max_batch_size):
             yield _Prompted(replace(request, samples=tuple(part)), tuple(prompt), opened)
 

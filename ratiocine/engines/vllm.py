@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import VLLMConfig
-from ratiocine.engines.interface import Request
+from ratiocine.engines.interface import Request, over_context
 from ratiocine.errors import BadInput
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
@@ -51,11 +52,18 @@ class VLLMEngine:
             trust_remote_code=False,
         )
         self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
+        self.context: int = self.llm.llm_engine.model_config.max_model_len
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        jobs = sorted(
-            ((r, s) for r in requests for s in r.samples), key=lambda job: -job[0].max_new_tokens
-        )
+        jobs = []
+        for request in requests:
+            n = len(prompt_ids(self.tokenizer, request.messages, request.prefix, request.thinking))
+            if n < self.context:
+                room = min(request.max_new_tokens, self.context - n)
+                jobs += [(replace(request, max_new_tokens=room), s) for s in request.samples]
+            else:
+                yield [over_context(request.id, s, n, self.context) for s in request.samples]
+        jobs.sort(key=lambda job: -job[0].max_new_tokens)
         for at in range(0, len(jobs), self.portion):
             portion = jobs[at : at + self.portion]
             started = time.perf_counter()

@@ -55,7 +55,7 @@ def checkable(names: Sequence[str], arguments: Sequence[Arguments]) -> bool:
 
 def _known(arguments: Arguments) -> Arguments:
     """Without those of other instructions, which are null."""
-    return {key: value for key, value in arguments.items() if value}
+    return {key: value for key, value in arguments.items() if value is not None}
 
 
 def _compared(count: int, arguments: Arguments, threshold: str, relation: str = "relation") -> bool:
@@ -66,16 +66,24 @@ def _compared(count: int, arguments: Arguments, threshold: str, relation: str = 
     )
 
 
+def _pattern(word: str, boundary: str = "") -> re.Pattern[str]:
+    """A word as the published checkers take it, as a pattern; as it stands if it is none."""
+    try:
+        return re.compile(f"{boundary}{word}{boundary}", re.IGNORECASE)
+    except re.error:
+        return re.compile(re.escape(word), re.IGNORECASE)
+
+
 def _keywords(text: str, a: Arguments) -> bool:
-    return all(re.search(word, text, re.IGNORECASE) for word in a["keywords"])
+    return all(_pattern(word).search(text) for word in a["keywords"])
 
 
 def _keyword_frequency(text: str, a: Arguments) -> bool:
-    return _compared(len(re.findall(a["keyword"].strip(), text, re.IGNORECASE)), a, "frequency")
+    return _compared(len(_pattern(a["keyword"].strip()).findall(text)), a, "frequency")
 
 
 def _forbidden_words(text: str, a: Arguments) -> bool:
-    return not any(re.search(rf"\b{word}\b", text, re.IGNORECASE) for word in a["forbidden_words"])
+    return not any(_pattern(word, r"\b").search(text) for word in a["forbidden_words"])
 
 
 def _letter_frequency(text: str, a: Arguments) -> bool:

@@ -3,6 +3,7 @@ from .adapters import add_lora as add_lora
 from .adapters import save_student as save_student
 from .config import ModelConfig as ModelConfig
 from .load import check_four_bit as check_four_bit
+from .load import context_length as context_length
 from .load import head as head
 from .load import load_config as load_config
 from .load import load_model as load_model

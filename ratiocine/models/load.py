@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,11 @@ def load_config(model: ModelConfig) -> PreTrainedConfig:
         return (
             packaged.tiny_model().config if folder is None else AutoConfig.from_pretrained(folder)
         )
+
+
+def context_length(config: PreTrainedConfig) -> int:
+    """The longest text in tokens that a model was made for; unbounded without such a limit."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
 
 
 def shape(model: ModelConfig) -> Shape:
