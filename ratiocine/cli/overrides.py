@@ -29,8 +29,27 @@ def normalise(overrides: Sequence[str]) -> list[str]:
         if equals and group in BY_PATH and is_path and not is_sweep:
             normalised += [f"{group}=local", f"{group}.path={quoted(text)}"]
         else:
-            normalised.append(override)
+            normalised.append(f"{group}={_with_quoted_paths(value)}" if equals else override)
     return normalised
+
+
+# Characters of paths that Hydra's grammar reads otherwise, or not at all.
+SPECIAL = re.compile(r"[^\x00-\x7f]|[=#'\"()!^`<>;&]")
+
+
+def _with_quoted_paths(value: str) -> str:
+    """The value with its paths in quotes, alone or in a list, where Hydra's grammar needs them."""
+    if value.startswith("[") and value.endswith("]") and "[" not in value[1:]:
+        items = re.findall(r"\s*((?:'[^']*'|\"[^\"]*\"|[^,])*)", value[1:-1])
+        return f"[{','.join(_quoted_path(item) for item in items if item.strip())}]"
+    return _quoted_path(value)
+
+
+def _quoted_path(value: str) -> str:
+    is_path = "/" in value and not value.startswith(("'", '"', "[", "{", "$"))
+    if not is_path or "," in value or SPECIAL.search(value) is None:
+        return value
+    return quoted(value)
 
 
 def quoted(value: str) -> str:

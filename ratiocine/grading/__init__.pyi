@@ -1,4 +1,5 @@
 from . import overthinking as overthinking
+from .characters import UNSPACED as UNSPACED
 from .grader import Grade as Grade
 from .grader import grade as grade
 from .gym import leg_counts as leg_counts

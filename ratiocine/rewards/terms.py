@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from ratiocine.completion_parts import ANSWER_CLOSE, ANSWER_OPEN, CLOSE, OPEN
 from ratiocine.config import Hashed
-from ratiocine.grading import folded, last_number, read_number
+from ratiocine.grading import UNSPACED, folded, last_number, read_number
 from ratiocine.records import Problem
 from ratiocine.rewards import detection
 from ratiocine.rewards.rollout import Graded, Rollout, Term
@@ -209,10 +209,14 @@ class Overlong(Term):
         return min(0.0, max(-1.0, (self.limit - self.cache - rollout.length) / self.cache))
 
 
+WORDS = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+
+
 class Repetition(Term):
     """Penalty for repeated n-grams; 0 for texts shorter than n.
 
-    `sparse`: `penalty` times the share of repeated n-grams of lower-case words. `dense`: `penalty`
+    `sparse`: `penalty` times the share of repeated n-grams of lower-case words (letters, in scripts
+    without blanks between words). `dense`: `penalty`
     for every token of a repeated n-gram of tokens (arXiv 2502.03373 and its code: 40 tokens, −0.05
     each).
     """
@@ -226,7 +230,7 @@ class Repetition(Term):
         if self.form == "dense":
             assert rollout.token_ids is not None
             return self.penalty * sum(repeated(rollout.token_ids, self.n))
-        words = rollout.text.lower().split()
+        words = WORDS.findall(rollout.text.lower())
         grams = [tuple(words[at : at + self.n]) for at in range(len(words) - self.n + 1)]
         return self.penalty * (1 - len(set(grams)) / len(grams)) if grams else 0.0
 
