@@ -348,6 +348,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert step <= done_steps < 30
     saved = [int(f.name) for f in (out / "checkpoints").glob("[0-9]*")]
     assert saved and max(saved) in (done_steps - done_steps % 4, done_steps - done_steps % 4 - 4)
+    for log in ("metrics.jsonl", "samples.jsonl"):  # a row after the checkpoint, and a torn one
+        with open(out / log, "a") as file:
+            file.write('{"step": 99, "id": "late"}\n{"step": 99, "i')
     half = out / "checkpoints" / ".partial" / "checkpoint-28"
     half.mkdir(parents=True, exist_ok=True)
     (half / "trainer_state.json").write_text("{")
@@ -355,6 +358,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert f"resuming from the checkpoint of step {max(saved)}\n" in said
     same(out, whole)
     assert not (out / "checkpoints").exists()
+
+
+def test_a_log_without_its_rows_is_not_continued(pairs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    stopped(out, pairs, 6, signal.SIGTERM)
+    log = out / "metrics.jsonl"
+    log.write_text(log.read_text().splitlines()[0] + "\n")
+    refused = command("train", *RESUMED, f"pairs={pairs}", f"out={out}")
+    assert refused.returncode == 1
+    assert "metrics.jsonl ends before step" in refused.stderr.splitlines()[-1]
 
 
 def test_sigterm_saves_and_ends(whole: Path, pairs: Path, tmp_path: Path) -> None:
