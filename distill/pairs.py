@@ -100,9 +100,7 @@ def distill(config: Config) -> Run:
             with run.writing("pairs.parquet") as path:
                 writer.write(path, writer.pairs(make, prompts, rates))
                 if not totals.n:
-                    raise BadInput(
-                        f"data={config.data.name} gave no pair; rejected: {dict(rejections.counts)}"
-                    )
+                    raise BadInput(_no_pair(config, rejections, answers))
     if others:
         with run.writing("lengths.parquet") as path:
             write_lengths(path, run.out / "pairs.parquet", totals.n, others)
@@ -125,6 +123,14 @@ def _print_summary(facts: Facts, run: Run) -> None:
             f"{dict(tally.outcomes.most_common())}"
         )
     print(f"{facts.n} pairs in {run.out}; dropped {dict(facts.dropped) or 'none'}")
+
+
+def _no_pair(config: Config, rejections: Rejections, answers: AnswerFacts | None) -> str:
+    """Why there is no pair at all: the reasons by problem, and by answer of each mode."""
+    reasons = [str(dict(rejections.counts))]
+    if answers is not None:
+        reasons += [f"{mode} answers: {dict(answers.tallies[mode].outcomes)}" for mode in MODES]
+    return f"data={config.data.name} gave no pair; rejected: {'; '.join(reasons)}"
 
 
 def _facts(

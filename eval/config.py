@@ -16,7 +16,7 @@ from pydantic import (
 
 from ratiocine import cli, models
 from ratiocine.config import ByContent, Hashed, Seed, Unhashed
-from ratiocine.data import DataConfig, sources
+from ratiocine.data import DataConfig, ending, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
@@ -89,9 +89,10 @@ class Config(TrackedConfig):
         """
         found: list[DataConfig] = []
         for name in self.benchmarks:
-            if name.endswith((".jsonl", ".parquet")):
+            if (kind := ending(name)) or "/" in name:
                 data = cli.named("data", "local", DataConfig)
-                data = data.model_copy(update={"name": Path(name).stem, "path": name})
+                stem = Path(name).name[: Path(name).name.lower().rindex(kind)] if kind else name
+                data = data.model_copy(update={"name": stem, "path": name})
             else:
                 data = cli.named("data", name, DataConfig, called="benchmark")
                 if not data.families:

@@ -13,6 +13,7 @@ from .contamination import without_wording as without_wording
 from .families import FAMILIES as FAMILIES
 from .families import generate as generate
 from .families import split_of as split_of
+from .rows import ending as ending
 from .rows import problem_of as problem_of
 from .sources import content as content
 from .sources import gradable as gradable

@@ -7,25 +7,90 @@ or its letter; None where there is none) and optionally `id`, `choices`, `contex
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, BinaryIO, cast, get_args
 
 from ratiocine.data.config import DataConfig
 from ratiocine.errors import BadInput
 from ratiocine.records import LETTERS, Kind, Problem
 
 Row = Mapping[str, Any]  # of any data set
-HALF_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 OPTION = re.compile(r"^\s*\(?([A-J])[.):]", re.MULTILINE)
 
 
+ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""Of the files that are read, in any case; all but Parquet also with `.gz`."""
+
+
+def ending(name: str) -> str | None:
+    """The ending of a file of rows, without `.gz`; None for any other file."""
+    plain = name.lower().removesuffix(".gz")
+    found = next((known for known in ENDINGS if plain.endswith(known)), None)
+    return None if found == ".parquet" and plain != name.lower() else found
+
+
 def read_rows(file: Path) -> Iterator[Row]:
-    """The rows of a file, read one by one. Raises BadInput for a damaged file."""
-    return _parquet_rows(file) if file.suffix == ".parquet" else _json_rows(file)
+    """The rows of a file, read one by one (those of a JSON array at once). Raises BadInput for a
+    damaged file, and for one of another kind."""
+    kind = ending(file.name)
+    if kind is None:
+        known = ", ".join(ENDINGS)
+        raise BadInput(f"{file}: files of rows end in {known}, or in one of these and .gz")
+    if kind == ".parquet":
+        return _parquet_rows(file)
+    if kind in (".csv", ".tsv"):
+        return _csv_rows(file, "\t" if kind == ".tsv" else ",")
+    return _json_array(file) if kind == ".json" else _json_rows(file)
+
+
+def _opened(file: Path) -> BinaryIO:
+    zipped = file.name.lower().endswith(".gz")
+    return cast(BinaryIO, gzip.open(file)) if zipped else open(file, "rb")
+
+
+def _json_array(file: Path) -> Iterator[Row]:
+    """The objects of an array, or of lines."""
+    with _opened(file) as opened:
+        first = opened.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if first != b"[":
+        yield from _json_rows(file)
+        return
+    try:
+        with _opened(file) as opened:
+            rows = json.load(opened)
+    except (ValueError, RecursionError, OSError, EOFError):
+        raise BadInput(f"{file} is not JSON") from None
+    for number, row in enumerate(rows, 1):
+        yield _object(file, f"item {number}", row)
+
+
+def _csv_rows(file: Path, delimiter: str) -> Iterator[Row]:
+    try:
+        with io.TextIOWrapper(_opened(file), encoding="utf-8-sig", newline="") as lines:
+            for row in csv.DictReader(lines, delimiter=delimiter):
+                if None in row or None in row.values():
+                    raise BadInput(f"{file}: a row has another number of fields than the header")
+                yield row
+    except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
+        raise BadInput(f"{file} is no readable CSV file in UTF-8: {error}") from None
+
+
+def _object(file: Path, where: str, row: object, line: bytes = b"\\ud8") -> Row:
+    if not isinstance(row, dict):
+        raise BadInput(f"{file}: {where} is no JSON object")
+    if b"\\u" in line and not _encodable(row):
+        raise BadInput(
+            f"{file}: {where} holds half of a surrogate pair (\\ud83d or the like), which is no "
+            "character"
+        )
+    return row
 
 
 def _parquet_rows(file: Path) -> Iterator[Row]:
@@ -41,24 +106,21 @@ def _parquet_rows(file: Path) -> Iterator[Row]:
 
 
 def _json_rows(file: Path) -> Iterator[Row]:
-    with open(file, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    raise BadInput(f"{file}: line {number} is not JSON") from None
-                if not isinstance(row, dict):
-                    raise BadInput(f"{file}: line {number} is no JSON object")
-                if HALF_LETTER.search(line) and not _encodable(row):
-                    raise BadInput(
-                        f"{file}: line {number} holds half of a surrogate pair (\\ud83d or the "
-                        "like), which is no character"
-                    )
-                yield row
+    try:
+        with _opened(file) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    try:
+                        row = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+                    except (ValueError, RecursionError):
+                        raise BadInput(f"{file}: line {number} is not JSON") from None
+                    yield _object(file, f"line {number}", row, line)
+    except (OSError, EOFError) as error:
+        raise BadInput(f"{file} cannot be read: {error}") from None
 
 
 def _encodable(row: Row) -> bool:
+    """Whether a row's texts can be stored: half of a surrogate pair cannot."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:

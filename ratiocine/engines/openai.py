@@ -27,7 +27,7 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,14 +115,19 @@ class OpenAIEngine:
 
     async def _run(self, jobs: Iterator[Job], results: Results) -> None:
         waiting, concurrency = enumerate(jobs), self.config.concurrency
+        postponed = deque[tuple[int, Job]]()
         self.last_answer, self.limiter = time.monotonic(), ConcurrencyLimiter(concurrency)
         async with connection_pool(concurrency) as pool:
 
             async def work() -> None:
                 connection = Connection(pool, self.key, self.config.timeout)
-                for index, job in waiting:
-                    completion = await self._completion(connection, index, job)
-                    if self.answered is None:
+                while (new := next(waiting, None)) or postponed:
+                    asked = new or postponed.popleft()
+                    may_wait = new is not None and len(postponed) < REFUSALS
+                    completion = await self._completion(connection, *asked, may_wait=may_wait)
+                    if completion is None:
+                        postponed.append(asked)
+                    elif self.answered is None:
                         self._hold(completion)
                     else:
                         results.put(completion)
@@ -149,12 +154,15 @@ class OpenAIEngine:
             "can be left out, renamed or added: engine.drop_params, rename_params, extra_body)"
         )
 
-    async def _completion(self, connection: Connection, index: int, job: Job) -> Completion:
-        """The completion of one sample, with retries; the servers take turns."""
+    async def _completion(
+        self, connection: Connection, index: int, job: Job, *, may_wait: bool
+    ) -> Completion | None:
+        """The completion of one sample, with retries; the servers take turns. With `may_wait`, None
+        after `ATTEMPTS` calls without any answer of a server: other requests come first."""
         turns, retry_seconds = itertools.count(index), self.config.retry_seconds
         attempts = 0
 
-        async def call() -> Completion:
+        async def call() -> Completion | None:
             nonlocal attempts
             url = self.urls[next(turns) % len(self.urls)]
             async with self.limiter:
@@ -162,6 +170,8 @@ class OpenAIEngine:
                     return await self._call(connection, url, job)
                 except RetryableError as error:
                     attempts += error.of_request
+                    if attempts >= ATTEMPTS and may_wait and self.answered is None:
+                        return None
                     if attempts < ATTEMPTS or not await self._answers(connection, url):
                         raise
                     words = self._redacted(str(error))

@@ -66,12 +66,19 @@ def _compared(count: int, arguments: Arguments, threshold: str, relation: str = 
     )
 
 
-def _pattern(word: str, boundary: str = "") -> re.Pattern[str]:
-    """A word as the published checkers take it, as a pattern; as it stands if it is none."""
+def _valid(word: str) -> str:
+    """A word as the published checkers take it, as a pattern; the word itself if it is none."""
     try:
-        return re.compile(f"{boundary}{word}{boundary}", re.IGNORECASE)
+        re.compile(word)
     except re.error:
-        return re.compile(re.escape(word), re.IGNORECASE)
+        return re.escape(word)
+    return word
+
+
+def _pattern(word: str, boundary: str = "") -> re.Pattern[str]:
+    found = _valid(word)
+    boundary = boundary if found == word else ""
+    return re.compile(f"{boundary}{found}{boundary}", re.IGNORECASE)
 
 
 def _keywords(text: str, a: Arguments) -> bool:
@@ -153,9 +160,8 @@ def _placeholders(text: str, a: Arguments) -> bool:
 def _postscript(text: str, a: Arguments) -> bool:
     marker = a["postscript_marker"].strip()
     patterns = {"P.P.S": r"\s*p\.\s?p\.\s?s.*$", "P.S.": r"\s*p\.\s?s\..*$"}
-    return bool(
-        re.search(patterns.get(marker, rf"\s*{marker.lower()}.*$"), text.lower(), re.MULTILINE)
-    )
+    pattern = patterns.get(marker) or rf"\s*{_valid(marker.lower())}.*$"
+    return bool(re.search(pattern, text.lower(), re.MULTILINE))
 
 
 def _bullets(text: str, a: Arguments) -> bool:
@@ -174,9 +180,8 @@ def _highlights(text: str, a: Arguments) -> bool:
 
 
 def _sections(text: str, a: Arguments) -> bool:
-    return (
-        len(re.findall(rf"\s?{a['section_spliter'].strip()}\s?\d+\s?", text)) >= a["num_sections"]
-    )
+    mark = _valid(a["section_spliter"].strip())
+    return len(re.findall(rf"\s?{mark}\s?\d+\s?", text)) >= a["num_sections"]
 
 
 def _json(text: str, a: Arguments) -> bool:

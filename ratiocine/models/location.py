@@ -10,6 +10,7 @@ from ratiocine.models import packaged
 from ratiocine.models.config import ModelConfig
 from ratiocine.models.pruning import prune_layers
 from ratiocine.runs import artefact_hash, check_finished, has_removed, hash_path
+from ratiocine.stores import read_object
 
 WEIGHTS = ("*.safetensors", "*.bin")
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
@@ -63,6 +64,13 @@ def _check_folder(folder: Path) -> None:
     run = folder.parent
     if (run / "manifest.json").exists() or (run / "config.yaml").exists():
         check_finished(run)
+    adapter = folder / "adapter_config.json"
+    if adapter.exists() and not (folder / "config.json").exists():
+        base = read_object(adapter).get("base_model_name_or_path")
+        raise BadInput(
+            f"model={folder} is an adapter of {base}, not a model: merge it (peft's "
+            "merge_and_unload) and give the merged folder"
+        )
     weights = any(file for pattern in WEIGHTS for file in folder.glob(pattern))
     if not (folder / "config.json").exists() or not weights:
         inner = folder / "model"

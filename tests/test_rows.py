@@ -1,0 +1,179 @@
+"""Files of rows in the formats that people have, and rows that cannot be read."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from conftest import command, done
+
+from ratiocine.completion_parts import split
+from ratiocine.data.rows import ending, read_rows
+from ratiocine.errors import BadInput
+from ratiocine.grading import INSTRUCTIONS, check, grade
+from ratiocine.records import Problem
+from ratiocine.rewards import RewardConfig, Rollout
+from ratiocine.stores import read_completions
+
+ROWS = [{"question": "What is 2 + 2?", "answer": "4"}, {"question": "And, 3 + 3?", "answer": "6"}]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+ZIPPED = gzip.compress(LINES.encode(), mtime=0)
+CSV = 'question,answer\nWhat is 2 + 2?,4\n"And, 3 + 3?",6\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", LINES.encode()),
+        ("a.JSONL", LINES.encode()),
+        ("a.jsonl", b"\xef\xbb\xbf" + LINES.encode()),
+        ("a.jsonl.gz", ZIPPED),
+        ("a.json", json.dumps(ROWS).encode()),
+        ("a.json", json.dumps(ROWS, indent=2).encode()),
+        ("a.Json", LINES.encode()),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
+        ("a.csv", CSV.encode()),
+        ("a.CSV", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode()),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
+        ("a.tsv", b"question\tanswer\nWhat is 2 + 2?\t4\nAnd, 3 + 3?\t6\n"),
+    ],
+)
+def test_formats(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert list(read_rows(tmp_path / name)) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wrong"),
+    [
+        ("a.txt", b"x", "files of rows end in .jsonl, .json, .csv, .tsv, .parquet"),
+        ("a.xlsx", b"x", "files of rows end in"),
+        ("a", b"x", "files of rows end in"),
+        ("a.parquet.gz", b"x", "files of rows end in"),
+        ("a.json", b"[1]", "item 1 is no JSON object"),
+        ("a.json", b"[{", "is not JSON"),
+        ("a.jsonl", b'{"question": "a"}\n[]\n', "line 2 is no JSON object"),
+        ("a.jsonl", b'{"question": "\\ud83d?"}\n', "line 1 holds half of a surrogate pair"),
+        ("a.json", b'[{"question": "\\udc00?"}]', "item 1 holds half of a surrogate pair"),
+        ("a.jsonl.gz", b"no gzip", "cannot be read"),
+        ("a.jsonl.gz", ZIPPED[:-12], "cannot be read"),
+        ("a.csv", b"question,answer\na,b,c\n", "another number of fields than the header"),
+        ("a.csv", b"question,answer\na\n", "another number of fields than the header"),
+        ("a.csv", b"question,answer\n\xff,b\n", "is no readable CSV file in UTF-8"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    name: str, content: bytes, wrong: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=wrong):
+        list(read_rows(tmp_path / name))
+
+
+def test_a_pair_of_surrogates_is_a_letter(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"question": "\\ud83d\\ude00?"}\n')
+    assert list(read_rows(tmp_path / "a.jsonl")) == [{"question": "😀?"}]
+    assert [ending(name) for name in ("x.JSON.GZ", "x.csv", "x.parquet", "x")] == [
+        ".json",
+        ".csv",
+        ".parquet",
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "wrong"),
+    [
+        ({"meta": '{"level": 1}'}, "meta '{\"level\": 1}' is no mapping"),
+        ({"meta": [1]}, "meta '[1]' is no mapping"),
+        ({"context": {"a": 1}}, "is neither a text nor a list of texts"),
+        ({"context": [1]}, "is neither a text nor a list of texts"),
+        ({"answer": {"a": 1}}, "is neither a text nor a number"),
+        ({"answer": ["5", None]}, "contains null"),
+        ({"question": 5}, "question 5 is no text"),
+        ({"choices": {"a": 1}}, "are no list of at most"),
+        ({"kind": "numeric"}, "kind 'numeric' is not one of"),
+    ],
+)
+def test_an_odd_row_is_named_before_anything_is_asked(
+    row: dict, wrong: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    good = {"question": "What is 2 + 3?", "answer": "5", "kind": "number"}
+    file.write_text(json.dumps(good) + "\n" + json.dumps({**good, **row}) + "\n")
+    refused = command("eval", "model=tiny", f"benchmarks=[{file}]", "validate_only=true")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert f"{file}, row 2: " in refused.stderr
+    assert wrong in refused.stderr
+
+
+def test_several_passages_are_one_context(tmp_path: Path) -> None:
+    file = tmp_path / "mine.CSV"
+    file.write_text(CSV)
+    assert "mine: 2 problems (2 string), 0 dropped" in done(
+        "eval", "model=tiny", f"benchmarks=[{file}]", "validate_only=true"
+    )
+    lines = tmp_path / "mine.jsonl"
+    lines.write_text(json.dumps({**ROWS[0], "context": ["First.", "Second."]}) + "\n")
+    out = tmp_path / "out"
+    done("eval", "model=tiny", f"benchmarks=[{lines}]", "max_new_tokens=2", f"out={out}")
+    (row,) = read_completions(out / "completions.jsonl")
+    assert "First.\nSecond.\nWhat is 2 + 2?" in row.prompt
+
+
+def test_arguments_of_instructions_as_benchmarks_give_them() -> None:
+    """A zero is a value, a null none; a word that is no pattern is a word."""
+    zero = {"letter": "q", "let_frequency": 0, "let_relation": "at least", "keywords": None}
+    twice = {"frequency": 2, "relation": "at least"}
+    sections = {"section_spliter": "(Part", "num_sections": 2}
+    assert check(["keywords:letter_frequency"], [zero], "text") == ([True], [True])
+    for name, given, yes, no in (
+        ("keywords:existence", {"keywords": ["(sic"]}, "he said (sic) so", "he said sic"),
+        ("keywords:forbidden_words", {"forbidden_words": ["c++"]}, "java", "I like C++ more"),
+        (
+            "keywords:frequency",
+            {"keyword": "a*(", **twice},
+            "a*( a*(",
+            "a",
+        ),
+        (
+            "detectable_content:postscript",
+            {"postscript_marker": "*P.S.("},
+            "text\n*P.S.( so",
+            "text",
+        ),
+        (
+            "detectable_format:multiple_sections",
+            sections,
+            "(Part 1 a\n(Part 2 b",
+            "Part 1",
+        ),
+        ("length_constraints:number_words", {"num_words": 0, "relation": "at least"}, "a", ""),
+        ("detectable_content:number_placeholders", {"num_placeholders": 0}, "none", ""),
+        ("combination:repeat_prompt", {"prompt_to_repeat": "Say (a"}, "Say (a b", "say a"),
+    ):
+        assert check([name], [given], yes)[0] == [True], name
+        assert check([name], [given], no)[0] == [False], name
+    for name in INSTRUCTIONS:
+        meta = {"instruction_id_list": [name], "kwargs": {"num_words": 1}}
+        task = Problem("1", "Write.", None, "instructions", "general-oe", "mine", meta=meta)
+        assert grade(task, split("Text.")).verdict == "ungradable"
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "今天天气很好。",
+        "今日はいい天気です。",
+        "วันนี้อากาศดี",
+        "오늘 날씨가 좋다. ",
+        "The day is fine. ",
+        "День хорош. ",
+    ],
+)
+def test_repetition_in_any_script(sentence: str) -> None:
+    reward = RewardConfig(name="x", terms=[{"name": "repetition"}])
+    problem = Problem("1", "?", "5", "number", "math-oe", "t")
+    repeated = reward.components([Rollout(problem, sentence * 40, 99)])["repetition"][0]
+    once = reward.components([Rollout(problem, sentence, 9)])["repetition"][0]
+    assert repeated < -0.9 < -0.1 <= once
