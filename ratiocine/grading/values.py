@@ -31,6 +31,8 @@ class Precision:
     """`cmath`, or a context of mpmath: sin, exp, log, pi, …"""
     element: Callable[[Any], Any]
     """A complex number from a fraction, a float or a constant."""
+    is_usable: Callable[[Any], bool]
+    """Whether a value can be computed with further."""
     near: float
     """Relative distance below which values are equal."""
     far: float
@@ -41,7 +43,10 @@ def _double(value: Any) -> complex:
     return complex(float(value)) if isinstance(value, Fraction) else complex(value)
 
 
-DOUBLE = Precision(cmath, _double, 1e-11, 1e-7)
+DOUBLE = Precision(cmath, _double, cmath.isfinite, 1e-11, 1e-7)
+MAX_MAGNITUDE = (
+    20_000  # binary digits before or after the point; e^{e^{e^{9}}} would fill the memory
+)
 _precision: ContextVar[Precision] = ContextVar("precision", default=DOUBLE)
 
 
@@ -57,7 +62,10 @@ def _sixty_digits() -> Precision:
             return digits.mpc(digits.mpf(value.numerator) / value.denominator)
         return digits.mpc(value)
 
-    return Precision(digits, element, 1e-45, 1e-38)
+    def is_usable(value: Any) -> bool:
+        return digits.isfinite(value) and (not value or abs(digits.mag(value)) < MAX_MAGNITUDE)
+
+    return Precision(digits, element, is_usable, 1e-45, 1e-38)
 
 
 @contextmanager
@@ -199,8 +207,8 @@ def rational(exact: Fraction | int) -> Number:
 def valued(at: Iterable[complex], variables: frozenset[str] = frozenset()) -> Number:
     """An expression from its values at the `POINTS` assignments. Raises NotUnderstood if one is not
     finite."""
-    values, functions = tuple(at), precision().functions
-    if any(functions.isnan(value) or functions.isinf(value) for value in values):
+    values = tuple(at)
+    if not all(map(precision().is_usable, values)):
         raise NotUnderstood
     return Number(None, values, variables)
 
