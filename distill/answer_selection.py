@@ -14,7 +14,7 @@ from distill.rejection_rules import fault, parts_of
 from ratiocine.completion_parts import Parts, render
 from ratiocine.grading import canonical, grade
 from ratiocine.prompts import user_text
-from ratiocine.records import MODES, Mode, Problem
+from ratiocine.records import MODES, Mode, Problem, Stop
 from ratiocine.rewards import RewardConfig, Rollout
 
 
@@ -41,7 +41,8 @@ def usable(
         tally.answers += 1
         tally.tokens += answer.n_completion
         tally.closed += parts.closed and bool(parts.think)
-        if reason := fault(answer.text, answer.stop, parts, mode, user_text(problem)):
+        stop = "stop" if _is_complete(config, answer.stop) else answer.stop
+        if reason := fault(answer.text, stop, parts, mode, user_text(problem)):
             tally.outcomes[reason] += 1
             continue
         if problem.reference is None:
@@ -54,6 +55,14 @@ def usable(
         vote = canonical(value) if value else None
         candidates.append(Candidate(parts, answer.n_completion, right, vote))
     return candidates
+
+
+def _is_complete(config: Config, stop: Stop) -> bool:
+    """Whether an answer of a cache ended as `engine.stop_reasons` accepts today."""
+    engine = config.teacher.engine
+    if engine is None or engine.name != "openai":
+        return stop == "stop"
+    return stop in {reason or "no_finish_reason" for reason in engine.stop_reasons}
 
 
 def select_answer(

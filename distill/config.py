@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -258,7 +259,12 @@ def teacher_name(config: Config, mode: Mode) -> str:
         return f"{models.fingerprint(model)} {model.chat_template} {config.dtype}"
     assert config.teacher.engine is not None
     assert config.teacher.engine.name == "openai"
-    return config.thinking_prompt.mode(mode).model or config.teacher.engine.model
+    engine = config.teacher.engine
+    name = config.thinking_prompt.mode(mode).model or engine.model
+    # Whatever else changes an answer; without it the name alone, which existing caches have.
+    changed = {"extra_body": engine.extra_body, "drop_params": engine.drop_params}
+    given = {key: value for key, value in changed.items() if value}
+    return f"{name} {json.dumps(given, sort_keys=True)}" if given else name
 
 
 def inputs(config: Config) -> dict[str, str]:

@@ -28,17 +28,23 @@ from ratiocine.records import MODES, SIDES, Pair, Problem
 from ratiocine.runs import Run, open_run
 from ratiocine.stores import stream_pairs, write_pairs
 
+SHOWN = 200  # characters of a rejected question
+
 
 @dataclass
 class Rejections:
-    """Problems without a pair: a line each, with the reason, and their counts by reason."""
+    """Problems without a pair: a line each, with the reason and the beginning of the question, and
+    their counts by reason."""
 
     file: IO[str]
     counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str, reason: str) -> None:
+    def add(self, name: str, reason: str, question: str | None = None) -> None:
         self.counts[reason] += 1
-        self.file.write(json.dumps({"key": name, "reason": reason}) + "\n")
+        row = {"key": name, "reason": reason}
+        if question is not None:
+            row["question"] = question[:SHOWN]
+        self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 @dataclass
@@ -92,7 +98,7 @@ def distill(config: Config) -> Run:
             config.select,
             seed=config.seed,
             limit=config.limit,
-            drop=lambda problem, reason: rejections.add(key(problem), reason),
+            drop=lambda problem, reason: rejections.add(key(problem), reason, problem.question),
         )
         make, answers = pair_maker(config, prompts)
         with run.writing(pass_counts.FILE) as path, open(path, "w", encoding="utf-8") as rates:
@@ -181,11 +187,11 @@ class _Writer:
                 rates.write(pass_counts.line(key(problem), result.counts))
             if result.sides is None:
                 assert result.reason is not None
-                self.rejections.add(key(problem), result.reason)
+                self.rejections.add(key(problem), result.reason, problem.question)
                 continue
             pair = self._pair(problem, *result.sides)
             if reason := outside(pair, self.config.select):
-                self.rejections.add(key(problem), reason)
+                self.rejections.add(key(problem), reason, problem.question)
                 continue
             test = prompts.test_contents
             shared = test is not None and sources.content(problem) in test
@@ -232,4 +238,4 @@ class _Writer:
             if at in chosen:
                 yield self.totals.add_pair(pair, summaries[at])
             else:
-                self.rejections.add(f"{pair.source}/{pair.id}", "not_drawn")
+                self.rejections.add(f"{pair.source}/{pair.id}", "not_drawn", pair.prompt)

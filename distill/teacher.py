@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from distill.answer_cache import Answer, AnswerCache, answer_key
 from distill.config import AskConfig, Config, teacher_model, teacher_name
 from distill.spending import Spending
-from ratiocine import engines
+from ratiocine import cli, engines
+from ratiocine.completion_parts import split
 from ratiocine.engines import Capability, LoadedEngine, Message, Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.hashing import batched
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from distill.select import Prompts
 
+IGNORED = 8  # whole answers in one mode that are all of the other, before a run ends
 IDENTICAL = 16  # problems whose samples must all be identical before a warning
 LOOKUP = 64  # requests whose answers are looked up in one query
 PORTION = 8192  # requests given to a local engine at once: it batches similar ones together
@@ -77,7 +79,7 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
     wanted = prompts.n * len(MODES) * config.samples
     spending = Spending(config.price, config.max_spend)
     cached, rounds = _rounds(config, prompts, cache, spending)
-    sampling = SamplingCheck(config.samples)
+    sampling, thinking = SamplingCheck(config.samples), ThinkingCheck(config)
     gc.freeze()  # the problems stay alive: garbage collection need not traverse them again
     with progress(wanted, "distill", "answers") as bar:
         meter = _Meter(bar, spending, wanted, prompts.n, cached)
@@ -86,6 +88,7 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
                 cache.add(current.missing.answered(completion) for completion in completions)
                 if warning := sampling.check(completions):
                     bar.write(warning, file=sys.stderr)
+                thinking.check(completions)
                 meter.show(len(completions), current)
             meter.n += current.missing.n_cached
         bar.update(meter.n - bar.n)
@@ -210,6 +213,34 @@ class SamplingCheck:
                     "does so only where generation_config.json says do_sample)"
                 )
         return None
+
+
+class ThinkingCheck:
+    """Whether a teacher does as it is told: a server may ignore `enable_thinking`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.settled = config, set[Mode]()
+        self.by_steps = config.thinking_prompt.trace == "steps"  # a trace without tags
+        self.ignored = Counter[Mode]()
+
+    def check(self, completions: Iterable[Completion]) -> None:
+        """Raise Failure if the first `IGNORED` whole answers in one mode are all of the other."""
+        for completion in completions:
+            mode = cast(Mode, completion.id.partition("/")[0])
+            if completion.stop != "stop" or mode in self.settled or self.by_steps:
+                continue
+            parts = split(completion.text)
+            if bool(parts.think) == (mode == "reasoning") or completion.opened:
+                self.settled.add(mode)
+                continue
+            self.ignored[mode] += 1
+            if self.ignored[mode] == IGNORED:
+                asked = "to think and did not" if mode == "reasoning" else "not to think and did"
+                raise Failure(
+                    f"the teacher was told {asked} in the first {IGNORED} answers: it ignores "
+                    f"thinking_prompt={self.config.thinking_prompt.name}; others: "
+                    f"{', '.join(cli.options('thinking_prompt'))}"
+                )
 
 
 class _Meter:

@@ -8,6 +8,7 @@ import pytest
 from conftest import command, done
 
 from ratiocine.completion_parts import split
+from ratiocine.data import DataConfig, gradable, load, problem_of
 from ratiocine.data.rows import ending, read_rows
 from ratiocine.errors import BadInput
 from ratiocine.grading import INSTRUCTIONS, check, grade
@@ -110,7 +111,7 @@ def test_an_odd_row_is_named_before_anything_is_asked(
 def test_several_passages_are_one_context(tmp_path: Path) -> None:
     file = tmp_path / "mine.CSV"
     file.write_text(CSV)
-    assert "mine: 2 problems (2 string), 0 dropped" in done(
+    assert "mine: 2 problems (2 number), 0 dropped" in done(
         "eval", "model=tiny", f"benchmarks=[{file}]", "validate_only=true"
     )
     lines = tmp_path / "mine.jsonl"
@@ -177,3 +178,65 @@ def test_repetition_in_any_script(sentence: str) -> None:
     repeated = reward.components([Rollout(problem, sentence * 40, 99)])["repetition"][0]
     once = reward.components([Rollout(problem, sentence, 9)])["repetition"][0]
     assert repeated < -0.9 < -0.1 <= once
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        ("24", "number"),
+        ("24 cups", "number"),
+        ("$12.50", "number"),
+        ("5/8", "number"),
+        ("0.625", "number"),
+        ("3.75 kg", "number"),
+        ("1,234", "number"),
+        (7, "number"),
+        (["3", "4"], "number"),
+        ("\\frac{x}{2}", "expression"),
+        ("2\\sqrt{3}", "expression"),
+        ("x^2+1", "expression"),
+        ("Paris", "string"),
+        ("B", "string"),
+        ("R^2 is high", "string"),
+        ("12:30", "string"),
+        ("2020-01-31", "string"),
+        (["3", "three"], "string"),
+        ("yes", "string"),
+    ],
+)
+def test_the_kind_is_told_from_the_answer(answer: object, kind: str) -> None:
+    found = problem_of(DataConfig(name="t"), {"question": "?", "answer": answer}, "1")
+    assert found.kind == kind
+    assert gradable(found)
+    given = {"question": "?", "answer": answer, "kind": "string"}
+    assert problem_of(DataConfig(name="t"), given, "1").kind == "string"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "Add.", "input": "2 + 3", "output": "5"},
+        {
+            "conversations": [
+                {"from": "human", "value": "Add.\n2 + 3"},
+                {"from": "gpt", "value": "5"},
+            ]
+        },
+        {
+            "messages": [
+                {"role": "system", "content": "Be kind."},
+                {"role": "user", "content": "Add.\n2 + 3"},
+                {"role": "assistant", "content": "5"},
+            ]
+        },
+        {"question": "Add.\n2 + 3", "answer": "5", "instruction": "x", "output": "y"},
+    ],
+)
+def test_rows_of_other_shapes(row: dict, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({**row, "solution": "2 and 3 make 5."}) + "\n")
+    data = DataConfig(name="local", path=str(file))
+    (problem,) = load(data, "train").problems
+    assert (problem.question, problem.reference, problem.kind) == ("Add.\n2 + 3", "5", "number")
+    assert problem.meta["solution"] == "2 and 3 make 5."
+    done("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={tmp_path / 'p'}")

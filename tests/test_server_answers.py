@@ -258,6 +258,30 @@ def test_pairs_and_scores_over_such_a_server(url: str, tmp_path: Path) -> None:
     assert (scored["q0"].stop, scored["q0"].verdict) == ("content_filter", "right"), "it is boxed"
 
 
+@pytest.mark.parametrize("thinks", [True, False])
+def test_a_switch_that_a_server_ignores_is_noticed(thinks: bool, url: str, tmp_path: Path) -> None:
+    trace = {"reasoning_content": TRACE} if thinks else {}
+    Scripted.script = staticmethod(lambda n, body: good(body, **trace))
+    mine = rows(tmp_path, *(f"What is {n} + 0?" for n in range(1, 60)))
+    engine = (f"teacher.engine.base_url={url}", "teacher.engine.model=m")
+    stopped = command(
+        "distill",
+        "teacher=openai",
+        *engine,
+        "teacher.engine.concurrency=2",
+        f"data={mine}",
+        "model=tiny",
+        f"answer_cache={tmp_path / 'cache'}",
+        f"out={tmp_path / 'p'}",
+    )
+    assert stopped.returncode == 1
+    said = "not to think and did" if thinks else "to think and did not"
+    last = stopped.stderr.splitlines()[-1]
+    assert f"the teacher was told {said} in the first 8 answers" in last
+    assert "others: flag, suffix, system, template" in last
+    assert len(Scripted.bodies) < 40
+
+
 def test_control_tokens_in_a_text_stay_text(tmp_path: Path) -> None:
     from ratiocine import models
     from ratiocine.models import ModelConfig

@@ -2,7 +2,8 @@
 
 The shared schema: `question`, `answer` (for multiple choice the 0-based index of the right option,
 or its letter; None where there is none) and optionally `id`, `choices`, `context`, `category`,
-`kind`, `meta`.
+`kind` (else told from the answer), `solution` and `meta`. Rows of Alpaca's, ShareGPT's and OpenAI's
+shapes are read as such.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import Any, BinaryIO, cast, get_args
 
 from ratiocine.data.config import DataConfig
 from ratiocine.errors import BadInput
+from ratiocine.grading import read_number, reads_as_formula
 from ratiocine.records import LETTERS, Kind, Problem
 
 Row = Mapping[str, Any]  # of any data set
+FORMULA = re.compile(r"\\\\[A-Za-z]|[\\^√π]")
 OPTION = re.compile(r"^\s*\(?([A-J])[.):]", re.MULTILINE)
 
 
@@ -132,7 +135,7 @@ def mapped(row: Row, columns: Mapping[str, str] | None) -> Row:
     """The row in the shared schema, `columns` naming the column of each field. Raises KeyError with
     the name of a missing column."""
     if not columns:
-        return row
+        return row if "question" in row else _shaped(row)
     fields: dict[str, Any] = {"answer": None, "meta": {}}
     for name, path in columns.items():
         value = _column(row, path)
@@ -141,6 +144,29 @@ def mapped(row: Row, columns: Mapping[str, str] | None) -> Row:
         else:
             fields[name] = value
     return fields
+
+
+def _shaped(row: Row) -> Row:
+    """A row in the shape of Alpaca (`instruction`, `input`, `output`), ShareGPT (`conversations`)
+    or OpenAI (`messages`), of whose turns the first of the user and the next one count; any other row
+    as it is."""
+    if "instruction" in row and "output" in row:
+        parts = [row["instruction"], row.get("input")]
+        question = "\n".join(str(part) for part in parts if part)
+        return {**row, "question": question, "answer": row["output"]}
+    turns = row.get("messages") or row.get("conversations")
+    if not isinstance(turns, list):
+        return row
+    said = [
+        (turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value"))
+        for turn in turns
+        if isinstance(turn, Mapping)
+    ]
+    first = next((at for at, (role, _) in enumerate(said) if role in ("user", "human")), None)
+    if first is None:
+        return row
+    answer = said[first + 1][1] if len(said) > first + 1 else None
+    return {**row, "question": said[first][1], "answer": answer}
 
 
 def _column(row: Row, path: str) -> Any:
@@ -160,7 +186,9 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     if not isinstance(question, str) or not question.strip():
         raise ValueError(f"question {question!r} is no text")
     choices = _choices(row)
-    kind: Kind = row.get("kind") or data.kind or _default_kind(row, choices)
+    given = row.get("kind") or data.kind
+    answers = _answers(row, given)
+    kind: Kind = given or _kind_of(answers, choices)
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r} is not one of {', '.join(get_args(Kind))}")
     multiple_choice = choices or _lists_options(question)
@@ -168,7 +196,6 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     category = row.get("category") or data.category or by_domain
     if not isinstance(category, str):
         raise ValueError(f"category {category!r} is no text")
-    answers = _answers(row, kind)
     if kind == "choice":
         reference: str | None = _letter(row["answer"], choices)
     else:
@@ -176,6 +203,8 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     meta = row.get("meta") or {}
     if not isinstance(meta, Mapping):
         raise ValueError(f"meta {str(meta)[:40]!r} is no mapping")
+    if isinstance(row.get("solution"), str):
+        meta = {"solution": row["solution"], **meta}
     return Problem(
         id=str(row.get("id") or name),
         question=question,
@@ -199,7 +228,7 @@ def _choices(row: Row) -> tuple[str, ...]:
     return tuple(str(choice) for choice in options)
 
 
-def _answers(row: Row, kind: Kind) -> list[str | None]:
+def _answers(row: Row, kind: Kind | None) -> list[str | None]:
     """All accepted answers, the reference first."""
     without_answer = kind in ("instructions", "procedural")
     answer = row.get("answer") if without_answer else row["answer"]
@@ -224,12 +253,17 @@ def _answer(value: object) -> str | None:
     raise ValueError(f"answer {str(value)[:40]!r} is neither a text nor a number")
 
 
-def _default_kind(row: Row, choices: Sequence[str]) -> Kind:
-    """The kind of an answer for which none is given: a JSON number is compared as one."""
-    answer = row.get("answer")
-    answers = answer if isinstance(answer, list) else [answer]
-    number = all(isinstance(one, int | float) and not isinstance(one, bool) for one in answers)
-    return "choice" if choices else "number" if number else "string"
+def _kind_of(answers: Sequence[str | None], choices: Sequence[str]) -> Kind:
+    """The kind of an answer for which none is given: `number` or `expression` if all its references
+    are read as such, else `string`."""
+    if choices:
+        return "choice"
+    texts = [answer for answer in answers if answer is not None]
+    if texts and all(read_number(text) is not None for text in texts):
+        return "number"
+    if texts and all(FORMULA.search(text) and reads_as_formula(text) for text in texts):
+        return "expression"
+    return "string"
 
 
 def _lists_options(question: str) -> bool:

@@ -9,6 +9,7 @@ from .instructions import check as check
 from .kinds import KINDS as KINDS
 from .kinds import canonical as canonical
 from .kinds import understood as understood
+from .latex import reads_as_formula as reads_as_formula
 from .numbers import NUMBER_IN_TEXT as NUMBER_IN_TEXT
 from .numbers import last_number as last_number
 from .numbers import read_number as read_number

@@ -38,6 +38,11 @@ def read(text: str) -> Value | None:
     return None if len(text) > MAX_LENGTH else _read(text, precision())
 
 
+def reads_as_formula(text: str) -> bool:
+    """Whether a text as a whole is a mathematical answer; words are none."""
+    return not isinstance(read(text), Text | None)
+
+
 @lru_cache(maxsize=4096)
 def _read(text: str, _: Precision) -> Value | None:
     plain = _outward(normal(CURRENCY.sub(r"\1", ascii_forms(text))))

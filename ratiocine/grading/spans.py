@@ -52,4 +52,5 @@ def judge_string(problem: Problem, answer: str, limit: float) -> Judgement:
     text = folded(unwrapped(answer))
     if not text:
         return "unreadable"
-    return "same" if text in {folded(one) for one in references(problem)} else "different"
+    accepted = {folded(form) for one in references(problem) for form in (one, unwrapped(one))}
+    return "same" if text in accepted else "different"
