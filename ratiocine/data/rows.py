@@ -148,8 +148,8 @@ def mapped(row: Row, columns: Mapping[str, str] | None) -> Row:
 
 def _shaped(row: Row) -> Row:
     """A row in the shape of Alpaca (`instruction`, `input`, `output`), ShareGPT (`conversations`)
-    or OpenAI (`messages`), of whose turns the first of the user and the next one count; any other row
-    as it is."""
+    or OpenAI (`messages`), of whose turns the first of the user and the next one count; any other
+    row as it is."""
     if "instruction" in row and "output" in row:
         parts = [row["instruction"], row.get("input")]
         question = "\n".join(str(part) for part in parts if part)
