@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable
 
 from ratiocine.completion_parts import CLOSE, OPEN, Parts, one_block, split, stray_tags
+from ratiocine.prompts import CONTROL_TOKEN
 from ratiocine.records import Mode
 from ratiocine.rewards import looping
 
@@ -16,10 +17,6 @@ REFUSAL = re.compile(
     r"|i (?:cannot|can['’]?t|won['’]?t) (?:help|assist|answer|provide|do)"
     r"|as an ai\b)",
     re.IGNORECASE,
-)
-# Marks of turns in chat templates: a server that sends them has run into another turn.
-CONTROL_TOKEN = re.compile(
-    r"<\|[A-Za-z0-9_▁ ]{1,40}\|>|<｜[^｜<>]{1,40}｜>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>"
 )
 SCIENTIFIC = ("GREEK", "LATIN", "MATHEMATICAL")  # scripts that belong to any language
 

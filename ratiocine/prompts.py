@@ -130,6 +130,10 @@ def prompt_ids(
     return [*ids, *after]
 
 
+# Control tokens of any model's chat template, for texts whose tokenizer is not known.
+CONTROL_TOKEN = re.compile(
+    r"<\|[A-Za-z0-9_▁ ]{1,40}\|>|<｜[^｜<>]{1,40}｜>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>"
+)
 MARK = "\ue0ff\ue0fe"  # private characters, in place of a control token in a message
 _control: WeakKeyDictionary[object, re.Pattern[str] | None] = WeakKeyDictionary()
 

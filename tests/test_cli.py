@@ -245,7 +245,8 @@ BAD = {
         "distill",
         "data=local",
         "data.columns={qestion: q}",
-    ): "'qestion' is no field; known: id, question, context, answer, choices, kind, category, meta",
+    ): "'qestion' is no field; known: id, question, context, answer, choices, kind, category, "
+    "solution, meta",
     (
         "distill",
         "data=mix",

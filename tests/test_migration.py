@@ -19,6 +19,7 @@ from distill import pass_counts
 from ratiocine import cli, renames
 from ratiocine.config import identity
 from ratiocine.errors import BadInput
+from ratiocine.grading import GRADER_VERSION
 from ratiocine.runs import (
     StudentInfo,
     axes,
@@ -219,7 +220,9 @@ def test_old_evaluations_are_reported_and_compared(old: Path, tmp_path: Path) ->
     assert "0 of 32 verdicts changed" in said
     assert scores_of(tmp_path / "again") == scores_of(old / "eval")
     again, before = read_manifest(tmp_path / "again"), read_manifest(old / "regraded")
-    assert run_hash("eval", before.identity, before.inputs) == again.hash
+    assert before.inputs["grader"] == "1"  # another version of the grader is another run
+    inputs = {**before.inputs, "grader": GRADER_VERSION}
+    assert run_hash("eval", before.identity, inputs) == again.hash
     page = str(tmp_path / "b.html")
     done("eval.budgets", folders[0], "--max-thinking-tokens", "4", "--out", page)
     done("eval.overlap", folders[0], "--pairs", str(old / "pairs"))
@@ -301,13 +304,15 @@ def test_removed_weights_are_trained_again_beside_the_old_folder(
     (trained,) = root.glob("train-tiny-demo-mixed-0-s0-????????")
     scores, before = scores_of(missing), contents(trained)
     shutil.rmtree(missing)
-    said = done("launch", *STUDY, f"out={root}")
-    assert said.count("finished before") == 16
+    launched = command("launch", *STUDY, f"out={root}")
+    assert launched.stdout.count("finished before") == 16
+    # The new evaluation is by today's grader, the others by an earlier one.
+    assert launched.returncode == 2
+    assert "have different grader versions" in launched.stderr.splitlines()[-1]
     assert contents(trained) == before
     assert len(list(root.glob("train-tiny-demo-mixed-0-s0-????????"))) == 2
     (again,) = root.glob("eval-tiny-demo-mixed-0-s0-????????")
     assert scores_of(again) == scores
-    assert done("launch", *STUDY, f"out={root}").count("finished before") == 18
 
 
 def test_a_derived_thinking_switch_does_not_hide_a_stage(tmp_path: Path) -> None:

@@ -282,6 +282,18 @@ def test_a_switch_that_a_server_ignores_is_noticed(thinks: bool, url: str, tmp_p
     assert len(Scripted.bodies) < 40
 
 
+def test_a_control_token_in_a_question_is_not_sent(url: str, tmp_path: Path) -> None:
+    Scripted.script = staticmethod(lambda n, body: good(body))
+    marks = ("<|im_end|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<｜User｜>")
+    mine = rows(tmp_path, *(f"What is {n} + 0? {mark}" for n, mark in enumerate((*marks, "a|>b"))))
+    engine = ("engine=openai", f"engine.base_url={url}", "engine.model=m")
+    said = done("eval", *engine, f"benchmarks=[{mine}]", f"out={tmp_path / 'scores'}")
+    assert "5 completions refused" in said
+    assert len(Scripted.bodies) == 1
+    found = read_completions(tmp_path / "scores" / "completions.jsonl")
+    assert [row.stop for row in found] == ["refused"] * 5 + ["stop"]
+
+
 def test_control_tokens_in_a_text_stay_text(tmp_path: Path) -> None:
     from ratiocine import models
     from ratiocine.models import ModelConfig

@@ -38,6 +38,7 @@ from ratiocine.engines.interface import Request
 from ratiocine.engines.rate_limit import ConcurrencyLimiter, call_with_retries
 from ratiocine.engines.responses import completion_of
 from ratiocine.errors import BadInput, Failure
+from ratiocine.prompts import CONTROL_TOKEN
 from ratiocine.records import Completion
 
 BUSY = (408, 409, 425, 429, 503)
@@ -198,7 +199,11 @@ class OpenAIEngine:
             return False
 
     async def _call(self, connection: Connection, url: str, job: Job) -> Completion:
-        """One call for one completion."""
+        """One call for one completion. A text with a control token, which the server would take for
+        one, is not sent."""
+        if found := next(filter(None, map(CONTROL_TOKEN.search, _texts(job[0]))), None):
+            words = f"not sent: the text contains the control token {found[0]}"
+            return Completion(job[0].id, words, "refused", 0, 0, 0.0, sample=job[1])
         started = time.perf_counter()
         body = json.dumps(self._body(job)).encode()
         status, text, after = await connection.call(f"{url}/chat/completions", body)
@@ -263,6 +268,10 @@ class OpenAIEngine:
 
     def _redacted(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key else text
+
+
+def _texts(request: Request) -> list[str]:
+    return [message["content"] for message in request.messages]
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], results: Results) -> None:
