@@ -62,7 +62,7 @@ def _is_complete(config: Config, stop: Stop) -> bool:
     engine = config.teacher.engine
     if engine is None or engine.name != "openai":
         return stop == "stop"
-    return stop in {reason or "no_finish_reason" for reason in engine.stop_reasons}
+    return stop == "stop" or stop in engine.complete
 
 
 def select_answer(

@@ -29,7 +29,7 @@ from ratiocine import cli, cost, models
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import grade_completion
 from ratiocine.progress import progress
-from ratiocine.records import Problem, ScoredCompletion
+from ratiocine.records import Problem, ScoredCompletion, is_truncated
 from ratiocine.scores import shares
 from ratiocine.stats import interval
 
@@ -182,7 +182,7 @@ def _point(evaluation: Evaluation, cap: int, rows: Sequence[ScoredCompletion]) -
         high,
         flops=flops,
         tokens=fmean(row.n_completion for row in rows),
-        cut=fmean(row.stop != "stop" for row in rows),
+        cut=fmean(is_truncated(row.stop) for row in rows),
     )
 
 

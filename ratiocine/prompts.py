@@ -114,15 +114,17 @@ def prompt_ids(
     if control is None or not any(control.search(message["content"]) for message in messages):
         text = prompt_text(tokenizer, messages, thinking)
         return [*tokenizer(text, add_special_tokens=False)["input_ids"], *after]
-    found: list[str] = []
+    found, mark = list[str](), "\ue0ff\ue0fe"  # private characters, in place of a control token
+    while any(mark in message["content"] for message in messages):
+        mark += "\ue0fe"
 
     def masked(match: re.Match[str]) -> str:
         found.append(match[0])
-        return f"{MARK}{len(found) - 1}{MARK}"
+        return f"{mark}{len(found) - 1}{mark}"
 
     hidden = [{**m, "content": control.sub(masked, m["content"])} for m in messages]
     ids = list[int]()
-    for at, part in enumerate(prompt_text(tokenizer, hidden, thinking).split(MARK)):
+    for at, part in enumerate(prompt_text(tokenizer, hidden, thinking).split(mark)):
         if at % 2:
             ids += text_ids(tokenizer, found[int(part)])
         elif part:
@@ -134,7 +136,6 @@ def prompt_ids(
 CONTROL_TOKEN = re.compile(
     r"<\|[A-Za-z0-9_▁ ]{1,40}\|>|<｜[^｜<>]{1,40}｜>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>"
 )
-MARK = "\ue0ff\ue0fe"  # private characters, in place of a control token in a message
 _control: WeakKeyDictionary[object, re.Pattern[str] | None] = WeakKeyDictionary()
 
 

@@ -52,6 +52,11 @@ UNANSWERED: tuple[Stop, ...] = ("refused", "failed")
 """Completions whose text is the engine's words about the request, not an answer."""
 
 
+def is_truncated(stop: Stop) -> bool:
+    """Whether a completion was begun and not ended by the model."""
+    return stop not in ("stop", *UNANSWERED)
+
+
 @dataclass(frozen=True)
 class Completion:
     """One completion of one request, as an engine returns it."""

@@ -13,7 +13,7 @@ from ratiocine import stats
 from ratiocine.cost import Shape, exact_generation, generation
 from ratiocine.errors import BadInput
 from ratiocine.grading import canonical
-from ratiocine.records import UNANSWERED, JsonObject, ScoredCompletion
+from ratiocine.records import JsonObject, ScoredCompletion, is_truncated
 
 FILE = "scores.json"
 PASS_AT = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -227,7 +227,7 @@ def summary(
         samples=samples,
         pass_at=pass_at,
         majority=majority,
-        truncated=_share(rows, lambda row: row.stop not in ("stop", *UNANSWERED)),
+        truncated=_share(rows, lambda row: is_truncated(row.stop)),
         thought=_share(rows, lambda row: row.thought),
         mode_flip=_share(asked_for, _flipped) if asked_for else None,
         efficiency=_efficiency(rows),

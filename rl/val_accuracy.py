@@ -15,7 +15,7 @@ from ratiocine.engines import Request
 from ratiocine.evaluate import key, scored
 from ratiocine.executors import distributed
 from ratiocine.prompts import user_text
-from ratiocine.records import Problem, ScoredCompletion
+from ratiocine.records import Problem, ScoredCompletion, is_truncated
 from ratiocine.rewards import Rollout
 from ratiocine.runs import write_whole
 from ratiocine.scores import shares
@@ -120,7 +120,7 @@ class ValidationAccuracy:
             accuracy=fmean(accuracies.values()),
             ci95=(low, high),
             format=fmean(formats),
-            truncated=fmean(one.stop != "stop" for one in answers),
+            truncated=fmean(is_truncated(one.stop) for one in answers),
             length=fmean(one.n_completion for one in answers),
             right=sorted(name for name, value in accuracies.items() if value == 1),
             graded=sorted(accuracies),

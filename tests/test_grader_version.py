@@ -59,7 +59,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_grading_imports_no_training_library() -> None:
     code = (
-        "import sys; import ratiocine.grading as grading, ratiocine.grading.worker;"
+        "import sys; import ratiocine.grading as grading, ratiocine.grading.server;"
         "from ratiocine.completion_parts import split; from ratiocine.records import Problem;"
         "problem = Problem('p', '?', '4', 'number', 'math-oe', 't');"
         "assert grading.grade(problem, split('4')).verdict == 'right';"
@@ -72,7 +72,7 @@ def test_grading_imports_no_training_library() -> None:
 def test_the_judge_is_a_module_of_its_own_without_torch() -> None:
     assert worker.equivalent("2", "\\log_3 9", limit=60) in ("same", "different")
     server = worker._pool().server
-    assert server.args[1:4] == ["-P", "-m", "ratiocine.grading.worker"]
+    assert server.args[1:4] == ["-P", "-m", "ratiocine.grading.server"]
     maps = Path(f"/proc/{server.pid}/maps")
     if maps.exists():
         assert "libtorch" not in maps.read_text()

@@ -6,7 +6,7 @@ import pytest
 
 from ratiocine.completion_parts import split
 from ratiocine.data import DataConfig, problem_of
-from ratiocine.grading import grade
+from ratiocine.grading import grade, worker
 from ratiocine.records import Kind, Problem
 
 CITIES = ("Lagos", "Hanoi", "Quito", "Oslo")
@@ -251,6 +251,23 @@ def test_other_notations(reference: str, answer: str, other: str) -> None:
 def test_no_rounding_of_small_and_large_values(reference: str, same: str, other: str) -> None:
     assert verdict("expression", reference, same) == "right"
     assert verdict("expression", reference, other) == "wrong"
+
+
+def test_what_may_be_zero_but_for_rounding_is_decided_by_sympy() -> None:
+    zero = "e^{-1000}((\\sqrt{2}+\\sqrt{3})^2-5-2\\sqrt{6})"
+    assert verdict("expression", "0", zero) == "right"
+    assert verdict("expression", "0", "e^{-1000}") == "wrong"
+
+
+def test_sympy_is_not_believed_where_it_rounds() -> None:
+    assert worker.equivalent("x^2", "x x", limit=60) == "same"
+    for reference, answer in (
+        ("\\frac{1}{2004!}", "\\frac{1}{2006!}"),
+        ("\\left(\\frac{2}{3}\\right)^{5000}", "\\left(\\frac{2}{3}\\right)^{5001}"),
+        ("\\sqrt{2}+10^{-20}", "\\sqrt{2}"),
+    ):
+        assert worker.equivalent(reference, answer, limit=60) == "different"
+        assert worker.equivalent(reference, reference, limit=60) == "same"
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,8 @@ def test_the_kind_is_told_from_the_answer(answer: object, kind: str) -> None:
     assert found.kind == kind
     assert gradable(found)
     given = {"question": "?", "answer": answer, "kind": "string"}
-    assert problem_of(DataConfig(name="t"), given, "1").kind == "string"
+    text = problem_of(DataConfig(name="t"), given, "1")
+    assert (text.kind, gradable(text)) == ("string", True)
 
 
 @pytest.mark.parametrize(

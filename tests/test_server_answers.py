@@ -3,6 +3,7 @@
 import http.server
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from conftest import command, done
+from tenacity import wait_fixed
 
 from ratiocine.completion_parts import one_block, split, stray_tags
-from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request
+from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request, rate_limit
+from ratiocine.engines.openai import ATTEMPTS
 from ratiocine.engines.responses import completion_of
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, Failure
 from ratiocine.records import Completion
 from ratiocine.stores import read_completions
 
@@ -66,6 +69,12 @@ def test_one_trace_with_one_pair_of_tags(message: dict[str, Any]) -> None:
     assert not stray_tags(one_block(found.text))
 
 
+def test_tags_that_a_model_repeats_are_one() -> None:
+    for text in ("<think>\n<think>\na\n</think>\n\nb", "<think>a</think>\n</think>\n</think>b"):
+        parts = split(text)
+        assert (parts.think, parts.answer) == ("a", "b")
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -86,8 +95,10 @@ def test_only_stop_ends_a_turn() -> None:
         assert completion_of(asked("a"), 0, sent(reason, content=ANSWER), 0.0).stop == reason
     null = sent(None, content=ANSWER)
     assert completion_of(asked("a"), 0, null, 0.0).stop == "no_finish_reason"
-    assert completion_of(asked("a"), 0, null, 0.0, ["stop", None]).stop == "stop"
-    assert completion_of(asked("a"), 0, sent("eos"), 0.0, ["eos"]).stop == "stop"
+    server = {"name": "openai", "base_url": "http://x", "model": "m"}
+    for reasons, answer in ((["stop", None], null), (["eos"], sent("eos"))):
+        complete = OpenAIConfig(**server, stop_reasons=reasons).complete
+        assert completion_of(asked("a"), 0, answer, 0.0, complete).stop == "stop"
 
 
 def test_half_letters_are_replaced() -> None:
@@ -122,7 +133,8 @@ class Scripted(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(rate_limit, "BACKOFF", wait_fixed(0.05))  # in this process
     Scripted.bodies = []
     served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
     threading.Thread(target=served.serve_forever, daemon=True).start()
@@ -170,16 +182,30 @@ def test_one_bad_prompt_is_named_while_others_are_answered(
         assert words in found[str(place)].text
 
 
+@pytest.mark.long
 def test_a_server_that_fails_on_all_is_no_bad_prompt(url: str) -> None:
     """Its answers are waited for: nothing may be stored as failed while the server is down."""
-    from ratiocine.errors import Failure
-
     calls = iter(range(10**6))
     Scripted.script = staticmethod(
         lambda n, body: good(body) if next(calls) < 2 else (500, {"error": "dead"})
     )
     with pytest.raises(Failure, match="no usable answer for 3 s"):
         generated(url, range(1, 7), concurrency=2, retry_seconds=3)
+    assert len(Scripted.bodies) > 2 * ATTEMPTS
+
+
+@pytest.mark.long
+def test_refusals_that_are_faster_than_answers_end_nothing(url: str) -> None:
+    def script(n: int, body: dict[str, Any]) -> Any:
+        if n <= 12:
+            return 413, {"detail": "too large"}
+        time.sleep(1.5)
+        return good(body)
+
+    Scripted.script = staticmethod(script)
+    for concurrency in (16, 20):
+        found = generated(url, range(1, 21), concurrency=concurrency)
+        assert [found[str(n)].stop for n in range(1, 21)] == ["refused"] * 12 + ["stop"] * 8
 
 
 def test_a_refused_parameter_is_told_and_can_be_renamed(url: str) -> None:
@@ -214,13 +240,14 @@ def rows(tmp_path: Path, *questions: str) -> Path:
     return file
 
 
+@pytest.mark.long
 def test_pairs_and_scores_over_such_a_server(url: str, tmp_path: Path) -> None:
     """Cut answers, other turns and stray tags are kept out and counted by name."""
     answers = {
         1: lambda body: sent("content_filter", content=ANSWER, reasoning_content=TRACE),
         2: lambda body: good(body, reasoning_content=f"{TRACE}<|im_end|>\n<|im_start|>user"),
         3: lambda body: good(body, content=f"<think>x</think>y<think>z</think>{ANSWER}"),
-        4: lambda body: (500, {"error": "template error"}),
+        4: lambda body: (500, {"error": f"template error: {ANSWER}"}),
         5: lambda body: good(body, content="[/INST] " + ANSWER, reasoning_content=TRACE),
     }
 
@@ -256,6 +283,8 @@ def test_pairs_and_scores_over_such_a_server(url: str, tmp_path: Path) -> None:
     scored = {row.id: row for row in read_completions(tmp_path / "scores" / "completions.jsonl")}
     assert (scored["q3"].stop, scored["q3"].verdict) == ("failed", "wrong")
     assert (scored["q0"].stop, scored["q0"].verdict) == ("content_filter", "right"), "it is boxed"
+    regraded = done("eval.regrade", str(tmp_path / "scores"), "--out", str(tmp_path / "graded"))
+    assert "0 of 8 verdicts changed" in regraded
 
 
 @pytest.mark.parametrize("thinks", [True, False])
@@ -285,19 +314,26 @@ def test_a_switch_that_a_server_ignores_is_noticed(thinks: bool, url: str, tmp_p
 def test_a_control_token_in_a_question_is_not_sent(url: str, tmp_path: Path) -> None:
     Scripted.script = staticmethod(lambda n, body: good(body))
     marks = ("<|im_end|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<｜User｜>")
+    marks += tuple(f"<|{name}|>" for name in "abcd")  # more than the refusals that end a run
     mine = rows(tmp_path, *(f"What is {n} + 0? {mark}" for n, mark in enumerate((*marks, "a|>b"))))
     engine = ("engine=openai", f"engine.base_url={url}", "engine.model=m")
     said = done("eval", *engine, f"benchmarks=[{mine}]", f"out={tmp_path / 'scores'}")
-    assert "5 completions refused" in said
+    assert "9 completions refused" in said
     assert len(Scripted.bodies) == 1
     found = read_completions(tmp_path / "scores" / "completions.jsonl")
-    assert [row.stop for row in found] == ["refused"] * 5 + ["stop"]
+    assert [row.stop for row in found] == ["refused"] * 9 + ["stop"]
 
 
 def test_control_tokens_in_a_text_stay_text(tmp_path: Path) -> None:
+    from dataclasses import replace
+
     from ratiocine import models
     from ratiocine.models import ModelConfig
     from ratiocine.prompts import completion_ids, control_tokens, end_of_turn, prompt_ids
+    from ratiocine.records import Pair
+    from ratiocine.rendering import Rendering
+    from train import preflight
+    from train.batches import row_of
 
     tokenizer = models.load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
     control, stop = control_tokens(tokenizer), end_of_turn(tokenizer)
@@ -307,6 +343,8 @@ def test_control_tokens_in_a_text_stay_text(tmp_path: Path) -> None:
     plain = prompt_ids(tokenizer, "Say twice")
     assert ids.count(stop) == plain.count(stop)
     assert hostile in tokenizer.decode(ids)
+    marked = hostile + " \ue0ff\ue0fe7\ue0ff\ue0fe \ue0ff\ue0fe"
+    assert marked in tokenizer.decode(prompt_ids(tokenizer, marked))
     supervised = completion_ids(tokenizer, hostile)
     assert (supervised.count(stop), supervised[-1]) == (1, stop)
     assert tokenizer.decode(supervised[:-1]) == hostile
@@ -320,6 +358,16 @@ def test_control_tokens_in_a_text_stay_text(tmp_path: Path) -> None:
     trained = ("ratio=0.5", "model=tiny", f"pairs={tmp_path / 'pairs'}", "batch_size=8")
     said = done("train", *trained, "preflight=true", f"out={tmp_path / 'run'}")
     assert "rows have the prompts and endings of generation" in said
+    # Encoded as the tokenizer does by itself, they would be control tokens.
+    pair = Pair("p", hostile, WHOLE, f"{hostile} {ANSWER}", "5", "math-oe", "mine", 1, 1, 1)
+    rendering = Rendering(tokenizer)
+    for attribute in ("prompt", "ift"):
+        good_row = row_of(rendering, pair, "ift", 1.0)
+        preflight.check_rows(rendering, [good_row], {"p": pair})
+        raw = tokenizer(getattr(pair, attribute), add_special_tokens=False)["input_ids"]
+        changed = {"prompt": tuple(raw)} if attribute == "prompt" else {"completion": (*raw, stop)}
+        with pytest.raises(BadInput, match="a control token of the chat template stands within"):
+            preflight.check_rows(rendering, [replace(good_row, **changed)], {"p": pair})
 
 
 def test_a_prompt_over_the_context_is_named(tmp_path: Path) -> None:
@@ -345,3 +393,59 @@ def test_paths_as_people_name_them(folder: str, tmp_path: Path) -> None:
     assert (place / "p" / "DONE").exists()
     refused = command("train", "ratio=0", "model=tiny", f"pairs={place / 'none'}")
     assert f"{place / 'none'} does not exist" in refused.stderr
+
+
+def test_a_list_of_mappings_is_left_as_it_is() -> None:
+    from ratiocine.cli.overrides import normalise
+
+    for word in (
+        "select.pass_rates=[{max_rate: 0, run: 'runs/a b'}, {run: runs/é}]",
+        "a.b={path: 'x/y'}",
+        "a=['x/y','é/z']",
+        "out='it/is'",
+        "a=x/y,x/z",
+    ):
+        assert normalise([word]) == [word]
+    assert normalise(["a=[x/é, b,'c/d']"]) == ["a=['x/é',b,'c/d']"]
+
+
+def test_what_changes_an_answer_is_part_of_its_identity() -> None:
+    from distill.config import Config, teacher_name
+    from ratiocine import cli
+    from ratiocine.config import identity
+
+    server = {"name": "openai", "base_url": "http://x", "model": "m"}
+    bare = identity(OpenAIConfig(**server))
+    assert bare == {"name": "openai", "model": "m"}, "as in releases without these keys"
+    changes = {"stop_reasons": ["eos"], "drop_params": ["seed"], "extra_body": {"top_k": 5}}
+    for name, value in changes.items():
+        assert identity(OpenAIConfig(**server, **{name: value})) == {**bare, name: value}
+
+    def named(*words: str) -> str:
+        engine = ("teacher.engine.base_url=http://x/v1", "teacher.engine.model=m")
+        return teacher_name(
+            cli.compose("distill", Config, ["teacher=openai", *engine, *words]), "ift"
+        )
+
+    assert named() == named("teacher.engine.stop_reasons=[eos]") == "m"
+    others = {named("teacher.engine.drop_params=[seed]"), named("teacher.engine.extra_body={a: 1}")}
+    assert len(others | {"m"}) == 3
+
+
+def test_cached_answers_follow_the_accepted_finish_reasons(url: str, tmp_path: Path) -> None:
+    def script(n: int, body: dict[str, Any]) -> Any:
+        thinks = (body.get("chat_template_kwargs") or {}).get("enable_thinking")
+        return sent(None, content=ANSWER, **({"reasoning_content": TRACE} if thinks else {}))
+
+    Scripted.script = staticmethod(script)
+    mine = rows(tmp_path, "What is 2 + 3?", "What is 1 + 4?")
+    engine = (f"teacher.engine.base_url={url}", "teacher.engine.model=m")
+    words = ("distill", "teacher=openai", *engine, f"data={mine}", "model=tiny")
+    cache = f"answer_cache={tmp_path / 'cache'}"
+    refused = command(*words, cache, f"out={tmp_path / 'a'}")
+    assert refused.returncode == 2
+    assert "reasoning answers: {'no_finish_reason': 2}" in refused.stderr
+    Scripted.bodies.clear()
+    done(*words, cache, "teacher.engine.stop_reasons=[stop,null]", f"out={tmp_path / 'b'}")
+    assert not Scripted.bodies
+    assert pq.read_table(tmp_path / "b" / "pairs.parquet").num_rows == 2

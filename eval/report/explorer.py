@@ -9,7 +9,7 @@ from statistics import fmean
 
 from eval.report.html import visible
 from eval.report.study import Study
-from ratiocine.records import ScoredCompletion
+from ratiocine.records import ScoredCompletion, is_truncated
 
 VERDICTS = ("right", "wrong", "ungradable")
 Problem = tuple[int, str | None, str | None, str | None]
@@ -93,7 +93,7 @@ def completions(study: Study, limit: int) -> Completions:
 
 def _answer(row: ScoredCompletion, reasons: dict[str, int]) -> tuple[int, int, int, int, int, str]:
     reason = reasons.setdefault(row.reason, len(reasons))
-    verdict, truncated = VERDICTS.index(row.verdict), int(row.stop != "stop")
+    verdict, truncated = VERDICTS.index(row.verdict), int(is_truncated(row.stop))
     text = visible(row.completion)
     return verdict, int(row.thought), truncated, row.n_completion, reason, text
 

@@ -39,7 +39,7 @@ SPECIAL = re.compile(r"[^\x00-\x7f]|[=#'\"()!^`<>;&]")
 
 def _with_quoted_paths(value: str) -> str:
     """The value with its paths in quotes, alone or in a list, where Hydra's grammar needs them."""
-    if value.startswith("[") and value.endswith("]") and "[" not in value[1:]:
+    if value.startswith("[") and value.endswith("]") and not re.search(r"[\[{]", value[1:]):
         items = re.findall(r"\s*((?:'[^']*'|\"[^\"]*\"|[^,])*)", value[1:-1])
         return f"[{','.join(_quoted_path(item) for item in items if item.strip())}]"
     return _quoted_path(value)

@@ -12,7 +12,15 @@ from ratiocine.records import Kind
 Split = Literal["train", "test"]
 Domain = Literal["general", "math"]
 FIELDS = (
-    *("id", "question", "context", "answer", "choices", "kind", "category", "solution", "meta"),
+    "id",
+    "question",
+    "context",
+    "answer",
+    "choices",
+    "kind",
+    "category",
+    "solution",
+    "meta",
 )
 """Fields of a row in the shared schema."""
 

@@ -24,7 +24,7 @@ from ratiocine.grading import read_number, reads_as_formula
 from ratiocine.records import LETTERS, Kind, Problem
 
 Row = Mapping[str, Any]  # of any data set
-FORMULA = re.compile(r"\\\\[A-Za-z]|[\\^√π]")
+FORMULA = re.compile(r"[\\^√π]")
 OPTION = re.compile(r"^\s*\(?([A-J])[.):]", re.MULTILINE)
 
 
@@ -85,10 +85,11 @@ def _csv_rows(file: Path, delimiter: str) -> Iterator[Row]:
         raise BadInput(f"{file} is no readable CSV file in UTF-8: {error}") from None
 
 
-def _object(file: Path, where: str, row: object, line: bytes = b"\\ud8") -> Row:
+def _object(file: Path, where: str, row: object, *, escaped: bool = True) -> Row:
+    """The row; `escaped` states that its text in the file has escapes."""
     if not isinstance(row, dict):
         raise BadInput(f"{file}: {where} is no JSON object")
-    if b"\\u" in line and not _encodable(row):
+    if escaped and not _encodable(row):
         raise BadInput(
             f"{file}: {where} holds half of a surrogate pair (\\ud83d or the like), which is no "
             "character"
@@ -117,7 +118,7 @@ def _json_rows(file: Path) -> Iterator[Row]:
                         row = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
                     except (ValueError, RecursionError):
                         raise BadInput(f"{file}: line {number} is not JSON") from None
-                    yield _object(file, f"line {number}", row, line)
+                    yield _object(file, f"line {number}", row, escaped=b"\\u" in line)
     except (OSError, EOFError) as error:
         raise BadInput(f"{file} cannot be read: {error}") from None
 

@@ -9,6 +9,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
 from ratiocine.devices import Attention
 
+NO_FINISH_REASON = "no_finish_reason"  # the name of null
+
 
 class TransformersConfig(StrictConfig):
     name: Hashed[Literal["transformers"]] = "transformers"
@@ -38,6 +40,11 @@ class OpenAIConfig(StrictConfig):
     """Names of parameters on this server, by the usual name."""
     extra_body: HashedIfSet[dict[str, Any] | None] = None
     """Further parameters of every request."""
+
+    @property
+    def complete(self) -> frozenset[str]:
+        """`stop_reasons` as `Completion.stop` names them."""
+        return frozenset(reason or NO_FINISH_REASON for reason in self.stop_reasons)
 
     @property
     def urls(self) -> list[str]:

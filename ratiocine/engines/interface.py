@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from ratiocine.errors import BadInput
@@ -77,10 +77,16 @@ class Engine(Protocol):
         ...
 
 
-def over_context(request: str, sample: int, n_prompt: int, context: int) -> Completion:
-    """The completion of a prompt of `n_prompt` tokens that fills the model's context."""
+def within_context(request: Request, n_prompt: int, context: int) -> Request | list[Completion]:
+    """The request with no more new tokens than the model's context leaves after a prompt of
+    `n_prompt` tokens; a refused completion of each sample if it leaves none."""
+    if n_prompt < context:
+        return replace(request, max_new_tokens=min(request.max_new_tokens, context - n_prompt))
     words = f"the prompt has {n_prompt} tokens, and the model's context {context}"
-    return Completion(request, words, "refused", n_prompt, 0, 0.0, (), sample=sample)
+    return [
+        Completion(request.id, words, "refused", n_prompt, 0, 0.0, (), sample=sample)
+        for sample in request.samples
+    ]
 
 
 def blocks(requests: Iterable[Request], workers: int) -> Iterator[list[Request]]:

@@ -118,18 +118,24 @@ class OpenAIEngine:
         waiting, concurrency = enumerate(jobs), self.config.concurrency
         postponed = deque[tuple[int, Job]]()
         self.last_answer, self.limiter = time.monotonic(), ConcurrencyLimiter(concurrency)
+        self.in_flight = 0
         async with connection_pool(concurrency) as pool:
 
             async def work() -> None:
                 connection = Connection(pool, self.key, self.config.timeout)
                 while (new := next(waiting, None)) or postponed:
                     asked = new or postponed.popleft()
+                    if kept := _kept_back(asked[1]):
+                        results.put(kept)
+                        continue
                     may_wait = new is not None and len(postponed) < REFUSALS
+                    self.in_flight += 1
                     completion = await self._completion(connection, *asked, may_wait=may_wait)
+                    self.in_flight -= 1
                     if completion is None:
                         postponed.append(asked)
                     elif self.answered is None:
-                        self._hold(completion)
+                        await self._hold(completion)
                     else:
                         results.put(completion)
                         while self.refused:
@@ -141,13 +147,16 @@ class OpenAIEngine:
         if self.refused:
             raise self._all_refused()
 
-    def _hold(self, refused: Completion) -> None:
-        """Hold back a refused completion. Raises BadInput once there are `REFUSALS`."""
+    async def _hold(self, refused: Completion) -> None:
+        """Hold back a refused completion. From `REFUSALS` on no new request is made until an open
+        one is answered; raises BadInput if none is."""
         if not self.refused:
             sys.stderr.write(f"\nengine=openai: the server refuses a request: {refused.text}\n")
         self.refused.append(refused)
-        if len(self.refused) >= REFUSALS:
-            raise self._all_refused()
+        while self.answered is None and len(self.refused) >= REFUSALS:
+            if not self.in_flight:
+                raise self._all_refused()
+            await asyncio.sleep(GROUP_SECONDS)
 
     def _all_refused(self) -> BadInput:
         return BadInput(
@@ -199,11 +208,7 @@ class OpenAIEngine:
             return False
 
     async def _call(self, connection: Connection, url: str, job: Job) -> Completion:
-        """One call for one completion. A text with a control token, which the server would take for
-        one, is not sent."""
-        if found := next(filter(None, map(CONTROL_TOKEN.search, _texts(job[0]))), None):
-            words = f"not sent: the text contains the control token {found[0]}"
-            return Completion(job[0].id, words, "refused", 0, 0, 0.0, sample=job[1])
+        """One call for one completion."""
         started = time.perf_counter()
         body = json.dumps(self._body(job)).encode()
         status, text, after = await connection.call(f"{url}/chat/completions", body)
@@ -220,8 +225,8 @@ class OpenAIEngine:
             raise BadInput(f"{url} refuses with HTTP {status}: {message}{hint}")
         try:
             answer = json.loads(text)
-            seconds, reasons = time.perf_counter() - started, self.config.stop_reasons
-            completion = completion_of(*job, answer, seconds, reasons)
+            seconds = time.perf_counter() - started
+            completion = completion_of(*job, answer, seconds, self.config.complete)
         except ValueError:
             raise RetryableError("incomplete JSON", repr(text[-80:])) from None
         self.last_answer, self.answered = time.monotonic(), body
@@ -270,8 +275,15 @@ class OpenAIEngine:
         return text.replace(self.key, "[key]") if self.key else text
 
 
-def _texts(request: Request) -> list[str]:
-    return [message["content"] for message in request.messages]
+def _kept_back(job: Job) -> Completion | None:
+    """The completion of a request with a control token, which a server would take for one; None if
+    the request can be sent."""
+    request, sample = job
+    for message in request.messages:
+        if found := CONTROL_TOKEN.search(message["content"]):
+            words = f"not sent: the text contains the control token {found[0]}"
+            return Completion(request.id, words, "refused", 0, 0, 0.0, sample=sample)
+    return None
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], results: Results) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from ratiocine.completion_parts import CLOSE, OPEN, after_thinking, one_block, render
+from ratiocine.engines.config import NO_FINISH_REASON
 from ratiocine.engines.http import RetryableError
 from ratiocine.engines.interface import Request
 from ratiocine.records import Completion, Stop
@@ -19,9 +20,9 @@ def completion_of(
     sample: int,
     answer: Any,
     seconds: float,
-    stop_reasons: Sequence[str | None] = ("stop",),
+    complete: Collection[str] = ("stop",),
 ) -> Completion:
-    """The completion in a server's answer. `stop_reasons` are the finish reasons of a complete one.
+    """The completion in a server's answer; `complete` names the finish reasons of a complete one.
     Raises RetryableError where there is none."""
     try:
         choice = answer["choices"][0]
@@ -33,7 +34,8 @@ def completion_of(
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         words = _reported(answer, error)
         raise RetryableError("an answer without its fields", words, of_request=True) from None
-    stop: Stop = "stop" if reason in stop_reasons else str(reason or "no_finish_reason")
+    stop: Stop = str(reason or NO_FINISH_REASON)
+    stop = "stop" if stop in complete else stop
     text = whole_letters(_with_trace(text, trace.strip(), complete=stop == "stop"))
     n_completion = int(usage.get("completion_tokens") or max(1, len(text) // 4))
     characters = sum(len(message["content"]) for message in request.messages)

@@ -24,7 +24,7 @@ from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decode_batch import DecodeBatch, Row, next_tokens
 from ratiocine.engines.decoding import register_grouped_attention
-from ratiocine.engines.interface import Request, over_context
+from ratiocine.engines.interface import Request, within_context
 from ratiocine.engines.kv_cache import growing_cache, is_joinable
 from ratiocine.hashing import batched
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
@@ -87,15 +87,14 @@ class TransformersEngine:
 
         The longest requests start first, so that a batch too large for the memory fails at once.
         """
-        prompted = [part for request in requests for part in self._prompted(request)]
-        too_long = [one for one in prompted if len(one.prompt) >= self.context]
-        if too_long:
-            yield [
-                over_context(one.request.id, sample, len(one.prompt), self.context)
-                for one in too_long
-                for sample in one.request.samples
-            ]
-            prompted = [one for one in prompted if len(one.prompt) < self.context]
+        prompted = list[_Prompted]()
+        for asked in requests:
+            prompt = prompt_ids(self.tokenizer, asked.messages, asked.prefix, asked.thinking)
+            request = within_context(asked, len(prompt), self.context)
+            if isinstance(request, list):
+                yield request
+            else:
+                prompted += self._prompted(request, tuple(prompt))
         prompted.sort(key=lambda p: (-p.request.max_new_tokens, -len(p.prompt), p.request.id))
         waiting = deque(prompted)
         batch: DecodeBatch | None = None
@@ -113,14 +112,11 @@ class TransformersEngine:
             if not batch.rows:
                 batch = None
 
-    def _prompted(self, request: Request) -> Iterator[_Prompted]:
+    def _prompted(self, request: Request, prompt: tuple[int, ...]) -> Iterator[_Prompted]:
         """The request with its prompt, in parts if it has more samples than a batch has rows."""
-        prompt = prompt_ids(self.tokenizer, request.messages, request.prefix, request.thinking)
         opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
-        room = max(1, min(request.max_new_tokens, self.context - len(prompt)))
-        request = replace(request, max_new_tokens=room)
         for part in batched(request.samples, self.max_batch_size):
-            yield _Prompted(replace(request, samples=tuple(part)), tuple(prompt), opened)
+            yield _Prompted(replace(request, samples=tuple(part)), prompt, opened)
 
     def _joining(self, waiting: deque[_Prompted], batch: DecodeBatch | None) -> list[_Prompted]:
         """Take the next waiting requests for which there is room."""

@@ -10,13 +10,12 @@ from __future__ import annotations
 import atexit
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import VLLMConfig
-from ratiocine.engines.interface import Request, over_context
+from ratiocine.engines.interface import Request, within_context
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
@@ -74,30 +73,27 @@ class VLLMEngine:
         self.llm.llm_engine.engine_core.shutdown()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        jobs = []
-        for request in requests:
-            n = len(prompt_ids(self.tokenizer, request.messages, request.prefix, request.thinking))
-            if n < self.context:
-                room = min(request.max_new_tokens, self.context - n)
-                jobs += [(replace(request, max_new_tokens=room), s) for s in request.samples]
+        jobs = list[tuple[Request, int, list[int]]]()
+        for asked in requests:
+            ids = prompt_ids(self.tokenizer, asked.messages, asked.prefix, asked.thinking)
+            request = within_context(asked, len(ids), self.context)
+            if isinstance(request, list):
+                yield request
             else:
-                yield [over_context(request.id, s, n, self.context) for s in request.samples]
+                jobs += [(request, sample, ids) for sample in request.samples]
         jobs.sort(key=lambda job: -job[0].max_new_tokens)
         for at in range(0, len(jobs), self.portion):
             portion = jobs[at : at + self.portion]
             started = time.perf_counter()
-            prompts = [
-                {"prompt_token_ids": prompt_ids(self.tokenizer, r.messages, r.prefix, r.thinking)}
-                for r, _ in portion
-            ]
-            params = [self._sampling_params(*job) for job in portion]
-            outputs = self.llm.generate(prompts, params, use_tqdm=False)
+            outputs = self.llm.generate(
+                [{"prompt_token_ids": ids} for *_, ids in portion],
+                [self._sampling_params(request, sample) for request, sample, _ in portion],
+                use_tqdm=False,
+            )
             seconds = round((time.perf_counter() - started) / len(portion), 4)
             yield [
-                self._completion(
-                    request, sample, len(prompt["prompt_token_ids"]), output.outputs[0], seconds
-                )
-                for (request, sample), prompt, output in zip(portion, prompts, outputs, strict=True)
+                self._completion(request, sample, len(ids), output.outputs[0], seconds)
+                for (request, sample, ids), output in zip(portion, outputs, strict=True)
             ]
 
     def _sampling_params(self, request: Request, sample: int) -> Any:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
+from ratiocine.grading.digits import precision
 from ratiocine.grading.values import (
     NotUnderstood,
     Number,
     constant,
     infinity,
-    precision,
     rational,
     valued,
     variable,

@@ -56,7 +56,7 @@ COMMANDS = {
 
 def _as_command(match: re.Match[str]) -> str:
     name = match[1] or match[2]
-    return f"{COMMANDS.get(name, chr(92) + name)} " if name else match[0]
+    return (COMMANDS.get(name) or "\\" + name) + " " if name else match[0]
 
 
 DELIMITERS = ("\\$", "$", "\\(", "\\)", "\\[", "\\]")

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from ratiocine.grading import cleaning, latex, numbers, values, worker
 from ratiocine.grading.characters import ascii_forms
+from ratiocine.grading.digits import precise
 from ratiocine.grading.numbers import RELATION, right_side
 from ratiocine.grading.wording import BEFORE_DENIED, unwrapped
 from ratiocine.grading.worker import Judgement
@@ -69,7 +70,7 @@ def compare(reference: str, answer: str, limit: float) -> Judgement:
 def _same_precisely(reference: str, answer: str) -> bool | None:
     """Whether both have one value to 45 digits; None if that is undecided. In double precision
     1 + 10^{-20} is 1, and e^{-1000} is 0."""
-    with values.precise():
+    with precise():
         wanted, value = latex.read(reference), latex.read(answer)
         return None if wanted is None or value is None else values.same(wanted, value)
 

@@ -15,16 +15,15 @@ from functools import lru_cache
 from ratiocine.grading.arithmetic import Arithmetic
 from ratiocine.grading.characters import ascii_forms
 from ratiocine.grading.cleaning import CURRENCY, as_words, indexed, normal, unitless
+from ratiocine.grading.digits import Precision, precision
 from ratiocine.grading.values import (
     INFINITE,
     Equation,
     Group,
     NotUnderstood,
     Number,
-    Precision,
     Text,
     Value,
-    precision,
     rational,
     variable,
 )
@@ -33,8 +32,7 @@ MAX_LENGTH = 1000  # characters; a longer final answer is not read
 
 
 def read(text: str) -> Value | None:
-    """The value of a final answer, in the current precision (`values.precise`); None outside of the
-    grammar."""
+    """The value of a final answer, in the current `precision`; None outside of the grammar."""
     return None if len(text) > MAX_LENGTH else _read(text, precision())
 
 

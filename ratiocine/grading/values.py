@@ -1,86 +1,24 @@
 """Values of mathematical answers, and their equality.
 
 Rational numbers are exact; every other expression is represented by its values at `POINTS` fixed
-assignments of its variables, so that equal forms agree up to rounding: of double precision, or
-within `precise()` of 60 digits, without overflow or underflow. `same` returns None where that does
-not decide.
+assignments of its variables, so that equal forms agree up to rounding, in the current `precision`.
+`same` returns None where that does not decide.
 """
 
 from __future__ import annotations
 
-import cmath
 import hashlib
 import operator
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
+
+from ratiocine.grading.digits import precision
 
 MAX_BITS = 1 << 17  # of an exact integer
 POINTS = 4
-
-
-@dataclass(frozen=True)
-class Precision:
-    """How values at points are computed and compared."""
-
-    functions: Any
-    """`cmath`, or a context of mpmath: sin, exp, log, pi, …"""
-    element: Callable[[Any], Any]
-    """A complex number from a fraction, a float or a constant."""
-    is_usable: Callable[[Any], bool]
-    """Whether a value can be computed with further."""
-    near: float
-    """Relative distance below which values are equal."""
-    far: float
-    """Relative distance above which they differ; between the two they are undecided."""
-
-
-def _double(value: Any) -> complex:
-    return complex(float(value)) if isinstance(value, Fraction) else complex(value)
-
-
-DOUBLE = Precision(cmath, _double, cmath.isfinite, 1e-11, 1e-7)
-MAX_MAGNITUDE = (
-    20_000  # binary digits before or after the point; e^{e^{e^{9}}} would fill the memory
-)
-_precision: ContextVar[Precision] = ContextVar("precision", default=DOUBLE)
-
-
-@cache
-def _sixty_digits() -> Precision:
-    from mpmath import mp
-
-    digits = mp.clone()
-    digits.dps = 60
-
-    def element(value: Any) -> Any:
-        if isinstance(value, Fraction):
-            return digits.mpc(digits.mpf(value.numerator) / value.denominator)
-        return digits.mpc(value)
-
-    def is_usable(value: Any) -> bool:
-        return digits.isfinite(value) and (not value or abs(digits.mag(value)) < MAX_MAGNITUDE)
-
-    return Precision(digits, element, is_usable, 1e-45, 1e-38)
-
-
-@contextmanager
-def precise() -> Iterator[None]:
-    """Within this context values are computed with 60 digits."""
-    token = _precision.set(_sixty_digits())
-    try:
-        yield
-    finally:
-        _precision.reset(token)
-
-
-def precision() -> Precision:
-    """The precision of the current context."""
-    return _precision.get()
 
 
 INFINITE = frozenset({"\\infty"})
@@ -208,7 +146,7 @@ def valued(at: Iterable[complex], variables: frozenset[str] = frozenset()) -> Nu
     """An expression from its values at the `POINTS` assignments. Raises NotUnderstood if one is not
     finite."""
     values = tuple(at)
-    if not all(map(precision().is_usable, values)):
+    if not all(map(precision().functions.isfinite, values)):
         raise NotUnderstood
     return Number(None, values, variables)
 
@@ -292,17 +230,13 @@ def _same_number(a: Number, b: Number) -> bool | None:
     if a.infinite != b.infinite:
         return False
     within, pairs = precision(), list(zip(a.at, b.at, strict=True))
-    if within is not DOUBLE and any(
-        bool(x) != bool(y) and abs(x + y) < within.near for x, y in pairs
-    ):
+    if any(bool(x) != bool(y) and abs(x + y) < within.zero for x, y in pairs):
         return None  # a zero and a value that may be one but for rounding
     distances = [abs(x - y) / max(abs(x), abs(y)) for x, y in pairs if x != y]
     if distances and max(distances) >= within.near:
         return False if max(distances) > within.far else None
-    if within is not DOUBLE:
-        return True
-    small = max(map(abs, (*a.at, *b.at))) < 1e9 or not distances
-    return True if small and min(map(abs, a.at)) > 1e-9 else None
+    small = not distances or max(map(abs, (*a.at, *b.at))) < within.largest
+    return True if small and min(map(abs, a.at)) > within.smallest else None
 
 
 def _same_group(a: Group, b: Group) -> bool | None:
