@@ -38,7 +38,7 @@ def _double(value: Any) -> complex:
     return complex(float(value)) if isinstance(value, Fraction) else complex(value)
 
 
-DOUBLE = Precision(cmath, _double, 1e-11, 1e-7, smallest=1e-9, largest=1e9)
+DOUBLE = Precision(cmath, _double, 1e-11, 1e-7, zero=1e-9, smallest=1e-9, largest=1e9)
 _precision: ContextVar[Precision] = ContextVar("precision", default=DOUBLE)
 
 
