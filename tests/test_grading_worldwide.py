@@ -61,6 +61,22 @@ def test_units_currencies_and_digits_of_any_script(answer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("25 kcal m⁻² yr⁻¹", "right"),
+        ("25 kg·m²·s⁻²", "right"),
+        ("25 kg m^2/s^2", "right"),
+        ("25 m s⁻¹", "wrong"),  # a product of variables
+        ("25 km x^2", "wrong"),
+        ("25 kg m^2 + 1", "wrong"),
+        ("25 sin m^2", "wrong"),
+    ],
+)
+def test_products_of_units_after_an_expression(answer: str, expected: str) -> None:
+    assert verdict("expression", "25", answer) == expected
+
+
+@pytest.mark.parametrize(
     ("answer", "value"),
     [
         ("3万", "30000"),

@@ -111,12 +111,15 @@ SHORT_UNIT = (
     r"(?:[kcm]m|km/h|m/s|ft|mi|yd|k?g|mg|lbs?|oz|hrs?|mins?|secs?|mph|kph|m?[lL]|sq|Å)"
     r"(?:\s*\^\s*\{?\d\}?|[²³])?"
 )
+UNIT_FACTOR = (
+    r"[\s·*/]*(?:k?g|mol|yr|hr?|min|[kcdm]?m|[sKAJNWVLCF])(?:\s*\^\s*\{?-?\d\}?|[²³]|⁻[¹²³])"
+)
 IN_TEXT = r"\s*\\text\s*\{(?:[^{}]|\{[^{}]*\})*\}"
 UNIT = re.compile(
     rf"(?:(?<=[\d}})])|(?<=\\pi))(?:(?:\s*[/*]?{IN_TEXT}(?:\s*\^\s*\{{?-?\d\}}?)?){{1,6}}"
-    rf"|\s*\\frac\s*\{{{IN_TEXT}\s*\}}\s*\{{{IN_TEXT}\s*\}}|(?<=\d)\s*{SHORT_UNIT}"
+    rf"|\s*\\frac\s*\{{{IN_TEXT}\s*\}}\s*\{{{IN_TEXT}\s*\}}|(?<=\d)\s*{SHORT_UNIT}(?:{UNIT_FACTOR})*"
     rf"|\s*\(?\\pmod\s*\{{?\s*\w+\s*\}}?\)?"
-    r"|(?<=\d)\s+[a-z]{3,}(?: [a-z]+)*"
+    rf"|(?<=\d)\s+[a-z]{{3,}}(?:(?: [a-z]+)*|(?<!sin|cos|tan|log|exp)(?:{UNIT_FACTOR})+)"
     rf"|(?<=\d)°\s*(?:\\text\s*\{{\s*[CFK]\s*\}}|[CFK])"
     rf"|(?<=\d)\s*(?:[€£¥₹₩₽₺₦₫]|(?![{UNSPACED}]*(?:[半多余或]|以[上下内]|未[满満]|分之|반))[{UNSPACED}]+"
     r"|[kM]?Ω|μ[A-Za-z]{1,2}|[Α-Ωά-ώ]{3,}|[^\W\d_A-Za-zΑ-ω][^\W\d_]*"
