@@ -121,7 +121,7 @@ class AnswerFile:
         # As the file has it: a line without these bytes cannot match, and need not be parsed.
         raw = json.dumps(wanted)[1:-1].encode() if text.isascii() else b""
         lines = zip(positions, self._lines(positions), strict=True)
-        return [at for at, line in lines if raw in line.lower() and _has(self._row(line), wanted)]
+        return [at for at, line in lines if raw in line.lower() and self._has(line, wanted)]
 
     def _lines(self, positions: Iterable[int]) -> Iterator[bytes]:
         with open(self.path, "rb") as file:
@@ -129,15 +129,21 @@ class AnswerFile:
                 file.seek(self.rows[at].offset)
                 yield file.readline()
 
+    def _has(self, line: bytes, wanted: str) -> bool:
+        try:
+            row = json.loads(line)["row"]  # whose checksum the index has seen
+            return any(wanted in str(row[name] or "").lower() for name in SEARCHED)
+        except (ValueError, LookupError, TypeError):
+            raise self._changed() from None
+
+    def _changed(self) -> BadInput:
+        return BadInput(f"{self.path.name} changed as it was read; load the page again")
+
     def _row(self, line: bytes) -> ScoredCompletion:
         row = completion_of(line)
         if row is None:
-            raise BadInput(f"{self.path.name} changed as it was read; load the page again")
+            raise self._changed()
         return row
-
-
-def _has(row: ScoredCompletion, wanted: str) -> bool:
-    return any(wanted in str(getattr(row, name) or "").lower() for name in SEARCHED)
 
 
 def completion_of(line: bytes) -> ScoredCompletion | None:

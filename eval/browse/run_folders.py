@@ -225,5 +225,5 @@ def _study(name: str, folder: Path) -> RunInfo:
     state: State = "finished" if finished else "interrupted"
     state = "running" if locks.is_locked(folder) else state
     times = [_changed(folder), *map(_changed, begun)]
-    result = f"{done} of {len(begun)} stages that began are finished"
+    result = f"{done} of {len(begun)} begun stages finished"
     return RunInfo(name, folder, "launch", state, max(times), result=result)

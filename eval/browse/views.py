@@ -120,8 +120,7 @@ class Views:
     def _compared(self, a: RunInfo, b: RunInfo, query: Query) -> dict[str, object]:
         comparison = self.comparisons.of(a, b)
         files = [self.answer_files.open(run.folder) for run in (a, b)]
-        wanted = query.get("outcome", "")
-        outcome = cast(Outcome, wanted if wanted in OUTCOMES else "only_a")
+        outcome = _outcome(query.get("outcome", ""), comparison)
         text = query.get("text", "")
         page = Page.of(self._keys(comparison, outcome, files, text), "/compare", query)
         return {
@@ -172,6 +171,14 @@ class Views:
             p_value=p_value,
             **values,
         )
+
+
+def _outcome(wanted: str, found: Comparison) -> Outcome:
+    """The outcome of this name, else the first that has problems, those that differ before."""
+    if wanted in OUTCOMES:
+        return cast(Outcome, wanted)
+    order: tuple[Outcome, ...] = ("only_a", "only_b", "neither", "both")
+    return next((outcome for outcome in order if found.keys[outcome]), "neither")
 
 
 def _words(run: RunInfo) -> str:

@@ -29,6 +29,8 @@ class Panel:
     """Further metrics, which only some rows have."""
     from_zero: bool = True
     """Whether the y axis begins at 0."""
+    noisy: bool = True
+    """Whether a moving average is drawn."""
 
 
 PANELS = (
@@ -44,7 +46,7 @@ LOSS_PANELS = (
     Panel("loss", ("loss",), from_zero=False),
     Panel("loss by mode: ift, reasoning", ("loss_ift", "loss_reasoning")),
     Panel("validation loss: ift, reasoning", (), points=("val_loss_ift", "val_loss_reasoning")),
-    Panel("learning rate", ("lr",)),
+    Panel("learning rate", ("lr",), noisy=False),
     Panel("gradient norm", ("grad_norm",)),
 )
 CURVE_METRICS = tuple(name for panel in PANELS for name in panel.metrics)
@@ -58,7 +60,7 @@ def training_curves(
     `rows` are those of `metrics.jsonl`: thin lines are steps, thick ones moving averages.
     `val_accuracy` holds `step`, `accuracy` and `ci95`.
     """
-    return _figure(PANELS, rows, val_accuracy, narrow)
+    return _figure(PANELS, rows, val_accuracy, narrow, left=46)
 
 
 def loss_curves(rows: Sequence[Row], *, narrow: bool = False) -> str:
@@ -66,15 +68,19 @@ def loss_curves(rows: Sequence[Row], *, narrow: bool = False) -> str:
     each that the rows of `metrics.jsonl` have; thin lines are steps, thick ones moving averages."""
     known = {name for row in rows for name, value in row.items() if value is not None}
     panels = [panel for panel in LOSS_PANELS if known & {*panel.metrics, *panel.points}]
-    return _figure(panels or LOSS_PANELS[:1], rows, (), narrow)
+    return _figure(panels or LOSS_PANELS[:1], rows, (), narrow, left=58)
 
 
 def _figure(
-    panels: Sequence[Panel], rows: Sequence[Row], val_accuracy: Sequence[Row], narrow: bool
+    panels: Sequence[Panel],
+    rows: Sequence[Row],
+    val_accuracy: Sequence[Row],
+    narrow: bool,
+    left: float,
 ) -> str:
     with figure_style():
         titles = [panel.title for panel in panels]
-        figure, grid = panel_grid(titles, narrow, columns=2, height=130, below=34)
+        figure, grid = panel_grid(titles, narrow, columns=2, height=130, below=34, left=left)
         last = max([1, *(row["step"] for row in (*rows, *val_accuracy))])
         for panel, axes in zip(panels, grid, strict=True):
             validation = val_accuracy if panel.validation else ()
@@ -88,8 +94,10 @@ def _draw(axes: Axes, panel: Panel, rows: Sequence[Row], validation: Sequence[Ro
     for colour, dash, name in zip(SERIES, DASHES, panel.metrics, strict=False):
         known = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         if known:
-            axes.plot(*zip(*known, strict=True), color=colour, linewidth=1, alpha=0.35)
-            axes.plot(*zip(*smoothed(known), strict=True), color=colour, linestyle=dash)
+            if panel.noisy:
+                axes.plot(*zip(*known, strict=True), color=colour, linewidth=1, alpha=0.35)
+            known = smoothed(known) if panel.noisy else known
+            axes.plot(*zip(*known, strict=True), color=colour, linestyle=dash)
     for colour, dash, name in zip(SERIES, DASHES, panel.points, strict=False):
         known = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         if known:
