@@ -1,11 +1,14 @@
 """Browsing runs: the real server over small runs, over HTTP and in Chromium."""
 
 import http.client
+import json
 import os
 import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
-from conftest import command, settings, started
+from conftest import ROOT, command, settings, started
 from test_browser import Browser, browser  # noqa: F401  (a fixture)
 from test_migration import unpacked
 from test_report import evaluation, row
@@ -172,6 +175,21 @@ def test_a_running_evaluation_shows_its_progress(site: Site, live: Path) -> None
     assert 'class="state interrupted"' in site.text("/run", name="live")
 
 
+def test_an_interrupted_training_shows_its_progress(site: Site) -> None:
+    out = site.root / "stopped"
+    shutil.copytree(site.root / "student", out)
+    for name in ("DONE", "manifest.json"):
+        (out / name).unlink()
+    file = out / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + b'{"step": 2, "lo')
+    stages = json.loads((out / "mixture.json").read_text())["stages"]
+    steps = sum(stage["steps"] for stage in stages)
+    text = site.text("/run", name="stopped")
+    assert f"1 of {steps} steps" in text and 'class="state interrupted"' in text and "<svg" in text
+    shutil.rmtree(out)
+
+
 def test_damage_is_one_line(site: Site, tmp_path: Path) -> None:
     broken = site.root / "broken"
     shutil.copytree(site.root / "a", broken)
@@ -185,6 +203,15 @@ def test_damage_is_one_line(site: Site, tmp_path: Path) -> None:
         assert 'class="warn"' in site.text("/run", name="broken")
         assert site.request("/answers?name=broken")[0] == 422
     assert site.text("/", state="damaged").count('class="state damaged"') == 1
+    for name in ("manifest.json", "DONE"):
+        shutil.copy(site.root / "a" / name, broken)
+    scores = (broken / "scores.json").read_text()
+    (broken / "scores.json").write_text(re.sub(r'"n": \d+', '"n": "many"', scores))
+    assert 'class="warn"' in site.text("/run", name="broken")
+    os.utime(broken / "DONE", (0, 1e13))
+    os.rename(broken, os.fsencode(site.root) + b"/broken-\xff")
+    assert "is not in UTF-8" in site.text("/", state="damaged")
+    os.rename(os.fsencode(site.root) + b"/broken-\xff", broken)
     (broken / "DONE").unlink()
     assert 'class="state interrupted"' in site.text("/run", name="broken")
     curves = site.root / "student" / "metrics.jsonl"
@@ -193,6 +220,11 @@ def test_damage_is_one_line(site: Site, tmp_path: Path) -> None:
     text = site.text("/run", name="student")
     assert "line 1 is damaged" in text and "<svg" in text
     curves.write_bytes(before)
+    shutil.rmtree(broken)
+    shutil.copytree(site.root / "hostile-pairs", broken)
+    (broken / "pairs.parquet").write_bytes(b"PAR1")
+    status, text, _ = site.request("/pairs?name=broken")
+    assert status == 422 and "no readable file of pairs" in text
     shutil.rmtree(broken)
 
 
@@ -327,3 +359,8 @@ def test_wrong_arguments_are_one_line(tmp_path: Path) -> None:
             result = command("eval.browse", *words)
             assert result.returncode == 2 and told in result.stderr
             assert result.stderr.startswith("browse: ") and result.stderr.count("\n") == 1
+    missing = "import runpy, sys; sys.modules['uvicorn'] = None; sys.argv[1:] = ['.']"
+    code = f"{missing}; runpy.run_module('eval.browse', run_name='__main__')"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert "pip install 'ratiocine[browse]'" in run.stderr

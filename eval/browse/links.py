@@ -14,7 +14,8 @@ PAGE = 20  # entries
 def link(path: str, **query: object) -> str:
     """An address with the parameters that are not empty."""
     given = {name: str(value) for name, value in query.items() if value not in ("", None, False)}
-    return f"{path}?{urlencode(given)}" if given else path
+    # A name that is not in UTF-8 has no address (`run_folders`).
+    return f"{path}?{urlencode(given, errors='replace')}" if given else path
 
 
 @dataclass(frozen=True)

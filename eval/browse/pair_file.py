@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +33,27 @@ class PairFilter:
 
 @dataclass
 class PairFile:
-    """A file of pairs, of which two columns at most are in memory."""
+    """A file of pairs, opened for each reading, as an open one is no thing to share by threads."""
 
     path: Path
-    file: Any
-    """pyarrow's ParquetFile."""
 
     @cached_property
     def n(self) -> int:
-        return int(self.file.metadata.num_rows)
+        with self._opened() as file:
+            return int(file.metadata.num_rows)
 
     @cached_property
     def sources(self) -> list[str]:
         import pyarrow.compute as pc
 
-        with readable(self.path):
-            return sorted(filter(None, pc.unique(self.file.read(["source"])["source"]).to_pylist()))
+        with self._opened() as file:
+            return sorted(filter(None, pc.unique(file.read(["source"])["source"]).to_pylist()))
 
+    @cached_property
     def tokens(self) -> dict[str, list[int]]:
         """Token counts of the answers, by mode."""
-        with readable(self.path):
-            table = self.file.read([f"n_tokens_{mode}" for mode in MODES])
+        with self._opened() as file:
+            table = file.read([f"n_tokens_{mode}" for mode in MODES])
             return {mode: table[f"n_tokens_{mode}"].to_pylist() for mode in MODES}
 
     def matching(self, wanted: PairFilter) -> Sequence[int]:
@@ -61,57 +61,53 @@ class PairFile:
         in upper or lower case."""
         if wanted == PairFilter():
             return range(self.n)
-        import pyarrow.compute as pc
-
         found, start = list[int](), 0
         columns = [*(SEARCHED if wanted.text else ()), *(["source"] if wanted.source else [])]
-        with readable(self.path):
-            for batch in self.file.iter_batches(ROW_GROUP, columns=columns):
-                masks = [pc.equal(batch["source"], wanted.source)] if wanted.source else []
-                if wanted.text:
-                    having = [
-                        pc.match_substring(batch[name], wanted.text, ignore_case=True)
-                        for name in SEARCHED
-                    ]
-                    masks.append(_any([pc.fill_null(one, False) for one in having]))
-                mask = masks[0] if len(masks) == 1 else pc.and_(*masks)
-                found += [start + at for at, one in enumerate(mask.to_pylist()) if one]
+        with self._opened() as file:
+            for batch in file.iter_batches(ROW_GROUP, columns=columns):
+                found += [start + at for at, one in enumerate(_mask(batch, wanted)) if one]
                 start += batch.num_rows
         return found
 
     def read(self, positions: Sequence[int]) -> list[Pair]:
         """These pairs; reads the row groups that hold them."""
         names, found, start = [one.name for one in fields(Pair)], dict[int, Pair](), 0
-        with readable(self.path):
-            for group in range(self.file.num_row_groups):
-                n = self.file.metadata.row_group(group).num_rows
+        with self._opened() as file:
+            for group in range(file.num_row_groups):
+                n = file.metadata.row_group(group).num_rows
                 here = [at for at in positions if start <= at < start + n]
                 if here:
-                    table = self.file.read_row_group(group, names).take([at - start for at in here])
+                    table = file.read_row_group(group, names).take([at - start for at in here])
                     found |= zip(here, (Pair(**row) for row in table.to_pylist()), strict=True)
                 start += n
-        return [found[at] for at in positions]
+            return [found[at] for at in positions]
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """pyarrow's ParquetFile. Raises BadInput for what it raises within the block."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(self.path) as file:
+                yield file
+        except (pa.ArrowException, OSError, LookupError, TypeError) as error:
+            text = " ".join(str(error).split())[:200]
+            raise BadInput(f"{self.path.name} is no readable file of pairs: {text}") from None
 
 
-def _any(masks: Sequence[Any]) -> Any:
+def _mask(batch: Any, wanted: PairFilter) -> list[bool | None]:
+    """Whether each pair of a batch passes the filter."""
     import pyarrow.compute as pc
 
-    found = masks[0]
-    for mask in masks[1:]:
-        found = pc.or_(found, mask)
-    return found
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Raises BadInput for what pyarrow raises within the block."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError, LookupError, TypeError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise BadInput(f"{path.name} is no readable file of pairs: {text}") from None
+    masks = [pc.equal(batch["source"], wanted.source)] if wanted.source else []
+    if wanted.text:
+        having = (
+            pc.fill_null(pc.match_substring(batch[name], wanted.text, ignore_case=True), False)
+            for name in SEARCHED
+        )
+        masks.append(reduce(pc.or_, having))
+    return reduce(pc.and_, masks).to_pylist()
 
 
 class PairFiles:
@@ -122,21 +118,11 @@ class PairFiles:
         self._found = FileCache[Sequence[int]](SEARCHES)
 
     def open(self, file: Path) -> PairFile:
-        """Raises BadInput where there is no readable file of pairs."""
+        """Raises BadInput where there is no file of pairs."""
         if not file.exists():
             raise BadInput(f"{file.parent.name} has no pairs yet: they are written at its end")
-        return self._files.get(file, [file], lambda: _opened(file))
+        return self._files.get(file, [file], lambda: PairFile(file))
 
     def matching(self, file: PairFile, wanted: PairFilter) -> Sequence[int]:
         """`PairFile.matching`, remembered."""
         return self._found.get((file.path, wanted), [file.path], lambda: file.matching(wanted))
-
-
-def _opened(path: Path) -> PairFile:
-    import pyarrow.parquet as pq
-
-    with readable(path):
-        file = pq.ParquetFile(path)
-        if missing := {one.name for one in fields(Pair)} - {*file.schema_arrow.names}:
-            raise BadInput(f"{path.name} lacks the column {sorted(missing)[0]}")
-        return PairFile(path, file)

@@ -66,7 +66,7 @@ class DetailReader:
             tally = {name: sum(row.verdict == name for row in rows) for name in VERDICTS}
             return RunDetails(config=config, tally=tally)
         if run.verb == "distill" and finished:
-            tokens = self.pairs.open(run.folder / PAIRS).tokens()
+            tokens = self.pairs.open(run.folder / PAIRS).tokens
             return RunDetails(config=config, lengths=lengths(tokens))
         return RunDetails(config=config)
 

@@ -92,7 +92,7 @@ class RunFolders:
 
     def _info(self, folder: Path, verb: str) -> RunInfo:
         name = folder.relative_to(self.root).as_posix()
-        if unsafe := _unsafe_file(folder):
+        if unsafe := _unsafe_name(name) or _unsafe_file(folder):
             return RunInfo(name, folder, verb, "damaged", _changed(folder), problem=unsafe)
         if verb == "launch":
             return _study(name, folder)
@@ -130,6 +130,15 @@ def _verb(folder: Path, names: Sequence[str]) -> str | None:
     has_stages = any(STAGE.fullmatch(name) and (folder / name / CONFIG).exists() for name in names)
     is_study = PLAN in names or locks.LOCK in names or "report.html" in names
     return "launch" if is_study and has_stages else None
+
+
+def _unsafe_name(name: str) -> str | None:
+    """Why a run of this name has no page."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "the name of its folder is not in UTF-8"
+    return None
 
 
 def _unsafe_file(folder: Path) -> str | None:

@@ -12,7 +12,7 @@ from eval.browse.answer_file import VERDICTS, AnswerFile, AnswerFiles, AnswerFil
 from eval.browse.compared_answers import OUTCOMES, Comparison, Comparisons, Outcome
 from eval.browse.links import Page, link
 from eval.browse.pair_file import PairFiles, PairFilter
-from eval.browse.run_details import DetailReader
+from eval.browse.run_details import DetailReader, RunDetails
 from eval.browse.run_folders import DAMAGES, PAIRS, STATES, VERBS, RunFolders, RunInfo, problem_of
 from eval.report import p_value, render, visible
 from ratiocine.errors import BadInput
@@ -69,8 +69,16 @@ class Views:
     def run(self, query: Query) -> str:
         """One run: progress, results, curves and configuration."""
         run = self.runs.get(query.get("name", ""))
-        running, details = run.state == "running", self.details.of(run)
-        return self._page("run.html.j2", query, running, run=run, details=details)
+
+        def page(details: RunDetails) -> str:
+            return self._page(
+                "run.html.j2", query, run.state == "running", run=run, details=details
+            )
+
+        try:
+            return page(self.details.of(run))
+        except DAMAGES as error:  # a value is not of the type that its file should have
+            return page(RunDetails(problems=[problem_of(error, run.folder)]))
 
     def answers(self, query: Query) -> str:
         """The completions of an evaluation, finished or not."""
@@ -199,12 +207,16 @@ def _compared_problem(key: str, files: Sequence[AnswerFile]) -> ComparedProblem:
     return ComparedProblem(a, b, any(len(own) > SAMPLES for own in positions))
 
 
-def shown(text: str) -> str:
-    """The text with hidden characters written out, and cut where it is very long."""
+def shown(value: object) -> str:
+    """A text with hidden characters written out, and cut where it is very long."""
+    text = str(value)
     left = len(text) - SHOWN
     return visible(text[:SHOWN]) + (f" … {left:,} more characters" if left > 0 else "")
 
 
 def local_time(seconds: float) -> str:
     """Date and time of day of a time stamp, in the local time zone."""
-    return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"
+    try:
+        return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"
+    except (OverflowError, OSError, ValueError):  # a file can have any time
+        return "unknown"

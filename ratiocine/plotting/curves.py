@@ -44,8 +44,13 @@ PANELS = (
 # Of `train`, and of `rl` as far as its rows have them.
 LOSS_PANELS = (
     Panel("loss", ("loss",), from_zero=False),
-    Panel("loss by mode: ift, reasoning", ("loss_ift", "loss_reasoning")),
-    Panel("validation loss: ift, reasoning", (), points=("val_loss_ift", "val_loss_reasoning")),
+    Panel("loss by mode: ift, reasoning", ("loss_ift", "loss_reasoning"), from_zero=False),
+    Panel(
+        "validation loss: ift, reasoning",
+        (),
+        points=("val_loss_ift", "val_loss_reasoning"),
+        from_zero=False,
+    ),
     Panel("learning rate", ("lr",), noisy=False),
     Panel("gradient norm", ("grad_norm",)),
 )
