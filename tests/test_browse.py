@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from conftest import ROOT, command, settings, started
-from test_browser import Browser, browser  # noqa: F401  (a fixture)
+from test_browser import CONTRAST, Browser, browser  # noqa: F401  (a fixture)
 from test_migration import unpacked
 from test_report import evaluation, row
 
@@ -186,7 +186,8 @@ def test_an_interrupted_training_shows_its_progress(site: Site) -> None:
     stages = json.loads((out / "mixture.json").read_text())["stages"]
     steps = sum(stage["steps"] for stage in stages)
     text = site.text("/run", name="stopped")
-    assert f"1 of {steps} steps" in text and 'class="state interrupted"' in text and "<svg" in text
+    assert f"1 of {steps} steps" in text and 'class="state interrupted"' in text
+    assert "<svg" in text and "is damaged" not in text
     shutil.rmtree(out)
 
 
@@ -274,12 +275,15 @@ def test_only_reads_from_this_machine_are_answered(site: Site) -> None:
     assert {file: file.stat().st_mtime_ns for file in site.root.rglob("*")} == before
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1280, "dark")])
 def test_every_page_fits_and_hostile_text_is_inert(
     browser: Browser,  # noqa: F811
     site: Site,
     width: int,
+    scheme: str,
 ) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.call("Emulation.setEmulatedMedia", features=features)
     browser.call(
         "Emulation.setDeviceMetricsOverride",
         width=width,
@@ -300,6 +304,7 @@ def test_every_page_fits_and_hostile_text_is_inert(
         browser.open(page)
         assert browser.value("document.documentElement.scrollWidth") <= width, page
         assert browser.value("document.querySelectorAll('img, script').length") == 0, page
+        assert browser.value(CONTRAST) >= 4.5, page
         assert "hacked" not in browser.value("document.title")
         assert browser.value("document.querySelectorAll('h1, main, header nav').length") == 3
         assert browser.value(
