@@ -112,6 +112,7 @@ def test_all_runs_are_listed(site: Site) -> None:
     assert "31.7 %" in pages  # 19 of 60 right
     assert "train" in site.text("/", verb="train", text="ratio 0.5")
     assert "no runs match" in site.text("/", state="damaged")
+    assert site.text("/", path="x", page="2", template="x", running="x")
 
 
 def test_every_page_of_every_verb(site: Site) -> None:

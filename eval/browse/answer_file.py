@@ -22,7 +22,7 @@ TEXTS = ("key", "id", "benchmark", "category", "prompt", "completion", "verdict"
 SEARCHED = ("key", "prompt", "reference", "completion")
 COUNTS = ("n_completion", "n_think", "sample")
 VERDICTS = ("right", "wrong", "ungradable")
-FILES, SEARCHES = 4, 64  # kept in memory
+FILES, SEARCHES = 4, 16  # kept in memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,4 +39,4 @@ def _version(file: Path) -> tuple[int, int, int] | None:
         found = os.stat(file)
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_ctime_ns, found.st_size

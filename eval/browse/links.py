@@ -11,7 +11,7 @@ T = TypeVar("T")
 PAGE = 20  # entries
 
 
-def link(path: str, **query: object) -> str:
+def link(path: str, /, **query: object) -> str:
     """An address with the parameters that are not empty."""
     given = {name: str(value) for name, value in query.items() if value not in ("", None, False)}
     # A name that is not in UTF-8 has no address (`run_folders`).

@@ -15,7 +15,7 @@ from ratiocine.records import MODES, Pair
 from ratiocine.stores import ROW_GROUP
 
 SEARCHED = ("id", "prompt", "ift", "reasoning", "reference")
-FILES, SEARCHES = 4, 64  # kept in memory
+FILES, SEARCHES = 4, 16  # kept in memory
 
 
 @dataclass(frozen=True)

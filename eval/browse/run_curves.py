@@ -87,13 +87,16 @@ def _finite(value: object) -> bool:
     return isinstance(value, int | float) and abs(value) < LARGEST  # which NaN is not
 
 
-def _thinned(rows: tuple[JsonObject, ...]) -> list[JsonObject]:
-    """About `POINTS` of these rows: the last, and those with a validation loss, included."""
+def _thinned(rows: Sequence[JsonObject]) -> list[JsonObject]:
+    """About `POINTS` of these rows, and as many of those with a validation loss."""
+    validated = [row for row in rows if "val_loss" in row]
+    chosen = {row["step"]: row for row in (*_some(rows), *_some(validated))}
+    return [chosen[step] for step in sorted(chosen)]
+
+
+def _some(rows: Sequence[JsonObject]) -> list[JsonObject]:
     every = 1 + len(rows) // POINTS
-    last = len(rows) - 1
-    return [
-        row for at, row in enumerate(rows) if at % every == 0 or at == last or "val_loss" in row
-    ]
+    return [*rows[::every], *rows[-1:]]
 
 
 class Curves:

@@ -33,9 +33,8 @@ class Progress:
 def progress_of(verb: str, folder: Path, config: JsonObject) -> Progress | None:
     """The progress of an unfinished run; None where its files do not tell."""
     if verb == "eval":
-        file = next(
-            f for f in (folder / COMPLETIONS, folder / PARTIAL) if f.exists() or f.name == PARTIAL
-        )
+        written = (folder / COMPLETIONS).exists()  # just before its end
+        file = folder / (COMPLETIONS if written else PARTIAL)
         return Progress(_lines(file), _completions(config), "completions", exact=False)
     if verb in ("train", "rl"):
         total = config.get("max_steps") if verb == "rl" else _steps(folder)
