@@ -36,7 +36,7 @@ class Site:
     root: Path
     port: int
 
-    def address(self, path: str, **query: str) -> str:
+    def address(self, path: str, /, **query: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}" + (f"?{urlencode(query)}" if query else "")
 
     def request(
@@ -48,7 +48,7 @@ class Site:
         response = connection.getresponse()
         return response.status, response.read().decode(), response.headers
 
-    def text(self, path: str, **query: str) -> str:
+    def text(self, path: str, /, **query: str) -> str:
         status, text, _ = self.request(path + (f"?{urlencode(query)}" if query else ""))
         assert status == 200, text
         return text

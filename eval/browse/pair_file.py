@@ -49,7 +49,7 @@ class PairFile:
         with self._opened() as file:
             return sorted(filter(None, pc.unique(file.read(["source"])["source"]).to_pylist()))
 
-    @cached_property
+    @property
     def tokens(self) -> dict[str, list[int]]:
         """Token counts of the answers, by mode."""
         with self._opened() as file:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from eval.browse.answer_file import VERDICTS, AnswerFiles
+from eval.browse.file_cache import FileCache
 from eval.browse.pair_file import PairFiles
-from eval.browse.run_curves import Curves, RunCurves, lengths
+from eval.browse.run_curves import KEPT, Curves, RunCurves, lengths
 from eval.browse.run_folders import DAMAGES, PAIRS, STAGE, RunFolders, RunInfo, problem_of
 from ratiocine.runs import CONFIG
 from ratiocine.scores import Summary, read_scores
@@ -40,7 +41,8 @@ class DetailReader:
     """Reads the details of runs, with the files that the other pages have open."""
 
     def __init__(self, runs: RunFolders, answers: AnswerFiles, pairs: PairFiles) -> None:
-        self.runs, self.answers, self.pairs, self.curves = runs, answers, pairs, Curves()
+        self.runs, self.answers, self.pairs = runs, answers, pairs
+        self.curves, self.drawn = Curves(), FileCache["Markup"](KEPT)
 
     def of(self, run: RunInfo) -> RunDetails:
         """What cannot be read is among its problems."""
@@ -66,8 +68,9 @@ class DetailReader:
             tally = {name: sum(row.verdict == name for row in rows) for name in VERDICTS}
             return RunDetails(config=config, tally=tally)
         if run.verb == "distill" and finished:
-            tokens = self.pairs.open(run.folder / PAIRS).tokens
-            return RunDetails(config=config, lengths=lengths(tokens))
+            file = self.pairs.open(run.folder / PAIRS)
+            drawn = self.drawn.get(file.path, [file.path], lambda: lengths(file.tokens))
+            return RunDetails(config=config, lengths=drawn)
         return RunDetails(config=config)
 
     def _stages(self, study: RunInfo) -> list[RunInfo]:
