@@ -28,7 +28,7 @@ from launch.workspace import Dashboard
 from ratiocine import cli
 from ratiocine.errors import BadInput, Failure
 from ratiocine.records import JsonObject
-from ratiocine.runs import CONFIG, EvalFacts, check_finished, group_keys, tracking
+from ratiocine.runs import CONFIG, EvalFacts, check_finished, group_keys, tracking, verb_and_hash
 from ratiocine.scores import ScoreTable, Summary, read_scores
 from ratiocine.stores import read_object
 
@@ -74,9 +74,8 @@ def finished_stages(folder: Path) -> list[FinishedStage]:
             newest[match[1]] = done.parent
     found = []
     for run in newest.values():
-        head = (run / CONFIG).read_bytes()[:80] if (run / CONFIG).is_file() else b""
-        if written := re.match(rb"# (\w+) [0-9a-f]{16}\n", head):
-            found.append(FinishedStage(run, written[1].decode(), read_object(run / CONFIG)))
+        if head := verb_and_hash(run):
+            found.append(FinishedStage(run, head[0], read_object(run / CONFIG)))
     if not any(stage.verb == "eval" for stage in found):
         raise BadInput(f"{folder} is no folder of a study with a finished evaluation")
     return found

@@ -159,6 +159,11 @@ class ScoredCompletion:
         """Whether the grader accepts the answer."""
         return self.verdict == "right"
 
+    @property
+    def mode_flip(self) -> bool:
+        """Whether the model thought although it should not, or the reverse."""
+        return self.expected is not None and self.thought != self.expected
+
     @staticmethod
     def from_row(row: JsonObject) -> ScoredCompletion:
         """From a stored line; the one place that reads its keys."""

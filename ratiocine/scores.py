@@ -229,7 +229,7 @@ def summary(
         majority=majority,
         truncated=_share(rows, lambda row: is_truncated(row.stop)),
         thought=_share(rows, lambda row: row.thought),
-        mode_flip=_share(asked_for, _flipped) if asked_for else None,
+        mode_flip=_share(asked_for, lambda row: row.mode_flip) if asked_for else None,
         efficiency=_efficiency(rows),
         not_extracted=_share(rows, lambda row: row.extracted is None),
         thinking_tokens=ThinkingTokens(_thinking(right), _thinking(wrong), _by_level(graded)),
@@ -270,10 +270,6 @@ def _grouped_in_order(rows: Sequence[ScoredCompletion]) -> dict[str, list[Scored
     for row in rows:
         found.setdefault(row.key, []).append(row)
     return found
-
-
-def _flipped(row: ScoredCompletion) -> bool:
-    return row.thought != row.expected
 
 
 def _efficiency(rows: Sequence[ScoredCompletion]) -> Efficiency | None:

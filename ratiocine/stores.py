@@ -150,7 +150,7 @@ class RowStore:
         good = 0
         with open(self.path, "rb") as file:
             for line in file:
-                row = _checked(line)
+                row = checked_row(line)
                 if row is None:
                     break
                 self.rows.append(row)
@@ -191,8 +191,8 @@ def _line(row: JsonObject) -> bytes:
     return json.dumps(record, sort_keys=True).encode() + b"\n"
 
 
-def _checked(line: bytes) -> JsonObject | None:
-    """The row of a line; None where the line does not match its checksum."""
+def checked_row(line: bytes) -> JsonObject | None:
+    """The row of a stored line; None where the line does not match its checksum."""
     try:
         record = json.loads(line)
         row: JsonObject = record["row"]
@@ -207,7 +207,7 @@ def read_rows(path: Path) -> Iterator[JsonObject]:
     """Rows of a finished file; raises BadInput at the first line unlike its checksum."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            row = _checked(line)
+            row = checked_row(line)
             if row is None:
                 raise BadInput(f"{path}: line {number} is damaged")
             yield row

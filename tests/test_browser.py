@@ -89,8 +89,10 @@ class Browser:
                 return
         raise AssertionError(f"{selector} cannot be reached by the keyboard")
 
-    def open(self, page: Path) -> None:
-        self.call("Page.navigate", url=page.as_uri())
+    def open(self, page: Path | str) -> None:
+        """Load a file or an address; the events kept are those since."""
+        self.events.clear()
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self.read())
 

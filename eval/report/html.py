@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ratiocine.errors import BadInput
 from ratiocine.runs import write_whole
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Control characters but tab and line feed; characters without width or that change the direction
@@ -34,8 +39,14 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def render(template: str, **values: object) -> str:
-    """A page from a template of this package; values are escaped unless marked as safe."""
+def render(template: str, folder: Path = TEMPLATES, **values: object) -> str:
+    """A page from a template in a folder, which may extend those of this package; values are
+    escaped unless marked as safe."""
+    return _environment(folder).get_template(template).render(**values)
+
+
+@cache
+def _environment(folder: Path) -> jinja2.Environment:
     import jinja2
     import markupsafe
 
@@ -43,14 +54,14 @@ def render(template: str, **values: object) -> str:
         return markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>"))
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, visible=visible, breakable=breakable)
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def check_name(out: Path) -> None:

@@ -1,4 +1,5 @@
 from .curves import CURVE_METRICS as CURVE_METRICS
+from .curves import loss_curves as loss_curves
 from .curves import training_curves as training_curves
 from .histogram import length_histogram as length_histogram
 from .panels import LegendEntry as LegendEntry

@@ -16,6 +16,7 @@ from .finished import hash_of as hash_of
 from .finished import holds_run as holds_run
 from .finished import read_config as read_config
 from .finished import read_manifest as read_manifest
+from .finished import verb_and_hash as verb_and_hash
 from .hashes import hash_path as hash_path
 from .hashes import run_hash as run_hash
 from .lineage import AXES as AXES

@@ -75,23 +75,30 @@ def check_finished(out: Path, verb: str | None = None) -> Manifest:
     return manifest
 
 
+def verb_and_hash(out: Path) -> tuple[str, str] | None:
+    """The verb and the hash of the run in a directory, finished or not, as they were written; None
+    where there is no run."""
+    try:
+        first = (out / CONFIG).read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError, ValueError):
+        return None
+    match = re.fullmatch(r"# (\w+) ([0-9a-f]{16})", first)
+    return None if match is None else (match[1], match[2])
+
+
 def hash_of(verb: str, out: Path) -> str | None:
     """The hash of the run in a directory, finished or not; None where there is no run.
 
     Of a finished run of an earlier release: the hash that this release gives it. Raises BadInput
     as `read_manifest` where such a run is damaged.
     """
-    try:
-        first = (out / CONFIG).read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError, ValueError):
-        return None
-    match = re.fullmatch(r"# \w+ ([0-9a-f]{16})", first)
-    if match is None:
+    head = verb_and_hash(out)
+    if head is None:
         return None
     if (out / DONE).exists() and migration.is_earlier(read_object(out / CONFIG)):
         manifest = read_manifest(out)
         return run_hash(verb, manifest.identity, manifest.inputs)
-    return match[1]
+    return head[1]
 
 
 def holds_run(verb: str, out: Path, name: str) -> bool:

@@ -67,6 +67,27 @@ def _locked(path: Path) -> int | None:
     return file
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process has the folder locked, found without writing anything; False on a file
+    system without locks."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        file = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        # For an instant only: an owner that begins just now tries again (`acquire`).
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    finally:
+        os.close(file)
+    return False
+
+
 def release(folder: Path) -> None:
     """Unlock a folder, where this process has locked it."""
     if (file := _open.pop(folder.absolute(), None)) is not None:
