@@ -34,8 +34,9 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def render(template: str, **values: object) -> str:
-    """A page from a template of this package; values are escaped unless marked as safe."""
+def render(template: str, folder: Path = TEMPLATES, **values: object) -> str:
+    """A page from a template of this package or of `folder`; values are escaped unless marked as
+    safe."""
     import jinja2
     import markupsafe
 
@@ -43,7 +44,7 @@ def render(template: str, **values: object) -> str:
         return markupsafe.escape(name).replace("_", markupsafe.Markup("_<wbr>"))
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
