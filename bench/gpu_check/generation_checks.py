@@ -1,4 +1,4 @@
-"""Checks of `rl` and `eval`, on the student of sft-full."""
+"""Checks of `rl` and `eval`, on a student of short answers."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import Any
 
 from bench.gpu_check.rows import Check, expect
 from bench.gpu_check.workbench import Workbench
+from ratiocine.stores import read_completions
 
 MAX_NEW_TOKENS = 96
 SAMPLER = 0.1  # nats per token between the sampler and the update
-# Rewards that differ between answers of which none is right.
-TERMS = "[{name: accuracy}, {name: format, weight: 0.1}, {name: repetition, n: 1, weight: 0.1}]"
 
 
 def grpo(bench: Workbench) -> None:
     out, size = bench.folder / "grpo", bench.size
     bench.run(
         "rl",
-        f"model={bench.full().out / 'model'}",
+        f"model={bench.student()}",
         "data=sums",
-        f"reward.terms={TERMS}",
+        "reward=short",  # by length, too: differs between answers of which none is right
         f"max_new_tokens={MAX_NEW_TOKENS}",
         f"batch_size={2 * size.batch_size}",
         "num_generations=8",
@@ -51,18 +50,17 @@ def _evaluate(bench: Workbench, name: str, *words: str) -> dict[str, Any]:
     out = bench.folder / name
     bench.run(
         "eval",
-        f"model={bench.full().out / 'model'}",
+        f"model={bench.student()}",
         "benchmarks=demo",
         f"limit={bench.size.problems}",
         f"max_new_tokens={MAX_NEW_TOKENS}",
         *words,
         f"out={out}",
     )
-    lines = (out / "completions.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = list(read_completions(out))
     facts = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
-    tokens = sum(row["n_completion"] for row in rows)
+    tokens = sum(row.n_completion for row in rows)
     bench.note(
         completions=len(rows),
         accuracy=scores["all"]["accuracy"],
@@ -72,7 +70,7 @@ def _evaluate(bench: Workbench, name: str, *words: str) -> dict[str, Any]:
         dtype=facts["dtype"],
     )
     expect(len(rows) == 8 * bench.size.problems, f"{len(rows)} completions")
-    return {row["key"]: row["completion"] for row in rows}
+    return {row.key: row.completion for row in rows}
 
 
 def evaluate(bench: Workbench) -> None:

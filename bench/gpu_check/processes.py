@@ -7,6 +7,7 @@ that children start in a second and a child that hangs or is killed leaves nothi
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
@@ -38,6 +39,7 @@ class Process:
         self.code: int | None = None
         if forked:
             preload()
+            importlib.import_module("train.sft")  # most checks are trainings
             sys.stdout.flush()
             self.pid = os.fork()
             if not self.pid:

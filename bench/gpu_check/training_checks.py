@@ -45,8 +45,8 @@ def lora(bench: Workbench) -> None:
 
 
 def large(bench: Workbench) -> None:
-    words = ("gradient_checkpointing=true", "lr=3e-4")
-    _check_training(bench, bench.train("sft-large", *words, model=bench.size.large))
+    run = bench.train("sft-large", "gradient_checkpointing=true", model=bench.size.large)
+    _check_training(bench, run)
 
 
 def qlora(bench: Workbench) -> None:

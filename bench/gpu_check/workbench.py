@@ -29,7 +29,11 @@ class Size:
     model: str
     """A shape of `bench.gpu_check.models`."""
     large: str
+    data: str
+    teacher: str
     pairs: int
+    lr: float
+    """Enough for random weights to learn within `steps` how answers end."""
     batch_size: int
     micro_batch_size: int
     steps: int
@@ -39,9 +43,26 @@ class Size:
     """Of each family of an evaluation."""
 
 
-FULL = Size("qwen2.5-0.5b", "qwen2.5-1.5b", 512, 32, 8, 12, 3, 8)
-TINY = Size("tiny", "tiny", 64, 8, 4, 8, 2, 1)
-LEARNING_RATE = 1e-3  # random weights learn within these steps to end their answers
+FULL = Size(
+    *("qwen2.5-0.5b", "qwen2.5-1.5b", "gsm_symbolic", "reference"),
+    pairs=512,
+    lr=1e-3,
+    batch_size=32,
+    micro_batch_size=8,
+    steps=12,
+    warm=3,
+    problems=8,
+)
+TINY = Size(
+    *("tiny", "tiny", "sums", "oracle"),
+    pairs=24,
+    lr=1e-2,
+    batch_size=8,
+    micro_batch_size=4,
+    steps=5,
+    warm=1,
+    problems=1,
+)
 MAX_LENGTH = 2048
 ESTIMATE = re.compile(r"^memory: about ([\d.e+]+) GB", re.M)
 
@@ -121,12 +142,13 @@ class Workbench:
         return self.made[name]
 
     def pairs(self) -> Path:
-        """Word problems, each with a direct answer and a worked solution."""
+        """Problems, each with a direct answer and a worked solution."""
         out = self.folder / "pairs"
 
         def make() -> Path:
-            source = ("teacher=reference", "data=gsm_symbolic", f"limit={self.size.pairs}")
-            self.run("distill", *source, "model=tiny", f"out={out}")
+            source = (f"teacher={self.size.teacher}", f"data={self.size.data}")
+            limit = f"limit={self.size.pairs}"
+            self.run("distill", *source, limit, "model=tiny", f"out={out}")
             return out
 
         return self.once("the pairs", make)
@@ -142,18 +164,18 @@ class Workbench:
 
         return self.once(f"the model {shape}", make)
 
-    def overrides(self, *words: str, model: str | None = None) -> list[str]:
+    def overrides(self, *words: str, model: str | None = None, ratio: float = 0.5) -> list[str]:
         """Of `train`, without `out`."""
         size = self.size
         return [
-            "ratio=0.5",
+            f"ratio={ratio}",
             f"model={self.model(model)}",
             f"pairs={self.pairs()}",
             f"batch_size={size.batch_size}",
             f"micro_batch_size={size.micro_batch_size}",
             f"max_steps={size.steps}",
             f"max_length={MAX_LENGTH}",
-            f"lr={LEARNING_RATE}",
+            f"lr={size.lr}",
             *words,
         ]
 
@@ -162,6 +184,7 @@ class Workbench:
         name: str,
         *words: str,
         model: str | None = None,
+        ratio: float = 0.5,
         environment: Mapping[str, str] = {},
         keep: bool = False,
     ) -> TrainRun:
@@ -169,7 +192,7 @@ class Workbench:
 
         def make() -> TrainRun:
             out = self.folder / name
-            arguments = (*self.overrides(*words, model=model), f"out={out}")
+            arguments = (*self.overrides(*words, model=model, ratio=ratio), f"out={out}")
             process = self.run("train", *arguments, environment=environment)
             return self.finished(name, out, process, keep=keep)
 
@@ -186,8 +209,12 @@ class Workbench:
         return TrainRun(name, out, [json.loads(line) for line in lines], facts, gb)
 
     def full(self) -> TrainRun:
-        """Training of all weights, whose student others start from."""
-        return self.train("sft-full", keep=True)
+        """Training of all weights, with which others are compared."""
+        return self.train("sft-full")
+
+    def student(self) -> Path:
+        """The folder of a student of short answers, which it ends."""
+        return self.train("student", ratio=0, keep=True).out / "model"
 
     def note(self, **values: Any) -> None:
         """Record numbers of the check in progress."""
