@@ -26,7 +26,7 @@ from bench.gpu_check.rows import Check, Failed, OutOfTime, Row, Skipped, Status
 from bench.gpu_check.workbench import FULL, TINY, Workbench
 from bench.harness import print_result
 from ratiocine import cli
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, Failure
 
 # The checks that matter most come first: time may run out.
 CHECKS = (
@@ -37,6 +37,8 @@ CHECKS = (
     *generation_checks.OPTIONAL_CHECKS,
 )
 BUDGET_SECONDS = 480
+TINY_FACTOR = 3  # of the time limits and the budget, for few and shared cores
+PROBE_SECONDS = 120
 LEAST_SECONDS = 5  # no check starts with less
 
 
@@ -79,20 +81,26 @@ def perform(check: Check, bench: Workbench, end: float) -> Row:
 
 def probe(bench: Workbench) -> Machine:
     """The machine. Turns forks off where only a new interpreter can use its GPU."""
-    for attempt in (bench.forked, False):
-        out = bench.folder / "machine.json"
-        process = bench.start("bench.gpu_check.machine", str(out), forked=attempt)
-        process.check(time.monotonic() + 120)
+    out = bench.folder / "machine.json"
+    for forked in (bench.forked, False):
+        bench.forked = forked
+        process = bench.start("bench.gpu_check.machine", str(out))
+        try:
+            process.check(time.monotonic() + PROBE_SECONDS)
+        except Failed:
+            if not forked:
+                raise Failure(f"this machine cannot be used:\n{process.tail()}") from None
+            continue
         machine = Machine(**json.loads(out.read_text(encoding="utf-8")))
-        if machine.gpu or not attempt or not shutil.which("nvidia-smi"):
+        if machine.gpu or not shutil.which("nvidia-smi"):
             break
-    bench.forked = attempt
     return machine
 
 
 def selected(options: argparse.Namespace) -> list[Check]:
     """The checks to run, with the time limits that were given. Raises BadInput."""
     known = {check.name: check for check in CHECKS}
+    factor = TINY_FACTOR if options.tiny else 1
     limits = {}
     for word in options.limit:
         name, _, seconds = word.partition("=")
@@ -102,7 +110,7 @@ def selected(options: argparse.Namespace) -> list[Check]:
     if unknown := [name for name in options.only if name not in known]:
         raise BadInput(f"--only {unknown[0]} is no check; known: {', '.join(known)}")
     return [
-        Check(**{**vars(check), "seconds": limits.get(name, check.seconds)})
+        Check(**{**vars(check), "seconds": limits.get(name, factor * check.seconds)})
         for name, check in known.items()
         if not options.only or name in options.only
     ]
@@ -154,8 +162,8 @@ def main() -> int:
     parser.add_argument(
         "--budget",
         type=float,
-        default=BUDGET_SECONDS,
-        help="seconds in total; later checks are not run (default %(default)s)",
+        help=f"seconds in total; later checks are not run (default {BUDGET_SECONDS}, "
+        f"{TINY_FACTOR * BUDGET_SECONDS} if tiny)",
     )
     parser.add_argument(
         "--limit",
@@ -166,10 +174,10 @@ def main() -> int:
     )
     options = parser.parse_args()
     options.out = options.out or Path("runs/gpu-check" if options.tiny else "bench/results")
+    if options.budget is None:
+        options.budget = (TINY_FACTOR if options.tiny else 1) * BUDGET_SECONDS
     checks = selected(options)
     os.environ["HF_HUB_OFFLINE"] = "1"
-    # Asking for the number of devices would initialise CUDA, which a fork cannot use.
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     if options.work:
         options.work.mkdir(parents=True, exist_ok=True)
     # Not a TemporaryDirectory, which every fork would remove at its exit.

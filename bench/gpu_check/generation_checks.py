@@ -46,7 +46,7 @@ def grpo(bench: Workbench) -> None:
     )
 
 
-def _evaluate(bench: Workbench, name: str, *words: str) -> dict[str, Any]:
+def _evaluate(bench: Workbench, name: str, *words: str, forked: bool = True) -> dict[str, Any]:
     out = bench.folder / name
     bench.run(
         "eval",
@@ -56,6 +56,7 @@ def _evaluate(bench: Workbench, name: str, *words: str) -> dict[str, Any]:
         f"max_new_tokens={MAX_NEW_TOKENS}",
         *words,
         f"out={out}",
+        forked=forked,
     )
     rows = list(read_completions(out))
     facts = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
@@ -78,7 +79,9 @@ def evaluate(bench: Workbench) -> None:
 
 
 def vllm(bench: Workbench) -> None:
-    found = _evaluate(bench, "eval-vllm", "engine=vllm", "engine.gpu_memory_utilization=0.5")
+    found = _evaluate(
+        bench, "eval-vllm", "engine=vllm", "engine.gpu_memory_utilization=0.5", forked=False
+    )
     if others := bench.made.get("completions"):
         equal = sum(found[key] == others.get(key) for key in found)
         bench.note(equal_to_transformers=equal / len(found))

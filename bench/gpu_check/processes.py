@@ -14,13 +14,29 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from bench.gpu_check.rows import Failed, OutOfTime
-from ratiocine.executors import LOCAL_POLL_SECONDS, end_with_parent, exec_module, preload
+from ratiocine.executors import LOCAL_POLL_SECONDS, can_fork, end_with_parent, exec_module, preload
 
 SHUTDOWN_SECONDS = 5
 LOG_LINES = 25
+
+
+@cache
+def prepare_forks() -> None:
+    """Import what most checks need, without bitsandbytes, whose import initialises CUDA. A check of
+    it starts a new interpreter."""
+    held = "bitsandbytes" not in sys.modules
+    if held:
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+    try:
+        preload()
+        importlib.import_module("train.sft")
+    finally:
+        if held:
+            del sys.modules["bitsandbytes"]
 
 
 class Process:
@@ -38,8 +54,9 @@ class Process:
         self.module, self.log = module, log
         self.code: int | None = None
         if forked:
-            preload()
-            importlib.import_module("train.sft")  # most checks are trainings
+            prepare_forks()
+            forked = can_fork()
+        if forked:
             sys.stdout.flush()
             self.pid = os.fork()
             if not self.pid:
@@ -47,7 +64,7 @@ class Process:
             return
         with open(log, "ab") as out:
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "ratiocine.executors", module, *args],
+                [sys.executable, "-m", module, *args],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -75,11 +92,14 @@ class Process:
 
     def wait(self, deadline: float) -> int:
         """The exit code. At the deadline (of `time.monotonic`) ends it and raises OutOfTime."""
-        while (code := self.poll()) is None:
-            if time.monotonic() > deadline:
-                self.end()
-                raise OutOfTime(f"python -m {self.module}: ended at the time limit")
-            time.sleep(LOCAL_POLL_SECONDS)
+        try:
+            while (code := self.poll()) is None:
+                if time.monotonic() > deadline:
+                    raise OutOfTime(f"python -m {self.module}: ended at the time limit")
+                time.sleep(LOCAL_POLL_SECONDS)
+        except BaseException:  # an interrupt, too
+            self.end()
+            raise
         return code
 
     def end(self) -> None:

@@ -15,9 +15,9 @@ from bench.gpu_check.workbench import (
     wait_for,
 )
 
-SAME_ON_GPU = 0.02  # relative difference of losses between kernels or shardings, in bfloat16
+SAME_ON_GPU = 0.05  # relative difference of losses between kernels or shardings, in bfloat16
 SAME_ON_CPU = 1e-3  # the same in float32
-RESUMED_ON_GPU = 0.005  # kernels that add atomically differ from run to run
+RESUMED_ON_GPU = 0.02  # kernels that add atomically differ from run to run
 MEMORY = 0.15  # relative error of the memory estimate
 
 
@@ -50,7 +50,8 @@ def large(bench: Workbench) -> None:
 
 
 def qlora(bench: Workbench) -> None:
-    _check_training(bench, bench.train("qlora", "lora=true", "load_in_4bit=true"))
+    words = ("lora=true", "load_in_4bit=true")
+    _check_training(bench, bench.train("qlora", *words, forked=False))
 
 
 def padding_free(bench: Workbench) -> None:
@@ -159,7 +160,7 @@ CHECKS = (
     Check(
         "resume",
         "SIGKILL after a checkpoint, then the same command",
-        f"losses of the uninterrupted run within {RESUMED_ON_GPU:.1%}; equal on a CPU",
+        f"losses of the uninterrupted run within {RESUMED_ON_GPU:.0%}; equal on a CPU",
         120,
         resume,
     ),

@@ -123,9 +123,11 @@ class Workbench:
         log = self.folder / f"{self.count}-{module.rpartition('.')[2]}.log"
         return Process(module, args, log, forked=self.forked and forked, environment=environment)
 
-    def run(self, module: str, *args: str, environment: Mapping[str, str] = {}) -> Process:
+    def run(
+        self, module: str, *args: str, environment: Mapping[str, str] = {}, forked: bool = True
+    ) -> Process:
         """A finished process. Raises Failed or OutOfTime."""
-        process = self.start(module, *args, environment=environment)
+        process = self.start(module, *args, environment=environment, forked=forked)
         process.check(self.deadline)
         return process
 
@@ -186,6 +188,7 @@ class Workbench:
         model: str | None = None,
         ratio: float = 0.5,
         environment: Mapping[str, str] = {},
+        forked: bool = True,
         keep: bool = False,
     ) -> TrainRun:
         """The run of `train` with this name, made on first use; its weights are kept if asked."""
@@ -193,7 +196,7 @@ class Workbench:
         def make() -> TrainRun:
             out = self.folder / name
             arguments = (*self.overrides(*words, model=model, ratio=ratio), f"out={out}")
-            process = self.run("train", *arguments, environment=environment)
+            process = self.run("train", *arguments, environment=environment, forked=forked)
             return self.finished(name, out, process, keep=keep)
 
         return self.once(name, make)
