@@ -62,6 +62,7 @@ def perform(check: Check, bench: Workbench, end: float) -> Row:
         cut_short = deadline == end
         status = "not run" if cut_short else "fail"
         reason = "time" if cut_short else f"{out} of {check.seconds:g} s"
+        log = out.log
     except Failed as failure:
         status, reason, log = "fail", str(failure), failure.log
     except Exception as error:  # a wrong assumption about an output must not end the others

@@ -95,7 +95,8 @@ class Process:
         try:
             while (code := self.poll()) is None:
                 if time.monotonic() > deadline:
-                    raise OutOfTime(f"python -m {self.module}: ended at the time limit")
+                    reason = f"python -m {self.module}: ended at the time limit"
+                    raise OutOfTime(reason, self.tail())
                 time.sleep(LOCAL_POLL_SECONDS)
         except BaseException:  # an interrupt, too
             self.end()

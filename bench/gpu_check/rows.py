@@ -33,16 +33,20 @@ class Skipped(Exception):
     """A check that this machine or environment cannot run; the message says why."""
 
 
-class OutOfTime(Exception):
-    """The time of a check, or of the whole run, is over."""
-
-
-class Failed(Exception):
-    """A check that failed; `log` is the end of the output of its process."""
+class _Ended(Exception):
+    """The end of a check; `log` is the end of the output of its process."""
 
     def __init__(self, reason: str, log: str = "") -> None:
         super().__init__(reason)
         self.log = log
+
+
+class OutOfTime(_Ended):
+    """The time of a check, or of the whole run, is over."""
+
+
+class Failed(_Ended):
+    """A check that failed."""
 
 
 @dataclass

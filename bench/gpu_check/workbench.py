@@ -265,5 +265,5 @@ def wait_for(condition: Callable[[], bool], process: Process, deadline: float, w
             raise Failed(f"ended with exit code {code} before {what}", process.tail())
         if time.monotonic() > deadline:
             process.end()
-            raise OutOfTime(f"no {what} within the time limit")
+            raise OutOfTime(f"no {what} within the time limit", process.tail())
         time.sleep(0.01)
