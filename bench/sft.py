@@ -69,6 +69,18 @@ def load_plan(pairs: Path) -> tuple[Config, TrainingPlan]:
     return config, plan_training(config)
 
 
+def conversations(plan: TrainingPlan) -> list[dict[str, Any]]:
+    """The examples in order, as prompts and completions for TRL."""
+    rows = []
+    for batch in plan.batches:
+        for name, mode in batch:
+            pair = plan.dataset.pair(name)
+            prompt = [{"role": "user", "content": pair.prompt}]
+            completion = [{"role": "assistant", "content": pair.side(mode)}]
+            rows.append({"prompt": prompt, "completion": completion})
+    return rows
+
+
 def trl(pairs: Path, out: Path, *, best: bool) -> float:
     """Seconds of TRL's training; runs in a process of its own."""
     import torch
@@ -78,13 +90,6 @@ def trl(pairs: Path, out: Path, *, best: bool) -> float:
     from ratiocine import devices, models
 
     config, plan = load_plan(pairs)
-    rows = []
-    for batch in plan.batches:
-        for name, mode in batch:
-            pair = plan.dataset.pair(name)
-            prompt = [{"role": "user", "content": pair.prompt}]
-            completion = [{"role": "assistant", "content": pair.side(mode)}]
-            rows.append({"prompt": prompt, "completion": completion})
     tuned: dict[str, Any] = {}
     if best:
         native = devices.compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
@@ -109,7 +114,7 @@ def trl(pairs: Path, out: Path, *, best: bool) -> float:
     trainer = SFTTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(conversations(plan)),
         processing_class=models.load_tokenizer(config.model),
     )
     # `train` makes a trial step before its clock starts

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from ratiocine import cli, memory, models
 from ratiocine.cost import Shape
@@ -65,27 +65,31 @@ class Settings:
     length: int
 
 
+def qwen_config(shape: QwenShape) -> PreTrainedConfig:
+    """The transformers configuration of a Qwen2.5 model."""
+    from transformers import Qwen2Config
+
+    return Qwen2Config(
+        hidden_size=shape.width,
+        intermediate_size=shape.ff,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        vocab_size=shape.vocab,
+        tie_word_embeddings=shape.tied,
+    )
+
+
 @cache
 def shape_and_counts(name: str, rank: int) -> tuple[Shape, ParameterCounts]:
     """Dimensions and numbers of parameters of a model of QWEN or of a folder, with adapters of this
     rank."""
     model: PreTrainedModel
     if name in QWEN:
-        from transformers import Qwen2Config, Qwen2ForCausalLM
+        from transformers import Qwen2ForCausalLM
 
-        qwen = QWEN[name]
         with torch.device("meta"):
-            model = Qwen2ForCausalLM(
-                Qwen2Config(
-                    hidden_size=qwen.width,
-                    intermediate_size=qwen.ff,
-                    num_hidden_layers=qwen.layers,
-                    num_attention_heads=qwen.heads,
-                    num_key_value_heads=qwen.kv_heads,
-                    vocab_size=qwen.vocab,
-                    tie_word_embeddings=qwen.tied,
-                )
-            )
+            model = Qwen2ForCausalLM(qwen_config(QWEN[name]))
     else:
         model = models.skeleton(ModelConfig(name="local", path=name))
     return Shape.of(model.config), count_parameters(model, rank)

@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, command
 
-FILES = sorted((ROOT / "bench").glob("*.py"))
+FILES = sorted((ROOT / "bench").rglob("*.py"))
 OURS = {"bench", "ratiocine", "distill", "train", "rl", "eval", "launch"}
-TOOLS = [file.stem for file in FILES if file.stem not in ("__init__", "harness")]
+TOP = sorted((ROOT / "bench").iterdir())
+TOOLS = [
+    path.stem
+    for path in TOP
+    if path.stem not in ("__init__", "harness")
+    and (path.suffix == ".py" or (path / "__main__.py").exists())
+]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -12,6 +12,7 @@ from .config import VerbConfig as VerbConfig
 from .config import check_gpus as check_gpus
 from .local import LOCAL_POLL_SECONDS as LOCAL_POLL_SECONDS
 from .local import VERBS as VERBS
+from .local import can_fork as can_fork
 from .local import end_with_parent as end_with_parent
 from .local import exec_module as exec_module
 from .local import preload as preload

@@ -39,20 +39,20 @@ class LocalExecutor:
 
 
 class LocalJob:
-    """A child process. On Linux it is forked from this one, which has imported torch and the like:
-    some 20 s saved per command on a slow machine."""
+    """A child process. Where possible it is forked from this one, which has imported torch and the
+    like: some 20 s saved per command on a slow machine."""
 
     logs: Sequence[Path] = ()
 
     def __init__(self, command: Command) -> None:
         self.code: int | None = None
-        if sys.platform != "linux":
+        if sys.platform == "linux" and command.module in VERBS:
+            preload()
+        if not can_fork():
             words = [sys.executable, "-m", command.module, *command.args]
             self.process = subprocess.Popen(words, cwd=command.cwd)
             self.pid = self.process.pid
             return
-        if command.module in VERBS:
-            preload()
         sys.stdout.flush()
         self.pid = os.fork()
         if not self.pid:
@@ -88,8 +88,17 @@ def run_process(command: Command) -> int:
     return code
 
 
+def can_fork() -> bool:
+    """Whether forks of this process can use everything: on Linux, unless an import has initialised
+    CUDA, as that of bitsandbytes does on a machine with a GPU."""
+    torch = sys.modules.get("torch")
+    return sys.platform == "linux" and (torch is None or not torch.cuda.is_initialized())
+
+
 def preload() -> None:
     """Import the modules that all verbs need, once before forking."""
+    # Else a library that asks whether there is a GPU initialises CUDA.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # in dependencies of reasoning_gym
         for module in PRELOADED:

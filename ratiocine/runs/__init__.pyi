@@ -36,3 +36,4 @@ from .tracking import GroupKeys as GroupKeys
 from .tracking import NoTracker as NoTracker
 from .tracking import TrackedConfig as TrackedConfig
 from .tracking import Tracker as Tracker
+from .versions import revision as revision
