@@ -407,14 +407,6 @@ def test_a_sweep_runs_each_job_in_a_folder_of_its_own(pairs: Path, tmp_path: Pat
     assert not (ROOT / "multirun.yaml").exists()
 
 
-def test_an_adapter_is_named_as_one(tmp_path: Path) -> None:
-    adapter = {"base_model_name_or_path": "me/base", "peft_type": "LORA"}
-    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
-    refused = command("eval", f"model={tmp_path}", "benchmarks=demo", "limit=1")
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
-    assert f"model={tmp_path} is an adapter of me/base, not a model" in refused.stderr
-
-
 def test_a_job_that_fails_leaves_the_others_of_a_sweep(pairs: Path, tmp_path: Path) -> None:
     words = (f"pairs={pairs}", "model=tiny", "max_steps=1", f"out={tmp_path / 'sweep'}")
     swept = command("train", "-m", "ratio=2,0", *words)

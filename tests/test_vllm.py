@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import command, done, started
 
@@ -47,14 +48,17 @@ def test_it_answers_as_the_transformers_engine_and_ends(tmp_path: Path) -> None:
     assert len(hashes) == 2
 
 
-def test_a_killed_evaluation_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+def test_a_killed_evaluation_goes_on(number: signal.Signals, code: int, tmp_path: Path) -> None:
     words = ("eval", *MODEL, *VLLM, "benchmarks=demo", "limit=2", f"out={tmp_path / 'killed'}")
     process = started(*words, err=tmp_path / "stderr")
     partial = tmp_path / "killed" / "completions.partial.jsonl"
     while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(90) in (0, 130), (tmp_path / "stderr").read_text()
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    assert process.wait(90) in (0, code), (tmp_path / "stderr").read_text()
+    assert not psutil.wait_procs(children, timeout=15)[1], "processes of vLLM are left"
     kept = {row.key for row in CompletionStore(partial).rows} if partial.exists() else set()
     done(*words)
     rows = list(read_completions(tmp_path / "killed" / "completions.jsonl"))

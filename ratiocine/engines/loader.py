@@ -85,6 +85,7 @@ def load(
     if engine.name == "vllm":
         from ratiocine.engines.vllm import VLLMEngine
 
+        devices.resolve_device(device)
         folder = models.locate(model)
         if folder is None:
             raise BadInput(f"engine=vllm needs a model folder; model={model.name} has none")

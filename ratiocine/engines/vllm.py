@@ -8,6 +8,7 @@ tested; not yet tested on a GPU.
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,6 +40,9 @@ class VLLMEngine:
         dtype: str = "auto",
         portion: int = 1024,
     ) -> None:
+        # vLLM's engine core in a process of its own would outlive this one if that is killed; in
+        # this process its scheduling is deterministic too.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         try:
             import vllm
         except ImportError:
@@ -60,8 +64,8 @@ class VLLMEngine:
                 "Where other processes take memory, lower engine.gpu_memory_utilization="
                 f"{config.gpu_memory_utilization}"
             ) from None
-        # At exit multiprocessing joins vLLM's engine process before vLLM tells it to end. Handlers
-        # run in reverse order, so that this one, registered last, is the first.
+        # At exit multiprocessing joins vLLM's workers (of several GPUs) before vLLM tells them to
+        # end. Handlers run in reverse order, so that this one, registered last, is the first.
         atexit.register(self.close)
         self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
         model_config = self.llm.llm_engine.model_config
@@ -69,7 +73,7 @@ class VLLMEngine:
         self.dtype = str(model_config.dtype)
 
     def close(self) -> None:
-        """End vLLM's engine process."""
+        """End vLLM's workers."""
         self.llm.llm_engine.engine_core.shutdown()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:

@@ -75,6 +75,29 @@ def save_student(
         trained.write(folder)
 
 
+def merge_adapter(adapter: Path, base: Path, folder: Path) -> None:
+    """Save the model of the folder `base` with a LoRA adapter merged in float32.
+
+    The tokenizer is the adapter's where its folder has one. Raises BadInput if the adapter is of
+    another kind or does not fit the base model.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    try:
+        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (RuntimeError, ValueError, AttributeError, OSError) as error:
+        raise BadInput(
+            f"model={adapter} cannot be merged with its base model {base}: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from None
+    merged.save_pretrained(folder)
+    own = (adapter / "tokenizer_config.json").exists()
+    AutoTokenizer.from_pretrained(adapter if own else base).save_pretrained(folder)
+
+
 def _dequantized(adapted: Any) -> PeftModel:
     """The same adapters over the weights in float32: merging into 4-bit weights would round the
     adapters away."""

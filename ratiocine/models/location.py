@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ratiocine.errors import BadInput
 from ratiocine.models import packaged
+from ratiocine.models.adapters import merge_adapter
 from ratiocine.models.config import ModelConfig
 from ratiocine.models.pruning import prune_layers
 from ratiocine.runs import artefact_hash, check_finished, has_removed, hash_path
@@ -19,8 +20,9 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 def locate(model: ModelConfig) -> Path | None:
     """The Hugging Face folder of a model, None for `tiny`.
 
-    Converts, prunes or downloads the model first if necessary. Raises BadInput if the folder holds
-    no model, its run is unfinished, or the hub cannot be reached.
+    Converts, prunes or downloads the model first if necessary; an adapter is merged with its base
+    model in the cache. Raises BadInput if the folder holds no model, its run is unfinished, or the
+    hub cannot be reached.
     """
     if model.layers is not None and model.kind != "served":
         return _pruned(model, model.layers)
@@ -36,6 +38,8 @@ def locate(model: ModelConfig) -> Path | None:
             f"model={folder}: its weights were removed after their evaluation (retain=scores); "
             "train it again"
         )
+    if is_adapter(folder):
+        return _merged(model, folder)
     if folder.is_dir():
         _check_folder(folder)
         return folder
@@ -59,18 +63,16 @@ def fingerprint(model: ModelConfig) -> str:
     return hash_path(folder)
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter (peft) without its base model."""
+    return (folder / "adapter_config.json").exists() and not (folder / "config.json").exists()
+
+
 def _check_folder(folder: Path) -> None:
     """Raise BadInput if a local folder is no model or is the output of an unfinished run."""
     run = folder.parent
     if (run / "manifest.json").exists() or (run / "config.yaml").exists():
         check_finished(run)
-    adapter = folder / "adapter_config.json"
-    if adapter.exists() and not (folder / "config.json").exists():
-        base = read_object(adapter).get("base_model_name_or_path")
-        raise BadInput(
-            f"model={folder} is an adapter of {base}, not a model: merge it (peft's "
-            "merge_and_unload) and give the merged folder"
-        )
     weights = any(file for pattern in WEIGHTS for file in folder.glob(pattern))
     if not (folder / "config.json").exists() or not weights:
         inner = folder / "model"
@@ -111,6 +113,22 @@ def _pruned(model: ModelConfig, layers: int) -> Path:
     folder = packaged.cache_folder() / f"{model.name}-{layers}-{_content(whole)[:12]}"
     if not (folder / "config.json").exists():
         packaged.written_once(folder, lambda out: prune_layers(whole, layers, out))
+    return folder
+
+
+def _merged(model: ModelConfig, adapter: Path) -> Path:
+    """The adapter merged with its base model as a folder in the cache, written on first use."""
+    base = read_object(adapter / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise BadInput(f"model={adapter} is an adapter whose adapter_config.json names no base")
+    try:
+        whole = locate(model.model_copy(update={"path": base, "layers": None, "revision": None}))
+    except BadInput as error:
+        raise BadInput(f"model={adapter} is an adapter of {base}: {error}") from None
+    assert whole is not None
+    folder = packaged.cache_folder() / f"merged-{_content(adapter)[:12]}-{_content(whole)[:12]}"
+    if not (folder / "config.json").exists():
+        packaged.written_once(folder, lambda out: merge_adapter(adapter, whole, out))
     return folder
 
 
