@@ -18,7 +18,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, cast, get_args
 
-from ratiocine.data.config import DataConfig
+from ratiocine.data.config import ENDINGS, DataConfig, ending
 from ratiocine.errors import BadInput
 from ratiocine.grading import read_number, reads_as_formula
 from ratiocine.records import LETTERS, Kind, Problem
@@ -28,22 +28,11 @@ FORMULA = re.compile(r"[\\^√π]")
 OPTION = re.compile(r"^\s*\(?([A-J])[.):]", re.MULTILINE)
 
 
-ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-"""Of the files that are read, in any case; all but Parquet also with `.gz`."""
-
-
-def ending(name: str) -> str | None:
-    """The ending of a file of rows, without `.gz`; None for any other file."""
-    plain = name.lower().removesuffix(".gz")
-    found = next((known for known in ENDINGS if plain.endswith(known)), None)
-    return None if found == ".parquet" and plain != name.lower() else found
-
-
 def read_rows(file: Path) -> Iterator[Row]:
     """The rows of a file, read one by one (those of a JSON array at once). Raises BadInput for a
     damaged file, and for one of another kind."""
     kind = ending(file.name)
-    if kind is None:
+    if kind not in ENDINGS:
         known = ", ".join(ENDINGS)
         raise BadInput(f"{file}: files of rows end in {known}, or in one of these and .gz")
     if kind == ".parquet":

@@ -19,8 +19,9 @@ from ratiocine.completion_parts import Parts
 from ratiocine.data.column_mappings import adapted
 from ratiocine.data.config import DataConfig, Split
 from ratiocine.data.families import FAMILIES, generate
-from ratiocine.data.hub import download, revision, streamed
+from ratiocine.data.hub import download, has_split, revision, streamed
 from ratiocine.data.rows import Row, mapped, problem_of, read_rows
+from ratiocine.data.splits import rows_of_test
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.hashing import Seen, content_key, digest, smallest
@@ -88,7 +89,8 @@ def stream(
 def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     """All problems of the source, gradable or not. Raises BadInput for a repeated id."""
     seen = Seen()
-    for problem in _all(data, split, seed):
+    of_split = _all(data, split, seed) if data.test_size is None else _side(data, split)
+    for problem in of_split:
         if not seen.add(problem.id):
             raise BadInput(f"data={data.name}: the id '{problem.id}' occurs twice")
         yield problem
@@ -98,6 +100,24 @@ def _all(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     if data.mix:
         return chain.from_iterable(_all(part, split, seed) for part, _ in _parts(data))
     return _families(data, split, seed) if data.families else _rows(data, split)
+
+
+def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
+    """The problems of one side of the only split of a source, divided by `test_size`."""
+    assert data.test_size is not None
+    if _has_own(data, "train") and _has_own(data, "test"):
+        raise BadInput(f"test_size={data.test_size:g}: data={data.name} has splits of its own")
+    only: Split = "train" if data.path or _has_own(data, "train") else "test"
+    source = fingerprint(data, only)
+    if source not in _TEST_ROWS:
+        texts = [f"{p.context} {p.question}".strip() for p in _rows(data, only)]
+        _TEST_ROWS[source] = rows_of_test(texts, data.test_size)
+    for row, problem in enumerate(_rows(data, only)):
+        if (row in _TEST_ROWS[source]) == (split == "test"):
+            yield problem
+
+
+_TEST_ROWS: dict[str, frozenset[int]] = {}  # by fingerprint, which includes `test_size`
 
 
 def _gradable_problems(data: DataConfig, split: Split, seed: int, drop: Drop) -> Iterator[Problem]:
@@ -162,6 +182,9 @@ def fingerprint(data: DataConfig, split: Split) -> str:
     """Content hash of a source: of the generator settings, a local file, a hub revision, or the
     parts of a mixture."""
     described = data.model_dump(exclude={"data_dir", "path", "license", "max_new_tokens"})
+    for later in ("test_size", "tolerance"):  # keys that earlier releases did not have
+        if described[later] is None:
+            del described[later]
     for family in described["families"].values():
         # Schema 1's name of the key: content hashes must not change.
         family["expect"] = family.pop("hypothesis")
@@ -186,12 +209,19 @@ def revisions(data: DataConfig) -> dict[str, str]:
 
 
 def has(data: DataConfig, split: Split) -> bool:
-    """Whether the configuration names this split; a local `path` has no splits."""
+    """Whether the source has this split, by its configuration or by `test_size`."""
     if data.mix:
         return all(has(part, split) for part, _ in _parts(data))
+    return data.test_size is not None or _has_own(data, split)
+
+
+def _has_own(data: DataConfig, split: Split) -> bool:
+    """Whether the configuration names this split; a local `path` has no splits."""
     if data.path or data.families:
         return bool(data.families)
-    return split in data.files if data.data_dir else data.hub is not None and data.hub.has(split)
+    if data.data_dir:
+        return split in data.files
+    return data.hub is not None and has_split(data.name, data.hub, split)
 
 
 def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
@@ -260,7 +290,7 @@ def _hub_rows(data: DataConfig, split: Split, copy: Path | None) -> Iterator[Row
     file."""
     if data.hub is None:
         raise BadInput(f"data={data.name} names no source: give data.path=FILE")
-    if not data.hub.has(split):
+    if not has_split(data.name, data.hub, split):
         raise BadInput(f"data={data.name} has no {split} split")
     for file, number, row in _numbered(data, split, copy):
         try:
