@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from distill.select import SelectConfig
+from distill.select import SelectConfig, Share
 from ratiocine import cli, models
-from ratiocine.config import Hashed, Seed, StrictConfig, Unhashed
+from ratiocine.config import Hashed, HashedIfSet, Seed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig
@@ -64,6 +64,8 @@ class TeacherConfig(StrictConfig):
     engine: Hashed[EngineConfig | None] = None
     model: Hashed[str | None] = None
     """The model of a local engine."""
+    mistakes: HashedIfSet[Share] = 0.0
+    """Share of the oracle's traces with a wrong step that the next line corrects."""
 
 
 class AskConfig(StrictConfig):
@@ -161,6 +163,10 @@ class Config(VerbConfig):
     def _teacher_fits(self) -> Config:
         """Keys that mean nothing with this teacher are refused."""
         teacher = self.teacher.name
+        if self.teacher.mistakes and teacher != "oracle":
+            raise ValueError(
+                f"teacher.mistakes={self.teacher.mistakes:g} is for teacher=oracle, not {teacher}"
+            )
         if self.teacher.engine is None:
             for key in MODEL_KEYS:
                 if (value := getattr(self, key)) != type(self).model_fields[key].default:

@@ -4,9 +4,10 @@ is written whole or not at all."""
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +18,7 @@ from distill.config import Config, inputs, model_named
 from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
 from distill.select import PairSummary, Prompts, domain, outside, selected
+from distill.trace_patterns import count_patterns, patterns
 from ratiocine import models
 from ratiocine.data import sources, tokenizer_hash, write_lengths
 from ratiocine.errors import BadInput
@@ -60,6 +62,9 @@ class Totals:
     )
     levels: dict[str, list[int]] = field(default_factory=dict)
     """Pairs, and problems, by difficulty."""
+    families: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    patterns: dict[str, list[int]] = field(default_factory=dict)
+    """Pairs with a pattern in their trace, and its matches, by family."""
 
     def add_problem(self, level: str | None) -> None:
         if level is not None:
@@ -72,6 +77,10 @@ class Totals:
         self.sources[pair.source] += 1
         for side in SIDES:
             self.tokens[side].append(getattr(pair, f"n_tokens_{side}"))
+        for name, n in count_patterns(pair.reasoning, self.families).items():
+            total = self.patterns.setdefault(name, [0, 0])
+            total[0] += n > 0
+            total[1] += n
         if summary.level is not None:
             self.levels[summary.level][0] += 1
         return pair
@@ -90,7 +99,7 @@ def distill(config: Config) -> Run:
         print(f"{run.out} is finished")
         return run
     others = {name: models.load_tokenizer(model_named(name)) for name in config.tokenizers}
-    totals = Totals()
+    totals = Totals(families=patterns(config.select.patterns or {}))
     with run.writing("rejected.jsonl") as path, open(path, "w", encoding="utf-8") as file:
         rejections = Rejections(file)
         prompts = Prompts(
@@ -163,6 +172,7 @@ def _facts(
         other_tokenizers=other_tokenizers,
         mean_tokens={side: round(fmean(totals.tokens[side]), 1) for side in SIDES},
         by_level=dict(sorted(totals.levels.items())),
+        patterns=totals.patterns,
         license=config.data.license,
         answers=answers,
     )

@@ -20,12 +20,15 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from distill import pass_counts
+from distill.trace_patterns import FAMILIES, count_patterns, pattern_fault, patterns
 from ratiocine import cli
-from ratiocine.config import ByContent, Hashed, StrictConfig
+from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig
 from ratiocine.data import DataConfig, Index, repeats, sources
 from ratiocine.evaluate import key
 from ratiocine.hashing import Seen, digest, smallest
@@ -97,8 +100,19 @@ class SelectConfig(StrictConfig):
     data_dir: ByContent[str | None] = None
     pass_rates: Hashed[list[PassRate]] = Field(default=[])
     tokens: Hashed[dict[Side, tuple[NonNegativeInt, NonNegativeInt]] | None] = None
+    patterns: HashedIfSet[dict[str, Pattern] | None] = None
+    require_patterns: HashedIfSet[list[str]] = Field(default=[])
+    exclude_patterns: HashedIfSet[list[str]] = Field(default=[])
     per_domain: Hashed[PositiveInt | None] = None
     s1: Hashed[S1Config | None] = None
+
+    @field_validator("require_patterns", "exclude_patterns")
+    @classmethod
+    def _known(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        known = {**FAMILIES, **(info.data.get("patterns") or {})}
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"unknown pattern '{unknown[0]}'; known: {', '.join(known)}")
+        return names
 
     @model_validator(mode="after")
     def _one_draw(self) -> Self:
@@ -234,11 +248,17 @@ class PairSummary:
 
 
 def outside(pair: Pair, select: SelectConfig) -> str | None:
-    """The first side of a pair outside its token limits, as a reason."""
+    """The first side of a pair outside its token limits, or the pattern that its trace lacks or
+    should not have, as a reason."""
     for side, (lowest, highest) in (select.tokens or {}).items():
         if not lowest <= getattr(pair, f"n_tokens_{side}") <= highest:
             return f"{side}_length"
-    return None
+    required, excluded = select.require_patterns, select.exclude_patterns
+    if not required and not excluded:
+        return None
+    return pattern_fault(
+        count_patterns(pair.reasoning, patterns(select.patterns or {})), required, excluded
+    )
 
 
 def selected(summaries: Sequence[PairSummary], select: SelectConfig, seed: int) -> set[int]:

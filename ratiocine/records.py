@@ -37,6 +37,8 @@ class Problem:
     """Text before the question, such as a passage."""
     accepted: tuple[str, ...] = ()
     """Further right answers."""
+    tolerance: float | None = None
+    """Relative error up to which a number is right; None compares exactly."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """For teachers (a worked solution, generator variables); never part of a prompt."""
 

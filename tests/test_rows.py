@@ -302,3 +302,26 @@ def test_pairs_and_their_other_side_as_a_benchmark(tmp_path: Path) -> None:
         assert message in refused.stderr
     refused = command("distill", "data=demo", "+data.test_size=0.2")
     assert "is for one file or data set, which demo is not" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "right"),
+    [
+        ({}, "3.15", False),
+        ({"tolerance": 0.01}, "3.15", True),
+        ({"tolerance": "0.01"}, "3.1714", True),
+        ({"tolerance": 0.01}, "3.1715", False),
+        ({"tolerance": ""}, "3.15", False),
+        ({"tolerance": 0}, "3.14", True),
+    ],
+)
+def test_a_number_within_its_tolerance_is_right(given: dict, answer: str, *, right: bool) -> None:
+    row = {"question": "Pi?", "answer": "3.14", **given}
+    problem = problem_of(DataConfig(name="t"), row, "1")
+    assert (grade(problem, split(f"\\boxed{{{answer}}}")).verdict == "right") is right
+    loose = problem_of(DataConfig(name="t", tolerance=0.5), {**row, "answer": "3.14"}, "1")
+    assert loose.tolerance == (
+        float(given["tolerance"]) if given.get("tolerance", "") != "" else 0.5
+    )
+    with pytest.raises(ValueError, match="tolerance 2 is not a relative error"):
+        problem_of(DataConfig(name="t"), {**row, "tolerance": 2}, "1")

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -22,6 +21,7 @@ from ratiocine.records import Kind
 
 Split = Literal["train", "test"]
 Domain = Literal["general", "math"]
+Tolerance = Annotated[float, Field(ge=0, lt=1)]
 TestSize = Annotated[float, Field(gt=0, lt=1)]
 FIELDS = (
     "id",
@@ -31,6 +31,7 @@ FIELDS = (
     "choices",
     "kind",
     "category",
+    "tolerance",
     "solution",
     "meta",
 )
@@ -124,7 +125,7 @@ class DataConfig(StrictConfig):
     id, which becomes `hub`."""
     test_size: HashedIfSet[TestSize | None] = None
     """Share of the rows that make the test split, for a source without one."""
-    tolerance: HashedIfSet[NonNegativeFloat | None] = None
+    tolerance: HashedIfSet[Tolerance | None] = None
     """Relative error up to which a number counts as right; None compares exactly."""
     license: Unhashed[str | None] = None
     max_new_tokens: Hashed[PositiveInt | None] = None

@@ -22,6 +22,7 @@ from ratiocine.data.families import FAMILIES, generate
 from ratiocine.data.hub import download, has_split, revision, streamed
 from ratiocine.data.rows import Row, mapped, problem_of, read_rows
 from ratiocine.data.splits import rows_of_test
+from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.hashing import Seen, content_key, digest, smallest
@@ -107,7 +108,7 @@ def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
     assert data.test_size is not None
     if _has_own(data, "train") and _has_own(data, "test"):
         raise BadInput(f"test_size={data.test_size:g}: data={data.name} has splits of its own")
-    only: Split = "train" if data.path or _has_own(data, "train") else "test"
+    only: Split = "test" if _has_own(data, "test") else "train"
     source = fingerprint(data, only)
     if source not in _TEST_ROWS:
         texts = [f"{p.context} {p.question}".strip() for p in _rows(data, only)]
@@ -191,6 +192,8 @@ def fingerprint(data: DataConfig, split: Split) -> str:
     if data.mix:
         parts = (fingerprint(part, split) for part, _ in _parts(data))
         return digest("data", json.dumps(described, sort_keys=True), *parts)
+    if task := task_of(data):
+        return digest("data", split, json.dumps(described, sort_keys=True), *task.hashes(split))
     file = _local_file(data, split)
     if file is not None:
         return digest("data", split, json.dumps(described, sort_keys=True), hash_path(file))
@@ -203,6 +206,8 @@ def revisions(data: DataConfig) -> dict[str, str]:
     """The revision of each hub data set that is read, by repository."""
     if data.mix:
         return {name: found for part, _ in _parts(data) for name, found in revisions(part).items()}
+    if (task := task_of(data)) and task.hub:
+        return {task.hub.repo: revision(data.name, task.hub)}
     if data.hub is None or data.families or data.path or (data.data_dir and data.files):
         return {}
     return {data.hub.repo: revision(data.name, data.hub)}
@@ -217,6 +222,8 @@ def has(data: DataConfig, split: Split) -> bool:
 
 def _has_own(data: DataConfig, split: Split) -> bool:
     """Whether the configuration names this split; a local `path` has no splits."""
+    if task := task_of(data):
+        return task.split(split) is not None
     if data.path or data.families:
         return bool(data.families)
     if data.data_dir:
@@ -260,7 +267,10 @@ def _local_file(data: DataConfig, split: Split) -> Path | None:
 def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
     """The problems of a file or a hub data set."""
     file = _local_file(data, split)
-    if file is not None and (data.path is None or data.hub is None):
+    rows: Iterator[Row]
+    if task := task_of(data):
+        rows = task.rows(split)
+    elif file is not None and (data.path is None or data.hub is None):
         rows = read_rows(file)  # in the shared schema, or with `columns`
     else:
         rows = _hub_rows(data, split, file)
