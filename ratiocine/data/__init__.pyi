@@ -13,6 +13,7 @@ from .contamination import ngrams as ngrams
 from .contamination import overlaps as overlaps
 from .contamination import repeats as repeats
 from .contamination import without_wording as without_wording
+from .embeddings import paraphrases as paraphrases
 from .families import FAMILIES as FAMILIES
 from .families import generate as generate
 from .families import split_of as split_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -286,7 +286,7 @@ def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
                 if not seen.add(name):
                     repeats[name] += 1
                     name += f"-{repeats[name] + 1}"
-            yield problem_of(data, row, name)
+            yield replace(problem_of(data, row, name), row=index + 1)
         except KeyError as error:
             raise BadInput(
                 f"{where}: there is no column {error}; there are {', '.join(row)}"
