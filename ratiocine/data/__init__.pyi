@@ -8,7 +8,6 @@ from .config import ending as ending
 from .contamination import Index as Index
 from .contamination import Match as Match
 from .contamination import by_how as by_how
-from .contamination import groups as groups
 from .contamination import ngrams as ngrams
 from .contamination import overlaps as overlaps
 from .contamination import repeats as repeats

@@ -133,7 +133,15 @@ def _gradable_problems(data: DataConfig, split: Split, seed: int, drop: Drop) ->
         if usable:
             yield problem
         else:
-            drop(problem, "reference_not_gradable")
+            drop(problem, _ungradable(problem))
+
+
+def _ungradable(problem: Problem) -> str:
+    """Why the grader refuses a reference, as a reason to count."""
+    if not (problem.reference or "").strip():
+        return "reference_empty"
+    by_kind = {"number": "reference_not_a_number", "choice": "reference_not_an_option"}
+    return by_kind.get(problem.kind, "reference_not_gradable")
 
 
 def _parts(data: DataConfig) -> list[tuple[DataConfig, int]]:
