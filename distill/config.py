@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from distill.select import SelectConfig
+from distill.select import SelectConfig, Share
 from ratiocine import cli, models
-from ratiocine.config import Hashed, Seed, StrictConfig, Unhashed
+from ratiocine.config import Hashed, HashedIfSet, Seed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig
@@ -64,6 +64,8 @@ class TeacherConfig(StrictConfig):
     engine: Hashed[EngineConfig | None] = None
     model: Hashed[str | None] = None
     """The model of a local engine."""
+    mistakes: HashedIfSet[Share] = 0.0
+    """Share of the oracle's traces with a wrong step that the next line corrects."""
 
 
 class AskConfig(StrictConfig):
@@ -161,6 +163,10 @@ class Config(VerbConfig):
     def _teacher_fits(self) -> Config:
         """Keys that mean nothing with this teacher are refused."""
         teacher = self.teacher.name
+        if self.teacher.mistakes and teacher != "oracle":
+            raise ValueError(
+                f"teacher.mistakes={self.teacher.mistakes:g} is for teacher=oracle, not {teacher}"
+            )
         if self.teacher.engine is None:
             for key in MODEL_KEYS:
                 if (value := getattr(self, key)) != type(self).model_fields[key].default:
@@ -282,6 +288,9 @@ def inputs(config: Config) -> dict[str, str]:
         f"benchmark:{data.name}": sources.fingerprint(data, "test")
         for data in config.select.benchmarks()
     }
+    if config.select.embedding_model is not None:
+        encoder = config.select.embedding_model
+        found["embedding_model"] = models.fingerprint(ModelConfig(name=encoder, path=encoder))
     for at, rule in enumerate(config.select.pass_rates):
         if rule.run is not None:
             found[f"pass_rates:{at}"] = check_finished(Path(rule.run)).hash

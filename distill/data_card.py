@@ -45,6 +45,9 @@ def text(config: Config, facts: Facts) -> str:
     lines += ["", "![tokens of both answers](lengths.svg)"]
     if facts.dropped:
         lines += ["", "## Rejected", "", *_table(["reason", "problems"], facts.dropped.items())]
+    if any(pairs for pairs, _ in facts.patterns.values()):
+        counts = [(name, pairs, n) for name, (pairs, n) in facts.patterns.items()]
+        lines += ["", "## Patterns in traces", "", *_table(["family", "pairs", "matches"], counts)]
     if facts.by_level:
         rows = [(level, n, of, f"{n / of:.0%}") for level, (n, of) in facts.by_level.items()]
         lines += ["", "## By difficulty", "", *_table(["level", "pairs", "problems", "kept"], rows)]

@@ -89,6 +89,8 @@ class Facts:
     """By side of a pair."""
     by_level: Mapping[str, list[int]]
     """Pairs, and problems, by difficulty."""
+    patterns: Mapping[str, list[int]]
+    """Pairs with a pattern in their trace, and its matches, by family."""
     license: str | None
     answers: AnswerFacts | None
     """None for teachers that write one solution."""
@@ -109,6 +111,7 @@ class Facts:
             "other_tokenizers": dict(self.other_tokenizers),
             "mean_tokens": dict(self.mean_tokens),
             "by_level": dict(self.by_level),
+            "patterns": dict(self.patterns),
             "license": self.license,
             **(self.answers.to_json() if self.answers else {}),
         }

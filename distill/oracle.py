@@ -7,10 +7,15 @@ construction.
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Callable
 
 from ratiocine.data import counterexample, parse
+from ratiocine.hashing import digest
 from ratiocine.records import LETTERS, Problem
+
+STEP = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
 
 
 def answer(problem: Problem) -> str:
@@ -21,6 +26,21 @@ def answer(problem: Problem) -> str:
 def trace(problem: Problem) -> str:
     """The reasoning trace of one embedded problem."""
     return TRACERS[problem.meta["family"]](problem)
+
+
+def with_mistake(problem: Problem, text: str, share: float, seed: int) -> str:
+    """The trace, or with probability `share` the trace with a wrong result of one of its sums,
+    which the next line names and corrects. Traces without sums are unchanged."""
+    rng = random.Random(digest("mistakes", seed, problem.source, problem.id))
+    lines = text.split("\n")
+    sums = [at for at, line in enumerate(lines) if STEP.fullmatch(line)]
+    if rng.random() >= share or not sums:
+        return text
+    at = rng.choice(sums)
+    left, _, result = lines[at].rpartition(" = ")
+    wrong = f"{left} = {int(result) + rng.choice((-10, -2, -1, 1, 2, 10))}"
+    correction = f"Wait, {wrong} is wrong: {lines[at]}"
+    return "\n".join([*lines[:at], wrong, correction, *lines[at + 1 :]])
 
 
 def running_sums(expression: str) -> list[str]:

@@ -69,6 +69,8 @@ def _from_solution(config: Config, problem: Problem) -> PairResult:
     if problem.reference is None:
         return PairResult(None, "no_reference")
     think, answer = trace(problem), oracle.answer(problem)
+    if share := config.teacher.mistakes:
+        think = oracle.with_mistake(problem, think, share, config.seed)
     if reason := fault(problem, think):
         return PairResult(None, reason)
     sides = render(answer), render(answer, think)

@@ -4,9 +4,10 @@ is written whole or not at all."""
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +18,7 @@ from distill.config import Config, inputs, model_named
 from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
 from distill.select import PairSummary, Prompts, domain, outside, selected
+from distill.trace_patterns import count_patterns, patterns
 from ratiocine import models
 from ratiocine.data import sources, tokenizer_hash, write_lengths
 from ratiocine.errors import BadInput
@@ -33,17 +35,24 @@ SHOWN = 200  # characters of a rejected question
 
 @dataclass
 class Rejections:
-    """Problems without a pair: a line each, with the reason and the beginning of the question, and
-    their counts by reason."""
+    """Problems without a pair: a line each, with the row in its file, the reason and the beginning
+    of the question, and their counts by reason."""
 
     file: IO[str]
     counts: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str, reason: str, question: str | None = None) -> None:
+    def add(self, problem: Problem, reason: str) -> None:
+        self._write(key(problem), problem.row, reason, problem.question)
+
+    def add_pair(self, pair: Pair, row: int | None, reason: str) -> None:
+        self._write(f"{pair.source}/{pair.id}", row, reason, pair.prompt)
+
+    def _write(self, name: str, number: int | None, reason: str, question: str) -> None:
         self.counts[reason] += 1
-        row = {"key": name, "reason": reason}
-        if question is not None:
-            row["question"] = question[:SHOWN]
+        row: dict[str, object] = {"key": name, "reason": reason}
+        if number is not None:
+            row["row"] = number
+        row["question"] = question[:SHOWN]
         self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -60,6 +69,9 @@ class Totals:
     )
     levels: dict[str, list[int]] = field(default_factory=dict)
     """Pairs, and problems, by difficulty."""
+    families: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    patterns: dict[str, list[int]] = field(default_factory=dict)
+    """Pairs with a pattern in their trace, and its matches, by family."""
 
     def add_problem(self, level: str | None) -> None:
         if level is not None:
@@ -72,6 +84,10 @@ class Totals:
         self.sources[pair.source] += 1
         for side in SIDES:
             self.tokens[side].append(getattr(pair, f"n_tokens_{side}"))
+        for name, n in count_patterns(pair.reasoning, self.families).items():
+            total = self.patterns.setdefault(name, [0, 0])
+            total[0] += n > 0
+            total[1] += n
         if summary.level is not None:
             self.levels[summary.level][0] += 1
         return pair
@@ -90,7 +106,7 @@ def distill(config: Config) -> Run:
         print(f"{run.out} is finished")
         return run
     others = {name: models.load_tokenizer(model_named(name)) for name in config.tokenizers}
-    totals = Totals()
+    totals = Totals(families=patterns(config.select.patterns or {}))
     with run.writing("rejected.jsonl") as path, open(path, "w", encoding="utf-8") as file:
         rejections = Rejections(file)
         prompts = Prompts(
@@ -98,7 +114,7 @@ def distill(config: Config) -> Run:
             config.select,
             seed=config.seed,
             limit=config.limit,
-            drop=lambda problem, reason: rejections.add(key(problem), reason, problem.question),
+            drop=rejections.add,
         )
         make, answers = pair_maker(config, prompts)
         with run.writing(pass_counts.FILE) as path, open(path, "w", encoding="utf-8") as rates:
@@ -163,6 +179,7 @@ def _facts(
         other_tokenizers=other_tokenizers,
         mean_tokens={side: round(fmean(totals.tokens[side]), 1) for side in SIDES},
         by_level=dict(sorted(totals.levels.items())),
+        patterns=totals.patterns,
         license=config.data.license,
         answers=answers,
     )
@@ -187,16 +204,16 @@ class _Writer:
                 rates.write(pass_counts.line(key(problem), result.counts))
             if result.sides is None:
                 assert result.reason is not None
-                self.rejections.add(key(problem), result.reason, problem.question)
+                self.rejections.add(problem, result.reason)
                 continue
             pair = self._pair(problem, *result.sides)
             if reason := outside(pair, self.config.select):
-                self.rejections.add(key(problem), reason, problem.question)
+                self.rejections.add(problem, reason)
                 continue
             test = prompts.test_contents
             shared = test is not None and sources.content(problem) in test
             source, about, tokens = problem.source, domain(problem), pair.n_tokens_reasoning
-            yield pair, PairSummary(problem.id, source, about, tokens, level, shared)
+            yield pair, PairSummary(problem.id, source, about, tokens, level, shared, problem.row)
 
     def _pair(self, problem: Problem, ift: str, reasoning: str) -> Pair:
         prompt = user_text(problem)
@@ -238,4 +255,4 @@ class _Writer:
             if at in chosen:
                 yield self.totals.add_pair(pair, summaries[at])
             else:
-                self.rejections.add(f"{pair.source}/{pair.id}", "not_drawn", pair.prompt)
+                self.rejections.add_pair(pair, summaries[at].row, "not_drawn")

@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
+from distill.oracle import STEP
 from ratiocine.data import counterexample, parse, refutes
 from ratiocine.grading import NUMBER_IN_TEXT, leg_counts, read_number
 from ratiocine.records import LETTERS, Problem
 
-STEP = re.compile(r"(-?\d+) ([-+*]) (-?\d+) = (-?\d+)")
+CORRECTION = re.compile(r"Wait, (.+) is wrong: (.+)")
 # Two plain numbers and their result, in a text of people's making; not the tail of a longer sum,
 # nor a percentage.
 EQUATION = re.compile(
@@ -31,7 +32,9 @@ OPERATORS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
 
 def fault(problem: Problem, trace: str) -> str | None:
     """Why the trace does not prove the reference, as a short name to count; None if it does."""
-    lines = trace.split("\n")
+    lines = _corrected(trace.split("\n"))
+    if lines is None:
+        return "correction"
     if problem.kind == "choice":
         option = re.fullmatch(r"([A-J])\. (.+)", lines.pop())
         if (
@@ -41,6 +44,24 @@ def fault(problem: Problem, trace: str) -> str | None:
         ):
             return "option"
     return CHECKS[problem.meta["family"]](problem, lines)
+
+
+def _corrected(lines: list[str]) -> list[str] | None:
+    """The lines with each wrong step replaced by its correction; None if a correction does not name
+    the step before it, changes more than its result, or corrects a step that holds."""
+    found: list[str] = []
+    for line in lines:
+        correction = CORRECTION.fullmatch(line)
+        if correction is None:
+            found.append(line)
+            continue
+        wrong, right = (STEP.fullmatch(text) for text in correction.groups())
+        if wrong is None or right is None or not found or found[-1] != wrong[0]:
+            return None
+        if wrong.groups()[:3] != right.groups()[:3] or wrong[4] == right[4]:
+            return None
+        found[-1] = right[0]
+    return found
 
 
 def _text(problem: Problem, letter: str) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -20,13 +20,16 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from distill import pass_counts
+from distill.trace_patterns import FAMILIES, count_patterns, pattern_fault, patterns
 from ratiocine import cli
-from ratiocine.config import ByContent, Hashed, StrictConfig
-from ratiocine.data import DataConfig, Index, repeats, sources
+from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig
+from ratiocine.data import DataConfig, Index, paraphrases, repeats, sources
 from ratiocine.evaluate import key
 from ratiocine.hashing import Seen, digest, smallest
 from ratiocine.records import Mode, Pair, Problem
@@ -92,13 +95,26 @@ class SelectConfig(StrictConfig):
     exact: Hashed[bool] = True
     exclude_regex: Hashed[list[Pattern]] = Field(default=[])
     dedup_threshold: Hashed[Annotated[float, Field(gt=0, le=100)] | None] = None
+    embedding_model: ByContent[str | None] = None
+    embedding_threshold: HashedIfSet[Annotated[float, Field(gt=0, le=1)]] = 0.9
     decontaminate: Hashed[list[str]] = Field(default=[])
     ngram: Hashed[PositiveInt] = 13
     data_dir: ByContent[str | None] = None
     pass_rates: Hashed[list[PassRate]] = Field(default=[])
     tokens: Hashed[dict[Side, tuple[NonNegativeInt, NonNegativeInt]] | None] = None
+    patterns: HashedIfSet[dict[str, Pattern] | None] = None
+    require_patterns: HashedIfSet[list[str]] = Field(default=[])
+    exclude_patterns: HashedIfSet[list[str]] = Field(default=[])
     per_domain: Hashed[PositiveInt | None] = None
     s1: Hashed[S1Config | None] = None
+
+    @field_validator("require_patterns", "exclude_patterns")
+    @classmethod
+    def _known(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        known = {**FAMILIES, **(info.data.get("patterns") or {})}
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(f"unknown pattern '{unknown[0]}'; known: {', '.join(known)}")
+        return names
 
     @model_validator(mode="after")
     def _one_draw(self) -> Self:
@@ -156,12 +172,28 @@ class Prompts:
             self.n += 1
             if self.included is not None:
                 self.included.add(key(problem))
-            if select.dedup_threshold is not None:
+            if select.dedup_threshold is not None or select.embedding_model is not None:
                 texts.append((problem, _text(problem)))
         if select.dedup_threshold is not None:
-            for at in repeats([text for _, text in texts], similar=select.dedup_threshold):
-                reject(texts[at][0], "nearly_repeated")
-                self.n -= 1
+            found = repeats([text for _, text in texts], similar=select.dedup_threshold)
+            self._reject_all(texts, found, "nearly_repeated", reject)
+            texts = [one for at, one in enumerate(texts) if at not in found]
+        if select.embedding_model is not None:
+            model, threshold = select.embedding_model, select.embedding_threshold
+            plain = [text for _, text in texts]
+            found = paraphrases(plain, model, threshold=threshold, seed=seed)
+            self._reject_all(texts, found, "paraphrased", reject)
+
+    def _reject_all(
+        self,
+        texts: Sequence[tuple[Problem, str]],
+        found: Iterable[int],
+        reason: str,
+        reject: sources.Drop,
+    ) -> None:
+        for at in found:
+            reject(texts[at][0], reason)
+            self.n -= 1
 
     def _checked(
         self, select: SelectConfig, limit: int | None, reject: sources.Drop
@@ -231,14 +263,22 @@ class PairSummary:
     level: str | None = None
     shared: bool = False
     """Whether the problem is in the test split too."""
+    row: int | None = None
+    """Number of its row in the source."""
 
 
 def outside(pair: Pair, select: SelectConfig) -> str | None:
-    """The first side of a pair outside its token limits, as a reason."""
+    """The first side of a pair outside its token limits, or the pattern that its trace lacks or
+    should not have, as a reason."""
     for side, (lowest, highest) in (select.tokens or {}).items():
         if not lowest <= getattr(pair, f"n_tokens_{side}") <= highest:
             return f"{side}_length"
-    return None
+    required, excluded = select.require_patterns, select.exclude_patterns
+    if not required and not excluded:
+        return None
+    return pattern_fault(
+        count_patterns(pair.reasoning, patterns(select.patterns or {})), required, excluded
+    )
 
 
 def selected(summaries: Sequence[PairSummary], select: SelectConfig, seed: int) -> set[int]:

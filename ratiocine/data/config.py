@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
+from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
 from ratiocine.records import Kind
 
 Split = Literal["train", "test"]
 Domain = Literal["general", "math"]
+Tolerance = Annotated[float, Field(ge=0, lt=1)]
+TestSize = Annotated[float, Field(gt=0, lt=1)]
 FIELDS = (
     "id",
     "question",
@@ -19,10 +31,26 @@ FIELDS = (
     "choices",
     "kind",
     "category",
+    "tolerance",
     "solution",
     "meta",
 )
 """Fields of a row in the shared schema."""
+
+ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+"""Of the files that are read, in any case; all but Parquet also with `.gz`."""
+TASK_ENDINGS = (".yaml", ".yml")
+"""Of tasks of lm-evaluation-harness."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def ending(name: str) -> str | None:
+    """The ending of a file of rows, without `.gz`, or of a task; None for any other file."""
+    if task := next((known for known in TASK_ENDINGS if name.lower().endswith(known)), None):
+        return task
+    plain = name.lower().removesuffix(".gz")
+    found = next((known for known in ENDINGS if plain.endswith(known)), None)
+    return None if found == ".parquet" and plain != name.lower() else found
 
 
 class FamilyConfig(StrictConfig):
@@ -43,7 +71,8 @@ class FamilyConfig(StrictConfig):
 
 
 class HubConfig(StrictConfig):
-    """A data set on the Hugging Face hub: its `files` by split, or its `splits`, streamed."""
+    """A data set on the Hugging Face hub: its `files` by split, or its `splits`, streamed. Without
+    either, `train` and `test` are streamed where it has them."""
 
     repo: Hashed[str]
     revision: Hashed[str | None] = None
@@ -57,6 +86,11 @@ class HubConfig(StrictConfig):
     """Name of its function in `column_mappings.ROWS`; None for rows in the shared schema."""
     count: Unhashed[int | None] = None
     """Number of test problems."""
+
+    @property
+    def declared(self) -> bool:
+        """Whether the configuration states the splits."""
+        return bool(self.files or self.splits)
 
     def has(self, split: str) -> bool:
         return split in self.files or split in self.splits
@@ -87,10 +121,33 @@ class DataConfig(StrictConfig):
     data_dir: ByContent[str | None] = None
     """Folder with local copies."""
     path: ByContent[str | None] = None
-    """A local JSONL or Parquet file."""
+    """A local file of rows, an lm-evaluation-harness task (`.yaml`), or a data set folder or hub
+    id, which becomes `hub`."""
+    test_size: HashedIfSet[TestSize | None] = None
+    """Share of the rows that make the test split, for a source without one."""
+    tolerance: HashedIfSet[Tolerance | None] = None
+    """Relative error up to which a number counts as right; None compares exactly."""
     license: Unhashed[str | None] = None
     max_new_tokens: Hashed[PositiveInt | None] = None
     """Default length limit of a completion, in tokens."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hub_id(cls, values: Any) -> Any:
+        """A `path` that is a folder or `owner/name`, and no file, names a data set."""
+        path = values.get("path") if isinstance(values, dict) else None
+        if not isinstance(path, str) or values.get("hub") or Path(path).is_file():
+            return values
+        if not Path(path).is_dir() and (not HUB_ID.fullmatch(path) or ending(path)):
+            return values
+        return {**values, "path": None, "hub": {"repo": path}}
+
+    @field_validator("test_size")
+    @classmethod
+    def _splittable(cls, size: float | None, info: ValidationInfo) -> float | None:
+        if size is not None and (info.data.get("families") or info.data.get("mix")):
+            raise ValueError(f"is for one file or data set, which {info.data['name']} is not")
+        return size
 
     @field_validator("columns")
     @classmethod

@@ -82,18 +82,45 @@ def repeats(texts: Sequence[str], *, similar: float = SIMILAR) -> dict[int, int]
     and are then compared in full: no false positives, and fewer than one in a thousand texts with
     one word of fifty replaced is missed.
     """
-    from rapidfuzz import fuzz
-
     found: dict[int, int] = {}
     for earlier, later in _candidates(texts):
         if later in found or earlier in found:
             continue
-        one, other = texts[earlier], texts[later]
-        if NUMBERS.findall(one) == NUMBERS.findall(other) and fuzz.ratio(
-            one, other, score_cutoff=similar
-        ):
+        if _repeated(texts[earlier], texts[later], similar):
             found[later] = earlier
     return found
+
+
+def groups(texts: Sequence[str], *, similar: float = SIMILAR) -> list[int]:
+    """Index of the first text of each text's group. Near-duplicates, as of `repeats` but without
+    regard to case and spacing, are in one group, transitively."""
+    first = list(range(len(texts)))
+
+    def root(at: int) -> int:
+        while first[at] != at:
+            first[at] = at = first[first[at]]
+        return at
+
+    plain = [" ".join(text.casefold().split()) for text in texts]
+    by_numbers: dict[tuple[str, ...], list[int]] = {}  # others are no near-duplicates
+    for at, text in enumerate(plain):
+        by_numbers.setdefault(tuple(NUMBERS.findall(text)), []).append(at)
+    for members in by_numbers.values():
+        if len(members) == 1:
+            continue
+        for earlier, later in _candidates([plain[at] for at in members]):
+            one, other = sorted((root(members[earlier]), root(members[later])))
+            if one != other and _repeated(plain[members[earlier]], plain[members[later]], similar):
+                first[other] = one
+    return [root(at) for at in range(len(texts))]
+
+
+def _repeated(one: str, other: str, similar: float) -> bool:
+    from rapidfuzz import fuzz
+
+    return NUMBERS.findall(one) == NUMBERS.findall(other) and bool(
+        fuzz.ratio(one, other, score_cutoff=similar)
+    )
 
 
 def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ the shared schema of `rows`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from ratiocine.data.config import HubConfig
@@ -56,14 +57,36 @@ def _unreachable(name: str, hub: HubConfig, instead: str, key: str) -> BadInput:
     )
 
 
+def has_split(name: str, hub: HubConfig, split: str) -> bool:
+    """Whether the data set has this split: by its configuration, else by its own list."""
+    return hub.has(split) if hub.declared else split in _split_names(name, hub.repo, hub.subset)
+
+
+@cache
+def _split_names(name: str, repo: str, subset: str | None) -> tuple[str, ...]:
+    from datasets import get_dataset_split_names
+
+    hub = HubConfig(repo=repo, subset=subset)
+    revision(name, hub)  # a quick check first: without a network `datasets` retries for minutes
+    try:
+        return tuple(get_dataset_split_names(repo, subset))
+    except Exception as error:
+        raise BadInput(f"data={name}: {repo}: {str(error).splitlines()[0]}") from None
+
+
 def streamed(name: str, hub: HubConfig, split: str) -> Iterator[Row]:
     """The rows of a split, streamed from the hub. Raises BadInput where it is unreachable or has no
     such split."""
     from datasets import load_dataset
 
+    revision(name, hub)  # a quick check first: without a network `datasets` retries for minutes
     try:
         yield from load_dataset(
-            hub.repo, hub.subset, split=hub.splits[split], revision=hub.revision, streaming=True
+            hub.repo,
+            hub.subset,
+            split=hub.splits.get(split, split),
+            revision=hub.revision,
+            streaming=True,
         )
     except ValueError as error:
         raise BadInput(f"data={name}: {hub.repo}: {str(error).splitlines()[0]}") from None

@@ -2,8 +2,8 @@
 
 The shared schema: `question`, `answer` (for multiple choice the 0-based index of the right option,
 or its letter; None where there is none) and optionally `id`, `choices`, `context`, `category`,
-`kind` (else told from the answer), `solution` and `meta`. Rows of Alpaca's, ShareGPT's and OpenAI's
-shapes are read as such.
+`kind` (else told from the answer), `tolerance`, `solution` and `meta`. Rows of Alpaca's, ShareGPT's
+and OpenAI's shapes are read as such.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, cast, get_args
 
-from ratiocine.data.config import DataConfig
+from ratiocine.data.config import ENDINGS, DataConfig, ending
 from ratiocine.errors import BadInput
 from ratiocine.grading import read_number, reads_as_formula
 from ratiocine.records import LETTERS, Kind, Problem
@@ -28,22 +28,11 @@ FORMULA = re.compile(r"[\\^√π]")
 OPTION = re.compile(r"^\s*\(?([A-J])[.):]", re.MULTILINE)
 
 
-ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-"""Of the files that are read, in any case; all but Parquet also with `.gz`."""
-
-
-def ending(name: str) -> str | None:
-    """The ending of a file of rows, without `.gz`; None for any other file."""
-    plain = name.lower().removesuffix(".gz")
-    found = next((known for known in ENDINGS if plain.endswith(known)), None)
-    return None if found == ".parquet" and plain != name.lower() else found
-
-
 def read_rows(file: Path) -> Iterator[Row]:
     """The rows of a file, read one by one (those of a JSON array at once). Raises BadInput for a
     damaged file, and for one of another kind."""
     kind = ending(file.name)
-    if kind is None:
+    if kind not in ENDINGS:
         known = ", ".join(ENDINGS)
         raise BadInput(f"{file}: files of rows end in {known}, or in one of these and .gz")
     if kind == ".parquet":
@@ -216,9 +205,25 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
         instruction=data.instruction,
         choices=choices,
         context=_context(_passages(row.get("context")), meta),
+        tolerance=_tolerance(row, data, kind),
         accepted=tuple(answer for answer in answers[1:] if answer is not None),
         meta=meta,
     )
+
+
+def _tolerance(row: Row, data: DataConfig, kind: Kind) -> float | None:
+    """The relative tolerance of a number; that of the row first."""
+    given = row.get("tolerance")
+    if isinstance(given, str):  # as in CSV
+        given = float(given) if given.strip() else None
+    tolerance = data.tolerance if given is None else given
+    if tolerance is None or kind != "number":
+        return None
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+        raise ValueError(f"tolerance {tolerance!r} is no number")
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance {tolerance!r} is not a relative error from 0 to below 1")
+    return float(tolerance)
 
 
 def _choices(row: Row) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from ratiocine.completion_parts import Parts
 from ratiocine.data.column_mappings import adapted
 from ratiocine.data.config import DataConfig, Split
 from ratiocine.data.families import FAMILIES, generate
-from ratiocine.data.hub import download, revision, streamed
+from ratiocine.data.hub import download, has_split, revision, streamed
 from ratiocine.data.rows import Row, mapped, problem_of, read_rows
+from ratiocine.data.splits import rows_of_test
+from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.hashing import Seen, content_key, digest, smallest
@@ -88,7 +90,8 @@ def stream(
 def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     """All problems of the source, gradable or not. Raises BadInput for a repeated id."""
     seen = Seen()
-    for problem in _all(data, split, seed):
+    of_split = _all(data, split, seed) if data.test_size is None else _side(data, split)
+    for problem in of_split:
         if not seen.add(problem.id):
             raise BadInput(f"data={data.name}: the id '{problem.id}' occurs twice")
         yield problem
@@ -98,6 +101,24 @@ def _all(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     if data.mix:
         return chain.from_iterable(_all(part, split, seed) for part, _ in _parts(data))
     return _families(data, split, seed) if data.families else _rows(data, split)
+
+
+def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
+    """The problems of one side of the only split of a source, divided by `test_size`."""
+    assert data.test_size is not None
+    if _has_own(data, "train") and _has_own(data, "test"):
+        raise BadInput(f"test_size={data.test_size:g}: data={data.name} has splits of its own")
+    only: Split = "test" if _has_own(data, "test") else "train"
+    source = fingerprint(data, only)
+    if source not in _TEST_ROWS:
+        texts = [f"{p.context} {p.question}".strip() for p in _rows(data, only)]
+        _TEST_ROWS[source] = rows_of_test(texts, data.test_size)
+    for row, problem in enumerate(_rows(data, only)):
+        if (row in _TEST_ROWS[source]) == (split == "test"):
+            yield problem
+
+
+_TEST_ROWS: dict[str, frozenset[int]] = {}  # by fingerprint, which includes `test_size`
 
 
 def _gradable_problems(data: DataConfig, split: Split, seed: int, drop: Drop) -> Iterator[Problem]:
@@ -112,7 +133,15 @@ def _gradable_problems(data: DataConfig, split: Split, seed: int, drop: Drop) ->
         if usable:
             yield problem
         else:
-            drop(problem, "reference_not_gradable")
+            drop(problem, _ungradable(problem))
+
+
+def _ungradable(problem: Problem) -> str:
+    """Why the grader refuses a reference, as a reason to count."""
+    if not (problem.reference or "").strip():
+        return "reference_empty"
+    by_kind = {"number": "reference_not_a_number", "choice": "reference_not_an_option"}
+    return by_kind.get(problem.kind, "reference_not_gradable")
 
 
 def _parts(data: DataConfig) -> list[tuple[DataConfig, int]]:
@@ -162,12 +191,17 @@ def fingerprint(data: DataConfig, split: Split) -> str:
     """Content hash of a source: of the generator settings, a local file, a hub revision, or the
     parts of a mixture."""
     described = data.model_dump(exclude={"data_dir", "path", "license", "max_new_tokens"})
+    for later in ("test_size", "tolerance"):  # keys that earlier releases did not have
+        if described[later] is None:
+            del described[later]
     for family in described["families"].values():
         # Schema 1's name of the key: content hashes must not change.
         family["expect"] = family.pop("hypothesis")
     if data.mix:
         parts = (fingerprint(part, split) for part, _ in _parts(data))
         return digest("data", json.dumps(described, sort_keys=True), *parts)
+    if task := task_of(data):
+        return digest("data", split, json.dumps(described, sort_keys=True), *task.hashes(split))
     file = _local_file(data, split)
     if file is not None:
         return digest("data", split, json.dumps(described, sort_keys=True), hash_path(file))
@@ -180,18 +214,29 @@ def revisions(data: DataConfig) -> dict[str, str]:
     """The revision of each hub data set that is read, by repository."""
     if data.mix:
         return {name: found for part, _ in _parts(data) for name, found in revisions(part).items()}
+    if (task := task_of(data)) and task.hub:
+        return {task.hub.repo: revision(data.name, task.hub)}
     if data.hub is None or data.families or data.path or (data.data_dir and data.files):
         return {}
     return {data.hub.repo: revision(data.name, data.hub)}
 
 
 def has(data: DataConfig, split: Split) -> bool:
-    """Whether the configuration names this split; a local `path` has no splits."""
+    """Whether the source has this split, by its configuration or by `test_size`."""
     if data.mix:
         return all(has(part, split) for part, _ in _parts(data))
+    return data.test_size is not None or _has_own(data, split)
+
+
+def _has_own(data: DataConfig, split: Split) -> bool:
+    """Whether the configuration names this split; a local `path` has no splits."""
+    if task := task_of(data):
+        return task.split(split) is not None
     if data.path or data.families:
         return bool(data.families)
-    return split in data.files if data.data_dir else data.hub is not None and data.hub.has(split)
+    if data.data_dir:
+        return split in data.files
+    return data.hub is not None and has_split(data.name, data.hub, split)
 
 
 def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
@@ -230,7 +275,10 @@ def _local_file(data: DataConfig, split: Split) -> Path | None:
 def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
     """The problems of a file or a hub data set."""
     file = _local_file(data, split)
-    if file is not None and (data.path is None or data.hub is None):
+    rows: Iterator[Row]
+    if task := task_of(data):
+        rows = task.rows(split)
+    elif file is not None and (data.path is None or data.hub is None):
         rows = read_rows(file)  # in the shared schema, or with `columns`
     else:
         rows = _hub_rows(data, split, file)
@@ -246,7 +294,7 @@ def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
                 if not seen.add(name):
                     repeats[name] += 1
                     name += f"-{repeats[name] + 1}"
-            yield problem_of(data, row, name)
+            yield replace(problem_of(data, row, name), row=index + 1)
         except KeyError as error:
             raise BadInput(
                 f"{where}: there is no column {error}; there are {', '.join(row)}"
@@ -260,7 +308,7 @@ def _hub_rows(data: DataConfig, split: Split, copy: Path | None) -> Iterator[Row
     file."""
     if data.hub is None:
         raise BadInput(f"data={data.name} names no source: give data.path=FILE")
-    if not data.hub.has(split):
+    if not has_split(data.name, data.hub, split):
         raise BadInput(f"data={data.name} has no {split} split")
     for file, number, row in _numbered(data, split, copy):
         try:

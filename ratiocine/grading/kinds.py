@@ -55,7 +55,14 @@ def _judge_number(problem: Problem, answer: str, limit: float) -> Judgement:
     value = read_number(answer)
     if value is None:
         return "unreadable"
-    return "same" if value in _reference_numbers(problem) else "different"
+    wanted = _reference_numbers(problem)
+    if value in wanted:
+        return "same"
+    if problem.tolerance is None:
+        return "different"
+    tolerance = Fraction(str(problem.tolerance))  # exact: 0.01 of 100 includes 101
+    near = (abs(value - one) <= tolerance * abs(one) for one in wanted if one is not None)
+    return "same" if any(near) else "different"
 
 
 def _reference_numbers(problem: Problem) -> list[Fraction | None]:
