@@ -92,7 +92,7 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
         about=lambda size: _about(run, config, size),
     )
     _save_base(session.model, folder)
-    session.model.generation_config.eos_token_id = prepared.stop
+    session.model.generation_config.eos_token_id = list(prepared.stop_ids)
     resumed = session.checkpoint is not None
     done = session.steps_done // config.optimizer_steps
     validation = ValidationAccuracy(

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from ratiocine import models
 from ratiocine.engines import Request, TransformersConfig, TransformersEngine, pack_linears
-from ratiocine.prompts import end_of_turn, opens_thinking, prompt_ids, prompt_text
+from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text, stop_ids
 from ratiocine.records import Completion
 from ratiocine.training import gathered_parameters
 from rl.config import Config
@@ -35,7 +35,7 @@ class Policy:
             )
         self.model.requires_grad_(False)
         settings = config.engine if config.engine.name == "transformers" else TransformersConfig()
-        self.engine = TransformersEngine(self.model, tokenizer, end_of_turn(tokenizer), settings)
+        self.engine = TransformersEngine(self.model, tokenizer, stop_ids(tokenizer), settings)
 
     def refresh(self, model: torch.nn.Module) -> None:
         """Take over the weights of `model`, whose adapters are merged in the copy."""
@@ -106,7 +106,7 @@ class VLLMSampler:
     uninterrupted one. Not yet run on a GPU."""
 
     def __init__(self, trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.trainer, self.tokenizer, self.stop = trainer, tokenizer, end_of_turn(tokenizer)
+        self.trainer, self.tokenizer, self.stop_ids = trainer, tokenizer, stop_ids(tokenizer)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
         samples = [(request, sample) for request in requests for sample in request.samples]
@@ -133,7 +133,7 @@ class VLLMSampler:
         logprobs: Sequence[Sequence[float]],
     ) -> Completion:
         """From token ids, and the log-probabilities of each position, the sampled token's first."""
-        finished = bool(ids) and ids[-1] == self.stop
+        finished = bool(ids) and ids[-1] in self.stop_ids
         text = self.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=False)
         return Completion(
             request.id,

@@ -83,7 +83,7 @@ def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
         TransformersEngine(
             model,
             tokenizer,
-            stop,
+            (stop,),
             TransformersConfig(max_batch_size=len(requests), attention="sdpa"),
         ),
         requests,
@@ -103,9 +103,9 @@ def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
     stop = end_of_turn(tokenizer)
     asked = problems(45)
     requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in asked}, 32)
-    fast = generated(TransformersEngine(model, tokenizer, stop), requests)
+    fast = generated(TransformersEngine(model, tokenizer, (stop,)), requests)
     slow = generated(
-        TransformersEngine(model, tokenizer, stop, TransformersConfig(attention="sdpa")), requests
+        TransformersEngine(model, tokenizer, (stop,), TransformersConfig(attention="sdpa")), requests
     )
     differing = [i for i in fast if fast[i] != slow[i]]
     for i in differing:
