@@ -90,6 +90,8 @@ class Facts:
     by_level: Mapping[str, list[int]]
     """Pairs, and problems, by difficulty."""
     license: str | None
+    teacher_license: str | None
+    """Of the model of a local engine."""
     answers: AnswerFacts | None
     """None for teachers that write one solution."""
 
@@ -110,5 +112,6 @@ class Facts:
             "mean_tokens": dict(self.mean_tokens),
             "by_level": dict(self.by_level),
             "license": self.license,
+            "teacher_license": self.teacher_license,
             **(self.answers.to_json() if self.answers else {}),
         }

@@ -1,12 +1,10 @@
 """Models with sliding-window attention: a random Gemma 3 with a window of eight tokens."""
 
 from functools import cache
-from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import tiny_gemma
-from transformers import DynamicCache
 
 from ratiocine import models
 from ratiocine.engines import Request, TransformersConfig, TransformersEngine
@@ -25,7 +23,9 @@ def model():
 
 def asked(length: int, **more) -> Request:
     text = "abcdefgh"[length % 8 :] + "xyz" * length
-    return Request(f"q{length}", ({"role": "user", "content": text[:length]},), 10 + 13 * length % 60, **more)
+    return Request(
+        f"q{length}", ({"role": "user", "content": text[:length]},), 10 + 13 * length % 60, **more
+    )
 
 
 def generated(requests: list[Request], **options) -> dict[tuple[str, int], Completion]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratiocine.errors import BadInput
+from ratiocine.models.licenses import write_notice
 from ratiocine.prompts import stop_ids
 from ratiocine.rendering import TrainedFormat
 
@@ -56,12 +58,13 @@ def save_student(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     trained: TrainedFormat | None,
+    licenses: Iterable[str | None] = (),
 ) -> None:
     """Save a plain Hugging Face folder, adapters merged.
 
     Its generation config stops at the chat template's end of turn and at the tokenizer's end of
     text. `trained` is saved as
-    `rendering.json`.
+    `rendering.json`, and what the `licenses` require as `NOTICE`.
     """
     if hasattr(model, "merge_and_unload"):
         quantized = getattr(model, "is_loaded_in_4bit", False)
@@ -74,6 +77,7 @@ def save_student(
     tokenizer.save_pretrained(folder)
     if trained is not None:
         trained.write(folder)
+    write_notice(folder, licenses)
 
 
 def _dequantized(adapted: Any) -> PeftModel:
