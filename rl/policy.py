@@ -69,7 +69,7 @@ def rollout_dtype(config: Config, device: torch.device) -> torch.dtype:
 
 def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """Weights by their names without adapters, each with its adapter's update added, 4-bit ones
-    dequantized.
+    dequantized, tied ones once.
 
     The model stays as it is: merging and unmerging rounds its weights, again at every step."""
     if not hasattr(model, "peft_config"):
@@ -82,6 +82,7 @@ def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
     base = model.get_base_model()
     adapted: tuple[str, ...] = ()  # prefixes of layers with adapters, whose submodules are skipped
+    seen = set[int]()
     for name, module in base.named_modules():
         if name.startswith(adapted):
             continue
@@ -92,6 +93,9 @@ def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         parameters = module.parameters() if has_adapter else layer.parameters(recurse=False)
         with gathered_parameters(list(parameters)):
             for part, parameter in layer.named_parameters(recurse=False):
+                if id(parameter) in seen and not has_adapter:
+                    continue  # a tied head
+                seen.add(id(parameter))
                 linear = part == "weight" and isinstance(layer, torch.nn.Linear)
                 weight = dequantize_module_weight(layer) if linear else parameter
                 if part == "weight" and has_adapter:
