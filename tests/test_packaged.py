@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +19,10 @@ from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
 from ratiocine.models.packaged import PACKAGES, GGUFPackage
 from ratiocine.prompts import end_of_turn, prompt_ids, stop_ids, user_text
+from ratiocine.runs import hash_path
 from ratiocine.stats import paired_difference
 from ratiocine.stores import read_completions
+from train import card
 
 SMOL = ModelConfig(name="smollm2-135m", kind="packaged", chat_template="chatml")
 GEMMA = ModelConfig(
@@ -143,6 +146,32 @@ def test_a_damaged_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert "GGUF magic" in refusal("onetwo")
     assert "not installed" in refusal("onetwo", version="2")
     assert not list((tmp_path / "cache" / "ratiocine").iterdir()), "nothing is left behind"
+
+
+def test_a_license_follows_a_model_to_its_students(pairs: Path, tmp_path: Path) -> None:
+    """By the configuration of their run, or the notice in their folder; and from a teacher by its
+    pairs."""
+    tiny = ModelConfig(name="tiny", kind="tiny")
+    tokenizer, model = models.load_tokenizer(tiny), models.load_model(tiny, "cpu")
+    for name, licenses in (("free", ["mit", None]), ("bound", ["mit", "gemma", "gemma"])):
+        models.save_student(model, tokenizer, tmp_path / name, None, licenses)
+    assert models.license_of(None, str(tmp_path / "free")) is None
+    assert models.license_of(None, str(tmp_path / "bound")) == "gemma"
+    assert models.license_of("mit", str(tmp_path / "bound")) == "mit", "as configured"
+    notice = (tmp_path / "bound" / "NOTICE").read_text()
+    assert notice == f"{models.NOTICES['gemma']}\n" and not (tmp_path / "free" / "NOTICE").exists()
+    shutil.copytree(pairs, tmp_path / "pairs")
+    manifest = json.loads((pairs / "manifest.json").read_text())
+    assert manifest["teacher_license"] is None, "a solver has none"
+    file = tmp_path / "pairs" / "manifest.json"
+    file.write_text(json.dumps({**manifest, "teacher_license": "gemma"}))
+    (tmp_path / "pairs" / "DONE").write_text(hash_path(file))
+    settings = {
+        "model": {"license": "mit", "path": None},
+        "pairs": [str(pairs), str(tmp_path / "pairs")],
+        "scenario": {"stages": [{}]},
+    }
+    assert card.licenses(settings) == ["mit", "gemma"]
 
 
 @pytest.mark.slow
