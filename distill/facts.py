@@ -92,6 +92,8 @@ class Facts:
     patterns: Mapping[str, list[int]]
     """Pairs with a pattern in their trace, and its matches, by family."""
     license: str | None
+    teacher_license: str | None
+    """Of the model of a local engine."""
     answers: AnswerFacts | None
     """None for teachers that write one solution."""
 
@@ -113,5 +115,6 @@ class Facts:
             "by_level": dict(self.by_level),
             "patterns": dict(self.patterns),
             "license": self.license,
+            "teacher_license": self.teacher_license,
             **(self.answers.to_json() if self.answers else {}),
         }

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import IO
 
 from distill import data_card, pass_counts
-from distill.config import Config, inputs, model_named
+from distill.config import Config, inputs, model_named, teacher_model
 from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
 from distill.select import PairSummary, Prompts, domain, outside, selected
@@ -181,8 +181,14 @@ def _facts(
         by_level=dict(sorted(totals.levels.items())),
         patterns=totals.patterns,
         license=config.data.license,
+        teacher_license=_teacher_license(config),
         answers=answers,
     )
+
+
+def _teacher_license(config: Config) -> str | None:
+    model = teacher_model(config)
+    return None if model is None else models.license_of(model.license, model.path)
 
 
 class _Writer:

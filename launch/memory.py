@@ -82,8 +82,8 @@ def qwen_config(shape: QwenShape) -> PreTrainedConfig:
 
 @cache
 def shape_and_counts(name: str, rank: int) -> tuple[Shape, ParameterCounts]:
-    """Dimensions and numbers of parameters of a model of QWEN or of a folder, with adapters of this
-    rank."""
+    """Dimensions and numbers of parameters of a model of QWEN, of conf/model or of a folder, with
+    adapters of this rank."""
     model: PreTrainedModel
     if name in QWEN:
         from transformers import Qwen2ForCausalLM
@@ -91,7 +91,10 @@ def shape_and_counts(name: str, rank: int) -> tuple[Shape, ParameterCounts]:
         with torch.device("meta"):
             model = Qwen2ForCausalLM(qwen_config(QWEN[name]))
     else:
-        model = models.skeleton(ModelConfig(name="local", path=name))
+        known = name in cli.options("model")
+        model = models.skeleton(
+            cli.named("model", name, ModelConfig) if known else ModelConfig(name="local", path=name)
+        )
     return Shape.of(model.config), count_parameters(model, rank)
 
 
@@ -189,7 +192,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "models",
         nargs="*",
         default=list(QWEN),
-        help=f"folders, hub ids, or of {', '.join(QWEN)}; default these",
+        help=f"names of conf/model, folders or hub ids; default {', '.join(QWEN)}",
     )
     parser.add_argument("--rows", type=int, default=1, help="of a micro-batch (default 1)")
     parser.add_argument(

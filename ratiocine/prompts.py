@@ -29,6 +29,15 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+# Gemma's own: a system message is the first part of the user's.
+GEMMA = (
+    "{% set system = messages[0]['content'] + '\n\n' if messages[0]['role'] == 'system' else '' %}"
+    "{% for message in messages if message['role'] != 'system' %}"
+    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
+    "{{ system if loop.first else '' }}{{ message['content'] }}<end_of_turn>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
 # For base models: text without markers; a turn ends with the tokenizer's own end token.
 PLAIN = (
     "{% for message in messages %}{% if message['role'] == 'assistant' %}"
@@ -49,7 +58,15 @@ R1_ZERO = (
 PLAIN_STOP = ("\nQuestion:",)  # a base model continues with the next question
 # Appended to any template: the generation prompt itself opens the think block.
 PREFILLED = "{% if add_generation_prompt %}{{ '" + OPEN + "\\n' }}{% endif %}"
-TEMPLATES = {"chatml": CHATML, "plain": PLAIN, "r1-zero": R1_ZERO}
+TEMPLATES = {"chatml": CHATML, "gemma": GEMMA, "plain": PLAIN, "r1-zero": R1_ZERO}
+
+
+def chat_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """One of `TEMPLATES`, which begins with the beginning-of-text token if the tokenizer puts it
+    before every text: a rendered prompt is tokenized without."""
+    first = tokenizer("?")["input_ids"][0]
+    begins = tokenizer.bos_token_id is not None and first == tokenizer.bos_token_id
+    return "{{ bos_token }}" * begins + TEMPLATES[name]
 
 
 def user_text(problem: Problem) -> str:
@@ -182,3 +199,10 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
             f"token"
         )
     return token
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids of the tokens that end a completion: the end of turn, and the tokenizer's `eos_token`,
+    with which a base model ends a text."""
+    end, eos = end_of_turn(tokenizer), tokenizer.eos_token_id
+    return (end,) if eos in (None, end) else (end, eos)

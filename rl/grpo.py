@@ -92,7 +92,7 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
         about=lambda size: _about(run, config, size),
     )
     _save_base(session.model, folder)
-    session.model.generation_config.eos_token_id = prepared.stop
+    session.model.generation_config.eos_token_id = list(prepared.stop_ids)
     resumed = session.checkpoint is not None
     done = session.steps_done // config.optimizer_steps
     validation = ValidationAccuracy(
@@ -233,7 +233,12 @@ def _save(
         accuracies = [asdict(row) for row in validation.rows]
         path.write_text(training_curves(rows, accuracies), encoding="utf-8")
     with run.writing("model") as path:
-        models.save_student(student, prepared.tokenizer, path, _rendering(config, prepared))
+        rendering = _rendering(config, prepared)
+        models.save_student(student, prepared.tokenizer, path, rendering, [_license(config)])
+
+
+def _license(config: Config) -> str | None:
+    return models.license_of(config.model.license, config.model.path)
 
 
 def _facts(
@@ -252,6 +257,7 @@ def _facts(
         "val_accuracy": None if change is None else asdict(change),
         "alarms": [*log.alarms.raised.values()],
         "thinking": prepared.thinking,
+        "license": _license(config),
         "group": example_group(log.folder / "completions.jsonl"),
     }
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from ratiocine import models
 from ratiocine.engines import Request, TransformersConfig, TransformersEngine, pack_linears
-from ratiocine.prompts import end_of_turn, opens_thinking, prompt_ids, prompt_text
+from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text, stop_ids
 from ratiocine.records import Completion
 from ratiocine.training import gathered_parameters
 from rl.config import Config
@@ -35,7 +35,7 @@ class Policy:
             )
         self.model.requires_grad_(False)
         settings = config.engine if config.engine.name == "transformers" else TransformersConfig()
-        self.engine = TransformersEngine(self.model, tokenizer, end_of_turn(tokenizer), settings)
+        self.engine = TransformersEngine(self.model, tokenizer, stop_ids(tokenizer), settings)
 
     def refresh(self, model: torch.nn.Module) -> None:
         """Take over the weights of `model`, whose adapters are merged in the copy."""
@@ -69,7 +69,7 @@ def rollout_dtype(config: Config, device: torch.device) -> torch.dtype:
 
 def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """Weights by their names without adapters, each with its adapter's update added, 4-bit ones
-    dequantized.
+    dequantized, tied ones once.
 
     The model stays as it is: merging and unmerging rounds its weights, again at every step."""
     if not hasattr(model, "peft_config"):
@@ -82,6 +82,7 @@ def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
     base = model.get_base_model()
     adapted: tuple[str, ...] = ()  # prefixes of layers with adapters, whose submodules are skipped
+    seen = set[int]()
     for name, module in base.named_modules():
         if name.startswith(adapted):
             continue
@@ -92,6 +93,9 @@ def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         parameters = module.parameters() if has_adapter else layer.parameters(recurse=False)
         with gathered_parameters(list(parameters)):
             for part, parameter in layer.named_parameters(recurse=False):
+                if id(parameter) in seen and not has_adapter:
+                    continue  # a tied head
+                seen.add(id(parameter))
                 linear = part == "weight" and isinstance(layer, torch.nn.Linear)
                 weight = dequantize_module_weight(layer) if linear else parameter
                 if part == "weight" and has_adapter:
@@ -106,7 +110,7 @@ class VLLMSampler:
     uninterrupted one. Not yet run on a GPU."""
 
     def __init__(self, trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.trainer, self.tokenizer, self.stop = trainer, tokenizer, end_of_turn(tokenizer)
+        self.trainer, self.tokenizer, self.stop_ids = trainer, tokenizer, stop_ids(tokenizer)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
         samples = [(request, sample) for request in requests for sample in request.samples]
@@ -133,7 +137,7 @@ class VLLMSampler:
         logprobs: Sequence[Sequence[float]],
     ) -> Completion:
         """From token ids, and the log-probabilities of each position, the sampled token's first."""
-        finished = bool(ids) and ids[-1] == self.stop
+        finished = bool(ids) and ids[-1] in self.stop_ids
         text = self.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=False)
         return Completion(
             request.id,

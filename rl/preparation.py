@@ -16,10 +16,10 @@ from ratiocine.hashing import smallest
 from ratiocine.prompts import (
     PREFILLED,
     check_switch,
-    end_of_turn,
     opens_thinking,
     prompt_ids,
     prompt_text,
+    stop_ids,
     user_text,
 )
 from ratiocine.records import Problem
@@ -46,9 +46,9 @@ class PreparedProblems:
     max_prompt_tokens: int
 
     @property
-    def stop(self) -> int:
-        """The end-of-turn token."""
-        return end_of_turn(self.tokenizer)
+    def stop_ids(self) -> tuple[int, ...]:
+        """Tokens that end a completion."""
+        return stop_ids(self.tokenizer)
 
 
 def prepare(config: Config) -> PreparedProblems:

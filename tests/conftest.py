@@ -144,6 +144,34 @@ def done(*words: str, stdin: str = os.devnull) -> str:
     return result.stdout
 
 
+def tiny_gemma(**changes: Any) -> Any:
+    """A random Gemma 3 for the tokenizer of `tiny`: two layers of sliding attention over eight
+    tokens, one of full attention, one key-value head."""
+    import torch
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        values: dict[str, Any] = {
+            "vocab_size": 258,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "query_pre_attn_scalar": 16,
+            "max_position_embeddings": 2048,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "initializer_range": 0.3,
+            "bos_token_id": 0,
+            "eos_token_id": 1,
+            "pad_token_id": 1,
+        }
+        return Gemma3ForCausalLM(Gemma3TextConfig(**{**values, **changes}))
+
+
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty pairs of the oracle from all demo families."""

@@ -33,7 +33,7 @@ SENTENCE = "Put only the answer in \\boxed{}."
 
 @pytest.fixture(scope="module")
 def engine() -> TransformersEngine:
-    return TransformersEngine(models.load_model(TINY, "cpu"), models.load_tokenizer(TINY), 1)
+    return TransformersEngine(models.load_model(TINY, "cpu"), models.load_tokenizer(TINY), (1,))
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def test_a_turn_that_the_model_ends(engine: TransformersEngine) -> None:
     """With its first new token as end of turn, which is neither in the text nor streamed."""
     ids = batched(engine, asked("1+1?", 60)).token_ids
     last = next(i for i in range(5, 60) if ids[i] not in ids[:i])
-    ending = TransformersEngine(engine.model, engine.tokenizer, ids[last])
+    ending = TransformersEngine(engine.model, engine.tokenizer, (ids[last],))
     pieces: list[str] = []
     trace = stream(ending, asked("1+1?", 60), pieces.append)
     assert (trace.stop, trace.token_ids) == ("stop", ids[: last + 1])

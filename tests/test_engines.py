@@ -38,7 +38,7 @@ def asked(name: str, text: str = "Hello", budget: int = 12, **more) -> Request:
 
 
 def traces(requests: list[Request], **options) -> dict[tuple[str, int], Completion]:
-    engine = TransformersEngine(MODEL, TOKENIZER, 1, TransformersConfig(**options))
+    engine = TransformersEngine(MODEL, TOKENIZER, (1,), TransformersConfig(**options))
     return {
         (trace.id, trace.sample): trace for found in engine.generate(requests) for trace in found
     }
@@ -64,7 +64,7 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 
 def test_a_trace_is_given_away_when_its_row_ends() -> None:
     """It can then be stored, though the row stays in the batch until compaction is worth it."""
-    engine = TransformersEngine(MODEL, TOKENIZER, 1)
+    engine = TransformersEngine(MODEL, TOKENIZER, (1,))
     first = next(
         engine.generate(
             [asked("short", budget=1), *(asked(f"long {i}", budget=20) for i in range(9))]
@@ -174,7 +174,7 @@ def test_stop_strings_wait_where_the_prompt_itself_opens_the_thinking() -> None:
     tokenizer.chat_template = str(tokenizer.chat_template).replace(
         "assistant\n{% endif", "assistant\n<think>\n{% endif"
     )
-    engine = TransformersEngine(MODEL, tokenizer, 1)
+    engine = TransformersEngine(MODEL, tokenizer, (1,))
     [[trace]] = engine.generate([asked("a", budget=40)])
     [[same]] = engine.generate([asked("a", budget=40, stop=(trace.text[3:5],))])
     assert opens_thinking(prompt_text(tokenizer, "Hello"))

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ratiocine import cli
 from ratiocine.config import Hashed, Identity, StrictConfig, Unhashed, identity, marker
+from ratiocine.models import ModelConfig
 from ratiocine.runs import run_hash
 from ratiocine.runs.hashes import settings_hash
 
@@ -226,6 +227,14 @@ def test_the_data_of_rewards_is_a_setting_of_its_own() -> None:
 
     assert settings("data=demo") != settings("data=sums")
     assert settings("data=demo") == settings("data=demo", "lr=1e-3", "reward=short", "seed=7")
+
+
+def test_the_package_of_a_model_counts_where_it_is_not_the_first_one() -> None:
+    """Runs of earlier releases, which had one packaged model, keep their names."""
+    smol, gemma = (
+        identity(cli.named("model", name, ModelConfig)) for name in ("smollm2-135m", "gemma-3-270m")
+    )
+    assert "package" not in smol and gemma["package"] == "gemma-3-270m"
 
 
 def test_a_pairs_folder_counts_by_content_and_not_by_name() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, reshaped
+from conftest import ROOT, reshaped, tiny_gemma
 from test_ranks import BIN, free_port
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -114,6 +114,25 @@ def test_the_estimate_is_what_a_run_of_smollm2_needs(
         *words.split(),
         *precision,
         measure=partial(in_process, measure),
+    )
+    assert found == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["", "lora=true"])
+def test_the_estimate_is_what_a_gemma_with_a_large_vocabulary_needs(
+    words: str, pairs: Path, tmp_path: Path
+) -> None:
+    """Norms after each sublayer too, one key-value head, tied embeddings, sliding attention."""
+    model = tiny_gemma(vocab_size=8192, hidden_size=64, intermediate_size=160)
+    models.save_student(model, models.load_tokenizer(TINY), tmp_path / "model", None)
+    found = ratio(
+        pairs,
+        tmp_path / "run",
+        f"model={tmp_path / 'model'}",
+        "micro_batch_size=4",
+        "precision=float32",
+        *words.split(),
     )
     assert found == pytest.approx(1, abs=0.15)
 

@@ -3,11 +3,21 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 
 from ratiocine.completion_parts import Parts, last_boxed, render, split
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_tokenizer
-from ratiocine.prompts import completion_ids, end_of_turn, prompt_ids, user_text
+from ratiocine.prompts import (
+    TEMPLATES,
+    chat_template,
+    completion_ids,
+    end_of_turn,
+    prompt_ids,
+    prompt_text,
+    stop_ids,
+    user_text,
+)
 from ratiocine.records import Problem
 
 TINY = load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
@@ -98,6 +108,51 @@ def test_a_turn_ends_as_the_template_ends_it(template: str, special: list[str], 
     tokenizer.add_tokens(special, special_tokens=True)
     tokenizer.chat_template = template
     assert end_of_turn(tokenizer) == tokenizer.convert_tokens_to_ids(stop) != tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("name", ["chatml", "gemma", "plain", "r1-zero"])
+def test_a_tokenizer_that_begins_texts_has_one_beginning_in_a_prompt(name: str) -> None:
+    """And a tokenizer that does not, none."""
+    tokenizer = load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
+    plain = chat_template(name, tokenizer)
+    assert plain == TEMPLATES[name]
+    special = ["<bos>", "<start_of_turn>", "<end_of_turn>"]
+    tokenizer.add_special_tokens({"bos_token": "<bos>", "additional_special_tokens": special})
+    bos = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", bos)]
+    )
+    assert tokenizer("a")["input_ids"][0] == bos
+    tokenizer.chat_template = chat_template(name, tokenizer)
+    turns = [{"role": role, "content": "?"} for role in ("user", "assistant", "user")]
+    for messages in ("What is <bos>?", turns):
+        ids = prompt_ids(tokenizer, messages)
+        assert ids[0] == bos and ids.count(bos) == 1
+        tokenizer.chat_template = plain
+        assert prompt_ids(tokenizer, messages) == ids[1:]
+        tokenizer.chat_template = "{{ bos_token }}" + plain
+
+
+def test_gemma_puts_the_system_message_into_the_users_turn() -> None:
+    tokenizer = load_tokenizer(ModelConfig(name="tiny", kind="tiny", chat_template="gemma"))
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "2+2?"},
+    ]
+    assert prompt_text(tokenizer, messages) == (
+        "<start_of_turn>user\nBe brief.\n\nHi<end_of_turn>\n<start_of_turn>model\nHello"
+        "<end_of_turn>\n<start_of_turn>user\n2+2?<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+def test_a_completion_ends_at_the_end_of_turn_and_of_text() -> None:
+    tokenizer = load_tokenizer(ModelConfig(name="tiny", kind="tiny"))
+    assert stop_ids(tokenizer) == (1,)
+    tokenizer.add_tokens(["<start_of_turn>", "<end_of_turn>"], special_tokens=True)
+    tokenizer.chat_template = TEMPLATES["gemma"]
+    assert stop_ids(tokenizer) == (tokenizer.convert_tokens_to_ids("<end_of_turn>"), 1)
 
 
 def test_a_template_that_never_ends_a_turn_is_refused() -> None:

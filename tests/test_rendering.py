@@ -10,7 +10,7 @@ from conftest import command, done
 
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig, load_tokenizer
-from ratiocine.prompts import CHATML, PLAIN
+from ratiocine.prompts import CHATML, GEMMA, PLAIN
 from ratiocine.records import MODES
 from ratiocine.rendering import Rendering
 from ratiocine.stores import read_completions
@@ -93,6 +93,13 @@ FAMILIES = {
     ),
     "gemma-3": (
         GEMMA3,
+        "<bos>",
+        "<end_of_turn>",
+        "<bos><start_of_turn>user\n2+2?<end_of_turn>\n<start_of_turn>model\n",
+        "<end_of_turn>",
+    ),
+    "gemma": (
+        "{{ bos_token }}" + GEMMA,
         "<bos>",
         "<end_of_turn>",
         "<bos><start_of_turn>user\n2+2?<end_of_turn>\n<start_of_turn>model\n",

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from conftest import command, done, started
+from conftest import command, done, started, tiny_gemma
 from hypothesis import given
 from hypothesis import strategies as st
 from test_tracking import records, rows_of
@@ -335,9 +335,10 @@ def test_the_update_sees_answers_as_the_sampler_made_them(tmp_path: Path) -> Non
 # Adapters and the copy that answers
 
 
-def test_the_copy_answers_with_merged_adapters_and_leaves_the_weights_alone() -> None:
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_copy_answers_with_merged_adapters_and_leaves_the_weights_alone(tied: bool) -> None:
     settings = config("lora=true", "lora_rank=4")
-    model = models.load_model(settings.model, "cpu")
+    model = tiny_gemma() if tied else models.load_model(settings.model, "cpu")
     adapted = models.add_lora(model, 4, "all-linear", seed=0)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():

@@ -4,15 +4,18 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from conftest import command, done
+from conftest import command, done, tiny_gemma
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,11 +131,14 @@ def test_entropies_come_beside_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.parametrize("make", [partial(load_model, TINY, "cpu"), tiny_gemma])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_rows_without_padding_have_their_own_losses(attention: str) -> None:
+def test_rows_without_padding_have_their_own_losses(
+    attention: str, make: Callable[[], Any]
+) -> None:
     """Rows of one length, in which a row that saw the one before it would be told apart; and all
     their gradients."""
-    model = load_model(TINY, "cpu")
+    model = make()
     model.set_attn_implementation(attention)
     rows = [
         Row(

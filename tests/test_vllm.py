@@ -75,11 +75,11 @@ def test_samples_prefixes_stops_and_logprobs() -> None:
     engine = VLLMEngine(
         folder,
         tokenizer,
-        stop,
+        (stop,),
         VLLMConfig(name="vllm", gpu_memory_utilization=0.3),
         dtype="float32",
     )
-    stock = TransformersEngine(models.load_model(model, "cpu"), tokenizer, stop)
+    stock = TransformersEngine(models.load_model(model, "cpu"), tokenizer, (stop,))
     question = ({"role": "user", "content": "Name a colour. Then count from one to nine."},)
     cut = Request("cut", question, 30, prefix="one, two, three, ", stop=("seven",))
     plain = Request("plain", question, 24, logprobs=True)

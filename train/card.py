@@ -15,10 +15,9 @@ from typing import Any
 
 import yaml
 
-from ratiocine import cli
+from ratiocine import cli, models
 from ratiocine.errors import BadInput
 from ratiocine.runs import (
-    CONFIG,
     TrainingFacts,
     check_finished,
     publish,
@@ -51,6 +50,8 @@ def text(
     lines += ["", "## Pairs", "", "| set | prompts | teacher | license | content |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(_pairs(folder))} |" for folder in _folders(config)]
+    notices = [models.NOTICES[name] for name in licenses(config) if name in models.NOTICES]
+    lines += ["", *(f"{notice}." for notice in notices)] if notices else []
     if scores:
         lines += _scores(scores)
     return "\n".join(lines) + "\n"
@@ -61,7 +62,7 @@ def _header(config: Settings, mixture: MixtureFacts) -> Iterator[str]:
     base = model["path"] or model["name"]
     tags = ["reasoning", "sft", "ratiocine"]
     head: dict[str, object] = {"tags": tags, "pipeline_tag": "text-generation"}
-    if license := _license(model):
+    if license := models.license_of(model.get("license"), model["path"]):
         known = license in HUB_LICENSES
         head |= {"license": license} if known else {"license": "other", "license_name": license}
     if "/" in base and not base.startswith((".", "/", "~")):
@@ -78,9 +79,10 @@ def _header(config: Settings, mixture: MixtureFacts) -> Iterator[str]:
 
 def _training(config: Settings, facts: TrainingFacts, mixture: MixtureFacts) -> Iterator[str]:
     model, tokens = config["model"], mixture.supervised_tokens
+    license = models.license_of(model.get("license"), model["path"])
     weights = f"adapters of rank {config['lora_rank']}, merged" if config["lora"] else "all weights"
     rows = {
-        "base model": f"{model['path'] or model['name']}, license: {_license(model) or 'unknown'}",
+        "base model": f"{model['path'] or model['name']}, license: {license or 'unknown'}",
         "scenario": f"{mixture.scenario}, equalize={mixture.equalize}, seed {mixture.seed}",
         "supervised tokens": f"{tokens['ift']} direct, {tokens['reasoning']} in reasoning rows",
         "training": f"{facts.steps} steps of {config['batch_size']} examples, "
@@ -109,12 +111,12 @@ def _scores(scores: Scores) -> Iterator[str]:
                 )
 
 
-def _license(model: Settings) -> str | None:
-    """A model's license; of a student, that of its base model."""
-    parent = Path(model["path"] or "").parent
-    if model.get("license") is None and model["path"] and (parent / CONFIG).is_file():
-        return _license(read_config(parent)["model"])
-    return model.get("license")
+def licenses(config: Settings) -> list[str]:
+    """Of the base model, and of the teachers of its pairs."""
+    model = config["model"]
+    found = [models.license_of(model.get("license"), model["path"])]
+    found += [read_manifest(Path(pairs)).pairs.teacher_license for pairs in _folders(config)]
+    return [name for name in dict.fromkeys(found) if name is not None]
 
 
 def _folders(config: Settings) -> list[str]:
@@ -131,10 +133,11 @@ def _pairs(folder: str) -> tuple[str, ...]:
         or (teacher.get("engine") or {}).get("model")
         or teacher.get("name", "unknown")
     )
+    of_teacher = manifest.pairs.teacher_license
     return (
         Path(folder).name,
         data.get("name", "unknown"),
-        Path(name).name,
+        Path(name).name + (f" (license: {of_teacher})" if of_teacher else ""),
         str(data.get("license") or "unknown"),
         manifest.outputs["pairs.parquet"][:16],
     )

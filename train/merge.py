@@ -37,7 +37,11 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
     with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
         folder = Path(temporary) / "model"
         models.save_student(
-            loaded[0], models.load_tokenizer(configs[0]), folder, read_format(Path(folders[0]))
+            loaded[0],
+            models.load_tokenizer(configs[0]),
+            folder,
+            read_format(Path(folders[0])),
+            [models.license_of(config.license, config.path) for config in configs],
         )
         parents = {
             folder: models.fingerprint(config)

@@ -140,7 +140,9 @@ def _fit(
     def save(student: PreTrainedModel) -> dict[str, Any]:
         _save(run, config, plan, mixture, facts, student, log)
         form = plan.rendering.form
-        return {**asdict(facts), "direct_format": form, "examples_hash": mixture.examples_hash}
+        license = models.license_of(config.model.license, config.model.path)
+        more = {"direct_format": form, "examples_hash": mixture.examples_hash, "license": license}
+        return {**asdict(facts), **more}
 
     session.finish(trainer, save)
     print(f"trained {len(log.rows)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
@@ -235,7 +237,13 @@ def _save(
     with run.writing("model") as path:
         taught = [mode for mode in MODES if mixture.ids[mode]]
         rendering = plan.rendering
-        models.save_student(student, rendering.tokenizer, path, rendering.record(taught))
+        models.save_student(
+            student,
+            rendering.tokenizer,
+            path,
+            rendering.record(taught),
+            card.licenses(config.model_dump()),
+        )
     with run.writing("README.md") as path:
         path.write_text(card.text(config.model_dump(), facts, mixture), encoding="utf-8")
 

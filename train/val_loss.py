@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from ratiocine.prompts import end_of_turn
+from ratiocine.prompts import stop_ids
 from ratiocine.records import MODES, Mode
 from ratiocine.rendering import Rendering
 from ratiocine.runs import Tracker
@@ -136,10 +137,10 @@ def greedy_answers(
 ) -> list[tuple[str, int]]:
     """Texts and token counts of greedily decoded answers to tokenized prompts."""
     tokenizer = rendering.tokenizer
-    stop = end_of_turn(tokenizer)
+    stops = stop_ids(tokenizer)
     width = max(map(len, prompts))
     padding = [width - len(prompt) for prompt in prompts]
-    ids = [[stop] * n + prompt for n, prompt in zip(padding, prompts, strict=True)]
+    ids = [[stops[0]] * n + prompt for n, prompt in zip(padding, prompts, strict=True)]
     mask = [[0] * n + [1] * len(prompt) for n, prompt in zip(padding, prompts, strict=True)]
     with torch.no_grad():
         sequences = model.generate(
@@ -147,11 +148,11 @@ def greedy_answers(
             attention_mask=torch.tensor(mask, device=model.device),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=stop,
-            pad_token_id=stop,
+            eos_token_id=list(stops),
+            pad_token_id=stops[0],
             temperature=None,
             top_p=None,
             top_k=None,
         )[:, width:].tolist()
-    answers = [row[: row.index(stop)] if stop in row else row for row in sequences]
+    answers = [list(takewhile(lambda token: token not in stops, row)) for row in sequences]
     return [(tokenizer.decode(row, skip_special_tokens=False), len(row)) for row in answers]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from ratiocine.engines.decoding import GROUPED, emulates_bfloat16
 
@@ -14,19 +14,32 @@ ROOM = 64  # spare columns of a buffer
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """The KV cache of a full-attention layer, with spare columns (token positions).
+    """The KV cache of a layer, with spare columns (token positions).
 
     A decode step writes its key and value in place; concatenation would copy the whole cache (a
-    fifth to a third of a step on a CPU).
+    fifth to a third of a step on a CPU). With a sliding window a column is dropped some time after
+    its last use.
     """
 
     keys: torch.Tensor
+    """The last columns: all, or with a `window` those that the next token attends to."""
     values: torch.Tensor
 
-    def __init__(self, grouped: bool) -> None:
+    def __init__(self, grouped: bool, window: int | None = None) -> None:
         super().__init__()
-        self.grouped = grouped
+        self.grouped, self.is_sliding = grouped, window is not None
+        self.past = None if window is None else window - 1
+        self.length = 0  # columns, dropped ones included
+        self.dropped = 0
         self.buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Number of keys that `update` will return, and the column of the first."""
+        first = self.length - self._kept(self.length)
+        return self.length + query_length - first, first
 
     def update(
         self,
@@ -40,26 +53,43 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
             key_states, value_states = key_states.float(), value_states.float()
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        start, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
+        new = key_states.shape[-2]
+        _, first = self.get_mask_sizes(new)
+        end = self.length - self.dropped + new
         if self.buffers is None or self.buffers[0].shape[-2] < end:
-            old = [(self.keys, self.values)] if start else []
-            self._allocate([*old, (key_states, value_states)][:1], start or end, end + ROOM)
+            kept = self._kept(self.length)
+            old = [(self.keys, self.values)] if kept else []
+            parts = [*old, (key_states, value_states)][:1]
+            self._allocate(parts, kept or new, kept + new + ROOM)
+            self.dropped, end = self.length - kept, kept + new
         assert self.buffers is not None
-        for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[:, :, start:end] = new
-        self.keys, self.values = (buffer[:, :, :end] for buffer in self.buffers)
-        return self.keys, self.values
+        for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[:, :, end - new : end] = states
+        self.length += new
+        visible = [buffer[:, :, first - self.dropped : end] for buffer in self.buffers]
+        start = visible[0].shape[-2] - self._kept(self.length)
+        self.keys, self.values = (states[:, :, start:] for states in visible)
+        return visible[0], visible[1]
+
+    def _kept(self, columns: int) -> int:
+        """Of so many columns those that the next token attends to."""
+        return columns if self.past is None else min(columns, self.past)
 
     def keep(self, rows: torch.Tensor, start: int) -> None:
         """Keep these rows, and the columns from `start` on."""
-        kept = self.keys[rows, :, start:], self.values[rows, :, start:]
-        width = kept[0].shape[-2]
+        self.length -= start
+        width = self._kept(self.length)
+        begin = self.keys.shape[-2] - width
+        kept = self.keys[rows, :, begin:], self.values[rows, :, begin:]
         self._allocate([kept], width, width + ROOM)
+        self.dropped = self.length - width
 
     def join(self, others: Sequence[GrowingLayer], width: int) -> None:
         """Append the rows of other caches, with the last columns aligned."""
         parts = [(layer.keys, layer.values) for layer in (self, *others)]
-        self._allocate(parts, width, width + ROOM)
+        self.length, kept = width, self._kept(width)
+        self._allocate(parts, kept, kept + ROOM)
+        self.dropped = width - kept
 
     def _allocate(
         self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]], width: int, capacity: int
@@ -86,14 +116,15 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
 
 
 def growing_cache(config: PreTrainedConfig) -> DynamicCache:
-    """An empty cache for a model, with growing full-attention layers."""
+    """An empty cache for a model, with growing layers of full and of sliding attention."""
     cache, grouped = DynamicCache(config=config), config._attn_implementation == GROUPED
-    cache.layers = [
-        GrowingLayer(grouped) if type(layer) is DynamicLayer else layer for layer in cache.layers
-    ]
+    for index, layer in enumerate(cache.layers):
+        if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
+            window = getattr(layer, "sliding_window", None)
+            cache.layers[index] = GrowingLayer(grouped, window)
     return cache
 
 
 def is_joinable(cache: DynamicCache) -> bool:
-    """Whether its rows can join those of another cache: not with sliding windows."""
+    """Whether its rows can join those of another cache: not with layers of other kinds."""
     return all(isinstance(layer, GrowingLayer) for layer in cache.layers)

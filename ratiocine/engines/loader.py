@@ -17,7 +17,7 @@ from ratiocine.engines.interface import Capability, Engine, check_capabilities
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, LocalConfig, check_gpus
 from ratiocine.models import ModelConfig
-from ratiocine.prompts import check_switch, end_of_turn
+from ratiocine.prompts import check_switch, stop_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -72,7 +72,7 @@ def load(
         threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
     devices.prepare_process(threads)
     tokenizer = models.load_tokenizer(model)
-    stop_id = end_of_turn(tokenizer)
+    stops = stop_ids(tokenizer)
     if "thinking" in required:
         check_switch(tokenizer)
     shape, size = models.shape(model), models.size(model)
@@ -89,14 +89,14 @@ def load(
         folder = models.locate(model)
         if folder is None:
             raise BadInput(f"engine=vllm needs a model folder; model={model.name} has none")
-        vllm = VLLMEngine(folder, tokenizer, stop_id, engine, dtype=dtype)
+        vllm = VLLMEngine(folder, tokenizer, stops, engine, dtype=dtype)
         return LoadedEngine(vllm, tokenizer, vllm.dtype, "vllm", shape, size)
     from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 
     loaded = models.load_model(model, device, dtype=dtype)
     pack_linears(loaded)
-    local = TransformersEngine(loaded, tokenizer, stop_id, engine)
+    local = TransformersEngine(loaded, tokenizer, stops, engine)
     attention = loaded.config._attn_implementation
     return LoadedEngine(local, tokenizer, str(loaded.dtype), attention, shape, size)
 

@@ -8,7 +8,7 @@ engine's sample.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,12 +38,12 @@ def stream(
     """
     assert not request.prefix
     (sample,) = request.samples
-    model, tokenizer, stop_id = engine.model, engine.tokenizer, engine.stop_id
+    model, tokenizer, stop_ids = engine.model, engine.tokenizer, engine.stop_ids
     prompt = prompt_ids(tokenizer, request.messages, thinking=request.thinking)
     opened = opens_thinking(prompt_text(tokenizer, request.messages, request.thinking))
 
     def text_of(ids: list[int]) -> str:
-        text_ids = ids[:-1] if ids[-1:] == [stop_id] else ids
+        text_ids = ids[:-1] if ids and ids[-1] in stop_ids else ids
         return tokenizer.decode(text_ids, skip_special_tokens=False)
 
     def stop_position(ids: list[int]) -> int | None:
@@ -61,12 +61,12 @@ def stream(
     ids = model.generate(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),
-        generation_config=_generation_config(request, stop_id),
-        streamer=TextStreamer(tokenizer, stop_id, write),
+        generation_config=_generation_config(request, stop_ids),
+        streamer=TextStreamer(tokenizer, stop_ids, write),
         stopping_criteria=StoppingCriteriaList([ended]),
     )[0, len(prompt) :].tolist()
     seconds = time.perf_counter() - started
-    stopped = ids[-1] == stop_id or stop_position(ids) is not None
+    stopped = ids[-1] in stop_ids or stop_position(ids) is not None
     return Completion(
         request.id,
         text_of(ids)[: stop_position(ids)],
@@ -80,13 +80,13 @@ def stream(
     )
 
 
-def _generation_config(request: Request, stop_id: int) -> GenerationConfig:
+def _generation_config(request: Request, stop_ids: Sequence[int]) -> GenerationConfig:
     sampling = {"temperature": request.temperature, "top_p": request.top_p, "top_k": 0}
     return GenerationConfig(
         max_new_tokens=request.max_new_tokens,
         do_sample=bool(request.temperature),
-        eos_token_id=stop_id,
-        pad_token_id=stop_id,
+        eos_token_id=list(stop_ids),
+        pad_token_id=stop_ids[0],
         **(sampling if request.temperature else {}),
     )
 
@@ -98,15 +98,18 @@ class TextStreamer(BaseStreamer):
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, stop_id: int, write: Callable[[str], None]
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: Sequence[int],
+        write: Callable[[str], None],
     ) -> None:
-        self.tokenizer, self.stop_id, self.write = tokenizer, stop_id, write
+        self.tokenizer, self.stop_ids, self.write = tokenizer, stop_ids, write
         self.line: list[int] = []
         self.written = 0  # characters of the line
 
     def put(self, value: torch.Tensor) -> None:
         # `generate` passes the whole prompt first, as a matrix.
-        if value.dim() > 1 or value.item() == self.stop_id:
+        if value.dim() > 1 or value.item() in self.stop_ids:
             return
         self.line.append(int(value.item()))
         text = self._text()

@@ -67,11 +67,11 @@ class TransformersEngine:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        stop_id: int,
+        stop_ids: Sequence[int],
         config: TransformersConfig = TransformersConfig(),  # noqa: B008  (frozen)
     ) -> None:
         self.name = "transformers"
-        self.model, self.tokenizer, self.stop_id = model, tokenizer, stop_id
+        self.model, self.tokenizer, self.stop_ids = model, tokenizer, stop_ids
         self.max_batch_size = config.max_batch_size
         self.max_cache_tokens = config.max_cache_tokens
         self.context = models.context_length(model.config)
@@ -150,7 +150,7 @@ class TransformersEngine:
         """One forward pass over left-padded prompts, and the first token of each row."""
         started = time.perf_counter()
         device, width = self.model.device, max(len(one.prompt) for one in group)
-        ids = torch.full((len(group), width), self.stop_id)
+        ids = torch.full((len(group), width), self.stop_ids[0])
         mask = torch.zeros((len(group), width), dtype=torch.long)
         for row, one in enumerate(group):
             ids[row, width - len(one.prompt) :] = torch.tensor(one.prompt)
@@ -209,13 +209,13 @@ class TransformersEngine:
     def _end(self, row: Row) -> None:
         """Set the stop reason of a row that has ended."""
         stopped = row.request.stop and self._stop_position(row) is not None
-        if row.output[-1] == self.stop_id or stopped:
+        if row.output[-1] in self.stop_ids or stopped:
             row.stop = "stop"
         elif len(row.output) >= row.request.max_new_tokens:
             row.stop = "length"
 
     def _text(self, row: Row) -> str:
-        ids = row.output[:-1] if row.output[-1] == self.stop_id else row.output
+        ids = row.output[:-1] if row.output[-1] in self.stop_ids else row.output
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
     def _stop_position(self, row: Row) -> int | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +34,7 @@ class VLLMEngine:
         self,
         folder: Path,
         tokenizer: PreTrainedTokenizerBase,
-        stop_id: int,
+        stop_ids: Sequence[int],
         config: VLLMConfig,
         *,
         dtype: str = "auto",
@@ -67,7 +67,7 @@ class VLLMEngine:
         # At exit multiprocessing joins vLLM's workers (of several GPUs) before vLLM tells them to
         # end. Handlers run in reverse order, so that this one, registered last, is the first.
         atexit.register(self.close)
-        self.tokenizer, self.stop_id, self.portion = tokenizer, stop_id, portion
+        self.tokenizer, self.stop_ids, self.portion = tokenizer, stop_ids, portion
         model_config = self.llm.llm_engine.model_config
         self.context: int = model_config.max_model_len
         self.dtype = str(model_config.dtype)
@@ -105,7 +105,7 @@ class VLLMEngine:
             temperature=request.temperature,
             top_p=request.top_p,
             max_tokens=request.max_new_tokens,
-            stop_token_ids=[self.stop_id],
+            stop_token_ids=list(self.stop_ids),
             seed=request.seed_of(sample),
             logprobs=0 if request.logprobs else None,
             skip_special_tokens=False,
@@ -115,7 +115,7 @@ class VLLMEngine:
         self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float
     ) -> Completion:
         ids = tuple(output.token_ids)
-        text_ids = ids[:-1] if ids and ids[-1] == self.stop_id else ids
+        text_ids = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
         text = self.tokenizer.decode(text_ids, skip_special_tokens=False)
         opened = opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking))
         before = OPEN * opened + request.prefix

@@ -2,6 +2,8 @@ from . import packaged as packaged
 from .adapters import add_lora as add_lora
 from .adapters import save_student as save_student
 from .config import ModelConfig as ModelConfig
+from .licenses import NOTICES as NOTICES
+from .licenses import license_of as license_of
 from .load import check_four_bit as check_four_bit
 from .load import context_length as context_length
 from .load import head as head

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ratiocine.errors import BadInput
-from ratiocine.prompts import end_of_turn
+from ratiocine.models.licenses import write_notice
+from ratiocine.prompts import stop_ids
 from ratiocine.rendering import TrainedFormat
 
 if TYPE_CHECKING:
@@ -56,23 +58,26 @@ def save_student(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     trained: TrainedFormat | None,
+    licenses: Iterable[str | None] = (),
 ) -> None:
     """Save a plain Hugging Face folder, adapters merged.
 
-    Its generation config stops at the chat template's end of turn. `trained` is saved as
-    `rendering.json`.
+    Its generation config stops at the chat template's end of turn and at the tokenizer's end of
+    text. `trained` is saved as
+    `rendering.json`, and what the `licenses` require as `NOTICE`.
     """
     if hasattr(model, "merge_and_unload"):
         quantized = getattr(model, "is_loaded_in_4bit", False)
         model = (_dequantized(model) if quantized else model).merge_and_unload()
     model.config.use_cache = True
-    stop, pad = end_of_turn(tokenizer), tokenizer.pad_token_id
-    model.generation_config.eos_token_id = stop
-    model.generation_config.pad_token_id = stop if pad is None else pad
+    stops, pad = stop_ids(tokenizer), tokenizer.pad_token_id
+    model.generation_config.eos_token_id = stops[0] if len(stops) == 1 else list(stops)
+    model.generation_config.pad_token_id = stops[0] if pad is None else pad
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if trained is not None:
         trained.write(folder)
+    write_notice(folder, licenses)
 
 
 def merge_adapter(adapter: Path, base: Path, folder: Path) -> None:

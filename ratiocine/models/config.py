@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from ratiocine.config import ByContent, Hashed, StrictConfig, Unhashed
+from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
+from ratiocine.models.packaged import PackageName
 
 
 class PeakRates(StrictConfig):
@@ -19,15 +20,17 @@ class PeakRates(StrictConfig):
 class ModelConfig(StrictConfig):
     """A model by hub id or folder (`path`).
 
+    `package` names a packaged model (`packaged.PACKAGES`), by default SmolLM2-135M-Instruct.
     `chat_template` is the model's own or one of `prompts.TEMPLATES`; `layers` prunes the model to
     so many layers. A `served` model is only known by its name on a server.
     """
 
     name: Hashed[str]
     kind: Hashed[Literal["hub", "packaged", "tiny", "served"]] = "hub"
+    package: HashedIfSet[PackageName | None] = None
     path: ByContent[str | None] = None
     revision: Hashed[str | None] = None
-    chat_template: Hashed[Literal["own", "chatml", "plain", "r1-zero"]] = "own"
+    chat_template: Hashed[Literal["own", "chatml", "gemma", "plain", "r1-zero"]] = "own"
     layers: Hashed[PositiveInt | None] = None
     lr: Hashed[PeakRates | None] = None
     license: Unhashed[str | None] = None
@@ -36,4 +39,11 @@ class ModelConfig(StrictConfig):
     def _path_of_a_folder_or_hub_id(self) -> Self:
         if self.path is not None and self.kind != "hub":
             raise ValueError(f"path={self.path} is for model=local or a hub id, not {self.name}")
+        if self.package is not None and self.kind != "packaged":
+            raise ValueError(f"package={self.package} is for kind=packaged, not kind={self.kind}")
         return self
+
+    @property
+    def packaged(self) -> PackageName:
+        """The packaged model of `kind=packaged`."""
+        return self.package or "smollm2-135m"

@@ -14,7 +14,7 @@ from ratiocine.executors import first_line
 from ratiocine.models import packaged
 from ratiocine.models.config import ModelConfig
 from ratiocine.models.location import locate
-from ratiocine.prompts import TEMPLATES
+from ratiocine.prompts import chat_template
 from ratiocine.rendering import check_template
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
             packaged.tiny_tokenizer() if folder is None else AutoTokenizer.from_pretrained(folder)
         )
     if model.chat_template != "own":
-        tokenizer.chat_template = TEMPLATES[model.chat_template]
+        tokenizer.chat_template = chat_template(model.chat_template, tokenizer)
     if not tokenizer.chat_template:
         raise BadInput(
             f"model={model.name} has no chat template; for a base model give "

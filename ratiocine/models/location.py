@@ -29,7 +29,7 @@ def locate(model: ModelConfig) -> Path | None:
     if model.kind == "tiny":
         return None
     if model.kind == "packaged":
-        return packaged.packaged()
+        return packaged.packaged(model.packaged)
     if model.path is None:
         raise BadInput("model.path is needed: a folder or a hub id")
     folder = Path(model.path)
@@ -53,7 +53,7 @@ def fingerprint(model: ModelConfig) -> str:
     if model.kind == "tiny":
         return "tiny-1"
     if model.kind == "packaged":
-        return packaged.gguf_file()[1]
+        return packaged.fingerprint(model.packaged)
     if model.kind == "served":
         return f"served:{model.name}"
     if model.path and not Path(model.path).exists() and has_removed(Path(model.path).parent):

@@ -212,6 +212,7 @@ class PairsFacts:
     verify: str | None = None
     """How answers were chosen by verdict."""
     teacher: str | None = None
+    teacher_license: str | None = None
 
 
 @dataclass(frozen=True)
