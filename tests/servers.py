@@ -57,7 +57,7 @@ TABLE = {
     COUNTS: ("exact",) * 5,
     CONTROL: ("text", "text", "refused", "refused", "refused"),
     OVERLONG: ("refused", "refused", "refused", "answered", "refused"),
-    CUT: ("U+FFFD", "U+FFFD", "left out", "U+FFFD", "left out"),
+    CUT: ("U+FFFD", "U+FFFD", "left out", "U+FFFD", "U+FFFD"),
 }
 # What is needed for them to sample as asked; seeds of concurrent calls mix in `transformers serve`.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -107,7 +107,7 @@ def lessons() -> list[tuple[str, bool, str]]:
 
 
 BASES = {  # with the learning rate
-    "tiny": (ModelConfig(name="tiny", kind="tiny"), 3e-3),
+    "tiny": (ModelConfig(name="tiny", kind="tiny"), 6e-3),
     "smollm2-135m": (ModelConfig(name="smollm2-135m", kind="packaged"), 1e-4),
 }
 
@@ -244,7 +244,7 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        env = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+        env = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, env=env, start_new_session=True
