@@ -59,7 +59,17 @@ FIRST = ("readme", "rl", "ranks", "study", "memory", "migration")
 # Files of tests that train, generate, or start servers and studies.
 LONG = {
     *FIRST,
-    *("browser", "dashboard", "engines", "executors", "exit", "hub", "packaged", "pruning"),
+    *(
+        "browser",
+        "conformance",
+        "dashboard",
+        "engines",
+        "executors",
+        "exit",
+        "hub",
+        "packaged",
+        "pruning",
+    ),
     *("quiet", "rendering", "report", "scenario", "serve", "stores", "study_report", "suite"),
     *("teachers", "tracking", "train", "verbs"),
 }

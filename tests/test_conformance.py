@@ -118,7 +118,7 @@ def subject(
 
         tokenizer, config = (
             models.load_tokenizer(model_of(folder)),
-            VLLMConfig(name="vllm", gpu_memory_utilization=0.3),
+            VLLMConfig(name="vllm", gpu_memory_utilization=0.15),
         )
         engine = VLLMEngine(folder, tokenizer, end_of_turn(tokenizer), config, dtype="float32")
         yield Subject(name, folder, engine)
@@ -318,9 +318,11 @@ def test_letters_outside_of_ascii(subject: Subject) -> None:
     ids = completion_ids(subject.tokenizer, text)
     known = subject.completion(question, len(ids) + 1, thinking=False)
     assert (known.text, known.stop, known.n_completion) == (text, "stop", len(ids))
+    budgets = range(1, len(ids))
+    cuts = subject.completions(*(asked(str(n), question, n, thinking=False) for n in budgets))
     partial = 0
-    for budget in range(1, len(ids)):
-        cut = subject.completion(question, budget, thinking=False)
+    for budget in budgets:
+        cut = cuts[str(budget), 0]
         assert cut.stop == "length"
         assert text.startswith(cut.text.rstrip("\ufffd"))
         whole = "\ufffd" not in subject.tokenizer.decode(ids[:budget])
@@ -351,7 +353,7 @@ def test_an_interrupted_run_and_a_killed_server_go_on(subject: Subject, tmp_path
         words += [f"model={subject.folder}", "dtype=float32", "engine.max_batch_size=2"]
     if subject.name == "`vllm`":
         subject.engine.close()  # type: ignore[attr-defined]
-        words[-1:] = ["engine=vllm", "engine.gpu_memory_utilization=0.3"]
+        words[-1:] = ["engine=vllm", "engine.gpu_memory_utilization=0.15"]
     partial = tmp_path / "out" / "completions.partial.jsonl"
 
     def some(process: Any) -> dict[str, Completion]:
