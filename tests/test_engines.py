@@ -276,6 +276,7 @@ def test_a_server_that_fails_is_asked_again(server: str, monkeypatch: pytest.Mon
     assert {(s["seed"], s["temperature"], s["max_tokens"], s["key"]) for s in Handler.seen} == {
         (Handler.seen[0]["seed"], 0.5, 12, "Bearer sk-secret")
     }
+    assert {s["top_p"] for s in Handler.seen} == {1.0}, "else the server's own default"
 
 
 def test_a_refusal_ends_the_run_in_one_line_without_the_key(

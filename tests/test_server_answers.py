@@ -69,6 +69,12 @@ def test_one_trace_with_one_pair_of_tags(message: dict[str, Any]) -> None:
     assert not stray_tags(one_block(found.text))
 
 
+def test_blanks_around_a_trace_in_its_own_field_are_those_of_a_pair() -> None:
+    """As vLLM's reasoning parsers leave them."""
+    message = {"content": f"\n\n{ANSWER}", "reasoning": f"\n{TRACE}\n"}
+    assert completion_of(asked("a"), 0, sent(**message), 0.0).text == WHOLE
+
+
 def test_tags_that_a_model_repeats_are_one() -> None:
     for text in ("<think>\n<think>\na\n</think>\n\nb", "<think>a</think>\n</think>\n</think>b"):
         parts = split(text)

@@ -256,7 +256,7 @@ class OpenAIEngine:
             "temperature": request.temperature,
             "seed": request.seed_of(sample),
         }
-        if request.top_p < 1:
+        if request.temperature:  # 1 too: a server has its own default
             body["top_p"] = request.top_p
         if request.thinking is not None:
             body["chat_template_kwargs"] = {"enable_thinking": request.thinking}

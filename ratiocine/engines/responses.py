@@ -84,7 +84,7 @@ def _with_trace(text: str, trace: str, *, complete: bool) -> str:
     if tag and head.strip().removeprefix(OPEN).strip() in ("", trace):
         text = answer.lstrip()
     if text or complete:
-        return render(text, trace)
+        return render(text.lstrip(), trace)
     return f"{OPEN}\n{trace}"
 
 
