@@ -311,7 +311,7 @@ def test_a_turn_that_the_model_ends(engine: TransformersEngine) -> None:
 def test_a_stream_comes_token_by_token_and_in_whole_characters(engine: TransformersEngine) -> None:
     """A token of the tiny model is a byte."""
     text, got = "Ça va? 👍\n  naïve\n\n½", list[str]()
-    pieces = TextStreamer(engine.tokenizer, 1, got.append)
+    pieces = TextStreamer(engine.tokenizer, (1,), got.append)
     pieces.put(torch.tensor([[5, 6, 7]]))
     for token in [*engine.tokenizer(text)["input_ids"], 1]:
         pieces.put(torch.tensor([token]))
