@@ -156,7 +156,7 @@ def write_gguf(folder: Path) -> None:
     import gguf
     from safetensors.numpy import load_file
 
-    source = gguf.GGUFReader(packaged.gguf_file()[0])
+    source = gguf.GGUFReader(packaged.PACKAGES["smollm2-135m"].installed()[0])
     writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
     changed: dict[str, Any] = {
         "general.file_type": gguf.LlamaFileType.ALL_F32,

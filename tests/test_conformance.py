@@ -35,7 +35,7 @@ from ratiocine.engines import (
 )
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
-from ratiocine.prompts import completion_ids, end_of_turn, prompt_ids, prompt_text
+from ratiocine.prompts import completion_ids, prompt_ids, prompt_text, stop_ids
 from ratiocine.records import Completion
 from ratiocine.stores import CompletionStore, read_completions
 
@@ -87,7 +87,7 @@ def connected(server: Server | None, **settings: Any) -> OpenAIEngine:
 def in_process(folder: Path) -> TransformersEngine:
     model = model_of(folder)
     tokenizer = models.load_tokenizer(model)
-    return TransformersEngine(models.load_model(model, "cpu"), tokenizer, end_of_turn(tokenizer))
+    return TransformersEngine(models.load_model(model, "cpu"), tokenizer, stop_ids(tokenizer))
 
 
 REAL = [
@@ -120,7 +120,7 @@ def subject(
             models.load_tokenizer(model_of(folder)),
             VLLMConfig(name="vllm", gpu_memory_utilization=0.15),
         )
-        engine = VLLMEngine(folder, tokenizer, end_of_turn(tokenizer), config, dtype="float32")
+        engine = VLLMEngine(folder, tokenizer, stop_ids(tokenizer), config, dtype="float32")
         yield Subject(name, folder, engine)
         engine.close()
     else:

@@ -70,7 +70,7 @@ def test_samples_prefixes_stops_and_logprobs() -> None:
     from ratiocine.engines.vllm import VLLMEngine
 
     model = ModelConfig(name="smollm2-135m", kind="packaged")
-    tokenizer, folder = models.load_tokenizer(model), packaged.packaged()
+    tokenizer, folder = models.load_tokenizer(model), packaged.packaged(model.packaged)
     stop = end_of_turn(tokenizer)
     engine = VLLMEngine(
         folder,
