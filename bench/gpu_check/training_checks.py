@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.gpu_check.rows import Check, Skipped, expect
 from bench.gpu_check.workbench import (
+    FULL,
     TrainRun,
     Workbench,
     largest_difference,
@@ -138,7 +139,8 @@ def throughput(bench: Workbench) -> None:
         ratio_low=min(ratios),
         ratio_high=max(ratios),
     )
-    expect(statistics.median(ratios) >= 0.9, "slower than TRL by more than a tenth")
+    if bench.machine.gpu and bench.size is FULL:  # tiny steps on shared cores time the load
+        expect(statistics.median(ratios) >= 0.9, "slower than TRL by more than a tenth")
 
 
 def liger(bench: Workbench) -> None:
@@ -177,7 +179,7 @@ PEER_CHECKS = (
     Check(
         "throughput-trl",
         "Tokens per second of train and of TRL's SFTTrainer with its settings, in turns",
-        "at least 0.9 times TRL's",
+        "at least 0.9 times TRL's on a GPU; none if tiny",
         180,
         throughput,
         ("trl",),
