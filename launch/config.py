@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from launch.pair_sets import finished_pairs, is_name, pair_sets, parsed
 from ratiocine.config import Seed, StrictConfig
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
@@ -29,11 +28,6 @@ AXES = (
     "lr_policy",
     "seeds",
 )
-
-
-def is_name(text: str) -> bool:
-    """Whether a text can name a study, a stage or an axis value, which are parts of folders."""
-    return bool(re.fullmatch(r"[\w.+-]+", text)) and text not in (".", "..")
 
 
 class StageConfig(StrictConfig):
@@ -79,8 +73,8 @@ class GridConfig(StrictConfig):
     """Cells: every model trained on every set of pairs with every scenario, ratio and seed, and
     evaluated.
 
-    A model or a set of pairs is a name with its overrides; for a name alone these are `model=NAME`
-    or `data=NAME`. A scenario that fixes its ratios has one cell instead of one per ratio. The
+    A model is a name with its overrides, for a name alone `model=NAME`; a set of pairs likewise
+    (`pair_sets`). A scenario that fixes its ratios has one cell instead of one per ratio. The
     scenario `sequential` has no cell at ratio 0 or 1 if `mixed` is in the grid, which is the same
     there. `baseline` are further overrides for the evaluation of starting models; null skips
     it.
@@ -103,20 +97,40 @@ class GridConfig(StrictConfig):
     baseline: list[str] | None = Field(default=[])
     assumptions: Assumptions = Assumptions()
 
-    @field_validator("models", "pairs", mode="before")
+    @field_validator("models", mode="before")
     @classmethod
-    def _names_and_overrides(cls, value: Any, info: ValidationInfo) -> Any:
+    def _names_and_overrides(cls, value: Any) -> Any:
         """A list of names is a mapping with an override each; names are part of stage names."""
-        key = "model" if info.field_name == "models" else "data"
+        value = parsed(value)
+        value = [value] if isinstance(value, str) else value
         names = list(value) if isinstance(value, (list, dict)) else []
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"'{repeated[0]}' occurs twice")
         if bad := [name for name in names if not isinstance(name, str) or not is_name(name)]:
             raise ValueError(
                 f"{bad[0]!r} is no name of letters, digits and -._+; give it one: "
-                f"{{NAME: ['{key}=…']}}"
+                "{NAME: ['model=…']}"
             )
-        return {name: [f"{key}={name}"] for name in names} if isinstance(value, list) else value
+        return {name: [f"model={name}"] for name in names} if isinstance(value, list) else value
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _sets_of_pairs(cls, value: Any) -> Any:
+        return pair_sets(value)
+
+    @field_validator("benchmarks", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _finished_pairs_are_verified(self) -> Self:
+        finished = [name for name, words in self.pairs.items() if finished_pairs(words)]
+        if self.verify and finished:
+            raise ValueError(
+                f"verify={self.verify}: the pairs '{finished[0]}' are finished; leave verify out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cells_are_unique(self) -> Self:
