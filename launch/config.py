@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from launch.cards import card
 from launch.pair_sets import finished_pairs, is_name, pair_sets, parsed
 from ratiocine.config import Seed, StrictConfig
 from ratiocine.executors import ExecutorConfig, LocalConfig
@@ -51,14 +52,19 @@ class RLGridConfig(StrictConfig):
 
 
 class Assumptions(StrictConfig):
-    """Numbers for the cost estimate before there are results.
+    """Numbers for the cost estimate, of what is neither finished nor at hand.
 
-    By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an `ift` answer and a
-    `reasoning` completion. Of the benchmarks: the number of `problems`, and the mean tokens of a
-    prompt and of a completion by mode. By verb: the FLOPs per second of the
-    GPU or machine that runs the stages in sequence.
+    `gpu` is the card (`launch.cards`), `mfu` the share of its peak rate that a verb reaches (model
+    FLOPs utilization). By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an
+    `ift` answer and a `reasoning` completion. Of the benchmarks: the number of `problems`, and the
+    mean tokens of a prompt and of a completion by mode. By verb: the FLOPs per second of one GPU or
+    machine, in place of card and `mfu`.
     """
 
+    gpu: str | None = None
+    mfu: dict[Literal["train", "eval", "rl"], Annotated[float, Field(gt=0, le=1)]] = Field(
+        default={}
+    )
     pairs: dict[str, PositiveInt] = Field(default={})
     prompt: dict[str, PositiveFloat] = Field(default={})
     ift: dict[str, PositiveFloat] = Field(default={})
@@ -67,6 +73,11 @@ class Assumptions(StrictConfig):
     prompt_tokens: PositiveFloat = 150
     completion_tokens: dict[Literal["ift", "reasoning"], PositiveFloat] = Field(default={})
     flops_per_second: dict[Literal["train", "eval", "rl"], PositiveFloat] = Field(default={})
+
+    @field_validator("gpu")
+    @classmethod
+    def _known_card(cls, value: str | None) -> str | None:
+        return None if value is None else card(value)
 
 
 class GridConfig(StrictConfig):
@@ -95,7 +106,6 @@ class GridConfig(StrictConfig):
     max_new_tokens: PositiveInt | None = None
     eval: list[str] = Field(default=[])
     baseline: list[str] | None = Field(default=[])
-    assumptions: Assumptions = Assumptions()
 
     @field_validator("models", mode="before")
     @classmethod
@@ -160,6 +170,18 @@ class StudyConfig(StrictConfig):
     report: list[str] = Field(default=[])
     base_study: str | None = None
     retain: Literal["weights", "scores"] = "weights"
+    assumptions: Assumptions = Assumptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _assumptions_of_the_grid(cls, value: Any) -> Any:
+        """Files of earlier releases have them in the grid."""
+        grid = value.get("grid") if isinstance(value, dict) else None
+        if not isinstance(grid, dict) or "assumptions" not in grid:
+            return value
+        both = {**grid["assumptions"], **value.get("assumptions", {})}
+        rest = {key: inner for key, inner in grid.items() if key != "assumptions"}
+        return {**value, "grid": rest, "assumptions": both}
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -180,6 +202,7 @@ class Config(StrictConfig):
     retain: Literal["weights", "scores"] | None = None
     tracker: tracking.Name = "none"
     project: str = "ratiocine"
+    entity: str | None = None
     out: str | None = None
 
     @model_validator(mode="after")

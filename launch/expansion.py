@@ -98,8 +98,7 @@ def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
     evaluation, seed = _evaluation(grid), f"seed={arm.seed}"
     training = (
         *grid.models[arm.model],
-        finished_pairs(grid.pairs[arm.pairs])
-        or f"pairs={{{_pairs_stage(arm.pairs, arm.verify)}}}",
+        finished_pairs(grid.pairs[arm.pairs]) or f"pairs={{{_pairs_stage(arm.pairs, arm.verify)}}}",
         f"scenario={arm.scenario}",
         *([] if ratio is None else [f"ratio={ratio:g}"]),
         f"equalize={arm.equalize}",

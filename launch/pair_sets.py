@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -73,7 +74,7 @@ def _checked_name(name: object) -> str:
 
 def _words(name: str, value: object) -> list[str]:
     """The overrides of a named set; several folders are one set."""
-    items = value if isinstance(value, list) else [value]
+    items: list[Any] = value if isinstance(value, list) else [value]
     if bad := [item for item in items if not isinstance(item, str) or not item.strip()]:
         raise ValueError(f"'{name}' holds {bad[0]!r}, which is none of: {FORMS}")
     words = [item if OVERRIDE.match(item) else _override(item) for item in items]

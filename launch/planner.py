@@ -16,12 +16,20 @@ from launch.expansion import compared, expand
 from launch.pair_sets import FORMS, is_name
 from launch.plan_file import check_plan
 from launch.scheduler import Scheduler
-from launch.stages import Stage
+from launch.stages import VERBS, Stage
 from launch.study_state import StudyState, compose_stage
 from ratiocine import runs
 from ratiocine.data import sources
 from ratiocine.errors import BadInput
-from ratiocine.executors import Command, ExecutorConfig, LocalConfig, VerbConfig, run_process
+from ratiocine.executors import (
+    Command,
+    ExecutorConfig,
+    LocalConfig,
+    VerbConfig,
+    command_for,
+    describe,
+    run_process,
+)
 from ratiocine.runs import locks
 from train.config import Config as TrainConfig
 from train.dataset import pairs_file
@@ -100,8 +108,9 @@ def run_study(config: Config) -> int:
     if config.dry_run:
         check_plan(study, root)
         state.find_finished()
-        parallel = config.executor.max_parallel_jobs
-        print(estimate(study, stages, state.done, retain, parallel).text())
+        print(estimate(study, stages, state.done, retain, config.executor).text())
+        for script in describe(config.executor, root / "jobs", _commands(state)):
+            print(f"\n{script}")
         return 0
     runs.check_writable(root)
     with locks.locked(root):
@@ -109,12 +118,26 @@ def run_study(config: Config) -> int:
         return _run(config, state)
 
 
+def _commands(state: StudyState) -> list[Command]:
+    """The commands of the unfinished stages, with the stages they depend on by name."""
+    folders = {stage.name: state.root / stage.name for stage in state.stages} | state.done
+    commands = []
+    for stage in state.stages:
+        if stage.name not in state.done:
+            words = stage.resolved(folders)
+            _, own = compose_stage(stage.verb, words, state.executor)
+            data_parallel = VERBS[stage.verb].config.data_parallel
+            commands.append(
+                command_for(stage.verb, words, state.executor, own, data_parallel, stage.name)
+            )
+    return commands
+
+
 def _run(config: Config, state: StudyState) -> int:
     started, study = time.monotonic(), config.study
     state.find_finished()
     if study.grid is not None:
-        parallel = config.executor.max_parallel_jobs
-        cost = estimate(study, state.stages, state.done, state.retain, parallel)
+        cost = estimate(study, state.stages, state.done, state.retain, config.executor)
         print(cost.total)
         cost.check_disk(state.root)
     failed = Scheduler(state, _tracking_overrides(config)).run()
@@ -138,7 +161,9 @@ def _failure(failed: Mapping[str, int], not_run: Sequence[str]) -> str:
 def _tracking_overrides(config: Config) -> list[str]:
     if config.tracker == "none":
         return []
-    return [f"tracker={config.tracker}", f"project={config.project}", f"group={config.study.name}"]
+    entity = [f"entity={config.entity}"] if config.entity else []
+    words = [f"tracker={config.tracker}", f"project={config.project}", f"group={config.study.name}"]
+    return [*words, *entity]
 
 
 def _report(names: Sequence[str], folders: Mapping[str, Path], page: Path) -> int:

@@ -21,7 +21,7 @@ from conftest import ROOT, command, done, settings
 
 from eval.config import Config as Eval
 from launch import scheduler, throughput
-from launch.config import Config, GridConfig, StageConfig, StudyConfig
+from launch.config import Assumptions, Config, GridConfig, StageConfig, StudyConfig
 from launch.cost_estimate import estimate
 from launch.expansion import compared, expand
 from launch.planner import plan
@@ -266,7 +266,7 @@ def test_what_it_cost_is_what_was_told(study: Path) -> None:
                 sum(row.n_prompt + row.n_completion for row in rows), rel=0.35
             )
     after = estimate(config.study, stages, folders, "weights")
-    assert after.total.startswith("10 stages: 10 done, 0 to do: 0 tokens")
+    assert after.total.startswith("10 stages: 10 done, nothing to do")
 
 
 @pytest.mark.slow
@@ -454,7 +454,12 @@ def test_a_job_that_is_not_taken_leaves_the_others(
 def test_more_at_once_need_more_room() -> None:
     config = cli.compose("launch", Config, ["study=paper", "study.grid.models=[qwen2.5-14b]"])
     stages = plan(config.study)
-    one, eight = (estimate(config.study, stages, {}, "scores", jobs).disk for jobs in (1, 8))
+    one, eight = (
+        estimate(
+            config.study, stages, {}, "scores", SlurmConfig(name="slurm", max_parallel_jobs=jobs)
+        ).disk
+        for jobs in (1, 8)
+    )
     weights = 4 * 14.77e9
     assert eight - one == pytest.approx(7 * (weights + 2 * 3 * weights), rel=0.01), (
         "two checkpoints, each with Adam's numbers"
@@ -472,7 +477,8 @@ def test_limits_samples_and_scenarios_are_counted() -> None:
         }
         made = StudyConfig(
             name="x",
-            grid=grid(eval=list(eval_words), assumptions=assumptions, **{"ratios": [1], **changes}),
+            grid=grid(eval=list(eval_words), **{"ratios": [1], **changes}),
+            assumptions=cli.check(Assumptions, assumptions),
         )
         return {
             name: need.tokens
@@ -644,14 +650,9 @@ def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.Mo
     assert throughput.machine_rate() is None
     study = StudyConfig(
         name="x",
-        grid=grid(
-            ratios=[0],
-            assumptions={
-                "pairs": {"demo": 8},
-                "prompt": {"demo": 9},
-                "ift": {"demo": 2},
-                "reasoning": {"demo": 7},
-            },
+        grid=grid(ratios=[0]),
+        assumptions=Assumptions(
+            pairs={"demo": 8}, prompt={"demo": 9}, ift={"demo": 2}, reasoning={"demo": 7}
         ),
     )
     told = estimate(study, plan(study), {}, "weights")

@@ -22,7 +22,8 @@ def normalise(overrides: Sequence[str]) -> list[str]:
     normalised: list[str] = []
     for override in overrides:
         group, equals, value = override.partition("=")
-        if group.startswith("study."):  # a study's file leaves out defaults; its schema checks keys
+        # A study's file leaves out defaults, and mappings take any keys; the schema checks them.
+        if group.startswith(("study.", "executor.sbatch_args")):
             group = f"++{group}"
         if group.endswith(NAMED_SETS) and re.fullmatch(r"[\[{].*[\]}]", value):
             value = quoted(value)  # a text replaces those of the file, a list or a mapping

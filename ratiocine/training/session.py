@@ -104,6 +104,8 @@ class Session:
         ):
             if distributed.is_first():
                 facts = save(student)
+        if distributed.is_first():
+            self.tracker.log_student(self.run.out / "model")
         self.tracker.finish()
         if distributed.is_first():
             self.run.finish(**{**facts, **self.compute.facts, "size": self.size})
