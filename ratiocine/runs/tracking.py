@@ -44,7 +44,9 @@ class Tracker(Protocol):
         """Upload a student's model folder, where `log_model` says so."""
         ...
 
-    def finish(self) -> None: ...
+    def finish(self) -> str | None:
+        """Close the run; returns a line that says where it is, if the tracker has one."""
+        ...
 
 
 def check(config: TrackedConfig) -> None:
@@ -117,7 +119,8 @@ class NoTracker:
 
     def log_student(self, folder: Path) -> None: ...
 
-    def finish(self) -> None: ...
+    def finish(self) -> str | None:
+        return None
 
 
 class _Run:
@@ -138,8 +141,9 @@ class _Run:
 
     def log_student(self, folder: Path) -> None: ...
 
-    def finish(self) -> None:
+    def finish(self) -> str | None:
         self.run.finish()
+        return None
 
 
 class _WandbRun(_Run):
@@ -155,15 +159,14 @@ class _WandbRun(_Run):
             artifact.add_dir(str(folder))
             self.run.log_artifact(artifact)
 
-    def finish(self) -> None:
+    def finish(self) -> str | None:
         url, folder = self.run.url, Path(self.run.dir).parent
         offline = self.run.offline
         super().finish()
         if offline:
             shown = os.path.relpath(folder)
-            print(f"W&B: offline in {shown}; send it with: wandb sync {shlex.quote(shown)}")
-        elif url:
-            print(f"W&B: {url}")
+            return f"W&B: offline in {shown}; send it with: wandb sync {shlex.quote(shown)}"
+        return f"W&B: {url}" if url else None
 
 
 def has_wandb_key() -> bool:
@@ -227,8 +230,9 @@ class _TensorBoard:
 
     def log_student(self, folder: Path) -> None: ...
 
-    def finish(self) -> None:
+    def finish(self) -> str | None:
         self.writer.close()
+        return None
 
 
 TRACKERS: Mapping[Name, Callable[[TrackedConfig, Path, TrackedRun], Tracker]] = {

@@ -106,7 +106,8 @@ class Session:
                 facts = save(student)
         if distributed.is_first():
             self.tracker.log_student(self.run.out / "model")
-        self.tracker.finish()
+        if place := self.tracker.finish():
+            print(place)
         if distributed.is_first():
             self.run.finish(**{**facts, **self.compute.facts, "size": self.size})
             shutil.rmtree(self.folder, ignore_errors=True)
