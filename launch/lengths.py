@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 from distill.config import Config as DistillConfig
 from distill.pair_makers import SOLUTIONS, from_solution
 from launch.config import Assumptions
 from ratiocine import models, runs
 from ratiocine.data import DataConfig, sources
-from ratiocine.data.config import Split
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import user_text
 from ratiocine.records import SIDES, Problem
@@ -80,7 +80,7 @@ def _sides(values: dict[str, float]) -> tuple[float, float, float]:
     return values["prompt"], values["ift"], values["reasoning"]
 
 
-def count(data: DataConfig, split: Split, limit: int | None) -> int | None:
+def count(data: DataConfig, split: Literal["train", "test"], limit: int | None) -> int | None:
     """Problems of a source, at most `limit` of each family or file; None for those of the hub whose
     number is not in conf/data."""
     bound = limit or float("inf")

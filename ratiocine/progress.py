@@ -48,7 +48,7 @@ def progress(total: int, description: str, unit: str) -> Iterator[Bar[NoReturn]]
     """A tqdm bar on standard error; `bar.update(n)` counts `n` units of `total`."""
     from tqdm import tqdm
 
-    class Rated(tqdm[NoReturn]):
+    class Rated(tqdm):  # type: ignore[type-arg]  # a generic in its stubs alone
         """Shows the mean rate, in as many digits as it has."""
 
         @property

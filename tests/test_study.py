@@ -781,7 +781,7 @@ def test_pairs_of_ones_own_by_a_word(
         (("[teacher=reference]",), "'teacher=reference' is none of: a name of conf/data"),
         (("{m: [runs/mypairs,teacher=reference]}",), "'m' has finished pairs"),
         (("[runs/mypairs,./runs/mypairs]",), "'mypairs' occurs twice; name them"),
-        (("[runs/mypairs",), "study.grid.pairs"),
+        (("[runs/mypairs",), "'[runs/mypairs'"),
         (("runs/mypairs", "study.grid.verify=[both]"), "'mypairs' are finished; leave verify out"),
         (("runs/mypairs", "study.grid.benchmarks=[no.jsonl]"), "no.jsonl is not a file"),
         (("runs/mypairs", "study.assumptions.gpu=h1000"), "unknown card; known: b200"),

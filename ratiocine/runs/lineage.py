@@ -206,8 +206,8 @@ def inherit(student: StudentInfo, *names: str) -> Any:
 
 
 def _base(name: str, path: str | None) -> str:
-    """The name of the model at the start of a lineage; of a folder, the folder's name; of a student,
-    that of its starting model and what it was taught."""
+    """The name of the model at the start of a lineage; of a folder, the folder's name; of a
+    student, that of its starting model and what it was taught."""
     if name != "local" or path is None:
         return name
     found = student(path)
