@@ -178,6 +178,12 @@ class Config(VerbConfig):
                     f"executor={self.executor.name}: teacher={teacher} has nothing to share out, "
                     "being no model"
                 )
+        if teacher == "oracle" and not self.data.families:
+            raise ValueError(
+                "teacher=oracle solves embedded families only, not "
+                f"data={self.data.path or self.data.name}; "
+                "try teacher=reference"
+            )
         if teacher in ("oracle", "reference") and self.verify != "both":
             raise ValueError(
                 f"verify={self.verify} means nothing with teacher={teacher}, both of whose answers "

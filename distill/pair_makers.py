@@ -38,7 +38,7 @@ def pair_maker(config: Config, prompts: Prompts) -> tuple[PairMaker, AnswerFacts
     """A function that makes the pair of a problem, and the facts of the answers, which it completes
     (None for `oracle` and `reference`). Requests all answers of a model first."""
     if config.teacher.name in SOLUTIONS:
-        return lambda problem: _from_solution(config, problem), None
+        return lambda problem: from_solution(config, problem), None
     tallies: dict[Mode, Tally] = {mode: Tally() for mode in MODES}
     if config.teacher.name == "published":
         tokenizer = models.load_tokenizer(config.model)
@@ -63,7 +63,7 @@ def pair_maker(config: Config, prompts: Prompts) -> tuple[PairMaker, AnswerFacts
     return from_model, facts
 
 
-def _from_solution(config: Config, problem: Problem) -> PairResult:
+def from_solution(config: Config, problem: Problem) -> PairResult:
     """A pair whose sides both end in the reference."""
     trace, fault = SOLUTIONS[config.teacher.name]
     if problem.reference is None:

@@ -96,11 +96,6 @@ class Totals:
 def distill(config: Config) -> Run:
     """Write `pairs.parquet`, its data card and its manifest. Every problem becomes a pair or is
     rejected with a counted reason."""
-    if config.teacher.name == "oracle" and not config.data.families:
-        raise BadInput(
-            f"teacher=oracle solves embedded families only, not data={config.data.name}; "
-            "try teacher=reference"
-        )
     run = open_run("distill", config, inputs(config))
     if run.finished:
         print(f"{run.out} is finished")

@@ -95,8 +95,9 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
     if meter.n < wanted:
         assert spending.reached
         cost = f", cost {spending.money:.2f}" if spending.money else ""
+        state = "is used up" if spending.tokens else "leaves no room for the next answer"
         raise Failure(
-            f"{spending.reached} is used up: {meter.n} of {wanted} answers are there, "
+            f"{spending.reached} {state}: {meter.n} of {wanted} answers are there, "
             f"of {spending.tokens} tokens{cost}; they are safe: run this again with more"
         )
     return Requested(

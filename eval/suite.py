@@ -51,12 +51,14 @@ def evaluate(config: Config) -> Run:
         CompletionStore(path).append(store.rows)
     run.write_json(FILE, table.to_json())
     # Before the partial file goes: a tracker that fails costs no completion.
-    _track(config, run, trained, table)
+    place = _track(config, run, trained, table)
     run.finish(**facts.to_json())
     store.path.unlink()
     _print(table)
     _warn(table)
     _name_unanswered(store.rows)
+    if place:
+        print(place)
     return run
 
 
@@ -128,8 +130,9 @@ def metrics(table: ScoreTable, trained: StudentInfo | None) -> dict[str, float |
     return {**row, "train_flops": sum(known) if spent and len(known) == len(spent) else None}
 
 
-def _track(config: Config, run: Run, trained: StudentInfo | None, table: ScoreTable) -> None:
-    """Log one row, at the student's last optimizer step; at 0 for a model not trained here."""
+def _track(config: Config, run: Run, trained: StudentInfo | None, table: ScoreTable) -> str | None:
+    """Log one row, at the student's last optimizer step; at 0 for a model not trained here.
+    Returns a line that says where."""
     by = group_keys("eval", config.model.name, config.model.path, trained)
     names = ("reward", "scenario", "ratio", "seed")
     words = [f"{name}={value}" for name in names if (value := getattr(by, name)) is not None]
@@ -141,7 +144,7 @@ def _track(config: Config, run: Run, trained: StudentInfo | None, table: ScoreTa
     tracker = tracking.open_tracker(config, run.out, about)
     steps = sum(one.steps or 0 for one in trained.ancestors()) if trained else 0
     tracker.log(steps, metrics(table, trained))
-    tracker.finish()
+    return tracker.finish()
 
 
 def should_think(config: Config, trained: StudentInfo | None) -> bool | None:

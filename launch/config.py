@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from launch.cards import card
+from launch.pair_sets import finished_pairs, is_name, pair_sets, parsed
 from ratiocine.config import Seed, StrictConfig
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
@@ -29,11 +29,6 @@ AXES = (
     "lr_policy",
     "seeds",
 )
-
-
-def is_name(text: str) -> bool:
-    """Whether a text can name a study, a stage or an axis value, which are parts of folders."""
-    return bool(re.fullmatch(r"[\w.+-]+", text)) and text not in (".", "..")
 
 
 class StageConfig(StrictConfig):
@@ -57,14 +52,19 @@ class RLGridConfig(StrictConfig):
 
 
 class Assumptions(StrictConfig):
-    """Numbers for the cost estimate before there are results.
+    """Numbers for the cost estimate, of what is neither finished nor at hand.
 
-    By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an `ift` answer and a
-    `reasoning` completion. Of the benchmarks: the number of `problems`, and the mean tokens of a
-    prompt and of a completion by mode. By verb: the FLOPs per second of the
-    GPU or machine that runs the stages in sequence.
+    `gpu` is the card (`launch.cards`), `mfu` the share of its peak rate that a verb reaches (model
+    FLOPs utilization). By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an
+    `ift` answer and a `reasoning` completion. Of the benchmarks: the number of `problems`, and the
+    mean tokens of a prompt and of a completion by mode. By verb: the FLOPs per second of one GPU or
+    machine, in place of card and `mfu`.
     """
 
+    gpu: str | None = None
+    mfu: dict[Literal["train", "eval", "rl"], Annotated[float, Field(gt=0, le=1)]] = Field(
+        default={}
+    )
     pairs: dict[str, PositiveInt] = Field(default={})
     prompt: dict[str, PositiveFloat] = Field(default={})
     ift: dict[str, PositiveFloat] = Field(default={})
@@ -74,13 +74,18 @@ class Assumptions(StrictConfig):
     completion_tokens: dict[Literal["ift", "reasoning"], PositiveFloat] = Field(default={})
     flops_per_second: dict[Literal["train", "eval", "rl"], PositiveFloat] = Field(default={})
 
+    @field_validator("gpu")
+    @classmethod
+    def _known_card(cls, value: str | None) -> str | None:
+        return None if value is None else card(value)
+
 
 class GridConfig(StrictConfig):
     """Cells: every model trained on every set of pairs with every scenario, ratio and seed, and
     evaluated.
 
-    A model or a set of pairs is a name with its overrides; for a name alone these are `model=NAME`
-    or `data=NAME`. A scenario that fixes its ratios has one cell instead of one per ratio. The
+    A model is a name with its overrides, for a name alone `model=NAME`; a set of pairs likewise
+    (`pair_sets`). A scenario that fixes its ratios has one cell instead of one per ratio. The
     scenario `sequential` has no cell at ratio 0 or 1 if `mixed` is in the grid, which is the same
     there. `baseline` are further overrides for the evaluation of starting models; null skips
     it.
@@ -101,22 +106,41 @@ class GridConfig(StrictConfig):
     max_new_tokens: PositiveInt | None = None
     eval: list[str] = Field(default=[])
     baseline: list[str] | None = Field(default=[])
-    assumptions: Assumptions = Assumptions()
 
-    @field_validator("models", "pairs", mode="before")
+    @field_validator("models", mode="before")
     @classmethod
-    def _names_and_overrides(cls, value: Any, info: ValidationInfo) -> Any:
+    def _names_and_overrides(cls, value: Any) -> Any:
         """A list of names is a mapping with an override each; names are part of stage names."""
-        key = "model" if info.field_name == "models" else "data"
+        value = parsed(value)
+        value = [value] if isinstance(value, str) else value
         names = list(value) if isinstance(value, (list, dict)) else []
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"'{repeated[0]}' occurs twice")
         if bad := [name for name in names if not isinstance(name, str) or not is_name(name)]:
             raise ValueError(
                 f"{bad[0]!r} is no name of letters, digits and -._+; give it one: "
-                f"{{NAME: ['{key}=…']}}"
+                "{NAME: ['model=…']}"
             )
-        return {name: [f"{key}={name}"] for name in names} if isinstance(value, list) else value
+        return {name: [f"model={name}"] for name in names} if isinstance(value, list) else value
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _sets_of_pairs(cls, value: Any) -> Any:
+        return pair_sets(value)
+
+    @field_validator("benchmarks", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _finished_pairs_are_verified(self) -> Self:
+        finished = [name for name, words in self.pairs.items() if finished_pairs(words)]
+        if self.verify and finished:
+            raise ValueError(
+                f"verify={self.verify}: the pairs '{finished[0]}' are finished; leave verify out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cells_are_unique(self) -> Self:
@@ -146,6 +170,18 @@ class StudyConfig(StrictConfig):
     report: list[str] = Field(default=[])
     base_study: str | None = None
     retain: Literal["weights", "scores"] = "weights"
+    assumptions: Assumptions = Assumptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _assumptions_of_the_grid(cls, value: Any) -> Any:
+        """Files of earlier releases have them in the grid."""
+        grid = value.get("grid") if isinstance(value, dict) else None
+        if not isinstance(grid, dict) or "assumptions" not in grid:
+            return value
+        both = {**grid["assumptions"], **value.get("assumptions", {})}
+        rest = {key: inner for key, inner in grid.items() if key != "assumptions"}
+        return {**value, "grid": rest, "assumptions": both}
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
@@ -166,6 +202,7 @@ class Config(StrictConfig):
     retain: Literal["weights", "scores"] | None = None
     tracker: tracking.Name = "none"
     project: str = "ratiocine"
+    entity: str | None = None
     out: str | None = None
 
     @model_validator(mode="after")

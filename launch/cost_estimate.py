@@ -1,12 +1,14 @@
 """Cost estimate of a study before it runs: tokens, FLOPs, time and disk of every unfinished stage.
 
-Lengths come from finished pairs, else from the study's `assumptions`; time from the rate of
-finished stages, else from `assumptions.flops_per_second`, else from this machine's matmul rate.
-Unknown values are shown as `?` and left out of the totals, which say so.
+Lengths come from finished pairs, else from the study's `assumptions`, else from a sample of the
+problems; time from the rate of finished stages, else from `assumptions.flops_per_second`, else from
+the card (`assumptions.gpu`), else from this machine's matmul rate. Unknown values are shown as `?`
+and left out of the totals, which say what is missing.
 """
 
 from __future__ import annotations
 
+import heapq
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +19,32 @@ from launch.config import StudyConfig
 from launch.cost_model import CostModel, StageCost
 from launch.stages import Stage
 from ratiocine.errors import BadInput
+from ratiocine.executors import ExecutorConfig, LocalConfig
+from ratiocine.records import SIDES
+
+# What lowers the cost of the dominating verb.
+LOWER = {
+    "train": "fewer pairs (limit= in study.grid.train), seeds or ratios, or smaller models",
+    "eval": "a lower study.grid.max_new_tokens, limit= in study.grid.eval, or fewer benchmarks",
+    "rl": "fewer max_steps or completions (batch_size)",
+    "distill": "fewer problems",
+}
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """Costs of the unfinished stages by name; at most `parallel` stages run at once."""
+    """Costs of the unfinished stages by name."""
 
     stages: Sequence[Stage]
     costs: Mapping[str, StageCost]
     done: Mapping[str, Path]
     retain: str
-    parallel: int
-    source_of_time: str
+    executor: ExecutorConfig
+    model: CostModel
+
+    @property
+    def parallel(self) -> int:
+        return self.executor.max_parallel_jobs
 
     @property
     def disk(self) -> float:
@@ -44,18 +60,64 @@ class CostEstimate:
 
     @property
     def total(self) -> str:
-        """One line about all stages."""
-        n, known = len(self.costs), [c for c in self.costs.values() if c.flops is not None]
-        unknown = f", without {n - len(known)} of unknown cost" if len(known) < n else ""
-        seconds = [cost.seconds for cost in known if cost.seconds is not None]
-        timed = len(seconds) == len(known) and (not n or any(seconds))
-        time = f"{_time(sum(seconds))} of one worker ({self.source_of_time})"
-        return (
-            f"{len(self.stages)} stages: {len(self.done)} done, {n} to do: "
-            f"{_number(sum(cost.tokens or 0 for cost in known))} tokens, "
-            f"{_number(sum(cost.flops or 0 for cost in known))} FLOPs, "
-            f"{time if timed else 'time unknown'}, {self.disk / 1e9:.1f} GB of disk{unknown}"
-        )
+        """Work, time and disk of all stages, a line each."""
+        n, costs = len(self.costs), self.costs.values()
+        head = f"{len(self.stages)} stages: {len(self.done)} done"
+        if not n:
+            return f"{head}, nothing to do"
+        known = [cost for cost in costs if cost.flops is not None]
+        unknown = f" and {n - len(known)} stages of unknown cost" if len(known) < n else ""
+        sums = (sum(c.tokens or 0 for c in known), sum(c.flops or 0 for c in known))
+        work = f"{_number(sums[0])} tokens, {_number(sums[1])} FLOPs{unknown}"
+        if not any(sums):
+            work = f"work unknown of {n} stages"
+        lines = [f"{head}, {n} to do: {work}, {self.disk / 1e9:.1f} GB of disk"]
+        lines += [*self._time_lines(), *self._reasons()]
+        lines += [f"missing: {what}: {how}" for what, how in self.model.missing.items()]
+        return "\n".join(lines)
+
+    def _time_lines(self) -> list[str]:
+        costs = list(self.costs.values())
+        one = sum(cost.one_gpu or 0 for cost in costs)
+        if not one or any(cost.flops and cost.one_gpu is None for cost in costs):
+            return ["time unknown"]
+        on_gpus = self.model.assumptions.gpu or self.executor.gpus_per_node
+        hours = "under 0.01" if one < 36 else f"{one / 3600:,.3g}"
+        total = f"{hours} GPU-hours" if on_gpus else f"{_time(one)} of one worker"
+        gpus = f" of {self.executor.gpus_per_node} GPUs" if self.executor.gpus_per_node > 1 else ""
+        jobs = f"{self.parallel} jobs at once" if self.parallel > 1 else "one job at a time"
+        lines = [f"time: {total} ({self.model.source_of_time})"]
+        return [*lines, f"wall time: {_time(self.wall_seconds())}, {jobs}{gpus}, without queueing"]
+
+    def wall_seconds(self) -> float:
+        """Seconds until the last stage ends, each started once its parents and a job are done."""
+        free, ends = [0.0] * self.parallel, dict[str, float]()
+        for stage in self.stages:
+            if stage.name not in self.costs:
+                continue
+            ready = max((ends.get(parent, 0.0) for parent in stage.parents), default=0.0)
+            start = max(ready, heapq.heappop(free))
+            ends[stage.name] = start + (self.costs[stage.name].seconds or 0.0)
+            heapq.heappush(free, ends[stage.name])
+        return max(ends.values(), default=0.0)
+
+    def _reasons(self) -> list[str]:
+        """Which verb dominates, where lengths come from, and what would lower the cost."""
+        by_verb: dict[str, float] = {}
+        for stage in self.stages:
+            if stage.name in self.costs:
+                flops = self.costs[stage.name].flops or 0.0
+                by_verb[stage.verb] = by_verb.get(stage.verb, 0.0) + flops
+        lines = []
+        if total := sum(by_verb.values()):
+            verb = max(by_verb, key=by_verb.__getitem__)
+            share = by_verb[verb] / total
+            lines.append(f"mostly {verb}: {share:.0%} of the FLOPs; lower with {LOWER[verb]}")
+        for name, pairs in self.model.sets.items():
+            tokens = zip(SIDES, (pairs.prompt, pairs.ift, pairs.reasoning), strict=True)
+            sides = ", ".join(f"{side} {mean:,.0f}" for side, mean in tokens)
+            lines.append(f"lengths of {name}: {pairs.n:,} pairs; tokens: {sides} ({pairs.source})")
+        return lines
 
     def text(self) -> str:
         """A table with a line per stage, and the total."""
@@ -90,12 +152,12 @@ def estimate(
     stages: Sequence[Stage],
     done: Mapping[str, Path],
     retain: str,
-    parallel: int = 1,
+    executor: ExecutorConfig = LocalConfig(),  # noqa: B008
 ) -> CostEstimate:
-    """The cost of the unfinished stages of a study, at most `parallel` of them at once."""
-    model = CostModel(study, stages, done)
+    """The cost of the unfinished stages of a study on this executor."""
+    model = CostModel(study, stages, done, executor)
     costs = {stage.name: model.cost(stage) for stage in stages if stage.name not in done}
-    return CostEstimate(stages, costs, done, retain, parallel, model.source_of_time)
+    return CostEstimate(stages, costs, done, retain, executor, model)
 
 
 def _number(value: float | None) -> str:
@@ -107,6 +169,8 @@ def _number(value: float | None) -> str:
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return "?"
+    if 0 < seconds < 1:
+        return "< 1 s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{ceil(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

@@ -11,14 +11,17 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
+from distill.config import Config as DistillConfig
 from eval.config import Config as EvalConfig
-from launch.config import Assumptions, StudyConfig
+from launch.cards import PEAK_FLOPS
+from launch.config import StudyConfig
+from launch.lengths import PairLengths, count, expected_lengths, finished_lengths
 from launch.stages import Stage, compose
 from launch.throughput import machine_rate, measured_rate
-from ratiocine import cli, cost, models, runs
+from ratiocine import cli, cost, models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import VerbConfig
+from ratiocine.executors import ExecutorConfig, VerbConfig
 from rl.config import Config as RLConfig
 from train.config import Config as TrainConfig
 
@@ -26,18 +29,9 @@ WEIGHT_BYTES = 4
 OPTIMIZER_STATES = 2  # of Adam, per weight; LoRA's are negligible
 COMPLETION_BYTES = 6  # per token of a stored completion, token ids included
 # Rough model FLOPs utilization: the fraction of the machine's matmul rate that a verb reaches.
+VERBS: tuple[Literal["train", "eval", "rl"], ...] = ("train", "eval", "rl")
 UTILIZATION = {"train": 0.4, "eval": 0.15, "rl": 0.25}
 C = TypeVar("C", bound=VerbConfig)
-
-
-@dataclass(frozen=True)
-class PairLengths:
-    """Number of pairs of a set, and the mean tokens of prompts and of both modes."""
-
-    n: int
-    prompt: float
-    ift: float
-    reasoning: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,8 @@ class StageCost:
     tokens: float | None = None
     flops: float | None = None
     seconds: float | None = None
+    one_gpu: float | None = None
+    """Seconds on one GPU or machine."""
     disk: float = 0.0
     """Bytes that stay."""
     weights: float = 0.0
@@ -59,31 +55,44 @@ Work = tuple[float, float]  # tokens, FLOPs
 
 
 class CostModel:
-    """Costs of a study's stages, from finished stages or else from the study's assumptions."""
+    """Costs of a study's stages: from finished stages and pairs, samples of problems, or else the
+    study's assumptions."""
 
     def __init__(
-        self, study: StudyConfig, stages: Sequence[Stage], done: Mapping[str, Path]
+        self,
+        study: StudyConfig,
+        stages: Sequence[Stage],
+        done: Mapping[str, Path],
+        executor: ExecutorConfig,
     ) -> None:
-        self.assumptions = study.grid.assumptions if study.grid else Assumptions()
+        self.assumptions, self.executor = study.assumptions, executor
+        self.sets: dict[str, PairLengths] = {}
+        self.missing: dict[str, str] = {}
+        """What is unknown, and the argument that would say it."""
         self.stages, self.done = {stage.name: stage for stage in stages}, done
         self.measured = {verb: measured_rate(verb, stages, done) for verb in UTILIZATION}
 
     @property
     def source_of_time(self) -> str:
         """The rate behind the times, for a message."""
+        known = self.assumptions
         if any(self.measured.values()):
             return "as finished stages took"
-        if rates := self.assumptions.flops_per_second:
+        if rates := known.flops_per_second:
             return ", ".join(f"{verb} at {rate:.2g} FLOPs/s" for verb, rate in rates.items())
+        if known.gpu:
+            mfu = {verb: known.mfu.get(verb, UTILIZATION[verb]) for verb in VERBS}
+            told = ", ".join(f"{verb} {share:g}" for verb, share in mfu.items())
+            return f"{known.gpu}: {PEAK_FLOPS[known.gpu] / 1e12:g} TFLOP/s × mfu ({told})"
         return "roughly, from this machine's matmul rate"
 
     def cost(self, stage: Stage) -> StageCost:
-        if stage.pairs is None:
-            return StageCost()
         if stage.verb == "distill":
             return self._distillation(stage)
         shape, size = self._model(stage)
         if shape is None:
+            name = next((w for w in stage.overrides if w.startswith("model=")), "model")
+            self.missing[f"the shape of {name}"] = "a model folder, or its config on the hub"
             work = None
         elif stage.verb == "train":
             work = self._training(stage, shape)
@@ -91,22 +100,30 @@ class CostModel:
             work = self._generation(stage, shape)
         tokens, flops = work or (None, None)
         rate = self._rate(stage.verb) if flops is not None else None
-        seconds = flops / rate if flops is not None and rate else None
+        one = flops / rate if flops is not None and rate else None
+        seconds = one / self._gpus(stage) if one is not None else None
         if stage.verb == "eval":
-            return StageCost(tokens, flops, seconds, disk=COMPLETION_BYTES * (tokens or 0))
+            return StageCost(tokens, flops, seconds, one, disk=COMPLETION_BYTES * (tokens or 0))
         weights = WEIGHT_BYTES * size
         checkpoints = self._checkpoints(stage) * (1 + OPTIMIZER_STATES) * weights
-        return StageCost(tokens, flops, seconds, weights=weights, checkpoints=checkpoints)
+        return StageCost(tokens, flops, seconds, one, weights=weights, checkpoints=checkpoints)
+
+    def _gpus(self, stage: Stage) -> int:
+        """GPUs of a stage, over which its work is taken to divide evenly."""
+        executor = self.executor
+        if not executor.gpus_per_node or self.measured[stage.verb]:
+            return 1
+        nodes = executor.nodes if executor.name == "slurm" and stage.verb in ("train", "rl") else 1
+        return executor.gpus_per_node * nodes
 
     def _distillation(self, stage: Stage) -> StageCost:
         pairs = self._lengths(stage)
         tokens = pairs.n * (pairs.prompt + pairs.ift + pairs.reasoning) if pairs else None
-        return StageCost(tokens, 0.0, 0.0, disk=COMPLETION_BYTES * (tokens or 0))
+        return StageCost(tokens, 0.0, 0.0, 0.0, disk=COMPLETION_BYTES * (tokens or 0))
 
     def _training(self, stage: Stage, shape: Shape) -> Work | None:
         config = self._config(stage, TrainConfig)
-        sets = (self.stages[name] for name in stage.parents)
-        pairs = next((self._lengths(s) for s in sets if s.verb == "distill"), None)
+        pairs = self._taught(stage)
         if pairs is None:
             return None
         n = min(pairs.n, config.limit or pairs.n) * config.epochs
@@ -134,6 +151,14 @@ class CostModel:
         else:
             evaluation = self._config(stage, EvalConfig)
             n, limit = _completions(evaluation, known.problems), evaluation.max_new_tokens
+        if n is None:
+            self.missing["problems of a benchmark"] = (
+                "study.assumptions.problems=N, or eval's limit"
+            )
+        elif ift is None or reasoning is None:
+            self.missing["tokens of a completion"] = (
+                "study.assumptions.completion_tokens={ift: N, reasoning: N}"
+            )
         if n is None or ift is None or reasoning is None:
             return None
         longest = limit or float("inf")
@@ -175,28 +200,43 @@ class CostModel:
         return 0.0
 
     def _pairs_of(self, stage: Stage) -> PairLengths | None:
-        """The pairs of the stage's cell; the first set for a starting model."""
-        assert stage.pairs is not None
-        for other in self.stages.values():
-            if other.verb != "distill" or other.pairs is None:
-                continue
-            if stage.pairs in ("", other.pairs):
-                return self._lengths(other)
-        return None
+        """The pairs of the stage's student; the first set for a starting model."""
+        lines = [stage]
+        while parents := [self.stages[name] for name in lines[-1].parents]:
+            lines.append(parents[0])
+        trained = [*lines, *self.stages.values()]
+        first = next((other for other in trained if other.verb == "train"), None)
+        return self._taught(first) if first else None
+
+    def _taught(self, stage: Stage) -> PairLengths | None:
+        """Of a training: the pairs to distill, or those at hand."""
+        for name in stage.parents:
+            if self.stages[name].verb == "distill":
+                return self._lengths(self.stages[name])
+        folders = self._config(stage, TrainConfig).folders()
+        name = stage.pairs or Path(folders[0]).name
+        if name not in self.sets:
+            self.sets[name] = finished_lengths(folders)
+        return self.sets[name]
 
     def _lengths(self, stage: Stage) -> PairLengths | None:
         """Of the set that a stage distills."""
-        if stage.name in self.done:
-            facts = runs.read_manifest(self.done[stage.name]).pairs
-            means = facts.mean_tokens
-            return PairLengths(facts.n, means["prompt"], means["ift"], means["reasoning"])
-        name, known = stage.pairs or "", self.assumptions
-        tables = (known.pairs, known.prompt, known.ift, known.reasoning)
-        if not all(name in table for table in tables):
-            return None
-        return PairLengths(
-            known.pairs[name], known.prompt[name], known.ift[name], known.reasoning[name]
-        )
+        if stage.name not in self.sets:
+            config = self._config(stage, DistillConfig)
+            name = stage.pairs or config.data.name
+            done = self.done.get(stage.name)
+            found = (
+                finished_lengths([done])
+                if done
+                else expected_lengths(name, config, self.assumptions)
+            )
+            if found is None:
+                self.missing[f"the number of pairs of {name}"] = (
+                    f"study.assumptions.pairs={{{name}: N}}"
+                )
+                return None
+            self.sets[stage.name] = found
+        return self.sets[stage.name]
 
     def _model(self, stage: Stage) -> tuple[Shape | None, int]:
         """Shape and size of the starting model of a stage."""
@@ -211,9 +251,15 @@ class CostModel:
     def _rate(self, verb: str) -> float | None:
         """FLOPs per second of one worker."""
         assumed = self.assumptions.flops_per_second
-        known = self.measured[verb] or assumed.get(cast(Literal["train", "eval", "rl"], verb))
+        key = cast(Literal["train", "eval", "rl"], verb)
+        known = self.measured[verb] or assumed.get(key)
         if known:
             return known
+        if gpu := self.assumptions.gpu:
+            return PEAK_FLOPS[gpu] * self.assumptions.mfu.get(key, UTILIZATION[verb])
+        if self.executor.name == "slurm":  # this machine is not the one that runs
+            self.missing["time"] = "the card, such as study.assumptions.gpu=h100"
+            return None
         matmuls = machine_rate()
         return UTILIZATION[verb] * matmuls if matmuls else None
 
@@ -229,17 +275,16 @@ def _mean_ratio(config: TrainConfig) -> float:
 def _completions(config: EvalConfig, problems: int | None) -> int | None:
     """Completions of an evaluation; None if the size of a benchmark is unknown.
 
-    `problems` is the assumed number in all benchmarks; only embedded families are known without.
+    `problems` is the assumed number in all benchmarks; without it the hub alone may not say.
     """
     sources = config.sources()
     limit = config.limit or float("inf")
     if problems is not None:
         families = sum(len(data.families) or 1 for data in sources)
         return int(min(problems, limit * families) * config.samples)
-    if any(not data.families for data in sources):
-        return None
-    counts = [family.test for data in sources for family in data.families.values()]
-    return int(sum(min(limit, count) for count in counts) * config.samples)
+    counts = [count(data, "test", config.limit) for data in sources]
+    known = [n for n in counts if n is not None]
+    return sum(known) * config.samples if len(known) == len(counts) else None
 
 
 @cache

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.config import GridConfig, StageConfig, StudyConfig
+from launch.pair_sets import finished_pairs
 from launch.stages import Stage
 from ratiocine import cli
 from train.scenario import ScenarioConfig
@@ -66,8 +67,10 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
     evaluation = _evaluation(grid)
     verified: Sequence[str | None] = grid.verify or [None]
     for (name, overrides), verify in itertools.product(grid.pairs.items(), verified):
+        if finished_pairs(overrides):
+            continue
         checked = [f"verify={verify}"] if verify else []
-        words = (*overrides, *grid.distill, *checked)
+        words = (*grid.distill, *overrides, *checked)
         yield Stage(_pairs_stage(name, verify), "distill", words, name)
     if grid.baseline is not None:
         for model, overrides in grid.models.items():
@@ -95,7 +98,7 @@ def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
     evaluation, seed = _evaluation(grid), f"seed={arm.seed}"
     training = (
         *grid.models[arm.model],
-        f"pairs={{{_pairs_stage(arm.pairs, arm.verify)}}}",
+        finished_pairs(grid.pairs[arm.pairs]) or f"pairs={{{_pairs_stage(arm.pairs, arm.verify)}}}",
         f"scenario={arm.scenario}",
         *([] if ratio is None else [f"ratio={ratio:g}"]),
         f"equalize={arm.equalize}",
@@ -114,7 +117,8 @@ def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
 
 def _evaluation(grid: GridConfig) -> tuple[str, ...]:
     """Overrides of every evaluation."""
-    benchmarks = f"benchmarks=[{','.join(grid.benchmarks)}]"
+    names = [cli.quoted(name) if "/" in name or " " in name else name for name in grid.benchmarks]
+    benchmarks = f"benchmarks=[{','.join(names)}]"
     limit = [f"max_new_tokens={grid.max_new_tokens}"] if grid.max_new_tokens else []
     return (benchmarks, *limit, *grid.eval)
 

@@ -20,7 +20,10 @@ def check_plan(study: StudyConfig, root: Path, *, write: bool = False) -> None:
     """Raise BadInput if the folder belongs to a grid with another plan; `write` stores this one."""
     if study.grid is None:
         return
-    file, plan = root / PLAN, study.model_dump(mode="json", exclude={"retain", "report"})
+    file, plan = (
+        root / PLAN,
+        study.model_dump(mode="json", exclude={"retain", "report", "assumptions"}),
+    )
     if file.exists():
         stored = renames.renamed_study(read_object(file))
         for difference in _differences(stored, plan):

@@ -5,22 +5,34 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from distill.config import Config as DistillConfig
 from eval.config import Config as EvalConfig
-from launch.config import Config, StudyConfig, is_name
+from launch.config import Config, StudyConfig
 from launch.cost_estimate import estimate
 from launch.expansion import compared, expand
+from launch.pair_sets import FORMS, is_name
 from launch.plan_file import check_plan
 from launch.scheduler import Scheduler
-from launch.stages import Stage
+from launch.stages import VERBS, Stage
 from launch.study_state import StudyState, compose_stage
 from ratiocine import runs
+from ratiocine.data import sources
 from ratiocine.errors import BadInput
-from ratiocine.executors import Command, ExecutorConfig, LocalConfig, run_process
+from ratiocine.executors import (
+    Command,
+    ExecutorConfig,
+    LocalConfig,
+    VerbConfig,
+    command_for,
+    describe,
+    run_process,
+)
 from ratiocine.runs import locks
 from train.config import Config as TrainConfig
+from train.dataset import pairs_file
 
 
 def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[Stage]:  # noqa: B008
@@ -42,14 +54,44 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
         if any(word.lstrip("+~").startswith("out=") for word in stage.overrides):
             raise BadInput(f"study={study.name}: {stage.name} sets out=, which the study sets")
         earlier.add(stage.name)
-        config, _ = compose_stage(stage.verb, stage.resolved(folders), executor)
-        if isinstance(config, EvalConfig):
-            config.sources()
-        elif isinstance(config, TrainConfig):
-            config.peak_rate(0)
+        try:
+            config, _ = compose_stage(stage.verb, stage.resolved(folders), executor)
+        except BadInput as error:
+            raise _of_stage(study, stage, error) from None
+        _check_inputs(config, {str(folder) for folder in folders.values()})
     if missing := [name for name in compared(study) if name not in earlier]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
+
+
+def _of_stage(study: StudyConfig, stage: Stage, error: BadInput) -> BadInput:
+    """The error of a stage's configuration, with the key of the study that would change it."""
+    if study.grid is None or stage.verb != "distill" or stage.pairs is None:
+        return error
+    return BadInput(f"study.grid.pairs, {stage.pairs}: {error} (in study.grid.distill=[…])")
+
+
+def _check_inputs(config: VerbConfig, planned: Collection[str]) -> None:
+    """Raise BadInput for an input that is neither at hand nor made by the study in a folder of
+    `planned`; what is on the hub is not asked for."""
+
+    def is_planned(path: str) -> bool:
+        return any(path == folder or path.startswith(f"{folder}/") for folder in planned)
+
+    if isinstance(config, EvalConfig):
+        for data in config.sources():
+            if data.path and not is_planned(data.path):
+                sources.local_file(data, "test")
+    elif isinstance(config, DistillConfig):
+        if config.data.path and not is_planned(config.data.path):
+            sources.local_file(config.data, "train")
+    elif isinstance(config, TrainConfig):
+        config.peak_rate(0)
+        for folder in config.folders():
+            if not is_planned(folder):
+                if not Path(folder).exists():
+                    raise BadInput(f"pairs={folder} does not exist; give {FORMS}")
+                pairs_file(folder)
 
 
 def run_study(config: Config) -> int:
@@ -66,8 +108,9 @@ def run_study(config: Config) -> int:
     if config.dry_run:
         check_plan(study, root)
         state.find_finished()
-        parallel = config.executor.max_parallel_jobs
-        print(estimate(study, stages, state.done, retain, parallel).text())
+        print(estimate(study, stages, state.done, retain, config.executor).text())
+        for script in describe(config.executor, root / "jobs", _commands(state)):
+            print(f"\n{script}")
         return 0
     runs.check_writable(root)
     with locks.locked(root):
@@ -75,12 +118,26 @@ def run_study(config: Config) -> int:
         return _run(config, state)
 
 
+def _commands(state: StudyState) -> list[Command]:
+    """The commands of the unfinished stages, with the stages they depend on by name."""
+    folders = {stage.name: state.root / stage.name for stage in state.stages} | state.done
+    commands = []
+    for stage in state.stages:
+        if stage.name not in state.done:
+            words = stage.resolved(folders)
+            _, own = compose_stage(stage.verb, words, state.executor)
+            data_parallel = VERBS[stage.verb].config.data_parallel
+            commands.append(
+                command_for(stage.verb, words, state.executor, own, data_parallel, stage.name)
+            )
+    return commands
+
+
 def _run(config: Config, state: StudyState) -> int:
     started, study = time.monotonic(), config.study
     state.find_finished()
     if study.grid is not None:
-        parallel = config.executor.max_parallel_jobs
-        cost = estimate(study, state.stages, state.done, state.retain, parallel)
+        cost = estimate(study, state.stages, state.done, state.retain, config.executor)
         print(cost.total)
         cost.check_disk(state.root)
     failed = Scheduler(state, _tracking_overrides(config)).run()
@@ -104,7 +161,9 @@ def _failure(failed: Mapping[str, int], not_run: Sequence[str]) -> str:
 def _tracking_overrides(config: Config) -> list[str]:
     if config.tracker == "none":
         return []
-    return [f"tracker={config.tracker}", f"project={config.project}", f"group={config.study.name}"]
+    entity = [f"entity={config.entity}"] if config.entity else []
+    words = [f"tracker={config.tracker}", f"project={config.project}", f"group={config.study.name}"]
+    return [*words, *entity]
 
 
 def _report(names: Sequence[str], folders: Mapping[str, Path], page: Path) -> int:

@@ -30,13 +30,36 @@ class _Lines:
         self.stream.flush()
 
 
+RATED_SECONDS = 0.5  # below, a rate says nothing
+
+
+def speed(n: float, seconds: float, unit: str) -> str:
+    """A rate with three significant digits; empty where there is none yet."""
+    if not n or seconds < RATED_SECONDS:
+        return ""
+    rate = n / seconds
+    if rate < 1:
+        return f", {1 / rate:.3g} s each"
+    return f", {rate:,.0f}{unit}/s" if rate >= 100 else f", {rate:.3g}{unit}/s"
+
+
 @contextmanager
 def progress(total: int, description: str, unit: str) -> Iterator[Bar[NoReturn]]:
     """A tqdm bar on standard error; `bar.update(n)` counts `n` units of `total`."""
     from tqdm import tqdm
 
+    class Rated(tqdm):  # type: ignore[type-arg]  # a generic in its stubs alone
+        """Shows the mean rate, in as many digits as it has."""
+
+        @property
+        def format_dict(self) -> dict[str, object]:
+            found = super().format_dict
+            done = found["n"] - (found["initial"] or 0)
+            return {**found, "speed": speed(done, found["elapsed"], self.unit)}
+
     terminal = sys.stderr.isatty()
-    bar = tqdm(
+    bar = Rated(
+        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{speed}{postfix}]",
         total=total,
         desc=description,
         unit=f" {unit}",

@@ -25,6 +25,7 @@ from ratiocine import cli
 from ratiocine.data import FAMILIES, DataConfig
 from ratiocine.engines import OpenAIConfig, TransformersConfig, VLLMConfig
 from ratiocine.models import ModelConfig
+from ratiocine.progress import speed
 from ratiocine.rewards import RewardConfig
 from ratiocine.training import DeepSpeedConfig
 from rl.config import Config as Rl
@@ -443,3 +444,13 @@ def test_one_row_with_one_side_missing_is_refused(pairs: Path, tmp_path: Path) -
     (copy / "manifest.json").write_text(json.dumps(manifest))
     (copy / "DONE").write_text(hash_path(copy / "manifest.json") + "\n")
     assert f"pair '{rows[3]['id']}' has no ift" in told(copy)
+
+
+def test_rates_have_the_digits_they_deserve() -> None:
+    assert [speed(n, seconds, " steps") for n, seconds in ((1e6, 1e-3), (0, 9), (5000, 4))] == [
+        "",
+        "",
+        ", 1,250 steps/s",
+    ]
+    assert speed(7, 2, " steps") == ", 3.5 steps/s"
+    assert speed(3, 12, " steps") == ", 4 s each"

@@ -21,7 +21,7 @@ from conftest import ROOT, command, done, settings
 
 from eval.config import Config as Eval
 from launch import scheduler, throughput
-from launch.config import Config, GridConfig, StageConfig, StudyConfig
+from launch.config import Assumptions, Config, GridConfig, StageConfig, StudyConfig
 from launch.cost_estimate import estimate
 from launch.expansion import compared, expand
 from launch.planner import plan
@@ -266,7 +266,7 @@ def test_what_it_cost_is_what_was_told(study: Path) -> None:
                 sum(row.n_prompt + row.n_completion for row in rows), rel=0.35
             )
     after = estimate(config.study, stages, folders, "weights")
-    assert after.total.startswith("10 stages: 10 done, 0 to do: 0 tokens")
+    assert after.total.startswith("10 stages: 10 done, nothing to do")
 
 
 @pytest.mark.slow
@@ -454,7 +454,12 @@ def test_a_job_that_is_not_taken_leaves_the_others(
 def test_more_at_once_need_more_room() -> None:
     config = cli.compose("launch", Config, ["study=paper", "study.grid.models=[qwen2.5-14b]"])
     stages = plan(config.study)
-    one, eight = (estimate(config.study, stages, {}, "scores", jobs).disk for jobs in (1, 8))
+    one, eight = (
+        estimate(
+            config.study, stages, {}, "scores", SlurmConfig(name="slurm", max_parallel_jobs=jobs)
+        ).disk
+        for jobs in (1, 8)
+    )
     weights = 4 * 14.77e9
     assert eight - one == pytest.approx(7 * (weights + 2 * 3 * weights), rel=0.01), (
         "two checkpoints, each with Adam's numbers"
@@ -472,7 +477,8 @@ def test_limits_samples_and_scenarios_are_counted() -> None:
         }
         made = StudyConfig(
             name="x",
-            grid=grid(eval=list(eval_words), assumptions=assumptions, **{"ratios": [1], **changes}),
+            grid=grid(eval=list(eval_words), **{"ratios": [1], **changes}),
+            assumptions=cli.check(Assumptions, assumptions),
         )
         return {
             name: need.tokens
@@ -644,14 +650,9 @@ def test_a_machine_whose_rate_cannot_be_told_has_no_times(monkeypatch: pytest.Mo
     assert throughput.machine_rate() is None
     study = StudyConfig(
         name="x",
-        grid=grid(
-            ratios=[0],
-            assumptions={
-                "pairs": {"demo": 8},
-                "prompt": {"demo": 9},
-                "ift": {"demo": 2},
-                "reasoning": {"demo": 7},
-            },
+        grid=grid(ratios=[0]),
+        assumptions=Assumptions(
+            pairs={"demo": 8}, prompt={"demo": 9}, ift={"demo": 2}, reasoning={"demo": 7}
         ),
     )
     told = estimate(study, plan(study), {}, "weights")
@@ -692,3 +693,153 @@ def test_a_grid_goes_on_with_rewards(tmp_path: Path) -> None:
     with open(root / "tables" / "differences_rewards.csv", newline="") as file:
         pairs = {(row["against"], row["arm"]) for row in csv.DictReader(file)}
     assert pairs == {("ratio 0", "+ grpo r1 ratio 0"), ("ratio 1", "+ grpo r1 ratio 1")}
+
+
+# Pairs and benchmarks of one's own
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
+    """A working directory with finished pairs, a copy with a blank in its name, and a file."""
+    root = tmp_path_factory.mktemp("own")
+    for name in ("mypairs", "my pairs"):
+        shutil.copytree(pairs, root / "runs" / name)
+    rows = [
+        {
+            "question": f"What is {n} + {n}?",
+            "answer": str(2 * n),
+            "solution": f"{n} + {n} = {2 * n}",
+        }
+        for n in range(5)
+    ]
+    (root / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return root
+
+
+def planned(*words: str) -> tuple[StudyConfig, list[Stage]]:
+    usual = ("study.grid.models=[tiny]", "study.grid.ratios=[0.5]", "study.grid.seeds=[0]")
+    study = cli.compose("launch", Config, ["study=ratio_sweep", *usual, *words]).study
+    return study, plan(study)
+
+
+TEACHER = "study.grid.distill=[teacher=reference]"
+
+
+@pytest.mark.parametrize(
+    ("words", "sets"),
+    [
+        (("[runs/mypairs]",), {"mypairs": ["pairs=runs/mypairs"]}),
+        (("runs/mypairs",), {"mypairs": ["pairs=runs/mypairs"]}),
+        (("{mine: runs/mypairs}",), {"mine": ["pairs=runs/mypairs"]}),
+        (("{mine: pairs=runs/mypairs}",), {"mine": ["pairs=runs/mypairs"]}),
+        (("runs/mypairs/pairs.parquet",), {"mypairs": ["pairs=runs/mypairs"]}),
+        (("['runs/my pairs']",), {"my-pairs": ["pairs='runs/my pairs'"]}),
+        (("runs/my pairs",), {"my-pairs": ["pairs='runs/my pairs'"]}),
+        (
+            ("[runs/mypairs,runs/my pairs]",),
+            {"mypairs": ["pairs=runs/mypairs"], "my-pairs": ["pairs='runs/my pairs'"]},
+        ),
+        (
+            ("{all: [runs/mypairs,runs/my pairs]}",),
+            {"all": ["pairs=[runs/mypairs,'runs/my pairs']"]},
+        ),
+        (
+            ("[demo,runs/mypairs]",),
+            {"demo": ["data=demo"], "mypairs": ["pairs=runs/mypairs"]},
+        ),
+        (("mine.jsonl", TEACHER), {"mine": ["data='mine.jsonl'"]}),
+        (
+            ("{a: [data=mine.jsonl,teacher=reference]}",),
+            {"a": ["data=mine.jsonl", "teacher=reference"]},
+        ),
+        (("[mine.jsonl]", TEACHER, "study.grid.benchmarks=mine.jsonl"), None),
+    ],
+)
+def test_pairs_of_ones_own_by_a_word(
+    words: tuple[str, ...],
+    sets: dict[str, list[str]] | None,
+    own: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(own)
+    study, stages = planned(f"study.grid.pairs={words[0]}", *words[1:])
+    assert study.grid is not None
+    assert sets is None or study.grid.pairs == sets
+    told = estimate(study, stages, {}, "weights")
+    assert all(cost.flops is not None for cost in told.costs.values())
+    assert not told.model.missing
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("[runs/nowhere]",), "pairs=runs/nowhere does not exist; give a name of conf/data"),
+        (("runs",), "runs holds no finished run"),
+        (("nowhere",), "unknown data 'nowhere'"),
+        (("nowhere.jsonl", TEACHER), "nowhere.jsonl is not a file"),
+        (("mine.jsonl",), "teacher=oracle solves embedded families only, not data=mine.jsonl"),
+        (("[teacher=reference]",), "'teacher=reference' is none of: a name of conf/data"),
+        (("{m: [runs/mypairs,teacher=reference]}",), "'m' has finished pairs"),
+        (("[runs/mypairs,./runs/mypairs]",), "'mypairs' occurs twice; name them"),
+        (("[runs/mypairs",), "'[runs/mypairs'"),
+        (("runs/mypairs", "study.grid.verify=[both]"), "'mypairs' are finished; leave verify out"),
+        (("runs/mypairs", "study.grid.benchmarks=[no.jsonl]"), "no.jsonl is not a file"),
+        (("runs/mypairs", "study.assumptions.gpu=h1000"), "unknown card; known: b200"),
+    ],
+)
+def test_pairs_that_are_none_are_refused_by_the_plan(
+    words: tuple[str, ...], message: str, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own)
+    with pytest.raises(BadInput) as refused:
+        planned(f"study.grid.pairs={words[0]}", *words[1:])
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_card_gives_gpu_hours_and_a_cluster_needs_one() -> None:
+    slurm = SlurmConfig(name="slurm", gpus_per_node=8)
+    study, stages = planned("study.grid.models=[qwen2.5-7b]", "study.assumptions.gpu=NVIDIA A100")
+    told = estimate(study, stages, {}, "weights", slurm)
+    cost = told.costs["train-qwen2.5-7b-domains-mixed-0.5-s0"]
+    assert cost.one_gpu == pytest.approx(cost.flops / (0.4 * 312e12))
+    assert cost.seconds == pytest.approx(cost.one_gpu / 8)
+    assert "GPU-hours (a100: 312 TFLOP/s" in told.total
+    assert told.wall_seconds() < sum(need.seconds or 0 for need in told.costs.values())
+    study, stages = planned("study.grid.models=[qwen2.5-7b]")
+    told = estimate(study, stages, {}, "weights", slurm)
+    assert "missing: time: the card, such as study.assumptions.gpu=h100" in told.total
+    assert "FLOPs" in told.total
+
+
+def test_listed_stages_are_counted_and_the_unknown_is_named() -> None:
+    study = cli.compose("launch", Config, ["study=demo"]).study
+    told = estimate(study, plan(study), {}, "weights")
+    assert all(cost.flops is not None for cost in told.costs.values())
+    study, stages = planned("study.grid.pairs=[gsm8k]", TEACHER)
+    total = estimate(study, stages, {}, "weights").total
+    assert "missing: the number of pairs of gsm8k: study.assumptions.pairs={gsm8k: N}" in total
+    assert " 0 tokens" not in total
+    study, stages = planned(
+        "study.grid.pairs=[gsm8k]", TEACHER, "study.assumptions.pairs={gsm8k: 9}"
+    )
+    told = estimate(study, stages, {}, "weights")
+    assert "assumed" in told.total
+    assert not told.model.missing
+
+
+def test_a_dry_run_shows_the_job_scripts(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="needs the extra slurm")
+    shown = done(
+        *GRID,
+        "executor=slurm",
+        "executor.gpus_per_node=2",
+        "executor.sbatch_args={qos: long}",
+        "dry_run=true",
+        f"out={tmp_path}",
+    )
+    _, generating, training = shown.split("job script of ")
+    assert "#SBATCH --ntasks-per-node=1" in generating
+    assert "#SBATCH --ntasks-per-node=2" in training
+    assert all("#SBATCH --qos=long" in script for script in (generating, training))
+    assert ("there is no sbatch" in training) == (shutil.which("sbatch") is None)

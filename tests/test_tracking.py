@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import command, done
+from conftest import ROOT, command, done
 
 from ratiocine.models import ModelConfig, load_model, load_tokenizer
 from ratiocine.records import MODES
@@ -105,6 +105,25 @@ def test_wandbs_file_holds_what_the_local_ones_hold(tracked: Path) -> None:
         table["columns"] == ["step", "id", "prompt", "answer", "tokens", "reference"]
         for table in media
     )
+
+
+def test_an_offline_run_ends_with_its_folder_and_keeps_the_student(
+    pairs: Path, tmp_path: Path
+) -> None:
+    words = ("max_steps=1", "tracker=wandb", "entity=team", "log_model=true")
+    said = done("train", *RUN, *words, f"pairs={pairs}", f"out={tmp_path / 'run'}")
+    line = said.splitlines()[-2]
+    folder = Path(line.split("wandb sync ")[1])
+    (file,) = (ROOT / folder).glob("*.wandb")
+    found = records(file)
+    run = next(record.run for record in found if record.WhichOneof("record_type") == "run")
+    assert run.entity == "team"
+    kinds = [
+        record.request.log_artifact.artifact.type
+        for record in found
+        if record.WhichOneof("record_type") == "request"
+    ] + [record.artifact.type for record in found if record.WhichOneof("record_type") == "artifact"]
+    assert "model" in kinds
 
 
 def test_samples_are_of_validation_problems_at_every_checkpoint(tracked: Path) -> None:
@@ -210,6 +229,7 @@ def test_validation_problems_are_the_same_at_every_ratio(
         ),
         (("val_size=40",), "val_size=40: there are 40 pairs, and some must be left"),
         (("tracker=wb",), "tracker='wb'"),
+        (("entity=team",), "entity=team is for tracker=wandb, not tracker=none"),
         (("lora_rank=8",), "lora_rank=8 is for adapters; lora=true trains them"),
         (
             ("preflight=true", "push_to_hub=me/x"),

@@ -151,8 +151,10 @@ class Config(TrainingConfig):
             return self.lr
         if self.model.lr is None:
             named = self.model.path or self.model.name
+            # Adapters start at zero and take about ten times the rate of all weights.
+            example = "lr=1e-4 for adapters (lora=true)" if self.lora else "lr=1e-5"
             raise BadInput(
-                f"conf/model holds no learning rates for model={named}; give lr=, such as lr=1e-5"
+                f"conf/model holds no learning rates for model={named}; give lr=, such as {example}"
             )
         share = 0.5 if self.lr_policy == "matched" else share
         return float(self.model.lr.ift ** (1 - share) * self.model.lr.reasoning**share)

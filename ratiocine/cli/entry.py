@@ -49,6 +49,21 @@ QUIET = (
 )
 FIRST_RANK_SECONDS = 5.0  # for rank 0 to report an error before another rank does
 
+# How to swap things by a word, by verb.
+SWAPS = {
+    "distill": ("Swap by a word: data=problems.jsonl teacher=reference, or teacher=openai.",),
+    "train": (
+        "Swap by a word: model=qwen2.5-1.5b or model=FOLDER, lora=true, scenario=sequential.",
+    ),
+    "rl": ("Swap by a word: data=problems.jsonl, reward=r1-zero, objective=dapo.",),
+    "eval": ("Swap by a word: model=FOLDER, benchmarks=[gsm8k,problems.jsonl], engine=vllm.",),
+    "launch": (
+        "Swap by a word: study=ratio_sweep study.grid.pairs=[FOLDER,problems.jsonl] "
+        "study.grid.models=[qwen2.5-1.5b] study.grid.benchmarks=[test.jsonl]; "
+        "study.assumptions.gpu=h100 for the estimate.",
+    ),
+}
+
 C = TypeVar("C", bound=BaseModel)
 
 
@@ -208,6 +223,9 @@ def help_text(verb: str) -> str:
         lines.append(textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False))
     lines += [
         "",
+        "ift: the direct answer alone (instruction fine-tuning); reasoning: a trace and then the "
+        "answer.",
+        *SWAPS.get(verb, ()),
         "-m sweeps over comma-separated values, one process per job; --cfg job shows the composed "
         "configuration.",
     ]

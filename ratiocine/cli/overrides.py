@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from ratiocine.errors import BadInput
 
 BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
+NAMED_SETS = ("study.grid.models", "study.grid.pairs")  # a list of names, or overrides by name
 SWEEPS = ("choice(", "range(", "interval(", "glob(")
 
 
@@ -21,6 +22,11 @@ def normalise(overrides: Sequence[str]) -> list[str]:
     normalised: list[str] = []
     for override in overrides:
         group, equals, value = override.partition("=")
+        # A study's file leaves out defaults, and mappings take any keys; the schema checks them.
+        if group.startswith(("study.", "executor.sbatch_args")):
+            group = f"++{group}"
+        if group.endswith(NAMED_SETS) and re.fullmatch(r"[\[{].*[\]}]", value):
+            value = quoted(value)  # a text replaces those of the file, a list or a mapping
         if not group.strip("+~"):
             raise BadInput(f"'{override}' names no key; write key=value")
         text = _unquoted(value)
@@ -29,12 +35,13 @@ def normalise(overrides: Sequence[str]) -> list[str]:
         if equals and group in BY_PATH and is_path and not is_sweep:
             normalised += [f"{group}=local", f"{group}.path={quoted(text)}"]
         else:
-            normalised.append(f"{group}={_with_quoted_paths(value)}" if equals else override)
+            words = _with_quoted_words(_with_quoted_paths(value))
+            normalised.append(f"{group}={words}" if equals else override)
     return normalised
 
 
 # Characters of paths that Hydra's grammar reads otherwise, or not at all.
-SPECIAL = re.compile(r"[^\x00-\x7f]|[=#'\"()!^`<>;&]")
+SPECIAL = re.compile(r"[^\x00-\x7f]|[=#'\"()!^`<>;&~]")
 
 
 def _with_quoted_paths(value: str) -> str:
@@ -43,6 +50,17 @@ def _with_quoted_paths(value: str) -> str:
         items = re.findall(r"\s*((?:'[^']*'|\"[^\"]*\"|[^,])*)", value[1:-1])
         return f"[{','.join(_quoted_path(item) for item in items if item.strip())}]"
     return _quoted_path(value)
+
+
+def _with_quoted_words(value: str) -> str:
+    """A list or mapping with quotes around the overrides in it: [teacher=reference]."""
+    if not value.startswith(("[", "{")):
+        return value
+    quotes = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+    word = r"(?<=[\[,{:\s])([+~]*[A-Za-z_][\w.]*=[^\s,\[\]{}'\"]+)"
+    return re.sub(
+        f"{quotes}|{word}", lambda match: quoted(match[1]) if match[1] else match[0], value
+    )
 
 
 def _quoted_path(value: str) -> str:

@@ -22,6 +22,8 @@ def first_problem(schema: type[BaseModel], error: ValidationError) -> str:
         hint = suggestion(str(problem["loc"][-1]), known) or f"; known: {', '.join(known)}"
         return f"unknown key '{key}'{hint}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if key and isinstance(problem["input"], dict) and problem["type"] == "value_error":
+        return f"{key}: {message}"  # it names its values itself
     return f"{key}={problem['input']!r}: {message}" if key else message
 
 

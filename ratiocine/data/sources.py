@@ -202,7 +202,7 @@ def fingerprint(data: DataConfig, split: Split) -> str:
         return digest("data", json.dumps(described, sort_keys=True), *parts)
     if task := task_of(data):
         return digest("data", split, json.dumps(described, sort_keys=True), *task.hashes(split))
-    file = _local_file(data, split)
+    file = local_file(data, split)
     if file is not None:
         return digest("data", split, json.dumps(described, sort_keys=True), hash_path(file))
     if data.hub is not None:
@@ -258,7 +258,8 @@ def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
         )
 
 
-def _local_file(data: DataConfig, split: Split) -> Path | None:
+def local_file(data: DataConfig, split: Split) -> Path | None:
+    """The file of a source, None for one without. Raises BadInput where it is missing."""
     if data.path is not None:
         file = Path(data.path)
     elif data.data_dir is not None and data.files:
@@ -274,7 +275,7 @@ def _local_file(data: DataConfig, split: Split) -> Path | None:
 
 def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
     """The problems of a file or a hub data set."""
-    file = _local_file(data, split)
+    file = local_file(data, split)
     rows: Iterator[Row]
     if task := task_of(data):
         rows = task.rows(split)

@@ -20,5 +20,6 @@ from .local import run_process as run_process
 from .ray import check_ray as check_ray
 from .ray import connect as connect
 from .submission import command_for as command_for
+from .submission import describe as describe
 from .submission import open_executor as open_executor
 from .submission import submit as submit

@@ -31,6 +31,7 @@ from ratiocine.executors.config import SlurmConfig
 CHECKPOINT_SECONDS = 80  # for a checkpoint, between Slurm's warning signal and its kill
 INTERRUPTED = 130
 FAILED_STATES = ("FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY")
+NO_SBATCH = "there is no sbatch on this machine; run the command on a login node of the cluster"
 LOST_STATES = ("NODE_FAIL", "BOOT_FAIL", "REVOKED")
 FINAL_STATES = ("COMPLETED", *FAILED_STATES, *LOST_STATES)
 
@@ -74,15 +75,9 @@ class SlurmExecutor:
     """Submits commands as a job array. Raises BadInput without submitit or sbatch."""
 
     def __init__(self, config: SlurmConfig, folder: Path) -> None:
-        if find_spec("submitit") is None:
-            raise BadInput(
-                "executor=slurm needs the package submitit: pip install 'ratiocine[slurm]'"
-            )
+        check_submitit()
         if shutil.which("sbatch") is None:
-            raise BadInput(
-                "executor=slurm: there is no sbatch on this machine; run the command on a login "
-                "node of the cluster"
-            )
+            raise BadInput(f"executor=slurm: {NO_SBATCH}")
         self.config, self.folder, self.queue = config, folder, Queue()
         self.max_parallel_jobs = config.max_parallel_jobs
 
@@ -90,39 +85,72 @@ class SlurmExecutor:
         import submitit
 
         try:
-            submitted = self._executor(commands[0]).submit_array([*map(Submission, commands)])
+            executor = submitit.AutoExecutor(self.folder, cluster="slurm")
+            executor.update_parameters(**parameters(self.config, commands[0]))
+            submitted = executor.submit_array([*map(Submission, commands)])
         except (submitit.core.utils.FailedJobError, OSError) as error:
             raise Failure(f"executor=slurm: {first_line(error)}") from None
         for command, job in zip(commands, submitted, strict=True):
             print(f"job {job.job_id}: {command}", flush=True)
         return [SlurmJob(job, self.queue, [job.paths.stdout]) for job in submitted]
 
-    def _executor(self, first: Command) -> Any:
-        """submitit's executor with the parameters of the configuration."""
-        import submitit
 
-        config, distributed = self.config, first.world_size > 1
-        tasks = config.nproc if distributed else 1
-        cpus = config.cpus_per_task * config.nproc // tasks
-        executor = submitit.AutoExecutor(self.folder, cluster="slurm")
-        executor.update_parameters(
-            name=first.name,
-            nodes=config.nodes if distributed else 1,
-            tasks_per_node=tasks,
-            cpus_per_task=cpus,
-            gpus_per_node=config.gpus_per_node or None,
-            mem_gb=config.mem_gb,
-            timeout_min=math.ceil(60 * config.time_limit_hours),
-            stderr_to_stdout=True,
-            slurm_partition=config.partition,
-            slurm_account=config.account,
-            slurm_array_parallelism=config.max_parallel_jobs,
-            # srun does not take cpus-per-task over from sbatch.
-            slurm_srun_args=["--kill-on-bad-exit=1", f"--cpus-per-task={cpus}"],
-            slurm_additional_parameters=dict(config.sbatch_args),
-            slurm_setup=[f"export PYTHONPATH={shlex.quote(python_path())}"],
+def parameters(config: SlurmConfig, first: Command) -> dict[str, Any]:
+    """The configuration as parameters of submitit, for commands like the `first`."""
+    distributed = first.world_size > 1
+    tasks = config.nproc if distributed else 1
+    cpus = config.cpus_per_task * config.nproc // tasks
+    return {
+        "name": first.name,
+        "nodes": config.nodes if distributed else 1,
+        "tasks_per_node": tasks,
+        "cpus_per_task": cpus,
+        "gpus_per_node": config.gpus_per_node or None,
+        "mem_gb": config.mem_gb,
+        "timeout_min": math.ceil(60 * config.time_limit_hours),
+        "stderr_to_stdout": True,
+        "slurm_partition": config.partition,
+        "slurm_account": config.account,
+        "slurm_array_parallelism": config.max_parallel_jobs,
+        # srun does not take cpus-per-task over from sbatch.
+        "slurm_srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={cpus}"],
+        "slurm_additional_parameters": dict(config.sbatch_args),
+        "slurm_setup": [f"export PYTHONPATH={shlex.quote(python_path())}"],
+    }
+
+
+def job_script(config: SlurmConfig, folder: Path, command: Command) -> str:
+    """The sbatch script of a command, and a line for what this machine lacks to submit it."""
+    check_submitit()
+    from submitit.slurm import slurm
+
+    class Offline(slurm.SlurmExecutor):
+        """Writes scripts on a machine without Slurm too."""
+
+        @classmethod
+        def affinity(cls) -> int:
+            return 1
+
+    executor = Offline(folder)
+    # As submitit.AutoExecutor converts them.
+    executor.update_parameters(
+        **executor._convert_parameters(
+            {
+                name.removeprefix("slurm_"): value
+                for name, value in parameters(config, command).items()
+                if value is not None
+            }
         )
-        return executor
+    )
+    script = executor._make_submission_file_text(executor._submitit_command_str, "")
+    lacking = "" if shutil.which("sbatch") else f"\nnot submitted from here: {NO_SBATCH}"
+    return f"{script.strip()}{lacking}"
+
+
+def check_submitit() -> None:
+    """Raise BadInput without submitit."""
+    if find_spec("submitit") is None:
+        raise BadInput("executor=slurm needs the package submitit: pip install 'ratiocine[slurm]'")
 
 
 class Queue:

@@ -34,6 +34,21 @@ def submit(verb: str, config: VerbConfig, jobs: Sequence[Sequence[str]]) -> int:
         return wait_for_jobs(commands, submitted)
 
 
+def describe(executor: ExecutorConfig, folder: Path, commands: Sequence[Command]) -> Iterator[str]:
+    """The job scripts of these commands where Slurm runs them, one of each kind."""
+    if executor.name != "slurm":
+        return
+    from ratiocine.executors.slurm import job_script
+
+    shown: dict[int, list[Command]] = {}
+    for command in commands:
+        shown.setdefault(command.world_size, []).append(command)
+    for alike in shown.values():
+        verbs = ", ".join(dict.fromkeys(command.module for command in alike))
+        script = job_script(executor, folder, alike[0])
+        yield f"job script of {verbs} ({len(alike)} jobs, first {alike[0].name}):\n{script}"
+
+
 def without_executor(overrides: Sequence[str]) -> list[str]:
     """Overrides without those of the executor."""
     own = ("executor=", "executor.")

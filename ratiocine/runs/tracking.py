@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -27,6 +28,8 @@ class TrackedConfig(VerbConfig):
 
     tracker: Unhashed[Name] = "none"
     project: Unhashed[str] = "ratiocine"
+    entity: Unhashed[str | None] = None
+    log_model: Unhashed[bool] = False
     group: Unhashed[str | None] = None
 
 
@@ -37,11 +40,20 @@ class Tracker(Protocol):
 
     def table(self, step: int, name: str, rows: Sequence[Row]) -> None: ...
 
-    def finish(self) -> None: ...
+    def log_student(self, folder: Path) -> None:
+        """Upload a student's model folder, where `log_model` says so."""
+        ...
+
+    def finish(self) -> str | None:
+        """Close the run; returns a line that says where it is, if the tracker has one."""
+        ...
 
 
 def check(config: TrackedConfig) -> None:
     """Raise BadInput where the tracker is not installed."""
+    for key, value in (("entity", config.entity), ("log_model", config.log_model)):
+        if value and config.tracker != "wandb":
+            raise BadInput(f"{key}={value} is for tracker=wandb, not tracker={config.tracker}")
     if config.tracker != "none" and importlib.util.find_spec(config.tracker) is None:
         raise BadInput(
             f"tracker={config.tracker} is not installed; run `pip install {config.tracker}`"
@@ -105,7 +117,10 @@ class NoTracker:
 
     def table(self, step: int, name: str, rows: Sequence[Row]) -> None: ...
 
-    def finish(self) -> None: ...
+    def log_student(self, folder: Path) -> None: ...
+
+    def finish(self) -> str | None:
+        return None
 
 
 class _Run:
@@ -124,8 +139,34 @@ class _Run:
         )
         self.run.log({name: table}, step=step)
 
-    def finish(self) -> None:
+    def log_student(self, folder: Path) -> None: ...
+
+    def finish(self) -> str | None:
         self.run.finish()
+        return None
+
+
+class _WandbRun(_Run):
+    """A run of W&B; its end names the page, or the folder to send."""
+
+    def __init__(self, library: Any, run: Any, log_model: bool) -> None:
+        super().__init__(library, run)
+        self.log_model = log_model
+
+    def log_student(self, folder: Path) -> None:
+        if self.log_model:
+            artifact = self.library.Artifact(f"model-{self.run.id}", type="model")
+            artifact.add_dir(str(folder))
+            self.run.log_artifact(artifact)
+
+    def finish(self) -> str | None:
+        url, folder = self.run.url, Path(self.run.dir).parent
+        offline = self.run.offline
+        super().finish()
+        if offline:
+            shown = os.path.relpath(folder)
+            return f"W&B: offline in {shown}; send it with: wandb sync {shlex.quote(shown)}"
+        return f"W&B: {url}" if url else None
 
 
 def has_wandb_key() -> bool:
@@ -143,6 +184,7 @@ def _wandb(config: TrackedConfig, folder: Path, run: TrackedRun) -> Tracker:
     mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
     started = wandb.init(
         project=config.project,
+        entity=config.entity,
         group=config.group or run.group,
         id=run.id,
         name=run.name,
@@ -152,7 +194,7 @@ def _wandb(config: TrackedConfig, folder: Path, run: TrackedRun) -> Tracker:
         resume="allow",
         settings=wandb.Settings(silent=True, console="off", save_code=False),
     )
-    return _Run(wandb, started)
+    return _WandbRun(wandb, started, config.log_model)
 
 
 def _trackio(config: TrackedConfig, folder: Path, run: TrackedRun) -> Tracker:
@@ -186,8 +228,11 @@ class _TensorBoard:
     def table(self, step: int, name: str, rows: Sequence[Row]) -> None:
         self.writer.add_text(name, markdown(rows), step)
 
-    def finish(self) -> None:
+    def log_student(self, folder: Path) -> None: ...
+
+    def finish(self) -> str | None:
         self.writer.close()
+        return None
 
 
 TRACKERS: Mapping[Name, Callable[[TrackedConfig, Path, TrackedRun], Tracker]] = {

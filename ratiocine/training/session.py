@@ -104,7 +104,10 @@ class Session:
         ):
             if distributed.is_first():
                 facts = save(student)
-        self.tracker.finish()
+        if distributed.is_first():
+            self.tracker.log_student(self.run.out / "model")
+        if place := self.tracker.finish():
+            print(place)
         if distributed.is_first():
             self.run.finish(**{**facts, **self.compute.facts, "size": self.size})
             shutil.rmtree(self.folder, ignore_errors=True)

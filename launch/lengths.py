@@ -1,0 +1,123 @@
+"""Lengths of pairs for the cost estimate: of finished pairs, of a sample of a set's problems, or
+assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from distill.config import Config as DistillConfig
+from distill.pair_makers import SOLUTIONS, from_solution
+from launch.config import Assumptions
+from ratiocine import models, runs
+from ratiocine.data import DataConfig, sources
+from ratiocine.errors import BadInput, Failure
+from ratiocine.prompts import user_text
+from ratiocine.records import SIDES, Problem
+
+SAMPLE = 32  # problems of each family or file whose lengths are measured
+# Means of the published general pairs (arXiv 2509.22193), for answers that are not written yet.
+ASSUMED = {"ift": 435.0, "reasoning": 2591.0}
+CHARACTERS = 4.0  # per token, where the tokenizer is not at hand
+
+
+@dataclass(frozen=True)
+class PairLengths:
+    """Number of pairs of a set, and the mean tokens of prompts and of both modes."""
+
+    n: int
+    prompt: float
+    ift: float
+    reasoning: float
+    source: str
+    """Where the numbers come from, for a message."""
+
+
+def finished_lengths(folders: Sequence[str | Path]) -> PairLengths:
+    """Of the pairs in finished folders, as their manifests state."""
+    facts = [runs.read_manifest(Path(folder)).pairs for folder in folders]
+    n = sum(fact.n for fact in facts)
+    prompt, ift, reasoning = (
+        sum(fact.n * fact.mean_tokens[side] for fact in facts) / n
+        for side in ("prompt", "ift", "reasoning")
+    )
+    return PairLengths(n, prompt, ift, reasoning, f"as in {', '.join(map(str, folders))}")
+
+
+def expected_lengths(name: str, config: DistillConfig, known: Assumptions) -> PairLengths | None:
+    """Of pairs to distill: the assumptions, completed from a sample of the problems. None where the
+    number of problems is unknown."""
+    given = {
+        side: table[name]
+        for side, table in (
+            ("pairs", known.pairs),
+            ("prompt", known.prompt),
+            ("ift", known.ift),
+            ("reasoning", known.reasoning),
+        )
+        if name in table
+    }
+    if len(given) == 4:
+        return PairLengths(int(given["pairs"]), *_sides(given), "study.assumptions")
+    n = given.get("pairs") or count(config.data, "train", config.limit)
+    if n is None:
+        return None
+    measured = _sample(config)
+    found = {**ASSUMED, "prompt": known.prompt_tokens, **measured, **given}
+    assumed = [side for side in SIDES if side not in measured and side not in given]
+    told = ["measured on a sample"] if measured else []
+    if assumed:
+        hint = f"study.assumptions.{assumed[0]}={{{name}: N}}"
+        told.append(f"{', '.join(assumed)} assumed; {hint} says better")
+    return PairLengths(int(n), *_sides(found), "; ".join(told))
+
+
+def _sides(values: dict[str, float]) -> tuple[float, float, float]:
+    return values["prompt"], values["ift"], values["reasoning"]
+
+
+def count(data: DataConfig, split: Literal["train", "test"], limit: int | None) -> int | None:
+    """Problems of a source, at most `limit` of each family or file; None for those of the hub whose
+    number is not in conf/data."""
+    bound = limit or float("inf")
+    if data.families:
+        sizes = [getattr(family, split) for family in data.families.values()]
+        return int(sum(min(bound, size) for size in sizes))
+    if data.mix:
+        return data.n
+    if sources.local_file(data, split) is not None:
+        return int(min(bound, sum(1 for _ in sources.read(data, split, 0))))
+    if split == "test" and data.hub is not None and data.hub.count:
+        return int(min(bound, data.hub.count))
+    return limit
+
+
+def _sample(config: DistillConfig) -> dict[str, float]:
+    """Mean tokens of prompts, and of both modes where the teacher writes solutions of its own or of
+    the data; empty for data of the hub."""
+    data = config.data
+    if not data.families and sources.local_file(data, "train") is None:
+        return {}
+    read = groupby(sources.read(data, "train", config.seed), lambda problem: problem.source)
+    problems = [problem for _, some in read for problem in islice(some, SAMPLE)]
+    texts = {"prompt": [user_text(problem) for problem in problems]}
+    if config.teacher.name in SOLUTIONS:
+        sides = [made for problem in problems if (made := _solved(config, problem))]
+        texts |= {"ift": [one for one, _ in sides], "reasoning": [other for _, other in sides]}
+    try:
+        tokenizer = models.load_tokenizer(config.model)
+    except (BadInput, Failure, OSError):
+        tokenizer = None
+
+    def tokens(text: str) -> float:
+        return len(tokenizer(text)["input_ids"]) if tokenizer else len(text) / CHARACTERS
+
+    return {side: fmean(map(tokens, some)) for side, some in texts.items() if some}
+
+
+def _solved(config: DistillConfig, problem: Problem) -> tuple[str, str] | None:
+    return from_solution(config, problem).sides
