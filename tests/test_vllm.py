@@ -96,6 +96,10 @@ def test_samples_prefixes_stops_and_logprobs() -> None:
     a, b = ours["plain", 0], theirs["plain", 0]
     assert a.token_ids == b.token_ids
     assert b.logprobs == pytest.approx(a.logprobs, abs=1e-3)
+    stopped = engine.generate([plain, Request("short", question, 1)])
+    assert [one.id for one in next(stopped)] == ["short"], "each is given away when it ends"
+    stopped.close()
+    assert not engine.llm.llm_engine.has_unfinished_requests()
     first = answers(engine, drawn)
     assert len({one.token_ids for one in first.values()}) > 1
     alone = answers(engine, Request("drawn", question, 12, temperature=1.0, seed=5, samples=(2,)))
@@ -108,3 +112,7 @@ def test_a_share_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     refused = command(*words, f"out={tmp_path / 'x'}")
     assert refused.returncode == 2
     assert "engine.gpu_memory_utilization=1.0: of " in refused.stderr.splitlines()[-1]
+    several = ("engine.gpu_memory_utilization=0.5", "executor.nproc_per_node=2")
+    refused = command(*words, *several, f"out={tmp_path / 'x'}")
+    assert refused.returncode == 2
+    assert "=0.5 in each of 2 workers: of " in refused.stderr.splitlines()[-1]
