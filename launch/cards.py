@@ -10,6 +10,8 @@ PEAK_FLOPS = {
     "h200": 989e12,
     "h100": 989e12,  # SXM
     "h100-pcie": 756e12,
+    "h100-nvl": 836e12,
+    "h200-nvl": 836e12,
     "gh200": 989e12,
     "a100": 312e12,
     "a40": 150e12,
@@ -30,11 +32,14 @@ PEAK_FLOPS = {
 
 
 def card(name: str) -> str:
-    """The card of a name such as `H100`, `NVIDIA H100 80GB` or `RTX 4090`. Raises ValueError for an
-    unknown one."""
-    words = re.sub(r"nvidia|geforce|amd|instinct|tesla|sxm\d*|\d+ ?gb", " ", name.lower())
+    """The card of a name such as `H100`, `RTX 4090` or, as its driver has it, `NVIDIA H100 80GB
+    HBM3`. Raises ValueError for an unknown one."""
+    words = re.sub(
+        r"nvidia|geforce|amd|instinct|tesla|sxm\d*|\d+ ?gb|hbm\w*|generation", " ", name.lower()
+    )
     found = "-".join(re.findall(r"[a-z0-9]+", words))
-    for candidate in (found, f"rtx-{found}", re.sub(r"^rtx-?", "rtx-", found)):
+    plain = re.sub(r"^rtx-|-pcie$", "", found)
+    for candidate in (found, f"rtx-{found}", re.sub(r"^rtx-?", "rtx-", found), plain):
         if candidate in PEAK_FLOPS:
             return candidate
     raise ValueError(

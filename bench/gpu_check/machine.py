@@ -11,24 +11,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-# Dense bfloat16 FLOPs per second of tensor cores without sparsity, from the vendor's data sheets;
-# the first name that is part of the card's counts.
-PEAK_FLOPS = {
-    "B200": 2250e12,
-    "GH200": 989e12,
-    "H200 NVL": 836e12,
-    "H200": 989e12,
-    "H100 NVL": 836e12,
-    "H100 PCIe": 756e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L40": 181e12,
-    "L4": 121e12,
-    "RTX 4090": 165e12,
-    "A40": 150e12,
-    "RTX A6000": 155e12,
-}
+from launch.cards import PEAK_FLOPS, card
+
 PACKAGES = (
     *("torch", "transformers", "accelerate", "peft", "trl", "deepspeed", "bitsandbytes"),
     *("flash-attn", "liger-kernel", "vllm", "triton", "numpy"),
@@ -68,7 +52,10 @@ class Machine:
 
 def peak_flops(gpu: str) -> float | None:
     """The data sheet's FLOPs per second of a card; None for one that the table lacks."""
-    return next((flops for name, flops in PEAK_FLOPS.items() if name in gpu), None)
+    try:
+        return PEAK_FLOPS[card(gpu)]
+    except ValueError:
+        return None
 
 
 def probe() -> Machine:
