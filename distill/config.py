@@ -23,6 +23,7 @@ from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig
 from ratiocine.executors import VerbConfig
+from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
 from ratiocine.records import MODES, Mode
 from ratiocine.rewards import RewardConfig
@@ -178,12 +179,6 @@ class Config(VerbConfig):
                     f"executor={self.executor.name}: teacher={teacher} has nothing to share out, "
                     "being no model"
                 )
-        if teacher == "oracle" and not self.data.families:
-            raise ValueError(
-                "teacher=oracle solves embedded families only, not "
-                f"data={self.data.path or self.data.name}; "
-                "try teacher=reference"
-            )
         if teacher in ("oracle", "reference") and self.verify != "both":
             raise ValueError(
                 f"verify={self.verify} means nothing with teacher={teacher}, both of whose answers "
@@ -249,6 +244,15 @@ class Config(VerbConfig):
             {"model": teacher_name(self, mode), **asdict(self.decoding(mode))} for mode in MODES
         )
         return [key for key in ift if ift[key] != reasoning[key]]
+
+
+def check_oracle(config: Config) -> None:
+    """Raise BadInput where `teacher=oracle` is to solve other problems than embedded families."""
+    if config.teacher.name == "oracle" and not config.data.families:
+        raise BadInput(
+            "teacher=oracle solves embedded families only, not "
+            f"data={config.data.path or config.data.name}; try teacher=reference"
+        )
 
 
 def teacher_model(config: Config) -> ModelConfig | None:

@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import IO
 
 from distill import data_card, pass_counts
-from distill.config import Config, inputs, model_named, teacher_model
+from distill.config import Config, check_oracle, inputs, model_named, teacher_model
 from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
 from distill.select import PairSummary, Prompts, domain, outside, selected
@@ -96,6 +96,7 @@ class Totals:
 def distill(config: Config) -> Run:
     """Write `pairs.parquet`, its data card and its manifest. Every problem becomes a pair or is
     rejected with a counted reason."""
+    check_oracle(config)
     run = open_run("distill", config, inputs(config))
     if run.finished:
         print(f"{run.out} is finished")

@@ -89,8 +89,11 @@ def count(data: DataConfig, split: Literal["train", "test"], limit: int | None) 
         return int(sum(min(bound, size) for size in sizes))
     if data.mix:
         return data.n
-    if sources.local_file(data, split) is not None:
-        return int(min(bound, sum(1 for _ in sources.read(data, split, 0))))
+    if data.hub is None and sources.local_file(data, split) is not None:
+        try:
+            return int(min(bound, sum(1 for _ in sources.read(data, split, 0))))
+        except Failure:  # a task whose rows are on the hub
+            return limit
     if split == "test" and data.hub is not None and data.hub.count:
         return int(min(bound, data.hub.count))
     return limit
@@ -100,10 +103,13 @@ def _sample(config: DistillConfig) -> dict[str, float]:
     """Mean tokens of prompts, and of both modes where the teacher writes solutions of its own or of
     the data; empty for data of the hub."""
     data = config.data
-    if not data.families and sources.local_file(data, "train") is None:
+    if not data.families and (data.hub or sources.local_file(data, "train") is None):
         return {}
     read = groupby(sources.read(data, "train", config.seed), lambda problem: problem.source)
-    problems = [problem for _, some in read for problem in islice(some, SAMPLE)]
+    try:
+        problems = [problem for _, some in read for problem in islice(some, SAMPLE)]
+    except Failure:  # a task whose rows are on the hub
+        return {}
     texts = {"prompt": [user_text(problem) for problem in problems]}
     if config.teacher.name in SOLUTIONS:
         sides = [made for problem in problems if (made := _solved(config, problem))]

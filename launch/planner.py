@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from distill.config import Config as DistillConfig
+from distill.config import check_oracle
 from eval.config import Config as EvalConfig
 from launch.config import Config, StudyConfig
 from launch.cost_estimate import estimate
@@ -56,6 +57,8 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
         earlier.add(stage.name)
         try:
             config, _ = compose_stage(stage.verb, stage.resolved(folders), executor)
+            if isinstance(config, DistillConfig):
+                check_oracle(config)
         except BadInput as error:
             raise _of_stage(study, stage, error) from None
         _check_inputs(config, {str(folder) for folder in folders.values()})

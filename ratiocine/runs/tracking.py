@@ -29,7 +29,6 @@ class TrackedConfig(VerbConfig):
     tracker: Unhashed[Name] = "none"
     project: Unhashed[str] = "ratiocine"
     entity: Unhashed[str | None] = None
-    log_model: Unhashed[bool] = False
     group: Unhashed[str | None] = None
 
 
@@ -41,7 +40,7 @@ class Tracker(Protocol):
     def table(self, step: int, name: str, rows: Sequence[Row]) -> None: ...
 
     def log_student(self, folder: Path) -> None:
-        """Upload a student's model folder, where `log_model` says so."""
+        """Upload a student's model folder, where the tracker keeps artifacts."""
         ...
 
     def finish(self) -> str | None:
@@ -51,9 +50,8 @@ class Tracker(Protocol):
 
 def check(config: TrackedConfig) -> None:
     """Raise BadInput where the tracker is not installed."""
-    for key, value in (("entity", config.entity), ("log_model", config.log_model)):
-        if value and config.tracker != "wandb":
-            raise BadInput(f"{key}={value} is for tracker=wandb, not tracker={config.tracker}")
+    if config.entity and config.tracker != "wandb":
+        raise BadInput(f"entity={config.entity} is for tracker=wandb, not tracker={config.tracker}")
     if config.tracker != "none" and importlib.util.find_spec(config.tracker) is None:
         raise BadInput(
             f"tracker={config.tracker} is not installed; run `pip install {config.tracker}`"
@@ -149,15 +147,10 @@ class _Run:
 class _WandbRun(_Run):
     """A run of W&B; its end names the page, or the folder to send."""
 
-    def __init__(self, library: Any, run: Any, log_model: bool) -> None:
-        super().__init__(library, run)
-        self.log_model = log_model
-
     def log_student(self, folder: Path) -> None:
-        if self.log_model:
-            artifact = self.library.Artifact(f"model-{self.run.id}", type="model")
-            artifact.add_dir(str(folder))
-            self.run.log_artifact(artifact)
+        artifact = self.library.Artifact(f"model-{self.run.id}", type="model")
+        artifact.add_dir(str(folder))
+        self.run.log_artifact(artifact)
 
     def finish(self) -> str | None:
         url, folder = self.run.url, Path(self.run.dir).parent
@@ -194,7 +187,7 @@ def _wandb(config: TrackedConfig, folder: Path, run: TrackedRun) -> Tracker:
         resume="allow",
         settings=wandb.Settings(silent=True, console="off", save_code=False),
     )
-    return _WandbRun(wandb, started, config.log_model)
+    return _WandbRun(wandb, started)
 
 
 def _trackio(config: TrackedConfig, folder: Path, run: TrackedRun) -> Tracker:

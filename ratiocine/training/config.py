@@ -72,6 +72,13 @@ class TrainingConfig(TrackedConfig):
     device: Unhashed[Device] = "auto"
     threads: Unhashed[PositiveInt | None] = None
     out: Unhashed[str | None] = None
+    log_model: Unhashed[bool] = False
+
+    @model_validator(mode="after")
+    def _artifacts_of_wandb(self) -> Self:
+        if self.log_model and self.tracker != "wandb":
+            raise ValueError(f"log_model=true is for tracker=wandb, not tracker={self.tracker}")
+        return self
 
     @model_validator(mode="after")
     def _overrides_are_keys(self) -> Self:

@@ -104,7 +104,7 @@ class Session:
         ):
             if distributed.is_first():
                 facts = save(student)
-        if distributed.is_first():
+        if self.config.log_model and distributed.is_first():
             self.tracker.log_student(self.run.out / "model")
         if place := self.tracker.finish():
             print(place)
