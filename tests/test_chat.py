@@ -176,7 +176,7 @@ def test_a_student_is_asked_as_it_was_taught(
         (("tiny", "--device", "tpu"), "device='tpu': should be 'auto', 'cpu', 'cuda' or 'mps'"),
         (
             ("tiny", "--chat-template", "x"),
-            "model.chat_template='x': should be 'own', 'chatml', 'plain' or 'r1-zero'",
+            "model.chat_template='x': should be 'own', 'chatml', 'gemma', 'plain' or 'r1-zero'",
         ),
         (
             ("tiny", "--thinking", "on"),
