@@ -18,7 +18,7 @@ from ratiocine import models
 from ratiocine.config import Hashed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Dtype
-from ratiocine.engines import TransformersConfig, VLLMConfig
+from ratiocine.engines import TransformersConfig, VLLMConfig, check_vllm
 from ratiocine.errors import BadInput
 from ratiocine.rewards import RewardConfig
 from ratiocine.training import TrainingConfig
@@ -190,11 +190,8 @@ def check_packages(config: Config) -> None:
     """Raise BadInput where a needed package is not installed."""
     if find_spec("trl") is None:
         raise BadInput("python -m rl needs an extra: pip install 'ratiocine[rl]'")
-    if config.engine.name == "vllm" and find_spec("vllm") is None:
-        raise BadInput(
-            "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; "
-            "engine=transformers needs none"
-        )
+    if config.engine.name == "vllm":
+        check_vllm()
 
 
 def inputs(config: Config) -> dict[str, str]:

