@@ -299,6 +299,19 @@ BAD = {
         "teacher=reference",
     ): "give a folder with local copies instead: data_dir=DIR",
     ("eval", "model=tiny", "benchmarks=gsm9k"): "unknown benchmark 'gsm9k'",
+    (
+        "eval",
+        "model=tiny",
+        "benchmarks=demo",
+        "engine=vllm",
+    ): "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'",
+    (
+        "eval",
+        "model=tiny",
+        "benchmarks=demo",
+        "engine=vllm",
+        "device=cuda",
+    ): "device=cuda is not available on this machine; available: cpu",
     ("eval", "model=tiny", "benchmarks=[]"): "should name one benchmark or more",
     (
         "eval",

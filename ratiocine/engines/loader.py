@@ -70,8 +70,8 @@ def load(
     if engine.name == "openai":
         return _connect(engine, num_workers, executor)
     if engine.name == "vllm":
-        check_vllm()
         devices.resolve_device(device)
+        check_vllm()
     if num_workers and executor.name == "local":
         threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
     devices.prepare_process(threads)
