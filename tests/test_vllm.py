@@ -108,3 +108,7 @@ def test_a_share_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
     refused = command(*words, f"out={tmp_path / 'x'}")
     assert refused.returncode == 2
     assert "engine.gpu_memory_utilization=1.0: of " in refused.stderr.splitlines()[-1]
+    several = ("engine.gpu_memory_utilization=0.5", "executor.nproc_per_node=2")
+    refused = command(*words, *several, f"out={tmp_path / 'x'}")
+    assert refused.returncode == 2
+    assert "=0.5 in each of 2 workers: of " in refused.stderr.splitlines()[-1]

@@ -14,7 +14,7 @@ from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, OpenAIConfig
 from ratiocine.engines.interface import Capability, Engine, check_capabilities
-from ratiocine.engines.vllm import VLLMEngine, check_vllm
+from ratiocine.engines.vllm import VLLMEngine, check_cpu_memory, check_vllm
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, LocalConfig, check_gpus
 from ratiocine.models import ModelConfig
@@ -72,6 +72,8 @@ def load(
     if engine.name == "vllm":
         devices.resolve_device(device)
         check_vllm()
+        if executor.name != "ray":  # its workers check the memory of their machines
+            check_cpu_memory(engine.gpu_memory_utilization, num_workers or 1)
     if num_workers and executor.name == "local":
         threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
     devices.prepare_process(threads)

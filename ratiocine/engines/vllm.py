@@ -52,7 +52,6 @@ class VLLMEngine:
         import vllm
 
         self.vllm: Any = vllm
-        _check_cpu_memory(config.gpu_memory_utilization)
         try:
             self.llm = vllm.LLM(
                 model=str(folder),
@@ -166,17 +165,19 @@ def check_vllm() -> None:
     )
 
 
-def _check_cpu_memory(share: float) -> None:
-    """Raise BadInput where vLLM on a CPU would reserve more memory than is free."""
+def check_cpu_memory(share: float, workers: int) -> None:
+    """Raise BadInput where vLLM on a CPU would reserve more memory than is free: `share` of the
+    whole in each of `workers` processes."""
     import psutil
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
         return
     memory = psutil.virtual_memory()
-    fits = int(100 * memory.available / memory.total - 1) / 100
+    fits = int((100 * memory.available / memory.total - 1) / workers) / 100
     if share > fits:
+        each = f" in each of {workers} workers" if workers > 1 else ""
         raise BadInput(
-            f"engine.gpu_memory_utilization={share}: of {memory.total / 2**30:.1f} GB of memory "
-            f"{memory.available / 2**30:.1f} are free; at most {fits} fits"
+            f"engine.gpu_memory_utilization={share}{each}: of {memory.total / 2**30:.1f} GB of "
+            f"memory {memory.available / 2**30:.1f} are free; at most {fits} fits"
         )
