@@ -96,6 +96,10 @@ def test_samples_prefixes_stops_and_logprobs() -> None:
     a, b = ours["plain", 0], theirs["plain", 0]
     assert a.token_ids == b.token_ids
     assert b.logprobs == pytest.approx(a.logprobs, abs=1e-3)
+    stopped = engine.generate([plain, Request("short", question, 1)])
+    assert [one.id for one in next(stopped)] == ["short"], "each is given away when it ends"
+    stopped.close()
+    assert not engine.llm.llm_engine.has_unfinished_requests()
     first = answers(engine, drawn)
     assert len({one.token_ids for one in first.values()}) > 1
     alone = answers(engine, Request("drawn", question, 12, temperature=1.0, seed=5, samples=(2,)))
