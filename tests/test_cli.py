@@ -247,7 +247,7 @@ BAD = {
         "data=local",
         "data.columns={qestion: q}",
     ): "'qestion' is no field; known: id, question, context, answer, choices, kind, category, "
-    "solution, meta",
+    "tolerance, solution, meta",
     (
         "distill",
         "data=mix",

@@ -21,7 +21,7 @@ pytest.importorskip("vllm")
 pytestmark = [pytest.mark.slow]
 
 MODEL = ("model=smollm2-135m", "max_new_tokens=48", "dtype=float32")
-VLLM = ("engine=vllm", "engine.gpu_memory_utilization=0.3")
+VLLM = ("engine=vllm", "engine.gpu_memory_utilization=0.12")
 
 
 def evaluated(out: Path, *words: str) -> dict[tuple[str, int], tuple[str, str, int]]:
@@ -76,7 +76,7 @@ def test_samples_prefixes_stops_and_logprobs() -> None:
         folder,
         tokenizer,
         (stop,),
-        VLLMConfig(name="vllm", gpu_memory_utilization=0.3),
+        VLLMConfig(name="vllm", gpu_memory_utilization=0.12),
         dtype="float32",
     )
     stock = TransformersEngine(models.load_model(model, "cpu"), tokenizer, (stop,))
