@@ -22,8 +22,8 @@ from ratiocine.config import Hashed, HashedIfSet, Seed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig
-from ratiocine.executors import VerbConfig
 from ratiocine.errors import BadInput
+from ratiocine.executors import VerbConfig
 from ratiocine.models import ModelConfig
 from ratiocine.records import MODES, Mode
 from ratiocine.rewards import RewardConfig

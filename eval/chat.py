@@ -120,6 +120,8 @@ def configured(options: argparse.Namespace) -> Config:
         values["model"]["chat_template"] = options.chat_template
     keys = ("thinking", "max_new_tokens", "temperature", "seed", "device")
     config = cli.check(Config, {**values, **{key: getattr(options, key) for key in keys}})
+    if config.max_new_tokens == "auto":
+        raise BadInput("--max-new-tokens auto: give a number of tokens")
     folder = models.locate(config.model)
     if config.thinking is None and folder is not None:
         return config.model_copy(update={"thinking": asked_to_think(folder)})
@@ -128,7 +130,7 @@ def configured(options: argparse.Namespace) -> Config:
 
 def request_for(config: Config, question: str, instruction: str, sample: int) -> Request:
     """A question as benchmarks ask theirs; `sample` counts its earlier completions."""
-    assert config.max_new_tokens is not None
+    assert isinstance(config.max_new_tokens, int)
     return Request(
         question,
         ({"role": "user", "content": "\n".join(filter(None, (instruction, question)))},),
