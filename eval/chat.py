@@ -118,10 +118,11 @@ def configured(options: argparse.Namespace) -> Config:
     values = cli.compose("eval", Config, [f"model={options.model}"]).model_dump()
     if options.chat_template:
         values["model"]["chat_template"] = options.chat_template
+    limit = str(options.max_new_tokens)
+    if not limit.isdecimal() or int(limit) == 0:  # `auto` needs a benchmark
+        raise BadInput(f"max_new_tokens={limit!r}: should be a number of tokens above 0")
     keys = ("thinking", "max_new_tokens", "temperature", "seed", "device")
     config = cli.check(Config, {**values, **{key: getattr(options, key) for key in keys}})
-    if config.max_new_tokens == "auto":
-        raise BadInput("--max-new-tokens auto: give a number of tokens")
     folder = models.locate(config.model)
     if config.thinking is None and folder is not None:
         return config.model_copy(update={"thinking": asked_to_think(folder)})
