@@ -19,7 +19,7 @@ from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
 from distill.select import PairSummary, Prompts, domain, outside, selected
 from distill.trace_patterns import count_patterns, patterns
-from ratiocine import models
+from ratiocine import cli, models
 from ratiocine.data import sources, tokenizer_hash, write_lengths
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
@@ -141,6 +141,7 @@ def _print_summary(facts: Facts, run: Run) -> None:
             f"{dict(tally.outcomes.most_common())}"
         )
     print(f"{facts.n} pairs in {run.out}; dropped {dict(facts.dropped) or 'none'}")
+    print(cli.next_command("train", "ratio=RATIO", f"pairs={cli.quoted(str(run.out))}"))
 
 
 def _no_pair(config: Config, rejections: Rejections, answers: AnswerFacts | None) -> str:

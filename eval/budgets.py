@@ -80,6 +80,7 @@ def main() -> None:
         for p in found:
             counts = f"{p.cap:>10}{p.tokens:>9.1f}{p.cut:>8.0%}"
             print(f"{counts}{p.accuracy:>10.1%}{p.low:>10.1%} – {p.high:.1%}")
+    print(f"page: {options.out}")
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,9 @@ def configured(options: argparse.Namespace) -> Config:
     values = cli.compose("eval", Config, [f"model={options.model}"]).model_dump()
     if options.chat_template:
         values["model"]["chat_template"] = options.chat_template
+    limit = str(options.max_new_tokens)
+    if not limit.isdecimal() or int(limit) == 0:  # `auto` needs a benchmark
+        raise BadInput(f"max_new_tokens={limit!r}: should be a number of tokens above 0")
     keys = ("thinking", "max_new_tokens", "temperature", "seed", "device")
     config = cli.check(Config, {**values, **{key: getattr(options, key) for key in keys}})
     folder = models.locate(config.model)
@@ -128,7 +131,7 @@ def configured(options: argparse.Namespace) -> Config:
 
 def request_for(config: Config, question: str, instruction: str, sample: int) -> Request:
     """A question as benchmarks ask theirs; `sample` counts its earlier completions."""
-    assert config.max_new_tokens is not None
+    assert isinstance(config.max_new_tokens, int)
     return Request(
         question,
         ({"role": "user", "content": "\n".join(filter(None, (instruction, question)))},),

@@ -13,18 +13,22 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from eval.report import (
     Evaluation,
     EvaluationPairs,
+    Truncation,
     arm_label,
+    bounds_sentence,
     is_parent,
     load_evaluations,
     p_value,
     problem_groups,
     right_shares,
     shared_keys,
+    truncation,
     warnings,
     write,
 )
@@ -34,9 +38,17 @@ from ratiocine.records import JsonObject
 from ratiocine.stats import PairedDifference, holm_adjusted
 
 HEAD = (
-    f"{'':20}{'n':>5}{'against':>10}{'these':>9}{'difference, points (95 %)':>32}{'p adj.':>9}   "
-    "by seed"
+    f"{'':20}{'n':>5}{'against':>10}{'these':>9}{'truncated':>13}"
+    f"{'difference, points (95 %)':>28}{'p adj.':>9}   by seed"
 )
+
+
+@dataclass(frozen=True)
+class GroupDifference:
+    """A paired difference over a group of problems, and the truncated answers in it."""
+
+    paired: PairedDifference
+    truncated: Truncation
 
 
 def main() -> None:
@@ -69,11 +81,22 @@ def main() -> None:
         content = {"schema_version": 2, "seeds": seeds, "differences": rows}
         write(options.out, json.dumps(content, indent=2) + "\n")
     print(table(found))
+    base, other = (arm_label(side.facts) for side in pairs[0])
+    if base == other:
+        base, other = "against", "these"
+    total = found["all"]
+    if sentence := bounds_sentence(total.truncated, total.paired.difference, base, other):
+        print(sentence)
 
 
-def to_json(group: str, found: PairedDifference) -> JsonObject:
+def to_json(group: str, found: GroupDifference) -> JsonObject:
     names = ("n", "base", "accuracy", "difference", "low", "high", "p", "p_holm", "by_seed")
-    return {"group": group, **{name: getattr(found, name) for name in names}}
+    cut = found.truncated
+    return {
+        "group": group,
+        **{name: getattr(found.paired, name) for name in names},
+        "truncated": {"base": cut.base, "other": cut.other, "difference": [cut.low, cut.high]},
+    }
 
 
 def paired(
@@ -138,10 +161,10 @@ def check_one_arm(side: Sequence[Evaluation]) -> None:
         raise BadInput("one evaluation is given twice; a copy is no further seed")
 
 
-def differences(pairs: EvaluationPairs) -> dict[str, PairedDifference]:
+def differences(pairs: EvaluationPairs) -> dict[str, GroupDifference]:
     """By benchmark, then category, then of all problems."""
     everyone = [evaluation for pair in pairs for evaluation in pair]
-    found: dict[str, PairedDifference] = {}
+    found: dict[str, GroupDifference] = {}
     levels: tuple[Mapping[str, Sequence[str]], ...] = (
         problem_groups(everyone, "benchmark"),
         problem_groups(everyone, "category"),
@@ -152,18 +175,22 @@ def differences(pairs: EvaluationPairs) -> dict[str, PairedDifference]:
         for keys in groups.values():
             base, other = ([right_shares(pair[side], keys) for pair in pairs] for side in (0, 1))
             compared.append(PairedDifference.of(base, other))
-        found |= zip(groups, holm_adjusted(compared), strict=True)
+        cut = [truncation(pairs, keys) for keys in groups.values()]
+        both = map(GroupDifference, holm_adjusted(compared), cut)
+        found |= zip(groups, both, strict=True)
     return found
 
 
-def table(found: Mapping[str, PairedDifference]) -> str:
+def table(found: Mapping[str, GroupDifference]) -> str:
     lines = [HEAD]
-    for group, one in found.items():
+    for group, in_group in found.items():
+        one, cut = in_group.paired, in_group.truncated
         difference, low, high = (f"{100 * v:+.1f}" for v in (one.difference, one.low, one.high))
         by_seed = " ".join(f"{100 * value:+.1f}" for value in one.by_seed)
         accuracies = f"{100 * one.base:>8.1f} %{100 * one.accuracy:>7.1f} %"
-        cells = f"{f'{difference} ({low} to {high})':>32}{p_value(one.p_holm):>9}"
-        lines.append(f"{group:20}{one.n:>5}{accuracies}{cells}   {by_seed}")
+        truncated = f"{f'{100 * cut.base:.0f} / {100 * cut.other:.0f} %':>13}"
+        cells = f"{f'{difference} ({low} to {high})':>28}{p_value(one.p_holm):>9}"
+        lines.append(f"{group:20}{one.n:>5}{accuracies}{truncated}{cells}   {by_seed}")
     return "\n".join(lines)
 
 

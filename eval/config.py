@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from ratiocine import cli, models
-from ratiocine.config import ByContent, Hashed, HashedIfSet, Seed, Unhashed
+from ratiocine.config import ByContent, Hashed, HashedIfSet, Seed, TokenLimit, Unhashed
 from ratiocine.data import DataConfig, TestSize, ending, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, TransformersConfig
@@ -38,7 +38,7 @@ class Config(TrackedConfig):
     test_size: HashedIfSet[TestSize | None] = None
     limit: Hashed[PositiveInt | None] = None
     num_fewshot: Hashed[NonNegativeInt] = 0
-    max_new_tokens: Hashed[PositiveInt | None] = None
+    max_new_tokens: Hashed[TokenLimit] = None
     temperature: Hashed[NonNegativeFloat] = 0.0
     top_p: Hashed[float] = Field(default=1.0, gt=0, le=1)
     samples: Hashed[PositiveInt] = 1
@@ -80,8 +80,10 @@ class Config(TrackedConfig):
         return names
 
     def max_new_tokens_of(self, data: DataConfig) -> int:
-        """The limit of a completion of this benchmark, in tokens."""
-        return self.max_new_tokens or data.max_new_tokens or MAX_NEW_TOKENS
+        """The limit of a completion of this benchmark, in tokens; for `auto`, the pilot's cap."""
+        if isinstance(self.max_new_tokens, int):
+            return self.max_new_tokens
+        return data.max_new_tokens or MAX_NEW_TOKENS
 
     def sources(self) -> list[DataConfig]:
         """The benchmarks, by name in conf/data or by file in the shared schema.
@@ -139,7 +141,7 @@ def benchmark_inputs(config: Config) -> dict[str, str]:
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads, by name of the input."""
     found = {**benchmark_inputs(config), "model": models.fingerprint(config.model)}
-    if config.max_new_tokens is None:  # else it is hashed as a field
+    if not isinstance(config.max_new_tokens, int):  # else it is hashed as a field
         for data in config.sources():
             found[f"max_new_tokens:{data.name}"] = str(config.max_new_tokens_of(data))
     return found

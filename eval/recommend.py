@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 
 from eval.options import Choice, Option, Other, SampleSize, choose, measured, sample_size
-from eval.recommendation import Query, best_shares, notes, recommendation, to_decide
-from eval.report import gather, load_all, problem_groups, shared_keys, write
+from eval.recommendation import Query, best_shares, notes, recommendation, to_decide, truncated
+from eval.report import gather, load_all, problem_groups, shared_keys, warnings, write
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject
@@ -36,6 +37,8 @@ def main() -> None:
         raise BadInput(
             f"--category {options.category} was not measured; measured: {', '.join(groups)}"
         )
+    for warning in warnings(evaluations):
+        print(f"recommend: warning: {warning}", file=sys.stderr)
     keys, arms = groups[options.category], gather(evaluations)
     num_queries = None if options.num_queries is None else int(options.num_queries)
     query = Query(options.category, len(keys), num_queries, options.max_flops, options.weight)
@@ -43,8 +46,11 @@ def main() -> None:
     everything = [measured(arm, keys, exact=exact) for arm in arms]
     choice = choose(within(everything, query), num_queries, query.weight / 100)
     size = sample_size(choice, query.n)
+    verdict, *details = recommendation(choice, query)
     lines = [
-        *recommendation(choice, query),
+        verdict,
+        *truncated(choice, keys),
+        *details,
         *to_decide(choice, size),
         *notes(everything, query, exact=exact),
     ]

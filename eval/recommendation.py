@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from eval.options import Choice, Cost, Option, Other, SampleSize
-from eval.report import Arm, p_value
+from eval.report import RAISE, Arm, p_value, share_sentence, shares_if_right, truncated_share
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,17 @@ def recommendation(choice: Choice, query: Query) -> list[str]:
     """The recommended arm, what is known of it, and the arms that may be as good."""
     taken, shares = choice.recommended, best_shares(choice)
     where = "all problems" if query.category == "all" else query.category
-    often = f", and it is the best in {_percent(shares[taken.arm.label])} of bootstrap resamples"
+    often = f", and it is best, alone or tied, in {_percent(shares[taken.arm.label])} of resamples"
+    asked = f"or {where} ({query.n:,} problems)"
     lines = [
-        f"For {where} ({query.n:,} problems): take {described(taken.arm)}.",
+        *(
+            [
+                f"Not decided f{asked}: {_undecided(choice)}",
+                f"The cheapest: {described(taken.arm)}.",
+            ]
+            if choice.inconclusive
+            else [f"F{asked}: take {described(taken.arm)}."]
+        ),
         f"Its accuracy is {_accuracy(taken)}{often if choice.others else ''}.",
         f"It costs {_cost(taken, query)}.",
     ]
@@ -37,6 +46,43 @@ def recommendation(choice: Choice, query: Query) -> list[str]:
         limit = " that is within --max-flops" if query.max_flops is not None else ""
         return [*lines, f"No other arm was measured{limit}."]
     return [*lines, *_worse(choice), *_inconclusive(choice, query)]
+
+
+def _undecided(choice: Choice) -> str:
+    """The arms that the data do not tell from the best."""
+    best, n = choice.best.arm.label, len(choice.inconclusive)
+    most = "among the most accurate" if _tied(choice) else "the most accurate"
+    if n == len(choice.others):
+        return f"no arm is shown to be worse than {best}, {most}."
+    one = n == 1
+    return f"{n} of {len(choice.others)} other arms {'is' if one else 'are'} not shown to be " + (
+        f"worse than {best}, {most}."
+    )
+
+
+def _tied(choice: Choice) -> bool:
+    return any(abs(other.best.difference) < 1e-9 for other in choice.inconclusive)
+
+
+def truncated(choice: Choice, keys: Sequence[str]) -> list[str]:
+    """The truncated answers of each arm, and whether they may be why the best arm is the best: an
+    arm with all its truncated answers right would be more accurate than it."""
+    shares = {one.arm.label: truncated_share(one.arm.answers(keys)) for one in choice.options}
+    sentence = share_sentence(shares)
+    if sentence is None:
+        return []
+    found, best = [], choice.best
+    for option in choice.options:
+        tables = [shares_if_right(one, keys) for one in option.arm.evaluations]
+        highest = fmean(fmean(row) for row in tables)
+        if option is not best and highest > best.accuracy >= option.accuracy:
+            found.append(f"{option.arm.label} ({_percent(option.accuracy)} → {_percent(highest)})")
+    if not found:
+        return [f"{sentence} Were all of them right, {best.arm.label} would still be the best."]
+    return [
+        f"{sentence} Were all its truncated answers right, more accurate than {best.arm.label} "
+        f"would be: {', '.join(found)}. The recommendation may be due to the token limit; {RAISE}."
+    ]
 
 
 def best_shares(choice: Choice) -> dict[str, float]:
@@ -63,22 +109,18 @@ def _inconclusive(choice: Choice, query: Query) -> list[str]:
     best, others = choice.best, choice.inconclusive
     if not others:
         return []
-    lines = []
-    if len(others) == len(choice.others):
-        lines.append(
-            f"But the data are inconclusive: no arm is shown to be worse than {best.arm.label}, "
-            "the best."
-        )
-    cheapest = "the recommended one is the cheapest of them"
+    cheapest = "the cheapest of them is recommended"
     why = cheapest if choice.recommended is not best else "the best is also the cheapest of them"
-    lines.append(f"Among these {len(others) + 1} arms the data are inconclusive; {why}:")
+    lines = [f"Among these {len(others) + 1} arms the data are inconclusive; {why}:"]
     described = {other.option.arm.label: _behind(other) for other in others}
     shares = best_shares(choice)
     shown = (best, *(other.option for other in others))
     for option in sorted(shown, key=lambda option: -option.accuracy):
         label = option.arm.label
-        often = f"best in {_percent(shares[label])} of resamples"
-        relative = described.get(label, "the best")
+        often = f"best or tied in {_percent(shares[label])} of resamples"
+        relative = described.get(
+            label, "among the most accurate" if _tied(choice) else "the most accurate"
+        )
         lines.append(
             f"  - {label}: {_accuracy(option)}, {relative}, {often}, {_cost(option, query)}"
         )

@@ -75,7 +75,7 @@ def regrade(folder: Path, out: Path) -> None:
     )
     _write(run, graded, facts)
     details = "".join(f"; {n} {change}" for change, n in changes.items())
-    print(f"{changes.total()} of {len(rows)} verdicts changed{details}")
+    print(f"{changes.total()} of {len(rows)} verdicts changed{details}: {run.out}")
 
 
 def _write(run: Run, graded: Sequence[ScoredCompletion], facts: EvalFacts) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
-from ratiocine import engines
+from eval.pilot import load_engine, token_limit
+from eval.report import share_sentence
+from ratiocine import cli
+from ratiocine.engines import LoadedEngine
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
@@ -28,8 +32,6 @@ from ratiocine.runs import (
 from ratiocine.scores import FILE, ScoreTable, score_table
 from ratiocine.stores import COMPLETIONS, CompletionStore
 
-WARN = 0.05  # share of truncated completions that calls for a warning
-
 
 def evaluate(config: Config) -> Run:
     """Generate and grade a completion of every problem, or `samples` of them.
@@ -39,13 +41,17 @@ def evaluate(config: Config) -> Run:
     if config.thinking is None and config.model.path:
         thinking = asked_to_think(Path(config.model.path))
         config = config.model_copy(update={"thinking": thinking})
+    pilot, loaded = None, None
+    if config.max_new_tokens == "auto":
+        pilot, loaded = token_limit(config)
+        config = config.model_copy(update={"max_new_tokens": pilot.max_new_tokens})
     run = open_run("eval", config, inputs(config))
     if run.finished:
         print(f"{run.out} is finished")
         return run
     suite, trained = load(config), student(config.model.path)
     store = CompletionStore(run.out / "completions.partial.jsonl")
-    facts = _generate(config, suite, store, trained)
+    facts = replace(_generate(config, suite, store, trained, loaded), pilot=pilot)
     table = score_table(store.rows, facts.shape)
     with run.writing(COMPLETIONS) as path:
         CompletionStore(path).append(store.rows)
@@ -59,25 +65,22 @@ def evaluate(config: Config) -> Run:
     _name_unanswered(store.rows)
     if place:
         print(place)
+    print(f"scores in {run.out}")
+    print(cli.next_command("eval.report", str(run.out), "--out", "report.html"))
     return run
 
 
 def _generate(
-    config: Config, suite: Suite, store: CompletionStore, trained: StudentInfo | None
+    config: Config,
+    suite: Suite,
+    store: CompletionStore,
+    trained: StudentInfo | None,
+    loaded: LoadedEngine | None,
 ) -> EvalFacts:
     """Fill the store with the completions that it lacks, in the order of the problems."""
     done = {(row.key, row.sample) for row in store.rows}
     requests = suite.requests(config, done)
-    loaded = engines.load(
-        config.engine,
-        config.model,
-        required={one for request in requests for one in request.required()},
-        dtype=config.dtype,
-        device=config.device,
-        threads=config.threads,
-        num_workers=config.num_workers,
-        executor=config.executor,
-    )
+    loaded = loaded or load_engine(config, requests)
     started = time.perf_counter()
     expected = should_think(config, trained)
     batches = scored(loaded.engine, requests, suite.problems, loaded.tokenizer, expected=expected)
@@ -186,8 +189,5 @@ def _name_unanswered(rows: Sequence[ScoredCompletion]) -> None:
 def _warn(table: ScoreTable) -> None:
     """A limit that truncates many completions is what the accuracy then measures."""
     for name, one in table.benchmarks.items():
-        if one.truncated >= WARN:
-            print(
-                f"warning: {name}: {one.truncated:.0%} of the completions reached max_new_tokens "
-                "and count as without an answer"
-            )
+        if sentence := share_sentence({name: one.truncated}):
+            print(f"warning: {sentence}")

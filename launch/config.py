@@ -14,7 +14,7 @@ from pydantic import (
 
 from launch.cards import card
 from launch.pair_sets import finished_pairs, is_name, pair_sets, parsed
-from ratiocine.config import Seed, StrictConfig
+from ratiocine.config import Seed, StrictConfig, TokenLimit
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
 
@@ -103,7 +103,7 @@ class GridConfig(StrictConfig):
     train: list[str] = Field(default=[])
     rl: RLGridConfig | None = None
     benchmarks: list[str] = Field(min_length=1)
-    max_new_tokens: PositiveInt | None = None
+    max_new_tokens: TokenLimit = None
     eval: list[str] = Field(default=[])
     baseline: list[str] | None = Field(default=[])
 

@@ -150,7 +150,8 @@ class CostModel:
             n, limit = rl.max_steps * rl.batch_size, rl.max_new_tokens
         else:
             evaluation = self._config(stage, EvalConfig)
-            n, limit = _completions(evaluation, known.problems), evaluation.max_new_tokens
+            n, given = _completions(evaluation, known.problems), evaluation.max_new_tokens
+            limit = given if isinstance(given, int) else None
         if n is None:
             self.missing["problems of a benchmark"] = (
                 "study.assumptions.problems=N, or eval's limit"

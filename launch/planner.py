@@ -19,7 +19,7 @@ from launch.plan_file import check_plan
 from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
 from launch.study_state import StudyState, compose_stage
-from ratiocine import runs
+from ratiocine import cli, runs
 from ratiocine.data import sources
 from ratiocine.errors import BadInput
 from ratiocine.executors import (
@@ -61,6 +61,8 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
                 check_oracle(config)
         except BadInput as error:
             raise _of_stage(study, stage, error) from None
+        if isinstance(config, EvalConfig):
+            _check_limit(study, stage, config)
         _check_inputs(config, {str(folder) for folder in folders.values()})
     if missing := [name for name in compared(study) if name not in earlier]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
@@ -95,6 +97,16 @@ def _check_inputs(config: VerbConfig, planned: Collection[str]) -> None:
                 if not Path(folder).exists():
                     raise BadInput(f"pairs={folder} does not exist; give {FORMS}")
                 pairs_file(folder)
+
+
+def _check_limit(study: StudyConfig, stage: Stage, config: EvalConfig) -> None:
+    """Raise BadInput for a token limit that would differ between arms."""
+    if config.max_new_tokens == "auto":
+        raise BadInput(
+            f"study={study.name}: {stage.name} has max_new_tokens=auto, but all evaluations of a "
+            "study need one number: train the arm with the longest answers, run python -m eval "
+            "model=… max_new_tokens=auto on it, and give the number that it prints"
+        )
 
 
 def run_study(config: Config) -> int:
@@ -177,5 +189,5 @@ def _report(names: Sequence[str], folders: Mapping[str, Path], page: Path) -> in
     args = (*(str(folders[name]) for name in names), "--out", str(page))
     status = run_process(Command("eval.report", args))
     if status == 0:
-        print(f"\nreport: {page}")
+        print(cli.next_command("eval.recommend", str(page.parent)))
     return status

@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 T = TypeVar("T")
 
@@ -30,6 +38,18 @@ Unhashed = Annotated[T, Identity("nothing")]
 ByContent = Annotated[T, Identity("content")]
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by every random generator in use
+
+
+def _token_limit(value: object) -> object:
+    if value in (None, "auto"):
+        return value
+    try:
+        return TypeAdapter(PositiveInt).validate_python(value)
+    except ValidationError:
+        raise ValueError("should be a number of tokens above 0, auto or null") from None
+
+
+TokenLimit = Annotated[PositiveInt | Literal["auto"] | None, BeforeValidator(_token_limit)]
 
 
 class StrictConfig(BaseModel):

@@ -30,7 +30,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratiocine import cost, devices, models, rendering
+from ratiocine import cli, cost, devices, models, rendering
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
 from ratiocine.plotting import training_curves
@@ -124,6 +124,8 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
         print(change)
     seconds = log.rows[-1]["seconds"]
     print(f"trained {len(log.rows)} steps in {seconds:.0f} s: {run.out / 'model'}")
+    model = cli.quoted(str(run.out / "model"))
+    print(cli.next_command("eval", f"model={model}", "benchmarks=BENCHMARK"))
 
 
 def _trainer(

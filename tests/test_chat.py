@@ -166,8 +166,11 @@ def test_a_student_is_asked_as_it_was_taught(
     [
         (("tinny",), "unknown model 'tinny'; known: "),
         (("no/such/folder",), "model=no/such/folder is not a local folder"),
-        (("tiny", "--max-new-tokens", "0"), "max_new_tokens='0': should be greater than 0"),
-        (("tiny", "--max-new-tokens", "many"), "max_new_tokens='many': should be a valid integer"),
+        (("tiny", "--max-new-tokens", "0"), "max_new_tokens='0': should be a number of tokens"),
+        (
+            ("tiny", "--max-new-tokens", "auto"),
+            "max_new_tokens='auto': should be a number of tokens",
+        ),
         (
             ("tiny", "--temperature", "-0.5"),
             "temperature='-0.5': should be greater than or equal to 0",

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, command, done
+from huggingface_hub import ModelCard
 
 from ratiocine import cli
 from ratiocine.completion_parts import Parts, split
@@ -376,7 +377,13 @@ def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Pat
     scores = json.loads((scored / "scores.json").read_text())
     for name, row in scores["categories"].items():
         assert f"| scored | {name} | {row['n']} | {row['accuracy']:.1%} |" in card
-    assert (run / "README.md").read_text() == card.partition("\n## Scores")[0]
+    plain, body = (run / "README.md").read_text(), card.partition("\n## Scores")[0]
+    assert plain.split("---\n", 2)[2] == body.split("---\n", 2)[2]
+    results = {one.dataset_name: one for one in ModelCard(card).data.eval_results}
+    assert {name: one.metric_value for name, one in results.items()} == {
+        name: pytest.approx(row["accuracy"], abs=1e-4) for name, row in scores["benchmarks"].items()
+    }
+    assert {one.metric_name for one in results.values()} == {"accuracy (scored)"}
     refused = command("train.card", str(run), "--scores", str(pairs))
     assert (refused.returncode, "holds the scores of another model" in refused.stderr) == (2, True)
     nobody = command(

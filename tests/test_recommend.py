@@ -9,7 +9,7 @@ import grid as synthetic
 import numpy as np
 import pytest
 from conftest import command, done
-from test_report import SHAPE, facts, row
+from test_report import SHAPE, facts, row, truncated_arms
 
 from eval.options import Option, choose, measured, sample_size
 from eval.report import Evaluation, gather
@@ -192,17 +192,20 @@ def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
         "ratio 1",
         ["ratio 0.5"],
     )
-    assert "For math-oe (40 problems): take m (0.135 billion weights), mixed at ratio 0.5" in shown
+    assert shown.startswith(
+        "Not decided for math-oe (40 problems): 1 of 3 other arms is not shown to be worse than "
+        "ratio 1, the most accurate.\n"
+        "The cheapest: m (0.135 billion weights), mixed at ratio 0.5 (labelled ratio 0.5).\n"
+    )
     assert "Its accuracy is 77.5 % (95 %: " in shown
     assert (
-        "Among these 2 arms the data are inconclusive; the recommended one is the cheapest of them:"
+        "Among these 2 arms the data are inconclusive; the cheapest of them is recommended:"
         in shown
     )
-    assert "  - ratio 1: 80.0 % (" in shown and "the best, best in" in shown
+    assert "  - ratio 1: 80.0 % (" in shown and "the most accurate, best or tied in" in shown
     assert "  - ratio 0:" not in shown and "(untrained):" not in shown, (
         "what is worse is not among them"
     )
-    assert "the data are inconclusive: no arm" not in shown
     assert "one seed" not in shown
     assert "Without --num-queries the cheapest arm is the cheapest to train." in shown
     assert "FLOPs are exact counts;" in shown
@@ -285,18 +288,41 @@ def test_inconclusive_data_are_called_so(tmp_path: Path) -> None:
         str(evaluated(tmp_path / "b", 1.0, [*range(4, 24)], flops=2e12)),
     ]
     shown = done("eval.recommend", *words, "--category", "math-oe")
-    assert (
-        "But the data are inconclusive: no arm is shown to be worse than ratio 1, the best."
-        in shown
+    assert shown.startswith(
+        "Not decided for math-oe (40 problems): no arm is shown to be worse than ratio 1, the most "
+        "accurate.\n"
+        "The cheapest: m (0.135 billion weights), mixed at ratio 0 (labelled ratio 0).\n"
     )
     assert "; p, Holm: 0.754)" in shown
-    assert "take m (0.135 billion weights), mixed at ratio 0 (labelled ratio 0)" in shown
+    assert "take " not in shown
     assert "Every arm has one seed: the intervals do not cover other seeds." in shown
     problems = stats.problems_needed(2 / 40, 10 / 40, 0.0, 1)
     assert f"  - {problems:,} problems and the present seeds: " in shown
     assert "seeds per arm" not in shown, "one seed does not show how seeds vary"
     same = done("eval.recommend", words[0], "--category", "general-mc")
     assert "No other arm was measured." in same
+
+
+def test_a_tie_is_not_decided(tmp_path: Path) -> None:
+    words = [
+        str(evaluated(tmp_path / "a", 0.0, [*range(18)], flops=1e12)),
+        str(evaluated(tmp_path / "b", 1.0, [*range(18)], flops=2e12)),
+    ]
+    shown = done("eval.recommend", *words)
+    assert shown.startswith(
+        "Not decided for all problems (60 problems): no arm is shown to be worse than ratio 0, "
+        "among the most accurate.\n"
+    )
+    assert shown.count("best or tied in 100 % of resamples") == 2
+
+
+def test_a_recommendation_that_the_token_limit_may_have_made(tmp_path: Path) -> None:
+    zero, one = truncated_arms(tmp_path)
+    shown = done("eval.recommend", zero, one)
+    assert (
+        "ratio 0 0 %, ratio 1 50 %. Were all its truncated answers right, more accurate than "
+        "ratio 0 would be: ratio 1 (20 % → 68 %). The recommendation may be due to the token limit"
+    ) in shown
 
 
 def test_the_published_form_where_the_exact_one_is_missing(tmp_path: Path) -> None:

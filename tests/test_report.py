@@ -147,6 +147,77 @@ def test_the_report_has_the_numbers(evaluations: list[str], tmp_path: Path) -> N
     assert (tmp_path / "r.md").exists() and (tmp_path / "r-figures" / "benchmarks.svg").exists()
 
 
+def test_without_a_hypothesis_the_finding_follows(tmp_path: Path) -> None:
+    folders = [
+        str(evaluation(tmp_path / f"{ratio}", float(ratio), sums, names, hypotheses={}))
+        for ratio, sums, names in ((0, 2, 10), (1, 22, 9))
+    ]
+    shown = done("eval.report", *folders, "--out", str(tmp_path / "r.html"))
+    lines = shown.splitlines()
+    at = lines.index("No hypothesis was declared.")
+    assert lines[at - 1].split() == ["truncated", "0", "%", "0", "%"], "the accuracies come first"
+    math = r"math-oe +ratio 1 − ratio 0: \+50 points, .* n = 40: better"
+    assert re.fullmatch(math, lines[at + 2])
+    assert lines[at + 1].startswith("general-mc") and lines[at + 1].endswith(": inconclusive")
+    finding = (
+        "No hypothesis was declared. ratio 1 against ratio 0: reasoning helped in math-oe "
+        "(+50 points, +32 to +64); inconclusive in general-mc (−5 points, −17 to +8); over all"
+    )
+    for page in (tmp_path / "r.html", tmp_path / "r.md"):
+        text = page.read_text()
+        assert finding in text
+        assert "No two reasoning ratios" not in text
+
+
+def truncated_arms(root: Path) -> list[str]:
+    """Ratio 0 with 20 of 60 right answers; ratio 1 with 12, and 30 truncated of which one is
+    right."""
+    rows = [
+        *(row("sums", i, "right") for i in range(1)),
+        *(row("sums", i, "wrong") for i in range(1, 10)),
+        *(row("sums", i, "wrong", stop="length") for i in range(10, 39)),
+        row("sums", 39, "right", stop="length"),
+        *(row("names", i, "right" if i < 10 else "wrong") for i in range(20)),
+    ]
+    arms = (
+        evaluation(root / "0", 0.0, 10, 10, hypotheses={}),
+        evaluation(root / "1", 1.0, 0, 0, rows=rows, hypotheses={}),
+    )
+    return [str(arm) for arm in arms]
+
+
+def test_truncated_answers_stand_beside_every_verdict(tmp_path: Path) -> None:
+    """Known bounds: were all 29 wrong answers of the 30 right, 12 of 60 would be 41."""
+    zero, one = truncated_arms(tmp_path)
+    sentence = (
+        "Answers truncated at max_new_tokens, which count as without an answer: ratio 0 0 %, "
+        "ratio 1 50 %. Depending on which of them were right, the difference is between −13 and "
+        "+35 points: the verdict may be due to the token limit; evaluate again with a larger"
+    )
+    shown = done("eval.report", zero, one, "--out", str(tmp_path / "r.html"))
+    (line,) = [line for line in shown.splitlines() if line.startswith("truncated")]
+    assert line.split() == ["truncated", "0", "%", "50", "%"]
+    assert sentence in shown
+    page = (tmp_path / "r.html").read_text().replace("\u00a0", " ")
+    assert page.index(sentence) < page.index("<h2>Setup")
+    assert sentence in (tmp_path / "r.md").read_text().replace("\\", "")
+    tables = all_tables(Study.of(load_evaluations([Path(zero), Path(one)])))
+    (math,) = tables["truncated_answers"].where(group="math-oe")
+    assert (math["against_truncated"], math["arm_truncated"]) == (0, 0.75)
+    assert math["difference"] == math["difference_if_against_right"] == pytest.approx(-8 / 40)
+    assert math["difference_if_arm_right"] == pytest.approx((2 + 29 - 10) / 40)
+    compared = done("eval.compare", one, "--against", zero, "--out", str(tmp_path / "c.json"))
+    assert sentence in compared
+    assert re.search(r"math-oe +40 .* 0 / 75 % ", compared)
+    (total,) = [
+        row
+        for row in json.loads((tmp_path / "c.json").read_text())["differences"]
+        if row["group"] == "all"
+    ]
+    assert total["truncated"]["base"] == 0 and total["truncated"]["other"] == 0.5
+    assert total["truncated"]["difference"] == pytest.approx([-8 / 60, 21 / 60])
+
+
 def test_every_section_of_a_small_report_is_there(evaluations: list[str], tmp_path: Path) -> None:
     """Hypotheses, macro-averages, thinking, cost and the baseline stand open in the page."""
     done("eval.report", *evaluations, "--out", str(tmp_path / "r.html"))

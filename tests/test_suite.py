@@ -1,16 +1,20 @@
 """Evaluation settings on the command line: samples, solved examples, limits, templates."""
 
 import json
+import re
 import shutil
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from conftest import command, done, started
+from teacher import Teacher
 
 from eval.config import Config, inputs
 from ratiocine import cli
 from ratiocine.config import identity
-from ratiocine.runs import run_hash
+from ratiocine.runs import read_manifest, run_hash
 from ratiocine.stores import CompletionStore, read_completions
 
 ROWS = [
@@ -243,3 +247,66 @@ def test_two_processes_of_a_ray_cluster_give_the_same_answers(
     assert len(one) == 160
     assert one == two
     assert {"dtype", "shape"} <= json.loads((tmp_path / "two" / "manifest.json").read_text()).keys()
+
+
+class Writer(Teacher):
+    """Answers with 10 tokens and more, by the numbers of the question; from 200 on it ends no
+    answer."""
+
+    def answer(self, prompt: str, thinks: bool | None) -> dict:
+        number = int(re.findall(r"\d+", prompt)[0])
+        limit, n = self.bodies[-1]["max_tokens"], 10 + number if number < 200 else 10**9
+        reason = "length" if n > limit else "stop"
+        usage = {"prompt_tokens": 9, "completion_tokens": min(n, limit)}
+        message = {"content": f"\\boxed{{{number}}}"}
+        return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
+
+
+def numbered(file: Path, numbers: Iterable[int]) -> Path:
+    rows = ({"question": f"{n}?", "answer": str(n), "kind": "number"} for n in numbers)
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+def test_a_pilot_proposes_the_limit_that_is_then_part_of_the_run(tmp_path: Path) -> None:
+    """Of 30 problems: 29 answers of 10 to 38 tokens, and one that never ends."""
+    file, out = numbered(tmp_path / "mine.jsonl", [*range(29), 500]), tmp_path / "scores"
+    with Writer() as server:
+        engine = ("engine=openai", f"engine.base_url={server.url}", "engine.model=adder")
+        words = ("eval", *engine, f"benchmarks=[{file}]", "max_new_tokens=auto", f"out={out}")
+        shown = done(*words)
+        assert "max_new_tokens=48 (auto): at least 98% of the 29 pilot answers" in shown
+        assert "Warning: 1 of 30 pilot answers did not end within the cap of 2,048" in shown
+        assert sum(server.calls.values()) == 60
+        limits = [body["max_tokens"] for body in server.bodies]
+        assert Counter(limits) == {2048: 30, 48: 30}
+        manifest = read_manifest(out)
+        assert manifest.identity["max_new_tokens"] == 48
+        assert manifest.evaluation.pilot is not None
+        assert (manifest.evaluation.pilot.n, manifest.evaluation.pilot.n_cut) == (30, 1)
+        assert manifest.evaluation.max_new_tokens == 48
+        again = done(*words)
+        assert "is finished" in again and sum(server.calls.values()) == 60, "no second pilot"
+        shutil.rmtree(out)
+        done(*words)
+        assert sum(server.calls.values()) == 90, "the stored pilot is used"
+        number = [word.replace("=auto", "=48").replace(str(out), f"{out}-48") for word in words]
+        done(*number)
+        assert read_manifest(Path(f"{out}-48")).hash == manifest.hash
+        numbered(file, [*range(5), *range(500, 506)])
+        refused = command(*words[:-1], f"out={tmp_path / 'loops'}")
+    assert (refused.returncode, len(refused.stderr.splitlines()[-1:])) == (1, 1)
+    assert "only 5 of 11 pilot answers ended within the cap of 2,048 tokens" in refused.stderr
+
+
+def test_a_limit_is_a_number_or_auto(mine: Path) -> None:
+    for value in ("lots", "0", "1.5"):
+        words = ("eval", "model=tiny", f"benchmarks=[{mine}]", f"max_new_tokens={value}")
+        refused = command(*words)
+        assert refused.returncode == 2
+        assert refused.stderr.count("\n") == 1
+        assert "should be a number of tokens above 0, auto or null" in refused.stderr
+    study = ("launch", "study=ratio_sweep", "study.grid.max_new_tokens=auto", "dry_run=true")
+    refused = command(*study)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "all evaluations of a study need one number" in refused.stderr

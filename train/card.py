@@ -46,7 +46,7 @@ def text(
 ) -> str:
     """The card in the hub's format: base model, mixture, training, pairs with their licenses, and
     scores with intervals."""
-    lines = [*_header(config, mixture), *_training(config, facts, mixture)]
+    lines = [*_header(config, mixture, scores or {}), *_training(config, facts, mixture)]
     lines += ["", "## Pairs", "", "| set | prompts | teacher | license | content |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(_pairs(folder))} |" for folder in _folders(config)]
@@ -57,7 +57,7 @@ def text(
     return "\n".join(lines) + "\n"
 
 
-def _header(config: Settings, mixture: MixtureFacts) -> Iterator[str]:
+def _header(config: Settings, mixture: MixtureFacts, scores: Scores) -> Iterator[str]:
     model = config["model"]
     base = model["path"] or model["name"]
     tags = ["reasoning", "sft", "ratiocine"]
@@ -69,12 +69,40 @@ def _header(config: Settings, mixture: MixtureFacts) -> Iterator[str]:
         head["base_model"] = base
     ratio = "set by stage" if mixture.ratio is None else f"{mixture.ratio:g}"
     name = Path(base).name if model["name"] == "local" else model["name"]
+    if scores:
+        head["model-index"] = _model_index(f"{name}, ratio {ratio}", scores)
     yield from ("---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "")
     yield from (f"# {name}, taught at reasoning ratio {ratio}", "")
     yield (
         f"{mixture.n} problems, each with the answer of one teacher given directly or after a "
         f"reasoning trace; {mixture.n_reasoning} of them with the trace."
     )
+
+
+def _model_index(name: str, scores: Scores) -> object:
+    """Accuracies by benchmark as the hub's evaluation results."""
+    from huggingface_hub import EvalResult
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=benchmark,
+            dataset_name=benchmark,
+            metric_type="accuracy",
+            metric_name=f"accuracy ({evaluation})",
+            metric_value=round(row["accuracy"], 4),
+            metric_args={
+                "n": row["n"],
+                "ci95": [round(end, 4) for end in row["ci95"]],
+                "truncated": round(row["truncated"], 4),
+            },
+        )
+        for evaluation, found in scores.items()
+        for benchmark, row in found["benchmarks"].items()
+        if row["accuracy"] is not None
+    ]
+    return eval_results_to_model_index(name, results)
 
 
 def _training(config: Settings, facts: TrainingFacts, mixture: MixtureFacts) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from transformers import PreTrainedModel, TrainingArguments
 
-from ratiocine import cost, devices, models
+from ratiocine import cli, cost, devices, models
 from ratiocine.executors import distributed
 from ratiocine.memory import (
     MemoryEstimate,
@@ -146,6 +146,8 @@ def _fit(
 
     session.finish(trainer, save)
     print(f"trained {len(log.rows)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
+    model = cli.quoted(str(run.out / "model"))
+    print(cli.next_command("eval", f"model={model}", "benchmarks=BENCHMARK"))
 
 
 def _trainer(

@@ -9,11 +9,10 @@ from typing import Literal
 
 from eval.browse.file_cache import FileCache
 from eval.browse.run_folders import READ, RunInfo
-from eval.compare import differences
-from eval.report import load_evaluations, shared_keys, warnings
+from eval.compare import GroupDifference, differences
+from eval.report import bounds_sentence, load_evaluations, shared_keys, warnings
 from ratiocine.errors import BadInput
 from ratiocine.runs import read_manifest
-from ratiocine.stats import PairedDifference
 from ratiocine.stores import completions_file
 
 Outcome = Literal["both", "only_a", "only_b", "neither"]
@@ -31,7 +30,7 @@ class Comparison:
     """Evaluation B against A, over the problems with a gradable answer in both."""
 
     labels: tuple[str, str]
-    differences: Mapping[str, PairedDifference]
+    differences: Mapping[str, GroupDifference]
     """B minus A, by benchmark, category and in total (`eval.compare`)."""
     warnings: Sequence[str]
     keys: Mapping[Outcome, Sequence[str]]
@@ -66,10 +65,13 @@ def _compared(folders: Sequence[Path]) -> Comparison:
     keys: dict[Outcome, list[str]] = {outcome: [] for outcome in OUTCOMES}
     for key in shared_keys([a, b]):
         keys[_outcome(a.shares[key] >= 0.5, b.shares[key] >= 0.5)].append(key)
+    found = differences([(a, b)])
+    total = found["all"]
+    cut = bounds_sentence(total.truncated, total.paired.difference, "A", "B")
     return Comparison(
         labels=(a.label, b.label),
-        differences=differences([(a, b)]),
-        warnings=warnings([a, b]),
+        differences=found,
+        warnings=[*warnings([a, b]), *([cut] if cut else [])],
         keys=keys,
         sampled=any(len(rows) > 1 for one in (a, b) for rows in one.answers.values()),
     )

@@ -28,6 +28,7 @@ def main() -> None:
     content = Content.of(evaluations, ceiling=options.ceiling, published=published)
     write_report(content, options.out, options.completions)
     print(terminal_text(content))
+    print(f"page: {options.out}")
 
 
 def parsed() -> argparse.Namespace:

@@ -8,6 +8,7 @@ from statistics import fmean
 from eval.report.arms import Arm
 from eval.report.csv_table import Table, rounded_table
 from eval.report.study import ARM_COLUMNS, Study, described
+from eval.report.truncation import truncated_share
 from ratiocine.scores import summary
 from ratiocine.stats import macro_average, over_seeds
 
@@ -22,11 +23,14 @@ def accuracy_by_benchmark(study: Study) -> Table:
 
 def _accuracy(study: Study, name: str, caption: str, groups: Mapping[str, Sequence[str]]) -> Table:
     rows = [
-        (group, *described(arm), len(keys), *over_seeds(arm.table(keys)))
+        (
+            *(group, *described(arm), len(keys), *over_seeds(arm.table(keys))),
+            truncated_share(arm.answers(keys)),
+        )
         for group, keys in groups.items()
         for arm in study.arms
     ]
-    columns = ("group", *ARM_COLUMNS, "n", "accuracy", "low", "high")
+    columns = ("group", *ARM_COLUMNS, "n", "accuracy", "low", "high", "truncated")
     return rounded_table(name, caption, columns, rows)
 
 

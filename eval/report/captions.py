@@ -46,6 +46,7 @@ def captions(study: Study, tables: Tables) -> list[Caption]:
             "Difference of each ratio from the lowest",
             "No two ratios of a model are compared.",
             "differences_main",
+            "truncated_answers",
             "needed",
         ),
         _differences(

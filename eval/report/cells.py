@@ -20,8 +20,11 @@ INTERVALS: Mapping[str, tuple[str, str]] = {
 SHARES = {
     *("accuracy", "support", "thought", "other_mode", "discordant", "truncated", "majority"),
     *("not_extracted", "outcome_efficiency", "process_efficiency"),
+    *("against_truncated", "arm_truncated"),
 }
-POINTS = {"difference", "gain", "seed_sd"}
+POINTS = {
+    *("difference", "gain", "seed_sd", "difference_if_against_right", "difference_if_arm_right"),
+}
 # Left out of tables with an arm: the table of arms has them.
 OF_THE_ARM = {"line", "model", "scenario", "equalize", "ratio"}
 
@@ -76,8 +79,13 @@ def _text(name: str, value: Cell) -> str:
 
 
 def matrix(table: Table) -> ShownTable:
-    """Accuracy with a row per arm and a column per group."""
+    """Accuracy with a row per arm and a column per group; where there is a total, also the share
+    of truncated answers."""
     arms: dict[str, list[ShownCell]] = {}
     for row in table:
         arms.setdefault(row["arm"], [ShownCell(row["arm"])]).append(shown_cell("accuracy", row))
-    return ShownTable(["arm", *table.values("group")], list(arms.values()))
+    total = table.where(group="all")
+    for row in total:
+        arms[row["arm"]].append(shown_cell("truncated", row))
+    heads = ["arm", *table.values("group"), *(["truncated"] if total else [])]
+    return ShownTable(heads, list(arms.values()))

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from eval.report.csv_table import Row, Table, Tables
-from eval.report.study import Study
+from eval.report.study import FEW, FEW_PAIRS, Study
+from eval.report.truncation import truncation_findings
 
-FEW_PAIRS = 3  # pairs with a sentence each
 MAX_SENTENCES = 8
 MANY_PROBLEMS = 10_000  # beyond, more seeds are asked for
 CONCLUSIONS = ("better", "worse", "inconclusive")
 EFFECTS = {"better": "reasoning helped", "worse": "reasoning cost accuracy"}
 HYPOTHESES = (("gain", "a gain from reasoning"), ("no_gain", "no gain"))
+UNDECLARED = "No hypothesis was declared."
 RATIO = (
     "The reasoning ratio is the share of training problems with a reasoning trace instead of the "
     "direct answer."
@@ -23,7 +24,8 @@ def findings(study: Study, tables: Tables) -> list[str]:
     """What to know without reading on."""
     found = [
         _evaluated(study),
-        *_effects(tables),
+        *_effects(study, tables),
+        *truncation_findings(tables, few_arms=len(study.arms) <= FEW),
         *_decisive(tables),
         *_cost(tables),
         *_equal_cost(tables),
@@ -69,11 +71,21 @@ def main_rows(tables: Tables) -> dict[tuple[str, str], list[Row]]:
     return found
 
 
-def _effects(tables: Tables) -> list[str]:
+def undeclared(study: Study, tables: Tables) -> bool:
+    """Whether ratios are compared without a declared hypothesis."""
+    return bool(main_rows(tables)) and not study.evaluations[0].facts.hypotheses
+
+
+def _effects(study: Study, tables: Tables) -> list[str]:
     """Where reasoning helped, where it cost accuracy, and where the data are inconclusive."""
-    pairs = main_rows(tables)
-    if not pairs:
+    if not main_rows(tables):
         return ["No two reasoning ratios of one model, otherwise trained alike, are compared."]
+    first, *more = _observed(tables)
+    return [f"{UNDECLARED} {first}" if undeclared(study, tables) else first, *more]
+
+
+def _observed(tables: Tables) -> list[str]:
+    pairs = main_rows(tables)
     if len(pairs) <= FEW_PAIRS:
         found = []
         for pair, rows in pairs.items():
@@ -215,6 +227,8 @@ def _compared(row: Row) -> str:
 def _hypotheses(study: Study, tables: Tables) -> list[str]:
     table, parts = tables["hypotheses"], []
     if not table.rows and study.evaluations[0].facts.hypotheses and len(study.trained) > 1:
+        if main_rows(tables):
+            return ["The declared hypotheses are on none of the problems compared."]
         return ["No declared hypothesis is tested, as no two reasoning ratios are compared."]
     for hypothesis, words in HYPOTHESES:
         rows = table.where(hypothesis=hypothesis)

@@ -9,7 +9,7 @@ from eval.report.captions import Caption
 from eval.report.cells import ShownTable, matrix, shown
 from eval.report.content import Content
 
-MAIN_TABLES = ("differences_main", "hypotheses", "costs")
+MAIN_TABLES = ("differences_main", "truncated_answers", "hypotheses", "costs")
 
 
 def markdown(content: Content, prefix: str = "") -> str:

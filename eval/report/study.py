@@ -13,6 +13,7 @@ from eval.report.gathering import gather
 from ratiocine.runs import differing
 
 FEW = 6  # arms that are compared benchmark by benchmark in the terminal and in a figure
+FEW_PAIRS = 3  # pairs with a sentence each in the findings
 # Columns that describe an arm.
 ARM_COLUMNS = ("arm", "line", "model", "scenario", "equalize", "ratio", "seeds")
 

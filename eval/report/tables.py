@@ -10,6 +10,7 @@ from eval.report import accuracy_tables, cost_tables, length_tables, pairings
 from eval.report.csv_table import Table, rounded_table
 from eval.report.difference_tables import differences, hypotheses, needed
 from eval.report.study import ARM_COLUMNS, Study, described
+from eval.report.truncation import truncated_answers
 
 ARM_FACTS = ("lr_policy", "data", "reward", "objective", "lora", "steps", "lr")
 
@@ -24,6 +25,7 @@ def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
         accuracy_tables.macro_averages(study),
         accuracy_tables.sampling(study),
         *_all_differences(study),
+        truncated_answers(study),
         needed(study),
         hypotheses(study),
         cost_tables.costs(study),

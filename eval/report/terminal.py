@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from eval.report.content import Content
 from eval.report.csv_table import Row
+from eval.report.findings import UNDECLARED, undeclared
 from eval.report.study import Study
+from eval.report.truncation import truncation_findings
 
 HYPOTHESES = {"gain": "should gain", "no_gain": "should not gain"}
 
 
 def terminal_text(content: Content) -> str:
-    """Accuracies and hypotheses of few arms with one seed, else the findings."""
+    """Accuracies and hypotheses (if none was declared, the differences seen) of few arms with one
+    seed, else the findings."""
     if not content.study.small:
         return "\n".join(content.findings)
     tables = content.tables
@@ -19,6 +22,12 @@ def terminal_text(content: Content) -> str:
         hypothesis = HYPOTHESES[row["hypothesis"]]
         compared = f"{row['arm']} − {row['against']}: {points(row)}"
         lines.append(f"{row['group']:18}{hypothesis:16} {compared}: {row['verdict']}")
+    if undeclared(content.study, tables):
+        lines.append(UNDECLARED)
+        for row in tables["differences_main"]:
+            compared = f"{row['arm']} − {row['against']}: {points(row)}"
+            lines.append(f"{row['group']:18}{compared}: {row['conclusion']}")
+    lines += truncation_findings(tables)
     return "\n".join(lines)
 
 
@@ -34,6 +43,8 @@ def _accuracy(study: Study, rows: list[Row]) -> list[str]:
             for r in of_group
         ]
         lines.append(f"{group:18}" + "".join(f"{cell:>{width}}" for cell in cells))
+    cut = [f"{100 * r['truncated']:.0f} %" for r in rows if r["group"] == "all"]
+    lines.append(f"{'truncated':18}" + "".join(f"{cell:>{width}}" for cell in cut[: len(labels)]))
     return lines
 
 

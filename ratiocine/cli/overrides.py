@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Collection, Sequence
 
 from ratiocine.errors import BadInput
@@ -80,6 +81,11 @@ def quoted(value: str) -> str:
         return 2 * match[1] + (r"\'" if match[2] else "")
 
     return "'" + re.sub(r"(\\*)('|\Z)", escape, value) + "'"
+
+
+def next_command(module: str, *words: str) -> str:
+    """The line that ends a verb's output: what to run on its result."""
+    return f"next: python -m {module} {shlex.join(words)}"
 
 
 def _unquoted(value: str) -> str:

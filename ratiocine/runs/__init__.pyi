@@ -29,6 +29,7 @@ from .lineage import student as student
 from .manifests import Decoding as Decoding
 from .manifests import EvalFacts as EvalFacts
 from .manifests import Manifest as Manifest
+from .manifests import Pilot as Pilot
 from .manifests import StudentInfo as StudentInfo
 from .manifests import TrainingFacts as TrainingFacts
 from .tracking import GROUP_KEYS as GROUP_KEYS

@@ -147,6 +147,23 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class Pilot:
+    """A few answers that proposed the token limit of an evaluation (`max_new_tokens=auto`)."""
+
+    max_new_tokens: int
+    """The proposed limit."""
+    n: int
+    """Answers."""
+    n_cut: int
+    """Answers that did not end within the cap, such as loops."""
+    cap: int
+    """Tokens of an answer, at most."""
+    tokens: float
+    """Mean tokens of an answer under the proposed limit."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class EvalFacts:
     """The facts of a run of `eval`."""
 
@@ -177,15 +194,18 @@ class EvalFacts:
     """Hash of the evaluation with the same completions."""
     changed: Mapping[str, int] | None = None
     """Verdicts that regrading changed, by "before → after"."""
+    pilot: Pilot | None = None
+    """Of `max_new_tokens=auto`."""
 
     @staticmethod
     def from_json(value: JsonObject) -> EvalFacts:
         """From a manifest; the one place that reads its keys."""
-        shape = value.get("shape")
+        shape, pilot = value.get("shape"), value.get("pilot")
         records = {
             "student": StudentInfo.from_json(value.get("student")),
             "decoding": Decoding(**value["decoding"]),
             "shape": Shape(**shape) if shape else None,
+            "pilot": Pilot(**pilot) if pilot else None,
             "retries": value.get("retries")
             or value.get("calls_made_again"),  # its name in schema 1
         }
@@ -193,7 +213,7 @@ class EvalFacts:
 
     def to_json(self) -> dict[str, object]:
         """For a manifest."""
-        rare = ("retries", "regraded_from", "changed")
+        rare = ("retries", "regraded_from", "changed", "pilot")
         return {k: v for k, v in asdict(self).items() if v is not None or k not in rare}
 
 

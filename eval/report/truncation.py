@@ -1,0 +1,165 @@
+"""Truncated completions: their shares, what they could change in a comparison, and the sentences
+that say so wherever a verdict stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from eval.report.arms import EvaluationPairs, counterparts
+from eval.report.csv_table import Row, Table, Tables, rounded_table
+from eval.report.evaluations import Evaluation
+from eval.report.pairings import difference, main_pairs
+from eval.report.study import FEW_PAIRS, Study
+from ratiocine.records import ScoredCompletion, is_truncated
+
+NOTABLE = 0.05  # share of truncated completions from which it is stated
+CAPTION = "Truncated answers, and the difference if all those of one of the two arms were right"
+RAISE = "evaluate again with a larger limit (max_new_tokens=auto proposes one)"
+
+
+def truncated_share(rows: Iterable[ScoredCompletion]) -> float:
+    """The share of completions that were begun and not ended."""
+    return fmean(is_truncated(row.stop) for row in rows)
+
+
+def notable(*shares: float) -> bool:
+    """Whether one of these shares of truncated completions is to be stated."""
+    return max(shares) >= NOTABLE
+
+
+def shares_if_right(evaluation: Evaluation, keys: Sequence[str]) -> list[float]:
+    """Share of right completions of each problem, were all truncated ones right."""
+    return [
+        fmean(
+            row.right or is_truncated(row.stop)
+            for row in evaluation.answers[key]
+            if row.verdict != "ungradable"
+        )
+        for key in keys
+    ]
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """The truncated completions of a base and of what is compared with it."""
+
+    base: float
+    """Share of the base's completions."""
+    other: float
+    low: float
+    """Difference of accuracy if all truncated answers of the base were right, and no other."""
+    high: float
+    """The same of the other side."""
+
+    @property
+    def notable(self) -> bool:
+        return notable(self.base, self.other)
+
+    def could_turn(self, difference: float) -> bool:
+        """Whether a difference of this sign is not certain for every value of the truncated
+        answers."""
+        return False and (self.low <= 0 if difference > 0 else self.high >= 0)
+
+
+def truncation(pairs: EvaluationPairs, keys: Sequence[str]) -> Truncation:
+    """Over pairs (base, other) of evaluations and these problems."""
+
+    def mean(side: int, *, if_right: bool) -> float:
+        return fmean(
+            fmean(
+                shares_if_right(pair[side], keys)
+                if if_right
+                else [pair[side].shares[key] for key in keys]
+            )
+            for pair in pairs
+        )
+
+    base, other = (
+        truncated_share(row for pair in pairs for key in keys for row in pair[side].answers[key])
+        for side in (0, 1)
+    )
+    low = mean(1, if_right=False) - mean(0, if_right=True)
+    high = mean(1, if_right=True) - mean(0, if_right=False)
+    return Truncation(base, other, low, high)
+
+
+def share_sentence(shares: Mapping[str, float]) -> str | None:
+    """The truncated shares by label; None where all are below `NOTABLE`."""
+    if not shares or not notable(*shares.values()):
+        return None
+    listed = ", ".join(f"{label} {_percent(share)}" for label, share in shares.items())
+    return f"Answers truncated at max_new_tokens, which count as without an answer: {listed}."
+
+
+def truncated_answers(study: Study) -> Table:
+    """The main pairs, with the truncated answers of both arms and what they could change."""
+    rows = []
+    for base, arm in main_pairs(study):
+        for group, keys in study.groups.items():
+            found = truncation(counterparts(base, arm), keys)
+            seen = difference((base, arm), keys).difference
+            shares = (found.base, found.other)
+            rows.append((group, arm.label, base.label, *shares, seen, found.low, found.high))
+    columns = (
+        *("group", "arm", "against", "against_truncated", "arm_truncated", "difference"),
+        *("difference_if_against_right", "difference_if_arm_right"),
+    )
+    return rounded_table("truncated_answers", CAPTION, columns, rows)
+
+
+def truncation_findings(tables: Tables, *, few_arms: bool = True) -> list[str]:
+    """The truncated answers, and what they could change in the main differences; without such, the
+    shares of the arms if there are few."""
+    pairs = tables["truncated_answers"].where(group="all")
+    found = [(truncation_of(row), row) for row in pairs]
+    if len(pairs) > FEW_PAIRS:
+        cut = [(one, row["difference"]) for one, row in found if one.notable]
+        turned = sum(one.could_turn(difference) for one, difference in cut)
+        sentence = (
+            f"In {len(cut)} of {len(pairs)} such comparisons, {_percent(NOTABLE)} or more of an "
+            "arm's answers are truncated at max_new_tokens; in "
+            f"{turned} the verdict may be due to the token limit."
+        )
+        return [sentence] if cut else []
+    if pairs:
+        sentences = [
+            bounds_sentence(one, row["difference"], row["against"], row["arm"])
+            for one, row in found
+        ]
+        return [sentence for sentence in sentences if sentence]
+    shares = {row["arm"]: row["truncated"] for row in tables["accuracy"].where(group="all")}
+    high = {label: share for label, share in shares.items() if notable(share)}
+    sentence_of_arms = share_sentence(high) if few_arms else None
+    return [sentence_of_arms] if sentence_of_arms else []
+
+
+def truncation_of(row: Row) -> Truncation:
+    """From a row of `truncated_answers`."""
+    return Truncation(
+        row["against_truncated"],
+        row["arm_truncated"],
+        row["difference_if_against_right"],
+        row["difference_if_arm_right"],
+    )
+
+
+def bounds_sentence(found: Truncation, difference: float, base: str, other: str) -> str | None:
+    """What the truncated answers could change in this difference; None where their shares are
+    below `NOTABLE`."""
+    if not found.notable:
+        return None
+    shares = share_sentence({base: found.base, other: found.other})
+    low, high = (f"{100 * value:+.0f}".replace("-", "−") for value in (found.low, found.high))
+    between = f"the difference is between {low} and {high} points"
+    if not found.could_turn(difference):
+        return f"{shares} Whichever of them were right, {between}, of the same sign."
+    return (
+        f"{shares} Depending on which of them were right, {between}: the verdict may be due to the "
+        f"token limit; {RAISE}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
