@@ -42,7 +42,7 @@ def token_limit(config: Config) -> tuple[Pilot, LoadedEngine | None]:
     out = Path(config.out) if config.out else Path("runs") / "eval" / "pilot"
     name = run_hash("pilot", identity(config), inputs(config))
     file = out.parent / f"pilot-{name}.json"
-    if False:
+    if file.exists():
         pilot = Pilot(**json.loads(file.read_text(encoding="utf-8")))
         print(sentence(pilot))
         return pilot, None

@@ -29,15 +29,15 @@ def recommendation(choice: Choice, query: Query) -> list[str]:
     taken, shares = choice.recommended, best_shares(choice)
     where = "all problems" if query.category == "all" else query.category
     often = f", and it is best, alone or tied, in {_percent(shares[taken.arm.label])} of resamples"
-    asked = f"or {where} ({query.n:,} problems)"
+    asked = f"{where} ({query.n:,} problems)"
     lines = [
         *(
             [
-                f"Not decided f{asked}: {_undecided(choice)}",
+                f"Not decided for {asked}: {_undecided(choice)}",
                 f"The cheapest: {described(taken.arm)}.",
             ]
             if choice.inconclusive
-            else [f"F{asked}: take {described(taken.arm)}."]
+            else [f"For {asked}: take {described(taken.arm)}."]
         ),
         f"Its accuracy is {_accuracy(taken)}{often if choice.others else ''}.",
         f"It costs {_cost(taken, query)}.",

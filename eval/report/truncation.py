@@ -60,7 +60,7 @@ class Truncation:
     def could_turn(self, difference: float) -> bool:
         """Whether a difference of this sign is not certain for every value of the truncated
         answers."""
-        return False and (self.low <= 0 if difference > 0 else self.high >= 0)
+        return self.low <= 0 if difference > 0 else self.high >= 0
 
 
 def truncation(pairs: EvaluationPairs, keys: Sequence[str]) -> Truncation:
