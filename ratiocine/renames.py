@@ -127,7 +127,8 @@ def new_key(verb: str, key: str) -> str | None:
     if verb == "eval" and key == "data.root":
         return "data_dir"
     found = [_renamed(table, parts[: end + 1]) for end in range(len(parts))]
-    new = ".".join(found)
+    # The assumptions were a part of the grid until they became those of every study.
+    new = ".".join(found).replace("study.grid.assumptions", "study.assumptions")
     return None if new == key else new
 
 

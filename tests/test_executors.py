@@ -290,8 +290,9 @@ def test_a_study_of_several_processes_leaves_an_oracle_alone(tmp_path: Path) -> 
 def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
     """Independent stages run, dependent ones are named; the exit code is that of the failure."""
     stages = (
-        "[{name: bad, verb: distill, overrides: ['data=local', 'data.path=/nowhere.jsonl', "
-        "'model=tiny']}, "
+        "[{name: bad, verb: distill, overrides: ['limit=2', 'model=tiny', 'teacher=openai', "
+        "'teacher.model=m', 'teacher.base_url=http://127.0.0.1:9/v1', "
+        "'teacher.engine.retry_seconds=1']}, "
         "{name: after, verb: train, overrides: ['ratio=0', 'model=tiny', 'pairs={bad}', "
         "'lr=1e-3']}, "
         "{name: good, verb: distill, overrides: ['limit=2', 'model=tiny']}]"
@@ -303,7 +304,7 @@ def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
         "study.report=[]",
         f"out={tmp_path / 'x'}",
     )
-    assert result.returncode == 2
+    assert result.returncode in (1, 2), result.stderr
     assert (
         "launch: bad failed, so that after could not run; the same command resumes from here"
         in result.stderr

@@ -42,4 +42,4 @@ def test_stderr_is_the_progress_bar(verb: str, pairs: Path, chooser: Path, tmp_p
     }[verb]
     lines = stderr_of(verb, *words, *ADAPTERS, "batch_size=8", f"out={tmp_path / 'run'}")
     assert lines
-    assert all(line.startswith(f"{verb} ") and "steps" in line for line in lines), lines
+    assert all(line.startswith(f"{verb} ") and "%|" in line for line in lines), lines

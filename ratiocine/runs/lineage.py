@@ -206,14 +206,8 @@ def inherit(student: StudentInfo, *names: str) -> Any:
 
 
 def _base(name: str, path: str | None) -> str:
-    """The name of the model at the start of a lineage; of a folder, the folder's name; of a
-    student, that of its starting model and what it was taught."""
+    """The name of the model at the start of a lineage; of a folder, the folder's name."""
     if name != "local" or path is None:
         return name
     found = student(path)
-    if found is None:
-        return Path(path).name
-    ratio, reward = inherit(found, "ratio", "share"), inherit(found, "reward")
-    taught = ["student" if ratio is None else f"ratio {ratio:g}", *([reward] if reward else [])]
-    *_, first = found.ancestors()
-    return f"{first.base} ({' '.join(taught)})"
+    return str(found.base) if found else Path(path).name
