@@ -291,7 +291,7 @@ def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
     """Independent stages run, dependent ones are named; the exit code is that of the failure."""
     stages = (
         "[{name: bad, verb: distill, overrides: ['limit=2', 'model=tiny', 'teacher=openai', "
-        "'teacher.model=m', 'teacher.base_url=http://127.0.0.1:9/v1', "
+        "'teacher.engine.model=m', 'teacher.engine.base_url=http://127.0.0.1:9/v1', "
         "'teacher.engine.retry_seconds=1']}, "
         "{name: after, verb: train, overrides: ['ratio=0', 'model=tiny', 'pairs={bad}', "
         "'lr=1e-3']}, "
