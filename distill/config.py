@@ -16,18 +16,19 @@ from pydantic import (
     model_validator,
 )
 
+from distill import difficulty_scores
 from distill.select import SelectConfig, Share
 from ratiocine import cli, models
 from ratiocine.config import Hashed, HashedIfSet, Seed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines import EngineConfig
+from ratiocine.engines import EngineConfig, OpenAIConfig
 from ratiocine.errors import BadInput
 from ratiocine.executors import VerbConfig
 from ratiocine.models import ModelConfig
 from ratiocine.records import MODES, Mode
 from ratiocine.rewards import RewardConfig
-from ratiocine.runs import check_finished
+from ratiocine.runs import check_finished, hash_path
 
 TopP = Annotated[float, Field(gt=0, le=1)]
 Verify = Literal["both", "reasoning", "either", "none"]
@@ -272,11 +273,20 @@ def teacher_name(config: Config, mode: Mode) -> str:
     its served name. Enters the keys of the answer cache."""
     model = teacher_model(config)
     if model is not None:
-        return f"{models.fingerprint(model)} {model.chat_template} {config.dtype}"
+        return local_name(model, config.dtype)
     assert config.teacher.engine is not None
     assert config.teacher.engine.name == "openai"
-    engine = config.teacher.engine
-    name = config.thinking_prompt.mode(mode).model or engine.model
+    return served_name(config.teacher.engine, config.thinking_prompt.mode(mode).model)
+
+
+def local_name(model: ModelConfig, dtype: Dtype) -> str:
+    """A model of a local engine, in the keys of the answer cache."""
+    return f"{models.fingerprint(model)} {model.chat_template} {dtype}"
+
+
+def served_name(engine: OpenAIConfig, model: str | None = None) -> str:
+    """A model of a server (None: that of the engine), in the keys of the answer cache."""
+    name = model or engine.model
     # Whatever else changes an answer; without it the name alone, which existing caches have.
     changed = {"extra_body": engine.extra_body, "drop_params": engine.drop_params}
     given = {key: value for key, value in changed.items() if value}
@@ -301,6 +311,8 @@ def inputs(config: Config) -> dict[str, str]:
     if config.select.embedding_model is not None:
         encoder = config.select.embedding_model
         found["embedding_model"] = models.fingerprint(ModelConfig(name=encoder, path=encoder))
+    if config.select.difficulty is not None:
+        found["difficulty"] = hash_path(difficulty_scores.existing(config.select.difficulty))
     for at, rule in enumerate(config.select.pass_rates):
         if rule.run is not None:
             found[f"pass_rates:{at}"] = check_finished(Path(rule.run)).hash

@@ -27,14 +27,13 @@ def read(run: Path, mode: Mode) -> dict[str, tuple[int, int]]:
     if check_finished(run).verb == "distill":
         file = run / FILE if (run / FILE).exists() else run / FILE_BEFORE
         if not file.exists():
-            raise BadInput(f"select.pass_rates: {run} has no {FILE}")
+            raise BadInput(f"pass_rates: {run} has no {FILE}")
         with open(file, encoding="utf-8") as lines:
             for row in map(json.loads, lines):
                 right, n = row[mode]
                 counts[row["key"]] = right, n
     if not counts:
         raise BadInput(
-            f"select.pass_rates: {run} holds no `distill` run of a model over problems with "
-            "references"
+            f"pass_rates: {run} holds no `distill` run of a model over problems with references"
         )
     return counts

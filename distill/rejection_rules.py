@@ -31,15 +31,16 @@ def parts_of(text: str, mode: Mode, trace: str) -> Parts:
     return split(f"{OPEN}{steps}{CLOSE}{answer}") if blank else parts
 
 
+def stop_fault(stop: str) -> str:
+    """The name of an incomplete answer's fault."""
+    named = {"refused": "refused_by_server", "failed": "failed_at_server", "length": "truncated"}
+    return named.get(stop, stop)
+
+
 def fault(text: str, stop: str, parts: Parts, mode: Mode, prompt: str) -> str | None:
     """Why an answer cannot be a target of a pair, or None."""
     if stop != "stop":
-        named = {
-            "refused": "refused_by_server",
-            "failed": "failed_at_server",
-            "length": "truncated",
-        }
-        return named.get(stop, stop)
+        return stop_fault(stop)
     return next((name for name, wrong in RULES.items() if wrong(text, parts, mode, prompt)), None)
 
 

@@ -25,7 +25,8 @@ from pydantic import (
     model_validator,
 )
 
-from distill import pass_counts
+from distill import difficulty_scores, pass_counts
+from distill.difficulty_scores import HIGHEST, LOWEST, Difficulty
 from distill.trace_patterns import FAMILIES, count_patterns, pattern_fault, patterns
 from ratiocine import cli
 from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig
@@ -101,6 +102,9 @@ class SelectConfig(StrictConfig):
     ngram: Hashed[PositiveInt] = 13
     data_dir: ByContent[str | None] = None
     pass_rates: Hashed[list[PassRate]] = Field(default=[])
+    difficulty: ByContent[str | None] = None
+    min_difficulty: HashedIfSet[Difficulty] = LOWEST
+    max_difficulty: HashedIfSet[Difficulty] = HIGHEST
     tokens: Hashed[dict[Side, tuple[NonNegativeInt, NonNegativeInt]] | None] = None
     patterns: HashedIfSet[dict[str, Pattern] | None] = None
     require_patterns: HashedIfSet[list[str]] = Field(default=[])
@@ -120,6 +124,18 @@ class SelectConfig(StrictConfig):
     def _one_draw(self) -> Self:
         if self.s1 is not None and self.per_domain is not None:
             raise ValueError("s1 draws by domain itself: leave per_domain out")
+        return self
+
+    @model_validator(mode="after")
+    def _difficulty_has_scores(self) -> Self:
+        lowest, highest = self.min_difficulty, self.max_difficulty
+        if self.difficulty is None and (lowest, highest) != (LOWEST, HIGHEST):
+            raise ValueError(
+                "min_difficulty and max_difficulty need difficulty=FILE, written by "
+                "`python -m distill.difficulty`"
+            )
+        if lowest > highest:
+            raise ValueError(f"min_difficulty={lowest:g} is above max_difficulty={highest:g}")
         return self
 
     @property
@@ -205,6 +221,7 @@ class Prompts:
             for rule in select.pass_rates
             if rule.run is not None
         ]
+        scores = None if select.difficulty is None else difficulty_scores.read(select.difficulty)
         seen = Seen()
         for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=reject):
             content, text = sources.content(problem), _text(problem)
@@ -219,6 +236,8 @@ class Prompts:
                 reject(problem, f"in_{next(iter(found)).partition('/')[0]}")
             elif any(not rule.accepts(*n.get(key(problem), (0, 0))) for rule, n in rules):
                 reject(problem, "pass_rate")
+            elif scores is not None and (fault := _score_fault(scores.get(key(problem)), select)):
+                reject(problem, fault)
             else:
                 seen.add(content)
                 yield problem
@@ -228,6 +247,13 @@ class Prompts:
             name = key(problem)
             if name not in self.rejected and (self.included is None or name in self.included):
                 yield problem
+
+
+def _score_fault(score: float | None, select: SelectConfig) -> str | None:
+    """Why a problem of this difficulty is rejected, or None."""
+    if score is None:
+        return "no_difficulty"
+    return None if select.min_difficulty <= score <= select.max_difficulty else "difficulty"
 
 
 def _test_contents(data: DataConfig, seed: int) -> set[str] | None:

@@ -17,7 +17,7 @@ from distill.config import AskConfig, Config, teacher_model, teacher_name
 from distill.spending import Spending
 from ratiocine import cli, engines
 from ratiocine.completion_parts import split
-from ratiocine.engines import Capability, LoadedEngine, Message, Request
+from ratiocine.engines import Capability, Engine, LoadedEngine, Message, Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.hashing import batched
 from ratiocine.models import ModelConfig
@@ -125,7 +125,10 @@ def _rounds(
         modes_of.setdefault(teacher_name(config, mode), []).append(mode)
     cached, rounds = 0, []
     for teacher, modes in modes_of.items():
-        missing = MissingAnswers(config, teacher, modes, prompts, cache, spending)
+        wanted = _wanted(config, prompts, modes)
+        missing = MissingAnswers(
+            wanted, teacher, cache, spending, retry_refused=config.retry_refused
+        )
         requests = iter(missing)
         first = next(requests, None)
         if first is None:
@@ -136,29 +139,30 @@ def _rounds(
     return cached, rounds
 
 
+def _wanted(config: Config, prompts: Prompts, modes: Sequence[Mode]) -> Iterator[Request]:
+    return (request(config, problem, mode) for problem in prompts for mode in modes)
+
+
 class MissingAnswers:
     """The requests of one teacher that the cache cannot answer, made one by one; each is remembered
     with its key until it is answered."""
 
     def __init__(
         self,
-        config: Config,
+        wanted: Iterable[Request],
         teacher: str,
-        modes: Sequence[Mode],
-        prompts: Iterable[Problem],
         cache: AnswerCache,
         spending: Spending,
+        *,
+        retry_refused: bool,
     ) -> None:
-        self.config, self.teacher, self.modes = config, teacher, modes
-        self.prompts, self.cache, self.spending = prompts, cache, spending
+        self.wanted, self.teacher, self.retry_refused = wanted, teacher, retry_refused
+        self.cache, self.spending = cache, spending
         self.pending: dict[tuple[str, int], tuple[bytes, Request]] = {}
         self.n_cached = 0
 
     def __iter__(self) -> Iterator[Request]:
-        wanted = (
-            request(self.config, problem, mode) for problem in self.prompts for mode in self.modes
-        )
-        for group in batched(wanted, LOOKUP):
+        for group in batched(self.wanted, LOOKUP):
             lacking = self._look_up(group)
             for asked in group:
                 if self.spending.reached:
@@ -173,9 +177,7 @@ class MissingAnswers:
         answers = self.cache.get([key for *_, key in keyed])
         lacking: dict[str, list[int]] = {}
         for (asked, sample, key), answer in zip(keyed, answers, strict=True):
-            if answer is None or (
-                self.config.retry_refused and answer.stop not in ("stop", "length")
-            ):
+            if answer is None or (self.retry_refused and answer.stop not in ("stop", "length")):
                 self.pending[asked.id, sample] = key, asked
                 lacking.setdefault(asked.id, []).append(sample)
             else:
@@ -278,13 +280,18 @@ def _retried(retries: Counter[str]) -> str:
 def _generate(current: _Round, spending: Spending) -> Iterator[list[Completion]]:
     """Completions until a limit is reached. A server then gets no new request, and its open calls
     are waited for; any other engine has all requests of a portion by then, and is stopped."""
-    engine, requests = current.loaded.engine, current.requests
-    whole = engine.name in ("openai", "ray")
-    for portion in [requests] if whole else batched(requests, PORTION):
+    engine = current.loaded.engine
+    for portion in portions(engine, current.requests):
         for completions in engine.generate(portion):
             yield completions
             if spending.reached and engine.name != "openai":
                 return
+
+
+def portions(engine: Engine, requests: Iterable[Request]) -> Iterable[Iterable[Request]]:
+    """The requests that an engine gets at once: a server and Ray take them one by one."""
+    whole = engine.name in ("openai", "ray")
+    return [requests] if whole else batched(requests, PORTION)
 
 
 def _load(config: Config, modes: Sequence[Mode]) -> LoadedEngine:
