@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, model_validator
 
 from distill import pass_counts
 from distill.answer_cache import Answer, AnswerCache, answer_key
@@ -79,6 +79,13 @@ class DifficultyConfig(StrictConfig):
     device: Unhashed[Device] = "auto"
     threads: Unhashed[PositiveInt | None] = None
 
+    @field_validator("out", mode="before")
+    @classmethod
+    def _given(cls, value: object) -> object:
+        if value is None:
+            raise ValueError("give the JSON file to write: out=FILE")
+        return value
+
     @model_validator(mode="after")
     def _has_judge(self) -> DifficultyConfig:
         if self.engine.name != "openai" and self.model is None:
@@ -117,9 +124,11 @@ def run(config: DifficultyConfig) -> None:
     cache = AnswerCache(Path(config.answer_cache))
     requests = {key(problem): request(config, problem) for problem in loaded.problems}
     query(config, list(requests.values()), cache)
-    complete = config.engine.complete if config.engine.name == "openai" else frozenset({"stop"})
+    complete = {"stop"}
+    if config.engine.name == "openai":
+        complete |= config.engine.complete
     problems = {
-        name: problem_score(_replies(config.judge, asked, cache), complete | {"stop"})
+        name: problem_score(_replies(config.judge, asked, cache), complete)
         for name, asked in requests.items()
     }
     correlated = None
@@ -183,7 +192,7 @@ def _replies(judge: str, asked: Request, cache: AnswerCache) -> Iterator[Answer]
         yield answer
 
 
-def problem_score(replies: Iterator[Answer], complete: frozenset[str]) -> ProblemScore:
+def problem_score(replies: Iterator[Answer], complete: Set[str]) -> ProblemScore:
     """The mean over the replies, whose `stop` must be one of `complete`."""
     samples, unparsable = list[float | None](), dict[str, str]()
     for number, reply in enumerate(replies):

@@ -59,9 +59,9 @@ FIRST = ("readme", "rl", "ranks", "study", "memory", "migration")
 # Files of tests that train, generate, or start servers and studies.
 LONG = {
     *FIRST,
-    *("browse", "browser", "conformance", "dashboard", "engines", "executors", "exit", "hub"),
-    *("packaged", "pruning", "quiet", "rendering", "report", "scenario", "serve", "stores"),
-    *("study_report", "suite", "teachers", "tracking", "train", "verbs"),
+    *("browse", "browser", "conformance", "dashboard", "difficulty", "engines", "executors"),
+    *("exit", "hub", "packaged", "pruning", "quiet", "rendering", "report", "scenario"),
+    *("serve", "stores", "study_report", "suite", "teachers", "tracking", "train", "verbs"),
 }
 SERVER = pytest.StashKey[subprocess.Popen[bytes]]()
 Command = Callable[..., subprocess.CompletedProcess[str]]
