@@ -43,7 +43,9 @@ from ratiocine.records import Completion
 
 BUSY = (408, 409, 425, 429, 503)
 NOT_THE_REQUEST = (401, 403, 404)  # statuses that refuse the caller or the model
-ATTEMPTS = 4  # failed calls of one request, while others are answered, after which it is given up
+# Failed calls of one request, while others are answered, after which it is given up. A server that
+# fails on a tenth of its calls at random so loses one answer in a million.
+ATTEMPTS = 6
 REFUSALS = 8  # refused requests without an answered one that end a run
 GROUP_SECONDS = 0.02  # completions that arrive this close together are yielded and stored together
 Job = tuple[Request, int]  # request, sample
