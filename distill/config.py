@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from distill import difficulty_scores
-from distill.select import SelectConfig, Share
+from distill.select_config import SelectConfig, Share
 from ratiocine import cli, models
 from ratiocine.config import Hashed, HashedIfSet, Seed, StrictConfig, Unhashed
 from ratiocine.data import DataConfig, sources

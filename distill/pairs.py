@@ -17,7 +17,8 @@ from distill import data_card, pass_counts
 from distill.config import Config, check_oracle, inputs, model_named, teacher_model
 from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
-from distill.select import PairSummary, Prompts, domain, outside, selected
+from distill.pair_selection import PairSummary, domain, outside, selected
+from distill.select import Prompts
 from distill.trace_patterns import count_patterns, patterns
 from ratiocine import cli, models
 from ratiocine.data import sources, tokenizer_hash, write_lengths

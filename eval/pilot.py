@@ -2,8 +2,7 @@
 
 A pilot generates one answer to each of a few problems (`N_PILOT` in all, and at least
 `MIN_OF_SOURCE` of each source), with the benchmark's own limit as the cap and the decoding of the
-run.
-Answers that do not end within the cap, such as loops, are counted and left out of the limit.
+run. Answers that do not end within the cap, such as loops, are counted and left out of the limit.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
 from eval.pilot import load_engine, token_limit
-from eval.report import share_sentence
+from eval.report import notable, share_sentence
 from ratiocine import cli
 from ratiocine.engines import LoadedEngine
 from ratiocine.evaluate import scored
@@ -30,7 +30,7 @@ from ratiocine.runs import (
     tracking,
 )
 from ratiocine.scores import FILE, ScoreTable, score_table
-from ratiocine.stores import COMPLETIONS, CompletionStore
+from ratiocine.stores import COMPLETIONS, PARTIAL_COMPLETIONS, CompletionStore
 
 
 def evaluate(config: Config) -> Run:
@@ -50,7 +50,7 @@ def evaluate(config: Config) -> Run:
         print(f"{run.out} is finished")
         return run
     suite, trained = load(config), student(config.model.path)
-    store = CompletionStore(run.out / "completions.partial.jsonl")
+    store = CompletionStore(run.out / PARTIAL_COMPLETIONS)
     facts = replace(_generate(config, suite, store, trained, loaded), pilot=pilot)
     table = score_table(store.rows, facts.shape)
     with run.writing(COMPLETIONS) as path:
@@ -188,6 +188,7 @@ def _name_unanswered(rows: Sequence[ScoredCompletion]) -> None:
 
 def _warn(table: ScoreTable) -> None:
     """A limit that truncates many completions is what the accuracy then measures."""
-    for name, one in table.benchmarks.items():
-        if sentence := share_sentence({name: one.truncated}):
-            print(f"warning: {sentence}")
+    shares = {name: one.truncated for name, one in table.benchmarks.items()}
+    high = {name: share for name, share in shares.items() if notable(share)}
+    if sentence := share_sentence(high):
+        print(f"warning: {sentence}")

@@ -110,18 +110,20 @@ class GridConfig(StrictConfig):
     @field_validator("models", mode="before")
     @classmethod
     def _names_and_overrides(cls, value: Any) -> Any:
-        """A list of names is a mapping with an override each; names are part of stage names."""
+        """Overrides by name, for a name alone `model=NAME`; names are part of stage names."""
         value = parsed(value)
-        value = [value] if isinstance(value, str) else value
-        names = list(value) if isinstance(value, (list, dict)) else []
-        if repeated := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"'{repeated[0]}' occurs twice")
-        if bad := [name for name in names if not isinstance(name, str) or not is_name(name)]:
-            raise ValueError(
-                f"{bad[0]!r} is no name of letters, digits and -._+; give it one: "
-                "{NAME: ['model=…']}"
-            )
-        return {name: [f"model={name}"] for name in names} if isinstance(value, list) else value
+        found: dict[str, Any] = {}
+        for item in value if isinstance(value, list) else [value]:
+            for name in item if isinstance(item, dict) else [item]:
+                if not isinstance(name, str) or not is_name(name):
+                    raise ValueError(
+                        f"{name!r} is no name of letters, digits and -._+; give it one: "
+                        "{NAME: ['model=…']}"
+                    )
+                if name in found:
+                    raise ValueError(f"'{name}' occurs twice")
+                found[name] = item[name] if isinstance(item, dict) else [f"model={name}"]
+        return found
 
     @field_validator("pairs", mode="before")
     @classmethod

@@ -24,8 +24,8 @@ from ratiocine.records import SIDES
 
 # What lowers the cost of the dominating verb.
 LOWER = {
-    "train": "fewer pairs (limit= in study.grid.train), seeds or ratios, or smaller models",
-    "eval": "a lower study.grid.max_new_tokens, limit= in study.grid.eval, or fewer benchmarks",
+    "train": "fewer pairs (limit=N added to study.grid.train), seeds or ratios, or smaller models",
+    "eval": "a lower study.grid.max_new_tokens, limit=N added to study.grid.eval, fewer benchmarks",
     "rl": "fewer max_steps or completions (batch_size)",
     "distill": "fewer problems",
 }

@@ -14,7 +14,7 @@ from distill.config import Config as DistillConfig
 from distill.pair_makers import SOLUTIONS, from_solution
 from launch.config import Assumptions
 from ratiocine import models, runs
-from ratiocine.data import DataConfig, sources
+from ratiocine.data import DataConfig, local_file, sources
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import user_text
 from ratiocine.records import SIDES, Problem
@@ -89,7 +89,7 @@ def count(data: DataConfig, split: Literal["train", "test"], limit: int | None) 
         return int(sum(min(bound, size) for size in sizes))
     if data.mix:
         return data.n
-    if data.hub is None and sources.local_file(data, split) is not None:
+    if data.hub is None and local_file(data, split) is not None:
         try:
             return int(min(bound, sum(1 for _ in sources.read(data, split, 0))))
         except Failure:  # a task whose rows are on the hub
@@ -103,7 +103,7 @@ def _sample(config: DistillConfig) -> dict[str, float]:
     """Mean tokens of prompts, and of both modes where the teacher writes solutions of its own or of
     the data; empty for data of the hub."""
     data = config.data
-    if not data.families and (data.hub or sources.local_file(data, "train") is None):
+    if not data.families and (data.hub or local_file(data, "train") is None):
         return {}
     read = groupby(sources.read(data, "train", config.seed), lambda problem: problem.source)
     try:

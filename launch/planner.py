@@ -20,7 +20,7 @@ from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
 from launch.study_state import StudyState, compose_stage
 from ratiocine import cli, runs
-from ratiocine.data import sources
+from ratiocine.data import local_file
 from ratiocine.errors import BadInput
 from ratiocine.executors import (
     Command,
@@ -86,10 +86,10 @@ def _check_inputs(config: VerbConfig, planned: Collection[str]) -> None:
     if isinstance(config, EvalConfig):
         for data in config.sources():
             if data.path and not is_planned(data.path):
-                sources.local_file(data, "test")
+                local_file(data, "test")
     elif isinstance(config, DistillConfig):
         if config.data.path and not is_planned(config.data.path):
-            sources.local_file(config.data, "train")
+            local_file(config.data, "train")
     elif isinstance(config, TrainConfig):
         config.peak_rate(0)
         for folder in config.folders():

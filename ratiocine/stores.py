@@ -19,6 +19,7 @@ from ratiocine.records import SIDES, JsonObject, Pair, ScoredCompletion
 # The YAML parser in C is eight times faster: a report reads hundreds of configurations.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 COMPLETIONS = "completions.jsonl"  # of an evaluation
+PARTIAL_COMPLETIONS = "completions.partial.jsonl"  # of an unfinished one
 ROW_GROUP = 1024  # pairs in memory at a time
 
 

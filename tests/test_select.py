@@ -16,15 +16,8 @@ from pyarrow import parquet
 from scipy.stats import chisquare
 
 from distill import oracle, replay
-from distill.select import (
-    PairSummary,
-    PassRate,
-    Preferred,
-    S1Config,
-    SelectConfig,
-    s1,
-    selected,
-)
+from distill.pair_selection import PairSummary, s1, selected
+from distill.select_config import PassRate, Preferred, S1Config, SelectConfig
 from ratiocine import cli
 from ratiocine.data import DataConfig, embeddings, load, paraphrases, repeats
 from ratiocine.models import ModelConfig, load_tokenizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 import shutil
@@ -65,6 +64,7 @@ def probe() -> Machine:
     import torch
 
     from ratiocine import devices
+    from ratiocine.runs import versions
 
     device = devices.resolve_device("auto")
     on_gpu = device.type == "cuda"
@@ -82,21 +82,11 @@ def probe() -> Machine:
         cores=os.cpu_count() or 1,
         system=platform.platform(),
         python=platform.python_version(),
-        versions=_versions(),
+        versions=versions(PACKAGES),
         matmul_flops=rate,
         peak_flops=listed or rate,
         peak_source="data sheet" if listed else "measured matmul",
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _driver() -> str | None:

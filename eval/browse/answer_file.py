@@ -13,10 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from eval.browse.file_cache import FileCache
-from eval.browse.run_progress import PARTIAL
 from ratiocine.errors import BadInput
 from ratiocine.records import ScoredCompletion, is_truncated
-from ratiocine.stores import checked_row, completions_file
+from ratiocine.stores import PARTIAL_COMPLETIONS, checked_row, completions_file
 
 TEXTS = ("key", "id", "benchmark", "category", "prompt", "completion", "verdict", "reason", "stop")
 SEARCHED = ("key", "prompt", "reference", "completion")
@@ -170,7 +169,7 @@ class AnswerFiles:
         """The index of an evaluation's completions, of an unfinished one those so far. Raises
         BadInput where there are none."""
         file = completions_file(folder)
-        file = file if file.exists() else folder / PARTIAL
+        file = file if file.exists() else folder / PARTIAL_COMPLETIONS
         if not file.exists():
             raise BadInput(f"{folder.name} has no completions yet")
         return self._files.get(file, [file], lambda: self._indexed(file))
@@ -189,9 +188,16 @@ class AnswerFiles:
         number, size = file.stat().st_ino, file.stat().st_size
         known = self._growing.get(file)
         found = AnswerFile(file)
-        if file.name == PARTIAL and known and known[0] == number and known[1].end <= size:
+        if (
+            file.name == PARTIAL_COMPLETIONS
+            and known
+            and known[0] == number
+            and known[1].end <= size
+        ):
             old = known[1]
             found = AnswerFile(file, [*old.rows], [*old.damaged], old.lines, old.end)
         found.extend()
-        self._growing = {file: (number, found)} if file.name == PARTIAL else self._growing
+        self._growing = (
+            {file: (number, found)} if file.name == PARTIAL_COMPLETIONS else self._growing
+        )
         return found

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from eval.browse.file_cache import FileCache
-from eval.browse.run_progress import METRICS, PARTIAL, Progress, progress_of
+from eval.browse.run_progress import METRICS, Progress, progress_of
 from eval.report import arm_label, percent
 from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject
 from ratiocine.runs import CONFIG, Manifest, locks, read_config, read_manifest, verb_and_hash
 from ratiocine.scores import FILE as SCORES
 from ratiocine.scores import read_scores
-from ratiocine.stores import COMPLETIONS, read_object
+from ratiocine.stores import COMPLETIONS, PARTIAL_COMPLETIONS, read_object
 
 State = Literal["running", "finished", "interrupted", "damaged"]
 STATES: tuple[State, ...] = ("running", "finished", "interrupted", "damaged")
@@ -29,7 +29,7 @@ STATED = (CONFIG, "DONE", "manifest.json", SCORES)  # what the line about a fini
 READ = (
     *STATED,
     *("REMOVED", "GONE", locks.LOCK, PAIRS, MIXTURE, PLAN),
-    *(COMPLETIONS, "traces.jsonl", PARTIAL, METRICS, *VAL_ACCURACY),
+    *(COMPLETIONS, "traces.jsonl", PARTIAL_COMPLETIONS, METRICS, *VAL_ACCURACY),
 )
 SKIPPED = ("model", "checkpoints", "wandb", "figures", "tables")  # folders without runs
 STAGE = re.compile(r".+-[0-9a-f]{8}")  # the folder of a stage of a study

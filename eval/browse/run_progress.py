@@ -11,9 +11,8 @@ from ratiocine import cli
 from ratiocine.data import DataConfig
 from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject
-from ratiocine.stores import COMPLETIONS, read_object
+from ratiocine.stores import COMPLETIONS, PARTIAL_COMPLETIONS, read_object
 
-PARTIAL = "completions.partial.jsonl"  # of an unfinished evaluation
 METRICS = "metrics.jsonl"
 CHUNK = 1 << 20  # bytes
 TAIL = 1 << 16  # bytes that hold the last row of a log
@@ -34,7 +33,7 @@ def progress_of(verb: str, folder: Path, config: JsonObject) -> Progress | None:
     """The progress of an unfinished run; None where its files do not tell."""
     if verb == "eval":
         written = (folder / COMPLETIONS).exists()  # just before its end
-        file = folder / (COMPLETIONS if written else PARTIAL)
+        file = folder / (COMPLETIONS if written else PARTIAL_COMPLETIONS)
         return Progress(_lines(file), _completions(config), "completions", exact=False)
     if verb in ("train", "rl"):
         total = config.get("max_steps") if verb == "rl" else _steps(folder)

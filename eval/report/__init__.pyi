@@ -23,6 +23,7 @@ from .html import write as write
 from .truncation import RAISE as RAISE
 from .truncation import Truncation as Truncation
 from .truncation import bounds_sentence as bounds_sentence
+from .truncation import notable as notable
 from .truncation import share_sentence as share_sentence
 from .truncation import shares_if_right as shares_if_right
 from .truncation import truncated_share as truncated_share

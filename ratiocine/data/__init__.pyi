@@ -17,6 +17,7 @@ from .families import FAMILIES as FAMILIES
 from .families import generate as generate
 from .families import split_of as split_of
 from .rows import problem_of as problem_of
+from .source_rows import local_file as local_file
 from .sources import content as content
 from .sources import gradable as gradable
 from .sources import load as load

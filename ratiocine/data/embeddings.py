@@ -121,6 +121,14 @@ def _loaded(model: str) -> tuple[Any, Any, bool, int]:
 
 
 def _settings(model: str, name: str) -> dict[str, Any]:
-    """A JSON file of the folder; empty where there is none, as for an id of the hub."""
+    """A JSON file of the folder or of the hub's repository; empty where there is none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
     file = Path(model) / name
+    if not Path(model).is_dir():
+        try:
+            file = Path(hf_hub_download(model, name))
+        except EntryNotFoundError:
+            return {}
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}

@@ -1,5 +1,5 @@
-"""Named source → Problems: embedded families, hub data sets, local JSONL and Parquet files, and
-mixtures of these.
+"""Named source → Problems: embedded families, hub data sets, local files, tasks, and mixtures of
+these.
 
 A problem with a reference enters only if `grade` accepts that reference; a dropped problem is
 reported with its reason. Sources are streamed: a file or a data set may be larger than memory.
@@ -8,19 +8,16 @@ reported with its reason. Sources are streamed: a file or a data set may be larg
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 from ratiocine.cli import named
 from ratiocine.completion_parts import Parts
-from ratiocine.data.column_mappings import adapted
 from ratiocine.data.config import DataConfig, Split
 from ratiocine.data.families import FAMILIES, generate
-from ratiocine.data.hub import download, has_split, revision, streamed
-from ratiocine.data.rows import Row, mapped, problem_of, read_rows
+from ratiocine.data.hub import has_split, revision
+from ratiocine.data.source_rows import local_file, rows_of
 from ratiocine.data.splits import rows_of_test
 from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput
@@ -100,7 +97,7 @@ def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
 def _all(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     if data.mix:
         return chain.from_iterable(_all(part, split, seed) for part, _ in _parts(data))
-    return _families(data, split, seed) if data.families else _rows(data, split)
+    return _families(data, split, seed) if data.families else rows_of(data, split)
 
 
 def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
@@ -111,9 +108,9 @@ def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
     only: Split = "test" if _has_own(data, "test") else "train"
     source = fingerprint(data, only)
     if source not in _TEST_ROWS:
-        texts = [f"{p.context} {p.question}".strip() for p in _rows(data, only)]
+        texts = [text(problem) for problem in rows_of(data, only)]
         _TEST_ROWS[source] = rows_of_test(texts, data.test_size)
-    for row, problem in enumerate(_rows(data, only)):
+    for row, problem in enumerate(rows_of(data, only)):
         if (row in _TEST_ROWS[source]) == (split == "test"):
             yield problem
 
@@ -180,6 +177,11 @@ def gradable(problem: Problem) -> bool:
     """Whether the grader accepts the problem's own reference."""
     parts = Parts(think=None, answer="", boxed=problem.reference, closed=True)
     return grade(problem, parts).verdict == "right"
+
+
+def text(problem: Problem) -> str:
+    """A problem without the task wording, which is no sign of a shared problem."""
+    return f"{problem.context} {problem.question}".strip()
 
 
 def content(problem: Problem) -> str:
@@ -256,77 +258,3 @@ def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
             settings=family.settings,
             source=entry,
         )
-
-
-def local_file(data: DataConfig, split: Split) -> Path | None:
-    """The file of a source, None for one without. Raises BadInput where it is missing."""
-    if data.path is not None:
-        file = Path(data.path)
-    elif data.data_dir is not None and data.files:
-        if split not in data.files:
-            raise BadInput(f"data={data.name} has no {split} split")
-        file = Path(data.data_dir) / data.files[split]
-    else:
-        return None
-    if not file.is_file():
-        raise BadInput(f"data={data.name}: {file} is not a file")
-    return file
-
-
-def _rows(data: DataConfig, split: Split) -> Iterator[Problem]:
-    """The problems of a file or a hub data set."""
-    file = local_file(data, split)
-    rows: Iterator[Row]
-    if task := task_of(data):
-        rows = task.rows(split)
-    elif file is not None and (data.path is None or data.hub is None):
-        rows = read_rows(file)  # in the shared schema, or with `columns`
-    else:
-        rows = _hub_rows(data, split, file)
-    seen, repeats = Seen(), Counter[str]()
-    for index, row in enumerate(rows):
-        where = f"{file or f'data={data.name}'}, row {index + 1}"
-        try:
-            row = mapped(row, data.columns)
-            name = ""
-            if not row.get("id"):  # an id from the content does not depend on the file's order
-                text = digest(row["question"], row.get("context"), row.get("choices"))
-                name = f"{data.name}-{split}-{text[:12]}"
-                if not seen.add(name):
-                    repeats[name] += 1
-                    name += f"-{repeats[name] + 1}"
-            yield replace(problem_of(data, row, name), row=index + 1)
-        except KeyError as error:
-            raise BadInput(
-                f"{where}: there is no column {error}; there are {', '.join(row)}"
-            ) from None
-        except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
-            raise BadInput(f"{where}: {error}") from None
-
-
-def _hub_rows(data: DataConfig, split: Split, copy: Path | None) -> Iterator[Row]:
-    """The rows of a hub data set in the shared schema, from the hub or from a local copy of its
-    file."""
-    if data.hub is None:
-        raise BadInput(f"data={data.name} names no source: give data.path=FILE")
-    if not has_split(data.name, data.hub, split):
-        raise BadInput(f"data={data.name} has no {split} split")
-    for file, number, row in _numbered(data, split, copy):
-        try:
-            yield from adapted(data.hub, row)
-        except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
-            raise BadInput(
-                f"{file}: row {number} is not as {data.hub.repo} has them: {error!r}"
-            ) from None
-
-
-def _numbered(data: DataConfig, split: Split, copy: Path | None) -> Iterator[tuple[str, int, Row]]:
-    """Each row as the hub has it, with its file and its number there, from 1."""
-    assert data.hub is not None
-    if copy is None and split not in data.hub.files:
-        for number, row in enumerate(streamed(data.name, data.hub, split), 1):
-            yield f"data={data.name}", number, row
-        return
-    for file in [copy] if copy is not None else download(data.name, data.hub, split):
-        for number, row in enumerate(read_rows(file), 1):
-            yield str(file), number, row

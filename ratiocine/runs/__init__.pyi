@@ -38,3 +38,4 @@ from .tracking import NoTracker as NoTracker
 from .tracking import TrackedConfig as TrackedConfig
 from .tracking import Tracker as Tracker
 from .versions import revision as revision
+from .versions import versions as versions

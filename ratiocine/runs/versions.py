@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGES = (
@@ -18,10 +19,10 @@ PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Versions of the installed packages among `PACKAGES`."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of those of these packages that are installed."""
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -1,0 +1,92 @@
+"""The rows of a file, a task or a hub data set, as problems."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ratiocine.data.column_mappings import adapted
+from ratiocine.data.config import DataConfig, Split
+from ratiocine.data.hub import download, has_split, streamed
+from ratiocine.data.rows import Row, mapped, problem_of, read_rows
+from ratiocine.data.tasks import task_of
+from ratiocine.errors import BadInput
+from ratiocine.hashing import Seen, digest
+from ratiocine.records import Problem
+
+
+def local_file(data: DataConfig, split: Split) -> Path | None:
+    """The file of a source, None for one without. Raises BadInput where it is missing."""
+    if data.path is not None:
+        file = Path(data.path)
+    elif data.data_dir is not None and data.files:
+        if split not in data.files:
+            raise BadInput(f"data={data.name} has no {split} split")
+        file = Path(data.data_dir) / data.files[split]
+    else:
+        return None
+    if not file.is_file():
+        raise BadInput(f"data={data.name}: {file} is not a file")
+    return file
+
+
+def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
+    """The problems of a file, a task or a hub data set, gradable or not. Raises BadInput for a row
+    that is none."""
+    file = local_file(data, split)
+    rows: Iterator[Row]
+    if task := task_of(data):
+        rows = task.rows(split)
+    elif file is not None and (data.path is None or data.hub is None):
+        rows = read_rows(file)  # in the shared schema, or with `columns`
+    else:
+        rows = _hub_rows(data, split, file)
+    seen, repeats = Seen(), Counter[str]()
+    for index, row in enumerate(rows):
+        where = f"{file or f'data={data.name}'}, row {index + 1}"
+        try:
+            row = mapped(row, data.columns)
+            name = ""
+            if not row.get("id"):  # an id from the content does not depend on the file's order
+                text = digest(row["question"], row.get("context"), row.get("choices"))
+                name = f"{data.name}-{split}-{text[:12]}"
+                if not seen.add(name):
+                    repeats[name] += 1
+                    name += f"-{repeats[name] + 1}"
+            yield replace(problem_of(data, row, name), row=index + 1)
+        except KeyError as error:
+            raise BadInput(
+                f"{where}: there is no column {error}; there are {', '.join(row)}"
+            ) from None
+        except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
+            raise BadInput(f"{where}: {error}") from None
+
+
+def _hub_rows(data: DataConfig, split: Split, copy: Path | None) -> Iterator[Row]:
+    """The rows of a hub data set in the shared schema, from the hub or from a local copy of its
+    file."""
+    if data.hub is None:
+        raise BadInput(f"data={data.name} names no source: give data.path=FILE")
+    if not has_split(data.name, data.hub, split):
+        raise BadInput(f"data={data.name} has no {split} split")
+    for file, number, row in _numbered(data, split, copy):
+        try:
+            yield from adapted(data.hub, row)
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+            raise BadInput(
+                f"{file}: row {number} is not as {data.hub.repo} has them: {error!r}"
+            ) from None
+
+
+def _numbered(data: DataConfig, split: Split, copy: Path | None) -> Iterator[tuple[str, int, Row]]:
+    """Each row as the hub has it, with its file and its number there, from 1."""
+    assert data.hub is not None
+    if copy is None and split not in data.hub.files:
+        for number, row in enumerate(streamed(data.name, data.hub, split), 1):
+            yield f"data={data.name}", number, row
+        return
+    for file in [copy] if copy is not None else download(data.name, data.hub, split):
+        for number, row in enumerate(read_rows(file), 1):
+            yield str(file), number, row
