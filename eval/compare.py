@@ -3,8 +3,9 @@
 Evaluations are compared in order, the first with the first, over the problems with a gradable
 answer in all of them. A starting model, or the student that all started from, may stand alone
 after --against and is compared with all. The interval is over seeds and problems. There is a row
-per benchmark, per category and for all problems; p-values are Holm-adjusted over the benchmarks and
-over the categories.
+per benchmark, per category and for all problems; the variance between seeds is pooled over four or
+more benchmarks (or categories) of one answer format, and p-values are Holm-adjusted over the
+benchmarks and over the categories.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from eval.report import (
     Evaluation,
     EvaluationPairs,
     Truncation,
+    answer_formats,
     arm_label,
     bounds_sentence,
     is_parent,
@@ -35,7 +37,7 @@ from eval.report import (
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject
-from ratiocine.stats import PairedDifference, holm_adjusted
+from ratiocine.stats import PairedDifference, holm_adjusted, pooled
 
 HEAD = (
     f"{'':20}{'n':>5}{'against':>10}{'these':>9}{'truncated':>13}"
@@ -176,7 +178,8 @@ def differences(pairs: EvaluationPairs) -> dict[str, GroupDifference]:
             base, other = ([right_shares(pair[side], keys) for pair in pairs] for side in (0, 1))
             compared.append(PairedDifference.of(base, other))
         cut = [truncation(pairs, keys) for keys in groups.values()]
-        both = map(GroupDifference, holm_adjusted(compared), cut)
+        formats = [answer_formats(everyone[0], keys) for keys in groups.values()]
+        both = map(GroupDifference, holm_adjusted(pooled(compared, formats)), cut)
         found |= zip(groups, both, strict=True)
     return found
 

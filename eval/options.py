@@ -14,6 +14,7 @@ from ratiocine.stats import (
     PairedDifference,
     holm_adjusted,
     over_seeds,
+    pooled,
     problems_needed,
     support,
 )
@@ -156,7 +157,7 @@ def choose(
         first, second, sides = _paired(option, best)
         more = _penalty(best, num_queries, weight) - _penalty(option, num_queries, weight)
         differences.append(PairedDifference.of(first, _lowered(second, more), sides))
-    others = [Other(*found) for found in zip(rest, holm_adjusted(differences), strict=True)]
+    others = [Other(*found) for found in zip(rest, holm_adjusted(pooled(differences)), strict=True)]
     alike = [best, *(other.option for other in others if not other.best.conclusive)]
     # At equal costs the Pareto front is the best option.
     tables = [_lowered(option.table, _penalty(option, num_queries, weight)) for option in options]

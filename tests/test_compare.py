@@ -10,11 +10,14 @@ import pytest
 from conftest import command, done
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import f as f_dist
 from scipy.stats import t as student_t
 from statsmodels.stats.proportion import proportion_confint
 from test_report import evaluation
 
 from ratiocine import stats
+from ratiocine.stats import PairedDifference, moderation
+from ratiocine.stats.components import Components, Pool
 
 TABLES = st.integers(1, 4).flatmap(
     lambda n: st.lists(
@@ -169,6 +172,65 @@ def test_a_p_value_says_what_the_interval_says() -> None:
         decided += low > 0
         assert (p < 0.05) == (low > 0 or high < 0) or abs(p - 0.05) < 0.02
     assert 15 < decided < 45
+
+
+def posterior_tail(ratios: list[float], own: int, at: int, of_both: float, squared: float) -> float:
+    """The chance that a mean over seeds is off by more, by brute force: for each scale and d0 of
+    the prior, Smyth's posterior variance and degrees of freedom, or the comparison's own where it
+    is an outlier."""
+    total = found = 0.0
+    half_width = math.sqrt(squared)
+    for d0 in moderation.FREEDOMS:
+        for log_scale in np.linspace(-3, 3, moderation.LOG_SCALES):
+            scale = float(np.median(ratios)) * math.exp(log_scale)
+            inside = [0.95 * f_dist.pdf(ratio / scale, own, d0) / scale for ratio in ratios]
+            outside = [0.05 / ratio / math.log(1e4) for ratio in ratios]
+            weight = math.prod(a + b for a, b in zip(inside, outside, strict=True)) / math.sqrt(d0)
+            known = min(d0, own * (len(ratios) - 1))
+            variance = (known * scale + own * ratios[at]) / (known + own) * of_both
+            pooled = student_t.sf(half_width / math.sqrt(variance), known + own)
+            alone = student_t.sf(half_width / math.sqrt(ratios[at] * of_both), own)
+            outlier = outside[at] / (inside[at] + outside[at])
+            found += weight * 2 * ((1 - outlier) * pooled + outlier * alone)
+            total += weight
+    return found / total
+
+
+def test_pooled_variance_between_seeds() -> None:
+    of_both, ratios = 1e-4, [0.5, 0.8, 1.0, 1.5, 40.0]
+    alone = [Components(3, 100, 5e-4, ratio * of_both, of_both) for ratio in ratios]
+    pooled = moderation.pool(alone)
+    for at, one in enumerate(pooled):
+        assert one is not None and one.pool is not None
+        assert one.pool.tail(4e-4) == pytest.approx(posterior_tail(ratios, 2, at, of_both, 4e-4))
+        squared = one.pool.squared_quantile(0.01)
+        assert one.pool.tail(squared) == pytest.approx(0.01, rel=1e-5)
+    pools = [one.pool for one in pooled if one and one.pool]
+    assert pools[4].outlier > 0.3 > 0.1 > max(pool.outlier for pool in pools[:4])
+    own = Pool(5, 1, 1, np.ones(1), np.array([40 * of_both]), np.array([2.0]))
+    assert pools[4].squared_quantile(0.05) > 0.2 * own.squared_quantile(0.05)
+    assert pools[0].squared_quantile(0.05) < 0.1 * 40 * of_both * student_t.ppf(0.975, 2) ** 2
+
+
+def test_few_comparisons_are_not_pooled() -> None:
+    found = [Components(3, 100, 5e-4, 1e-4, 1e-4)] * 3
+    assert moderation.pool([None, *found]) == [None, *found]
+    *pooled, none = moderation.pool([*found, *found, None])
+    assert none is None
+    assert all(one and one.pool and one.pool.size == 6 for one in pooled)
+
+
+def test_a_pooled_difference_keeps_its_own_interval() -> None:
+    rng = np.random.default_rng(0)
+    tables = [(rng.random((2, 3, 100)) < 0.5).astype(int).tolist() for _ in range(6)]
+    alone = [PairedDifference.of(*table) for table in tables]
+    pooled = stats.pooled(alone, kinds=["mc"] * 5 + ["oe"])
+    assert [one.pool is None for one in pooled] == [False] * 5 + [True]
+    assert pooled[5] == alone[5]
+    for one, before in zip(pooled, alone, strict=True):
+        assert one.alone == (before.low, before.high, before.p)
+    widths = [np.mean([one.high - one.low for one in found[:5]]) for found in (pooled, alone)]
+    assert widths[0] < widths[1]
 
 
 @settings(deadline=None, max_examples=50)

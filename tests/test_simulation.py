@@ -4,13 +4,14 @@ The fast tests are small; those marked slow print the tables that the docstrings
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from ratiocine import stats
-from ratiocine.stats import intervals, pareto, sample_size
+from ratiocine.stats import PairedDifference, intervals, pareto, sample_size
 
 # Standard deviations of the problems' difficulty, and of what makes a problem harder for one
 # evaluation, beside a noise of 1
@@ -118,6 +119,56 @@ def test_intervals_cover(n_seeds: int, n: int, seed_sd: float, effect: float) ->
 @pytest.mark.parametrize("seed_sd", [0.0, 0.05])
 def test_where_nothing_differs_little_is_said_to(seed_sd: float) -> None:
     assert falsely(3, 3, 100, seed_sd, 40, AGAINST_FIRST) <= 0.1
+
+
+# Standard deviations of accuracy between seeds, one per category
+SEED_SDS = {
+    "none": (0.0, 0.0, 0.0, 0.0),
+    "2 points": (0.02, 0.02, 0.02, 0.02),
+    "5 points": (0.05, 0.05, 0.05, 0.05),
+    "tenfold variances": (0.015, 0.015, 0.047, 0.047),
+    "one outlier": (0.01, 0.01, 0.01, 0.06),
+}
+
+
+@dataclass
+class Rates:
+    """Over tables of five ratios in four categories."""
+
+    coverage: float = 0.0
+    false: float = 0.0
+    """Tables with a difference shown where there is none, after Holm's adjustment."""
+    power: float = 0.0
+    """Share of the true differences shown, after Holm's adjustment."""
+
+
+def pooling(
+    seed: int, n_seeds: int, n: int, seed_sds: Sequence[float], effect: float, tables: int
+) -> tuple[Rates, Rates]:
+    """With each comparison's own variance between seeds, and with the pooled one."""
+    rng, found = np.random.default_rng(seed), (Rates(), Rates())
+    effects = np.tile([effect, effect, 0.0, 0.0], 4)
+    for _ in range(tables):
+        alone = []
+        for base, seed_sd in zip((0.2, 0.4, 0.6, 0.8), seed_sds, strict=True):
+            first, *others = study(rng, [base, *(base + effects[:4])], n_seeds, n, seed_sd).tolist()
+            alone += [PairedDifference.of(first, other) for other in others]
+        for rates, table in zip(found, (alone, stats.pooled(alone)), strict=True):
+            held = [d.low <= true <= d.high for d, true in zip(table, effects, strict=True)]
+            shown = np.array([d.p_holm < 0.05 for d in stats.holm_adjusted(table)])
+            rates.coverage += np.mean(held) / tables
+            rates.false += shown[effects == 0].any() / tables
+            rates.power += shown[effects != 0].mean() / tables if effect else 0.0
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("quick")
+def test_pooled_variances_show_more_at_the_same_error() -> None:
+    alone, pooled = pooling(10, 3, 400, SEED_SDS["2 points"], 0.1, 12)
+    assert pooled.coverage >= 0.9
+    assert pooled.false <= 0.1
+    assert pooled.power >= max(2 * alone.power, 0.4)
 
 
 def membership(
@@ -252,6 +303,20 @@ def test_false_positives_at_full_size(
                 f"{n_seeds} seeds, n {n}, sd {seed_sd}, {4 * len(pairs)} comparisons: {found:.3f}"
             )
             assert found <= 0.08, "of 200 tables, where 5 % is the most that is true"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("n_seeds", [2, 3, 5])
+def test_pooled_variances_at_full_size(n_seeds: int) -> None:
+    for n in (100, 400):
+        for name, seed_sds in SEED_SDS.items():
+            for effect in (0.0, 0.1):
+                alone, pooled = pooling(11, n_seeds, n, seed_sds, effect, 200)
+                print(f"{n_seeds} seeds, n {n}, {name}, effect {effect}: {alone}, pooled {pooled}")
+                assert 0.93 <= pooled.coverage <= 0.995
+                assert pooled.false <= 0.08, "of 200 tables, where 5 % is the most that is true"
+                assert pooled.power >= alone.power
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from .arms import varying as varying
 from .caps import cap_figure as cap_figure
 from .comparability import warnings as warnings
 from .evaluations import Evaluation as Evaluation
+from .evaluations import answer_formats as answer_formats
 from .evaluations import arm_label as arm_label
 from .evaluations import find_evaluations as find_evaluations
 from .evaluations import load_all as load_all

@@ -152,12 +152,23 @@ def _differences(table: Table, title: str, nothing: str, *more: str) -> Caption:
         return _nothing(table.name, title, nothing)
     significant = sum(row["p_holm"] < 0.05 for row in rows)
     over = "problems (one seed)" if table.values("seeds") == [1] else "seeds and problems"
-    sentences = (
+    sentences = [
         f"Of {count(len(rows), 'paired difference')}: {counts(rows)}; {significant} with "
         "p < 0.05 (Holm-adjusted for all).",
         f"Lines are 95 % intervals over {over}; hollow marks are inconclusive.",
-    )
-    return Caption(table.name, title, sentences, (table.name, *more))
+    ]
+    if pools := [row for row in rows if row["pooled"]]:
+        sizes, freedoms = (_range([row[name] for row in pools]) for name in ("pooled", "d0"))
+        sentences.append(
+            f"The variance between seeds is pooled over {sizes} comparisons of one answer format "
+            f"({freedoms} degrees of freedom added); columns `…_alone` are without."
+        )
+    return Caption(table.name, title, tuple(sentences), (table.name, *more))
+
+
+def _range(values: Sequence[float]) -> str:
+    least, most = min(values), max(values)
+    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
 
 
 def _front(tables: Tables, kind: str, title: str) -> Caption:

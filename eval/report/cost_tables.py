@@ -9,7 +9,7 @@ from typing import Literal
 from eval.report.arms import Arm, counterparts
 from eval.report.csv_table import Table, rounded_table
 from eval.report.evaluations import Evaluation
-from eval.report.pairings import difference, main_pairs
+from eval.report.pairings import Comparisons, main_pairs
 from eval.report.study import ARM_COLUMNS, Study, described
 from ratiocine import cost
 from ratiocine.stats import macro_average, over_seeds, pareto
@@ -59,7 +59,7 @@ def costs(study: Study) -> Table:
     return rounded_table("costs", "Cost of training and of an answer", columns, rows)
 
 
-def pareto_front(study: Study, kind: FrontKind) -> Table:
+def pareto_front(study: Study, kind: FrontKind, comparisons: Comparisons) -> Table:
     """Accuracy over FLOPs, a row per arm and group: whether the arm is on the Pareto front, and in
     which share of bootstrap resamples. For training, also the comparison with the starting model,
     where it was evaluated."""
@@ -76,7 +76,7 @@ def pareto_front(study: Study, kind: FrontKind) -> Table:
         best = set(pareto.front(prices, [mean for mean, _, _ in accuracies]))
         support = pareto.support(prices, [arm.table(keys) for arm in arms]) if arms else []
         for at, arm in enumerate(arms):
-            than_untrained = [_than_untrained(study, arm, keys)] if training else []
+            than_untrained = [_than_untrained(study, arm, group, comparisons)] if training else []
             point = (len(keys), prices[at], *accuracies[at], at in best, support[at])
             rows.append((group, *described(arm), *point, *than_untrained))
     columns = (
@@ -86,9 +86,9 @@ def pareto_front(study: Study, kind: FrontKind) -> Table:
     return rounded_table(f"pareto_{kind}", f"Accuracy against {kind} FLOPs", columns, rows)
 
 
-def _than_untrained(study: Study, arm: Arm, keys: Sequence[str]) -> str | None:
+def _than_untrained(study: Study, arm: Arm, group: str, comparisons: Comparisons) -> str | None:
     base = study.untrained(arm)
-    return None if base is None else difference((base, arm), keys).conclusion
+    return None if base is None else comparisons.of((base, arm), group).conclusion
 
 
 def fits(front: Table, ceiling: float) -> Table:
@@ -109,7 +109,7 @@ def fits(front: Table, ceiling: float) -> Table:
     return rounded_table(f"{front.name}_fits", FITTED, columns, rows)
 
 
-def extra_tokens(study: Study) -> Table:
+def extra_tokens(study: Study, comparisons: Comparisons) -> Table:
     """Extra tokens per answer and accuracy gained by the main pairs, by benchmark; the interval of
     the tokens is over problems."""
     rows: list[tuple[object, ...]] = []
@@ -121,7 +121,7 @@ def extra_tokens(study: Study) -> Table:
                 for side in (0, 1)
             )
             extra = macro_average([[b - a for a, b in zip(base, arm, strict=True)]])
-            d = difference(pair, keys)
+            d = comparisons.of(pair, benchmark)
             category = pair[0].evaluations[0].first(keys[0]).category
             names = (pair[1].model, benchmark, category, pair[1].label, pair[0].label)
             tokens = (fmean(base), fmean(arm), *extra)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.report.csv_table import Table, rounded_table
-from eval.report.pairings import Pair, difference, main_pairs
+from eval.report.pairings import Comparisons, Pair, main_pairs
 from eval.report.study import Study
 from ratiocine.stats import PairedDifference, holm_adjusted, problems_needed
 
 Groups = Mapping[str, Sequence[str]]
 DIFFERENCE_COLUMNS = (
     *("n", "seeds", "discordant", "seed_sd", "difference", "low", "high"),
-    *("p", "p_holm", "conclusion"),
+    *("p", "p_holm", "conclusion", "low_alone", "high_alone", "p_alone", "pooled", "d0"),
 )
 MIN_DIFFERENCE = 0.005  # differences below are not worth the problems that would decide them
 MORE_SEEDS = (5, 10)
@@ -21,10 +21,12 @@ DECISIVE = (
 )
 
 
-def differences(name: str, caption: str, pairs: Sequence[Pair], groups: Groups) -> Table:
+def differences(
+    name: str, caption: str, pairs: Sequence[Pair], groups: Groups, comparisons: Comparisons
+) -> Table:
     """Every pair in every group, Holm-adjusted over the table."""
     compared = [(group, pair) for group in groups for pair in pairs]
-    found = holm_adjusted([difference(pair, groups[group]) for group, pair in compared])
+    found = holm_adjusted([comparisons.of(pair, group) for group, pair in compared])
     rows = [
         (group, arm.label, base.label, arm.model, arm.ratio, *_cells(one))
         for (group, (base, arm)), one in zip(compared, found, strict=True)
@@ -37,10 +39,11 @@ def _cells(d: PairedDifference) -> tuple[object, ...]:
     """The cells of `DIFFERENCE_COLUMNS`."""
     uncertainty = (d.spread.discordant, d.spread.seed_sd)
     interval = (d.difference, d.low, d.high)
-    return (d.n, d.seeds, *uncertainty, *interval, d.p, d.p_holm, d.conclusion)
+    own = (*d.alone, d.pool.size if d.pool else None, d.pool.freedom if d.pool else None)
+    return (d.n, d.seeds, *uncertainty, *interval, d.p, d.p_holm, d.conclusion, *own)
 
 
-def needed(study: Study) -> Table:
+def needed(study: Study, comparisons: Comparisons) -> Table:
     """For the main pairs whose difference is inconclusive and at least 0.5 points: the problems at
     which a true difference of this size is found with a power of 80 %, with the present seeds, with
     5 and with 10.
@@ -50,8 +53,8 @@ def needed(study: Study) -> Table:
     """
     rows = []
     for base, arm in main_pairs(study):
-        for group, keys in study.groups.items():
-            d = difference((base, arm), keys)
+        for group in study.groups:
+            d = comparisons.of((base, arm), group)
             if not d.conclusive and abs(d.difference) >= MIN_DIFFERENCE:
                 problems = [_problems(d, seeds) for seeds in (d.seeds, *MORE_SEEDS)]
                 cells = (d.n, d.seeds, d.difference, d.low, d.high, *problems)
@@ -78,12 +81,12 @@ def _problems(d: PairedDifference, seeds: int) -> int | None:
     )
 
 
-def hypotheses(study: Study) -> Table:
+def hypotheses(study: Study, comparisons: Comparisons) -> Table:
     """The hypotheses on benchmarks that were declared before training, and the main pairs there."""
     declared = study.evaluations[0].facts.hypotheses
     tested = {name: keys for name, keys in study.benchmarks.items() if name in declared}
     caption = "Hypotheses declared before training, and the differences seen"
-    found = differences("hypotheses", caption, main_pairs(study), tested)
+    found = differences("hypotheses", caption, main_pairs(study), tested, comparisons)
     rows = [
         (
             declared[row["group"]],

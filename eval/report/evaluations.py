@@ -197,3 +197,8 @@ def problem_groups(
 def right_shares(evaluation: Evaluation, keys: Sequence[str]) -> list[float]:
     """Share of right completions of each problem: 0 or 1 where it was answered once."""
     return [evaluation.shares[key] for key in keys]
+
+
+def answer_formats(evaluation: Evaluation, keys: Sequence[str]) -> frozenset[str]:
+    """Answer formats of problems: `mc`, `oe` or both."""
+    return frozenset(evaluation.first(key).category.rpartition("-")[2] for key in keys)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import inf
 
 from eval.report.arms import Arm, counterparts, varying
-from eval.report.evaluations import right_shares
+from eval.report.evaluations import answer_formats, right_shares
 from eval.report.study import Study, only
-from ratiocine.stats import PairedDifference
+from ratiocine.stats import PairedDifference, pooled
 
 Pair = tuple[Arm, Arm]  # base, and the arm that is compared with it
 
@@ -20,6 +20,31 @@ def difference(pair: Pair, keys: Sequence[str]) -> PairedDifference:
         [right_shares(evaluations[side], keys) for evaluations in both] for side in (0, 1)
     )
     return PairedDifference.of(first, second, varying(both))
+
+
+class Comparisons:
+    """The paired differences of a study over its categories and benchmarks.
+
+    The variance between seeds is pooled over the pairs of trained arms, for the groups of one
+    answer format."""
+
+    def __init__(self, study: Study) -> None:
+        kinds = (ratio_pairs, scenario_pairs, compute_pairs, reward_pairs, baseline_pairs)
+        pairs = {_labels(pair): pair for of_kind in kinds for pair in of_kind(study)}
+        self._found: dict[tuple[str, str, str], PairedDifference] = {}
+        for groups in (study.groups, study.benchmarks):
+            names = [(*labels, group) for labels in pairs for group in groups]
+            found = [difference(pair, keys) for pair in pairs.values() for keys in groups.values()]
+            formats = [answer_formats(study.evaluations[0], keys) for keys in groups.values()]
+            self._found |= zip(names, pooled(found, formats * len(pairs)), strict=True)
+
+    def of(self, pair: Pair, group: str) -> PairedDifference:
+        """Of a pair in a category, a benchmark or `all`."""
+        return self._found[(*_labels(pair), group)]
+
+
+def _labels(pair: Pair) -> tuple[str, str]:
+    return pair[0].label, pair[1].label
 
 
 def ratio_pairs(study: Study) -> list[Pair]:

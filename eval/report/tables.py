@@ -17,6 +17,7 @@ ARM_FACTS = ("lr_policy", "data", "reward", "objective", "lora", "steps", "lr")
 
 def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
     """Every table by name; `ceiling` bounds the fits to the Pareto fronts."""
+    comparisons = pairings.Comparisons(study)
     found = [
         arms(study),
         accuracy_tables.accuracy(study),
@@ -24,17 +25,17 @@ def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
         accuracy_tables.accuracy_by_seed(study),
         accuracy_tables.macro_averages(study),
         accuracy_tables.sampling(study),
-        *_all_differences(study),
-        truncated_answers(study),
-        needed(study),
-        hypotheses(study),
+        *_all_differences(study, comparisons),
+        truncated_answers(study, comparisons),
+        needed(study, comparisons),
+        hypotheses(study, comparisons),
         cost_tables.costs(study),
-        cost_tables.extra_tokens(study),
+        cost_tables.extra_tokens(study, comparisons),
         length_tables.lengths(study),
         length_tables.lengths_by_level(study),
     ]
     for kind in ("training", "inference"):
-        front = cost_tables.pareto_front(study, kind)
+        front = cost_tables.pareto_front(study, kind, comparisons)
         found += [front, cost_tables.fits(front, ceiling)]
     found += [
         cost_tables.budgets(study),
@@ -45,7 +46,7 @@ def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
     return {table.name: table for table in found}
 
 
-def _all_differences(study: Study) -> list[Table]:
+def _all_differences(study: Study, comparisons: pairings.Comparisons) -> list[Table]:
     categories, benchmarks = study.groups, study.benchmarks
     main = pairings.main_pairs(study)
     baseline = pairings.baseline_pairs(study)
@@ -72,7 +73,9 @@ def _all_differences(study: Study) -> list[Table]:
         "baseline": ("Each arm against the baseline", baseline, categories),
         "baseline_benchmark": ("Each arm against the baseline, by benchmark", each, benchmarks),
     }
-    return [differences(f"differences_{name}", *table) for name, table in tables.items()]
+    return [
+        differences(f"differences_{name}", *table, comparisons) for name, table in tables.items()
+    ]
 
 
 def arms(study: Study) -> Table:

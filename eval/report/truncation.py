@@ -10,7 +10,7 @@ from statistics import fmean
 from eval.report.arms import EvaluationPairs, counterparts
 from eval.report.csv_table import Row, Table, Tables, rounded_table
 from eval.report.evaluations import Evaluation
-from eval.report.pairings import difference, main_pairs
+from eval.report.pairings import Comparisons, main_pairs
 from eval.report.study import FEW_PAIRS, Study
 from ratiocine.records import ScoredCompletion, is_truncated
 
@@ -93,13 +93,13 @@ def share_sentence(shares: Mapping[str, float]) -> str | None:
     return f"Answers truncated at max_new_tokens, which count as without an answer: {listed}."
 
 
-def truncated_answers(study: Study) -> Table:
+def truncated_answers(study: Study, comparisons: Comparisons) -> Table:
     """The main pairs, with the truncated answers of both arms and what they could change."""
     rows = []
     for base, arm in main_pairs(study):
         for group, keys in study.groups.items():
             found = truncation(counterparts(base, arm), keys)
-            seen = difference((base, arm), keys).difference
+            seen = comparisons.of((base, arm), group).difference
             shares = (found.base, found.other)
             rows.append((group, arm.label, base.label, *shares, seen, found.low, found.high))
     columns = (

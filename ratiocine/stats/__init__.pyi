@@ -7,6 +7,7 @@ from .comparisons import over_seeds as over_seeds
 from .comparisons import paired_difference as paired_difference
 from .differences import PairedDifference as PairedDifference
 from .differences import holm_adjusted as holm_adjusted
+from .differences import pooled as pooled
 from .intervals import Z95 as Z95
 from .intervals import interval as interval
 from .intervals import macro_average as macro_average

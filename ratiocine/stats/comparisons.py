@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 
 from ratiocine.stats import intervals
+from ratiocine.stats.components import Components, components, squared_half_width
 from ratiocine.stats.intervals import (
     all_equal,
     bounded_interval,
@@ -126,17 +126,23 @@ def compare_seeds(
     in four categories rejects in 0 to 5 of 100 tables.
     """
     import numpy as np
-    from scipy.optimize import brentq
 
     before, after = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     assert before.shape == after.shape
     assert before.size
-    difference, low, high, p = compare(
-        before.mean(axis=0).tolist(), after.mean(axis=0).tolist(), seed
-    )
-    parts = components((after - before).tolist())
+    means = compare(before.mean(axis=0).tolist(), after.mean(axis=0).tolist(), seed)
+    return widened(means, components((after - before).tolist()))
+
+
+def widened(
+    means: tuple[float, float, float, float], parts: Components | None
+) -> tuple[float, float, float, float]:
+    """A comparison of means over seeds (`compare`), with the variance between seeds."""
+    from scipy.optimize import brentq
+
+    difference, low, high, p = means
     if parts is None:
-        return difference, low, high, p
+        return means
     half_width = sqrt(squared_half_width(parts, 0.05))
 
     def beyond(level: float) -> float:
@@ -174,61 +180,3 @@ def over_seeds(table: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, 
     middle = (mean + shrink / 2) / (1 + shrink)
     half = sqrt(shrink * mean * (1 - mean) + shrink**2 / 4) / (1 + shrink)
     return mean, min(low, middle - half), max(high, middle + half)
-
-
-@dataclass(frozen=True)
-class Components:
-    """Variance components of the mean of a table: its mean squares, each divided by the number of
-    cells."""
-
-    seeds: int
-    problems: int
-    of_problems: float
-    of_seeds: float
-    of_both: float
-    """Of the interaction of seeds and problems."""
-
-
-def components(table: Sequence[Sequence[float]]) -> Components | None:
-    """Components of a table of seeds × problems; None with one seed or one problem, or if all seeds
-    give the same values."""
-    import numpy as np
-
-    values = np.asarray(table, dtype=float)
-    n_seeds, n = values.shape
-    if n_seeds == 1 or n == 1:
-        return None
-    rows, columns = values.mean(axis=1), values.mean(axis=0)
-    rest = values - rows[:, None] - columns + values.mean()
-    of_seeds = float(rows.var(ddof=1)) / n_seeds
-    of_both = float((rest**2).sum()) / ((n_seeds - 1) * (n - 1)) / values.size
-    if max(of_seeds, of_both) < 1e-15:
-        return None
-    return Components(n_seeds, n, float(columns.var(ddof=1)) / n, of_seeds, of_both)
-
-
-def squared_half_width(parts: Components, level: float) -> float:
-    """Square of the half-width of the interval of a mean over seeds and problems at this level.
-
-    Each mean square has its own quantile of Student's t, which keeps the level for any components
-    (Banerjee, Sankhyā 22, 1960). The interaction is in both mean squares, so (S − 2) / (S − 1) of
-    it is subtracted, for S seeds: all of it would be too much where few seeds happen to agree.
-    Below a level of 5 % no more is subtracted than at 5 %, so that p-values hold under multiplicity
-    adjustment. The variance of a seed's accuracy is at least 1 / (12 n²), that of rounding to
-    multiples of 1 / n for n problems. (Satterthwaite's degrees of freedom suffice at 5 %. At
-    0.125 %, the first step of Holm over 40 comparisons, they reject up to 13 times too often with
-    three seeds and 44 with two.)
-    """
-    from scipy.special import stdtrit
-
-    problems, seeds, usual = (
-        float(stdtrit(freedom, tail / 2)) ** 2
-        for freedom, tail in (
-            (parts.problems - 1, level),
-            (parts.seeds - 1, level),
-            (parts.seeds - 1, 0.05),
-        )
-    )
-    of_seeds = max(parts.of_seeds, 1 / (12 * parts.problems**2 * parts.seeds))
-    twice = min(seeds, usual) * parts.of_both * (parts.seeds - 2) / (parts.seeds - 1)
-    return problems * parts.of_problems + max(0.0, seeds * of_seeds - twice)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ratiocine.stats.comparisons import compare_seeds, holm
+from ratiocine.stats.comparisons import compare, holm, widened
+from ratiocine.stats.components import Components, Pool, components
+from ratiocine.stats.moderation import pool
 from ratiocine.stats.sample_size import Spread, spread
 
 Conclusion = Literal["better", "worse", "inconclusive"]
@@ -26,7 +28,7 @@ class PairedDifference:
     """Accuracy of this arm."""
     difference: float
     low: float
-    """Lower end of the 95 % interval (`compare_seeds`)."""
+    """Lower end of the 95 % interval (`compare_seeds`; `pooled`)."""
     high: float
     p: float
     """Two-sided p-value of this comparison alone."""
@@ -38,6 +40,10 @@ class PairedDifference:
     """Sources of its uncertainty."""
     varying: int
     """Number of arms (1 or 2) with several seeds."""
+    over_means: tuple[float, float, float, float]
+    """Difference, interval and p-value of the means over seeds (`compare`)."""
+    parts: Components | None
+    """Variance components of the difference."""
 
     @staticmethod
     def of(
@@ -47,7 +53,9 @@ class PairedDifference:
         import numpy as np
 
         first, second = np.asarray(base, dtype=float), np.asarray(other, dtype=float)
-        difference, low, high, p = compare_seeds(base, other)
+        means = compare(first.mean(axis=0).tolist(), second.mean(axis=0).tolist())
+        parts = components((second - first).tolist())
+        difference, low, high, p = widened(means, parts)
         return PairedDifference(
             n=first.shape[1],
             seeds=first.shape[0],
@@ -61,7 +69,20 @@ class PairedDifference:
             by_seed=tuple((second - first).mean(axis=1).tolist()),
             spread=spread(base, other, varying),
             varying=varying,
+            over_means=means,
+            parts=parts,
         )
+
+    @property
+    def pool(self) -> Pool | None:
+        """What the comparisons of its kind say of the variance between seeds."""
+        return None if self.parts is None else self.parts.pool
+
+    @property
+    def alone(self) -> tuple[float, float, float]:
+        """Interval and p-value with the variance between its own seeds alone: (low, high, p)."""
+        own = None if self.parts is None else replace(self.parts, pool=None)
+        return widened(self.over_means, own)[1:]
 
     @property
     def conclusion(self) -> Conclusion:
@@ -71,6 +92,24 @@ class PairedDifference:
     @property
     def conclusive(self) -> bool:
         return self.conclusion != "inconclusive"
+
+
+def pooled(
+    found: Sequence[PairedDifference], kinds: Sequence[Hashable] | None = None
+) -> list[PairedDifference]:
+    """The same differences with the variance between seeds pooled over those of one kind and with
+    the same number of arms that vary (`moderation.pool`), as yet without adjustment."""
+    of_kind: dict[Hashable, list[int]] = {}
+    for at, one in enumerate(found):
+        kind = None if kinds is None else kinds[at]
+        of_kind.setdefault((kind, one.varying), []).append(at)
+    result = list(found)
+    for members in of_kind.values():
+        parts = pool([found[at].parts for at in members])
+        for at, part in zip(members, parts, strict=True):
+            _, low, high, p = widened(found[at].over_means, part)
+            result[at] = replace(found[at], low=low, high=high, p=p, p_holm=p, parts=part)
+    return result
 
 
 def holm_adjusted(found: Sequence[PairedDifference]) -> list[PairedDifference]:

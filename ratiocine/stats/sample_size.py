@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from ratiocine.stats.comparisons import Components, components, squared_half_width
+from ratiocine.stats.components import Components, components, squared_half_width
 
 MAX_PROBLEMS = 10**15  # more change nothing
 
