@@ -8,6 +8,7 @@ from math import sqrt
 from ratiocine.stats import intervals
 from ratiocine.stats.components import Components, components, squared_half_width
 from ratiocine.stats.intervals import (
+    Z95,
     all_equal,
     bounded_interval,
     interval,
@@ -19,12 +20,14 @@ from ratiocine.stats.intervals import (
 SMALLEST_P = 1e-12  # resolution of p-values over seeds
 
 
-def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[float, float, float]:
+def paired_difference(
+    first: Sequence[bool], second: Sequence[bool], z: float = Z95
+) -> tuple[float, float, float]:
     """`second` − `first` accuracy over the same problems: (difference, low, high).
 
-    The 95 % interval is Newcombe's square-and-add interval for paired shares with the
-    continuity-corrected correlation (Statistics in Medicine 17, 1998, 2635–2650, method 10). It
-    stays inside [−1, 1] and is never empty, even at shares of 0 and 1.
+    The interval (95 % at the default quantile `z`) is Newcombe's square-and-add interval for paired
+    shares with the continuity-corrected correlation (Statistics in Medicine 17, 1998, 2635–2650,
+    method 10). It stays inside [−1, 1] and is never empty, even at shares of 0 and 1.
     """
     assert len(first) == len(second)
     n = len(first)
@@ -35,7 +38,9 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> tuple[fl
     only_first = sum(a and not b for a, b in zip(first, second, strict=True))
     neither = n - both - only_second - only_first
     p_second, p_first = (both + only_second) / n, (both + only_first) / n
-    (low_2, high_2), (low_1, high_1) = wilson(both + only_second, n), wilson(both + only_first, n)
+    (low_2, high_2), (low_1, high_1) = (
+        wilson(right, n, z) for right in (both + only_second, both + only_first)
+    )
     right = (both + only_second) * (both + only_first)
     margins = right * (only_first + neither) * (only_second + neither)
     association = float(both * neither - only_second * only_first)
@@ -59,16 +64,6 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     gained = sum(b and not a for a, b in zip(first, second, strict=True))
     lost = sum(a and not b for a, b in zip(first, second, strict=True))
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm-adjusted p-values in the given order (Scandinavian Journal of Statistics 6, 1979)."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, worst = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = worst
-    return adjusted
 
 
 def compare(

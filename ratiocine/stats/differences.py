@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ratiocine.stats.comparisons import compare, holm, widened
+from ratiocine.stats.comparisons import compare, widened
 from ratiocine.stats.components import Components, Pool, components
+from ratiocine.stats.equivalence import equivalence
 from ratiocine.stats.moderation import pool
+from ratiocine.stats.multiplicity import holm
 from ratiocine.stats.sample_size import Spread, spread
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Conclusion = Literal["better", "worse", "inconclusive"]
 
@@ -44,6 +49,8 @@ class PairedDifference:
     """Difference, interval and p-value of the means over seeds (`compare`)."""
     parts: Components | None
     """Variance components of the difference."""
+    means: tuple[np.ndarray, np.ndarray]
+    """Means over seeds of the problems' values: of the base, of this arm."""
 
     @staticmethod
     def of(
@@ -53,9 +60,10 @@ class PairedDifference:
         import numpy as np
 
         first, second = np.asarray(base, dtype=float), np.asarray(other, dtype=float)
-        means = compare(first.mean(axis=0).tolist(), second.mean(axis=0).tolist())
+        means = first.mean(axis=0), second.mean(axis=0)
+        over_means = compare(*(side.tolist() for side in means))
         parts = components((second - first).tolist())
-        difference, low, high, p = widened(means, parts)
+        difference, low, high, p = widened(over_means, parts)
         return PairedDifference(
             n=first.shape[1],
             seeds=first.shape[0],
@@ -69,14 +77,21 @@ class PairedDifference:
             by_seed=tuple((second - first).mean(axis=1).tolist()),
             spread=spread(base, other, varying),
             varying=varying,
-            over_means=means,
+            over_means=over_means,
             parts=parts,
+            means=means,
         )
 
     @property
     def pool(self) -> Pool | None:
         """What the comparisons of its kind say of the variance between seeds."""
         return None if self.parts is None else self.parts.pool
+
+    def equivalence(self, margin: float) -> float:
+        """P-value of a difference beyond the margin (`equivalence`), below 0.05 where none is shown
+        to be that large."""
+        first, second = (side.tolist() for side in self.means)
+        return equivalence(first, second, self.parts, margin)
 
     @property
     def alone(self) -> tuple[float, float, float]:

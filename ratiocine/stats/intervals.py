@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import comb, sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Z95 = 1.959963984540054
 RESAMPLES = 10_000
@@ -38,16 +42,17 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
     return macro_average([values], seed)[1:]
 
 
-def bounded_interval(values: Sequence[float], lower: float) -> tuple[float, float]:
-    """95 % interval of a mean of equal values from `lower` to 1; a bootstrap would have no width.
+def bounded_interval(values: Sequence[float], lower: float, z: float = Z95) -> tuple[float, float]:
+    """Interval (95 % at the default quantile `z`) of a mean of equal values from `lower` to 1; a
+    bootstrap would have no width.
 
     After Agresti and Coull (American Statistician 52, 1998): z² / 2 pseudo-values at either bound.
     It holds the mean.
     """
-    n, pseudo, mean = len(values), Z95**2, min(1.0, max(lower, sum(values) / len(values)))
+    n, pseudo, mean = len(values), z**2, min(1.0, max(lower, sum(values) / len(values)))
     middle = (n * mean + pseudo * (lower + 1) / 2) / (n + pseudo)
     square = (n * mean**2 + pseudo * (lower**2 + 1) / 2) / (n + pseudo)
-    half = Z95 * sqrt((square - middle**2) / (n + pseudo))
+    half = z * sqrt((square - middle**2) / (n + pseudo))
     return max(lower, min(mean, middle - half)), min(1.0, max(mean, middle + half))
 
 
@@ -73,11 +78,18 @@ def macro_average(groups: Sequence[Sequence[float]], seed: int = 0) -> tuple[flo
     random = np.random.default_rng(seed)
     total = np.zeros(RESAMPLES)
     for group in groups:
-        values, counts = np.unique(np.asarray(group, dtype=float), return_counts=True)
-        drawn = random.multinomial(len(group), counts / len(group), size=RESAMPLES)
-        total += drawn @ values / len(group) / len(groups)
+        total += resampled_means(group, random) / len(groups)
     low, high = np.quantile(total, [0.025, 0.975])
     return float(np.mean([np.mean(group) for group in groups])), float(low), float(high)
+
+
+def resampled_means(values: Sequence[float], random: np.random.Generator) -> np.ndarray:
+    """Means of bootstrap resamples."""
+    import numpy as np
+
+    distinct, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
+    drawn = random.multinomial(len(values), counts / len(values), size=RESAMPLES)
+    return drawn @ distinct / len(values)
 
 
 def pass_at_k(n: int, right: int, k: int) -> float:
