@@ -13,6 +13,7 @@ from eval.report.content import Content
 from eval.report.evaluations import load_all
 from eval.report.files import write_report
 from eval.report.html import check_name
+from eval.report.hypotheses import declared
 from eval.report.terminal import terminal_text
 from ratiocine import cli
 from ratiocine.errors import BadInput
@@ -25,7 +26,8 @@ def main() -> None:
     check_name(options.out)
     evaluations = load_all(options.folders)
     published = options.overlay == "published"
-    content = Content.of(evaluations, ceiling=options.ceiling, published=published)
+    hypotheses = declared(options.folders)
+    content = Content.of(evaluations, hypotheses, ceiling=options.ceiling, published=published)
     write_report(content, options.out, options.completions)
     print(terminal_text(content))
     print(f"page: {options.out}")

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Literal
 
 from eval.report.evaluations import Evaluation, right_shares
+from ratiocine import cost
 from ratiocine.records import ScoredCompletion
 from ratiocine.runs import Axes, StudentInfo, axes, differing
 
@@ -113,6 +114,21 @@ class Arm:
         found = [_total(one.student, "train_flops_exact") for one in self.evaluations]
         return None if None in found else fmean(value or 0.0 for value in found)
 
+    def inference_flops(self, keys: Sequence[str]) -> float | None:
+        """Mean exact FLOPs of an answer to these problems; None where the shape is unknown."""
+        shape = self.evaluations[0].facts.shape
+        if shape is None:
+            return None
+        answers = self.answers(keys)
+        return fmean(cost.exact_generation(shape, a.n_prompt, a.n_completion) for a in answers)
+
+    def inference_flops_published(self, keys: Sequence[str]) -> float | None:
+        """The same by the formula of arXiv 2509.22193."""
+        shape = self.evaluations[0].facts.shape
+        if shape is None:
+            return None
+        return fmean(cost.generation(shape, a.n_prompt, a.n_completion) for a in self.answers(keys))
+
 
 def _total(
     student: StudentInfo | None, field: Literal["train_flops", "train_flops_exact"]
@@ -121,9 +137,9 @@ def _total(
     unknown."""
     if student is None:
         return 0.0
-    cost = student.train_flops if field == "train_flops" else student.train_flops_exact
+    flops = student.train_flops if field == "train_flops" else student.train_flops_exact
     before = _total(student.parent, field)
-    return None if cost is None or before is None else float(cost) + before
+    return None if flops is None or before is None else float(flops) + before
 
 
 def start_model(evaluation: Evaluation) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import fmean
 from typing import Literal
 
@@ -11,7 +10,6 @@ from eval.report.csv_table import Table, rounded_table
 from eval.report.evaluations import Evaluation
 from eval.report.pairings import Comparisons, main_pairs
 from eval.report.study import ARM_COLUMNS, Study, described
-from ratiocine import cost
 from ratiocine.stats import macro_average, over_seeds, pareto
 
 FrontKind = Literal["training", "inference"]
@@ -22,26 +20,6 @@ FITTED = (
 )
 
 
-def inference_flops(arm: Arm, keys: Sequence[str]) -> float | None:
-    """Mean exact FLOPs of an answer to these problems; None where the shape is unknown."""
-    shape = arm.evaluations[0].facts.shape
-    if shape is None:
-        return None
-    return fmean(
-        cost.exact_generation(shape, row.n_prompt, row.n_completion) for row in arm.answers(keys)
-    )
-
-
-def inference_flops_published(arm: Arm, keys: Sequence[str]) -> float | None:
-    """The same by the formula of arXiv 2509.22193."""
-    shape = arm.evaluations[0].facts.shape
-    if shape is None:
-        return None
-    return fmean(
-        cost.generation(shape, row.n_prompt, row.n_completion) for row in arm.answers(keys)
-    )
-
-
 def costs(study: Study) -> Table:
     """Tokens and FLOPs of training and of an answer; times are in the table of runs."""
     rows = []
@@ -50,7 +28,7 @@ def costs(study: Study) -> Table:
         training = fmean(float(one.tokens or 0) if one else 0.0 for one in students)
         answers = arm.answers(study.keys)
         tokens = (fmean(row.n_completion for row in answers), fmean(row.n_think for row in answers))
-        flops = (inference_flops(arm, study.keys), inference_flops_published(arm, study.keys))
+        flops = (arm.inference_flops(study.keys), arm.inference_flops_published(study.keys))
         rows.append((*described(arm), training, arm.train_flops, *tokens, *flops))
     columns = (
         *(*ARM_COLUMNS, "training_tokens", "training_flops", "tokens", "thinking_tokens"),
@@ -67,7 +45,7 @@ def pareto_front(study: Study, kind: FrontKind, comparisons: Comparisons) -> Tab
     training = kind == "training"
     for group, keys in study.groups.items():
         flops = {
-            arm.label: arm.train_flops if training else inference_flops(arm, keys)
+            arm.label: arm.train_flops if training else arm.inference_flops(keys)
             for arm in study.arms
         }
         arms = [arm for arm in study.arms if flops[arm.label]]

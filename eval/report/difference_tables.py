@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.report.csv_table import Table, rounded_table
-from eval.report.pairings import Comparisons, Pair, main_pairs
+from eval.report.hypotheses import Outcome, adjusted
+from eval.report.pairings import CONTRASTS, Comparisons, Pair, main_pairs
 from eval.report.study import Study
 from ratiocine.stats import PairedDifference, holm_adjusted, problems_needed
 
@@ -16,6 +17,7 @@ DIFFERENCE_COLUMNS = (
 )
 MIN_DIFFERENCE = 0.005  # differences below are not worth the problems that would decide them
 MORE_SEEDS = (5, 10)
+DECLARED = "Hypotheses declared before training, and the differences seen"
 DECISIVE = (
     "Problems for a power of 80 % at the difference seen: with these seeds, with 5 and with 10"
 )
@@ -82,29 +84,25 @@ def _problems(d: PairedDifference, seeds: int) -> int | None:
 
 
 def hypotheses(study: Study, comparisons: Comparisons) -> Table:
-    """The hypotheses on benchmarks that were declared before training, and the main pairs there."""
-    declared = study.evaluations[0].facts.hypotheses
-    tested = {name: keys for name, keys in study.benchmarks.items() if name in declared}
-    caption = "Hypotheses declared before training, and the differences seen"
-    found = differences("hypotheses", caption, main_pairs(study), tested, comparisons)
-    rows = [
-        (
-            declared[row["group"]],
-            *row.values(),
-            verdict(declared[row["group"]], row["conclusion"], row["n"]),
-        )
-        for row in found
-    ]
-    columns = ("hypothesis", *found.columns, "verdict")
-    return rounded_table(found.name, found.caption, columns, rows)
-
-
-def verdict(hypothesis: str, conclusion: str, n: int) -> str:
-    """A hypothesis in the light of the interval of n problems."""
-    if hypothesis == "gain":
-        return {"better": "gain seen", "worse": "loss seen instead"}.get(
-            conclusion, f"inconclusive with {n} problems"
-        )
-    return {"better": "gain seen after all", "worse": "loss seen"}.get(
-        conclusion, f"no difference found with {n} problems"
+    """The hypotheses declared before training, on every pair of arms of their contrast."""
+    pairs, tested = [], []
+    for declared in study.hypotheses:
+        if declared.group in study.groups or declared.group in study.benchmarks:
+            for pair in CONTRASTS[declared.contrast](study):
+                if declared.model in (None, pair[1].model):
+                    pairs.append(pair)
+                    tested.append(Outcome.of(declared, comparisons.of(pair, declared.group)))
+    rows = []
+    for (base, arm), one in zip(pairs, adjusted(tested), strict=True):
+        declared, d = one.hypothesis, one.found
+        kind = (declared.hypothesis, declared.primary, declared.group, declared.contrast)
+        margin = declared.margin if declared.hypothesis == "no_gain" else None
+        seen = (d.n, d.seeds, d.difference, d.low, d.high)
+        tests = (margin, one.p, one.p_adjusted, d.conclusion, one.verdict)
+        rows.append((*kind, arm.label, base.label, arm.model, *seen, *tests))
+    columns = (
+        *("hypothesis", "primary", "group", "contrast", "arm", "against", "model"),
+        *("n", "seeds", "difference", "low", "high"),
+        *("margin", "p", "p_adjusted", "conclusion", "verdict"),
     )
+    return rounded_table("hypotheses", DECLARED, columns, rows)

@@ -73,7 +73,7 @@ def main_rows(tables: Tables) -> dict[tuple[str, str], list[Row]]:
 
 def undeclared(study: Study, tables: Tables) -> bool:
     """Whether ratios are compared without a declared hypothesis."""
-    return bool(main_rows(tables)) and not study.evaluations[0].facts.hypotheses
+    return bool(main_rows(tables)) and not study.hypotheses
 
 
 def _effects(study: Study, tables: Tables) -> list[str]:
@@ -226,7 +226,7 @@ def _compared(row: Row) -> str:
 
 def _hypotheses(study: Study, tables: Tables) -> list[str]:
     table, parts = tables["hypotheses"], []
-    if not table.rows and study.evaluations[0].facts.hypotheses and len(study.trained) > 1:
+    if not table.rows and study.hypotheses and len(study.trained) > 1:
         if main_rows(tables):
             return ["The declared hypotheses are on none of the problems compared."]
         return ["No declared hypothesis is tested, as no two reasoning ratios are compared."]

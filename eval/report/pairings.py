@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import inf
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, log
 
 from eval.report.arms import Arm, counterparts, varying
 from eval.report.evaluations import answer_formats, right_shares
 from eval.report.study import Study, only
 from ratiocine.stats import PairedDifference, pooled
+
+EQUAL_COST = 1.5
 
 Pair = tuple[Arm, Arm]  # base, and the arm that is compared with it
 
@@ -29,7 +31,7 @@ class Comparisons:
     answer format."""
 
     def __init__(self, study: Study) -> None:
-        kinds = (ratio_pairs, scenario_pairs, compute_pairs, reward_pairs, baseline_pairs)
+        kinds = (*CONTRASTS.values(), ratio_pairs, baseline_pairs)
         pairs = {_labels(pair): pair for of_kind in kinds for pair in of_kind(study)}
         self._found: dict[tuple[str, str, str], PairedDifference] = {}
         for groups in (study.groups, study.benchmarks):
@@ -143,6 +145,24 @@ def main_pairs(study: Study) -> list[Pair]:
     return found
 
 
+def inference_flops_pairs(study: Study) -> list[Pair]:
+    """Each arm with reasoning, and the arm without of another model whose answers cost most nearly
+    the same: at most `EQUAL_COST` times more or less FLOPs over all problems."""
+    flops = {arm.label: arm.inference_flops(study.keys) or 0.0 for arm in study.trained}
+    priced = [arm for arm in study.trained if flops[arm.label] and not arm.rewarded]
+    found = []
+    for arm in (arm for arm in priced if arm.ratio):
+
+        def apart(other: Arm, price: float = flops[arm.label]) -> float:
+            return abs(log(flops[other.label] / price))
+
+        others = [other for other in priced if other.ratio == 0 and other.model != arm.model]
+        nearest = min(others, key=apart, default=None)
+        if nearest is not None and apart(nearest) <= log(EQUAL_COST):
+            found.append((nearest, arm))
+    return found
+
+
 def baseline_pairs(study: Study) -> list[Pair]:
     """Each arm and its starting model; the first arm where that was not evaluated."""
     found = []
@@ -158,3 +178,12 @@ def _add_alike(groups: list[list[Pair]], pair: Pair, *apart: str) -> None:
     if group is None:
         groups.append(group := [])
     group.append(pair)
+
+
+CONTRASTS: Mapping[str, Callable[[Study], list[Pair]]] = {
+    "ratio": main_pairs,
+    "rewards": reward_pairs,
+    "scenario": scenario_pairs,
+    "training_flops": compute_pairs,
+    "inference_flops": inference_flops_pairs,
+}

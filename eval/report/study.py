@@ -10,6 +10,7 @@ from eval.report.arms import Arm
 from eval.report.csv_table import Cell
 from eval.report.evaluations import Evaluation, problem_groups
 from eval.report.gathering import gather
+from eval.report.hypotheses import Hypothesis, of_families
 from ratiocine.runs import differing
 
 FEW = 6  # arms that are compared benchmark by benchmark in the terminal and in a figure
@@ -27,10 +28,13 @@ class Study:
     """Shared problems by benchmark."""
     groups: Mapping[str, Sequence[str]]
     """Shared problems by category, then `all`."""
+    hypotheses: Sequence[Hypothesis] = ()
+    """Declared before training: of the study, then of its families."""
 
     @staticmethod
-    def of(evaluations: Sequence[Evaluation]) -> Study:
-        """Raises BadInput as `gather`."""
+    def of(evaluations: Sequence[Evaluation], hypotheses: Sequence[Hypothesis] = ()) -> Study:
+        """Of evaluations, and the hypotheses in the plan of a study. Raises BadInput as
+        `gather`."""
         arms = gather(evaluations)
         everyone = [evaluation for arm in arms for evaluation in arm.evaluations]
         benchmarks = {
@@ -40,7 +44,8 @@ class Study:
             name: sorted(keys) for name, keys in problem_groups(everyone, "category").items()
         }
         everything = [key for keys in benchmarks.values() for key in keys]
-        return Study(tuple(arms), benchmarks, {**categories, "all": everything})
+        every = of_families(everyone[0].facts.hypotheses, hypotheses)
+        return Study(tuple(arms), benchmarks, {**categories, "all": everything}, every)
 
     @property
     def keys(self) -> Sequence[str]:

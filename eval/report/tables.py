@@ -69,6 +69,11 @@ def _all_differences(study: Study, comparisons: pairings.Comparisons) -> list[Ta
             pairings.compute_pairs(study),
             categories,
         ),
+        "inference": (
+            "Each ratio against ratio 0 of another model at equal inference cost",
+            pairings.inference_flops_pairs(study),
+            categories,
+        ),
         "rewards": ("After rewards against before", pairings.reward_pairs(study), categories),
         "baseline": ("Each arm against the baseline", baseline, categories),
         "baseline_benchmark": ("Each arm against the baseline, by benchmark", each, benchmarks),

@@ -9,7 +9,7 @@ from ratiocine.stats.comparisons import SMALLEST_P, paired_difference
 from ratiocine.stats.components import Components, squared_half_width
 from ratiocine.stats.intervals import all_equal, bounded_interval, is_binary, resampled_means
 
-LARGEST_Z = 40.0
+SMALLEST_Z, LARGEST_Z = 1e-9, 40.0
 
 
 def equivalence(
@@ -56,9 +56,11 @@ def _quantile(upper: Callable[[float], float], bound: float) -> float:
     """The quantile at which an upper end reaches the bound."""
     from scipy.optimize import brentq
 
+    if upper(SMALLEST_Z) >= bound:
+        return SMALLEST_Z
     if upper(LARGEST_Z) < bound:
         return LARGEST_Z
-    return float(brentq(lambda z: upper(z) - bound, 1e-9, LARGEST_Z))
+    return float(brentq(lambda z: upper(z) - bound, SMALLEST_Z, LARGEST_Z))
 
 
 def _over_seeds(parts: Components | None, distance: float) -> float:

@@ -1,0 +1,161 @@
+"""Declared hypotheses: what a study is to show, stated before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isclose
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, TypeAdapter, ValidationError
+
+from ratiocine import renames
+from ratiocine.config import StrictConfig
+from ratiocine.errors import BadInput
+from ratiocine.stats import PairedDifference, holm, in_order, weighted
+from ratiocine.stores import read_object
+
+PLAN = "study.yaml"
+MARGIN = 0.05
+
+
+class Hypothesis(StrictConfig):
+    """A gain, or none beyond the margin, of a contrast's arms over its bases in a group."""
+
+    group: str
+    """A benchmark (or family), a category or `all`."""
+    hypothesis: Literal["gain", "no_gain"]
+    margin: Annotated[PositiveFloat, Field(lt=1)] = MARGIN
+    """Of `no_gain`: the largest difference in accuracy that counts as none."""
+    contrast: Literal["ratio", "rewards", "scenario", "training_flops", "inference_flops"] = "ratio"
+    """The pairs of arms: the highest ratio against the lowest, after rewards against before,
+    scenarios against the mixed one, reasoning against direct at equal training or inference
+    FLOPs."""
+    model: str | None = None
+    """Null: each model of the study."""
+    primary: bool = False
+    """Outcome before all others, at the full level."""
+    weight: Annotated[PositiveFloat, Field(le=1)] | None = None
+    """Share of the level. Without weights, primary hypotheses are tested in their order."""
+
+
+Hypotheses = list[Hypothesis]
+
+
+def check(hypotheses: Sequence[Hypothesis], groups: Sequence[str], models: Sequence[str]) -> None:
+    """Raise BadInput where a hypothesis is on a group or model that the study has not, is declared
+    twice, or where weights are incomplete."""
+    seen = set()
+    for one in hypotheses:
+        if one.group not in groups:
+            raise BadInput(
+                f"hypotheses: unknown group '{one.group}'; the study has {', '.join(groups)}"
+            )
+        if one.model is not None and one.model not in models:
+            raise BadInput(
+                f"hypotheses: unknown model '{one.model}'; the study has {', '.join(models)}"
+            )
+        if one.weight is not None and not one.primary:
+            raise BadInput(f"hypotheses: {one.group} has a weight, but is not primary")
+        key = (one.group, one.contrast, one.model)
+        if key in seen:
+            raise BadInput(f"hypotheses: {one.group} ({one.contrast}) is declared twice")
+        seen.add(key)
+    weights = [one.weight for one in hypotheses if one.primary]
+    given = [weight for weight in weights if weight is not None]
+    if given and len(given) < len(weights):
+        raise BadInput("hypotheses: give a weight to each primary hypothesis or to none")
+    if given and not isclose(sum(given), 1, abs_tol=1e-6):
+        raise BadInput(f"hypotheses: weights add up to {sum(given):g}, not 1")
+
+
+def declared(folders: Sequence[Path]) -> Hypotheses:
+    """The hypotheses in the plans of studies among the folders.
+
+    Raises BadInput where two studies declare different ones.
+    """
+    found: list[tuple[Path, Hypotheses]] = []
+    for folder in folders:
+        if (file := folder / PLAN).is_file():
+            plan = renames.renamed_study(read_object(file))
+            try:
+                one = TypeAdapter(Hypotheses).validate_python(plan.get("hypotheses") or [])
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, ("hypotheses", *first["loc"])))
+                raise BadInput(f"{file}: {where}: {first['msg']}") from None
+            found.append((folder, one))
+    for folder, one in found[1:]:
+        if one != found[0][1]:
+            raise BadInput(f"{found[0][0]} and {folder} declare different hypotheses")
+    return found[0][1] if found else []
+
+
+def of_families(families: Mapping[str, str], hypotheses: Sequence[Hypothesis]) -> Hypotheses:
+    """The hypotheses of a study, then those of its families on which it declares nothing."""
+    named = {one.group for one in hypotheses if one.contrast == "ratio"}
+    return [
+        *hypotheses,
+        *(
+            Hypothesis.model_validate({"group": name, "hypothesis": one})
+            for name, one in families.items()
+            if name not in named
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A hypothesis on one pair of arms."""
+
+    hypothesis: Hypothesis
+    found: PairedDifference
+    p: float
+    p_adjusted: float = 1.0
+
+    @staticmethod
+    def of(hypothesis: Hypothesis, found: PairedDifference) -> Outcome:
+        """P-value of a gain: that of the two-sided test, 1 where the difference is no gain; of no
+        gain: that of equivalence within the margin."""
+        if hypothesis.hypothesis == "no_gain":
+            return Outcome(hypothesis, found, found.equivalence(hypothesis.margin))
+        return Outcome(hypothesis, found, found.p if found.difference > 0 else 1.0)
+
+    @property
+    def verdict(self) -> str:
+        found, n = self.found, self.found.n
+        shown, unknown = self.p_adjusted < 0.05, f"inconclusive with {n} problems"
+        if self.hypothesis.hypothesis == "gain":
+            seen = {"better": "gain seen", "worse": "loss seen instead"}
+            return "gain shown" if shown else seen.get(found.conclusion, unknown)
+        if shown:
+            return f"no gain shown within ±{100 * self.hypothesis.margin:g} points"
+        seen = {"better": "gain seen after all", "worse": "loss seen"}
+        return seen.get(found.conclusion, unknown)
+
+
+def adjusted(tested: Sequence[Outcome]) -> list[Outcome]:
+    """With p-values adjusted for all: the primary ones in their order or by weight (that of a
+    hypothesis divided among its pairs), the others by Holm's method, once all primary ones are
+    rejected. The family-wise error rate over all is 5 %."""
+    primary = [one for one in tested if one.hypothesis.primary]
+    p_values = [one.p for one in primary]
+    if primary and primary[0].hypothesis.weight is not None:
+        pairs = [sum(one.hypothesis is other.hypothesis for other in primary) for one in primary]
+        shares = [(one.hypothesis.weight or 0.0) / n for one, n in zip(primary, pairs, strict=True)]
+        total = sum(shares)  # below 1 where a hypothesis has no pair
+        first = iter(weighted(p_values, [share / total for share in shares]))
+    else:
+        first = iter(in_order(p_values))
+    found_first = list(first)
+    least = max(found_first, default=0.0)
+    rest = iter(holm([one.p for one in tested if not one.hypothesis.primary]))
+    of_primary = iter(found_first)
+    return [
+        replace(
+            one,
+            p_adjusted=next(of_primary) if one.hypothesis.primary else max(least, next(rest)),
+        )
+        for one in tested
+    ]
