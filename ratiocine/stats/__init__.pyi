@@ -22,3 +22,5 @@ from .pareto import support as support
 from .sample_size import Spread as Spread
 from .sample_size import problems_needed as problems_needed
 from .sample_size import spread as spread
+from .sequential import conditional_power as conditional_power
+from .sequential import sequential_p as sequential_p
