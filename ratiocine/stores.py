@@ -20,6 +20,7 @@ from ratiocine.records import SIDES, JsonObject, Pair, ScoredCompletion
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 COMPLETIONS = "completions.jsonl"  # of an evaluation
 PARTIAL_COMPLETIONS = "completions.partial.jsonl"  # of an unfinished one
+PLAN = "study.yaml"  # of the folder of a study
 ROW_GROUP = 1024  # pairs in memory at a time
 
 

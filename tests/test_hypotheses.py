@@ -1,20 +1,23 @@
 """Declared hypotheses: verdicts, the order of tests, and the plan of a study."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import command, done
-from test_report import SHAPE, evaluation
+from test_report import SHAPE, evaluation, row
 
 from eval.report import hypotheses
+from eval.report.difference_tables import FUTILE, outcomes, undecided
 from eval.report.evaluations import load_evaluations
-from eval.report.hypotheses import Hypothesis, Outcome, adjusted
+from eval.report.hypotheses import Declared, Hypothesis, Outcome, Rounds, adjusted
+from eval.report.pairings import Comparisons, main_pairs
 from eval.report.study import Study
 from eval.report.tables import all_tables
 from ratiocine.errors import BadInput
-from ratiocine.stats import PairedDifference, holm
+from ratiocine.stats import PairedDifference, holm, sequential_p
 
 
 def refused(*words: str) -> str:
@@ -135,6 +138,36 @@ def test_the_hypotheses_of_a_study_come_before_those_of_its_families(tmp_path: P
     bad = [{"group": "sums", "hypothesis": "no_gain", "margin": 0}]
     (study / "study.yaml").write_text(yaml.safe_dump({"name": "s", "hypotheses": bad}))
     assert "study.yaml: hypotheses.0.margin" in refused("eval.report", str(study))
+
+
+def test_seeds_in_rounds(tmp_path: Path) -> None:
+    """A clear gain is shown at the first look, noise is futile or goes on; p-values allow for the
+    looks."""
+    folders = []
+    for seed in range(4):
+        rng = random.Random(seed)
+        for ratio, sums in ((0.0, 4), (1.0, 34)):
+            rows = [row("sums", i, "right" if i < sums + seed else "wrong") for i in range(40)]
+            rows += [row("names", i, "right" if rng.random() < 0.5 else "wrong") for i in range(20)]
+            folder = tmp_path / f"{ratio:g}-{seed}"
+            folders.append(evaluation(folder, ratio, 0, 0, rows=rows, seed=seed))
+    names = no_gain("names", primary=True, margin=0.3)
+    plan = Declared(hypotheses=[gain("sums", primary=True), names], rounds=Rounds(most=6))
+    study = Study.of(load_evaluations(folders), plan)
+    comparisons = Comparisons(study)
+    found = {one.hypothesis.group: one for _, one in outcomes(study, comparisons)}
+    assert found["sums"].verdict == "gain shown"
+    (pair,) = main_pairs(study)
+    looks = [one.of(pair, "sums") for one in (Comparisons(study.with_seeds(3)), comparisons)]
+    expected = sequential_p([one.p for one in looks], [3 / 6, 4 / 6])
+    assert found["sums"].p == pytest.approx(expected)
+    assert found["sums"].p >= min(one.p for one in looks)
+    names_open = found["names"].p_adjusted >= 0.05 and (found["names"].power or 0) >= FUTILE
+    assert [one.hypothesis.group for _, one in undecided(study)] == ["names"] * names_open
+    assert list(Rounds(first=3, most=6).looks(5)) == [3, 4, 5]
+    assert list(Rounds(first=3, most=6).looks(2)) == [2]
+    with pytest.raises(ValueError, match="most=2 is below first=3"):
+        Rounds(most=2)
 
 
 def test_equal_inference_cost(tmp_path: Path) -> None:

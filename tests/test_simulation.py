@@ -171,6 +171,78 @@ def test_pooled_variances_show_more_at_the_same_error() -> None:
     assert pooled.power >= max(2 * alone.power, 0.4)
 
 
+FIRST, MOST = 3, 10  # seeds
+
+
+@dataclass
+class Design:
+    """Of studies with eight hypotheses of a gain, half of them true: a fixed number of seeds, or
+    seeds in rounds."""
+
+    false: float = 0.0
+    """Studies that show a gain where there is none."""
+    power: float = 0.0
+    trainings: float = 0.0
+    """Per study."""
+
+
+def rounds_of_seeds(
+    seed: int, n: int, seed_sd: float, effect: float, studies: int
+) -> tuple[Design, Design]:
+    """Ten seeds for all, and three to ten until decided or futile."""
+    rng, fixed, rounds = np.random.default_rng(seed), Design(), Design()
+    true = np.tile([True, False], 4) if effect else np.zeros(8, dtype=bool)
+    for _ in range(studies):
+        arms = [
+            study(rng, [base, base + effect * one], MOST, n, seed_sd)
+            for base, one in zip(np.tile([0.2, 0.4, 0.6, 0.7], 2), true, strict=True)
+        ]
+        found = {seeds: gains(arms, seeds) for seeds in range(FIRST, MOST + 1)}
+        shown = np.array(stats.holm(found[MOST])) < 0.05
+        _count(fixed, shown, true, 2 * 8 * MOST, studies)
+        trained = np.full(8, FIRST)
+        for seeds in range(FIRST, MOST + 1):
+            p_values = []
+            for at in range(8):
+                looks = range(FIRST, min(seeds, trained[at]) + 1)
+                p_values.append(
+                    stats.sequential_p([found[k][at] for k in looks], [k / MOST for k in looks])
+                )
+            shown = np.array(stats.holm(p_values)) < 0.05
+            for at in range(8):
+                power = stats.conditional_power(found[seeds][at], seeds / MOST)
+                if seeds < MOST and trained[at] == seeds and not shown[at] and power >= 0.1:
+                    trained[at] += 1
+        _count(rounds, shown, true, 2 * int(trained.sum()), studies)
+    return fixed, rounds
+
+
+def gains(arms: Sequence[np.ndarray], seeds: int) -> list[float]:
+    """P-values of a gain with the first seeds, their variance pooled."""
+    alone = [PairedDifference.of(*both[:, :seeds].tolist()) for both in arms]
+    return [one.p if one.difference > 0 else 1.0 for one in stats.pooled(alone)]
+
+
+def _count(
+    design: Design, shown: np.ndarray, true: np.ndarray, trainings: int, studies: int
+) -> None:
+    design.false += bool(shown[~true].any()) / studies
+    design.power += float(shown[true].mean()) / studies if true.any() else 0.0
+    design.trainings += trainings / studies
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("n", "seed_sd"), [(100, 0.02), (400, 0.02), (400, 0.05)])
+def test_rounds_of_seeds_at_full_size(n: int, seed_sd: float) -> None:
+    for effect in (0.0, 0.1, 0.2):
+        fixed, rounds = rounds_of_seeds(12, n, seed_sd, effect, 150)
+        print(f"n {n}, sd {seed_sd}, effect {effect}: {fixed}, in rounds {rounds}")
+        assert rounds.false <= 0.08, "of 150 studies, where 5 % is the most that is true"
+        assert rounds.trainings <= 0.75 * fixed.trainings
+        assert rounds.power >= fixed.power - 0.05
+
+
 def membership(
     seed: int, n_seeds: int, n: int, seed_sd: float, grids: int, spread: float = 0.08
 ) -> list[tuple[int, float | None]]:

@@ -17,12 +17,12 @@ from ratiocine.records import JsonObject
 from ratiocine.runs import CONFIG, Manifest, locks, read_config, read_manifest, verb_and_hash
 from ratiocine.scores import FILE as SCORES
 from ratiocine.scores import read_scores
-from ratiocine.stores import COMPLETIONS, PARTIAL_COMPLETIONS, read_object
+from ratiocine.stores import COMPLETIONS, PARTIAL_COMPLETIONS, PLAN, read_object
 
 State = Literal["running", "finished", "interrupted", "damaged"]
 STATES: tuple[State, ...] = ("running", "finished", "interrupted", "damaged")
 VERBS = ("distill", "train", "rl", "eval", "launch")
-PAIRS, MIXTURE, PLAN = "pairs.parquet", "mixture.json", "study.yaml"
+PAIRS, MIXTURE = "pairs.parquet", "mixture.json"
 VAL_ACCURACY = ("val_accuracy.jsonl", "held_out.jsonl")  # the latter before schema 2
 STATED = (CONFIG, "DONE", "manifest.json", SCORES)  # what the line about a finished run is from
 # Files that a page reads, of any run.

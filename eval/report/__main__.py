@@ -26,8 +26,8 @@ def main() -> None:
     check_name(options.out)
     evaluations = load_all(options.folders)
     published = options.overlay == "published"
-    hypotheses = declared(options.folders)
-    content = Content.of(evaluations, hypotheses, ceiling=options.ceiling, published=published)
+    plan = declared(options.folders)
+    content = Content.of(evaluations, plan, ceiling=options.ceiling, published=published)
     write_report(content, options.out, options.completions)
     print(terminal_text(content))
     print(f"page: {options.out}")

@@ -11,7 +11,7 @@ from eval.report.csv_table import Table
 from eval.report.evaluations import Evaluation
 from eval.report.figures import Picture, picture
 from eval.report.findings import findings
-from eval.report.hypotheses import Hypothesis
+from eval.report.hypotheses import Declared
 from eval.report.published import published_table
 from eval.report.study import Study
 from eval.report.tables import all_tables
@@ -30,17 +30,17 @@ class Content:
     @staticmethod
     def of(
         evaluations: Sequence[Evaluation],
-        hypotheses: Sequence[Hypothesis] = (),
+        plan: Declared | None = None,
         *,
         ceiling: float = 1.0,
         published: bool = False,
     ) -> Content:
-        """`hypotheses` are those in the plan of a study, `ceiling` bounds the fits to the fronts,
+        """`plan` is that of a study, `ceiling` bounds the fits to the fronts,
         `published` adds published accuracies.
 
         Raises BadInput as `gather`.
         """
-        study = Study.of(evaluations, hypotheses)
+        study = Study.of(evaluations, plan)
         tables = all_tables(study, ceiling)
         if published:
             tables["published"] = published_table(study)

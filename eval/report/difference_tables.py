@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.report.csv_table import Table, rounded_table
-from eval.report.hypotheses import Outcome, adjusted
+from eval.report.hypotheses import Hypothesis, Outcome, adjusted
 from eval.report.pairings import CONTRASTS, Comparisons, Pair, main_pairs
 from eval.report.study import Study
 from ratiocine.stats import PairedDifference, holm_adjusted, problems_needed
@@ -17,6 +17,7 @@ DIFFERENCE_COLUMNS = (
 )
 MIN_DIFFERENCE = 0.005  # differences below are not worth the problems that would decide them
 MORE_SEEDS = (5, 10)
+FUTILE = 0.1  # conditional power below which no further seed is trained
 DECLARED = "Hypotheses declared before training, and the differences seen"
 DECISIVE = (
     "Problems for a power of 80 % at the difference seen: with these seeds, with 5 and with 10"
@@ -85,24 +86,61 @@ def _problems(d: PairedDifference, seeds: int) -> int | None:
 
 def hypotheses(study: Study, comparisons: Comparisons) -> Table:
     """The hypotheses declared before training, on every pair of arms of their contrast."""
-    pairs, tested = [], []
-    for declared in study.hypotheses:
-        if declared.group in study.groups or declared.group in study.benchmarks:
-            for pair in CONTRASTS[declared.contrast](study):
-                if declared.model in (None, pair[1].model):
-                    pairs.append(pair)
-                    tested.append(Outcome.of(declared, comparisons.of(pair, declared.group)))
     rows = []
-    for (base, arm), one in zip(pairs, adjusted(tested), strict=True):
+    for (base, arm), one in outcomes(study, comparisons):
         declared, d = one.hypothesis, one.found
         kind = (declared.hypothesis, declared.primary, declared.group, declared.contrast)
         margin = declared.margin if declared.hypothesis == "no_gain" else None
         seen = (d.n, d.seeds, d.difference, d.low, d.high)
-        tests = (margin, one.p, one.p_adjusted, d.conclusion, one.verdict)
+        tests = (margin, one.p, one.p_adjusted, one.power, d.conclusion, one.verdict)
         rows.append((*kind, arm.label, base.label, arm.model, *seen, *tests))
     columns = (
         *("hypothesis", "primary", "group", "contrast", "arm", "against", "model"),
         *("n", "seeds", "difference", "low", "high"),
-        *("margin", "p", "p_adjusted", "conclusion", "verdict"),
+        *("margin", "p", "p_adjusted", "conditional_power", "conclusion", "verdict"),
     )
     return rounded_table("hypotheses", DECLARED, columns, rows)
+
+
+def outcomes(study: Study, comparisons: Comparisons) -> list[tuple[Pair, Outcome]]:
+    """The declared hypotheses that can be tested, with adjusted p-values."""
+    found = [
+        (pair, one)
+        for one in study.hypotheses
+        if one.group in study.groups or one.group in study.benchmarks
+        for pair in CONTRASTS[one.contrast](study)
+        if one.model in (None, pair[1].model)
+    ]
+    tests = _Tests(study, comparisons)
+    tested = adjusted([tests.outcome(pair, one) for pair, one in found])
+    return [(pair, one) for (pair, _), one in zip(found, tested, strict=True)]
+
+
+def undecided(study: Study) -> list[tuple[Pair, Outcome]]:
+    """The primary hypotheses that a further round of seeds may decide: not shown so far, with a
+    conditional power of at least `FUTILE`."""
+    return [
+        (pair, one)
+        for pair, one in outcomes(study, Comparisons(study))
+        if one.hypothesis.primary and one.p_adjusted >= 0.05 and (one.power or 0.0) >= FUTILE
+    ]
+
+
+class _Tests:
+    """Tests of hypotheses: once, or, where seeds come in rounds, after each round."""
+
+    def __init__(self, study: Study, comparisons: Comparisons) -> None:
+        self.study, self.comparisons = study, comparisons
+        self._earlier: dict[int, Comparisons] = {}
+
+    def outcome(self, pair: Pair, hypothesis: Hypothesis) -> Outcome:
+        now, rounds = self.comparisons.of(pair, hypothesis.group), self.study.rounds
+        if rounds is None:
+            return Outcome.of(hypothesis, now)
+        looks = [self._after(n).of(pair, hypothesis.group) for n in rounds.looks(now.seeds)[:-1]]
+        return Outcome.of_rounds(hypothesis, [*looks, now], rounds)
+
+    def _after(self, n: int) -> Comparisons:
+        if n not in self._earlier:
+            self._earlier[n] = Comparisons(self.study.with_seeds(n))
+        return self._earlier[n]

@@ -6,17 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isclose
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, TypeAdapter, ValidationError
+from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
 from ratiocine import renames
 from ratiocine.config import StrictConfig
 from ratiocine.errors import BadInput
-from ratiocine.stats import PairedDifference, holm, in_order, weighted
-from ratiocine.stores import read_object
+from ratiocine.stats import (
+    PairedDifference,
+    conditional_power,
+    holm,
+    in_order,
+    sequential_p,
+    weighted,
+)
+from ratiocine.stores import PLAN, read_object
 
-PLAN = "study.yaml"
 MARGIN = 0.05
 
 
@@ -38,9 +44,6 @@ class Hypothesis(StrictConfig):
     """Outcome before all others, at the full level."""
     weight: Annotated[PositiveFloat, Field(le=1)] | None = None
     """Share of the level. Without weights, primary hypotheses are tested in their order."""
-
-
-Hypotheses = list[Hypothesis]
 
 
 def check(hypotheses: Sequence[Hypothesis], groups: Sequence[str], models: Sequence[str]) -> None:
@@ -70,29 +73,59 @@ def check(hypotheses: Sequence[Hypothesis], groups: Sequence[str], models: Seque
         raise BadInput(f"hypotheses: weights add up to {sum(given):g}, not 1")
 
 
-def declared(folders: Sequence[Path]) -> Hypotheses:
-    """The hypotheses in the plans of studies among the folders.
+class Rounds(StrictConfig):
+    """Seeds in rounds: `first` seeds, then one at a time, up to `most`, for the arms of undecided
+    primary hypotheses."""
 
-    Raises BadInput where two studies declare different ones.
+    first: Annotated[int, Field(ge=2)] = 3
+    most: int = 10
+    until: Literal["decided"] = "decided"
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.most < self.first:
+            raise ValueError(f"most={self.most} is below first={self.first}")
+        return self
+
+    def looks(self, seeds: int) -> range:
+        """The numbers of seeds at which hypotheses are tested, with so many seeds by now."""
+        return range(min(self.first, seeds), seeds + 1)
+
+
+class Declared(StrictConfig):
+    """What the plan of a study states before it runs."""
+
+    hypotheses: list[Hypothesis] = Field(default=[])
+    rounds: Rounds | None = None
+
+
+def declared(folders: Sequence[Path]) -> Declared:
+    """What the plans of studies among the folders state.
+
+    Raises BadInput where two of them state different things.
     """
-    found: list[tuple[Path, Hypotheses]] = []
+    found: list[tuple[Path, Declared]] = []
     for folder in folders:
         if (file := folder / PLAN).is_file():
             plan = renames.renamed_study(read_object(file))
+            seeds = (plan.get("grid") or {}).get("seeds")
+            stated = {
+                "hypotheses": plan.get("hypotheses") or [],
+                "rounds": seeds if isinstance(seeds, dict) else None,
+            }
             try:
-                one = TypeAdapter(Hypotheses).validate_python(plan.get("hypotheses") or [])
+                found.append((folder, Declared.model_validate(stated)))
             except ValidationError as error:
                 first = error.errors()[0]
-                where = ".".join(map(str, ("hypotheses", *first["loc"])))
+                where = ".".join(map(str, first["loc"]))
                 raise BadInput(f"{file}: {where}: {first['msg']}") from None
-            found.append((folder, one))
     for folder, one in found[1:]:
         if one != found[0][1]:
             raise BadInput(f"{found[0][0]} and {folder} declare different hypotheses")
-    return found[0][1] if found else []
+    return found[0][1] if found else Declared()
 
 
-def of_families(families: Mapping[str, str], hypotheses: Sequence[Hypothesis]) -> Hypotheses:
+def of_families(families: Mapping[str, str], hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     """The hypotheses of a study, then those of its families on which it declares nothing."""
     named = {one.group for one in hypotheses if one.contrast == "ratio"}
     return [
@@ -113,14 +146,26 @@ class Outcome:
     found: PairedDifference
     p: float
     p_adjusted: float = 1.0
+    power: float | None = None
+    """Of seeds in rounds: the chance that the hypothesis is shown with all seeds, if the present
+    difference is the truth."""
 
     @staticmethod
     def of(hypothesis: Hypothesis, found: PairedDifference) -> Outcome:
-        """P-value of a gain: that of the two-sided test, 1 where the difference is no gain; of no
-        gain: that of equivalence within the margin."""
-        if hypothesis.hypothesis == "no_gain":
-            return Outcome(hypothesis, found, found.equivalence(hypothesis.margin))
-        return Outcome(hypothesis, found, found.p if found.difference > 0 else 1.0)
+        """Tested once."""
+        return Outcome(hypothesis, found, _p_value(hypothesis, found))
+
+    @staticmethod
+    def of_rounds(
+        hypothesis: Hypothesis, looks: Sequence[PairedDifference], rounds: Rounds
+    ) -> Outcome:
+        """Tested after each round of seeds: `sequential_p`."""
+        sides = 2 if hypothesis.hypothesis == "no_gain" else 1  # a one-sided test at each look
+        p_values = [min(1.0, sides * _p_value(hypothesis, found)) for found in looks]
+        fractions = [min(1.0, found.seeds / rounds.most) for found in looks]
+        p = sequential_p(p_values, fractions) / sides
+        power = conditional_power(p_values[-1], fractions[-1], 0.05 * sides)
+        return Outcome(hypothesis, looks[-1], p, power=power)
 
     @property
     def verdict(self) -> str:
@@ -133,6 +178,14 @@ class Outcome:
             return f"no gain shown within ±{100 * self.hypothesis.margin:g} points"
         seen = {"better": "gain seen after all", "worse": "loss seen"}
         return seen.get(found.conclusion, unknown)
+
+
+def _p_value(hypothesis: Hypothesis, found: PairedDifference) -> float:
+    """Of a gain: that of the two-sided test, 1 where the difference is no gain; of no gain: that of
+    equivalence within the margin."""
+    if hypothesis.hypothesis == "no_gain":
+        return found.equivalence(hypothesis.margin)
+    return found.p if found.difference > 0 else 1.0
 
 
 def adjusted(tested: Sequence[Outcome]) -> list[Outcome]:

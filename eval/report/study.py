@@ -10,7 +10,7 @@ from eval.report.arms import Arm
 from eval.report.csv_table import Cell
 from eval.report.evaluations import Evaluation, problem_groups
 from eval.report.gathering import gather
-from eval.report.hypotheses import Hypothesis, of_families
+from eval.report.hypotheses import Declared, Hypothesis, Rounds, of_families
 from ratiocine.runs import differing
 
 FEW = 6  # arms that are compared benchmark by benchmark in the terminal and in a figure
@@ -30,11 +30,13 @@ class Study:
     """Shared problems by category, then `all`."""
     hypotheses: Sequence[Hypothesis] = ()
     """Declared before training: of the study, then of its families."""
+    rounds: Rounds | None = None
+    """Of a study whose seeds are added in rounds."""
 
     @staticmethod
-    def of(evaluations: Sequence[Evaluation], hypotheses: Sequence[Hypothesis] = ()) -> Study:
-        """Of evaluations, and the hypotheses in the plan of a study. Raises BadInput as
-        `gather`."""
+    def of(evaluations: Sequence[Evaluation], plan: Declared | None = None) -> Study:
+        """Of evaluations, and what the plan of a study states. Raises BadInput as `gather`."""
+        plan = plan or Declared()
         arms = gather(evaluations)
         everyone = [evaluation for arm in arms for evaluation in arm.evaluations]
         benchmarks = {
@@ -44,8 +46,14 @@ class Study:
             name: sorted(keys) for name, keys in problem_groups(everyone, "category").items()
         }
         everything = [key for keys in benchmarks.values() for key in keys]
-        every = of_families(everyone[0].facts.hypotheses, hypotheses)
-        return Study(tuple(arms), benchmarks, {**categories, "all": everything}, every)
+        every = of_families(everyone[0].facts.hypotheses, plan.hypotheses)
+        groups = {**categories, "all": everything}
+        return Study(tuple(arms), benchmarks, groups, every, plan.rounds)
+
+    def with_seeds(self, n: int) -> Study:
+        """With the first `n` seeds of each arm."""
+        arms = (replace(arm, evaluations=arm.evaluations[:n]) for arm in self.arms)
+        return replace(self, arms=tuple(arms))
 
     @property
     def keys(self) -> Sequence[str]:
