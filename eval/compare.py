@@ -5,7 +5,7 @@ answer in all of them. A starting model, or the student that all started from, m
 after --against and is compared with all. The interval is over seeds and problems. There is a row
 per benchmark, per category and for all problems; the variance between seeds is pooled over four or
 more benchmarks (or categories) of one answer format, and p-values are Holm-adjusted over the
-benchmarks and over the categories.
+benchmarks, and over the categories with all problems.
 """
 
 from __future__ import annotations
@@ -169,8 +169,7 @@ def differences(pairs: EvaluationPairs) -> dict[str, GroupDifference]:
     found: dict[str, GroupDifference] = {}
     levels: tuple[Mapping[str, Sequence[str]], ...] = (
         problem_groups(everyone, "benchmark"),
-        problem_groups(everyone, "category"),
-        {"all": shared_keys(everyone)},
+        {**problem_groups(everyone, "category"), "all": shared_keys(everyone)},
     )
     for groups in levels:
         compared = []

@@ -22,7 +22,7 @@ from ratiocine.stats import problems_needed, spread
 SEEDS = (1, 2, 3, 5, 10)
 MIN_DIFFERENCE = 1e-6
 CORRELATION, SEED_SD, COMMON = 0.3, 0.02, 0.5  # assumed by default
-TOO_MUCH = "no number of problems: seeds vary too much"
+TOO_MUCH = "no number: {seeds} seeds estimate their variance with {freedom}; pooled, fewer suffice"
 TWO_STUDENTS = "   (compares two students, not two arms: other seeds are not covered)"
 RENAMED = {"--agreement": "--correlation"}
 
@@ -208,7 +208,10 @@ def table(options: argparse.Namespace, setting: Setting) -> str:
         for seeds in sorted({*SEEDS, options.seeds})
     }
     for seeds, problems in found.items():
-        number = TOO_MUCH if problems is None else f"{problems:,}"
+        freedom = f"{seeds - 1} degree{'s' * (seeds > 2)} of freedom"
+        number = (
+            TOO_MUCH.format(seeds=seeds, freedom=freedom) if problems is None else f"{problems:,}"
+        )
         lines.append(f"{seeds:>5}   {number}{TWO_STUDENTS if seeds == 1 else ''}")
     return "\n".join([*lines, "", conclusion(options, points, found[options.seeds])])
 

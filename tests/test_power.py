@@ -98,7 +98,7 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
     assert f"    4   {needed:,}\n" in shown
     assert shown.count("assumed by default") == 4
     assert f"{needed:,} problems with 4 seeds per arm find it in 80 of 100 studies" in shown
-    assert "    2   no number of problems: seeds vary too much" in shown
+    assert "    2   no number: 2 seeds estimate their variance with 1 degree of freedom" in shown
     assert "other seeds are not covered" in shown
     assert "vary too much" not in done("eval.power", "--difference", "0.0001", "--seed-sd", "0")
     text = done(

@@ -131,8 +131,9 @@ def _check_comparable(evaluations: Sequence[Evaluation]) -> None:
             other = asked.setdefault(name, evaluation)
             if other.manifest.inputs[name] != value:
                 raise BadInput(
-                    f"{other.label} and {evaluation.label} answered different "
-                    f"{name.partition(':')[2]} problems of the same name; evaluate both on one file"
+                    f"{other.folder} ({other.label}) and {evaluation.folder} ({evaluation.label}) "
+                    f"have different {name.partition(':')[2]} problems (questions, references or "
+                    "categories); evaluate both on one file"
                 )
     graders = {evaluation.facts.grader: evaluation for evaluation in reversed(evaluations)}
     if len(graders) > 1:
