@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from packaging.version import Version
 
@@ -21,8 +21,10 @@ from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import VLLMConfig
 from ratiocine.engines.interface import Request, within_context
 from ratiocine.errors import BadInput, Failure
+from ratiocine.executors import first_line
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
+from ratiocine.stores import read_object
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,8 +34,12 @@ MIN_VERSION = "0.22"  # of vLLM, as in the extra
 _Job = tuple[Request, int, list[int]]  # request, sample, prompt
 
 
+class UnsupportedAdapter(Exception):
+    """vLLM cannot apply an adapter to a model; the message says why."""
+
+
 class VLLMEngine:
-    """`generate` with the model of a folder."""
+    """`generate` with the model of a folder, and with an adapter that vLLM applies to it."""
 
     name = "vllm"
 
@@ -45,6 +51,7 @@ class VLLMEngine:
         config: VLLMConfig,
         *,
         dtype: str = "auto",
+        adapter: Path | None = None,
     ) -> None:
         # vLLM's engine core in a process of its own would outlive this one if that is killed; in
         # this process its scheduling is deterministic too.
@@ -52,16 +59,22 @@ class VLLMEngine:
         import vllm
 
         self.vllm: Any = vllm
+        self.lora, options = self._lora(adapter)
         try:
             self.llm = vllm.LLM(
                 model=str(folder),
                 dtype=dtype,
                 gpu_memory_utilization=config.gpu_memory_utilization,
                 trust_remote_code=False,
+                **options,
             )
+            if self.lora is not None:  # else its first request would show that it does not fit
+                self.llm.llm_engine.add_lora(self.lora)
         except (RuntimeError, ValueError) as error:
+            if self.lora is not None and "lora" in str(error).lower():
+                raise UnsupportedAdapter(first_line(error)) from None
             raise Failure(
-                f"vLLM did not start ({str(error).splitlines()[0]}); its log above has the cause. "
+                f"vLLM did not start ({first_line(error)}); its log above has the cause. "
                 "Where other processes take memory, lower engine.gpu_memory_utilization="
                 f"{config.gpu_memory_utilization}"
             ) from None
@@ -72,6 +85,19 @@ class VLLMEngine:
         model_config = self.llm.llm_engine.model_config
         self.context: int = model_config.max_model_len
         self.dtype = str(model_config.dtype)
+
+    def _lora(self, adapter: Path | None) -> tuple[Any, dict[str, Any]]:
+        """The adapter as requests name it, and the options of an engine that applies it."""
+        if adapter is None:
+            return None, {}
+        from vllm.config.lora import MaxLoRARanks
+        from vllm.lora.request import LoRARequest
+
+        rank, allowed = read_object(adapter / "adapter_config.json")["r"], get_args(MaxLoRARanks)
+        if rank > max(allowed):
+            raise UnsupportedAdapter(f"rank {rank} is above {max(allowed)}")
+        options = {"max_loras": 1, "max_lora_rank": min(one for one in allowed if one >= rank)}
+        return LoRARequest("adapter", 1, str(adapter)), {"enable_lora": True, **options}
 
     def close(self) -> None:
         """End vLLM's workers."""
@@ -90,7 +116,8 @@ class VLLMEngine:
         running = {str(number): job for number, job in enumerate(jobs)}
         for name, (request, sample, ids) in running.items():
             prompt = {"type": "token", "prompt_token_ids": ids}
-            self.llm.llm_engine.add_request(name, prompt, self._sampling_params(request, sample))
+            params = self._sampling_params(request, sample)
+            self.llm.llm_engine.add_request(name, prompt, params, lora_request=self.lora)
         try:
             yield from self._finished(running)
         except GeneratorExit:
