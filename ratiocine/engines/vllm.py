@@ -27,11 +27,21 @@ from ratiocine.records import Completion
 from ratiocine.stores import read_object
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 MIN_VERSION = "0.22"  # of vLLM, as in the extra
 
 _Job = tuple[Request, int, list[int]]  # request, sample, prompt
+
+
+def _reload(worker: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    worker.reload_weights(weights_iterator=weights)
+    # On a CPU vLLM (0.32) multiplies by a packed copy of the head, which reloading leaves as it was
+    # where the head is tied to the embedding.
+    head: Any = getattr(worker.get_model(), "lm_head", None)
+    if hasattr(head, "cpu_linear"):
+        head.quant_method.process_weights_after_loading(head)
 
 
 class UnsupportedAdapter(Exception):
@@ -52,20 +62,23 @@ class VLLMEngine:
         *,
         dtype: str = "auto",
         adapter: Path | None = None,
+        **options: Any,
     ) -> None:
+        """`options` are further ones of `vllm.LLM`."""
         # vLLM's engine core in a process of its own would outlive this one if that is killed; in
         # this process its scheduling is deterministic too.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         import vllm
 
         self.vllm: Any = vllm
-        self.lora, options = self._lora(adapter)
+        self.lora, of_adapter = self._lora(adapter)
         try:
             self.llm = vllm.LLM(
                 model=str(folder),
                 dtype=dtype,
                 gpu_memory_utilization=config.gpu_memory_utilization,
                 trust_remote_code=False,
+                **of_adapter,
                 **options,
             )
             if self.lora is not None:  # else its first request would show that it does not fit
@@ -98,6 +111,11 @@ class VLLMEngine:
             raise UnsupportedAdapter(f"rank {rank} is above {max(allowed)}")
         options = {"max_loras": 1, "max_lora_rank": min(one for one in allowed if one >= rank)}
         return LoRARequest("adapter", 1, str(adapter)), {"enable_lora": True, **options}
+
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Replace the weights of the model, by their names in transformers, tied ones once."""
+        self.llm.collective_rpc(_reload, args=(weights,))
+        self.llm.reset_prefix_cache()
 
     def close(self) -> None:
         """End vLLM's workers."""
