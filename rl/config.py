@@ -128,6 +128,15 @@ class Config(TrainingConfig):
         return self
 
     @model_validator(mode="after")
+    def _adapters_are_merged(self) -> Self:
+        if self.engine.name == "vllm" and self.engine.merge_adapter is not None:
+            raise ValueError(
+                f"engine.merge_adapter={str(self.engine.merge_adapter).lower()} has no effect in "
+                "rl, which merges adapters into the weights that sample"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sharding_is_supported(self) -> Self:
         """Combinations that tests cover."""
         zero, objective = self.deepspeed, self.objective

@@ -22,6 +22,7 @@ from ratiocine.engines.config import VLLMConfig
 from ratiocine.engines.interface import Request, within_context
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import first_line
+from ratiocine.models import more_than_lora
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
 from ratiocine.stores import read_object
@@ -85,11 +86,10 @@ class VLLMEngine:
                 self.llm.llm_engine.add_lora(self.lora)
         except (RuntimeError, ValueError) as error:
             if self.lora is not None and "lora" in str(error).lower():
-                raise UnsupportedAdapter(first_line(error)) from None
+                raise UnsupportedAdapter(f"vLLM: {first_line(error)}") from None
             raise Failure(
-                f"vLLM did not start ({first_line(error)}); its log above has the cause. "
-                "Where other processes take memory, lower engine.gpu_memory_utilization="
-                f"{config.gpu_memory_utilization}"
+                "vLLM did not start with engine.gpu_memory_utilization="
+                f"{config.gpu_memory_utilization}; its log above has the cause: {first_line(error)}"
             ) from None
         # At exit multiprocessing joins vLLM's workers (of several GPUs) before vLLM tells them to
         # end. Handlers run in reverse order, so that this one, registered last, is the first.
@@ -108,7 +108,7 @@ class VLLMEngine:
 
         rank, allowed = read_object(adapter / "adapter_config.json")["r"], get_args(MaxLoRARanks)
         if rank > max(allowed):
-            raise UnsupportedAdapter(f"rank {rank} is above {max(allowed)}")
+            raise UnsupportedAdapter(f"its rank {rank} is above vLLM's highest, {max(allowed)}")
         options = {"max_loras": 1, "max_lora_rank": min(one for one in allowed if one >= rank)}
         return LoRARequest("adapter", 1, str(adapter)), {"enable_lora": True, **options}
 
@@ -188,6 +188,19 @@ class VLLMEngine:
         )
         return Completion(
             request.id, text, stop, len(prompt), len(ids), seconds, ids, logprobs, sample, opened
+        )
+
+
+def check_adapter(folder: Path, config: VLLMConfig) -> None:
+    """Raise UnsupportedAdapter where vLLM cannot, or on a CPU should not, apply an adapter."""
+    from vllm.platforms import current_platform
+
+    if (reason := more_than_lora(folder)) is not None:
+        raise UnsupportedAdapter(f"vLLM applies plain LoRA only, and it has {reason}")
+    if config.merge_adapter is None and current_platform.is_cpu():
+        raise UnsupportedAdapter(
+            "on a CPU vLLM takes 3 to 5 times as long where it applies one; "
+            "engine.merge_adapter=false does it nevertheless"
         )
 
 
