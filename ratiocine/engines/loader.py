@@ -15,13 +15,7 @@ from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, OpenAIConfig, VLLMConfig
 from ratiocine.engines.interface import Capability, Engine, check_capabilities
-from ratiocine.engines.vllm import (
-    UnsupportedAdapter,
-    VLLMEngine,
-    check_adapter,
-    check_cpu_memory,
-    check_vllm,
-)
+from ratiocine.engines.vllm import VLLMEngine, check_cpu_memory, check_vllm, unsupported
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, LocalConfig, check_gpus
 from ratiocine.models import ModelConfig
@@ -117,15 +111,13 @@ def _vllm(
 ) -> VLLMEngine:
     """vLLM with a model, and with its adapter where vLLM can apply it; otherwise the adapter is
     merged with its base model, and the reason printed."""
-    if (adapter := models.find_adapter(model)) is not None and config.merge_adapter is not True:
-        try:
-            check_adapter(adapter.folder, config)
+    if (adapter := models.find_adapter(model)) is not None:
+        if (reason := unsupported(adapter.folder, config)) is None:
             return VLLMEngine(
                 adapter.base, tokenizer, stops, config, dtype=dtype, adapter=adapter.folder
             )
-        except UnsupportedAdapter as error:
-            if multiprocessing.parent_process() is None:  # else each worker would print it
-                print(f"adapter merged with its base model: {error}")
+        if multiprocessing.parent_process() is None:  # else each worker would print it
+            print(f"adapter merged with its base model: {reason}")
     folder = models.locate(model)
     if folder is None:
         raise BadInput(f"engine=vllm needs a model folder; model={model.name} has none")

@@ -36,19 +36,6 @@ MIN_VERSION = "0.22"  # of vLLM, as in the extra
 _Job = tuple[Request, int, list[int]]  # request, sample, prompt
 
 
-def _reload(worker: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-    worker.reload_weights(weights_iterator=weights)
-    # On a CPU vLLM (0.32) multiplies by a packed copy of the head, which reloading leaves as it was
-    # where the head is tied to the embedding.
-    head: Any = getattr(worker.get_model(), "lm_head", None)
-    if hasattr(head, "cpu_linear"):
-        head.quant_method.process_weights_after_loading(head)
-
-
-class UnsupportedAdapter(Exception):
-    """vLLM cannot apply an adapter to a model; the message says why."""
-
-
 class VLLMEngine:
     """`generate` with the model of a folder, and with an adapter that vLLM applies to it."""
 
@@ -86,7 +73,10 @@ class VLLMEngine:
                 self.llm.llm_engine.add_lora(self.lora)
         except (RuntimeError, ValueError) as error:
             if self.lora is not None and "lora" in str(error).lower():
-                raise UnsupportedAdapter(f"vLLM: {first_line(error)}") from None
+                raise Failure(
+                    f"vLLM does not apply the adapter {adapter}: {first_line(error)}; "
+                    "engine.merge_adapter=true merges it with its base model"
+                ) from None
             raise Failure(
                 "vLLM did not start with engine.gpu_memory_utilization="
                 f"{config.gpu_memory_utilization}; its log above has the cause: {first_line(error)}"
@@ -103,14 +93,10 @@ class VLLMEngine:
         """The adapter as requests name it, and the options of an engine that applies it."""
         if adapter is None:
             return None, {}
-        from vllm.config.lora import MaxLoRARanks
         from vllm.lora.request import LoRARequest
 
-        rank, allowed = read_object(adapter / "adapter_config.json")["r"], get_args(MaxLoRARanks)
-        if rank > max(allowed):
-            raise UnsupportedAdapter(f"its rank {rank} is above vLLM's highest, {max(allowed)}")
-        options = {"max_loras": 1, "max_lora_rank": min(one for one in allowed if one >= rank)}
-        return LoRARequest("adapter", 1, str(adapter)), {"enable_lora": True, **options}
+        options = {"enable_lora": True, "max_loras": 1, "max_lora_rank": _rank(adapter)}
+        return LoRARequest("adapter", 1, str(adapter)), options
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Replace the weights of the model, by their names in transformers, tied ones once."""
@@ -191,17 +177,39 @@ class VLLMEngine:
         )
 
 
-def check_adapter(folder: Path, config: VLLMConfig) -> None:
-    """Raise UnsupportedAdapter where vLLM cannot, or on a CPU should not, apply an adapter."""
+def _reload(worker: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    worker.reload_weights(weights_iterator=weights)
+    # On a CPU vLLM (0.32) multiplies by a packed copy of the head, which reloading leaves as it was
+    # where the head is tied to the embedding.
+    head: Any = getattr(worker.get_model(), "lm_head", None)
+    if hasattr(head, "cpu_linear"):
+        head.quant_method.process_weights_after_loading(head)
+
+
+def unsupported(adapter: Path, config: VLLMConfig) -> str | None:
+    """Why vLLM cannot, or on a CPU should not, apply an adapter; None where it applies it."""
     from vllm.platforms import current_platform
 
-    if (reason := more_than_lora(folder)) is not None:
-        raise UnsupportedAdapter(f"vLLM applies plain LoRA only, and it has {reason}")
+    if config.merge_adapter:
+        return "engine.merge_adapter=true"
+    if (reason := more_than_lora(adapter)) is not None:
+        return f"vLLM applies plain LoRA only, and it has {reason}"
+    if _rank(adapter) is None:
+        return "its rank is above all that vLLM allows"
     if config.merge_adapter is None and current_platform.is_cpu():
-        raise UnsupportedAdapter(
+        return (
             "on a CPU vLLM takes 3 to 5 times as long where it applies one; "
             "engine.merge_adapter=false does it nevertheless"
         )
+    return None
+
+
+def _rank(adapter: Path) -> int | None:
+    """The lowest `max_lora_rank` of vLLM that suffices."""
+    from vllm.config.lora import MaxLoRARanks
+
+    rank = read_object(adapter / "adapter_config.json")["r"]
+    return min((one for one in get_args(MaxLoRARanks) if one >= rank), default=None)
 
 
 def check_vllm() -> None:
