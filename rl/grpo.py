@@ -63,6 +63,8 @@ def train(config: Config) -> Run:
         print(f"{run.out} is finished")
         return run
     folder = models.locate(config.model)
+    if folder is None and config.engine.name == "vllm":
+        raise BadInput(f"engine=vllm needs a model folder; model={config.model.name} has none")
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     # A checkpoint has weights and two optimizer states in float32; one more than is kept exists
     # while it is written.

@@ -18,7 +18,6 @@ from ratiocine.engines import (
     VLLMEngine,
     pack_linears,
 )
-from ratiocine.errors import BadInput
 from ratiocine.executors.distributed import world_size
 from ratiocine.prompts import prompt_ids, stop_ids, user_text
 from ratiocine.records import Completion
@@ -118,8 +117,7 @@ def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 class VLLMPolicy:
     """As `Policy`, by vLLM in the process of the trainer, which has a copy of its own.
 
-    Ranks have to be connected before it is constructed: each has its own vLLM. Raises BadInput if
-    the model has no folder."""
+    Ranks have to be connected before it is constructed: each has its own vLLM."""
 
     name = "vllm"
 
@@ -127,8 +125,7 @@ class VLLMPolicy:
         assert config.engine.name == "vllm"
         self.dtype = rollout_dtype(config, device)
         tokenizer, folder = prepared.tokenizer, models.locate(config.model)
-        if folder is None:
-            raise BadInput(f"engine=vllm needs a model folder; model={config.model.name} has none")
+        assert folder is not None
         # Weights can be handed over within one process only.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         # vLLM would leave a CPU's training one thread.
