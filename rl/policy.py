@@ -18,7 +18,7 @@ from ratiocine.engines import (
     VLLMEngine,
     pack_linears,
 )
-from ratiocine.executors.distributed import world_size
+from ratiocine.executors import distributed
 from ratiocine.prompts import prompt_ids, stop_ids, user_text
 from ratiocine.records import Completion
 from ratiocine.training import gathered_parameters
@@ -142,7 +142,9 @@ class VLLMPolicy:
             config.engine,
             dtype=devices.dtype_name(self.dtype),
             max_model_len=min(context, longest + config.tokens),
-            distributed_executor_backend="external_launcher" if world_size() > 1 else None,
+            distributed_executor_backend="external_launcher"
+            if distributed.world_size() > 1
+            else None,
         )
 
     def refresh(self, model: torch.nn.Module) -> None:
