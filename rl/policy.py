@@ -135,6 +135,7 @@ class VLLMPolicy:
             for problem in (*prepared.problems, *prepared.validation)
         )
         context = models.context_length(models.load_config(config.model))
+        backend = "external_launcher" if distributed.world_size() > 1 else None
         self.engine = VLLMEngine(
             folder,
             tokenizer,
@@ -142,9 +143,7 @@ class VLLMPolicy:
             config.engine,
             dtype=devices.dtype_name(self.dtype),
             max_model_len=min(context, longest + config.tokens),
-            distributed_executor_backend="external_launcher"
-            if distributed.world_size() > 1
-            else None,
+            distributed_executor_backend=backend,
         )
 
     def refresh(self, model: torch.nn.Module) -> None:

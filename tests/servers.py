@@ -59,7 +59,7 @@ TABLE = {
     CONTROL: ("text", "text", "refused", "refused", "refused"),
     OVERLONG: ("refused", "refused", "refused", "answered", "refused"),
     INTERRUPTED: ("resumed",) * 5,
-    CUT: ("U+FFFD", "U+FFFD", "left out", "U+FFFD", "U+FFFD"),
+    CUT: ("U+FFFD", "U+FFFD", "left out", "U+FFFD", "left out"),
 }
 # What is needed for them to sample as asked; seeds of concurrent calls mix in `transformers serve`.
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -327,7 +327,9 @@ def test_letters_outside_of_ascii(subject: Subject) -> None:
         assert text.startswith(cut.text.rstrip("\ufffd"))
         whole = "\ufffd" not in subject.tokenizer.decode(ids[:budget])
         partial += not whole
-        assert whole or cut.text.endswith("\ufffd") is (subject.cell(servers.CUT) == "U+FFFD")
+        # llama.cpp's server leaves no text empty.
+        alone = whole or cut.text == "\ufffd"
+        assert alone or cut.text.endswith("\ufffd") is (subject.cell(servers.CUT) == "U+FFFD")
     assert partial
     asked_in_them = subject.completion(f"日本語 {text} नमस्ते?", 3)
     prompt = prompt_ids(subject.tokenizer, f"日本語 {text} नमस्ते?")

@@ -218,17 +218,19 @@ def test_an_adapter_is_merged_on_a_cpu_unless_it_is_to_be_applied(
     assert merged == applied
 
 
-RL = ("data=sums", "reward=r1", "max_new_tokens=40", "num_generations=4", "micro_batch_size=4")
+# A reward by length, which differs between the answers to a problem from the first step on.
+REWARD = "reward.terms=[{name: overlong, limit: 40, cache: 40}]"
+RL = ("data=sums", REWARD, "max_new_tokens=40", "num_generations=4", "micro_batch_size=4")
+SMALL = ("batch_size=16", "max_steps=3", "lr=3e-5", "precision=float32")
 
 
 def rollouts(model: Path, out: Path, *words: str) -> list[dict[str, Any]]:
-    """The log of a run of three steps, and its rows of `completions.jsonl`."""
-    common = (*RL, *VLLM, "batch_size=16", "max_steps=3", "shuffle_rewards=true", "lr=3e-5")
-    done("rl", f"model={model}", *common, "precision=float32", *words, f"out={out}")
+    """The log of a run of three steps."""
+    done("rl", f"model={model}", *RL, *SMALL, *VLLM, *words, f"out={out}")
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("words", [(), ("lora=true", "lr=1e-3"), ("executor.nproc_per_node=2",)])
+@pytest.mark.parametrize("words", [(), ("lora=true", "lr=3e-4"), ("executor.nproc_per_node=2",)])
 def test_rollouts_of_grpo_are_from_the_weights_of_the_step(
     words: tuple[str, ...], taught: Path, tmp_path: Path
 ) -> None:
@@ -245,8 +247,7 @@ def test_a_resumed_grpo_run_samples_what_an_uninterrupted_one_does(
     taught: Path, tmp_path: Path
 ) -> None:
     rollouts(taught / "model", tmp_path / "whole", "val_size=4")
-    words = ("rl", f"model={taught / 'model'}", *RL, *VLLM, "batch_size=16", "max_steps=3")
-    words += ("shuffle_rewards=true", "lr=3e-5", "precision=float32", "val_size=4", "save_steps=1")
+    words = ("rl", f"model={taught / 'model'}", *RL, *SMALL, *VLLM, "val_size=4", "save_steps=1")
     process = started(*words, f"out={tmp_path / 'part'}", err=tmp_path / "stderr")
     while not (tmp_path / "part" / "checkpoints" / "1").exists() and process.poll() is None:
         time.sleep(0.05)
