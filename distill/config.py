@@ -19,7 +19,7 @@ from pydantic import (
 from distill import difficulty_scores
 from distill.select_config import SelectConfig, Share
 from ratiocine import cli, models
-from ratiocine.config import Hashed, HashedIfSet, Seed, StrictConfig, Unhashed
+from ratiocine.config import Hashed, HashedIfSet, Seed, StrictConfig, TokenCount, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, OpenAIConfig
@@ -143,7 +143,7 @@ class Config(VerbConfig):
     answer_selection: Hashed[AnswerSelection] = "first"
     reward: Hashed[RewardConfig]
     verify: Hashed[Verify] = "both"
-    max_new_tokens: Hashed[PositiveInt] = 8192
+    max_new_tokens: Hashed[TokenCount] = 8192
     temperature: Hashed[NonNegativeFloat] = 0.6
     top_p: Hashed[TopP] = 0.95
     price: Unhashed[Price] = Price()

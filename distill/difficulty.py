@@ -26,7 +26,7 @@ from distill.spending import Spending
 from distill.teacher import MissingAnswers, portions
 from ratiocine import cli, engines
 from ratiocine.completion_parts import split
-from ratiocine.config import Hashed, Seed, StrictConfig, Unhashed
+from ratiocine.config import Hashed, Seed, StrictConfig, TokenCount, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, Request, TransformersConfig
@@ -69,7 +69,7 @@ class DifficultyConfig(StrictConfig):
     samples: Hashed[PositiveInt] = 8
     temperature: Hashed[NonNegativeFloat] = 0.7
     top_p: Hashed[TopP] = 1.0
-    max_new_tokens: Hashed[PositiveInt] = 2048
+    max_new_tokens: Hashed[TokenCount] = 2048
     thinking: Hashed[bool | None] = None
     seed: Hashed[Seed] = 0
     pass_rates: Unhashed[PassRates | None] = None

@@ -80,7 +80,8 @@ class Config(TrackedConfig):
         return names
 
     def max_new_tokens_of(self, data: DataConfig) -> int:
-        """The limit of a completion of this benchmark, in tokens; for `auto`, the pilot's cap."""
+        """The limit of a completion of this benchmark, in tokens; for `auto`, a server's cap in
+        the pilot."""
         if isinstance(self.max_new_tokens, int):
             return self.max_new_tokens
         return data.max_new_tokens or MAX_NEW_TOKENS

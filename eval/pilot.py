@@ -1,8 +1,9 @@
 """`max_new_tokens=auto`: the smallest token limit that a pilot's answers fit into.
 
 A pilot generates one answer to each of a few problems (`N_PILOT` in all, and at least
-`MIN_OF_SOURCE` of each source), with the benchmark's own limit as the cap and the decoding of the
-run. Answers that do not end within the cap, such as loops, are counted and left out of the limit.
+`MIN_OF_SOURCE` of each source), with the decoding of the run, greedy or sampled, and the model's
+context as the cap, at most `MAX_CAP` tokens. Answers that do not end within the cap, such as loops,
+are counted and left out of the limit.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import ceil
 from pathlib import Path
 from statistics import fmean
 
 from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
-from ratiocine import engines
+from ratiocine import engines, models
 from ratiocine.config import identity
 from ratiocine.engines import LoadedEngine, Request
 from ratiocine.errors import Failure
@@ -29,6 +30,7 @@ from ratiocine.runs import Pilot, check_writable, run_hash
 N_PILOT = 32
 MIN_OF_SOURCE = 8
 ENDED = 0.98  # share of the pilot's complete answers that end within the limit
+MAX_CAP = 16_384  # tokens; a context can be so long that a loop would take hours
 MULTIPLE = 16  # the limit is rounded up to one of this
 
 
@@ -39,7 +41,9 @@ def token_limit(config: Config) -> tuple[Pilot, LoadedEngine | None]:
     Raises Failure where most answers do not end within the cap.
     """
     out = Path(config.out) if config.out else Path("runs") / "eval" / "pilot"
-    name = run_hash("pilot", identity(config), inputs(config))
+    cap = token_cap(config)
+    capped = {"max_new_tokens": str(cap)} if cap else {}
+    name = run_hash("pilot", identity(config), {**inputs(config), **capped})
     file = out.parent / f"pilot-{name}.json"
     if file.exists():
         pilot = Pilot(**json.loads(file.read_text(encoding="utf-8")))
@@ -79,6 +83,15 @@ def load_engine(config: Config, requests: Sequence[Request]) -> LoadedEngine:
     )
 
 
+def token_cap(config: Config) -> int | None:
+    """The cap of all pilot answers: a limit of the benchmark's own would cut the long ones. None
+    for a server, whose context is unknown: the benchmark's own limit."""
+    if config.engine.name == "openai":
+        return None
+    context = models.context_length(models.load_config(config.model))
+    return min(context, max(MAX_CAP, *map(config.max_new_tokens_of, config.sources())))
+
+
 def pilot_requests(config: Config, suite: Suite) -> list[Request]:
     """The requests of a sample of the problems, by a seeded hash, from every source alike."""
     by_source: dict[str, list[str]] = {}
@@ -88,7 +101,8 @@ def pilot_requests(config: Config, suite: Suite) -> list[Request]:
     chosen = {key for keys in by_source.values() for key in smallest(keys, n, config.seed)}
     later = {(key, sample) for key in suite.problems for sample in range(1, config.samples)}
     left_out = {(key, 0) for key in suite.problems if key not in chosen}
-    return suite.requests(config, later | left_out)
+    requests, cap = suite.requests(config, later | left_out), token_cap(config)
+    return [replace(one, max_new_tokens=cap or one.max_new_tokens) for one in requests]
 
 
 def proposed(completions: Sequence[Completion], cap: int, seconds: float) -> Pilot:

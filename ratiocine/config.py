@@ -49,6 +49,16 @@ def _token_limit(value: object) -> object:
         raise ValueError("should be a number of tokens above 0, auto or null") from None
 
 
+def _token_count(value: object) -> object:
+    if value == "auto":
+        raise ValueError(
+            "should be a number of tokens above 0; only eval finds one: python -m eval model=… "
+            "benchmarks=… max_new_tokens=auto prints it"
+        )
+    return value
+
+
+TokenCount = Annotated[PositiveInt, BeforeValidator(_token_count)]
 TokenLimit = Annotated[PositiveInt | Literal["auto"] | None, BeforeValidator(_token_limit)]
 
 

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from ratiocine import models
-from ratiocine.config import Hashed, StrictConfig, Unhashed
+from ratiocine.config import Hashed, StrictConfig, TokenCount, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Dtype
 from ratiocine.engines import TransformersConfig, VLLMConfig, check_vllm
@@ -89,7 +89,7 @@ class Config(TrainingConfig):
     micro_batch_size: Hashed[PositiveInt] = 8
     num_minibatches: Hashed[PositiveInt] = 1
     num_iterations: Hashed[PositiveInt] = 1
-    max_new_tokens: Hashed[PositiveInt | None] = None
+    max_new_tokens: Hashed[TokenCount | None] = None
     temperature: Hashed[PositiveFloat] = 1.0
     top_p: Hashed[Annotated[float, Field(gt=0, le=1)]] = 1.0
     thinking: Hashed[bool | None] = None
@@ -124,6 +124,15 @@ class Config(TrainingConfig):
                 f"batch_size={self.batch_size} is no multiple of "
                 f"num_minibatches={self.num_minibatches} times "
                 f"micro_batch_size={self.micro_batch_size}{ranks}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_are_merged(self) -> Self:
+        if self.engine.name == "vllm" and self.engine.merge_adapter is not None:
+            raise ValueError(
+                f"engine.merge_adapter={str(self.engine.merge_adapter).lower()} has no effect in "
+                "rl, which merges adapters into the weights that sample"
             )
         return self
 

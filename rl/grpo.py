@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
@@ -44,9 +45,8 @@ from rl.rollouts import Rollouts, Step
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
 
-    from ratiocine.memory import MemoryEstimate
-    from ratiocine.training import Compute, Session
-    from rl.policy import Policy
+    from ratiocine.training import Session
+    from rl.policy import Policy, VLLMPolicy
     from rl.policy_trainer import PolicyTrainer
     from rl.training_log import TrainingLog
     from rl.val_accuracy import ValidationAccuracy
@@ -63,6 +63,8 @@ def train(config: Config) -> Run:
         print(f"{run.out} is finished")
         return run
     folder = models.locate(config.model)
+    if folder is None and config.engine.name == "vllm":
+        raise BadInput(f"engine=vllm needs a model folder; model={config.model.name} has none")
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     # A checkpoint has weights and two optimizer states in float32; one more than is kept exists
     # while it is written.
@@ -73,17 +75,22 @@ def train(config: Config) -> Run:
 
 
 def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
+    # TRL's sampler, which asks for other versions, is not used.
+    warnings.filterwarnings("ignore", "TRL currently supports vLLM versions")
     # Imported late: TRL takes seconds, and errors in the configuration should not wait for it.
     from ratiocine.training import Checkpoints, checkpoint_folder, open_session, resolve_compute
-    from rl.policy import Policy
+    from rl.memory_checks import check_run
+    from rl.policy import Policy, VLLMPolicy
     from rl.training_log import TrainingLog
     from rl.trl_arguments import arguments
     from rl.val_accuracy import ValidationAccuracy
 
     folder = checkpoint_folder(run)
     compute = resolve_compute(config, folder)
-    print(f"memory: {_memory(config, prepared, compute)}", flush=True)
-    policy = Policy(config, compute.device, prepared.tokenizer)  # before ZeRO-3 is set up
+    print(f"memory: {check_run(config, prepared, compute)}", flush=True)
+    policy: Policy | VLLMPolicy | None = None
+    if config.engine.name == "transformers":  # before ZeRO-3 is set up
+        policy = Policy(config, compute.device, prepared.tokenizer)
     session = open_session(
         run,
         config,
@@ -91,6 +98,7 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
         arguments=lambda: arguments(config, compute, folder),
         about=lambda size: _about(run, config, size),
     )
+    policy = policy or VLLMPolicy(config, compute.device, prepared)
     _save_base(session.model, folder)
     session.model.generation_config.eos_token_id = list(prepared.stop_ids)
     resumed = session.checkpoint is not None
@@ -132,21 +140,18 @@ def _trainer(
     config: Config,
     prepared: PreparedProblems,
     session: Session,
-    policy: Policy,
+    policy: Policy | VLLMPolicy,
     callbacks: Sequence[TrainerCallback],
     log: TrainingLog,
 ) -> PolicyTrainer:
     """The trainer, each step of which samples from its own weights."""
     from ratiocine.training import wsd
-    from rl.policy import VLLMSampler
     from rl.policy_trainer import PolicyTrainer
 
     rates = wsd(config.max_steps, config.lr, config.warmup, config.decay)
-    own_engine = config.engine.name == "transformers"
 
     def sample(number: int) -> Step:
-        if own_engine:
-            policy.refresh(trainer.accelerator.unwrap_model(trainer.model))
+        policy.refresh(trainer.accelerator.unwrap_model(trainer.model))
         log.rollouts = rollouts.step(number)
         if number == 0:
             check_truncation(config, log.rollouts)
@@ -162,30 +167,10 @@ def _trainer(
         lambda step: rates[min(step // config.optimizer_steps, len(rates) - 1)],
         callbacks,
     )
-    generate = policy.generate if own_engine else VLLMSampler(trainer, prepared.tokenizer).generate
-    rollouts = Rollouts(config, prepared.problems, prepared.tokenizer, generate, prepared.thinking)
+    rollouts = Rollouts(
+        config, prepared.problems, prepared.tokenizer, policy.generate, prepared.thinking
+    )
     return trainer
-
-
-def _memory(config: Config, prepared: PreparedProblems, compute: Compute) -> MemoryEstimate:
-    """The memory estimate. Raises BadInput where it exceeds free memory."""
-    from ratiocine.memory import MicroBatchShape, RolloutMemory, ShardingPlan, check_memory
-    from rl.policy import rollout_dtype
-
-    rows, ranks = config.micro_batch_size, distributed.world_size()
-    length = prepared.max_prompt_tokens + config.tokens
-    only = config.batch_size == config.num_minibatches * rows * ranks  # micro-batch of an update
-    batch = MicroBatchShape(rows, length, rows * config.tokens, first=only)
-    number, cached = rollout_dtype(config, compute.device).itemsize, 0
-    if config.engine.name == "transformers":
-        cached = min(
-            max(config.engine.max_cache_tokens, length),
-            min(config.engine.max_batch_size, config.batch_size) * length,
-        )
-    reference = bool(config.objective.beta) and not config.lora
-    rollouts = RolloutMemory(number / 4 + reference, cached, number)
-    plan = ShardingPlan(config.sharding, ranks)
-    return check_memory(config, compute, [batch], "max_new_tokens", plan, rollouts)
 
 
 def check_truncation(config: Config, step: Step) -> None:

@@ -3,18 +3,29 @@ engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from ratiocine import models
-from ratiocine.engines import Request, TransformersConfig, TransformersEngine, pack_linears
-from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text, stop_ids
+from ratiocine import devices, models
+from ratiocine.engines import (
+    Request,
+    TransformersConfig,
+    TransformersEngine,
+    VLLMEngine,
+    pack_linears,
+)
+from ratiocine.executors import distributed
+from ratiocine.prompts import prompt_ids, stop_ids, user_text
 from ratiocine.records import Completion
 from ratiocine.training import gathered_parameters
 from rl.config import Config
+
+if TYPE_CHECKING:
+    from rl.preparation import PreparedProblems
 
 
 class Policy:
@@ -103,51 +114,42 @@ def merged_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
                 yield f"{name}.{part}", weight
 
 
-class VLLMSampler:
-    """TRL's colocated vLLM, to which TRL copies the trained weights before each call.
+class VLLMPolicy:
+    """As `Policy`, by vLLM in the process of the trainer, which has a copy of its own.
 
-    Its samples have no random streams of their own: a resumed run samples other answers than an
-    uninterrupted one. Not yet run on a GPU."""
+    Ranks have to be connected before it is constructed: each has its own vLLM."""
 
-    def __init__(self, trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.trainer, self.tokenizer, self.stop_ids = trainer, tokenizer, stop_ids(tokenizer)
+    name = "vllm"
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[list[Completion]]:
-        samples = [(request, sample) for request in requests for sample in request.samples]
-        prompts = [
-            prompt_ids(self.tokenizer, request.messages, thinking=request.thinking)
-            for request, _ in samples
-        ]
-        _, answers, logprobs, _ = self.trainer.vllm_generation.generate(
-            prompts=prompts, images=None, num_generations=len(requests[0].samples)
+    def __init__(self, config: Config, device: torch.device, prepared: PreparedProblems) -> None:
+        assert config.engine.name == "vllm"
+        self.dtype = rollout_dtype(config, device)
+        tokenizer, folder = prepared.tokenizer, models.locate(config.model)
+        assert folder is not None
+        # Weights can be handed over within one process only.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        # vLLM would leave a CPU's training one thread.
+        os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+        longest = max(
+            len(prompt_ids(tokenizer, user_text(problem), thinking=prepared.thinking))
+            for problem in (*prepared.problems, *prepared.validation)
         )
-        yield [
-            self._completion(request, sample, prompt, ids, values)
-            for (request, sample), prompt, ids, values in zip(
-                samples, prompts, answers, logprobs, strict=True
-            )
-        ]
-
-    def _completion(
-        self,
-        request: Request,
-        sample: int,
-        prompt: Sequence[int],
-        ids: Sequence[int],
-        logprobs: Sequence[Sequence[float]],
-    ) -> Completion:
-        """From token ids, and the log-probabilities of each position, the sampled token's first."""
-        finished = bool(ids) and ids[-1] in self.stop_ids
-        text = self.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=False)
-        return Completion(
-            request.id,
-            str(text),
-            "stop" if finished else "length",
-            len(prompt),
-            len(ids),
-            0.0,
-            token_ids=tuple(ids),
-            logprobs=tuple(first for first, *_ in logprobs),
-            sample=sample,
-            opened=opens_thinking(prompt_text(self.tokenizer, request.messages, request.thinking)),
+        context = models.context_length(models.load_config(config.model))
+        backend = "external_launcher" if distributed.world_size() > 1 else None
+        self.engine = VLLMEngine(
+            folder,
+            tokenizer,
+            stop_ids(tokenizer),
+            config.engine,
+            dtype=devices.dtype_name(self.dtype),
+            max_model_len=min(context, longest + config.tokens),
+            distributed_executor_backend=backend,
         )
+
+    def refresh(self, model: torch.nn.Module) -> None:
+        """Take over the weights of `model`, its adapters merged."""
+        with torch.no_grad():
+            self.engine.load_weights(merged_weights(model))
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
+        return self.engine.generate(requests)

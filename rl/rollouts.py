@@ -1,7 +1,7 @@
 """Rollouts of a step: its problems, their sampled answers and rewards.
 
 All of it follows from the seed and the number of the step, so that a resumed run samples what an
-uninterrupted one does (vLLM does not).
+uninterrupted one does.
 """
 
 from __future__ import annotations

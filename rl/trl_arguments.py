@@ -16,7 +16,6 @@ def arguments(config: Config, compute: Compute, folder: Path) -> GRPOConfig:
     """TRL's configuration of a run."""
     objective, ranks = config.objective, distributed.world_size()
     accumulation = config.batch_size // (config.num_minibatches * config.micro_batch_size * ranks)
-    engine = config.engine
     return training_arguments(
         GRPOConfig,
         config,
@@ -39,9 +38,6 @@ def arguments(config: Config, compute: Compute, folder: Path) -> GRPOConfig:
         sync_ref_model=objective.ref_model_sync_steps is not None,
         ref_model_mixup_alpha=1.0,
         ref_model_sync_steps=(objective.ref_model_sync_steps or 1) * config.optimizer_steps,
-        use_vllm=engine.name == "vllm",
-        vllm_mode="colocate",
-        vllm_gpu_memory_utilization=engine.gpu_memory_utilization if engine.name == "vllm" else 0.3,
         bf16=False,
         save_steps=config.save_steps * config.optimizer_steps,
         dataloader_pin_memory=False,

@@ -21,7 +21,7 @@ from ratiocine.runs import write_whole
 from ratiocine.scores import shares
 from rl.config import Config
 from rl.metrics import format_term
-from rl.policy import Policy
+from rl.policy import Policy, VLLMPolicy
 from rl.preparation import PreparedProblems
 
 FILE = "val_accuracy.jsonl"
@@ -74,7 +74,7 @@ class ValidationAccuracy:
         self,
         config: Config,
         prepared: PreparedProblems,
-        policy: Policy,
+        policy: Policy | VLLMPolicy,
         folder: Path,
         previous: Path,
         done: int | None,

@@ -43,6 +43,7 @@ CONTROL = "control tokens in a prompt are"
 OVERLONG = "a prompt over the context is"
 COUNTS = "token counts"
 EQUAL = "first 16 greedy tokens as `transformers`"
+INTERRUPTED = "an interrupted run is"
 CUT = "half a character at a cut is"
 TABLE = {
     REASONING: ("in the text",) * 2 + ("in `reasoning`", "in the text", "in `reasoning_content`"),
@@ -57,7 +58,8 @@ TABLE = {
     COUNTS: ("exact",) * 5,
     CONTROL: ("text", "text", "refused", "refused", "refused"),
     OVERLONG: ("refused", "refused", "refused", "answered", "refused"),
-    CUT: ("U+FFFD", "U+FFFD", "left out", "U+FFFD", "U+FFFD"),
+    INTERRUPTED: ("resumed",) * 5,
+    CUT: ("U+FFFD", "U+FFFD", "left out", "U+FFFD", "left out"),
 }
 # What is needed for them to sample as asked; seeds of concurrent calls mix in `transformers serve`.
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -37,9 +37,37 @@ def test_it_computes_as_the_base_model_with_the_adapter(adapter: Path, student: 
         merged = models.load_model(named, "cpu")(PROMPT).logits
     assert torch.allclose(merged, adapted, atol=1e-5)
     assert not torch.allclose(merged, plain, atol=1e-2)
-    assert models.fingerprint(named) != models.fingerprint(
-        ModelConfig(name="local", path=str(student / "model"))
-    )
+
+
+def test_only_its_weights_need_merging(adapter: Path, student: Path, tmp_path: Path) -> None:
+    named = ModelConfig(name="local", path=str(adapter))
+    of_base = ModelConfig(name="local", path=str(student / "model"))
+    assert models.size(named) == models.size(of_base)
+    assert models.load_tokenizer(named).vocab_size == models.load_tokenizer(of_base).vocab_size
+    before = models.fingerprint(named)
+    assert before != models.fingerprint(of_base)
+    assert not list(tmp_path.rglob("merged-*"))
+    models.load_model(named, "cpu")
+    assert list(tmp_path.rglob("merged-*"))
+    assert models.fingerprint(named) == before
+
+
+def test_what_is_more_than_plain_lora_is_named(adapter: Path, student: Path) -> None:
+    assert models.more_than_lora(adapter) is None
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    for changed, reason in (
+        ({"use_dora": True}, "use_dora=True"),
+        ({"rank_pattern": {"q_proj": 2}}, "rank_pattern={'q_proj': 2}"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save=['lm_head']"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights=pissa"),
+        ({"peft_type": "LOHA"}, "peft_type=LOHA"),
+        ({"r": 8}, "r=8, and weights of rank 4"),
+    ):
+        (adapter / "adapter_config.json").write_text(json.dumps(config | changed))
+        assert models.more_than_lora(adapter) == reason
+    base = models.load_model(ModelConfig(name="local", path=str(student / "model")), "cpu")
+    models.add_lora(base, 4, ["lm_head"], seed=0).save_pretrained(adapter)
+    assert models.more_than_lora(adapter).startswith("weights of lm_head")
 
 
 def test_eval_takes_it(adapter: Path, tmp_path: Path) -> None:

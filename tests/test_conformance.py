@@ -327,7 +327,9 @@ def test_letters_outside_of_ascii(subject: Subject) -> None:
         assert text.startswith(cut.text.rstrip("\ufffd"))
         whole = "\ufffd" not in subject.tokenizer.decode(ids[:budget])
         partial += not whole
-        assert whole or cut.text.endswith("\ufffd") is (subject.cell(servers.CUT) == "U+FFFD")
+        # llama.cpp's server leaves no text empty.
+        alone = whole or cut.text == "\ufffd"
+        assert alone or cut.text.endswith("\ufffd") is (subject.cell(servers.CUT) == "U+FFFD")
     assert partial
     asked_in_them = subject.completion(f"日本語 {text} नमस्ते?", 3)
     prompt = prompt_ids(subject.tokenizer, f"日本語 {text} नमस्ते?")
@@ -364,7 +366,7 @@ def test_an_interrupted_run_and_a_killed_server_go_on(subject: Subject, tmp_path
     process = started(*words, err=tmp_path / "stderr")
     some(process)
     process.send_signal(signal.SIGTERM)
-    process.wait(90)
+    process.wait(300)
     kept = {row.key: row for row in CompletionStore(partial).rows} if partial.exists() else {}
     process = started(*words, err=tmp_path / "stderr")
     if subject.server is not None:
@@ -374,11 +376,13 @@ def test_an_interrupted_run_and_a_killed_server_go_on(subject: Subject, tmp_path
         subject.server.kill()
         assert process.poll() is None
         subject.server.start()
-    assert process.wait(300) == 0, (tmp_path / "stderr").read_text()
+    assert process.wait(900) == 0, (tmp_path / "stderr").read_text()
+    assert subject.cell(servers.INTERRUPTED) == "resumed"
     after = {row.key: row for row in read_completions(tmp_path / "out" / "completions.jsonl")}
     assert len(after) == len(rows)
     assert {key: after[key] for key in kept} == kept
-    assert {row.verdict for row in after.values()} == {"right"}
+    if "tiny" not in subject.folder.name:  # it knows the questions without the instruction only
+        assert {row.verdict for row in after.values()} == {"right"}
 
 
 def test_the_table_of_the_docs_is_the_one_that_was_run() -> None:

@@ -22,7 +22,7 @@ from test_tracking import records, rows_of
 from ratiocine import cli, cost, models
 from ratiocine.engines import Request
 from ratiocine.errors import BadInput, Failure
-from ratiocine.prompts import PREFILLED, end_of_turn, prompt_ids
+from ratiocine.prompts import PREFILLED, prompt_ids
 from ratiocine.records import Completion, Problem
 from ratiocine.rewards import Rollout
 from ratiocine.runs import GROUP_KEYS
@@ -31,7 +31,7 @@ from rl.alarms import Alarms, risen
 from rl.config import Config
 from rl.metrics import step_flops, step_metrics
 from rl.objectives import advantages, equal_rewards, mirror_descent
-from rl.policy import Policy, VLLMSampler, merged_weights
+from rl.policy import Policy, merged_weights
 from rl.policy_trainer import PolicyTrainer
 from rl.preparation import check_prompt, prepare
 from rl.rollouts import Group, Rollouts, Step
@@ -720,6 +720,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
             "batch_size=24 is no multiple of num_minibatches=1 times micro_batch_size=16",
         ),
         (("engine=vllm",), "engine=vllm needs the package vllm"),
+        (
+            ("engine=vllm", "engine.merge_adapter=false"),
+            "engine.merge_adapter=false has no effect in rl",
+        ),
         (("objective.tau=1",), "tau=1 is for loss=mirror-descent"),
         (
             ("objective=kimi", "objective.epsilon=0.1"),
@@ -753,30 +757,6 @@ def test_problems_without_references_are_counted(tmp_path: Path) -> None:
         "10 of 20 problems of data=local lack a reference that can be graded: q0, q2, q4, q6, q8 …"
         in result.stderr
     )
-
-
-def test_vllm_is_asked_as_trl_runs_it() -> None:
-    """A server of its own is not to be had here; this one answers in the form that TRL hands on."""
-
-    class Fake:
-        vllm_generation: Any
-
-        def generate(self, prompts: Any, images: Any, num_generations: int) -> Any:
-            assert images is None and len(prompts) == num_generations == 2
-            return prompts, [[50, 51, 1], [60, 61, 62]], [[[-0.5], [-0.1], [-0.2]]] * 2, None
-
-    fake = Fake()
-    fake.vllm_generation = fake
-    tokenizer = models.load_tokenizer(config().model)
-    (traces,) = VLLMSampler(fake, tokenizer).generate(
-        [Request("a", ({"role": "user", "content": "?"},), 3, samples=(0, 1))]
-    )
-    assert [(t.stop, t.n_completion, t.logprobs) for t in traces] == [
-        ("stop", 3, (-0.5, -0.1, -0.2)),
-        ("length", 3, (-0.5, -0.1, -0.2)),
-    ]
-    assert traces[0].token_ids is not None and traces[0].token_ids[-1] == end_of_turn(tokenizer)
-    assert replace(traces[0], sample=0).text == tokenizer.decode([50, 51])
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from conftest import command, done, started
+from conftest import command, done, reshaped, started
 from teacher import Teacher
 
+from eval.benchmarks import load
 from eval.config import Config, inputs
+from eval.pilot import pilot_requests
 from ratiocine import cli
 from ratiocine.config import identity
 from ratiocine.runs import read_manifest, run_hash
@@ -299,6 +301,18 @@ def test_a_pilot_proposes_the_limit_that_is_then_part_of_the_run(tmp_path: Path)
     assert "only 5 of 11 pilot answers ended within the cap of 2,048 tokens" in refused.stderr
 
 
+@pytest.mark.parametrize(("context", "cap"), [(512, 512), (40_000, 16_384)])
+def test_a_pilot_of_a_local_model_is_capped_by_its_context(
+    context: int, cap: int, student: Path, mine: Path, tmp_path: Path
+) -> None:
+    """And not by the benchmark's limit, which would cut the answers that the pilot looks for."""
+    model = reshaped(student, tmp_path / "model", max_position_embeddings=context)
+    words = [f"model={model}", f"benchmarks=[{mine}]", "max_new_tokens=auto"]
+    config = cli.compose("eval", Config, words)
+    assert {config.max_new_tokens_of(data) for data in config.sources()} == {2048}
+    assert {one.max_new_tokens for one in pilot_requests(config, load(config))} == {cap}
+
+
 def test_a_limit_is_a_number_or_auto(mine: Path) -> None:
     for value in ("lots", "0", "1.5"):
         words = ("eval", "model=tiny", f"benchmarks=[{mine}]", f"max_new_tokens={value}")
@@ -306,6 +320,10 @@ def test_a_limit_is_a_number_or_auto(mine: Path) -> None:
         assert refused.returncode == 2
         assert refused.stderr.count("\n") == 1
         assert "should be a number of tokens above 0, auto or null" in refused.stderr
+    for verb in (("distill", "teacher=openai"), ("rl", "model=tiny")):
+        refused = command(*verb, "max_new_tokens=auto")
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+        assert "tokens above 0; only eval finds one: python -m eval model=…" in refused.stderr
     study = ("launch", "study=ratio_sweep", "study.grid.max_new_tokens=auto", "dry_run=true")
     refused = command(*study)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from ratiocine import models
-from ratiocine.config import ByContent, Hashed, Unhashed
+from ratiocine.config import ByContent, Hashed, TokenCount, Unhashed
 from ratiocine.errors import BadInput
 from ratiocine.rendering import Form
 from ratiocine.runs import hash_path
@@ -45,7 +45,7 @@ class Config(TrainingConfig):
     val_size: Hashed[NonNegativeInt] = 0
     checkpoint: Hashed[Literal["last", "best"]] = "last"
     val_samples: Hashed[NonNegativeInt] = 0
-    val_max_new_tokens: Hashed[PositiveInt] = 256
+    val_max_new_tokens: Hashed[TokenCount] = 256
     preflight: Unhashed[bool] = False
     export: Unhashed[str | None] = None
     push_to_hub: Unhashed[str | None] = None

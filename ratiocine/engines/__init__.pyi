@@ -14,4 +14,5 @@ from .openai import OpenAIEngine as OpenAIEngine
 from .streaming import TextStreamer as TextStreamer
 from .streaming import stream as stream
 from .transformers import TransformersEngine as TransformersEngine
+from .vllm import VLLMEngine as VLLMEngine
 from .vllm import check_vllm as check_vllm

@@ -22,6 +22,8 @@ class TransformersConfig(StrictConfig):
 class VLLMConfig(StrictConfig):
     name: Hashed[Literal["vllm"]]
     gpu_memory_utilization: Unhashed[Annotated[float, Field(gt=0, le=1)]] = 0.9
+    merge_adapter: HashedIfSet[bool | None] = None
+    """Whether a LoRA adapter is merged with its base model, or applied by vLLM; None: on a CPU."""
 
 
 class OpenAIConfig(StrictConfig):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ratiocine import devices, models
 from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines.config import EngineConfig, OpenAIConfig
+from ratiocine.engines.config import EngineConfig, OpenAIConfig, VLLMConfig
 from ratiocine.engines.interface import Capability, Engine, check_capabilities
-from ratiocine.engines.vllm import VLLMEngine, check_cpu_memory, check_vllm
+from ratiocine.engines.vllm import VLLMEngine, check_cpu_memory, check_vllm, unsupported
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, LocalConfig, check_gpus
 from ratiocine.models import ModelConfig
@@ -89,10 +90,7 @@ def load(
         workers, _ = _spread(make, num_workers, executor)
         return LoadedEngine(workers, tokenizer, dtype, None, shape, size)
     if engine.name == "vllm":
-        folder = models.locate(model)
-        if folder is None:
-            raise BadInput(f"engine=vllm needs a model folder; model={model.name} has none")
-        vllm = VLLMEngine(folder, tokenizer, stops, engine, dtype=dtype)
+        vllm = _vllm(engine, model, tokenizer, stops, dtype)
         return LoadedEngine(vllm, tokenizer, vllm.dtype, "vllm", shape, size)
     from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
@@ -102,6 +100,28 @@ def load(
     local = TransformersEngine(loaded, tokenizer, stops, engine)
     attention = loaded.config._attn_implementation
     return LoadedEngine(local, tokenizer, str(loaded.dtype), attention, shape, size)
+
+
+def _vllm(
+    config: VLLMConfig,
+    model: ModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    stops: Sequence[int],
+    dtype: Dtype,
+) -> VLLMEngine:
+    """vLLM with a model, and with its adapter where vLLM can apply it; otherwise the adapter is
+    merged with its base model, and the reason printed."""
+    if (adapter := models.find_adapter(model)) is not None:
+        if (reason := unsupported(adapter.folder, config)) is None:
+            return VLLMEngine(
+                adapter.base, tokenizer, stops, config, dtype=dtype, adapter=adapter.folder
+            )
+        if multiprocessing.parent_process() is None:  # else each worker would print it
+            print(f"adapter merged with its base model: {reason}")
+    folder = models.locate(model)
+    if folder is None:
+        raise BadInput(f"engine=vllm needs a model folder; model={model.name} has none")
+    return VLLMEngine(folder, tokenizer, stops, config, dtype=dtype)
 
 
 def _connect(config: OpenAIConfig, num_workers: int, executor: ExecutorConfig) -> LoadedEngine:

@@ -4,6 +4,8 @@ from .activations import ParameterCounts as ParameterCounts
 from .activations import activations as activations
 from .activations import count_parameters as count_parameters
 from .checks import check_memory as check_memory
+from .checks import free_memory as free_memory
+from .checks import total_memory as total_memory
 from .communication import communication_volume as communication_volume
 from .estimates import MemoryEstimate as MemoryEstimate
 from .estimates import RolloutMemory as RolloutMemory

@@ -131,6 +131,13 @@ def _single_row(batch: MicroBatchShape, attempt: Attempt) -> MicroBatchShape:
     )
 
 
+def total_memory(device: torch.device) -> int:
+    """Bytes of a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def free_memory(device: torch.device) -> int | None:
     """Free bytes of a device per process that shares it; None where the system does not tell."""
     if device.type == "cuda":

@@ -1,5 +1,6 @@
 from . import packaged as packaged
 from .adapters import add_lora as add_lora
+from .adapters import more_than_lora as more_than_lora
 from .adapters import save_student as save_student
 from .config import ModelConfig as ModelConfig
 from .licenses import NOTICES as NOTICES
@@ -13,6 +14,7 @@ from .load import load_tokenizer as load_tokenizer
 from .load import shape as shape
 from .load import size as size
 from .load import skeleton as skeleton
+from .location import find_adapter as find_adapter
 from .location import fingerprint as fingerprint
 from .location import locate as locate
 from .merging import average as average

@@ -11,6 +11,7 @@ from ratiocine.errors import BadInput
 from ratiocine.models.licenses import write_notice
 from ratiocine.prompts import stop_ids
 from ratiocine.rendering import TrainedFormat
+from ratiocine.stores import read_object
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -80,11 +81,10 @@ def save_student(
     write_notice(folder, licenses)
 
 
-def merge_adapter(adapter: Path, base: Path, folder: Path) -> None:
+def merge_adapter(adapter: Path, base: Path, tokenizer: Path, folder: Path) -> None:
     """Save the model of the folder `base` with a LoRA adapter merged in float32.
 
-    The tokenizer is the adapter's where its folder has one. Raises BadInput if the adapter is of
-    another kind or does not fit the base model.
+    Raises BadInput if the adapter is of another kind or does not fit the base model.
     """
     import torch
     from peft import PeftModel
@@ -99,8 +99,43 @@ def merge_adapter(adapter: Path, base: Path, folder: Path) -> None:
             f"{str(error).strip().splitlines()[0]}"
         ) from None
     merged.save_pretrained(folder)
-    own = (adapter / "tokenizer_config.json").exists()
-    AutoTokenizer.from_pretrained(adapter if own else base).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+
+
+# Keys of an adapter's configuration that leave it a sum of two matrices per linear layer.
+_PLAIN = {
+    *("auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode"),
+    *("layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core"),
+    *("peft_type", "peft_version", "qalora_group_size", "r", "revision", "runtime_config"),
+    *("target_modules", "task_type", "use_rslora"),
+}
+
+
+def more_than_lora(adapter: Path) -> str | None:
+    """What an adapter is beyond two matrices for each of some linear layers of its blocks, such as
+    `use_dora=True` or `weights of lm_head`; None for a plain one, which any server of adapters
+    can apply."""
+    from safetensors import safe_open
+
+    config = read_object(adapter / "adapter_config.json")
+    if config.get("peft_type") != "LORA":
+        return f"peft_type={config.get('peft_type')}"
+    if config.get("init_lora_weights") in (True, False, "gaussian"):
+        config.pop("init_lora_weights")
+    for key, value in config.items():
+        if key not in _PLAIN and value and not (key == "bias" and value == "none"):
+            return f"{key}={value}"
+    weights = adapter / "adapter_model.safetensors"
+    if not weights.exists():
+        return f"no {weights.name}"
+    with safe_open(weights, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  (no iterable)
+            if ".layers." not in name or not name.endswith((".lora_A.weight", ".lora_B.weight")):
+                return f"weights of {name.removeprefix('base_model.model.')}"
+            shape = file.get_slice(name).get_shape()
+            if config.get("r") != (rank := shape[0 if "lora_A" in name else 1]):
+                return f"r={config.get('r')}, and weights of rank {rank}"
+    return None
 
 
 def _dequantized(adapted: Any) -> PeftModel:

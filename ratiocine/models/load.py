@@ -13,7 +13,7 @@ from ratiocine.errors import BadInput
 from ratiocine.executors import first_line
 from ratiocine.models import packaged
 from ratiocine.models.config import ModelConfig
-from ratiocine.models.location import locate
+from ratiocine.models.location import find_adapter, locate
 from ratiocine.prompts import chat_template
 from ratiocine.rendering import check_template
 
@@ -42,7 +42,8 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    folder = locate(model)
+    adapter = find_adapter(model)
+    folder = adapter.tokenizer if adapter else locate(model)
     with _readable(model):
         tokenizer = (
             packaged.tiny_tokenizer() if folder is None else AutoTokenizer.from_pretrained(folder)
@@ -55,7 +56,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
             "model.chat_template=plain (question and answer as plain text) or r1-zero, or chatml "
             "(if <|im_end|> is a single token)"
         )
-    if folder is not None:
+    if folder is not None and adapter is None:
         check_template(folder, tokenizer)
     return tokenizer
 
@@ -64,7 +65,8 @@ def load_config(model: ModelConfig) -> PreTrainedConfig:
     """The transformers configuration."""
     from transformers import AutoConfig
 
-    folder = locate(model)
+    adapter = find_adapter(model)
+    folder = adapter.base if adapter else locate(model)
     with _readable(model):
         return (
             packaged.tiny_model().config if folder is None else AutoConfig.from_pretrained(folder)

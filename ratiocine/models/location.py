@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from ratiocine.errors import BadInput
+from ratiocine.hashing import digest
 from ratiocine.models import packaged
 from ratiocine.models.adapters import merge_adapter
 from ratiocine.models.config import ModelConfig
@@ -15,6 +17,19 @@ from ratiocine.stores import read_object
 
 WEIGHTS = ("*.safetensors", "*.bin")
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter (peft) and its base model, by folder."""
+
+    folder: Path
+    base: Path
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder with the tokenizer: the adapter's where it has one."""
+        return self.folder if (self.folder / "tokenizer_config.json").exists() else self.base
 
 
 def locate(model: ModelConfig) -> Path | None:
@@ -38,8 +53,8 @@ def locate(model: ModelConfig) -> Path | None:
             f"model={folder}: its weights were removed after their evaluation (retain=scores); "
             "train it again"
         )
-    if is_adapter(folder):
-        return _merged(model, folder)
+    if (adapter := find_adapter(model)) is not None:
+        return _merged(adapter)
     if folder.is_dir():
         _check_folder(folder)
         return folder
@@ -58,14 +73,33 @@ def fingerprint(model: ModelConfig) -> str:
         return f"served:{model.name}"
     if model.path and not Path(model.path).exists() and has_removed(Path(model.path).parent):
         return artefact_hash(Path(model.path))
+    if (adapter := find_adapter(model)) is not None:
+        return digest("adapter", _content(adapter.folder), _content(adapter.base))
     folder = locate(model)
     assert folder is not None
     return hash_path(folder)
 
 
-def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter (peft) without its base model."""
-    return (folder / "adapter_config.json").exists() and not (folder / "config.json").exists()
+def find_adapter(model: ModelConfig) -> Adapter | None:
+    """The adapter that a model's folder holds without its base model, if it does.
+
+    Raises BadInput if the base model is unknown or not found. None for a pruned model, whose layers
+    are those of the merged one.
+    """
+    if model.kind != "hub" or model.path is None or model.layers is not None:
+        return None
+    folder = Path(model.path)
+    if not (folder / "adapter_config.json").exists() or (folder / "config.json").exists():
+        return None
+    base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise BadInput(f"model={folder} is an adapter whose adapter_config.json names no base")
+    try:
+        whole = locate(model.model_copy(update={"path": base, "revision": None}))
+    except BadInput as error:
+        raise BadInput(f"model={folder} is an adapter of {base}: {error}") from None
+    assert whole is not None
+    return Adapter(folder, whole)
 
 
 def _check_folder(folder: Path) -> None:
@@ -116,19 +150,14 @@ def _pruned(model: ModelConfig, layers: int) -> Path:
     return folder
 
 
-def _merged(model: ModelConfig, adapter: Path) -> Path:
+def _merged(adapter: Adapter) -> Path:
     """The adapter merged with its base model as a folder in the cache, written on first use."""
-    base = read_object(adapter / "adapter_config.json").get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
-        raise BadInput(f"model={adapter} is an adapter whose adapter_config.json names no base")
-    try:
-        whole = locate(model.model_copy(update={"path": base, "layers": None, "revision": None}))
-    except BadInput as error:
-        raise BadInput(f"model={adapter} is an adapter of {base}: {error}") from None
-    assert whole is not None
-    folder = packaged.cache_folder() / f"merged-{_content(adapter)[:12]}-{_content(whole)[:12]}"
+    contents = (_content(adapter.folder)[:12], _content(adapter.base)[:12])
+    folder = packaged.cache_folder() / f"merged-{'-'.join(contents)}"
     if not (folder / "config.json").exists():
-        packaged.written_once(folder, lambda out: merge_adapter(adapter, whole, out))
+        packaged.written_once(
+            folder, lambda out: merge_adapter(adapter.folder, adapter.base, adapter.tokenizer, out)
+        )
     return folder
 
 
