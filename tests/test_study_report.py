@@ -663,7 +663,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         problems=2,
         inputs={"benchmark:demo": "y", "model": "2"},
     )
-    assert "have different demo problems (questions, references or categories)" in report(one, other)
+    assert "have different demo problems (questions, references or" in report(one, other)
     later = grid.study(tmp_path / "three", [Point("small", 1.0)], problems=2, grader="another")
     message = report(one, later)
     assert all(words in message for words in (": another", grid.GRADER, "python -m eval.regrade"))

@@ -26,7 +26,7 @@ def main() -> None:
     check_name(options.out)
     evaluations = load_all(options.folders)
     published = options.overlay == "published"
-    plan = declared(options.folders)
+    plan = declared([*options.folders, *([options.study] if options.study else [])])
     content = Content.of(evaluations, plan, ceiling=options.ceiling, published=published)
     write_report(content, options.out, options.completions)
     print(terminal_text(content))
@@ -44,6 +44,12 @@ def parsed() -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help="a finished `python -m eval` folder, or a folder of such",
+    )
+    parser.add_argument(
+        "--study",
+        type=Path,
+        metavar="DIR",
+        help="the study of these evaluations, whose plan declares hypotheses (default: DIR)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("report.html"), help="the page (default: report.html)"
