@@ -41,7 +41,7 @@ class Hypothesis(StrictConfig):
     model: str | None = None
     """Null: each model of the study."""
     primary: bool = False
-    """Outcome before all others, at the full level."""
+    """Tested before all others, at the full level."""
     weight: Annotated[PositiveFloat, Field(le=1)] | None = None
     """Share of the level. Without weights, primary hypotheses are tested in their order."""
 
