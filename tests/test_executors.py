@@ -4,6 +4,7 @@ Slurm."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -266,6 +267,26 @@ def test_slurm_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     refused = command("train", "ratio=0.5", "model=tiny", "executor=slurm")
     assert (refused.returncode, "there is no sbatch on this machine" in refused.stderr) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_slurm_without_a_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line with sbatch's words, which it says after some seconds."""
+    if shutil.which("sbatch") is None:
+        pytest.skip("needs the package slurm-client")
+    file = tmp_path / "slurm.conf"
+    file.write_text(
+        "ClusterName=x\nSlurmctldHost=localhost\nSlurmctldPort=9\nAuthType=auth/none\n"
+        "NodeName=localhost CPUs=1\nPartitionName=p Nodes=localhost Default=YES\n"
+    )
+    monkeypatch.setenv("SLURM_CONF", str(file))
+    for words in (("eval", "model=tiny"), STUDY):
+        refused = command(*words, "executor=slurm", f"out={tmp_path / words[0]}")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+        assert (
+            "no controller of Slurm can be reached from this machine; sbatch says: 'Batch job "
+            in (refused.stderr)
+        )
 
 
 @pytest.mark.slow

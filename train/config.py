@@ -104,7 +104,7 @@ class Config(TrainingConfig):
         if self.batch_size < self.world_size:
             raise ValueError(
                 f"batch_size={self.batch_size}: with {self.world_size} ranks some would be idle in "
-                "a step"
+                f"a step; give batch_size={self.world_size} or more, or fewer processes"
             )
         return self
 
@@ -153,8 +153,12 @@ class Config(TrainingConfig):
             named = self.model.path or self.model.name
             # Adapters start at zero and take about ten times the rate of all weights.
             example = "lr=1e-4 for adapters (lora=true)" if self.lora else "lr=1e-5"
+            beside = (
+                f", or a name with rates beside the path: model=qwen2.5-1.5b model.path={named}"
+            )
             raise BadInput(
                 f"conf/model holds no learning rates for model={named}; give lr=, such as {example}"
+                f"{beside if self.model.name == 'local' else ''}"
             )
         share = 0.5 if self.lr_policy == "matched" else share
         return float(self.model.lr.ift ** (1 - share) * self.model.lr.reasoning**share)

@@ -1,10 +1,12 @@
 from . import distributed as distributed
 from .base import POLL_SECONDS as POLL_SECONDS
+from .base import STAGE as STAGE
 from .base import Command as Command
 from .base import Executor as Executor
 from .base import Job as Job
 from .base import LogTail as LogTail
 from .base import first_line as first_line
+from .base import is_stage as is_stage
 from .config import ExecutorConfig as ExecutorConfig
 from .config import LocalConfig as LocalConfig
 from .config import SlurmConfig as SlurmConfig

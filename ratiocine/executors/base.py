@@ -17,6 +17,7 @@ from typing import Protocol
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.2  # between two polls of remote jobs
+STAGE = "RATIOCINE_STAGE"  # in the environment of a study's stages: the study reports for them
 children: list[subprocess.Popen[bytes]] = []  # running children of this process
 
 
@@ -42,12 +43,15 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Command:
-    """`python -m module *args`, started as `world_size` processes that train together."""
+    """`python -m module *args`, started as `world_size` processes that train together; or a stage
+    of a study."""
 
     module: str
     args: tuple[str, ...]
     name: str = ""
     world_size: int = 1
+    gpus_per_node: int = 0
+    stage: bool = False
     cwd: Path = field(default_factory=Path.cwd)
 
     def run(self, log: Path | None = None) -> int:
@@ -57,7 +61,7 @@ class Command:
             child = subprocess.Popen(
                 [sys.executable, "-m", "ratiocine.executors", self.module, *self.args],
                 cwd=self.cwd,
-                env={**os.environ, "PYTHONPATH": python_path()},
+                env={**os.environ, **self.environment, "PYTHONPATH": python_path()},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT if log else None,
@@ -67,8 +71,18 @@ class Command:
         children.remove(child)
         return exit_code(status)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of its process."""
+        return {STAGE: "1"} if self.stage else {}
+
     def __str__(self) -> str:
         return f"python -m {self.module} {shlex.join(self.args)}"
+
+
+def is_stage() -> bool:
+    """Whether this process is a stage of a study."""
+    return STAGE in os.environ
 
 
 def python_path() -> str:

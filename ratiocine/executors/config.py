@@ -35,6 +35,16 @@ class _BaseExecutorConfig(StrictConfig):
         return self.nproc_per_node or max(1, self.gpus_per_node)
 
     @property
+    def num_nodes(self) -> int:
+        """Nodes of one training."""
+        return 1
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of one training."""
+        return self.num_nodes * self.nproc
+
+    @property
     def overrides(self) -> list[str]:
         """Overrides that make a submitted command start `nproc` processes on its node."""
         if self.gpus_per_node:
@@ -49,6 +59,10 @@ class LocalConfig(_BaseExecutorConfig):
     max_parallel_jobs: ClassVar[int] = 1
     nodes: Unhashed[PositiveInt] = 1
     rdzv_endpoint: Unhashed[str | None] = None
+
+    @property
+    def num_nodes(self) -> int:
+        return self.nodes
 
     @model_validator(mode="after")
     def _rendezvous_of_nodes(self) -> Self:
@@ -73,6 +87,10 @@ class SlurmConfig(_BaseExecutorConfig):
     max_parallel_jobs: Unhashed[PositiveInt] = 8
     wait: Unhashed[bool] = True
     sbatch_args: Unhashed[dict[str, str | int]] = Field(default={})
+
+    @property
+    def num_nodes(self) -> int:
+        return self.nodes
 
 
 class RayConfig(_BaseExecutorConfig):
@@ -113,10 +131,10 @@ class VerbConfig(StrictConfig):
 
     @model_validator(mode="after")
     def _requests_on_one_node(self) -> Self:
-        if self.data_parallel and self.executor.name != "ray" and self.executor.nodes > 1:
+        if self.data_parallel and self.executor.num_nodes > 1:
             raise ValueError(
-                f"executor.nodes={self.executor.nodes}: requests are shared among the processes "
-                "of one node; give executor=ray for several"
+                f"executor.nodes={self.executor.num_nodes}: requests are shared among the "
+                "processes of one node; give executor=ray for several"
             )
         return self
 
@@ -141,7 +159,7 @@ class VerbConfig(StrictConfig):
         """Ranks of the training, running or to be started."""
         if distributed.is_launched():
             return distributed.world_size()
-        return self.executor.nproc * (1 if self.executor.name == "ray" else self.executor.nodes)
+        return self.executor.world_size
 
 
 def check_gpus(executor: ExecutorConfig) -> None:

@@ -50,13 +50,15 @@ class LocalJob:
             preload()
         if not can_fork():
             words = [sys.executable, "-m", command.module, *command.args]
-            self.process = subprocess.Popen(words, cwd=command.cwd)
+            environment = {**os.environ, **command.environment}
+            self.process = subprocess.Popen(words, cwd=command.cwd, env=environment)
             self.pid = self.process.pid
             return
         sys.stdout.flush()
         self.pid = os.fork()
         if not self.pid:
             end_with_parent()
+            os.environ.update(command.environment)
             exec_module(command.module, command.args)
 
     def poll(self) -> int | None:

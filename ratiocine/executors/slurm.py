@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import pickle
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +34,7 @@ CHECKPOINT_SECONDS = 80  # for a checkpoint, between Slurm's warning signal and 
 INTERRUPTED = 130
 FAILED_STATES = ("FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY")
 NO_SBATCH = "there is no sbatch on this machine; run the command on a login node of the cluster"
+NO_CONTROLLER = ("Unable to contact slurm controller", "configuration source")
 LOST_STATES = ("NODE_FAIL", "BOOT_FAIL", "REVOKED")
 FINAL_STATES = ("COMPLETED", *FAILED_STATES, *LOST_STATES)
 
@@ -72,7 +75,8 @@ class Submission:
 
 
 class SlurmExecutor:
-    """Submits commands as a job array. Raises BadInput without submitit or sbatch."""
+    """Submits commands as a job array. Raises BadInput without submitit or sbatch, or where the
+    first job is refused; Failure for a later one, since earlier ones may run."""
 
     def __init__(self, config: SlurmConfig, folder: Path) -> None:
         check_submitit()
@@ -80,6 +84,7 @@ class SlurmExecutor:
             raise BadInput(f"executor=slurm: {NO_SBATCH}")
         self.config, self.folder, self.queue = config, folder, Queue()
         self.max_parallel_jobs = config.max_parallel_jobs
+        self.has_submitted = False
 
     def submit(self, commands: Sequence[Command]) -> list[Job]:
         import submitit
@@ -87,12 +92,26 @@ class SlurmExecutor:
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm")
             executor.update_parameters(**parameters(self.config, commands[0]))
-            submitted = executor.submit_array([*map(Submission, commands)])
+            with redirect_stderr(io.StringIO()):  # submitit prints what sbatch says
+                submitted = executor.submit_array([*map(Submission, commands)])
         except (submitit.core.utils.FailedJobError, OSError) as error:
-            raise Failure(f"executor=slurm: {first_line(error)}") from None
+            kind = Failure if self.has_submitted else BadInput
+            raise kind(f"executor=slurm: {refusal(error)}") from None
+        self.has_submitted = True
         for command, job in zip(commands, submitted, strict=True):
             print(f"job {job.job_id}: {command}", flush=True)
         return [SlurmJob(job, self.queue, [job.paths.stdout]) for job in submitted]
+
+
+def refusal(error: Exception) -> str:
+    """Why a job was not taken, with sbatch's own words."""
+    words = [line.strip() for line in str(error).splitlines() if line.startswith("sbatch:")]
+    if not words:
+        return first_line(error)
+    said = words[-1].removeprefix("sbatch: ").removeprefix("error: ").removeprefix("fatal: ")
+    if any(sign in str(error) for sign in NO_CONTROLLER):
+        return f"no controller of Slurm can be reached from this machine; sbatch says: '{said}'"
+    return f"sbatch refused the job: '{said}'"
 
 
 def parameters(config: SlurmConfig, first: Command) -> dict[str, Any]:
@@ -105,7 +124,7 @@ def parameters(config: SlurmConfig, first: Command) -> dict[str, Any]:
         "nodes": config.nodes if distributed else 1,
         "tasks_per_node": tasks,
         "cpus_per_task": cpus,
-        "gpus_per_node": config.gpus_per_node or None,
+        "gpus_per_node": first.gpus_per_node or None,
         "mem_gb": config.mem_gb,
         "timeout_min": math.ceil(60 * config.time_limit_hours),
         "stderr_to_stdout": True,

@@ -40,9 +40,9 @@ def describe(executor: ExecutorConfig, folder: Path, commands: Sequence[Command]
         return
     from ratiocine.executors.slurm import job_script
 
-    shown: dict[int, list[Command]] = {}
+    shown: dict[tuple[int, int], list[Command]] = {}
     for command in commands:
-        shown.setdefault(command.world_size, []).append(command)
+        shown.setdefault((command.world_size, command.gpus_per_node), []).append(command)
     for alike in shown.values():
         verbs = ", ".join(dict.fromkeys(command.module for command in alike))
         script = job_script(executor, folder, alike[0])
@@ -61,14 +61,21 @@ def command_for(
     executor: ExecutorConfig,
     process_overrides: Sequence[str],
     data_parallel: bool,
-    name: str = "",
+    stage: str | None = None,
 ) -> Command:
-    """The command to submit for a verb; `process_overrides` make it start several processes
-    itself. Slurm starts each rank of a training as a task."""
-    if executor.name == "slurm" and not data_parallel:
-        world_size = executor.nproc * executor.nodes
-        return Command(module, tuple(overrides), name or module, world_size)
-    return Command(module, (*overrides, *process_overrides), name or module)
+    """The command to submit for a verb, or for the `stage` of a study of that name;
+    `process_overrides` make it start several processes itself. Slurm starts each rank of a training
+    as a task."""
+    by_slurm = executor.name == "slurm" and not data_parallel
+    return Command(
+        module,
+        (*overrides, *(() if by_slurm else process_overrides)),
+        name=stage or module,
+        world_size=executor.world_size if by_slurm else 1,
+        # A command that cannot use several processes (an oracle's) has no model either.
+        gpus_per_node=executor.gpus_per_node if process_overrides else 0,
+        stage=stage is not None,
+    )
 
 
 def wait_for_jobs(commands: Sequence[Command], jobs: Sequence[Job]) -> int:
