@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 from ratiocine.config import Unhashed
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import VerbConfig, distributed
+from ratiocine.executors import VerbConfig, distributed, is_stage
 
 Name = Literal["none", "wandb", "tensorboard", "trackio"]
 Row = Mapping[str, object]
@@ -153,13 +153,25 @@ class _WandbRun(_Run):
         self.run.log_artifact(artifact)
 
     def finish(self) -> str | None:
-        url, folder = self.run.url, Path(self.run.dir).parent
-        offline = self.run.offline
+        folder, offline = Path(self.run.dir).parent, self.run.offline
+        url = None if offline else self.run.url  # W&B warns that an offline run has none
         super().finish()
-        if offline:
+        if offline and not is_stage():
             shown = os.path.relpath(folder)
             return f"W&B: offline in {shown}; send it with: wandb sync {shlex.quote(shown)}"
         return f"W&B: {url}" if url else None
+
+
+def offline_runs(study: Path) -> str | None:
+    """A line with the command that sends the offline W&B runs of a study's stages; None if all were
+    sent."""
+    found = study.glob("*/wandb/offline-run-*")
+    waiting = [run for run in found if not list(run.glob("*.synced"))]
+    if not (n := len(waiting)):
+        return None
+    folder = shlex.quote(os.path.relpath(study))
+    what = "1 run offline; send it" if n == 1 else f"{n} runs offline; send them"
+    return f"W&B: {what}: wandb sync {folder}/*/wandb/offline-run-*"
 
 
 def has_wandb_key() -> bool:
