@@ -142,7 +142,7 @@ def _print_summary(facts: Facts, run: Run) -> None:
             f"{dict(tally.outcomes.most_common())}"
         )
     print(f"{facts.n} pairs in {run.out}; dropped {dict(facts.dropped) or 'none'}")
-    print(cli.next_command("train", "ratio=RATIO", f"pairs={cli.quoted(str(run.out))}"))
+    cli.print_next("train", "ratio=RATIO", f"pairs={cli.quoted(str(run.out))}")
 
 
 def _no_pair(config: Config, rejections: Rejections, answers: AnswerFacts | None) -> str:

@@ -66,7 +66,7 @@ def evaluate(config: Config) -> Run:
     if place:
         print(place)
     print(f"scores in {run.out}")
-    print(cli.next_command("eval.report", str(run.out), "--out", "report.html"))
+    cli.print_next("eval.report", str(run.out), "--out", "report.html")
     return run
 
 

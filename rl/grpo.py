@@ -133,7 +133,7 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
     seconds = log.rows[-1]["seconds"]
     print(f"trained {len(log.rows)} steps in {seconds:.0f} s: {run.out / 'model'}")
     model = cli.quoted(str(run.out / "model"))
-    print(cli.next_command("eval", f"model={model}", "benchmarks=BENCHMARK"))
+    cli.print_next("eval", f"model={model}", "benchmarks=BENCHMARK")
 
 
 def _trainer(

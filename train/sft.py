@@ -147,7 +147,7 @@ def _fit(
     session.finish(trainer, save)
     print(f"trained {len(log.rows)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
     model = cli.quoted(str(run.out / "model"))
-    print(cli.next_command("eval", f"model={model}", "benchmarks=BENCHMARK"))
+    cli.print_next("eval", f"model={model}", "benchmarks=BENCHMARK")
 
 
 def _trainer(

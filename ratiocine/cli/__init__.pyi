@@ -7,6 +7,6 @@ from .entry import leave as leave
 from .entry import main as main
 from .entry import refuse_renamed as refuse_renamed
 from .flags import parse_args as parse_args
-from .overrides import next_command as next_command
 from .overrides import normalise as normalise
+from .overrides import print_next as print_next
 from .overrides import quoted as quoted

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ratiocine import renames
-from ratiocine.cli.overrides import key_of, normalise
+from ratiocine.cli.overrides import key_of, normalise, with_changes
 from ratiocine.cli.validation_errors import first_problem, suggestion
 from ratiocine.errors import BadInput
 
@@ -21,7 +21,6 @@ C = TypeVar("C", bound=BaseModel)
 def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:
     """The configuration of `python -m verb *overrides`. Raises BadInput if it is invalid."""
     from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
 
     check_renamed(verb, overrides)
     check_groups(overrides)
@@ -30,7 +29,14 @@ def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:
             composed = compose(verb, normalise(overrides))
     except Exception as error:
         raise hydra_problem(verb, error) or error from None
-    return check(schema, OmegaConf.to_container(composed, resolve=True))
+    return check(schema, plain_values(composed))
+
+
+def plain_values(composed: Any) -> Any:
+    """What Hydra composed, as plain values for a schema."""
+    from omegaconf import OmegaConf
+
+    return with_changes(OmegaConf.to_container(composed, resolve=True))
 
 
 def check(schema: type[C], values: Any) -> C:

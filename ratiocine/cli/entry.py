@@ -27,6 +27,7 @@ from ratiocine.cli.composition import (
     check_renamed,
     hydra_problem,
     options,
+    plain_values,
 )
 from ratiocine.cli.overrides import BY_PATH, is_remote, is_sweep, key_of, normalise, sweep_job
 from ratiocine.errors import BadInput, Failure
@@ -176,11 +177,10 @@ def _composed(
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
     local, jobs = list[list[str]](), list[tuple[list[str], Any]]()
-    swept = {key_of(word) for word in overrides if is_sweep(word)}
     typed = normalise(overrides)
+    swept = {key_of(word) for word in typed if is_sweep(word)}
 
     def job(composed: Any) -> None:
         words = typed
@@ -188,7 +188,7 @@ def _composed(
             words = sweep_job(list(HydraConfig.get().overrides.task), swept)
             if not is_remote(words):
                 return local.append(words)
-        jobs.append((words, OmegaConf.to_container(composed, resolve=True)))
+        jobs.append((words, plain_values(composed)))
 
     entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
     with tempfile.TemporaryDirectory() as scratch:  # for Hydra's record of a sweep

@@ -6,25 +6,38 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from ratiocine.errors import BadInput
+from ratiocine.executors import is_stage
 
 BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
 NAMED_SETS = ("study.grid.models", "study.grid.pairs")  # a list of names, or overrides by name
+# Lists of overrides. Those of the command line change single settings of the file's list.
+SETTINGS = (
+    "study.grid.distill",
+    "study.grid.train",
+    "study.grid.eval",
+    "study.grid.baseline",
+    "study.grid.rl.overrides",
+)
+CHANGES = "_changes"  # ends the key under which they are composed, for `with_changes`
 SWEEPS = ("choice(", "range(", "interval(", "glob(")
 
 
 def normalise(overrides: Sequence[str]) -> list[str]:
     """Rewrite `model=PATH` as `model=local model.path=PATH`, and `data=` likewise.
 
-    A path is any value with a slash, or the name of an existing file or folder. Raises BadInput
-    for an override without a key.
+    A path is any value with a slash, or the name of an existing file or folder. A list of settings
+    (`SETTINGS`) becomes changes of the study's own. Raises BadInput for an override without a key.
     """
     normalised: list[str] = []
-    for override in overrides:
+    for override in _joined(overrides):
         group, equals, value = override.partition("=")
-        # A study's file leaves out defaults, and mappings take any keys; the schema checks them.
-        if group.startswith(("study.", "executor.sbatch_args")):
+        if group in SETTINGS and value.startswith("[") and value != "[]":  # [] replaces the list
+            group += CHANGES
+        # Files leave out defaults, and mappings take any keys: the schema knows the allowed ones.
+        if "." in group and group[0] not in "+~" and not re.search(r"@|/|^hydra\.", group):
             group = f"++{group}"
         if group.endswith(NAMED_SETS) and re.fullmatch(r"[\[{].*[\]}]", value):
             value = quoted(value)  # a text replaces those of the file, a list or a mapping
@@ -39,6 +52,46 @@ def normalise(overrides: Sequence[str]) -> list[str]:
             words = _with_quoted_words(_with_quoted_paths(value))
             normalised.append(f"{group}={words}" if equals else override)
     return normalised
+
+
+def _joined(overrides: Sequence[str]) -> list[str]:
+    """The overrides with one list for each key of `SETTINGS`: a bare `key=value` is a list of one,
+    and a further list adds to the first."""
+    joined: dict[str, str] = {}
+    for number, override in enumerate(overrides):
+        group, _, value = override.partition("=")
+        if re.match(r"[+~]*[A-Za-z_][\w.]*=", value):
+            value = f"[{value}]"
+        is_list = value.startswith("[") and value != "[]"
+        if group not in SETTINGS or not is_list or is_sweep(override):
+            joined[f"{number} {group}"] = override
+        elif before := joined.get(group):
+            joined[group] = f"{before[:-1]},{value[1:]}"
+        else:
+            joined[group] = f"{group}={value}"
+    return list(joined.values())
+
+
+def with_changes(values: object) -> object:
+    """Composed values with the changed settings merged into their lists, by key: the last of a key
+    holds. A group's value also replaces its keys (`teacher=` those of `teacher.`)."""
+    if not isinstance(values, dict):
+        return values
+    found = {key: with_changes(inner) for key, inner in values.items() if not key.endswith(CHANGES)}
+    for key, changes in values.items():
+        if key.endswith(CHANGES):
+            name = key.removesuffix(CHANGES)
+            found[name] = _changed(found.get(name) or [], changes)
+    return found
+
+
+def _changed(settings: Any, changes: Any) -> object:
+    for words in (settings, changes):
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            return words  # the schema refuses it
+    groups = tuple(f"{key_of(change)}." for change in changes)
+    kept = [setting for setting in settings if not key_of(setting).startswith(groups)]
+    return list({key_of(setting): setting for setting in (*kept, *changes)}.values())
 
 
 # Characters of paths that Hydra's grammar reads otherwise, or not at all.
@@ -83,9 +136,11 @@ def quoted(value: str) -> str:
     return "'" + re.sub(r"(\\*)('|\Z)", escape, value) + "'"
 
 
-def next_command(module: str, *words: str) -> str:
-    """The line that ends a verb's output: what to run on its result."""
-    return f"next: python -m {module} {shlex.join(words)}"
+def print_next(module: str, *words: str) -> None:
+    """Print the line that ends a command's output: what to run on its result. The stages of a study
+    have none: the study goes on by itself."""
+    if not is_stage():
+        print(f"next: python -m {module} {shlex.join(words)}")
 
 
 def _unquoted(value: str) -> str:

@@ -21,6 +21,9 @@ def first_problem(schema: type[BaseModel], error: ValidationError) -> str:
             return f"{key} is now {new}"
         hint = suggestion(str(problem["loc"][-1]), known) or f"; known: {', '.join(known)}"
         return f"unknown key '{key}'{hint}"
+    if problem["type"] == "union_tag_not_found" and isinstance(problem["input"], dict):
+        inner = next(iter(problem["input"]), "name")
+        return f"{key}.{inner}: no {key} is chosen, of which it would be a key"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if key and isinstance(problem["input"], dict) and problem["type"] == "value_error":
         return f"{key}: {message}"  # it names its values itself
