@@ -16,6 +16,7 @@ from .embeddings import paraphrases as paraphrases
 from .families import FAMILIES as FAMILIES
 from .families import generate as generate
 from .families import split_of as split_of
+from .hub import is_cached as is_cached
 from .rows import problem_of as problem_of
 from .source_rows import local_file as local_file
 from .sources import content as content

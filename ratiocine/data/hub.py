@@ -39,6 +39,16 @@ def download(name: str, hub: HubConfig, split: str) -> list[Path]:
         raise _unreachable(name, hub, "a folder with local copies", _FOLDER) from None
 
 
+def is_cached(hub: HubConfig, split: str) -> bool:
+    """Whether the cache has the files of a split; streamed splits are never in it."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return split in hub.files and bool(_files(hub, split, cached=True))
+    except LocalEntryNotFoundError:
+        return False
+
+
 def _files(hub: HubConfig, split: str, *, cached: bool) -> list[Path]:
     from huggingface_hub import hf_hub_download
 

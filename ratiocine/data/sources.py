@@ -14,7 +14,7 @@ from itertools import chain
 
 from ratiocine.cli import named
 from ratiocine.completion_parts import Parts
-from ratiocine.data.config import DataConfig, Split
+from ratiocine.data.config import DataConfig, HubConfig, Split
 from ratiocine.data.families import FAMILIES, generate
 from ratiocine.data.hub import has_split, revision
 from ratiocine.data.source_rows import local_file, rows_of
@@ -212,15 +212,20 @@ def fingerprint(data: DataConfig, split: Split) -> str:
     return digest("data", GENERATOR_VERSION, split, json.dumps(described, sort_keys=True))
 
 
+def hub_sets(data: DataConfig) -> list[tuple[str, HubConfig]]:
+    """The hub data sets that are read, each with the name of its source."""
+    if data.mix:
+        return [found for part, _ in _parts(data) for found in hub_sets(part)]
+    if task := task_of(data):
+        return [(data.name, task.hub)] if task.hub else []
+    if data.hub is None or data.families or data.path or (data.data_dir and data.files):
+        return []
+    return [(data.name, data.hub)]
+
+
 def revisions(data: DataConfig) -> dict[str, str]:
     """The revision of each hub data set that is read, by repository."""
-    if data.mix:
-        return {name: found for part, _ in _parts(data) for name, found in revisions(part).items()}
-    if (task := task_of(data)) and task.hub:
-        return {task.hub.repo: revision(data.name, task.hub)}
-    if data.hub is None or data.families or data.path or (data.data_dir and data.files):
-        return {}
-    return {data.hub.repo: revision(data.name, data.hub)}
+    return {hub.repo: revision(name, hub) for name, hub in hub_sets(data)}
 
 
 def has(data: DataConfig, split: Split) -> bool:

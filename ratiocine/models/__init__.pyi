@@ -17,6 +17,7 @@ from .load import skeleton as skeleton
 from .location import find_adapter as find_adapter
 from .location import fingerprint as fingerprint
 from .location import locate as locate
+from .location import not_cached as not_cached
 from .merging import average as average
 from .merging import extrapolate as extrapolate
 from .pruning import kept_layers as kept_layers

@@ -16,6 +16,7 @@ from ratiocine.runs import artefact_hash, check_finished, has_removed, hash_path
 from ratiocine.stores import read_object
 
 WEIGHTS = ("*.safetensors", "*.bin")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
@@ -58,9 +59,49 @@ def locate(model: ModelConfig) -> Path | None:
     if folder.is_dir():
         _check_folder(folder)
         return folder
-    if model.path.startswith((".", "/", "~")) or model.path.count("/") != 1:
-        raise BadInput(f"model={model.path} is not a local folder")
-    return _download(model, model.path)
+    return _download(model, _repo(model.path))
+
+
+def _repo(path: str) -> str:
+    """The hub id that a path without a folder is. Raises BadInput for any other path."""
+    if path.startswith((".", "/", "~")) or path.count("/") != 1:
+        raise BadInput(f"model={path} is not a local folder")
+    return path
+
+
+def not_cached(model: ModelConfig) -> list[str]:
+    """What the cache of the hub lacks of a model (`weights`, `tokenizer`); empty for models that
+    are not of the hub. Nothing is downloaded. Raises BadInput for a folder that holds no model."""
+    if model.kind != "hub" or model.path is None:
+        return []
+    folder = Path(model.path)
+    if (base := _base_of(folder)) is not None:
+        return not_cached(model.model_copy(update={"path": base, "revision": None}))
+    if folder.is_dir():
+        _check_folder(folder)
+        return []
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    repo, where = _repo(model.path), {"revision": model.revision, "local_files_only": True}
+    try:
+        cached = Path(snapshot_download(repo, allow_patterns=HUB_FILES, **where))
+    except LocalEntryNotFoundError:
+        return ["weights", "tokenizer"]
+    except HFValidationError:
+        raise BadInput(f"model={repo} is neither a local folder nor a hub id") from None
+    has = {
+        "weights": _has_weights(cached),
+        "tokenizer": any((cached / name).exists() for name in TOKENIZERS),
+    }
+    return [part for part, there in has.items() if not there]
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether a folder has all files of weights that its index names, or a single one."""
+    for index in folder.glob("*.index.json"):
+        return all((folder / name).exists() for name in read_object(index)["weight_map"].values())
+    return any(file for pattern in WEIGHTS for file in folder.glob(pattern))
 
 
 def fingerprint(model: ModelConfig) -> str:
@@ -89,17 +130,24 @@ def find_adapter(model: ModelConfig) -> Adapter | None:
     if model.kind != "hub" or model.path is None or model.layers is not None:
         return None
     folder = Path(model.path)
-    if not (folder / "adapter_config.json").exists() or (folder / "config.json").exists():
+    if (base := _base_of(folder)) is None:
         return None
-    base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
-    if not isinstance(base, str) or not base:
-        raise BadInput(f"model={folder} is an adapter whose adapter_config.json names no base")
     try:
         whole = locate(model.model_copy(update={"path": base, "revision": None}))
     except BadInput as error:
         raise BadInput(f"model={folder} is an adapter of {base}: {error}") from None
     assert whole is not None
     return Adapter(folder, whole)
+
+
+def _base_of(folder: Path) -> str | None:
+    """The folder or hub id of an adapter's base model; None for a folder of another kind."""
+    if not (folder / "adapter_config.json").exists() or (folder / "config.json").exists():
+        return None
+    base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise BadInput(f"model={folder} is an adapter whose adapter_config.json names no base")
+    return base
 
 
 def _check_folder(folder: Path) -> None:
