@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -55,13 +57,15 @@ class Assumptions(StrictConfig):
     """Numbers for the cost estimate, of what is neither finished nor at hand.
 
     `gpu` is the card (`launch.cards`), `mfu` the share of its peak rate that a verb reaches (model
-    FLOPs utilization). By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an
-    `ift` answer and a `reasoning` completion. Of the benchmarks: the number of `problems`, and the
-    mean tokens of a prompt and of a completion by mode. By verb: the FLOPs per second of one GPU or
-    machine, in place of card and `mfu`.
+    FLOPs utilization). `startup` are the seconds of a stage before its work: imports and loading of
+    the model. By set of pairs: the number of `pairs` and the mean tokens of a `prompt`, an `ift`
+    answer and a `reasoning` completion; `prompt` also by benchmark. Of the benchmarks: the number
+    of `problems`, by name or of all, and the mean tokens of a prompt and of a completion by mode.
+    By verb: the FLOPs per second of one GPU or machine, in place of card and `mfu`.
     """
 
     gpu: str | None = None
+    startup: NonNegativeFloat | None = None
     mfu: dict[Literal["train", "eval", "rl"], Annotated[float, Field(gt=0, le=1)]] = Field(
         default={}
     )
@@ -69,7 +73,7 @@ class Assumptions(StrictConfig):
     prompt: dict[str, PositiveFloat] = Field(default={})
     ift: dict[str, PositiveFloat] = Field(default={})
     reasoning: dict[str, PositiveFloat] = Field(default={})
-    problems: PositiveInt | None = None
+    problems: PositiveInt | dict[str, PositiveInt] | None = None
     prompt_tokens: PositiveFloat = 150
     completion_tokens: dict[Literal["ift", "reasoning"], PositiveFloat] = Field(default={})
     flops_per_second: dict[Literal["train", "eval", "rl"], PositiveFloat] = Field(default={})
@@ -118,7 +122,8 @@ class GridConfig(StrictConfig):
                 if not isinstance(name, str) or not is_name(name):
                     raise ValueError(
                         f"{name!r} is no name of letters, digits and -._+; give it one: "
-                        "{NAME: ['model=…']}"
+                        f"{{NAME: [model=qwen2.5-1.5b, model.path={name}]}}, with the learning "
+                        "rates of conf/model/qwen2.5-1.5b.yaml"
                     )
                 if name in found:
                     raise ValueError(f"'{name}' occurs twice")
@@ -207,11 +212,28 @@ class Config(StrictConfig):
     entity: str | None = None
     out: str | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Of the study."""
+        return Path(self.out or Path("runs") / (self.study.base_study or self.study.name))
+
     @model_validator(mode="after")
     def _one_local_node(self) -> Self:
         if self.executor.name == "local" and self.executor.nodes > 1:
             raise ValueError(
                 f"executor.nodes={self.executor.nodes}: one machine starts all stages of a study; "
                 "give executor=slurm or executor=ray"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_of_the_card(self) -> Self:
+        executor, gpu = self.executor, self.study.assumptions.gpu
+        other = executor.sbatch_args if executor.name == "slurm" else {}
+        requested = executor.gpus_per_node or any(key.startswith(("gpu", "gres")) for key in other)
+        if gpu and executor.name != "local" and not requested:
+            raise ValueError(
+                f"study.assumptions.gpu={gpu}: jobs of executor={executor.name} request no GPU; "
+                "give executor.gpus_per_node=1 or more, or study.assumptions.gpu=null"
             )
         return self

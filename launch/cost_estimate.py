@@ -10,31 +10,59 @@ from __future__ import annotations
 
 import heapq
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 from launch.config import StudyConfig
 from launch.cost_model import CostModel, StageCost
+from launch.pair_sets import finished_pairs
 from launch.stages import Stage
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.records import SIDES
+from rl.config import Config as RLConfig
+from train.config import Config as TrainConfig
 
-# What lowers the cost of the dominating verb.
-LOWER = {
-    "train": "fewer pairs (limit=N added to study.grid.train), seeds or ratios, or smaller models",
-    "eval": "a lower study.grid.max_new_tokens, limit=N added to study.grid.eval, fewer benchmarks",
-    "rl": "fewer max_steps or completions (batch_size)",
-    "distill": "fewer problems",
-}
+
+@dataclass(frozen=True)
+class DiskUse:
+    """Peak bytes on disk, by what they hold."""
+
+    kept: float
+    """What stays: pairs, completions, and weights unless `retain=scores` removes them."""
+    passing: float
+    """Weights until their evaluation, of the stages that run at once."""
+    checkpoints: float
+    """Of the stages that run at once."""
+    jobs: int
+    """Trainings at once."""
+
+    @property
+    def total(self) -> float:
+        return self.kept + self.passing + self.checkpoints
+
+    def line(self, executor: ExecutorConfig) -> str:
+        """The total with its parts, and the setting that lowers it."""
+        of = f"{self.jobs} trainings at once" if self.jobs > 1 else "a training"
+        parts = [f"{_gb(self.kept)} that stay (the column)"]
+        parts += [f"{_gb(self.passing)} of weights until their evaluation"] if self.passing else []
+        parts += [f"{_gb(self.checkpoints)} of checkpoints of {of}"] if self.checkpoints else []
+        temporary = self.passing + self.checkpoints
+        tip = ""
+        if self.jobs > 1 and temporary > self.kept:
+            tip = f"; lower with executor.max_parallel_jobs={self.jobs // 2}"
+        elif not self.passing and self.kept > 1e9:
+            tip = "; lower with retain=scores"
+        return f"disk: {_gb(self.total)} = {' + '.join(parts)}{tip}"
 
 
 @dataclass(frozen=True)
 class CostEstimate:
     """Costs of the unfinished stages by name."""
 
+    study: StudyConfig
     stages: Sequence[Stage]
     costs: Mapping[str, StageCost]
     done: Mapping[str, Path]
@@ -46,21 +74,27 @@ class CostEstimate:
     def parallel(self) -> int:
         return self.executor.max_parallel_jobs
 
+    def kept(self, name: str) -> float:
+        """Bytes of a stage that stay."""
+        cost = self.costs[name]
+        return cost.disk + (0 if self.retain == "scores" else cost.weights)
+
     @property
-    def disk(self) -> float:
-        """Peak bytes on disk."""
+    def disk(self) -> DiskUse:
         costs = self.costs.values()
-        weights = sorted((cost.weights for cost in costs), reverse=True)
+        jobs = min(self.parallel, sum(cost.weights > 0 for cost in costs))
+        passing = 0.0
         if self.retain == "scores":
             # A student of `rl` and the student it starts from exist at the same time.
             rl = any(stage.verb == "rl" and stage.name in self.costs for stage in self.stages)
-            weights = weights[: self.parallel * (2 if rl else 1)]
+            weights = sorted((cost.weights for cost in costs), reverse=True)
+            passing = sum(weights[: self.parallel * (2 if rl else 1)])
         checkpoints = sorted((cost.checkpoints for cost in costs), reverse=True)[: self.parallel]
-        return sum(cost.disk for cost in costs) + sum(weights) + sum(checkpoints)
+        return DiskUse(sum(map(self.kept, self.costs)), passing, sum(checkpoints), jobs)
 
     @property
     def total(self) -> str:
-        """Work, time and disk of all stages, a line each."""
+        """Work, time and disk of all stages, a line each, and what they depend on."""
         n, costs = len(self.costs), self.costs.values()
         head = f"{len(self.stages)} stages: {len(self.done)} done"
         if not n:
@@ -68,26 +102,31 @@ class CostEstimate:
         known = [cost for cost in costs if cost.flops is not None]
         unknown = f" and {n - len(known)} stages of unknown cost" if len(known) < n else ""
         sums = (sum(c.tokens or 0 for c in known), sum(c.flops or 0 for c in known))
-        work = f"{_number(sums[0])} tokens, {_number(sums[1])} FLOPs{unknown}"
+        work = f"{number(sums[0])} tokens, {number(sums[1])} FLOPs{unknown}"
         if not any(sums):
             work = f"work unknown of {n} stages"
-        lines = [f"{head}, {n} to do: {work}, {self.disk / 1e9:.1f} GB of disk"]
-        lines += [*self._time_lines(), *self._reasons()]
+        lines = [f"{head}, {n} to do: {work}"]
+        lines += [*self._time_lines(), self.disk.line(self.executor)]
+        lines += [*self._dominating(), *self._lengths(), *self._warnings()]
         lines += [f"missing: {what}: {how}" for what, how in self.model.missing.items()]
         return "\n".join(lines)
 
     def _time_lines(self) -> list[str]:
         costs = list(self.costs.values())
-        one = sum(cost.one_gpu or 0 for cost in costs)
-        if not one or any(cost.flops and cost.one_gpu is None for cost in costs):
+        one = sum(cost.gpu_seconds or 0 for cost in costs)
+        if any(cost.flops and cost.seconds is None for cost in costs):
             return ["time unknown"]
+        startup = f"{self.model.startup:g} s of start-up per stage (study.assumptions.startup)"
+        known = f"{self.model.rates.source}; {startup}"
         on_gpus = self.model.assumptions.gpu or self.executor.gpus_per_node
         hours = "under 0.01" if one < 36 else f"{one / 3600:,.3g}"
-        total = f"{hours} GPU-hours" if on_gpus else f"{_time(one)} of one worker"
-        gpus = f" of {self.executor.gpus_per_node} GPUs" if self.executor.gpus_per_node > 1 else ""
-        jobs = f"{self.parallel} jobs at once" if self.parallel > 1 else "one job at a time"
-        lines = [f"time: {total} ({self.model.source_of_time})"]
-        return [*lines, f"wall time: {_time(self.wall_seconds())}, {jobs}{gpus}, without queueing"]
+        total = f"{hours} GPU-hours" if on_gpus else f"{time(one)} of one worker"
+        jobs = f"{self.parallel} at once" if self.parallel > 1 else "one at a time"
+        wall = f"{time(self.wall_seconds())}, {len(costs)} jobs, {jobs}"
+        largest = max(cost.gpus for cost in costs)
+        if largest > 1:
+            wall += f" of at most {largest} GPUs"
+        return [f"time: {total} ({known})", f"wall time: {wall}, without queueing"]
 
     def wall_seconds(self) -> float:
         """Seconds until the last stage ends, each started once its parents and a job are done."""
@@ -101,48 +140,69 @@ class CostEstimate:
             heapq.heappush(free, ends[stage.name])
         return max(ends.values(), default=0.0)
 
-    def _reasons(self) -> list[str]:
-        """Which verb dominates, where lengths come from, and what would lower the cost."""
+    def _dominating(self) -> Iterator[str]:
+        """Which verb dominates, and the argument that lowers its cost."""
         by_verb: dict[str, float] = {}
         for stage in self.stages:
             if stage.name in self.costs:
                 flops = self.costs[stage.name].flops or 0.0
                 by_verb[stage.verb] = by_verb.get(stage.verb, 0.0) + flops
-        lines = []
         if total := sum(by_verb.values()):
             verb = max(by_verb, key=by_verb.__getitem__)
-            share = by_verb[verb] / total
-            lines.append(f"mostly {verb}: {share:.0%} of the FLOPs; lower with {LOWER[verb]}")
+            tip = self._half(verb)
+            lower = f"; half of it with {tip}" if tip else ""
+            yield f"mostly {verb}: {by_verb[verb] / total:.0%} of the FLOPs{lower}"
+
+    def _half(self, verb: str) -> str | None:
+        """The argument of `launch` that halves a verb's work."""
+        if self.study.grid is None:
+            return None
+        first = next(s for s in self.stages if s.verb == verb and s.name in self.costs)
+        if verb == "eval":
+            if self.model.problems and (n := max(self.model.problems.values()) // 2):
+                return f"study.grid.eval=[limit={n}]"
+        elif verb == "rl":
+            steps = self.model.config(first, RLConfig).max_steps
+            return f"study.grid.rl.overrides=[max_steps={max(1, steps // 2)}]"
+        elif verb == "train":
+            pairs = max((pairs.n for pairs in self.model.sets.values()), default=0)
+            limit = min(pairs, self.model.config(first, TrainConfig).limit or pairs)
+            return f"study.grid.train=[limit={limit // 2}]" if limit > 1 else None
+        return None
+
+    def _lengths(self) -> Iterator[str]:
+        """Where the lengths of each set of pairs come from."""
         for name, pairs in self.model.sets.items():
             tokens = zip(SIDES, (pairs.prompt, pairs.ift, pairs.reasoning), strict=True)
             sides = ", ".join(f"{side} {mean:,.0f}" for side, mean in tokens)
-            lines.append(f"lengths of {name}: {pairs.n:,} pairs; tokens: {sides} ({pairs.source})")
-        return lines
+            by = f" of {pairs.tokenizer}'s tokenizer" if pairs.tokenizer else ""
+            yield f"lengths of {name}: {pairs.n:,} pairs; mean tokens{by}: {sides} ({pairs.source})"
 
-    def text(self) -> str:
-        """A table with a line per stage, and the total."""
-        width = max(len(stage.name) for stage in self.stages)
-        lines = [
-            f"{'':{width}}  {'state':8}{'tokens':>9}{'FLOPs':>10}{'time':>10}{'disk':>10}  command"
-        ]
-        for stage in self.stages:
-            command = f"python -m {stage.verb} {' '.join(stage.overrides)}"
-            if stage.name in self.done:
-                lines.append(f"{stage.name:{width}}  {'done':8}{'':39}  {command}")
-                continue
-            cost = self.costs[stage.name]
-            disk = f"{(cost.disk + cost.weights) / 1e9:.2f} GB"
-            numbers = f"{_number(cost.tokens):>9}{_number(cost.flops):>10}{_time(cost.seconds):>10}"
-            lines.append(f"{stage.name:{width}}  {'to do':8}{numbers}{disk:>10}  {command}")
-        return "\n".join([*lines, self.total])
+    def _warnings(self) -> Iterator[str]:
+        """Limits that truncate traces, and assumptions about what is known."""
+        for name, (limit, benchmark) in self.model.limits.items():
+            pairs = self.model.sets[name]
+            what = "95 % quantile" if pairs.long_trace else "assumed mean"
+            need = pairs.long_trace or ceil(pairs.reasoning)
+            by = f" ({pairs.tokenizer}'s tokenizer)" if pairs.tokenizer else ""
+            yield (
+                f"warning: max_new_tokens={limit} of {benchmark} is below the {what} of the "
+                f"reasoning completions of {name}, {need:,} tokens{by}: longer answers count as "
+                f"wrong; study.grid.max_new_tokens={need}"
+            )
+        known, grid = self.study.assumptions, self.study.grid
+        sets = {} if grid is None else grid.pairs
+        for key in ("pairs", *SIDES):
+            for name in getattr(known, key).keys() & {n for n in sets if finished_pairs(sets[n])}:
+                yield f"not used: study.assumptions.{key} of {name}, whose pairs are finished"
 
     def check_disk(self, root: Path) -> None:
         """Raise BadInput if the disk of `root` has too little room."""
         free = shutil.disk_usage(root).free
-        if self.disk > free:
+        if self.disk.total > free:
             hint = "; retain=scores removes each student's weights after its evaluation"
             raise BadInput(
-                f"out={root}: {self.disk / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free"
+                f"out={root}: {_gb(self.disk.total)} needed, {_gb(free)} free"
                 f"{'' if self.retain == 'scores' else hint}"
             )
 
@@ -157,16 +217,22 @@ def estimate(
     """The cost of the unfinished stages of a study on this executor."""
     model = CostModel(study, stages, done, executor)
     costs = {stage.name: model.cost(stage) for stage in stages if stage.name not in done}
-    return CostEstimate(stages, costs, done, retain, executor, model)
+    return CostEstimate(study, stages, costs, done, retain, executor, model)
 
 
-def _number(value: float | None) -> str:
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
+
+
+def number(value: float | None) -> str:
+    """A number of tokens or FLOPs; `?` if unknown."""
     if value is None:
         return "?"
     return f"{value:.3g}" if value >= 1e4 else f"{value:.0f}"
 
 
-def _time(seconds: float | None) -> str:
+def time(seconds: float | None) -> str:
+    """A duration; `?` if unknown."""
     if seconds is None:
         return "?"
     if 0 < seconds < 1:

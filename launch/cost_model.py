@@ -6,18 +6,18 @@ FLOPs follow the formula of arXiv 2509.22193 (`ratiocine.cost`) at mean lengths.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from math import inf
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TypeVar
 
 from distill.config import Config as DistillConfig
 from eval.config import Config as EvalConfig
-from launch.cards import PEAK_FLOPS
 from launch.config import StudyConfig
 from launch.lengths import PairLengths, count, expected_lengths, finished_lengths
 from launch.stages import Stage, compose
-from launch.throughput import machine_rate, measured_rate
+from launch.throughput import Rates
 from ratiocine import cli, cost, models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput, Failure
@@ -28,9 +28,9 @@ from train.config import Config as TrainConfig
 WEIGHT_BYTES = 4
 OPTIMIZER_STATES = 2  # of Adam, per weight; LoRA's are negligible
 COMPLETION_BYTES = 6  # per token of a stored completion, token ids included
-# Rough model FLOPs utilization: the fraction of the machine's matmul rate that a verb reaches.
-VERBS: tuple[Literal["train", "eval", "rl"], ...] = ("train", "eval", "rl")
-UTILIZATION = {"train": 0.4, "eval": 0.15, "rl": 0.25}
+# Seconds from the start of a stage to its work, measured (docs/study.md). Local stages are forked
+# from a process that has made the imports.
+STARTUP = {"local": 10.0, "slurm": 25.0, "ray": 25.0}
 C = TypeVar("C", bound=VerbConfig)
 
 
@@ -40,15 +40,27 @@ class StageCost:
 
     tokens: float | None = None
     flops: float | None = None
-    seconds: float | None = None
-    one_gpu: float | None = None
-    """Seconds on one GPU or machine."""
+    work_seconds: float | None = None
+    """Of the job, without its start-up."""
+    startup: float = 0.0
+    """Seconds."""
+    gpus: int = 1
+    """GPUs or workers of the job."""
     disk: float = 0.0
     """Bytes that stay."""
     weights: float = 0.0
     """Bytes that `retain=scores` removes."""
     checkpoints: float = 0.0
     """Bytes while the stage runs."""
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.work_seconds is None else self.startup + self.work_seconds
+
+    @property
+    def gpu_seconds(self) -> float | None:
+        """Over all GPUs or workers of the job."""
+        return None if self.seconds is None else self.gpus * self.seconds
 
 
 Work = tuple[float, float]  # tokens, FLOPs
@@ -69,22 +81,14 @@ class CostModel:
         self.sets: dict[str, PairLengths] = {}
         self.missing: dict[str, str] = {}
         """What is unknown, and the argument that would say it."""
+        self.problems: dict[str, int] = {}
+        """Problems of each benchmark."""
+        self.limits: dict[str, tuple[int, str]] = {}
+        """Token limits below the traces of a set of pairs, with the benchmark, by set."""
         self.stages, self.done = {stage.name: stage for stage in stages}, done
-        self.measured = {verb: measured_rate(verb, stages, done) for verb in UTILIZATION}
-
-    @property
-    def source_of_time(self) -> str:
-        """The rate behind the times, for a message."""
-        known = self.assumptions
-        if any(self.measured.values()):
-            return "as finished stages took"
-        if rates := known.flops_per_second:
-            return ", ".join(f"{verb} at {rate:.2g} FLOPs/s" for verb, rate in rates.items())
-        if known.gpu:
-            mfu = {verb: known.mfu.get(verb, UTILIZATION[verb]) for verb in VERBS}
-            told = ", ".join(f"{verb} {share:g}" for verb, share in mfu.items())
-            return f"{known.gpu}: {PEAK_FLOPS[known.gpu] / 1e12:g} TFLOP/s × mfu ({told})"
-        return "roughly, from this machine's matmul rate"
+        self.rates = Rates(study.assumptions, executor, stages, done)
+        known = study.assumptions.startup
+        self.startup = STARTUP[executor.name] if known is None else known
 
     def cost(self, stage: Stage) -> StageCost:
         if stage.verb == "distill":
@@ -99,30 +103,38 @@ class CostModel:
         else:
             work = self._generation(stage, shape)
         tokens, flops = work or (None, None)
-        rate = self._rate(stage.verb) if flops is not None else None
-        one = flops / rate if flops is not None and rate else None
-        seconds = one / self._gpus(stage) if one is not None else None
+        gpus = self.gpus(stage)
+        rate = self.rates.of_job(stage.verb, gpus) if flops is not None else None
+        if flops is not None and rate is None and self.executor.name == "slurm":
+            self.missing["time"] = "the card, such as study.assumptions.gpu=h100"
+        seconds = flops / rate if flops is not None and rate else None
+        made = StageCost(tokens, flops, seconds, self.startup, gpus)
         if stage.verb == "eval":
-            return StageCost(tokens, flops, seconds, one, disk=COMPLETION_BYTES * (tokens or 0))
+            return replace(made, disk=COMPLETION_BYTES * (tokens or 0))
         weights = WEIGHT_BYTES * size
         checkpoints = self._checkpoints(stage) * (1 + OPTIMIZER_STATES) * weights
-        return StageCost(tokens, flops, seconds, one, weights=weights, checkpoints=checkpoints)
+        return replace(made, weights=weights, checkpoints=checkpoints)
 
-    def _gpus(self, stage: Stage) -> int:
-        """GPUs of a stage, over which its work is taken to divide evenly."""
-        executor = self.executor
-        if not executor.gpus_per_node or self.measured[stage.verb]:
-            return 1
-        nodes = executor.nodes if executor.name == "slurm" and stage.verb in ("train", "rl") else 1
-        return executor.gpus_per_node * nodes
+    def gpus(self, stage: Stage) -> int:
+        """GPUs of a stage's job, or 1."""
+        nodes, processes = self.processes(stage)
+        return nodes * processes if self.executor.gpus_per_node else 1
+
+    def processes(self, stage: Stage) -> tuple[int, int]:
+        """Nodes of a stage's job, and processes on each."""
+        if stage.verb in ("train", "rl"):
+            return self.executor.num_nodes, self.executor.nproc
+        schema = DistillConfig if stage.verb == "distill" else EvalConfig
+        return 1, 1 if self.config(stage, schema).single_process else self.executor.nproc
 
     def _distillation(self, stage: Stage) -> StageCost:
         pairs = self._lengths(stage)
         tokens = pairs.n * (pairs.prompt + pairs.ift + pairs.reasoning) if pairs else None
-        return StageCost(tokens, 0.0, 0.0, 0.0, disk=COMPLETION_BYTES * (tokens or 0))
+        disk = COMPLETION_BYTES * (tokens or 0)
+        return StageCost(tokens, 0.0, 0.0, self.startup, self.gpus(stage), disk)
 
     def _training(self, stage: Stage, shape: Shape) -> Work | None:
-        config = self._config(stage, TrainConfig)
+        config = self.config(stage, TrainConfig)
         pairs = self._taught(stage)
         if pairs is None:
             return None
@@ -143,47 +155,80 @@ class CostModel:
         ratio, pairs, known = self._ratio(stage), self._pairs_of(stage), self.assumptions
         ift = known.completion_tokens.get("ift") or (pairs.ift if pairs else None)
         reasoning = known.completion_tokens.get("reasoning") or (pairs.reasoning if pairs else None)
-        prompt = pairs.prompt if pairs else known.prompt_tokens
-        n: int | None
+        typical = pairs.prompt if pairs else known.prompt_tokens
+        requests: list[tuple[int, float]] | None  # completions and tokens of their prompts
         if stage.verb == "rl":
-            rl = self._config(stage, RLConfig)
-            n, limit = rl.max_steps * rl.batch_size, rl.max_new_tokens
+            rl = self.config(stage, RLConfig)
+            requests, limit = [(rl.max_steps * rl.batch_size, typical)], rl.max_new_tokens
         else:
-            evaluation = self._config(stage, EvalConfig)
-            n, given = _completions(evaluation, known.problems), evaluation.max_new_tokens
-            limit = given if isinstance(given, int) else None
-        if n is None:
-            self.missing["problems of a benchmark"] = (
-                "study.assumptions.problems=N, or eval's limit"
+            evaluation = self.config(stage, EvalConfig)
+            given = evaluation.max_new_tokens
+            requests, limit = (
+                self._requests(evaluation, typical),
+                given if isinstance(given, int) else None,
             )
-        elif ift is None or reasoning is None:
+            if pairs and ratio:
+                self._check_limits(evaluation, pairs)
+        if requests is None:
+            return None
+        if ift is None or reasoning is None:
             self.missing["tokens of a completion"] = (
                 "study.assumptions.completion_tokens={ift: N, reasoning: N}"
             )
-        if n is None or ift is None or reasoning is None:
             return None
         longest = limit or float("inf")
         parts = ((1 - ratio, min(longest, ift)), (ratio, min(longest, reasoning)))
-        tokens = sum(share * n * (prompt + completion) for share, completion in parts)
-        flops = sum(
-            share * n * cost.generation(shape, round(prompt), round(completion))
-            for share, completion in parts
-        )
-        if stage.verb == "rl":
-            flops += sum(
-                share * n * cost.training(shape, round(prompt + completion))
-                for share, completion in parts
-            )
+        tokens = flops = 0.0
+        for n, prompt in requests:
+            for share, completion in parts:
+                tokens += share * n * (prompt + completion)
+                flops += share * n * cost.generation(shape, round(prompt), round(completion))
+                if stage.verb == "rl":
+                    flops += share * n * cost.training(shape, round(prompt + completion))
         return tokens, flops
+
+    def _requests(self, config: EvalConfig, prompt: float) -> list[tuple[int, float]] | None:
+        """Completions of an evaluation and the tokens of their prompts, by benchmark; None where
+        the size of one is unknown.
+
+        `prompt` is where `study.assumptions.prompt` has no benchmark of that name.
+        """
+        known, found = self.assumptions, list[tuple[int, float]]()
+        by_name = known.problems if isinstance(known.problems, dict) else {}
+        sources = config.sources()
+        limits = {d.name: (config.limit or inf) * (len(d.families) or 1) for d in sources}
+        for data in sources:
+            n = count(data, "test", config.limit) or by_name.get(data.name)
+            if n is None and isinstance(known.problems, int):
+                total = min(known.problems, sum(limits.values()))
+                return [(int(total) * config.samples, prompt)]
+            if n is None:
+                self.missing[f"the number of problems of {data.name}"] = (
+                    f"study.assumptions.problems={{{data.name}: N}}, or eval's limit"
+                )
+                continue
+            n = int(min(n, limits[data.name]))
+            self.problems[data.name] = n
+            found.append((n * config.samples, known.prompt.get(data.name, prompt)))
+        return found if len(found) == len(sources) else None
+
+    def _check_limits(self, config: EvalConfig, pairs: PairLengths) -> None:
+        """Note a token limit that would truncate the students of a set's traces."""
+        name = next(name for name, known in self.sets.items() if known is pairs)
+        for data in config.sources():
+            limit = config.max_new_tokens_of(data)
+            if limit < (pairs.long_trace or pairs.reasoning):
+                found = limit, data.name
+                self.limits[name] = min(self.limits.get(name, found), found)
 
     def _checkpoints(self, stage: Stage) -> int:
         """Checkpoints on disk at once: a new one is complete before an old one is deleted."""
         schema: type[TrainConfig] | type[RLConfig]
         schema = TrainConfig if stage.verb == "train" else RLConfig
-        config = self._config(stage, schema)
+        config = self.config(stage, schema)
         return 0 if config.lora else config.save_total_limit + 1
 
-    def _config(self, stage: Stage, schema: type[C]) -> C:
+    def config(self, stage: Stage, schema: type[C]) -> C:
         """The stage's configuration, with folders of parents that do not exist yet."""
         folders = {name: Path("runs") / name for name in stage.parents}
         config = compose(stage.verb, *stage.resolved(folders))
@@ -197,7 +242,7 @@ class CostModel:
             if parent.verb == "rl":
                 return self._ratio(parent)
             if parent.verb == "train":
-                return _mean_ratio(self._config(parent, TrainConfig))
+                return _mean_ratio(self.config(parent, TrainConfig))
         return 0.0
 
     def _pairs_of(self, stage: Stage) -> PairLengths | None:
@@ -214,7 +259,7 @@ class CostModel:
         for name in stage.parents:
             if self.stages[name].verb == "distill":
                 return self._lengths(self.stages[name])
-        folders = self._config(stage, TrainConfig).folders()
+        folders = self.config(stage, TrainConfig).folders()
         name = stage.pairs or Path(folders[0]).name
         if name not in self.sets:
             self.sets[name] = finished_lengths(folders)
@@ -223,11 +268,11 @@ class CostModel:
     def _lengths(self, stage: Stage) -> PairLengths | None:
         """Of the set that a stage distills."""
         if stage.name not in self.sets:
-            config = self._config(stage, DistillConfig)
+            config = self.config(stage, DistillConfig)
             name = stage.pairs or config.data.name
             done = self.done.get(stage.name)
             found = (
-                finished_lengths([done])
+                finished_lengths([str(done)])
                 if done
                 else expected_lengths(name, config, self.assumptions)
             )
@@ -249,21 +294,6 @@ class CostModel:
                 return _shape(name, tuple(options))
             stage = self.stages[name[1 : name.index("}")]]
 
-    def _rate(self, verb: str) -> float | None:
-        """FLOPs per second of one worker."""
-        assumed = self.assumptions.flops_per_second
-        key = cast(Literal["train", "eval", "rl"], verb)
-        known = self.measured[verb] or assumed.get(key)
-        if known:
-            return known
-        if gpu := self.assumptions.gpu:
-            return PEAK_FLOPS[gpu] * self.assumptions.mfu.get(key, UTILIZATION[verb])
-        if self.executor.name == "slurm":  # this machine is not the one that runs
-            self.missing["time"] = "the card, such as study.assumptions.gpu=h100"
-            return None
-        matmuls = machine_rate()
-        return UTILIZATION[verb] * matmuls if matmuls else None
-
 
 def _mean_ratio(config: TrainConfig) -> float:
     """The share of reasoning; the mean over stages if the scenario fixes their ratios."""
@@ -271,21 +301,6 @@ def _mean_ratio(config: TrainConfig) -> float:
         return float(config.ratio)
     ratios = [stage.ratio for stage in config.scenario.stages if stage.ratio is not None]
     return sum(ratios) / len(ratios) if ratios else 0.5
-
-
-def _completions(config: EvalConfig, problems: int | None) -> int | None:
-    """Completions of an evaluation; None if the size of a benchmark is unknown.
-
-    `problems` is the assumed number in all benchmarks; without it the hub alone may not say.
-    """
-    sources = config.sources()
-    limit = config.limit or float("inf")
-    if problems is not None:
-        families = sum(len(data.families) or 1 for data in sources)
-        return int(min(problems, limit * families) * config.samples)
-    counts = [count(data, "test", config.limit) for data in sources]
-    known = [n for n in counts if n is not None]
-    return sum(known) * config.samples if len(known) == len(counts) else None
 
 
 @cache

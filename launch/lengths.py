@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -14,10 +15,11 @@ from distill.config import Config as DistillConfig
 from distill.pair_makers import SOLUTIONS, from_solution
 from launch.config import Assumptions
 from ratiocine import models, runs
-from ratiocine.data import DataConfig, local_file, sources
+from ratiocine.data import DataConfig, local_file, sources, token_counts
 from ratiocine.errors import BadInput, Failure
 from ratiocine.prompts import user_text
 from ratiocine.records import SIDES, Problem
+from train.dataset import pairs_file
 
 SAMPLE = 32  # problems of each family or file whose lengths are measured
 # Means of the published general pairs (arXiv 2509.22193), for answers that are not written yet.
@@ -35,9 +37,13 @@ class PairLengths:
     reasoning: float
     source: str
     """Where the numbers come from, for a message."""
+    tokenizer: str | None = None
+    """The model whose tokenizer counts; None if unknown."""
+    long_trace: int | None = None
+    """95 % quantile of the tokens of reasoning completions; None if unknown."""
 
 
-def finished_lengths(folders: Sequence[str | Path]) -> PairLengths:
+def finished_lengths(folders: Sequence[str]) -> PairLengths:
     """Of the pairs in finished folders, as their manifests state."""
     facts = [runs.read_manifest(Path(folder)).pairs for folder in folders]
     n = sum(fact.n for fact in facts)
@@ -45,7 +51,19 @@ def finished_lengths(folders: Sequence[str | Path]) -> PairLengths:
         sum(fact.n * fact.mean_tokens[side] for fact in facts) / n
         for side in ("prompt", "ift", "reasoning")
     )
-    return PairLengths(n, prompt, ift, reasoning, f"as in {', '.join(map(str, folders))}")
+    counted = {str(runs.read_config(Path(folder))["model"]["name"]) for folder in folders}
+    tokens = [
+        n
+        for folder in folders
+        for n in token_counts.columns(pairs_file(folder), {"n": "n_tokens_reasoning"})["n"]
+    ]
+    source = f"as in {', '.join(map(str, folders))}"
+    tokenizer = ", ".join(sorted(counted))
+    return PairLengths(n, prompt, ift, reasoning, source, tokenizer, _quantile(tokens))
+
+
+def _quantile(tokens: Sequence[float]) -> int:
+    return ceil(sorted(tokens)[ceil(0.95 * len(tokens)) - 1])
 
 
 def expected_lengths(name: str, config: DistillConfig, known: Assumptions) -> PairLengths | None:
@@ -66,14 +84,18 @@ def expected_lengths(name: str, config: DistillConfig, known: Assumptions) -> Pa
     n = given.get("pairs") or count(config.data, "train", config.limit)
     if n is None:
         return None
-    measured = _sample(config)
+    sample = _sample(config)
+    measured = {side: fmean(tokens) for side, tokens in sample.items()}
     found = {**ASSUMED, "prompt": known.prompt_tokens, **measured, **given}
     assumed = [side for side in SIDES if side not in measured and side not in given]
     told = ["measured on a sample"] if measured else []
     if assumed:
         hint = f"study.assumptions.{assumed[0]}={{{name}: N}}"
         told.append(f"{', '.join(assumed)} assumed; {hint} says better")
-    return PairLengths(int(n), *_sides(found), "; ".join(told))
+    own = "reasoning" in sample and "reasoning" not in given
+    long_trace = _quantile(sample["reasoning"]) if own else None
+    tokenizer = config.model.name if sample else None
+    return PairLengths(int(n), *_sides(found), "; ".join(told), tokenizer, long_trace)
 
 
 def _sides(values: dict[str, float]) -> tuple[float, float, float]:
@@ -99,8 +121,8 @@ def count(data: DataConfig, split: Literal["train", "test"], limit: int | None) 
     return limit
 
 
-def _sample(config: DistillConfig) -> dict[str, float]:
-    """Mean tokens of prompts, and of both modes where the teacher writes solutions of its own or of
+def _sample(config: DistillConfig) -> dict[str, list[float]]:
+    """Tokens of prompts, and of both modes where the teacher writes solutions of its own or of
     the data; empty for data of the hub."""
     data = config.data
     if not data.families and (data.hub or local_file(data, "train") is None):
@@ -122,7 +144,7 @@ def _sample(config: DistillConfig) -> dict[str, float]:
     def tokens(text: str) -> float:
         return len(tokenizer(text)["input_ids"]) if tokenizer else len(text) / CHARACTERS
 
-    return {side: fmean(map(tokens, some)) for side, some in texts.items() if some}
+    return {side: [tokens(text) for text in some] for side, some in texts.items() if some}
 
 
 def _solved(config: DistillConfig, problem: Problem) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from distill.config import Config as DistillConfig
@@ -13,27 +13,26 @@ from distill.config import check_oracle
 from eval.config import Config as EvalConfig
 from launch.config import Config, StudyConfig
 from launch.cost_estimate import estimate
+from launch.dry_run import text
 from launch.expansion import compared, expand
-from launch.pair_sets import FORMS, is_name
+from launch.inputs import Download, check_inputs, check_offline, download_lines, downloads
+from launch.pair_sets import is_name
 from launch.plan_file import check_plan
 from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
 from launch.study_state import StudyState, compose_stage
 from ratiocine import cli, runs
-from ratiocine.data import local_file
 from ratiocine.errors import BadInput
 from ratiocine.executors import (
     Command,
     ExecutorConfig,
     LocalConfig,
-    VerbConfig,
+    check_gpus,
     command_for,
     describe,
     run_process,
 )
-from ratiocine.runs import locks
-from train.config import Config as TrainConfig
-from train.dataset import pairs_file
+from ratiocine.runs import locks, tracking
 
 
 def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[Stage]:  # noqa: B008
@@ -59,11 +58,11 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
             config, _ = compose_stage(stage.verb, stage.resolved(folders), executor)
             if isinstance(config, DistillConfig):
                 check_oracle(config)
+            check_inputs(config, {str(folder) for folder in folders.values()})
         except BadInput as error:
             raise _of_stage(study, stage, error) from None
         if isinstance(config, EvalConfig):
             _check_limit(study, stage, config)
-        _check_inputs(config, {str(folder) for folder in folders.values()})
     if missing := [name for name in compared(study) if name not in earlier]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
@@ -71,32 +70,22 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
 
 def _of_stage(study: StudyConfig, stage: Stage, error: BadInput) -> BadInput:
     """The error of a stage's configuration, with the key of the study that would change it."""
-    if study.grid is None or stage.verb != "distill" or stage.pairs is None:
+    grid = study.grid
+    if grid is None or stage.pairs is None:
         return error
-    return BadInput(f"study.grid.pairs, {stage.pairs}: {error} (in study.grid.distill=[…])")
-
-
-def _check_inputs(config: VerbConfig, planned: Collection[str]) -> None:
-    """Raise BadInput for an input that is neither at hand nor made by the study in a folder of
-    `planned`; what is on the hub is not asked for."""
-
-    def is_planned(path: str) -> bool:
-        return any(path == folder or path.startswith(f"{folder}/") for folder in planned)
-
-    if isinstance(config, EvalConfig):
-        for data in config.sources():
-            if data.path and not is_planned(data.path):
-                local_file(data, "test")
-    elif isinstance(config, DistillConfig):
-        if config.data.path and not is_planned(config.data.path):
-            local_file(config.data, "train")
-    elif isinstance(config, TrainConfig):
-        config.peak_rate(0)
-        for folder in config.folders():
-            if not is_planned(folder):
-                if not Path(folder).exists():
-                    raise BadInput(f"pairs={folder} does not exist; give {FORMS}")
-                pairs_file(folder)
+    if stage.verb == "distill":
+        return BadInput(f"study.grid.pairs, {stage.pairs}: {error} (in study.grid.distill=[…])")
+    settings = {"train": grid.train, "eval": grid.eval, "rl": grid.rl.overrides if grid.rl else []}
+    named = next((word for word in settings[stage.verb] if str(error).startswith(word)), None)
+    if named is None:
+        own = (
+            n for n, words in grid.models.items() if (*stage.overrides,)[: len(words)] == (*words,)
+        )
+        model = next(own, None)
+        plain = model is None or grid.models[model] == [f"model={model}"]
+        return error if plain else BadInput(f"study.grid.models, {model}: {error}")
+    key = {"rl": "rl.overrides"}.get(stage.verb, stage.verb)
+    return BadInput(f"{error} (in study.grid.{key}=[{named}])")
 
 
 def _check_limit(study: StudyConfig, stage: Stage, config: EvalConfig) -> None:
@@ -117,20 +106,34 @@ def run_study(config: Config) -> int:
     """
     study = config.study
     stages = plan(study, config.executor)
-    root = Path(config.out or Path("runs") / (study.base_study or study.name))
+    root = config.folder
     retain = config.retain or study.retain
     state = StudyState(stages, root, config.executor, retain)
     if config.dry_run:
         check_plan(study, root)
         state.find_finished()
-        print(estimate(study, stages, state.done, retain, config.executor).text())
+        needed = _downloads(state)
+        print(text(config, estimate(study, stages, state.done, retain, config.executor)))
+        print("\n".join(download_lines(needed)), end="\n" if needed else "")
         for script in describe(config.executor, root / "jobs", _commands(state)):
             print(f"\n{script}")
+        check_offline(needed)
         return 0
     runs.check_writable(root)
     with locks.locked(root):
         check_plan(study, root, write=True)
         return _run(config, state)
+
+
+def _downloads(state: StudyState) -> list[Download]:
+    """What the unfinished stages would download."""
+    folders = {stage.name: Path("runs") / stage.name for stage in state.stages}
+    unfinished = [stage for stage in state.stages if stage.name not in state.done]
+    configs = [
+        compose_stage(stage.verb, stage.resolved(folders), state.executor)[0]
+        for stage in unfinished
+    ]
+    return downloads(configs, {str(folder) for folder in folders.values()})
 
 
 def _commands(state: StudyState) -> list[Command]:
@@ -151,6 +154,9 @@ def _commands(state: StudyState) -> list[Command]:
 def _run(config: Config, state: StudyState) -> int:
     started, study = time.monotonic(), config.study
     state.find_finished()
+    if isinstance(config.executor, LocalConfig):
+        check_gpus(config.executor)
+    check_offline(_downloads(state))
     if study.grid is not None:
         cost = estimate(study, state.stages, state.done, state.retain, config.executor)
         print(cost.total)
@@ -165,6 +171,10 @@ def _run(config: Config, state: StudyState) -> int:
     status = _report(names, state.done, state.root / page)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     print(f"total time {minutes} min {seconds} s")
+    if config.tracker == "wandb" and (line := tracking.offline_runs(state.root)):
+        print(line)
+    if names and status == 0:
+        cli.print_next("eval.recommend", str(state.root))
     return max([status, *failed.values()])
 
 
@@ -187,7 +197,4 @@ def _report(names: Sequence[str], folders: Mapping[str, Path], page: Path) -> in
         return 0
     print()
     args = (*(str(folders[name]) for name in names), "--out", str(page))
-    status = run_process(Command("eval.report", args))
-    if status == 0:
-        print(cli.next_command("eval.recommend", str(page.parent)))
-    return status
+    return run_process(Command("eval.report", args))

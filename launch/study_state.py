@@ -35,13 +35,18 @@ class StageRun:
 def compose_stage(
     verb: str, overrides: list[str], executor: ExecutorConfig
 ) -> tuple[VerbConfig, list[str]]:
-    """The checked configuration of a stage, and the overrides for several processes if it can use
-    them."""
-    if not executor.overrides or VERBS[verb].config.data_parallel:
+    """The checked configuration of a stage, and the overrides for several processes of one node if
+    it can use them."""
+    own = executor.overrides
+    if VERBS[verb].config.data_parallel:
         config = compose(verb, *overrides)
-        if not executor.overrides or config.single_process:
+        if not own or config.single_process:
             return config, []
-    return compose(verb, *overrides, *executor.overrides), executor.overrides
+        return compose(verb, *overrides, *own), own
+    # Ranks on several nodes are checked as so many processes.
+    several = executor.num_nodes > 1
+    ranks = [f"executor.nproc_per_node={executor.world_size}"] if several else own
+    return compose(verb, *overrides, *ranks), own
 
 
 class StudyState:

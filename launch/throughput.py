@@ -1,4 +1,5 @@
-"""FLOPs per second: of the finished stages of a verb, or of this machine's matmuls."""
+"""FLOPs per second of a verb: measured in finished stages, assumed, of the assumed card, or of this
+machine's matmuls."""
 
 from __future__ import annotations
 
@@ -7,10 +8,66 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Literal, cast
 
+from launch.cards import PEAK_FLOPS
+from launch.config import Assumptions
 from launch.stages import Stage
 from ratiocine import runs
+from ratiocine.executors import ExecutorConfig
 from ratiocine.stores import read_object
+
+# Rough model FLOPs utilization: the fraction of the machine's matmul rate that a verb reaches.
+Working = Literal["train", "eval", "rl"]
+UTILIZATION: Mapping[Working, float] = {"train": 0.4, "eval": 0.15, "rl": 0.25}
+
+
+class Rates:
+    """The rates of a study's verbs, each from the first source that knows it."""
+
+    def __init__(
+        self,
+        assumptions: Assumptions,
+        executor: ExecutorConfig,
+        stages: Sequence[Stage],
+        done: Mapping[str, Path],
+    ) -> None:
+        self.assumptions, self.executor = assumptions, executor
+        self.measured = {verb: measured_rate(verb, stages, done) for verb in UTILIZATION}
+
+    def of_job(self, verb: str, gpus: int) -> float | None:
+        """FLOPs per second of a job on so many GPUs or workers, over which its work is taken to
+        divide evenly; None if unknown."""
+        key = cast(Working, verb)
+        if measured := self.measured[key]:
+            return measured
+        one = self._of_one(key)
+        return None if one is None else gpus * one
+
+    def _of_one(self, verb: Working) -> float | None:
+        known = self.assumptions
+        if assumed := known.flops_per_second.get(verb):
+            return assumed
+        if known.gpu:
+            return PEAK_FLOPS[known.gpu] * known.mfu.get(verb, UTILIZATION[verb])
+        if self.executor.name == "slurm":  # this machine is not the one that runs
+            return None
+        matmuls = machine_rate()
+        return UTILIZATION[verb] * matmuls if matmuls else None
+
+    @property
+    def source(self) -> str:
+        """Where they come from, for a message."""
+        known = self.assumptions
+        if any(self.measured.values()):
+            return "as finished stages took"
+        if rates := known.flops_per_second:
+            return ", ".join(f"{verb} at {rate:.2g} FLOPs/s" for verb, rate in rates.items())
+        if known.gpu:
+            mfu = {verb: known.mfu.get(verb, share) for verb, share in UTILIZATION.items()}
+            told = ", ".join(f"{verb} {share:g}" for verb, share in mfu.items())
+            return f"{known.gpu}: {PEAK_FLOPS[known.gpu] / 1e12:g} TFLOP/s × mfu ({told})"
+        return "roughly, from this machine's matmul rate"
 
 
 def measured_rate(verb: str, stages: Sequence[Stage], done: Mapping[str, Path]) -> float | None:

@@ -206,10 +206,10 @@ def test_the_published_study_is_planned_without_a_gpu_or_a_hub() -> None:
     assert large.flops / small.flops == pytest.approx(14.8 / 0.63, rel=0.1)
     direct = told.costs["train-qwen2.5-14b-general-mixed-0-s0"]
     assert direct.tokens == 990098 * (140 + 435)
-    assert large.seconds == pytest.approx(large.flops / 4e14)
+    assert large.work_seconds == pytest.approx(large.flops / (0.4 * 989e12))
     assert large.weights == pytest.approx(4 * 14.77e9, rel=0.01)
     kept = estimate(config.study, stages, {}, "weights")
-    assert kept.disk - told.disk == pytest.approx(
+    assert kept.disk.total - told.disk.total == pytest.approx(
         15 * (small.weights + large.weights)
         + 16 * small.weights
         + 0 * large.weights
@@ -227,9 +227,11 @@ def test_the_dry_run_prints_every_stage_and_a_sum() -> None:
         "dry_run=true",
     )
     assert "18 stages: 0 done, 18 to do:" in shown
+    assert re.search(r"(?m)^ 9  train-qwen2.5-0.5b-general-mixed-0.75-s0 +to do .* 0.00 GB$", shown)
+    assert max(map(len, shown.splitlines()[:19])) <= 120
     assert (
-        "1.98 GB  python -m train model=qwen2.5-0.5b pairs={pairs-general} scenario=mixed "
-        "ratio=0.75" in shown
+        "first train: python -m train model=qwen2.5-0.5b pairs={pairs-general} scenario=mixed "
+        "ratio=0 " in shown
     )
 
 
@@ -326,7 +328,8 @@ def test_a_folder_of_another_plan_is_refused(study: Path, tmp_path: Path) -> Non
         (("study.grid.max_new_tokens=9",), "grid.max_new_tokens is 9, there 8"),
         (
             ('study.grid.distill=["limit=5"]',),
-            "grid.distill is ['limit=5'], there ['limit=4', 'model=tiny']",
+            "grid.distill is ['teacher=oracle', 'limit=5', 'model=tiny'], there "
+            "['teacher=oracle', 'limit=4', 'model=tiny']",
         ),
         (("study.name=other",), "name is 'other', there 'ratio_sweep'"),
     ):
@@ -460,7 +463,7 @@ def test_more_at_once_need_more_room() -> None:
     one, eight = (
         estimate(
             config.study, stages, {}, "scores", SlurmConfig(name="slurm", max_parallel_jobs=jobs)
-        ).disk
+        ).disk.total
         for jobs in (1, 8)
     )
     weights = 4 * 14.77e9
@@ -476,7 +479,6 @@ def test_limits_samples_and_scenarios_are_counted() -> None:
             "prompt": {"demo": 10},
             "ift": {"demo": 2},
             "reasoning": {"demo": 8},
-            "problems": 100,
         }
         made = StudyConfig(
             name="x",
@@ -489,12 +491,14 @@ def test_limits_samples_and_scenarios_are_counted() -> None:
         }
 
     name = "eval-tiny-demo-mixed-1-s0"
-    assert asked()[name] == 100 * 18
-    families = len(cli.named("data", "demo", DataConfig).families)
+    families = cli.named("data", "demo", DataConfig).families
+    problems = sum(family.test for family in families.values())
+    assert asked()[name] == problems * 18
+    families = len(families)
     assert asked("limit=5")[name] == 5 * families * 18, "a limit is that of each family"
     assert asked("limit=5", "samples=4", "temperature=1")[name] == 4 * 5 * families * 18
     both = asked(scenarios=["general_reasoning+math_reasoning"])
-    assert both["eval-tiny-demo-general_reasoning+math_reasoning-s0"] == 100 * 18
+    assert both["eval-tiny-demo-general_reasoning+math_reasoning-s0"] == problems * 18
 
 
 @pytest.mark.parametrize("word", ["data={d}/x.jsonl", "data='{d}/x.jsonl'", "pairs=[{d},{d}]"])
@@ -805,8 +809,8 @@ def test_a_card_gives_gpu_hours_and_a_cluster_needs_one() -> None:
     study, stages = planned("study.grid.models=[qwen2.5-7b]", "study.assumptions.gpu=NVIDIA A100")
     told = estimate(study, stages, {}, "weights", slurm)
     cost = told.costs["train-qwen2.5-7b-domains-mixed-0.5-s0"]
-    assert cost.one_gpu == pytest.approx(cost.flops / (0.4 * 312e12))
-    assert cost.seconds == pytest.approx(cost.one_gpu / 8)
+    assert cost.work_seconds == pytest.approx(cost.flops / (0.4 * 312e12) / 8)
+    assert cost.gpu_seconds == pytest.approx(8 * (25 + cost.work_seconds)), "start-up occupies GPUs"
     assert "GPU-hours (a100: 312 TFLOP/s" in told.total
     assert told.wall_seconds() < sum(need.seconds or 0 for need in told.costs.values())
     study, stages = planned("study.grid.models=[qwen2.5-7b]")
@@ -841,7 +845,8 @@ def test_a_dry_run_shows_the_job_scripts(tmp_path: Path) -> None:
         "dry_run=true",
         f"out={tmp_path}",
     )
-    _, generating, training = shown.split("job script of ")
+    _, solving, generating, training = shown.split("job script of ")
+    assert "gpus-per-node" not in solving, "an oracle needs none"
     assert "#SBATCH --ntasks-per-node=1" in generating
     assert "#SBATCH --ntasks-per-node=2" in training
     assert all("#SBATCH --qos=long" in script for script in (generating, training))

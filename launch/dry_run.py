@@ -1,0 +1,134 @@
+"""What `dry_run=true` prints: a line per stage, settings, the layout of the jobs, totals."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from math import ceil
+from shlex import quote
+
+from launch.config import Config, GridConfig
+from launch.cost_estimate import CostEstimate, number, time
+from launch.stages import Stage
+from ratiocine.executors import ExecutorConfig
+from train.config import Config as TrainConfig
+
+WIDTH = 120
+NUMBERS = 52  # columns right of a stage's name
+
+
+def text(config: Config, estimate: CostEstimate) -> str:
+    """The table of stages, and what holds for all of them."""
+    grid = config.study.grid
+    lines = [
+        *_table(estimate),
+        "",
+        *(_settings(grid) if grid else ()),
+        *_first_commands(estimate.stages),
+        *_layout(estimate),
+        *_tracking(config),
+        estimate.total,
+    ]
+    return "\n".join(lines)
+
+
+def _table(estimate: CostEstimate) -> Iterator[str]:
+    """A row per stage, numbered as while it runs. A name too long for the width is cut in the
+    middle."""
+    digits = len(str(len(estimate.stages)))
+    longest = max(len(stage.name) for stage in estimate.stages)
+    width = min(longest, WIDTH - NUMBERS - digits - 2)
+    yield (
+        f"{'':{digits}}  {'stage':{width}}  {'state':8}{'tokens':>10}{'FLOPs':>10}{'time':>10}"
+        f"{'disk':>12}"
+    )
+    for place, stage in enumerate(estimate.stages, 1):
+        row = f"{place:{digits}}  {_shortened(stage.name, width):{width}}  "
+        if stage.name in estimate.done:
+            yield f"{row}done"
+            continue
+        cost = estimate.costs[stage.name]
+        disk = f"{estimate.kept(stage.name) / 1e9:.2f} GB"
+        yield (
+            f"{row}{'to do':8}{number(cost.tokens):>10}{number(cost.flops):>10}"
+            f"{time(cost.seconds):>10}{disk:>12}"
+        )
+
+
+def _shortened(name: str, width: int) -> str:
+    if len(name) <= width:
+        return name
+    end = width // 2
+    return f"{name[: width - end - 1]}…{name[-end:]}"
+
+
+def _settings(grid: GridConfig) -> Iterator[str]:
+    """The settings of every stage of a verb."""
+    limit = [f"max_new_tokens={grid.max_new_tokens}"] if grid.max_new_tokens else []
+    shared = {
+        "distill": grid.distill,
+        "train": grid.train,
+        "rl": grid.rl.overrides if grid.rl else [],
+        "eval": [*limit, *grid.eval],
+    }
+    for verb, words in shared.items():
+        if words:
+            yield f"settings of {verb}: {' '.join(words)}"
+
+
+def _first_commands(stages: Sequence[Stage]) -> Iterator[str]:
+    """The first command of each verb."""
+    first = {stage.verb: stage for stage in reversed(stages)}
+    for stage in stages:
+        if stage is first[stage.verb]:
+            command = f"first {stage.verb}: python -m {stage.verb} {' '.join(stage.overrides)}"
+            yield from textwrap.wrap(
+                command,
+                WIDTH,
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+
+
+def _layout(estimate: CostEstimate) -> Iterator[str]:
+    """The GPUs or processes of the jobs, and how a training divides its batch among them."""
+    executor, jobs = estimate.executor, dict[str, int]()
+    for stage in estimate.stages:
+        if stage.name in estimate.costs:
+            of = _processes(executor, *estimate.model.processes(stage))
+            batch = _batch(estimate, stage) if stage.verb == "train" else ""
+            line = f"{stage.verb} on {of}{batch}"
+            jobs[line] = jobs.get(line, 0) + 1
+    for line, n in jobs.items():
+        yield f"{n} job{'s' * (n > 1)} of {line}"
+
+
+def _processes(executor: ExecutorConfig, nodes: int, each: int) -> str:
+    on_gpus = executor.gpus_per_node and each == executor.nproc
+    one, several = ("GPU", "GPUs") if on_gpus else ("process", "processes")
+    total = nodes * each
+    return f"{total} {several if total > 1 else one}" + (
+        f" ({nodes} nodes × {each})" if nodes > 1 else ""
+    )
+
+
+def _batch(estimate: CostEstimate, stage: Stage) -> str:
+    config, ranks = estimate.model.config(stage, TrainConfig), estimate.executor.world_size
+    steps = ceil(config.batch_size / (config.micro_batch_size * ranks))
+    each = f"{config.batch_size / ranks:g} each, " if ranks > 1 else ""
+    return (
+        f": batch_size={config.batch_size}, {each}in {steps} accumulation "
+        f"step{'s' * (steps > 1)} of micro_batch_size={config.micro_batch_size}"
+    )
+
+
+def _tracking(config: Config) -> Iterator[str]:
+    if config.tracker == "none":
+        return
+    line = f"tracker={config.tracker}: project {config.project}, group {config.study.name}"
+    if config.tracker == "wandb":
+        line += f", entity {config.entity or 'of the key (other: entity=TEAM)'}"
+        entity = f" --entity {config.entity}" if config.entity else ""
+        line += f"; afterwards: python -m launch.dashboard {quote(str(config.folder))}{entity}"
+    yield line

@@ -1,0 +1,329 @@
+"""The dry run of a study: settings, layout, assumptions, downloads and totals, as a user types and
+reads them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import command, done
+
+from launch import dry_run
+from launch.config import Config
+from launch.cost_estimate import CostEstimate, estimate
+from launch.planner import plan
+from ratiocine import cli, models
+from ratiocine.data import DataConfig, is_cached
+from ratiocine.errors import BadInput
+from ratiocine.executors import STAGE
+from ratiocine.models import ModelConfig
+
+SMALL = ("study=ratio_sweep", "study.grid.ratios=[0,1]", "study.grid.seeds=[0]")
+SLURM = (
+    "executor=slurm",
+    "executor.nodes=2",
+    "executor.gpus_per_node=8",
+    "study.assumptions.gpu=h100",
+)
+
+
+def config(*words: str) -> Config:
+    return cli.compose("launch", Config, [*SMALL, *words])
+
+
+def told(*words: str) -> CostEstimate:
+    made = config(*words)
+    stages = plan(made.study, made.executor)
+    retain = made.retain or made.study.retain
+    return estimate(made.study, stages, {}, retain, made.executor)
+
+
+def shown(*words: str) -> str:
+    return dry_run.text(config(*words), told(*words))
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("words", "train"),
+    [
+        ((), ["batch_size=8"]),
+        (("study.grid.train=[limit=16]",), ["batch_size=8", "limit=16"]),
+        (("study.grid.train=limit=16",), ["batch_size=8", "limit=16"]),
+        (("study.grid.train=[limit=16,batch_size=4]",), ["batch_size=4", "limit=16"]),
+        (
+            ("study.grid.train=[limit=16]", 'study.grid.train=["lora=true"]'),
+            ["batch_size=8", "limit=16", "lora=true"],
+        ),
+        (("study.grid.train=[]",), []),
+        (("~study.grid.train",), []),
+        (("study.grid.train=[]", "study.grid.train=[limit=16]"), ["limit=16"]),
+    ],
+)
+def test_settings_of_the_command_line_change_single_ones(
+    words: tuple[str, ...], train: list[str]
+) -> None:
+    grid = config(*words).study.grid
+    assert grid is not None
+    assert grid.train == train
+
+
+def test_a_group_replaces_its_keys() -> None:
+    written = ("++study.grid.distill=[teacher=openai,teacher.engine.model=m,limit=4]",)
+    grid = config(*written, "study.grid.distill=[teacher=reference]").study.grid
+    assert grid is not None
+    assert grid.distill == ["teacher=reference", "limit=4"]
+    with pytest.raises(BadInput, match=r"study\.grid\.train\.0=5: should be a valid string"):
+        config("study.grid.train=[5]")
+
+
+def test_the_tip_can_be_typed() -> None:
+    """It halves the work of the verb that dominates."""
+    whole = told("study.grid.train=[lora=true]")
+    tip = re.search(r"mostly (\w+): .*; half of it with (\S+)", whole.total)
+    assert tip and tip[1] == "train"
+    half = told("study.grid.train=[lora=true]", tip[2])
+
+    def flops(found: CostEstimate) -> float:
+        costs = (cost.flops or 0 for name, cost in found.costs.items() if name.startswith("train"))
+        return sum(costs)
+
+    assert flops(half) == pytest.approx(flops(whole) / 2)
+    assert "settings of train: batch_size=8 lora=true limit=300" in shown(
+        "study.grid.train=[lora=true]", tip[2]
+    )
+
+
+# Models
+
+
+def test_own_weights_need_rates_or_a_name_beside_them(tmp_path: Path) -> None:
+    own, named = f"model={tmp_path}", f"model=qwen2.5-1.5b, model.path={tmp_path}"
+    with pytest.raises(BadInput) as refused:
+        told(f"study.grid.models={{mine: [{own}]}}")
+    assert str(refused.value) == (
+        f"study.grid.models, mine: conf/model holds no learning rates for model={tmp_path}; give "
+        "lr=, such as lr=1e-5, or a name with rates beside the path: model=qwen2.5-1.5b "
+        f"model.path={tmp_path}"
+    )
+    found = told(f"study.grid.models=[tiny,{{mine: [{named}]}}]", "study.grid.train=[batch_size=4]")
+    assert found.costs["train-mine-domains-mixed-1-s0"].flops
+    with pytest.raises(BadInput, match=rf"NAME: \[model=qwen2.5-1.5b, model.path={tmp_path}\]"):
+        config(f"study.grid.models=[{tmp_path}]")
+
+
+# Time and disk
+
+
+def test_every_stage_has_a_start_up() -> None:
+    words = ("study.grid.models=[qwen2.5-0.5b]", *SLURM, "study.grid.train=[batch_size=16]")
+    without, some = (
+        told(*words, f"study.assumptions.startup={seconds}", "executor.max_parallel_jobs=1")
+        for seconds in (0, 60)
+    )
+    assert some.wall_seconds() - without.wall_seconds() == pytest.approx(60 * len(some.stages))
+    assert "60 s of start-up per stage (study.assumptions.startup)" in some.total
+    occupied = sum(cost.gpus * 60 for cost in some.costs.values())
+    assert sum(cost.gpu_seconds or 0 for cost in some.costs.values()) == pytest.approx(
+        occupied + sum(cost.gpu_seconds or 0 for cost in without.costs.values())
+    )
+
+
+@pytest.mark.parametrize("retain", ["weights", "scores"])
+def test_the_disk_total_is_the_sum_of_its_parts(retain: str) -> None:
+    text = shown(
+        "study.grid.models=[qwen2.5-1.5b]",
+        f"retain={retain}",
+        *SLURM,
+        "study.grid.train=[batch_size=16]",
+    )
+    column = sum(map(float, re.findall(r"(?m) ([\d.]+) GB$", text)))
+    (line,) = (line for line in text.splitlines() if line.startswith("disk: "))
+    total, kept, *further = map(float, re.findall(r"([\d.]+) GB", line))
+    assert kept == pytest.approx(column, abs=0.1)
+    assert total == pytest.approx(kept + sum(further), abs=0.2)
+    assert ("of weights until their evaluation" in line) == (retain == "scores")
+    assert line.endswith("lower with executor.max_parallel_jobs=1")
+
+
+# Layout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            SLURM,
+            "batch_size=8: with 16 ranks some would be idle in a step; give batch_size=16 or more, "
+            "or fewer processes (in study.grid.train=[batch_size=8])",
+        ),
+        (
+            ("executor=slurm", "study.assumptions.gpu=h100"),
+            "study.assumptions.gpu=h100: jobs of executor=slurm request no GPU; give "
+            "executor.gpus_per_node=1 or more",
+        ),
+        (
+            ("executor=slurm", "executor.partitoin=gpu"),
+            "unknown key 'executor.partitoin'; did you mean 'partition'?",
+        ),
+        (
+            ("executor=slurm", "executor.queue=gpu"),
+            "unknown key 'executor.queue'; known: account, cpus_per_task, gpus_per_node, max_par",
+        ),
+    ],
+)
+def test_jobs_that_cannot_run(words: tuple[str, ...], message: str) -> None:
+    refused = command("launch", *SMALL, *words, "dry_run=true")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert message in refused.stderr
+
+
+def test_the_layout_of_jobs() -> None:
+    text = shown(*SLURM, "study.grid.train=[batch_size=96]")
+    assert "3 jobs of train on 16 GPUs" not in text
+    assert (
+        "2 jobs of train on 16 GPUs (2 nodes × 8): batch_size=96, 6 each, in 2 accumulation steps "
+        "of micro_batch_size=4" in text
+    )
+    assert "3 jobs of eval on 8 GPUs\n" in text
+    assert "1 job of distill on 1 process\n" in text, "its oracle needs no GPU"
+    assert "6 jobs, 8 at once of at most 16 GPUs" in text
+    gres = ("executor=slurm", "executor.sbatch_args={gres: gpu:1}", "study.assumptions.gpu=h100")
+    assert "GPU-hours" in shown(*gres)
+
+
+def test_long_names_stay_within_the_width_and_differ() -> None:
+    name = "a-model-with-a-name-of-many-words" * 3
+    rows = [
+        row
+        for row in shown(f"study.grid.models={{{name}: [model=tiny]}}").splitlines()
+        if "  to do  " in row
+    ]
+    assert len(rows) == 6 == len({row.split("to do")[0] for row in rows})
+    assert max(map(len, rows)) <= dry_run.WIDTH
+
+
+# Pairs and benchmarks at hand
+
+
+def test_limits_below_the_traces_are_named_with_their_tokenizer(pairs: Path) -> None:
+    words = (f"study.grid.pairs={pairs}", "study.grid.models=[tiny]", "study.grid.benchmarks=demo")
+    total = told(*words, "study.grid.max_new_tokens=16").total
+    need = re.search(
+        r"max_new_tokens=16 of demo is below the 95 % quantile .*, (\d+) tokens", total
+    )
+    assert need and total.count("warning: ") == 1
+    assert "mean tokens of tiny's tokenizer: prompt" in total
+    assert f"study.grid.max_new_tokens={need[1]}" in total
+    assert "warning" not in told(*words, f"study.grid.max_new_tokens={need[1]}").total
+
+
+def test_assumptions_about_what_is_known(pairs: Path, tmp_path: Path) -> None:
+    rows = [{"question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(5)]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    words = (f"study.grid.pairs={{p: {pairs}}}", "study.grid.models=[tiny]")
+    own = (*words, f"study.grid.benchmarks={file}")
+    counted = told(*own, "study.assumptions.problems=900").costs["eval-tiny"].tokens
+    assert counted == told(*own).costs["eval-tiny"].tokens, "five problems, by counting"
+    longer = told(*own, "study.assumptions.prompt={mine: 1000}").costs["eval-tiny"].tokens
+    assert longer and counted and longer - counted > 5 * 800
+    hub = (*words, "study.grid.benchmarks=[me/mine]")
+    missing = "missing: the number of problems of me/mine: study.assumptions.problems={me/mine: N}"
+    assert missing in told(*hub).total
+    assert not told(*hub, "study.assumptions.problems={me/mine: 7}").model.missing
+    unused = told(*own, "study.assumptions.pairs={p: 7}").total
+    assert "not used: study.assumptions.pairs of p, whose pairs are finished" in unused
+
+
+# Downloads
+
+
+def test_what_the_cache_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots without weights, with some of their shards, and with all."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    model = ModelConfig(name="m", path="org/m")
+    assert models.not_cached(model) == ["weights", "tokenizer"]
+    repo = tmp_path / "models--org--m"
+    snapshot = repo / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("0" * 40)
+    (snapshot / "tokenizer.json").write_text("{}")
+    assert models.not_cached(model) == ["weights"]
+    shards = {"a": "one.safetensors", "b": "two.safetensors"}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (snapshot / "one.safetensors").touch()
+    assert models.not_cached(model) == ["weights"]
+    (snapshot / "two.safetensors").touch()
+    assert models.not_cached(model) == []
+    assert models.not_cached(ModelConfig(name="tiny", kind="tiny")) == []
+    with pytest.raises(BadInput, match="/no/where is not a local folder"):
+        models.not_cached(ModelConfig(name="m", path="/no/where"))
+    gsm8k = cli.named("data", "gsm8k", DataConfig).hub
+    assert gsm8k and not is_cached(gsm8k, "test")
+
+
+def test_downloads_are_notes_and_without_a_network_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    words = (*SMALL, "study.grid.models=[qwen2.5-0.5b]", "study.grid.benchmarks=[gsm8k]")
+    lines = (
+        "weights and tokenizer of qwen2.5-0.5b: hf download Qwen/Qwen2.5-0.5B",
+        "the data set of gsm8k: hf download openai/gsm8k main/test-00000-of-00001.parquet "
+        "--repo-type dataset --revision 740312add88f781978c0658806c59bc2815b9866",
+    )
+    noted = done("launch", *words, "dry_run=true")
+    assert all(f"\n  {line}\n" in noted for line in lines)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for dry in ("true", "false"):
+        refused = command("launch", *words, f"dry_run={dry}", f"out={tmp_path / 'study'}")
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+        assert "HF_HUB_OFFLINE=1, and not in the cache: weights and tokenizer of" in refused.stderr
+        assert "python -m distill" not in refused.stdout or dry == "true"
+
+
+# Trackers, and what to do next
+
+
+def test_a_study_reports_for_its_stages(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only its end says what to do next, and how to send its offline runs."""
+    pytest.importorskip("wandb", reason="needs wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv(STAGE, raising=False)
+    root = tmp_path / "a study"
+    overrides = f"['model={student / 'model'}', 'limit=1', 'max_new_tokens=4', 'threads=1']"
+    words = (
+        "launch",
+        "study.name=x",
+        f"study.stages=[{{name: e, verb: eval, overrides: {overrides}}}]",
+        "study.report=[e]",
+        "tracker=wandb",
+        "entity=team",
+        f"out='{root}'",
+    )
+    planned = done(*words, "dry_run=true")
+    assert (
+        "tracker=wandb: project ratiocine, group x, entity team; afterwards: python -m" in planned
+    )
+    result = command(*words)
+    assert result.returncode == 0, result.stderr
+    assert "WARNING" not in result.stderr
+    assert [line for line in result.stdout.splitlines() if line.startswith(("W&B", "next"))] == (
+        result.stdout.splitlines()[-2:]
+    )
+    sync, following = result.stdout.splitlines()[-2:]
+    assert re.fullmatch(
+        r"W&B: 1 runs? offline; send it: wandb sync '.*a study'/\*/wandb/off.*", sync
+    )
+    assert following.startswith("next: python -m eval.recommend ")
+    assert "one seed" in done(*shlex.split(following.removeprefix("next: python -m ")))
