@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from eval.report import Hypothesis, Rounds
 from launch.cards import card
 from launch.pair_sets import finished_pairs, is_name, pair_sets, parsed
 from ratiocine.config import Seed, StrictConfig, TokenLimit
@@ -99,7 +101,7 @@ class GridConfig(StrictConfig):
     pairs: dict[str, list[str]] = Field(min_length=1)
     ratios: list[float] = Field(min_length=1)
     scenarios: list[str] = Field(default=["mixed"], min_length=1)
-    seeds: list[Seed] = Field(default=[0], min_length=1)
+    seeds: Annotated[list[Seed], Field(min_length=1)] | Rounds = Field(default=[0])
     equalize: list[Literal["examples", "tokens", "flops"]] = Field(["examples"], min_length=1)
     lr_policy: list[Literal["per_format", "matched"]] = Field(["per_format"], min_length=1)
     verify: list[Literal["both", "reasoning", "either", "none"]] = Field(default=[])
@@ -110,6 +112,11 @@ class GridConfig(StrictConfig):
     max_new_tokens: TokenLimit = None
     eval: list[str] = Field(default=[])
     baseline: list[str] | None = Field(default=[])
+
+    @property
+    def first_seeds(self) -> Sequence[int]:
+        """The seeds of every cell; those of further rounds are as yet unknown."""
+        return range(self.seeds.first) if isinstance(self.seeds, Rounds) else self.seeds
 
     @field_validator("models", mode="before")
     @classmethod
@@ -152,7 +159,7 @@ class GridConfig(StrictConfig):
     @model_validator(mode="after")
     def _cells_are_unique(self) -> Self:
         for axis in AXES:
-            values = list(getattr(self, axis))
+            values = list(self.first_seeds if axis == "seeds" else getattr(self, axis))
             if repeated := [value for value in values if values.count(value) > 1]:
                 raise ValueError(f"{axis}={values}: {repeated[0]} occurs twice")
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio <= 1]:
@@ -168,13 +175,16 @@ class StudyConfig(StrictConfig):
 
     Stages come before the grid, whose overrides may refer to them as `{stage}`. With `base_study`
     it runs in the folder of that study and reuses the stages they share. `report` names the
-    evaluations that the report compares; empty: all of the grid.
+    evaluations that the report compares; empty: all of the grid. `hypotheses` are declared before
+    anything runs; `grid.seeds: {first: 3, most: 10}` adds seeds to the arms of primary ones until
+    these are decided.
     """
 
     name: str
     stages: list[StageConfig] = Field(default=[])
     grid: GridConfig | None = None
     report: list[str] = Field(default=[])
+    hypotheses: list[Hypothesis] = Field(default=[])
     base_study: str | None = None
     retain: Literal["weights", "scores"] = "weights"
     assumptions: Assumptions = Assumptions()
@@ -194,6 +204,11 @@ class StudyConfig(StrictConfig):
     def _not_empty(self) -> Self:
         if not self.stages and self.grid is None:
             raise ValueError("a study has stages, a grid, or both")
+        if self.grid is not None and isinstance(self.grid.seeds, Rounds):
+            if not any(one.primary for one in self.hypotheses):
+                raise ValueError("grid.seeds in rounds need a primary hypothesis (hypotheses)")
+            if self.report:
+                raise ValueError("grid.seeds in rounds compare the whole grid; leave report out")
         for name in (self.name, self.base_study):
             if name is not None and not is_name(name):
                 raise ValueError(f"'{name}' is no name of a study: letters, digits and -._+")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.config import GridConfig, StageConfig, StudyConfig
@@ -16,17 +16,20 @@ from train.scenario import ScenarioConfig
 DEFAULTS = ("examples", "per_format")
 
 
-def expand(study: StudyConfig) -> list[Stage]:
-    """All stages, those of the grid last."""
+Cell = tuple[str, int]  # name of an arm, and a seed
+
+
+def expand(study: StudyConfig, added: Collection[Cell] = ()) -> list[Stage]:
+    """All stages, those of the grid last; `added` are cells of further rounds of seeds."""
     listed = [stage for config in study.stages for stage in _matrix(config)]
-    return [*listed, *(_grid(study.grid) if study.grid else ())]
+    return [*listed, *(_grid(study.grid, added) if study.grid else ())]
 
 
-def compared(study: StudyConfig) -> list[str]:
+def compared(study: StudyConfig, added: Collection[Cell] = ()) -> list[str]:
     """Names of the stages that the report compares."""
     if study.grid is None or study.report:
         return study.report
-    return [stage.name for stage in _grid(study.grid) if stage.verb == "eval"]
+    return [stage.name for stage in _grid(study.grid, added) if stage.verb == "eval"]
 
 
 def _matrix(config: StageConfig) -> Iterator[Stage]:
@@ -55,14 +58,15 @@ class _Arm:
     lr_policy: str
 
     def name(self, ratio: float | None) -> str:
+        """Without the seed."""
         pairs = [self.pairs, self.verify or ""]
         ratios = ["" if ratio is None else f"{ratio:g}"]
         options = [value for value in (self.equalize, self.lr_policy) if value not in DEFAULTS]
-        parts = [self.model, *pairs, self.scenario, *ratios, *options, f"s{self.seed}"]
+        parts = [self.model, *pairs, self.scenario, *ratios, *options]
         return "-".join(filter(None, parts))
 
 
-def _grid(grid: GridConfig) -> Iterator[Stage]:
+def _grid(grid: GridConfig, added: Collection[Cell]) -> Iterator[Stage]:
     """Stages shared by cells first: sets of pairs, then evaluations of starting models."""
     evaluation = _evaluation(grid)
     verified: Sequence[str | None] = grid.verify or [None]
@@ -79,7 +83,7 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
     scenarios = {name: cli.named("scenario", name, ScenarioConfig) for name in grid.scenarios}
     # Seeds vary slowest: an interrupted study has the whole grid for some seeds.
     for values in itertools.product(
-        grid.seeds,
+        [*grid.first_seeds, *sorted({seed for _, seed in added})],
         grid.pairs,
         verified,
         grid.models,
@@ -89,12 +93,13 @@ def _grid(grid: GridConfig) -> Iterator[Stage]:
     ):
         arm = _Arm(*values)
         for ratio in _ratios(grid, scenarios[arm.scenario]):
-            yield from _cell(grid, arm, ratio)
+            if arm.seed in grid.first_seeds or (arm.name(ratio), arm.seed) in added:
+                yield from _cell(grid, arm, ratio)
 
 
 def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
     """Training and evaluation of a student, then GRPO from it and its evaluation."""
-    name = arm.name(ratio)
+    name = f"{arm.name(ratio)}-s{arm.seed}"
     evaluation, seed = _evaluation(grid), f"seed={arm.seed}"
     training = (
         *grid.models[arm.model],

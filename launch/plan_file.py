@@ -11,9 +11,7 @@ import yaml
 from launch.config import AXES, StudyConfig
 from ratiocine import renames, runs
 from ratiocine.errors import BadInput
-from ratiocine.stores import read_object
-
-PLAN = "study.yaml"
+from ratiocine.stores import PLAN, read_object
 
 
 def check_plan(study: StudyConfig, root: Path, *, write: bool = False) -> None:
@@ -26,6 +24,12 @@ def check_plan(study: StudyConfig, root: Path, *, write: bool = False) -> None:
     )
     if file.exists():
         stored = renames.renamed_study(read_object(file))
+        evaluated = any(root.glob("eval-*/DONE"))
+        if evaluated and (stored.get("hypotheses") or []) != plan["hypotheses"]:
+            raise BadInput(
+                f"out={root} has evaluations, and its hypotheses were declared before them; other "
+                "hypotheses are another study: give another out="
+            )
         for difference in _differences(stored, plan):
             raise BadInput(
                 f"out={root} was made by another plan: {difference}; give another out=, or extend "
@@ -48,7 +52,7 @@ def _differences(stored: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator
         if key in ("models", "pairs"):  # a name has the same overrides in both
             before = {name: value for name, value in (before or {}).items() if name in (now or {})}
             now = {name: value for name, value in (now or {}).items() if name in before}
-        elif key in AXES:
+        elif key in AXES and not isinstance(before, dict) and not isinstance(now, dict):
             continue
         if before != now:
             yield f"grid.{key} is {now!r}, there {before!r}"

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from distill.config import Config as DistillConfig
 from distill.config import check_oracle
 from eval.config import Config as EvalConfig
+from eval.report import check_hypotheses
 from launch.config import Config, StudyConfig
 from launch.cost_estimate import estimate
 from launch.dry_run import text
-from launch.expansion import compared, expand
+from launch.expansion import Cell, compared, expand
 from launch.inputs import Download, check_inputs, check_offline, download_lines, downloads
 from launch.pair_sets import is_name
 from launch.plan_file import check_plan
+from launch.rounds import next_round
 from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
 from launch.study_state import StudyState, compose_stage
@@ -32,13 +34,21 @@ from ratiocine.executors import (
     describe,
     run_process,
 )
+from ratiocine.records import CATEGORIES
 from ratiocine.runs import locks, tracking
+from ratiocine.stores import PLAN
 
 
-def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[Stage]:  # noqa: B008
-    """All stages, parents first. Raises BadInput for an invalid stage, before anything runs."""
-    stages = expand(study)
+def plan(
+    study: StudyConfig,
+    executor: ExecutorConfig = LocalConfig(),  # noqa: B008
+    added: Collection[Cell] = (),
+) -> list[Stage]:
+    """All stages, parents first; `added` are cells of further rounds of seeds. Raises BadInput for
+    an invalid stage, before anything runs."""
+    stages = expand(study, added)
     earlier: set[str] = set()
+    groups: dict[str, None] = {}
     folders = {stage.name: Path("runs") / stage.name for stage in stages}
     for stage in stages:
         if stage.name in earlier:
@@ -63,9 +73,18 @@ def plan(study: StudyConfig, executor: ExecutorConfig = LocalConfig()) -> list[S
             raise _of_stage(study, stage, error) from None
         if isinstance(config, EvalConfig):
             _check_limit(study, stage, config)
+            groups.update(dict.fromkeys(_groups(config)))
+    models = [] if study.grid is None else list(study.grid.models)
+    check_hypotheses(study.hypotheses, [*groups, *CATEGORIES, "all"], models)
     if missing := [name for name in compared(study) if name not in earlier]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
+
+
+def _groups(config: EvalConfig) -> Iterator[str]:
+    """Names of the benchmarks of an evaluation, and of their families."""
+    for data in config.sources():
+        yield from data.families or [data.name]
 
 
 def _of_stage(study: StudyConfig, stage: Stage, error: BadInput) -> BadInput:
@@ -161,12 +180,21 @@ def _run(config: Config, state: StudyState) -> int:
         cost = estimate(study, state.stages, state.done, state.retain, config.executor)
         print(cost.total)
         cost.check_disk(state.root)
-    failed = Scheduler(state, _tracking_overrides(config)).run()
+    added: list[Cell] = []
+    while True:
+        failed = Scheduler(state, _tracking_overrides(config)).run()
+        names = [name for name in compared(study, added) if name in state.done]
+        more = [] if failed else next_round(study, names, state.done)
+        if not more:
+            break
+        added += more
+        stages = plan(study, config.executor, added)
+        state = StudyState(stages, state.root, config.executor, state.retain)
+        state.find_finished()
     if failed:
         ended = state.done.keys() | failed
         not_run = [stage.name for stage in state.stages if stage.name not in ended]
         print(_failure(failed, not_run), file=sys.stderr)
-    names = [name for name in compared(study) if name in state.done]
     page = f"{study.name}.html" if study.base_study else "report.html"
     status = _report(names, state.done, state.root / page)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
@@ -196,5 +224,6 @@ def _report(names: Sequence[str], folders: Mapping[str, Path], page: Path) -> in
     if not names:
         return 0
     print()
-    args = (*(str(folders[name]) for name in names), "--out", str(page))
+    study = ("--study", str(page.parent)) if (page.parent / PLAN).exists() else ()
+    args = (*(str(folders[name]) for name in names), *study, "--out", str(page))
     return run_process(Command("eval.report", args))

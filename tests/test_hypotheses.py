@@ -104,7 +104,7 @@ def test_weights_of_primary_hypotheses() -> None:
 )
 def test_wrong_declarations(wrong: list[Hypothesis], expected: str) -> None:
     with pytest.raises(BadInput) as error:
-        hypotheses.check(wrong, ["sums", "names", "all"], ["small", "large"])
+        hypotheses.check_hypotheses(wrong, ["sums", "names", "all"], ["small", "large"])
     assert expected in str(error.value)
 
 

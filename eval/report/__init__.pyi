@@ -5,6 +5,7 @@ from .arms import is_parent as is_parent
 from .arms import varying as varying
 from .caps import cap_figure as cap_figure
 from .comparability import warnings as warnings
+from .difference_tables import undecided as undecided
 from .evaluations import Evaluation as Evaluation
 from .evaluations import answer_formats as answer_formats
 from .evaluations import arm_label as arm_label
@@ -21,6 +22,11 @@ from .html import percent as percent
 from .html import render as render
 from .html import visible as visible
 from .html import write as write
+from .hypotheses import Declared as Declared
+from .hypotheses import Hypothesis as Hypothesis
+from .hypotheses import Rounds as Rounds
+from .hypotheses import check_hypotheses as check_hypotheses
+from .study import Study as Study
 from .truncation import RAISE as RAISE
 from .truncation import Truncation as Truncation
 from .truncation import bounds_sentence as bounds_sentence

@@ -46,7 +46,9 @@ class Hypothesis(StrictConfig):
     """Share of the level. Without weights, primary hypotheses are tested in their order."""
 
 
-def check(hypotheses: Sequence[Hypothesis], groups: Sequence[str], models: Sequence[str]) -> None:
+def check_hypotheses(
+    hypotheses: Sequence[Hypothesis], groups: Sequence[str], models: Sequence[str]
+) -> None:
     """Raise BadInput where a hypothesis is on a group or model that the study has not, is declared
     twice, or where weights are incomplete."""
     seen = set()
@@ -80,6 +82,10 @@ class Rounds(StrictConfig):
     first: Annotated[int, Field(ge=2)] = 3
     most: int = 10
     until: Literal["decided"] = "decided"
+    max_flops: PositiveFloat | None = None
+    """Of all training so far: no further round beyond."""
+    max_hours: PositiveFloat | None = None
+    """Of all training and evaluation so far."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from eval.report.arms import Arm
@@ -49,6 +50,18 @@ class Study:
         every = of_families(everyone[0].facts.hypotheses, plan.hypotheses)
         groups = {**categories, "all": everything}
         return Study(tuple(arms), benchmarks, groups, every, plan.rounds)
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether training and evaluation have cost as much as the rounds of seeds may."""
+        rounds = self.rounds
+        if rounds is None:
+            return False
+        students = [one.student for one in self.evaluations if one.student is not None]
+        flops = sum(student.train_flops or 0.0 for student in students)
+        seconds = sum(student.seconds or 0.0 for student in students)
+        seconds += sum(evaluation.facts.seconds for evaluation in self.evaluations)
+        return flops >= (rounds.max_flops or inf) or seconds / 3600 >= (rounds.max_hours or inf)
 
     def with_seeds(self, n: int) -> Study:
         """With the first `n` seeds of each arm."""
