@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -101,7 +103,11 @@ class GridConfig(StrictConfig):
     pairs: dict[str, list[str]] = Field(min_length=1)
     ratios: list[float] = Field(min_length=1)
     scenarios: list[str] = Field(default=["mixed"], min_length=1)
-    seeds: Annotated[list[Seed], Field(min_length=1)] | Rounds = Field(default=[0])
+    seeds: Annotated[
+        Annotated[Annotated[list[Seed], Field(min_length=1)], Tag("list")]
+        | Annotated[Rounds, Tag("rounds")],
+        Discriminator(lambda value: "list" if isinstance(value, list) else "rounds"),
+    ] = Field(default=[0])
     equalize: list[Literal["examples", "tokens", "flops"]] = Field(["examples"], min_length=1)
     lr_policy: list[Literal["per_format", "matched"]] = Field(["per_format"], min_length=1)
     verify: list[Literal["both", "reasoning", "either", "none"]] = Field(default=[])
@@ -136,6 +142,12 @@ class GridConfig(StrictConfig):
                     raise ValueError(f"'{name}' occurs twice")
                 found[name] = item[name] if isinstance(item, dict) else [f"model={name}"]
         return found
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _seeds_or_rounds(cls, value: Any) -> Any:
+        value = parsed(value)
+        return [value] if isinstance(value, int) else value
 
     @field_validator("pairs", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.report import Rounds
 from launch.config import GridConfig, StageConfig, StudyConfig
 from launch.pair_sets import finished_pairs
 from launch.stages import Stage
@@ -23,6 +24,17 @@ def expand(study: StudyConfig, added: Collection[Cell] = ()) -> list[Stage]:
     """All stages, those of the grid last; `added` are cells of further rounds of seeds."""
     listed = [stage for config in study.stages for stage in _matrix(config)]
     return [*listed, *(_grid(study.grid, added) if study.grid else ())]
+
+
+def further_cells(study: StudyConfig) -> list[Cell]:
+    """The cells of all further rounds of seeds, if no hypothesis is decided before the last."""
+    grid = study.grid
+    if grid is None or not isinstance(grid.seeds, Rounds):
+        return []
+    end, rounds = f"-s{grid.first_seeds[0]}", grid.seeds
+    trained = [stage.name for stage in _grid(grid, ()) if stage.verb == "train"]
+    names = [name[len("train-") : -len(end)] for name in trained if name.endswith(end)]
+    return [(name, seed) for name in names for seed in range(rounds.first, rounds.most)]
 
 
 def compared(study: StudyConfig, added: Collection[Cell] = ()) -> list[str]:

@@ -15,7 +15,7 @@ from eval.report import check_hypotheses
 from launch.config import Config, StudyConfig
 from launch.cost_estimate import estimate
 from launch.dry_run import text
-from launch.expansion import Cell, compared, expand
+from launch.expansion import Cell, compared, expand, further_cells
 from launch.inputs import Download, check_inputs, check_offline, download_lines, downloads
 from launch.pair_sets import is_name
 from launch.plan_file import check_plan
@@ -133,6 +133,11 @@ def run_study(config: Config) -> int:
         state.find_finished()
         needed = _downloads(state)
         print(text(config, estimate(study, stages, state.done, retain, config.executor)))
+        if cells := further_cells(study):
+            every = plan(study, config.executor, cells)
+            most = estimate(study, every, state.done, retain, config.executor)
+            lines = "\n".join(most.total.splitlines()[:4])
+            print(f"at most, with {len(cells)} further seeds of arms:\n{lines}")
         print("\n".join(download_lines(needed)), end="\n" if needed else "")
         for script in describe(config.executor, root / "jobs", _commands(state)):
             print(f"\n{script}")

@@ -327,3 +327,38 @@ def test_a_study_reports_for_its_stages(
     )
     assert following.startswith("next: python -m eval.recommend ")
     assert "one seed" in done(*shlex.split(following.removeprefix("next: python -m ")))
+
+
+# Seeds in rounds
+
+PRIMARY = "study.hypotheses=[{group: math-oe, hypothesis: gain, primary: true}]"
+ROUNDS = ("study=ratio_sweep", "study.grid.models=[tiny]", "study.grid.ratios=[0,1]", PRIMARY)
+
+
+def test_rounds_of_seeds_state_their_largest_cost(tmp_path: Path) -> None:
+    words = ("study.grid.seeds={first: 2, most: 4}", "dry_run=true", f"out={tmp_path}")
+    told = done("launch", *ROUNDS, *words)
+    first, most = (int(n) for n in re.findall(r"(?m)^(\d+) stages: 0 done", told))
+    cells = int(re.findall(r"at most, with (\d+) further seeds", told)[0])
+    assert most - first == 2 * cells == 2 * 2 * (first - 2) // 4
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("study.grid.seeds={first: 3, most: 2}",), "most=2 is below first=3"),
+        (("study.grid.seeds={frist: 2}",), "did you mean 'first'"),
+        (("study.grid.seeds={first: 1}",), "seeds.rounds.first=1"),
+        (("study.hypotheses=[]", "study.grid.seeds={first: 2}"), "need a primary hypothesis"),
+        (("study.hypotheses=[{group: sums, hypothesis: gain}]",), "unknown group 'sums'"),
+        (("study.hypotheses=[{group: all, hypothesis: gian}]",), "hypotheses.0.hypothesis='gian'"),
+        (
+            ("study.hypotheses=[{group: all, hypothesis: no_gain, margin: 0}]",),
+            "hypotheses.0.margin=0",
+        ),
+    ],
+)
+def test_wrong_hypotheses(words: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    result = command("launch", *ROUNDS, *words, "dry_run=true", f"out={tmp_path}")
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert expected in result.stderr

@@ -851,3 +851,22 @@ def test_a_dry_run_shows_the_job_scripts(tmp_path: Path) -> None:
     assert "#SBATCH --ntasks-per-node=2" in training
     assert all("#SBATCH --qos=long" in script for script in (generating, training))
     assert ("there is no sbatch" in training) == (shutil.which("sbatch") is None)
+
+
+@pytest.mark.slow
+def test_seeds_in_rounds(tmp_path: Path) -> None:
+    """Untrained students show no gain beyond a wide margin at some look; until then both arms get a
+    further seed, an interrupted study goes on, and other hypotheses are refused."""
+    plan = "study.hypotheses=[{group: all, hypothesis: no_gain, margin: 0.06, primary: true}]"
+    rounds = "study.grid.seeds={first: 2, most: 4}"
+    words = [*(word for word in GRID if "seeds" not in word), "study.grid.ratios=[0,1]", rounds]
+    said = done(*words, "study.grid.eval=[limit=8]", plan, f"out={tmp_path}")
+    assert "a further seed for 2 arms; undecided:\n  no_gain in all of tiny" in said
+    assert len(list(tmp_path.glob("train-tiny-demo-mixed-1-s*"))) in (3, 4)
+    rows = (tmp_path / "tables" / "hypotheses.csv").read_text().splitlines()
+    assert rows[1].startswith("no_gain,true,all")
+    again = done(*words, "study.grid.eval=[limit=8]", plan, f"out={tmp_path}")
+    assert "python -m train" not in again
+    other = command(*words, plan.replace("0.06", "0.5"), f"out={tmp_path}")
+    assert other.returncode == 2
+    assert "declared before them" in other.stderr

@@ -118,12 +118,17 @@ def outcomes(study: Study, comparisons: Comparisons) -> list[tuple[Pair, Outcome
 
 def undecided(study: Study) -> list[tuple[Pair, Outcome]]:
     """The primary hypotheses that a further round of seeds may decide: not shown so far, with a
-    conditional power of at least `FUTILE`."""
-    return [
-        (pair, one)
-        for pair, one in outcomes(study, Comparisons(study))
-        if one.hypothesis.primary and one.p_adjusted >= 0.05 and (one.power or 0.0) >= FUTILE
-    ]
+    conditional power of at least `FUTILE`. In an order, none after one without this power, as they
+    are tested only once it is shown."""
+    found = []
+    for pair, one in outcomes(study, Comparisons(study)):
+        if not one.hypothesis.primary or one.p_adjusted < 0.05:
+            continue
+        if (one.power or 0.0) >= FUTILE:
+            found.append((pair, one))
+        elif one.hypothesis.weight is None:
+            break
+    return found
 
 
 class _Tests:

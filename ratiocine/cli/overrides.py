@@ -12,7 +12,8 @@ from ratiocine.errors import BadInput
 from ratiocine.executors import is_stage
 
 BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
-NAMED_SETS = ("study.grid.models", "study.grid.pairs")  # a list of names, or overrides by name
+# A list, or a mapping, whichever the file has
+LISTS_OR_MAPPINGS = ("study.grid.models", "study.grid.pairs", "study.grid.seeds")
 # Lists of overrides. Those of the command line change single settings of the file's list.
 SETTINGS = (
     "study.grid.distill",
@@ -39,7 +40,7 @@ def normalise(overrides: Sequence[str]) -> list[str]:
         # Files leave out defaults, and mappings take any keys: the schema knows the allowed ones.
         if "." in group and group[0] not in "+~" and not re.search(r"@|/|^hydra\.", group):
             group = f"++{group}"
-        if group.endswith(NAMED_SETS) and re.fullmatch(r"[\[{].*[\]}]", value):
+        if group.endswith(LISTS_OR_MAPPINGS) and re.fullmatch(r"[\[{].*[\]}]", value):
             value = quoted(value)  # a text replaces those of the file, a list or a mapping
         if not group.strip("+~"):
             raise BadInput(f"'{override}' names no key; write key=value")
