@@ -25,7 +25,7 @@ def answer(problem: Problem) -> str:
 
 def trace(problem: Problem) -> str:
     """The reasoning trace of one embedded problem."""
-    return TRACERS[problem.meta["family"]](problem)
+    return TRACERS.get(problem.meta["family"], _steps)(problem)
 
 
 def with_mistake(problem: Problem, text: str, share: float, seed: int) -> str:
@@ -57,6 +57,12 @@ def running_sums(expression: str) -> list[str]:
 def _option(problem: Problem) -> str:
     letter = problem.reference or ""
     return f"{letter}. {problem.choices[LETTERS.index(letter)]}"
+
+
+def _steps(problem: Problem) -> str:
+    """The steps that the generator noted."""
+    lines = list(problem.meta["steps"])
+    return "\n".join([*lines, _option(problem)] if problem.choices else lines)
 
 
 def _chain_sum(problem: Problem) -> str:
@@ -111,6 +117,7 @@ def _needle(problem: Problem) -> str:
     return f"{next(s for s in sentences if s.startswith(name))}.\n{_option(problem)}"
 
 
+# Other families note their steps in `meta.steps`.
 TRACERS: dict[str, Callable[[Problem], str]] = {
     "chain_sum": _chain_sum,
     "chain_sum_mc": _chain_sum_mc,
@@ -120,5 +127,6 @@ TRACERS: dict[str, Callable[[Problem], str]] = {
     "spell_backward": _spell_backward,
     "letter_counting": _letter_counting,
     "syllogism": _syllogism,
+    "syllogism_balanced": _syllogism,
     "needle": _needle,
 }

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from distill.oracle import STEP
+from distill.replay_puzzles import PUZZLE_CHECKS
+from distill.replay_steps import STEP_CHECKS
 from ratiocine.data import counterexample, parse, refutes
 from ratiocine.grading import NUMBER_IN_TEXT, leg_counts, read_number
 from ratiocine.records import LETTERS, Problem
@@ -209,5 +211,10 @@ CHECKS: dict[str, Callable[[Problem, list[str]], str | None]] = {
     "spell_backward": _spell_backward,
     "letter_counting": _letter_counting,
     "syllogism": _syllogism,
+    "syllogism_balanced": _syllogism,
     "needle": _needle,
+    "letter_count": _letter_counting,
+    "sum_choice": _chain_sum,
+    **STEP_CHECKS,
+    **PUZZLE_CHECKS,
 }

@@ -10,7 +10,15 @@ JsonObject = dict[str, Any]  # as `json.loads` and `yaml.safe_load` return it
 CATEGORIES = ("general-mc", "general-oe", "math-mc", "math-oe")
 LETTERS = "ABCDEFGHIJ"
 Kind = Literal[
-    "number", "expression", "choice", "span", "string", "instructions", "procedural", "countdown"
+    "number",
+    "expression",
+    "choice",
+    "span",
+    "string",
+    "instructions",
+    "procedural",
+    "countdown",
+    "puzzle",
 ]
 
 

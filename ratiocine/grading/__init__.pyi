@@ -1,4 +1,6 @@
+from . import countdown as countdown
 from . import overthinking as overthinking
+from . import puzzles as puzzles
 from .characters import UNSPACED as UNSPACED
 from .grader import Grade as Grade
 from .grader import grade as grade

@@ -1,5 +1,5 @@
-"""Countdown: an arithmetic expression over given numbers, each used exactly once, that equals a
-target.
+"""Countdown: an arithmetic expression over given numbers, each used exactly (or at most) once, that
+equals a target.
 
 Expressions are parsed by Python's own parser and evaluated exactly; only sums, differences,
 products and quotients of whole numbers are evaluated at all.
@@ -77,13 +77,14 @@ def sides(text: str) -> list[tuple[Fraction, Counter[int]]] | None:
     return None if None in found else [side for side in found if side is not None]
 
 
-def solves(text: str, numbers: Sequence[int], target: int) -> bool:
-    """Whether an expression uses each number exactly once, and no other, and equals the target. All
-    sides of an equation must equal it, and one of them be such an expression."""
-    found = sides(text)
+def solves(text: str, numbers: Sequence[int], target: int, *, exactly: bool = True) -> bool:
+    """Whether an expression uses each number exactly once (else at most once), and no other, and
+    equals the target. All sides of an equation must equal it, and one of them be such an
+    expression."""
+    found, given = sides(text), Counter(numbers)
     if found is None or not all(value == target for value, _ in found):
         return False
-    return any(used == Counter(numbers) for _, used in found)
+    return any(used == given if exactly else used <= given for _, used in found)
 
 
 def last_expression(text: str) -> tuple[str, str] | None:

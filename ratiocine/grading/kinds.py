@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ratiocine.grading import choices, countdown, expressions, latex, numbers, worker
+from ratiocine.grading import choices, countdown, expressions, latex, numbers, puzzles, worker
 from ratiocine.grading.numbers import read_number
 from ratiocine.grading.spans import judge_span, judge_string, references, span_detail
 from ratiocine.grading.wording import STATED, folded, unwrapped
@@ -96,8 +96,17 @@ def _judge_procedural(problem: Problem, answer: str, limit: float) -> Judgement:
 def _judge_countdown(problem: Problem, answer: str, limit: float) -> Judgement:
     if countdown.sides(answer) is None:
         return "unreadable"
-    solved = countdown.solves(answer, problem.meta["numbers"], problem.meta["target"])
+    meta, exactly = problem.meta, not problem.meta.get("at_most_once", False)
+    solved = countdown.solves(answer, meta["numbers"], meta["target"], exactly=exactly)
     return "same" if solved else "different"
+
+
+def _judge_puzzle(problem: Problem, answer: str, limit: float) -> Judgement:
+    return puzzles.verdict(problem.meta["puzzle"], answer)
+
+
+def _read_puzzle(problem: Problem, text: str) -> bool:
+    return puzzles.verdict(problem.meta["puzzle"], text) != "unreadable"
 
 
 def _usable_number(problem: Problem) -> bool:
@@ -187,5 +196,11 @@ KINDS: dict[str, Kind] = {
         judge=_judge_countdown,
         read=lambda problem, text: countdown.sides(text) is not None,
         find=lambda problem, text: countdown.last_expression(text),
+    ),
+    "puzzle": Kind(
+        usable=lambda problem: puzzles.known(problem.meta.get("puzzle")),
+        judge=_judge_puzzle,
+        read=_read_puzzle,
+        find=_find_nothing,
     ),
 }
