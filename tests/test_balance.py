@@ -14,8 +14,9 @@ from ratiocine.records import LETTERS, Problem
 
 N = 1000
 MARGIN = 0.05
+SLOW = {("zebra", 3)}
 BALANCED = [
-    (name, level)
+    pytest.param(name, level, marks=pytest.mark.slow if (name, level) in SLOW else ())
     for name, family in FAMILIES.items()
     for level in range(1, len(family.levels) + 1)
     if family.balanced

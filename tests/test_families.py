@@ -11,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill import oracle, replay
+from ratiocine.cli import named
 from ratiocine.completion_parts import render, split
-from ratiocine.data import FAMILIES, content, counterexample, generate, gradable, parse, split_of
+from ratiocine.data import (
+    FAMILIES,
+    DataConfig,
+    content,
+    counterexample,
+    generate,
+    gradable,
+    parse,
+    split_of,
+)
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.hashing import content_key, smallest
@@ -28,9 +38,18 @@ def some(name: str, level: int = 1, *, seed: int = 0, split: str = "train", n: i
     return generate(name, n, seed=seed, difficulty=level, split=split, instruction="Box it.")
 
 
-def test_each_category_has_two_families() -> None:
+def test_each_category_has_families_with_a_depth_and_one_for_transfer() -> None:
+    data = named("data", "steps", DataConfig).families
     for category in CATEGORIES:
-        assert sum(family.category == category for family in FAMILIES.values()) >= 2
+        trained, transfer = set(), set()
+        for entry, config in data.items():
+            name = config.family or entry
+            if FAMILIES[name].category == category:
+                assert FAMILIES[name].balanced
+                assert config.hypothesis
+                (trained if config.train else transfer).add(name)
+        assert len(trained) >= 3
+        assert len(transfer - trained) == 1
 
 
 @pytest.mark.parametrize(("name", "level"), LEVELS)
@@ -59,7 +78,9 @@ def test_families_over_one_generator_have_problems_of_their_own() -> None:
     assert len(sums | choices) == 400
 
 
-@pytest.mark.parametrize("data", ["demo", "domains"])
+@pytest.mark.parametrize(
+    "data", ["demo", "domains", "steps", pytest.param("puzzles", marks=pytest.mark.long)]
+)
 def test_every_problem_of_an_embedded_set_gives_a_pair(data: str, tmp_path: Path) -> None:
     """A problem that occurs in two families would be left out of one of them as repeated."""
     assert "; dropped none" in done(

@@ -1,5 +1,6 @@
 from . import sources as sources
 from . import token_counts as token_counts
+from .arithmetic_solver import solve_numbers as solve_numbers
 from .column_mappings import ROWS as ROWS
 from .column_mappings import adapted as adapted
 from .config import DataConfig as DataConfig
@@ -17,6 +18,7 @@ from .families import FAMILIES as FAMILIES
 from .families import generate as generate
 from .families import split_of as split_of
 from .hub import is_cached as is_cached
+from .puzzle_families import PUZZLE_FAMILIES as PUZZLE_FAMILIES
 from .rows import problem_of as problem_of
 from .source_rows import local_file as local_file
 from .sources import content as content

@@ -14,7 +14,7 @@ from itertools import pairwise, product
 
 from ratiocine.data.family import Draft, Family, levels, shuffled
 from ratiocine.data.syllogism import FORMS, Statement, counterexample
-from ratiocine.data.words import COLORS, GROUPS, NAMES, NOUNS, WEEKDAYS, attempts
+from ratiocine.data.words import COLORS, GROUPS, NAMES, NOUNS, WEEKDAYS, attempts, sample
 
 Ints = Mapping[str, int]
 MOVES = {
@@ -51,7 +51,7 @@ def _last_letters(rng: random.Random, settings: Ints) -> Draft:
 def _letter_moves(rng: random.Random, settings: Ints) -> Draft:
     """No order of the letters occurs twice on the way."""
     for _ in attempts():
-        orders = ["".join(rng.sample("BCDFGHJKLMNPQRSTVWXZ", settings["letters"]))]
+        orders = ["".join(sample(rng, "BCDFGHJKLMNPQRSTVWXZ", settings["letters"]))]
         moves = [rng.choice(list(MOVES)) for _ in range(settings["steps"])]
         for move in moves:
             orders.append(MOVES[move](orders[-1]))
@@ -82,7 +82,7 @@ def _letter_count(rng: random.Random, settings: Ints) -> Draft:
     """A count from 1 to `max_count`, each equally often."""
     count, letter = rng.randint(1, settings["max_count"]), rng.choice("aeilnorst")
     for _ in attempts():
-        words = rng.sample(NOUNS, settings["words"])
+        words = sample(rng, NOUNS, settings["words"])
         counts = [word.count(letter) for word in words]
         if sum(counts) == count:
             break
@@ -97,7 +97,7 @@ def _letter_count(rng: random.Random, settings: Ints) -> Draft:
 
 def _hops(rng: random.Random, settings: Ints) -> Draft:
     """A cycle of people, of which each knows the next one's name."""
-    people, steps = rng.sample(NAMES, settings["people"]), settings["steps"]
+    people, steps = sample(rng, NAMES, settings["people"]), settings["steps"]
     if steps >= len(people):
         raise ValueError(f"steps={steps} needs more people than {len(people)}")
     points = [f"{who} points to {to}" for who, to in zip(people, [*people[1:], people[0]])]
@@ -112,7 +112,7 @@ def _swaps(rng: random.Random, settings: Ints) -> Draft:
     """The distance from the asked person to the first owner of the answer is uniform, so that no
     person's first color is more often right."""
     n = settings["people"]
-    people, colors = rng.sample(NAMES, n), rng.sample(COLORS, n)
+    people, colors = sample(rng, NAMES, n), sample(rng, COLORS, n)
     distance = rng.randrange(n)
     for _ in attempts():
         held, lines, swaps = list(colors), [], []
@@ -132,7 +132,7 @@ def _swaps(rng: random.Random, settings: Ints) -> Draft:
 
 
 def _ordering(rng: random.Random, settings: Ints) -> Draft:
-    people = rng.sample(NAMES, settings["people"])
+    people = sample(rng, NAMES, settings["people"])
     more, less, most, least = rng.choice(COMPARISONS)
     facts = [
         f"{a} is {more} than {b}" if rng.random() < 0.5 else f"{b} is {less} than {a}"
@@ -157,7 +157,7 @@ def _sets(rng: random.Random, settings: Ints) -> Draft:
         chosen = rng.sample(patterns, min(4, len(patterns)))
         if set("".join(chosen)) == set(names):
             break
-    words = rng.sample(NOUNS, len(chosen))
+    words = sample(rng, NOUNS, len(chosen))
     on = dict(zip(words, chosen))
     lists = [
         f"List {name}: {', '.join(rng.sample(members, len(members)))}."
@@ -179,14 +179,13 @@ def _schemas() -> list[tuple[list[Schema], list[Schema]]]:
     depends on the places of the terms alone."""
     groups: dict[tuple[str, ...], tuple[list[Schema], list[Schema]]] = {}
     for forms in product(FORMS, repeat=3):
-        for swap_1, swap_2, swap_3 in product((False, True), repeat=3):
-            terms = ("sm", "mp", "sp")
-            schema = tuple(
-                Statement(form, *(pair[::-1] if swap else pair))
-                for form, pair, swap in zip(forms, terms, (swap_1, swap_2, swap_3))
+        for places in product(("sm", "ms"), ("mp", "pm"), ("sp", "ps")):
+            first, second, conclusion = (
+                Statement(form, *terms) for form, terms in zip(forms, places)
             )
+            refuted = counterexample((first, second), conclusion) is not None
             group = groups.setdefault(forms, ([], []))
-            group[counterexample(schema[:2], schema[2]) is not None].append(schema)  # type: ignore
+            group[refuted].append((first, second, conclusion))
     return [group for group in groups.values() if all(group)]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from ratiocine.data import blocks, four_by_four, mazes, zebra
 from ratiocine.data.arithmetic_solver import Step, solve_numbers
 from ratiocine.data.family import Draft, Family, levels, shuffled
-from ratiocine.data.words import COLORS, NAMES, attempts, listed
+from ratiocine.data.words import COLORS, NAMES, attempts, listed, sample
 
 Ints = Mapping[str, int]
 BLOCK_NAMES = "ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -46,7 +46,7 @@ def _twenty_four(rng: random.Random, settings: Ints) -> Draft:
 
 
 def _blocks(rng: random.Random, settings: Ints) -> Draft:
-    n, names = settings["blocks"], rng.sample(BLOCK_NAMES, settings["blocks"])
+    n, names = settings["blocks"], sample(rng, BLOCK_NAMES, settings["blocks"])
     states = blocks.states(n)
     for _ in attempts():
         start, goal = rng.choice(states), rng.choice(states)
@@ -117,8 +117,8 @@ def _sudoku(rng: random.Random, settings: Ints) -> Draft:
 def _zebra(rng: random.Random, settings: Ints) -> Draft:
     """The place of the right name in the order of mentions is uniform."""
     n, kinds = settings["people"], settings["kinds"]
-    people = rng.sample(NAMES, n)
-    things = [rng.sample(values, n) for values in rng.sample(THINGS, kinds)]
+    people = sample(rng, NAMES, n)
+    things = [sample(rng, values, n) for values in sample(rng, THINGS, kinds)]
     place = rng.randrange(n)
     for _ in attempts():
         puzzle = zebra.draw(n, kinds, rng)

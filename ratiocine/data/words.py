@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -44,6 +48,13 @@ def attempts() -> Iterator[int]:
     """Numbers of attempts to draw a problem; raises ValueError where all of them fail."""
     yield from range(TRIES)
     raise ValueError("no problem found")
+
+
+def sample(rng: random.Random, items: Sequence[T], n: int) -> list[T]:
+    """`n` different items. Raises ValueError where there are fewer."""
+    if n > len(items):
+        raise ValueError(f"{n} is more than {len(items)}")
+    return rng.sample(items, n)
 
 
 def listed(items: list[str]) -> str:
