@@ -156,6 +156,7 @@ def test_impossible_settings_are_told(name: str, settings: dict, why: str) -> No
 def test_a_puzzle_of_an_unknown_name_is_ungradable() -> None:
     (problem,) = some("maze", 1, n=1)
     assert FAMILIES["maze"].kind == problem.kind == "puzzle"
-    for puzzle in (None, {}, {"name": "chess"}):
+    broken = ({"name": "maze", "grid": ["..", "G."]}, {"name": "sudoku", "grid": [[1, 2]]})
+    for puzzle in (None, {}, {"name": "chess"}, {"name": "blocks", "start": {}}, *broken):
         unknown = Problem("1", "?", "right", "puzzle", "general-oe", "t", meta={"puzzle": puzzle})
         assert grade(unknown, split("\\boxed{right}")).verdict == "ungradable"

@@ -157,7 +157,7 @@ def test_the_code_of_the_page_on_extending_runs() -> None:
                 if added.startswith("test_"):
                     tests += 1
                     namespace[added]()
-    assert tests == 4
+    assert tests == 5
 
 
 def names_in(name: str) -> Mapping[str, Any]:

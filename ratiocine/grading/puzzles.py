@@ -108,7 +108,20 @@ def verdict(puzzle: Puzzle, text: str) -> Judgement:
 
 def known(puzzle: object) -> bool:
     """Whether a value describes a puzzle that can be verified."""
-    return isinstance(puzzle, Mapping) and puzzle.get("name") in VERIFIERS
+    if not isinstance(puzzle, Mapping):
+        return False
+    if puzzle.get("name") == "blocks":
+        start, goal = puzzle.get("start"), puzzle.get("goal")
+        both = isinstance(start, Mapping) and isinstance(goal, Mapping)
+        return both and set(start) == set(goal) != set()
+    rows = puzzle.get("grid")
+    if not isinstance(rows, list | tuple) or not rows:
+        return False
+    if puzzle.get("name") == "maze":
+        words = all(isinstance(row, str) and len(row) == len(rows[0]) for row in rows)
+        return words and "".join(rows).count("S") == "".join(rows).count("G") == 1
+    lists = all(isinstance(row, list | tuple) and len(row) == 4 for row in rows)
+    return puzzle.get("name") == "sudoku" and lists and len(rows) == 4
 
 
 def _parts(text: str) -> list[str]:
