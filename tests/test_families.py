@@ -20,12 +20,13 @@ from ratiocine.data import (
     counterexample,
     generate,
     gradable,
+    load,
     parse,
     split_of,
 )
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
-from ratiocine.hashing import content_key, smallest
+from ratiocine.hashing import content_key, digest, smallest
 from ratiocine.prompts import user_text
 from ratiocine.records import CATEGORIES
 
@@ -76,6 +77,19 @@ def test_families_over_one_generator_have_problems_of_their_own() -> None:
         for name in ("chain_sum", "chain_sum_mc")
     )
     assert len(sums | choices) == 400
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"), [("demo", "60aa7525ee161fd6"), ("domains", "b941ea54d9a652d2")]
+)
+def test_problems_and_traces_of_published_numbers_stay(data: str, expected: str) -> None:
+    assert digest(*described(data))[:16] == expected
+
+
+def described(data: str) -> list[str]:
+    config = named("data", data, DataConfig)
+    problems = [p for split in ("train", "test") for p in load(config, split).problems]
+    return [f"{p.id} {user_text(p)} {p.reference} {oracle.trace(p)}" for p in problems]
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,9 @@ def known(puzzle: object) -> bool:
         return False
     if puzzle.get("name") == "blocks":
         start, goal = puzzle.get("start"), puzzle.get("goal")
-        both = isinstance(start, Mapping) and isinstance(goal, Mapping)
-        return both and set(start) == set(goal) != set()
+        if not isinstance(start, Mapping) or not isinstance(goal, Mapping):
+            return False
+        return bool(start) and start.keys() == goal.keys()
     rows = puzzle.get("grid")
     if not isinstance(rows, list | tuple) or not rows:
         return False
