@@ -18,7 +18,7 @@ from typing import Any
 
 from ratiocine.data.config import TASK_ENDINGS, DataConfig, HubConfig, ending
 from ratiocine.data.hub import revision, streamed
-from ratiocine.data.rows import Row, read_rows
+from ratiocine.data.row_files import Row, read_rows
 from ratiocine.errors import BadInput
 from ratiocine.records import LETTERS, JsonObject
 from ratiocine.runs import hash_path
