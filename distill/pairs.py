@@ -3,7 +3,6 @@ is written whole or not at all."""
 
 from __future__ import annotations
 
-import json
 import re
 from array import array
 from collections import Counter
@@ -15,11 +14,12 @@ from statistics import fmean
 from typing import IO
 
 from distill import data_card, pass_counts
-from distill.answer_selection import Judged
 from distill.config import Config, check_oracle, inputs, model_named, teacher_model
 from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
 from distill.pair_selection import PairSummary, domain, outside, selected
+from distill.rejections import FILE as REJECTED
+from distill.rejections import Rejections
 from distill.select import Prompts
 from distill.trace_patterns import count_patterns, patterns
 from ratiocine import cli, models
@@ -39,50 +39,6 @@ from ratiocine.prompts import completion_ids, prompt_ids, user_text
 from ratiocine.records import MODES, SIDES, Pair, Problem
 from ratiocine.runs import Run, open_run
 from ratiocine.stores import stream_pairs, write_pairs
-
-SHOWN = 200  # characters of a rejected question
-REJECTED = "rejected.jsonl"
-
-
-@dataclass
-class Rejections:
-    """Problems without a pair: a line each, with the row and line in its file, the reason, the
-    beginning of the question, the reference and the teacher's answers, and their counts by
-    reason."""
-
-    file: IO[str]
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def add(self, problem: Problem, reason: str, judged: Judged | None = None) -> None:
-        place = {"row": problem.row, "line": problem.line}
-        answers = {mode: [one.row() for one in some] for mode, some in (judged or {}).items()}
-        self._write(
-            key(problem), reason, place, problem.question, problem.reference, answers=answers
-        )
-
-    def add_pair(self, pair: Pair, row: int | None, reason: str) -> None:
-        name = f"{pair.source}/{pair.id}"
-        self._write(name, reason, {"row": row}, pair.prompt, pair.reference)
-
-    def _write(
-        self,
-        name: str,
-        reason: str,
-        place: Mapping[str, int | None],
-        question: str,
-        reference: str | None,
-        **more: object,
-    ) -> None:
-        self.counts[reason] += 1
-        row = {
-            "key": name,
-            "reason": reason,
-            **{of: number for of, number in place.items() if number is not None},
-            "question": question[:SHOWN],
-            "reference": reference,
-            **{name: value for name, value in more.items() if value},
-        }
-        self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from teacher import Teacher
 
 from ratiocine.data import DataConfig, load, problem_of
 from ratiocine.data.row_shapes import reference_of
+from ratiocine.data.rows import mapped
 from ratiocine.data.stored_split import row_of
 from ratiocine.data.tasks import read_task
 from ratiocine.errors import BadInput
@@ -193,8 +194,6 @@ def test_a_benchmark_file_is_mapped_on_the_command_line(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("column", ["choices", "options"])
 def test_options_in_one_cell(column: str, choices: object, answer: str, letter: str) -> None:
-    from ratiocine.data.rows import mapped
-
     row = mapped({"question": "Which?", column: choices, "answer": answer}, None)
     problem = problem_of(DataConfig(name="t"), row, "1")
     assert (problem.kind, problem.choices, problem.reference) == ("choice", ("4", "6", "7"), letter)
