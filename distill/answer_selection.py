@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distill.answer_cache import Answer
 from distill.config import AnswerSelection, Config, Verify
@@ -16,6 +16,8 @@ from ratiocine.grading import canonical, grade
 from ratiocine.prompts import user_text
 from ratiocine.records import MODES, Mode, Problem, Stop
 from ratiocine.rewards import RewardConfig, Rollout
+
+SHOWN = 1000  # characters of a rejected answer at either end
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,11 @@ class Candidate:
 
 def usable(
     config: Config, problem: Problem, mode: Mode, answers: Sequence[Answer], tally: Tally
-) -> list[Candidate]:
-    """The answers without fault, in the order of samples; all are counted in the tally."""
+) -> tuple[list[Candidate], list[JudgedAnswer]]:
+    """The answers without fault, and all with what became of them, in the order of samples; all are
+    counted in the tally."""
     candidates = []
+    judged = []
     tally.identical += len(answers) > 1 and len({answer.text for answer in answers}) == 1
     for answer in answers:
         parts = parts_of(answer.text, mode, config.thinking_prompt.trace)
@@ -44,17 +48,18 @@ def usable(
         stop = "stop" if _is_complete(config, answer.stop) else answer.stop
         if reason := fault(answer.text, stop, parts, mode, user_text(problem)):
             tally.outcomes[reason] += 1
+            judged.append(JudgedAnswer(answer.text, answer.stop, reason))
             continue
         if problem.reference is None:
-            tally.outcomes["not_judged"] += 1
-            right, value = None, parts.boxed
+            outcome, right, value = "not_judged", None, parts.boxed
         else:
             found = grade(problem, parts)
-            tally.outcomes[found.verdict] += 1
-            right, value = found.verdict == "right", found.extracted
+            outcome, right, value = found.verdict, found.verdict == "right", found.extracted
+        tally.outcomes[outcome] += 1
+        judged.append(JudgedAnswer(answer.text, answer.stop, outcome))
         vote = canonical(value) if value else None
         candidates.append(Candidate(parts, answer.n_completion, right, vote))
-    return candidates
+    return candidates, judged
 
 
 def _is_complete(config: Config, stop: Stop) -> bool:
@@ -94,6 +99,31 @@ def _highest_reward(
 
 
 @dataclass(frozen=True)
+class JudgedAnswer:
+    """One answer of a teacher and what became of it."""
+
+    text: str
+    stop: Stop
+    outcome: str
+    """Its fault, or its verdict where it has none."""
+
+    @staticmethod
+    def written(text: str, outcome: str) -> JudgedAnswer:
+        """An answer that no model generated."""
+        return JudgedAnswer(text, "stop", outcome)
+
+    def row(self) -> dict[str, str]:
+        """For `rejected.jsonl`; of a long text the beginning and the end."""
+        text = self.text
+        if len(text) > 2 * SHOWN:
+            text = f"{text[:SHOWN]} … {text[-SHOWN:]}"
+        return {"outcome": self.outcome, "finish_reason": self.stop, "text": text}
+
+
+Judged = Mapping[Mode, Sequence[JudgedAnswer]]
+
+
+@dataclass(frozen=True)
 class PairResult:
     """The outcome of one problem: a pair, or a reason."""
 
@@ -103,6 +133,8 @@ class PairResult:
     """Why there is no pair."""
     counts: PassCounts | None = None
     """Right answers and answers of each mode, where there is a reference."""
+    judged: Judged = field(default_factory=dict)
+    """All answers, by mode."""
 
 
 def pair_result(
@@ -112,9 +144,9 @@ def pair_result(
     tallies: Mapping[Mode, Tally],
 ) -> PairResult:
     """One answer per mode, or the reason why there is no pair."""
-    candidates = {
-        mode: usable(config, problem, mode, answers[mode], tallies[mode]) for mode in MODES
-    }
+    found = {mode: usable(config, problem, mode, answers[mode], tallies[mode]) for mode in MODES}
+    candidates = {mode: some for mode, (some, _) in found.items()}
+    judged = {mode: every for mode, (_, every) in found.items()}
     counts: PassCounts | None = None
     if problem.reference is not None:
         counts = {
@@ -122,13 +154,13 @@ def pair_result(
             for mode in MODES
         }
     if lacking := [mode for mode in MODES if not candidates[mode]]:
-        return PairResult(None, f"no_usable_{'_'.join(lacking)}", counts)
+        return PairResult(None, f"no_usable_{'_'.join(lacking)}", counts, judged)
     selected = {
         mode: select_answer(candidates[mode], config.answer_selection, problem, config.reward)
         for mode in MODES
     }
     reason = _rejection(config, selected, counts)
-    return PairResult(None if reason else _sides(selected), reason, counts)
+    return PairResult(None if reason else _sides(selected), reason, counts, judged)
 
 
 def _rejection(

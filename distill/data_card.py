@@ -28,12 +28,12 @@ def text(config: Config, facts: Facts) -> str:
         yaml.safe_dump(head, sort_keys=False).strip(),
         "---",
         "",
-        f"# {facts.n} pairs: {config.data.name}, answered by {_teacher(config)}",
+        f"# {facts.n} pairs: {config.data.label}, answered by {_teacher(config)}",
         "",
         "Each row is one prompt with two answers: `ift`, given directly, and `reasoning`, with its "
         "trace in think tags first. Problems without both answers are rejected.",
         "",
-        f"- Prompts: {config.data.name}{_where(config)}. "
+        f"- Prompts: {config.data.label}{_where(config)}. "
         f"License: {config.data.license or 'unknown'}.",
         *_teacher_license(facts),
         f"- Mean tokens, by the tokenizer of {config.model.name}: prompt {means['prompt']}, direct "

@@ -120,7 +120,7 @@ def run(config: DifficultyConfig) -> None:
     counts = None if rates is None else pass_counts.read(Path(rates.run), rates.mode)
     loaded = sources.load(config.data, "train", seed=config.seed, limit=config.limit)
     if not loaded.problems:
-        raise BadInput(f"data={config.data.name} holds no problem to judge")
+        raise BadInput(f"data={config.data.label} holds no problem to judge")
     cache = AnswerCache(Path(config.answer_cache))
     requests = {key(problem): request(config, problem) for problem in loaded.problems}
     query(config, list(requests.values()), cache)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distill import oracle, reference, replay
 from distill.answer_cache import Answer, AnswerCache
-from distill.answer_selection import PairResult, pair_result
+from distill.answer_selection import Judged, JudgedAnswer, PairResult, pair_result
 from distill.config import Config, teacher_name
 from distill.facts import AnswerFacts, Tally
 from distill.select import Prompts
@@ -44,7 +44,7 @@ def pair_maker(config: Config, prompts: Prompts) -> tuple[PairMaker, AnswerFacts
         tokenizer = models.load_tokenizer(config.model)
 
         def from_published(problem: Problem) -> PairResult:
-            return pair_result(config, problem, _published(problem, tokenizer), tallies)
+            return pair_result(config, problem, _published(config, problem, tokenizer), tallies)
 
         return from_published, AnswerFacts(config.verify, tallies)
     cache = AnswerCache(Path(config.answer_cache))
@@ -72,22 +72,25 @@ def from_solution(config: Config, problem: Problem) -> PairResult:
     if share := config.teacher.mistakes:
         think = oracle.with_mistake(problem, think, share, config.seed)
     if reason := fault(problem, think):
-        return PairResult(None, reason)
+        return PairResult(None, reason, judged={"reasoning": [JudgedAnswer.written(think, reason)]})
     sides = render(answer), render(answer, think)
-    for side in sides:
+    for mode, side in zip(MODES, sides, strict=True):
         if (verdict := grade(problem, split(side)).verdict) != "right":
-            return PairResult(None, f"graded_{verdict}")
+            judged: Judged = {mode: [JudgedAnswer.written(side, verdict)]}
+            return PairResult(None, f"graded_{verdict}", judged=judged)
     return PairResult(sides)
 
 
-def _published(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> Mapping[Mode, list[Answer]]:
+def _published(
+    config: Config, problem: Problem, tokenizer: PreTrainedTokenizerBase
+) -> Mapping[Mode, list[Answer]]:
     """Both answers of the data set."""
     answers: dict[Mode, list[Answer]] = {}
     for mode in MODES:
         text = problem.meta.get(mode)
         if not isinstance(text, str):
             raise BadInput(
-                f"data={problem.source}: the problem '{problem.id}' has no {mode} answer; say "
+                f"data={config.data.label}: the problem '{problem.id}' has no {mode} answer; say "
                 "which columns hold both: "
                 "data.columns='{question: …, meta.ift: …, meta.reasoning: …}'"
             )

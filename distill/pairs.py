@@ -3,11 +3,11 @@ is written whole or not at all."""
 
 from __future__ import annotations
 
-import json
 import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -18,10 +18,19 @@ from distill.config import Config, check_oracle, inputs, model_named, teacher_mo
 from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
 from distill.pair_selection import PairSummary, domain, outside, selected
+from distill.rejections import FILE as REJECTED
+from distill.rejections import Rejections
 from distill.select import Prompts
 from distill.trace_patterns import count_patterns, patterns
 from ratiocine import cli, models
-from ratiocine.data import sources, tokenizer_hash, write_lengths
+from ratiocine.data import (
+    TEST_FILE,
+    is_stored,
+    sources,
+    tokenizer_hash,
+    write_lengths,
+    write_test_split,
+)
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.plotting import length_histogram
@@ -30,31 +39,6 @@ from ratiocine.prompts import completion_ids, prompt_ids, user_text
 from ratiocine.records import MODES, SIDES, Pair, Problem
 from ratiocine.runs import Run, open_run
 from ratiocine.stores import stream_pairs, write_pairs
-
-SHOWN = 200  # characters of a rejected question
-
-
-@dataclass
-class Rejections:
-    """Problems without a pair: a line each, with the row in its file, the reason and the beginning
-    of the question, and their counts by reason."""
-
-    file: IO[str]
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def add(self, problem: Problem, reason: str) -> None:
-        self._write(key(problem), problem.row, reason, problem.question)
-
-    def add_pair(self, pair: Pair, row: int | None, reason: str) -> None:
-        self._write(f"{pair.source}/{pair.id}", row, reason, pair.prompt)
-
-    def _write(self, name: str, number: int | None, reason: str, question: str) -> None:
-        self.counts[reason] += 1
-        row: dict[str, object] = {"key": name, "reason": reason}
-        if number is not None:
-            row["row"] = number
-        row["question"] = question[:SHOWN]
-        self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 @dataclass
@@ -104,7 +88,7 @@ def distill(config: Config) -> Run:
         return run
     others = {name: models.load_tokenizer(model_named(name)) for name in config.tokenizers}
     totals = Totals(families=patterns(config.select.patterns or {}))
-    with run.writing("rejected.jsonl") as path, open(path, "w", encoding="utf-8") as file:
+    with run.writing(REJECTED) as path, open(path, "w", encoding="utf-8") as file:
         rejections = Rejections(file)
         prompts = Prompts(
             config.data,
@@ -114,12 +98,14 @@ def distill(config: Config) -> Run:
             drop=rejections.add,
         )
         make, answers = pair_maker(config, prompts)
-        with run.writing(pass_counts.FILE) as path, open(path, "w", encoding="utf-8") as rates:
-            writer = _Writer(config, totals, rejections)
-            with run.writing("pairs.parquet") as path:
-                writer.write(path, writer.pairs(make, prompts, rates))
-                if not totals.n:
-                    raise BadInput(_no_pair(config, rejections, answers))
+        with suppress(_NoPairError):  # the rejected problems are written nevertheless
+            _write_pairs(run, _Writer(config, totals, rejections), make, prompts)
+    if not totals.n:
+        reasons = _no_pair(config, rejections, answers)
+        raise BadInput(f"{reasons}; answers and references: {run.out / REJECTED}")
+    if is_stored(config.data):
+        with run.writing(TEST_FILE) as path:
+            write_test_split(path, config.data, config.seed)
     if others:
         with run.writing("lengths.parquet") as path:
             write_lengths(path, run.out / "pairs.parquet", totals.n, others)
@@ -135,6 +121,22 @@ def distill(config: Config) -> Run:
     return run
 
 
+class _NoPairError(Exception):
+    """Not one problem became a pair."""
+
+
+def _write_pairs(run: Run, writer: _Writer, make: PairMaker, prompts: Prompts) -> None:
+    """Write the pairs and the pass rates; neither where there is no pair."""
+    with (
+        run.writing(pass_counts.FILE) as passed,
+        open(passed, "w", encoding="utf-8") as rates,
+        run.writing("pairs.parquet") as path,
+    ):
+        writer.write(path, writer.pairs(make, prompts, rates))
+        if not writer.totals.n:
+            raise _NoPairError
+
+
 def _print_summary(facts: Facts, run: Run) -> None:
     for mode, tally in facts.answers.tallies.items() if facts.answers else ():
         print(
@@ -142,6 +144,10 @@ def _print_summary(facts: Facts, run: Run) -> None:
             f"{dict(tally.outcomes.most_common())}"
         )
     print(f"{facts.n} pairs in {run.out}; dropped {dict(facts.dropped) or 'none'}")
+    if facts.answers and facts.without_reference:
+        print(
+            f"{facts.without_reference} pairs without a reference: their answers are not verified"
+        )
     cli.print_next("train", "ratio=RATIO", f"pairs={cli.quoted(str(run.out))}")
 
 
@@ -150,7 +156,7 @@ def _no_pair(config: Config, rejections: Rejections, answers: AnswerFacts | None
     reasons = [str(dict(rejections.counts))]
     if answers is not None:
         reasons += [f"{mode} answers: {dict(answers.tallies[mode].outcomes)}" for mode in MODES]
-    return f"data={config.data.name} gave no pair; rejected: {'; '.join(reasons)}"
+    return f"data={config.data.label} gave no pair; rejected: {'; '.join(reasons)}"
 
 
 def _facts(
@@ -164,7 +170,7 @@ def _facts(
     test = prompts.test_contents
     return Facts(
         teacher=config.teacher.name,
-        data=config.data.name,
+        data=config.data.label,
         n=totals.n,
         n_by_source=totals.sources,
         dropped=rejections.counts,
@@ -208,11 +214,11 @@ class _Writer:
                 rates.write(pass_counts.line(key(problem), result.counts))
             if result.sides is None:
                 assert result.reason is not None
-                self.rejections.add(problem, result.reason)
+                self.rejections.add(problem, result.reason, result.judged)
                 continue
             pair = self._pair(problem, *result.sides)
             if reason := outside(pair, self.config.select):
-                self.rejections.add(problem, reason)
+                self.rejections.add(problem, reason, result.judged)
                 continue
             test = prompts.test_contents
             shared = test is not None and sources.content(problem) in test

@@ -81,7 +81,7 @@ class Prompts:
             if rule.run is not None
         ]
         scores = None if select.difficulty is None else difficulty_scores.read(select.difficulty)
-        seen = Seen()
+        seen, answers = Seen(), Seen()
         for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=reject):
             content, text = sources.content(problem), sources.text(problem)
             found = index.held_by(text) if index else {}
@@ -90,7 +90,8 @@ class Prompts:
             elif any(re.search(pattern, text) for pattern in select.exclude_regex):
                 reject(problem, "pattern")
             elif select.exact and seen.has(content):
-                reject(problem, "repeated")
+                same = answers.has(content + sources.answer_key(problem))
+                reject(problem, "repeated" if same else "repeated_with_another_answer")
             elif found:
                 reject(problem, f"in_{next(iter(found)).partition('/')[0]}")
             elif any(not rule.accepts(*n.get(key(problem), (0, 0))) for rule, n in rules):
@@ -99,6 +100,7 @@ class Prompts:
                 reject(problem, fault)
             else:
                 seen.add(content)
+                answers.add(content + sources.answer_key(problem))
                 yield problem
 
     def __iter__(self) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eval.config import Config
 from ratiocine.data import DataConfig, sources
@@ -18,6 +18,7 @@ from ratiocine.prompts import PLAIN_STOP, user_text
 from ratiocine.records import Problem, ScoredCompletion
 from ratiocine.scores import check_names
 
+NO_REFERENCE = ": give a short answer, in a column of its own or in \\boxed{} of a whole answer"
 LISTED = 5  # ids of dropped rows that are printed
 
 
@@ -66,10 +67,12 @@ def load(config: Config) -> Suite:
     """The test problems of all benchmarks. Raises BadInput where there is none."""
     suite = Suite()
     for data in config.sources():
-        problems, suite.dropped[data.name] = _gradable(data, config)
-        for reason, ids in suite.dropped[data.name].items():
+        loaded = _gradable(data, config)
+        problems, suite.dropped[data.name] = loaded.problems, loaded.dropped
+        for reason, ids in loaded.dropped.items():
             more = " …" if len(ids) > LISTED else ""
-            print(f"{data.name}: {len(ids)} dropped ({reason}): {', '.join(ids[:LISTED])}{more}")
+            listed = "; ".join(loaded.told(ids[:LISTED]))
+            print(f"{data.name}: {len(ids)} dropped ({reason}): {listed}{more}")
         if config.num_fewshot:
             problems = _with_examples(suite, data, problems, config)
         for problem in sources.limited(problems, config.limit, config.seed):
@@ -77,14 +80,17 @@ def load(config: Config) -> Suite:
             suite.problems[key(problem)] = problem
             suite.max_new_tokens[key(problem)] = config.max_new_tokens_of(data)
     if not suite.problems:
-        why = "; ".join(
-            f"{len(ids)} {reason}" for of in suite.dropped.values() for reason, ids in of.items()
-        )
-        raise BadInput(
-            f"benchmarks={','.join(config.benchmarks)} hold no test problem"
-            + (f" (dropped: {why})" if why else "")
-        )
+        why = _why(*suite.dropped.values())
+        raise BadInput(f"benchmarks={','.join(config.benchmarks)} hold no test problem{why}")
     return suite
+
+
+def _why(*dropped: Mapping[str, Sequence[str]]) -> str:
+    """The reasons in the message about benchmarks without problems."""
+    counts = [f"{len(ids)} {reason}" for of in dropped for reason, ids in of.items()]
+    reasons = "; ".join(counts)
+    hint = NO_REFERENCE if any("no_reference" in of for of in dropped) else ""
+    return f" (dropped: {reasons}{hint})" if reasons else ""
 
 
 def check_problems(
@@ -98,18 +104,39 @@ def check_problems(
         )
 
 
-def _gradable(data: DataConfig, config: Config) -> tuple[list[Problem], dict[str, list[str]]]:
-    """The test problems that can be graded, and the ids of the others by reason."""
+def _gradable(data: DataConfig, config: Config) -> sources.Loaded:
+    """The test problems that can be graded, and the others by reason."""
     loaded = sources.load(data, "test", seed=config.seed)
-    dropped, problems = dict(loaded.dropped), list[Problem]()
+    problems = list[Problem]()
+    # A published benchmark is kept as it is.
+    conflicts = conflicting(loaded.problems) if data.path and not data.hub else set()
     for problem in loaded.problems:
         if problem.kind == "instructions" and not KINDS["instructions"].usable(problem):
-            dropped.setdefault("instructions_not_checkable", []).append(problem.id)
+            loaded.drop(problem, "instructions_not_checkable")
         elif problem.reference is None and problem.kind != "instructions":
-            dropped.setdefault("no_reference", []).append(problem.id)
+            loaded.drop(problem, "no_reference")
+        elif problem.id in conflicts:
+            loaded.drop(problem, "repeated_with_another_answer")
         else:
             problems.append(problem)
-    return problems, dropped
+    return replace(loaded, problems=problems)
+
+
+def conflicting(problems: Sequence[Problem]) -> set[str]:
+    """Ids of the problems that are asked more than once with different references: at most one of
+    these is right, and it is not known which."""
+    groups: dict[str, list[Problem]] = {}
+    for problem in problems:
+        if problem.reference is not None:
+            groups.setdefault(f"{sources.content(problem)} {sorted(problem.choices)}", []).append(
+                problem
+            )
+    return {
+        problem.id
+        for group in groups.values()
+        if len({sources.answer_key(problem) for problem in group}) > 1
+        for problem in group
+    }
 
 
 def _with_examples(
@@ -153,10 +180,12 @@ def check(config: Config) -> None:
     """Load every benchmark and print its number of problems, the rows that cannot be graded, by
     reason, and the references that match as equal text only.
 
-    Raises BadInput for malformed rows, and for a number of rows unlike that of the pinned files.
+    Raises BadInput for malformed rows, for a benchmark without problems, and for a number
+    of rows unlike that of the pinned files.
     """
     for data in config.sources():
-        problems, dropped = _gradable(data, config)
+        loaded = _gradable(data, config)
+        problems, dropped = loaded.problems, loaded.dropped
         n, lost = len(problems), sum(map(len, dropped.values()))
         counts = Counter(problem.kind for problem in problems).most_common()
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts)
@@ -164,10 +193,12 @@ def check(config: Config) -> None:
         total = f", {pinned} in the whole set" if pinned else ""
         print(f"{data.name}: {n} problems ({kinds}), {lost} dropped{total}")
         for reason, ids in dropped.items():
-            print(f"  {reason}: {', '.join(ids)}")
+            print(f"  {reason}: {'; '.join(loaded.told(ids))}")
         if by_text := [problem.id for problem in problems if not understood(problem)]:
             print(f"  matched by text only: {', '.join(by_text)}")
         if pinned and data.data_dir is None and n + lost != pinned:
             raise BadInput(
                 f"benchmark {data.name}: {n + lost} rows, where the pinned files have {pinned}"
             )
+        if not n:
+            raise BadInput(f"benchmark {data.name} holds no test problem{_why(dropped)}")

@@ -16,14 +16,26 @@ from pydantic import (
 
 from ratiocine import cli, models
 from ratiocine.config import ByContent, Hashed, HashedIfSet, Seed, TokenLimit, Unhashed
-from ratiocine.data import DataConfig, TestSize, ending, sources
+from ratiocine.data import (
+    TEST_FILE,
+    DataConfig,
+    TestSize,
+    ending,
+    is_stored,
+    sources,
+    stem,
+    stored_source,
+)
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
+from ratiocine.records import Kind
 from ratiocine.runs import CONFIG, TrackedConfig, check_finished, read_config
 
 MAX_NEW_TOKENS = 2048  # default of a benchmark without its own
+# Keys of benchmark files, as `data.KEY` of distill.
+OF_FILES = ("test_size", "columns", "kind", "category")
 
 
 class Config(TrackedConfig):
@@ -36,6 +48,9 @@ class Config(TrackedConfig):
     benchmarks: Hashed[list[str]]
     data_dir: ByContent[str | None] = None
     test_size: HashedIfSet[TestSize | None] = None
+    columns: HashedIfSet[dict[str, str] | None] = None
+    kind: HashedIfSet[Kind | None] = None
+    category: HashedIfSet[str | None] = None
     limit: Hashed[PositiveInt | None] = None
     num_fewshot: Hashed[NonNegativeInt] = 0
     max_new_tokens: Hashed[TokenLimit] = None
@@ -97,7 +112,7 @@ class Config(TrackedConfig):
                 data = self._local(name)
             else:
                 data = cli.named("data", name, DataConfig, called="benchmark")
-                if not data.families:
+                if not data.families and self.data_dir is not None:
                     data = data.model_copy(update={"data_dir": self.data_dir})
             if data.name in {other.name for other in found}:
                 raise BadInput(
@@ -105,31 +120,55 @@ class Config(TrackedConfig):
                     "file or leave one out"
                 )
             found.append(data)
+        self._check_file_keys()
         return found
+
+    def _check_file_keys(self) -> None:
+        """Raise BadInput where a key of benchmark files is set and there is none."""
+        if any(self._is_file(name) for name in self.benchmarks):
+            return
+        for key in ("columns", "kind", "category"):
+            if (value := getattr(self, key)) is not None:
+                raise BadInput(
+                    f"{key}={value} is for a benchmark file; benchmarks="
+                    f"{','.join(self.benchmarks)} state their own"
+                )
+
+    @staticmethod
+    def _is_file(name: str) -> bool:
+        """Whether a benchmark is a file or a hub id, not a name in conf/data or a set of pairs."""
+        return bool(ending(name) or "/" in name) and not (Path(name) / CONFIG).is_file()
 
     def _local(self, name: str) -> DataConfig:
         """A benchmark by its file, its hub id, or the finished pairs that its other side is in."""
         if (Path(name) / CONFIG).is_file():
             return _test_side(Path(name))
-        kind = ending(name)
-        stem = Path(name).name[: Path(name).name.lower().rindex(kind)] if kind else name
         values = cli.named("data", "local", DataConfig).model_dump()
-        values |= {"name": stem, "path": name, "test_size": self.test_size}
+        called = stem(name) if ending(name) else name
+        values |= {"name": called, "path": name}
+        values |= {key: getattr(self, key) for key in OF_FILES}
         return cli.check(DataConfig, values)
 
 
 def _test_side(pairs: Path) -> DataConfig:
-    """The data of finished pairs, whose test split is a benchmark. Raises BadInput if they are no
-    pairs, or have no test split."""
-    check_finished(pairs, "distill")
+    """The test split of finished pairs. Raises BadInput if they are no pairs, have no test split,
+    or lack a copy of it (as those of earlier releases do) and their source has changed."""
+    manifest = check_finished(pairs, "distill")
     data = cli.check(DataConfig, read_config(pairs)["data"])
+    if (pairs / TEST_FILE).is_file():
+        return stored_source(data, pairs / TEST_FILE)
     if not sources.has(data, "test"):
         raise BadInput(
             f"benchmarks={pairs}: data={data.path or data.name} has no test split; make these "
             "pairs with data.test_size=0.2"
         )
-    stem = Path(data.path).name.split(".")[0] if data.path else data.name
-    return data.model_copy(update={"name": stem}) if data.name == "local" else data
+    if is_stored(data) and sources.fingerprint(data, "train") != manifest.inputs["data"]:
+        raise BadInput(
+            f"benchmarks={pairs}: {data.path or data.name} has changed since these pairs were "
+            "made, and they hold no copy of its test split; make them again with distill"
+        )
+    name = Path(data.path).name.split(".")[0] if data.path else data.name
+    return data.model_copy(update={"name": name}) if data.name == "local" else data
 
 
 def benchmark_inputs(config: Config) -> dict[str, str]:

@@ -51,6 +51,16 @@ class Problem:
     """Number of its row in a file or data set, from 1."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     """For teachers (a worked solution, generator variables); never part of a prompt."""
+    line: int | None = None
+    """Line of its file in which its row begins, from 1; None in a file without lines."""
+
+    @property
+    def place(self) -> str | None:
+        """Its row, and its line where that is another number; None for a generated problem."""
+        if self.row is None:
+            return None
+        line = "" if self.line in (None, self.row) else f" (line {self.line})"
+        return f"row {self.row}{line}"
 
 
 Mode = Literal["ift", "reasoning"]

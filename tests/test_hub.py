@@ -20,7 +20,7 @@ from huggingface_hub import ModelCard
 from ratiocine import cli
 from ratiocine.completion_parts import Parts, split
 from ratiocine.data import ROWS, DataConfig, adapted, gradable, load, problem_of
-from ratiocine.data.rows import read_rows
+from ratiocine.data.row_files import read_rows
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.prompts import user_text

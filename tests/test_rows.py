@@ -9,7 +9,8 @@ from conftest import command, done
 
 from ratiocine.completion_parts import split
 from ratiocine.data import DataConfig, gradable, load, problem_of
-from ratiocine.data.rows import ending, read_rows
+from ratiocine.data.config import ending
+from ratiocine.data.row_files import read_rows
 from ratiocine.errors import BadInput
 from ratiocine.grading import INSTRUCTIONS, check, grade
 from ratiocine.records import Problem

@@ -120,7 +120,8 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
         '{"question": "?", "choices": ["a", "b"], "answer": 2}': (
             "answer 2 is neither a letter nor an index into 2 choices"
         ),
-        '{"question": ""}': "question '' is no text",
+        '{"question": 5, "answer": "4"}': "question 5 is no text",
+        '{"question": " ", "answer": "4"}': "no test problem (dropped: 1 question_empty)",
         "{": "line 1 is not JSON",
     }.items():
         mine.write_text(row + "\n")

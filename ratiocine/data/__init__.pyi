@@ -6,6 +6,7 @@ from .column_mappings import adapted as adapted
 from .config import DataConfig as DataConfig
 from .config import TestSize as TestSize
 from .config import ending as ending
+from .config import stem as stem
 from .contamination import Index as Index
 from .contamination import Match as Match
 from .contamination import by_how as by_how
@@ -24,6 +25,10 @@ from .source_rows import local_file as local_file
 from .sources import content as content
 from .sources import gradable as gradable
 from .sources import load as load
+from .stored_split import TEST_FILE as TEST_FILE
+from .stored_split import is_stored as is_stored
+from .stored_split import stored_source as stored_source
+from .stored_split import write_test_split as write_test_split
 from .syllogism import counterexample as counterexample
 from .syllogism import parse as parse
 from .syllogism import refutes as refutes

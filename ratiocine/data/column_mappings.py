@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from ratiocine.completion_parts import last_boxed
 from ratiocine.data.config import HubConfig
-from ratiocine.data.rows import Row
+from ratiocine.data.row_files import Row
 
 NO_ANSWER = ("", "proof", "notfound")  # of NuminaMath and OpenR1-Math, for a missing answer
 

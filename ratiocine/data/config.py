@@ -53,6 +53,12 @@ def ending(name: str) -> str | None:
     return None if found == ".parquet" and plain != name.lower() else found
 
 
+def stem(path: str) -> str:
+    """The name of a file without its ending, or of a data set without its owner."""
+    name, kind = Path(path).name, ending(path)
+    return name[: name.lower().rindex(kind)] if kind else name
+
+
 class FamilyConfig(StrictConfig):
     """Problems of one embedded family."""
 
@@ -141,6 +147,12 @@ class DataConfig(StrictConfig):
         if not Path(path).is_dir() and (not HUB_ID.fullmatch(path) or ending(path)):
             return values
         return {**values, "path": None, "hub": {"repo": path}}
+
+    @property
+    def label(self) -> str:
+        """For people: the name, or for `data=PATH` that of the file or data set."""
+        source = self.path or (self.hub.repo if self.hub else None)
+        return stem(source) if self.name == "local" and source else self.name
 
     @field_validator("test_size")
     @classmethod

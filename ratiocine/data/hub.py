@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ratiocine.data.config import HubConfig
-from ratiocine.data.rows import Row
+from ratiocine.data.row_files import Row
 from ratiocine.errors import BadInput
 from ratiocine.runs import hash_path
 

@@ -1,4 +1,4 @@
-"""Rows of JSONL and Parquet files, and their conversion to Problems.
+"""Rows of any source, and their conversion to Problems.
 
 The shared schema: `question`, `answer` (for multiple choice the 0-based index of the right option,
 or its letter; None where there is none) and optionally `id`, `choices`, `context`, `category`,
@@ -8,155 +8,42 @@ and OpenAI's shapes are read as such.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
-from pathlib import Path
-from typing import Any, BinaryIO, cast, get_args
+from typing import Any, get_args
 
-from ratiocine.data.config import ENDINGS, DataConfig, ending
-from ratiocine.errors import BadInput
+from ratiocine.data.config import DataConfig
+from ratiocine.data.option_lists import letter, listed_options, lists_options, option_list
+from ratiocine.data.row_files import Row
+from ratiocine.data.row_shapes import shaped
 from ratiocine.grading import read_number, reads_as_formula
-from ratiocine.records import LETTERS, Kind, Problem
+from ratiocine.records import Kind, Problem
 
-Row = Mapping[str, Any]  # of any data set
+UNMAPPED = ("context", "answer", "choices", "kind", "category", "tolerance", "solution")
 FORMULA = re.compile(r"[\\^√π]")
-OPTION = re.compile(r"^\s*\(?([A-J])[.):]", re.MULTILINE)
-
-
-def read_rows(file: Path) -> Iterator[Row]:
-    """The rows of a file, read one by one (those of a JSON array at once). Raises BadInput for a
-    damaged file, and for one of another kind."""
-    kind = ending(file.name)
-    if kind not in ENDINGS:
-        known = ", ".join(ENDINGS)
-        raise BadInput(f"{file}: files of rows end in {known}, or in one of these and .gz")
-    if kind == ".parquet":
-        return _parquet_rows(file)
-    if kind in (".csv", ".tsv"):
-        return _csv_rows(file, "\t" if kind == ".tsv" else ",")
-    return _json_array(file) if kind == ".json" else _json_rows(file)
-
-
-def _opened(file: Path) -> BinaryIO:
-    zipped = file.name.lower().endswith(".gz")
-    return cast(BinaryIO, gzip.open(file)) if zipped else open(file, "rb")
-
-
-def _json_array(file: Path) -> Iterator[Row]:
-    """The objects of an array, or of lines."""
-    with _opened(file) as opened:
-        first = opened.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if first != b"[":
-        yield from _json_rows(file)
-        return
-    try:
-        with _opened(file) as opened:
-            rows = json.load(opened)
-    except (ValueError, RecursionError, OSError, EOFError):
-        raise BadInput(f"{file} is not JSON") from None
-    for number, row in enumerate(rows, 1):
-        yield _object(file, f"item {number}", row)
-
-
-def _csv_rows(file: Path, delimiter: str) -> Iterator[Row]:
-    try:
-        with io.TextIOWrapper(_opened(file), encoding="utf-8-sig", newline="") as lines:
-            for row in csv.DictReader(lines, delimiter=delimiter):
-                if None in row or None in row.values():
-                    raise BadInput(f"{file}: a row has another number of fields than the header")
-                yield row
-    except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
-        raise BadInput(f"{file} is no readable CSV file in UTF-8: {error}") from None
-
-
-def _object(file: Path, where: str, row: object, *, escaped: bool = True) -> Row:
-    """The row; `escaped` states that its text in the file has escapes."""
-    if not isinstance(row, dict):
-        raise BadInput(f"{file}: {where} is no JSON object")
-    if escaped and not _encodable(row):
-        raise BadInput(
-            f"{file}: {where} holds half of a surrogate pair (\\ud83d or the like), which is no "
-            "character"
-        )
-    return row
-
-
-def _parquet_rows(file: Path) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        for batch in pq.ParquetFile(file).iter_batches(1024):
-            yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(f"{file} is no readable parquet file: {reason}") from None
-
-
-def _json_rows(file: Path) -> Iterator[Row]:
-    try:
-        with _opened(file) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    try:
-                        row = json.loads(line.removeprefix(b"\xef\xbb\xbf"))
-                    except (ValueError, RecursionError):
-                        raise BadInput(f"{file}: line {number} is not JSON") from None
-                    yield _object(file, f"line {number}", row, escaped=b"\\u" in line)
-    except (OSError, EOFError) as error:
-        raise BadInput(f"{file} cannot be read: {error}") from None
-
-
-def _encodable(row: Row) -> bool:
-    """Whether a row's texts can be stored: half of a surrogate pair cannot."""
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def mapped(row: Row, columns: Mapping[str, str] | None) -> Row:
-    """The row in the shared schema, `columns` naming the column of each field. Raises KeyError with
-    the name of a missing column."""
+    """The row in the shared schema. `columns` names the column of each field; a field that it does
+    not name is read from the column of its own name, but for `id`. Raises KeyError with the name of
+    a missing column."""
     if not columns:
-        return row if "question" in row else _shaped(row)
+        return _with_options(row if "question" in row else shaped(row), row.get("options"))
     fields: dict[str, Any] = {"answer": None, "meta": {}}
+    fields |= {name: row[name] for name in UNMAPPED if row.get(name) is not None}
     for name, path in columns.items():
         value = _column(row, path)
         if name.startswith("meta."):
             fields["meta"][name.removeprefix("meta.")] = value
         else:
             fields[name] = value
-    return fields
+    return _with_options(fields, row.get("options"))
 
 
-def _shaped(row: Row) -> Row:
-    """A row in the shape of Alpaca (`instruction`, `input`, `output`), ShareGPT (`conversations`)
-    or OpenAI (`messages`), of whose turns the first of the user and the next one count; any other
-    row as it is."""
-    if "instruction" in row and "output" in row:
-        parts = [row["instruction"], row.get("input")]
-        question = "\n".join(str(part) for part in parts if part)
-        return {**row, "question": question, "answer": row["output"]}
-    turns = row.get("messages") or row.get("conversations")
-    if not isinstance(turns, list):
-        return row
-    said = [
-        (turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value"))
-        for turn in turns
-        if isinstance(turn, Mapping)
-    ]
-    first = next((at for at, (role, _) in enumerate(said) if role in ("user", "human")), None)
-    if first is None:
-        return row
-    answer = said[first + 1][1] if len(said) > first + 1 else None
-    return {**row, "question": said[first][1], "answer": answer}
+def _with_options(row: Row, options: object) -> Row:
+    """The row with the column `options` as `choices`, where it has no others."""
+    return row if row.get("choices") or not options else {**row, "choices": options}
 
 
 def _column(row: Row, path: str) -> Any:
@@ -172,22 +59,24 @@ def _column(row: Row, path: str) -> Any:
 def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     """A Problem from a row of the shared schema, with `name` as its id if the row has none. Raises
     KeyError, ValueError or TypeError for a malformed row."""
-    question = row["question"]
-    if not isinstance(question, str) or not question.strip():
+    question = "" if row["question"] is None else row["question"]
+    if not isinstance(question, str):
         raise ValueError(f"question {question!r} is no text")
-    choices = _choices(row)
+    choices = option_list(row.get("choices"))
     given = row.get("kind") or data.kind
+    if not (choices or given or data.hub) and (found := listed_options(question, row["answer"])):
+        question, choices = found
     answers = _answers(row, given)
     kind: Kind = given or _kind_of(answers, choices)
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r} is not one of {', '.join(get_args(Kind))}")
-    multiple_choice = choices or _lists_options(question)
+    multiple_choice = choices or lists_options(question)
     by_domain = f"{data.domain}-{'mc' if multiple_choice else 'oe'}"
     category = row.get("category") or data.category or by_domain
     if not isinstance(category, str):
         raise ValueError(f"category {category!r} is no text")
     if kind == "choice":
-        reference: str | None = _letter(row["answer"], choices)
+        reference: str | None = letter(row["answer"], choices)
     else:
         reference = answers[0]
     meta = row.get("meta") or {}
@@ -226,14 +115,6 @@ def _tolerance(row: Row, data: DataConfig, kind: Kind) -> float | None:
     return float(tolerance)
 
 
-def _choices(row: Row) -> tuple[str, ...]:
-    options = row.get("choices") or ()
-    if isinstance(options, (str, Mapping)) or len(options) > len(LETTERS):
-        most = len(LETTERS)
-        raise ValueError(f"choices {str(options)[:40]!r} are no list of at most {most} options")
-    return tuple(str(choice) for choice in options)
-
-
 def _answers(row: Row, kind: Kind | None) -> list[str | None]:
     """All accepted answers, the reference first."""
     without_answer = kind in ("instructions", "procedural")
@@ -270,21 +151,6 @@ def _kind_of(answers: Sequence[str | None], choices: Sequence[str]) -> Kind:
     if texts and all(FORMULA.search(text) and reads_as_formula(text) for text in texts):
         return "expression"
     return "string"
-
-
-def _lists_options(question: str) -> bool:
-    """Whether a question lists its own options: three or more lines that begin with A, B, C."""
-    return OPTION.findall(question)[:3] == ["A", "B", "C"]
-
-
-def _letter(answer: object, choices: Sequence[str]) -> str:
-    """The letter of the right option, from a letter or a 0-based index."""
-    if re.fullmatch("[A-J]", str(answer)):
-        return str(answer)
-    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        n = len(choices)
-        raise ValueError(f"answer {answer!r} is neither a letter nor an index into {n} choices")
-    return LETTERS[answer]
 
 
 def _passages(context: object) -> str:

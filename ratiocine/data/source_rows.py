@@ -10,7 +10,9 @@ from pathlib import Path
 from ratiocine.data.column_mappings import adapted
 from ratiocine.data.config import DataConfig, Split
 from ratiocine.data.hub import download, has_split, streamed
-from ratiocine.data.rows import Row, mapped, problem_of, read_rows
+from ratiocine.data.row_files import Numbered, Row, numbered_rows, read_rows
+from ratiocine.data.row_shapes import from_trace
+from ratiocine.data.rows import mapped, problem_of
 from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput
 from ratiocine.hashing import Seen, digest
@@ -23,31 +25,32 @@ def local_file(data: DataConfig, split: Split) -> Path | None:
         file = Path(data.path)
     elif data.data_dir is not None and data.files:
         if split not in data.files:
-            raise BadInput(f"data={data.name} has no {split} split")
+            raise BadInput(f"data={data.label} has no {split} split")
         file = Path(data.data_dir) / data.files[split]
     else:
         return None
     if not file.is_file():
-        raise BadInput(f"data={data.name}: {file} is not a file")
+        raise BadInput(f"data={data.label}: {file} is not a file")
     return file
 
 
 def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
-    """The problems of a file, a task or a hub data set, gradable or not. Raises BadInput for a row
-    that is none."""
+    """The problems of a file, a task or a hub data set, gradable or not: one with an empty question
+    is among them. Raises BadInput for a row that is none."""
     file = local_file(data, split)
-    rows: Iterator[Row]
+    rows: Iterator[Numbered]
     if task := task_of(data):
-        rows = task.rows(split)
+        rows = ((None, row) for row in task.rows(split))
     elif file is not None and (data.path is None or data.hub is None):
-        rows = read_rows(file)  # in the shared schema, or with `columns`
+        rows = numbered_rows(file)  # in the shared schema, or with `columns`
     else:
-        rows = _hub_rows(data, split, file)
+        rows = ((None, row) for row in _hub_rows(data, split, file))
     seen, repeats = Seen(), Counter[str]()
-    for index, row in enumerate(rows):
-        where = f"{file or f'data={data.name}'}, row {index + 1}"
+    for index, (line, row) in enumerate(rows):
+        at = "" if line in (None, index + 1) else f" (line {line})"
+        where = f"{file or f'data={data.label}'}, row {index + 1}{at}"
         try:
-            row = mapped(row, data.columns)
+            row = from_trace(mapped(row, data.columns))
             name = ""
             if not row.get("id"):  # an id from the content does not depend on the file's order
                 text = digest(row["question"], row.get("context"), row.get("choices"))
@@ -55,7 +58,7 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
                 if not seen.add(name):
                     repeats[name] += 1
                     name += f"-{repeats[name] + 1}"
-            yield replace(problem_of(data, row, name), row=index + 1)
+            yield replace(problem_of(data, row, name), row=index + 1, line=line)
         except KeyError as error:
             raise BadInput(
                 f"{where}: there is no column {error}; there are {', '.join(row)}"
@@ -68,9 +71,9 @@ def _hub_rows(data: DataConfig, split: Split, copy: Path | None) -> Iterator[Row
     """The rows of a hub data set in the shared schema, from the hub or from a local copy of its
     file."""
     if data.hub is None:
-        raise BadInput(f"data={data.name} names no source: give data.path=FILE")
+        raise BadInput(f"data={data.label} names no source: give data.path=FILE")
     if not has_split(data.name, data.hub, split):
-        raise BadInput(f"data={data.name} has no {split} split")
+        raise BadInput(f"data={data.label} has no {split} split")
     for file, number, row in _numbered(data, split, copy):
         try:
             yield from adapted(data.hub, row)
@@ -85,7 +88,7 @@ def _numbered(data: DataConfig, split: Split, copy: Path | None) -> Iterator[tup
     assert data.hub is not None
     if copy is None and split not in data.hub.files:
         for number, row in enumerate(streamed(data.name, data.hub, split), 1):
-            yield f"data={data.name}", number, row
+            yield f"data={data.label}", number, row
         return
     for file in [copy] if copy is not None else download(data.name, data.hub, split):
         for number, row in enumerate(read_rows(file), 1):

@@ -21,9 +21,9 @@ from ratiocine.data.source_rows import local_file, rows_of
 from ratiocine.data.splits import rows_of_test
 from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput
-from ratiocine.grading import grade
+from ratiocine.grading import canonical, grade
 from ratiocine.hashing import Seen, content_key, digest, smallest
-from ratiocine.records import Problem
+from ratiocine.records import LETTERS, Problem
 from ratiocine.runs import hash_path
 
 GENERATOR_VERSION = 2  # bump it when a family's problems change
@@ -37,6 +37,17 @@ class Loaded:
     problems: list[Problem]
     dropped: dict[str, list[str]]
     """Ids of the problems left out, by reason."""
+    places: dict[str, str]
+    """Row and line of each problem left out, by id, where it has them."""
+
+    def drop(self, problem: Problem, reason: str) -> None:
+        self.dropped.setdefault(reason, []).append(problem.id)
+        if problem.place is not None:
+            self.places[problem.id] = problem.place
+
+    def told(self, names: Sequence[str]) -> list[str]:
+        """Ids with their places, for people."""
+        return [f"{name}, {self.places[name]}" if name in self.places else name for name in names]
 
 
 def _ignore(problem: Problem, reason: str) -> None:
@@ -46,12 +57,9 @@ def _ignore(problem: Problem, reason: str) -> None:
 def load(data: DataConfig, split: Split, *, seed: int = 0, limit: int | None = None) -> Loaded:
     """The problems of one split, at most `limit` per source (family, data set) in it. `seed` drives
     generation and which ones are kept."""
-    dropped: dict[str, list[str]] = {}
-
-    def drop(problem: Problem, reason: str) -> None:
-        dropped.setdefault(reason, []).append(problem.id)
-
-    return Loaded(list(stream(data, split, seed=seed, limit=limit, drop=drop)), dropped)
+    loaded = Loaded([], {}, {})
+    loaded.problems.extend(stream(data, split, seed=seed, limit=limit, drop=loaded.drop))
+    return loaded
 
 
 def stream(
@@ -90,7 +98,7 @@ def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
     of_split = _all(data, split, seed) if data.test_size is None else _side(data, split)
     for problem in of_split:
         if not seen.add(problem.id):
-            raise BadInput(f"data={data.name}: the id '{problem.id}' occurs twice")
+            raise BadInput(f"data={data.label}: the id '{problem.id}' occurs twice")
         yield problem
 
 
@@ -104,9 +112,9 @@ def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
     """The problems of one side of the only split of a source, divided by `test_size`."""
     assert data.test_size is not None
     if _has_own(data, "train") and _has_own(data, "test"):
-        raise BadInput(f"test_size={data.test_size:g}: data={data.name} has splits of its own")
+        raise BadInput(f"test_size={data.test_size:g}: data={data.label} has splits of its own")
     only: Split = "test" if _has_own(data, "test") else "train"
-    source = fingerprint(data, only)
+    source = fingerprint(data.model_copy(update={"name": ""}), only)
     if source not in _TEST_ROWS:
         texts = [text(problem) for problem in rows_of(data, only)]
         _TEST_ROWS[source] = rows_of_test(texts, data.test_size)
@@ -115,17 +123,20 @@ def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
             yield problem
 
 
-_TEST_ROWS: dict[str, frozenset[int]] = {}  # by fingerprint, which includes `test_size`
+_TEST_ROWS: dict[str, frozenset[int]] = {}  # by fingerprint, with `test_size`, without the name
 
 
 def _gradable_problems(data: DataConfig, split: Split, seed: int, drop: Drop) -> Iterator[Problem]:
     """The problems of a split without those whose own reference the grader refuses."""
     for problem in read(data, split, seed):
+        if not problem.question.strip():
+            drop(problem, "question_empty")
+            continue
         try:
             usable = problem.reference is None or gradable(problem)
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(
-                f"data={data.name}: the problem '{problem.id}' cannot be judged: {error!r}"
+                f"data={data.label}: the problem '{problem.id}' cannot be judged: {error!r}"
             ) from None
         if usable:
             yield problem
@@ -145,7 +156,7 @@ def _parts(data: DataConfig) -> list[tuple[DataConfig, int]]:
     """The sources of a mixture with the problems of each, rounded by largest remainder."""
     assert data.mix
     if data.n is None:
-        raise BadInput(f"data={data.name}: a mixture needs its size: data.n=10000")
+        raise BadInput(f"data={data.label}: a mixture needs its size: data.n=10000")
     total = sum(data.mix.values())
     exact = {name: data.n * weight / total for name, weight in data.mix.items()}
     counts = {name: int(share) for name, share in exact.items()}
@@ -187,6 +198,16 @@ def text(problem: Problem) -> str:
 def content(problem: Problem) -> str:
     """Identity of a problem across sources: the generator's item, else a hash of the question."""
     return str(problem.meta.get("content") or content_key(f"{problem.context} {problem.question}"))
+
+
+def answer_key(problem: Problem) -> str:
+    """One text for equal accepted answers, the options themselves for those of a choice; empty
+    without a reference."""
+    answers = [answer for answer in (problem.reference, *problem.accepted) if answer is not None]
+    if problem.kind == "choice":
+        options = dict(zip(LETTERS, problem.choices, strict=False))
+        answers = [options.get(answer, answer) for answer in answers]
+    return "\x1f".join(sorted({canonical(answer) for answer in answers}))
 
 
 def fingerprint(data: DataConfig, split: Split) -> str:
@@ -251,7 +272,7 @@ def _families(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
         if (family.family or entry) not in FAMILIES:
             known = ", ".join(sorted(FAMILIES))
             unknown = family.family or entry
-            raise BadInput(f"data={data.name}: unknown family '{unknown}'; known: {known}")
+            raise BadInput(f"data={data.label}: unknown family '{unknown}'; known: {known}")
     for entry, family in data.families.items():
         yield from generate(
             family.family or entry,

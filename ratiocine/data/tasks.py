@@ -2,8 +2,9 @@
 
 Kept: data set, splits, `doc_to_text`, `doc_to_target`, `doc_to_choice`, `description`, `include`,
 the output types `multiple_choice` and `generate_until`, and of the metrics `regexes_to_ignore`,
-which are removed from targets. Left out: Python (`!function`), few-shot examples, stop strings and
-filters; answers are graded as of any other problem. Templates are rendered in a sandbox.
+which are removed from targets. Of `filter_list`, a regex takes the answer out of a target that is a
+whole solution; completions are not filtered, but graded as of any other problem. Left out: Python
+(`!function`), few-shot examples and stop strings. Templates are rendered in a sandbox.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 
 from ratiocine.data.config import TASK_ENDINGS, DataConfig, HubConfig, ending
 from ratiocine.data.hub import revision, streamed
-from ratiocine.data.rows import Row, read_rows
+from ratiocine.data.row_files import Row, read_rows
+from ratiocine.data.row_shapes import is_short
 from ratiocine.errors import BadInput
 from ratiocine.records import LETTERS, JsonObject
 from ratiocine.runs import hash_path
@@ -116,7 +118,7 @@ class Task:
             choices = self._choices(doc)
             return _with_options(question, choices, _index(target, choices))
         targets = target if isinstance(target, list) else [target]
-        answers = [self._cleaned(str(one)) for one in targets]
+        answers = [self._filtered(self._cleaned(str(one))) for one in targets]
         row: JsonObject = {
             "question": question,
             "answer": answers if len(answers) > 1 else answers[0],
@@ -182,6 +184,30 @@ class Task:
             for pattern in metric.get("regexes_to_ignore") or ():
                 target = re.sub(pattern, "", target)
         return target.strip()
+
+    def _filtered(self, target: str) -> str:
+        """What the task's filters take out of a target that is no answer by itself, such as a whole
+        solution: they are written for answers of that form. Raises ValueError for a target of
+        several lines in which none finds an answer."""
+        steps = [
+            step
+            for pipeline in self.values.get("filter_list") or ()
+            for step in pipeline.get("filter") or ()
+            if step.get("function") == "regex" and step.get("regex_pattern")
+        ]
+        if not steps or is_short(target):
+            return target
+        for step in steps:
+            if found := re.findall(step["regex_pattern"], target):
+                match = found[step.get("group_select", 0)]
+                groups = match if isinstance(match, tuple) else (match,)
+                return next((group for group in groups if group), "").strip()
+        if "\n" not in target:  # long, but perhaps the answer
+            return target
+        raise ValueError(
+            f"the target {target[:40]!r} is a whole solution, in which no filter finds an answer; "
+            "write doc_to_target or regexes_to_ignore so that the answer alone is left"
+        )
 
 
 def _index(target: Any, choices: list[str]) -> int:

@@ -35,6 +35,9 @@ from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash, value_has
 from ratiocine.runs.versions import revision, versions
 from ratiocine.stores import read_object
 
+# By a run that was refused, or gave no pair: another configuration may take its folder.
+LEFT_BEHIND = frozenset({CONFIG, "rejected.jsonl"})
+
 
 @dataclass
 class Run:
@@ -131,7 +134,7 @@ def open_run(
     names = [file for file in names if not file.endswith(".partial")]
     if found is None and out.exists() and (names or not out.is_dir()):
         raise BadInput(f"out={out} is no empty folder and no run of this tool; choose another out")
-    if found not in (None, name) and names != [CONFIG]:  # which a refused run leaves behind
+    if found not in (None, name) and not LEFT_BEHIND.issuperset(names):
         _check_resumable(run, resume_overrides)
     elif found == name and done:
         check_finished(out)

@@ -1,0 +1,346 @@
+"""Files of one's own: what is read from them, what is dropped with which reason, and the test split
+that stays with the pairs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import command, done
+from teacher import Teacher
+
+from ratiocine.data import DataConfig, load, problem_of
+from ratiocine.data.row_shapes import reference_of
+from ratiocine.data.rows import mapped
+from ratiocine.data.stored_split import row_of
+from ratiocine.data.tasks import read_task
+from ratiocine.errors import BadInput
+from ratiocine.records import Problem
+from ratiocine.runs import hash_path
+
+pytestmark = pytest.mark.long
+
+
+def write(file: Path, rows: list[dict]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def read(file: Path, **changes: object) -> list[Problem]:
+    return load(DataConfig(name="local", path=str(file), **changes), "test").problems
+
+
+def refused(*words: str) -> str:
+    """The message of a command that must refuse its input: one line, after progress bars."""
+    result = command(*words)
+    *bars, message = result.stderr.strip().splitlines()
+    assert result.returncode == 2 and all("%|" in bar for bar in bars), result.stderr
+    return message
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_the_test_split_stays_with_the_pairs(tmp_path: Path) -> None:
+    """The source is reworded, moved and removed, and the folder of the pairs moved: the benchmark
+    is the same, and none of its problems was trained."""
+    rows = [{"q": f"What is {n} + 1?", "a": str(n + 1), "solution": f"{n + 1}."} for n in range(20)]
+    file, pairs = write(tmp_path / "my sums.jsonl", rows), tmp_path / "pairs"
+    columns = "data.columns={question: q, answer: a}"
+    words = ("distill", "teacher=reference", f"data={file}", columns, "data.test_size=0.25")
+    done(*words, "model=tiny", f"out={pairs}")
+    check = ("eval", "model=tiny", "validate_only=true")
+    before = done(*check, f"benchmarks=['{pairs}']")
+    assert "my sums: 5 problems (5 number), 0 dropped" in before
+    divided = DataConfig(
+        name="my sums",
+        path=str(file),
+        test_size=0.25,
+        columns={"question": "q", "answer": "a"},
+        instruction=r"Put only the answer in \boxed{}.",
+    )
+    held_out = [(p.id, p.question) for p in load(divided, "test").problems]
+    write(file, [{**row, "q": row["q"].replace("What is", "Add")} for row in rows])
+    moved = pairs.rename(tmp_path / "elsewhere")
+    assert done(*check, f"benchmarks=['{moved}']") == before
+    file.unlink()
+    assert done(*check, f"benchmarks=['{moved}']") == before
+    assert [(p.id, p.question) for p in read(moved / "test.jsonl")] == held_out
+    (moved / "test.jsonl").write_text("")
+    assert "test.jsonl" in refused(*check, f"benchmarks=['{moved}']")
+
+
+def test_pairs_without_a_copy_of_their_test_split_notice_a_changed_source(tmp_path: Path) -> None:
+    rows = [{"question": f"Of {n}?", "answer": str(n), "solution": f"{n}"} for n in range(12)]
+    file, pairs = write(tmp_path / "mine.jsonl", rows), tmp_path / "pairs"
+    words = ("distill", "teacher=reference", f"data={file}", "data.test_size=0.25", "model=tiny")
+    done(*words, f"out={pairs}")
+    manifest = json.loads((pairs / "manifest.json").read_text())
+    del manifest["outputs"]["test.jsonl"]  # as earlier releases wrote them
+    (pairs / "manifest.json").write_text(json.dumps(manifest))
+    (pairs / "DONE").write_text(hash_path(pairs / "manifest.json") + "\n")
+    (pairs / "test.jsonl").unlink()
+    check = ("eval", "model=tiny", "validate_only=true", f"benchmarks=[{pairs}]")
+    assert "mine: 3 problems (3 number)" in done(*check)
+    write(file, [{**row, "question": f"Now {row['question']}"} for row in rows])
+    assert "has changed since these pairs were made" in refused(*check)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem("1", "2 + 3?", "5", "number", "math-oe", "t", tolerance=0.1, accepted=("5.0",)),
+        Problem("2", "Which?", "B", "choice", "mine", "t", choices=("x", "A) y"), context="Read."),
+        Problem("3", "Say so.", None, "string", "general-oe", "t", meta={"level": "easy"}),
+        Problem("4", "Who? A) I B) you", "A", "string", "general-oe", "t"),
+    ],
+)
+def test_a_stored_problem_is_the_same_problem(problem: Problem) -> None:
+    row = json.loads(json.dumps(row_of(problem)))
+    assert problem_of(DataConfig(name="t"), row, "x") == problem
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "solution"),
+    [
+        ("<think>\n6 * 7\n</think>\nThe answer is \\boxed{42}.", "42", "6 * 7"),
+        ("<think>\n6 * 7\n</think>\n42", "42", "6 * 7"),
+        ("As 6 * 7 = 42, it is \\boxed{42}.", "42", "As 6 * 7 = 42, it is \\boxed{42}."),
+        ("Paris", "Paris", None),
+        ("the red box", "the red box", None),
+        ("The answer is 42", None, None),
+        ("<think>\n6 * 7\n</think>\nIt is 42, I believe.", None, "6 * 7"),
+        ("<think>\n6 * 7", None, None),
+        ("One line.\nAnother.", None, None),
+    ],
+)
+def test_the_reference_of_a_conversation(
+    answer: str, reference: str | None, solution: str | None, tmp_path: Path
+) -> None:
+    """The box after the trace, or a short answer; of a sentence nothing."""
+    turns = [{"from": "human", "value": "6 * 7?"}, {"from": "gpt", "value": answer}]
+    (problem,) = read(write(tmp_path / "a.jsonl", [{"conversations": turns}]))
+    assert (problem.reference, problem.meta.get("solution")) == (reference, solution)
+    assert reference_of(answer)[0] == reference
+    if "</think>" in answer:  # mapped by hand
+        (mapped,) = read(tmp_path / "a.jsonl", columns=BY_HAND)
+        assert (mapped.reference, mapped.meta.get("solution")) == (reference, solution)
+
+
+BY_HAND = {"question": "conversations.0.value", "answer": "conversations.1.value"}
+
+
+def test_conversations_are_benchmarks_and_sources(tmp_path: Path) -> None:
+    said = [
+        (f"What is {n} + 1?", f"<think>\n{n + 1}\n</think>\n\\boxed{{{n + 1}}}") for n in (1, 2)
+    ]
+    rows = [
+        {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+        for q, a in said
+    ]
+    file = write(tmp_path / "chat.jsonl", rows)
+    check = ("eval", "model=tiny", "validate_only=true")
+    assert "chat: 2 problems (2 number), 0 dropped" in done(*check, f"benchmarks=[{file}]")
+    for teacher in ("reference", "published"):
+        out = tmp_path / teacher
+        done("distill", f"teacher={teacher}", f"data={file}", "model=tiny", f"out={out}")
+        assert json.loads((out / "manifest.json").read_text())["n"] == 2
+    rows[0]["messages"][1]["content"] = "It is two, as everybody knows."
+    told = refused(*check, f"benchmarks=[{write(tmp_path / 'talk.jsonl', rows[:1])}]")
+    assert "holds no test problem (dropped: 1 no_reference: give a short answer" in told
+
+
+def test_columns_are_renamed_and_the_others_kept(tmp_path: Path) -> None:
+    """`solution` and `choices` are read beside mapped columns; `id` is not."""
+    row = {"q": "Which?", "gold": "b", "choices": ["a", "b"], "solution": "b.", "id": "1"}
+    (problem,) = read(
+        write(tmp_path / "a.jsonl", [row]), columns={"question": "q", "answer": "gold"}
+    )
+    assert (problem.choices, problem.reference) == (("a", "b"), "B")
+    assert problem.meta["solution"] == "b."
+    assert problem.id != "1"
+
+
+def test_a_benchmark_file_is_mapped_on_the_command_line(tmp_path: Path) -> None:
+    rows = [{"prompt": "What is 2 + 2?", "gold": "4"}, {"prompt": "And 3 + 3?", "gold": "6"}]
+    file = write(tmp_path / "mine.jsonl", rows)
+    check = ("eval", "model=tiny", "validate_only=true")
+    mapping = "columns={question: prompt, answer: gold}"
+    found = done(*check, f"benchmarks=[{file}]", mapping, "kind=string", "category=math-oe")
+    assert "mine: 2 problems (2 string), 0 dropped" in found
+    out = tmp_path / "scores"
+    words = ("eval", "model=tiny", f"benchmarks=[{file}]", mapping, "max_new_tokens=2")
+    done(*words, "category=math-oe", f"out={out}")
+    scores = json.loads((out / "scores.json").read_text())
+    assert [*scores["categories"]] == ["math-oe"]
+    assert "columns={'question'" in refused(*check, "benchmarks=demo", mapping)
+    assert "'quest' is no field" in refused(*check, f"benchmarks=[{file}]", "columns={quest: a}")
+    pairs = ("distill", f"data={file}", "data.category=math-oe", "data.kind=number", "model=tiny")
+    told = refused(*pairs, "teacher=reference", f"data.{mapping}", f"out={tmp_path / 'p'}")
+    assert "data=mine gave no pair; rejected: {'no_solution': 2}" in told
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "letter"),
+    [
+        ('["4", "6", "7"]', "C", "C"),
+        ("['4', '6', '7']", "7", "C"),
+        ("4 | 6|7", "2", "C"),
+        ("A) 4\nB) 6\nC) 7", "6", "B"),
+        ("(A) 4 (B) 6 (C) 7", "B", "B"),
+        ({"A": "4", "B": "6", "C": "7"}, "C", "C"),
+    ],
+)
+@pytest.mark.parametrize("column", ["choices", "options"])
+def test_options_in_one_cell(column: str, choices: object, answer: str, letter: str) -> None:
+    row = mapped({"question": "Which?", column: choices, "answer": answer}, None)
+    problem = problem_of(DataConfig(name="t"), row, "1")
+    assert (problem.kind, problem.choices, problem.reference) == ("choice", ("4", "6", "7"), letter)
+
+
+@pytest.mark.parametrize(
+    ("choices", "answer", "wrong"),
+    [
+        ("3;9", "A", "a cell holds a JSON list, options between | or lines"),
+        ("3||9", "A", "are no list"),
+        ("1|2|3", "1", "may be option A or B; give its letter"),
+        ("x|y", "z", "nor the text of one"),
+    ],
+)
+def test_uncertain_options_are_refused(choices: str, answer: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong.replace("|", r"\|")):
+        problem_of(
+            DataConfig(name="t"), {"question": "?", "choices": choices, "answer": answer}, "1"
+        )
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "choices"),
+    [
+        ("Which is odd? A) 4 B) 9 C) 6", "B", ("4", "9", "6")),
+        ("Which is odd? (A) 4 (B) 9", "(B)", ("4", "9")),
+        ("Which is odd?\nA. 4\nB. 9\nC. 6", "B", ("4", "9", "6")),
+        ("Which is odd?\n(A) 4\n(B) 9", "B", ("4", "9")),
+        ("Which is odd? A) 4 B) 9 C) 6", "9", ()),
+        ("Which is odd? A) 4 C) 9", "A", ()),
+        ("Vitamin A. B. and C. are meant?", "B", ()),
+        ("Which is odd?\nA) 4\nB) 9\nSay why.", "B", ()),
+        ("Which is odd? A) 4 B) 9", "C", ()),
+    ],
+)
+def test_options_in_the_question(question: str, answer: str, choices: tuple[str, ...]) -> None:
+    """They are the options where that is certain; a prompt then lists them once."""
+    problem = problem_of(DataConfig(name="t"), {"question": question, "answer": answer}, "1")
+    assert problem.choices == choices
+    if choices:
+        assert (problem.kind, problem.reference) == ("choice", "B")
+        assert problem.question == "Which is odd?"
+        assert problem.category == "general-mc"
+    else:
+        assert problem.question == question
+
+
+def test_an_empty_question_is_dropped_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text('question,answer,solution\n"What is\n2 + 2?",4,4\n  ,5,5\n"1 + 2?",3,3\n')
+    found = done("eval", "model=tiny", "validate_only=true", f"benchmarks=[{file}]")
+    assert "mine: 2 problems (2 number), 1 dropped" in found
+    assert ", row 2 (line 4)" in found
+    out = tmp_path / "pairs"
+    done("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={out}")
+    (row,) = lines(out / "rejected.jsonl")
+    assert (row["reason"], row["row"], row["line"]) == ("question_empty", 2, 4)
+    file.write_text('question,answer,kind\n"What is\n2 + 2?",4,number\nNow?,5,numeric\n')
+    with pytest.raises(BadInput, match=r"mine.csv, row 2 \(line 4\): kind 'numeric'"):
+        read(file)
+    null = write(tmp_path / "null.jsonl", [{"question": None, "answer": "5"}])
+    assert not read(null)
+
+
+def test_one_question_with_different_answers(tmp_path: Path) -> None:
+    answers = ["9", "9.0", "10", "3"]
+    asked = ["8 + 1?", "8 + 1?", "8  + 1?", "1 + 2?"]
+    rows = [
+        {"question": q, "answer": a, "solution": a} for q, a in zip(asked, answers, strict=True)
+    ]
+    file, out = write(tmp_path / "mine.jsonl", rows), tmp_path / "pairs"
+    found = done("eval", "model=tiny", "validate_only=true", f"benchmarks=[{file}]")
+    assert "mine: 1 problems (1 number), 3 dropped" in found
+    assert "repeated_with_another_answer: mine-test-" in found
+    same = write(tmp_path / "same.jsonl", rows[:2])
+    assert "same: 2 problems" in done(
+        "eval", "model=tiny", "validate_only=true", f"benchmarks=[{same}]"
+    )
+    done("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={out}")
+    assert [(row["reason"], row["row"]) for row in lines(out / "rejected.jsonl")] == [
+        ("repeated", 2),
+        ("repeated_with_another_answer", 3),
+    ]
+
+
+def test_a_benchmark_without_problems_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "none.jsonl", [])
+    check = ("eval", "model=tiny", "validate_only=true", f"benchmarks=[{file}]")
+    assert "benchmark none holds no test problem" in refused(*check)
+    write(file, [{"question": "a?", "choices": ["x", "y"], "answer": "C"}])
+    assert "holds no test problem (dropped: 1 reference_not_an_option)" in refused(*check)
+
+
+def test_rejected_problems_show_why(tmp_path: Path) -> None:
+    """The answers, their outcome and finish reason, and the reference; also where no pair results,
+    and the next configuration may take the folder."""
+    rows = [{"question": f"What is {n} + 4?", "answer": str(n + 4)} for n in range(3)]
+    file, out = write(tmp_path / "mine.jsonl", rows), tmp_path / "pairs"
+    with Teacher(wrong=1.0) as teacher:
+        words = (
+            "distill",
+            "teacher=openai",
+            f"teacher.engine.base_url={teacher.url}",
+            "teacher.engine.model=adder",
+            f"data={file}",
+            "model=tiny",
+            f"answer_cache={tmp_path / 'answers.sqlite'}",
+            f"out={out}",
+        )
+        failed = command(*words)
+        assert failed.returncode == 2
+        assert "data=mine gave no pair; rejected: {'wrong_ift': 3}" in failed.stderr
+        assert str(out / "rejected.jsonl") in failed.stderr
+        first = lines(out / "rejected.jsonl")[0]
+        assert (first["reason"], first["reference"]) == ("wrong_ift", "4")
+        (ift,), (reasoning,) = first["answers"]["ift"], first["answers"]["reasoning"]
+        assert ift == {"outcome": "wrong", "finish_reason": "stop", "text": "\\boxed{5}"}
+        assert reasoning["outcome"] == "right"
+        assert not (out / "pairs.parquet").exists()
+        done(*words, "verify=reasoning")
+    assert json.loads((out / "manifest.json").read_text())["n"] == 3
+    assert not lines(out / "rejected.jsonl")
+
+
+TASK = {
+    "dataset_path": "json",
+    "dataset_kwargs": {"data_files": {"test": "docs.jsonl"}},
+    "test_split": "test",
+    "doc_to_text": "{{q}}",
+    "doc_to_target": "{{a}}",
+    "filter_list": [
+        {"name": "strict", "filter": [{"function": "regex", "regex_pattern": r"#### (-?\d+)"}]},
+        {"name": "last", "filter": [{"function": "take_first"}]},
+    ],
+}
+
+
+def test_a_filter_of_a_task_reads_the_answer_of_a_whole_solution(tmp_path: Path) -> None:
+    docs = tmp_path / "docs.jsonl"
+    file = tmp_path / "task.yaml"
+    file.write_text(yaml.safe_dump(TASK))
+    write(docs, [{"q": "3 - 4?", "a": "3 - 4 = -1\n#### -1"}, {"q": "3 - 1?", "a": "2"}])
+    first, second = read_task(file).rows("test")
+    assert (first["answer"], first["solution"]) == ("-1", "3 - 4 = -1\n#### -1")
+    assert (second["answer"], "solution" in second) == ("2", False)
+    (problem, _) = read(file)
+    assert problem.kind == "number"
+    write(docs, [{"q": "3 - 4?", "a": "3 - 4 = -1\nso -1"}])
+    with pytest.raises(BadInput, match=r"row 1 of its data: .* in which no filter finds an answer"):
+        read(file)
