@@ -22,6 +22,7 @@ from distill.select import Prompts
 from distill.trace_patterns import count_patterns, patterns
 from ratiocine import cli, models
 from ratiocine.data import sources, tokenizer_hash, write_lengths
+from ratiocine.engines import finished_line
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.plotting import length_histogram
@@ -100,7 +101,7 @@ def distill(config: Config) -> Run:
     check_oracle(config)
     run = open_run("distill", config, inputs(config))
     if run.finished:
-        print(f"{run.out} is finished")
+        print(finished_line(run.out, config.teacher.engine))
         return run
     others = {name: models.load_tokenizer(model_named(name)) for name in config.tokenizers}
     totals = Totals(families=patterns(config.select.patterns or {}))

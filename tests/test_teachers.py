@@ -406,6 +406,24 @@ def test_more_samples_ask_only_for_what_is_new(sums: Path, tmp_path: Path) -> No
         assert sorted(teacher.calls.values()) == [1] * 6 * N
 
 
+def test_cached_answers_are_told_from_those_of_a_server(sums: Path, tmp_path: Path) -> None:
+    """The key has the model's name, not the address."""
+    with Teacher() as teacher, Teacher() as other:
+        first = command(*words(teacher, sums, tmp_path / "one"))
+        assert "from the cache" not in first.stdout and not first.stderr.count("warning")
+        again = command(*words(teacher, sums, tmp_path / "two", "samples=1", "verify=none"))
+        cache = f"{2 * N} of {2 * N} answers from the cache {tmp_path / 'answers.sqlite'}"
+        assert cache in again.stdout and "warning" not in again.stderr
+        moved = command(*words(other, sums, tmp_path / "three", "verify=reasoning"))
+        assert cache in moved.stdout and not other.calls
+        assert f"warning: {2 * N} of them were given by {teacher.url}" in moved.stderr
+        other.url = "http://127.0.0.1:9/v1"
+        down = command(*words(other, sums, tmp_path / "four", "verify=either"))
+        assert down.returncode == 0 and "127.0.0.1:9/v1 does not answer" in down.stderr
+        again = command(*words(other, sums, tmp_path / "three", "verify=reasoning"))
+        assert f"is finished; no call was made to {other.url}" in again.stdout
+
+
 @pytest.mark.parametrize("draws", [False, True])
 def test_a_teacher_that_does_not_sample_is_noticed(draws: bool, sums: Path, tmp_path: Path) -> None:
     with Teacher() as teacher:
