@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 IGNORED = 8  # whole answers in one mode that are all of the other, before a run ends
 IDENTICAL = 16  # problems whose samples must all be identical before a warning
+SETTING = "teacher.engine"  # the engine's key in conf/distill.yaml
 LOOKUP = 64  # requests whose answers are looked up in one query
 PORTION = 8192  # requests given to a local engine at once: it batches similar ones together
 
@@ -103,7 +104,7 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
         bar.update(meter.n - bar.n)
     assert config.teacher.engine is not None
     asked = [*complete, *(current.missing for current in rounds)]
-    report_cached(asked, wanted, "answers", config.teacher.engine)
+    report_cached(asked, wanted, "answers", config.teacher.engine, SETTING)
     if meter.n < wanted:
         assert spending.reached
         cost = f", cost {spending.money:.2f}" if spending.money else ""
@@ -217,7 +218,11 @@ class MissingAnswers:
 
 
 def report_cached(
-    missing: Sequence[MissingAnswers], wanted: int, unit: str, engine: EngineConfig
+    missing: Sequence[MissingAnswers],
+    wanted: int,
+    unit: str,
+    engine: EngineConfig,
+    setting: str = "engine",
 ) -> None:
     """Print how many of the answers were in the cache, and warn of those of other servers; where
     all were, of a server that is down, which nothing else would show."""
@@ -230,7 +235,7 @@ def report_cached(
         _warn(f"{count} of them were given by {server}, under the same model name")
     if n == wanted and engine.name == "openai":
         try:
-            OpenAIEngine(engine).check_connection()
+            OpenAIEngine(engine, setting).check_connection()
         except BadInput as error:
             _warn(f"{error}; no call was needed")
 
@@ -358,6 +363,7 @@ def _load(config: Config, modes: Sequence[Mode]) -> LoadedEngine:
             threads=config.threads,
             num_workers=config.num_workers,
             executor=config.executor,
+            setting=SETTING,
         )
     except NoSwitch as error:
         raise BadInput(

@@ -278,7 +278,14 @@ BAD = {
         "teacher=openai",
         "teacher.engine.base_url=http://127.0.0.1:9/v1",
         "teacher.engine.model=m",
-    ): "does not answer",
+    ): "distill: teacher.engine.base_url=http://127.0.0.1:9/v1 does not answer",
+    (
+        "distill",
+        "teacher=openai",
+        "teacher.engine.base_url=http://127.0.0.1:9/v1",
+    ): "distill: teacher.engine.model must be given: teacher.engine.model=…",
+    ("eval", "engine=openai"): "engine.base_url and engine.model must be given",
+    ("distill", "teacher=transformers"): "teacher.model must be given",
     (
         "distill",
         "teacher=openai",

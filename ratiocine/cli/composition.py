@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ratiocine import renames
 from ratiocine.cli.overrides import key_of, normalise, with_changes
 from ratiocine.cli.validation_errors import first_problem, suggestion
+from ratiocine.config import flattened
 from ratiocine.errors import BadInput
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -40,7 +41,11 @@ def plain_values(composed: Any) -> Any:
 
 
 def check(schema: type[C], values: Any) -> C:
-    """`values` validated by `schema`; BadInput with one line about the first error."""
+    """`values` validated by `schema`; BadInput with one line about the missing keys, or the first
+    error."""
+    if missing := [key for key, value in flattened(values).items() if value == "???"]:
+        example = " ".join(f"{key}=…" for key in missing)
+        raise BadInput(f"{' and '.join(missing)} must be given: {example}")
     try:
         return schema.model_validate(values)
     except ValidationError as error:
