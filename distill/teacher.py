@@ -153,7 +153,7 @@ def _rounds(
         if first is None:
             complete.append(missing)
         else:
-            loaded = _load(config, modes)
+            loaded = _load(config, modes, spending)
             rounds.append(_Round(teacher, missing, loaded, chain([first], requests)))
     return complete, rounds
 
@@ -329,12 +329,16 @@ def _retried(retries: Counter[str]) -> str:
 
 
 def _generate(current: _Round, spending: Spending) -> Iterator[list[Completion]]:
-    """Completions until a limit is reached. A server then gets no new request, and its open calls
-    are waited for; any other engine has all requests of a portion by then, and is stopped."""
+    """Completions until a limit is reached. A server gets no call with which the open ones could
+    exceed it; any other engine has all requests of a portion by then, and is stopped."""
     engine = current.loaded.engine
-    for portion in portions(engine, current.requests):
+    requests: Iterator[Request] = current.requests
+    if engine.name == "openai":
+        requests = spending.reserving(requests)
+    for portion in portions(engine, requests):
         for completions in engine.generate(portion):
             yield completions
+            spending.release(completions)
             if spending.reached and engine.name != "openai":
                 return
 
@@ -345,7 +349,7 @@ def portions(engine: Engine, requests: Iterable[Request]) -> Iterable[Iterable[R
     return [requests] if whole else batched(requests, PORTION)
 
 
-def _load(config: Config, modes: Sequence[Mode]) -> LoadedEngine:
+def _load(config: Config, modes: Sequence[Mode], spending: Spending) -> LoadedEngine:
     """The engine of a teacher that answers in these modes."""
     prompts, engine = config.thinking_prompt, config.teacher.engine
     assert engine is not None
@@ -364,6 +368,7 @@ def _load(config: Config, modes: Sequence[Mode]) -> LoadedEngine:
             num_workers=config.num_workers,
             executor=config.executor,
             setting=SETTING,
+            has_room=spending.has_room if spending.limited else None,
         )
     except NoSwitch as error:
         raise BadInput(

@@ -4,6 +4,7 @@ resumed."""
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -197,25 +198,27 @@ def test_switches_reach_the_server(switch: str, message: str, sums: Path, tmp_pa
 
 
 def test_a_budget_stops_cleanly_and_goes_on(sums: Path, tmp_path: Path) -> None:
-    """At 12.5 a call, 300 is 24 calls; those under way when it is reached, and those answered
-    meanwhile, come on top."""
-    with Teacher(delay=0.25) as teacher:
-        more = ("price.completion=1000000", "price.prompt=1")
+    """Whatever the concurrency, at most one answer at its limit, of 50, comes on top."""
+    with Teacher(delay=0.03) as teacher:
+        more = ("price.completion=1000000", "price.prompt=1", "max_new_tokens=50")
         stopped = command(
             *words(
                 teacher,
                 sums,
                 tmp_path / "run",
                 *more,
-                "teacher.engine.concurrency=4",
+                "samples=2",
                 "max_spend.money=300",
             )
         )
         assert stopped.returncode == 1
+        cost = re.search(r", cost ([\d.]+); they are safe", stopped.stderr)
+        assert cost and 300 <= float(cost[1]) < 350
+        assert 2 < teacher.most <= 6, "300 is as much as 6 open calls may cost"
         assert "max_spend.money=300 is used up" in stopped.stderr.splitlines()[-1]
-        assert 300 / 12.5 <= sum(teacher.calls.values()) <= 300 / 12.5 + 8
+        teacher.most = 0
         done(*words(teacher, sums, tmp_path / "run", *more))
-        assert sum(teacher.calls.values()) == 2 * N
+        assert set(teacher.calls.values()) == {1} and teacher.most > 6
     spent = manifest(tmp_path / "run")["spent"]
     assert spent == {
         "prompt": 18 * N,

@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,13 +59,19 @@ class OpenAIEngine:
 
     `config.urls` are base URLs such as `http://localhost:8000/v1`; `model` is the model's name
     there. The key is read from the environment variable `api_key_env` and never written anywhere.
-    Messages name the keys of the configuration as `<setting>.base_url`.
+    Messages name the keys of the configuration as `<setting>.base_url`. With `has_room` a request
+    is taken only once this is true.
     """
 
     name = "openai"
 
-    def __init__(self, config: OpenAIConfig, setting: str = "engine") -> None:
-        self.config, self.setting = config, setting
+    def __init__(
+        self,
+        config: OpenAIConfig,
+        setting: str = "engine",
+        has_room: Callable[[], bool] | None = None,
+    ) -> None:
+        self.config, self.setting, self.has_room = config, setting, has_room
         self.urls = [url.rstrip("/") for url in config.urls]
         self.key = os.environ.get(config.api_key_env)
         self.retries: Counter[str] = Counter()  # by error
@@ -129,7 +135,11 @@ class OpenAIEngine:
 
             async def work() -> None:
                 connection = Connection(pool, self.key, self.config.timeout, self.setting)
-                while (new := next(waiting, None)) or postponed:
+                while True:
+                    await self._room(postponed)
+                    new = next(waiting, None)
+                    if new is None and not postponed:
+                        return
                     asked = new or postponed.popleft()
                     if kept := _kept_back(asked[1]):
                         results.put(kept)
@@ -152,6 +162,14 @@ class OpenAIEngine:
                     group.create_task(work())
         if self.refused:
             raise self._all_refused()
+
+    async def _room(self, postponed: Collection[object]) -> None:
+        """Wait for `has_room`. Held-back and postponed requests take room that only further calls
+        can free."""
+        while self.has_room is not None and not self.has_room():
+            if not self.in_flight and (self.refused or postponed):
+                return
+            await asyncio.sleep(GROUP_SECONDS)
 
     async def _hold(self, refused: Completion) -> None:
         """Hold back a refused completion. From `REFUSALS` on no new request is made until an open
