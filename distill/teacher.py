@@ -93,6 +93,7 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
     gc.freeze()  # the problems stay alive: garbage collection need not traverse them again
     with progress(wanted, "distill", "answers") as bar:
         meter = _Meter(bar, spending, wanted, prompts.n, cached)
+        cli.on_error(lambda error: f"; {bar.n} of {wanted} answers are safe in {cache.path}")
         for current in rounds:
             for completions in _generate(current, spending):
                 cache.add(current.missing.answered(completion) for completion in completions)

@@ -350,7 +350,7 @@ def test_bad_input_is_one_line_and_exit_2(
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert BAD[words] in result.stderr
-    assert not (tmp_path / "run" / "DONE").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def broken_copy(pairs: Path, tmp_path: Path) -> Path:

@@ -17,7 +17,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, command, done
+from conftest import ROOT, command, done, started
 from hypothesis import given
 from hypothesis import strategies as st
 from teacher import Teacher
@@ -425,6 +425,22 @@ def test_cached_answers_are_told_from_those_of_a_server(sums: Path, tmp_path: Pa
         assert down.returncode == 0 and "127.0.0.1:9/v1 does not answer" in down.stderr
         again = command(*words(other, sums, tmp_path / "three", "verify=reasoning"))
         assert f"is finished; no call was made to {other.url}" in again.stdout
+
+
+def test_an_interrupt_says_that_answers_are_kept(sums: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with Teacher(delay=0.05) as teacher:
+        more = ("teacher.engine.concurrency=1",)
+        process = started(*words(teacher, sums, out, *more), err=tmp_path / "stderr")
+        while sum(teacher.answered.values()) < 5 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    line = (tmp_path / "stderr").read_text().splitlines()[-1]
+    kept = f"answers are safe in {tmp_path / 'answers.sqlite'}"
+    told = rf"distill: interrupted; the same command continues {out}; (\d+) of {2 * N} {kept}"
+    found = re.fullmatch(told, line)
+    assert found and 1 <= int(found[1]) < 2 * N, line
 
 
 @pytest.mark.parametrize("draws", [False, True])

@@ -66,6 +66,14 @@ SWAPS = {
 }
 
 C = TypeVar("C", bound=BaseModel)
+Ending = Callable[[BaseException], str]
+_endings: list[Ending] = []
+
+
+def on_error(ending: Ending) -> None:
+    """Call `ending` with the BadInput or interrupt that ends this command; its words are added to
+    the line about an interrupt."""
+    _endings.append(ending)
 
 
 def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn:
@@ -93,11 +101,15 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         sys.stdout.flush()
     except (BadInput, Failure) as error:
         status = 2 if isinstance(error, BadInput) else 1
+        if isinstance(error, BadInput):
+            _ended(error)
         _report(name, str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         first = distributed.is_first()
         message = (
-            ": interrupted" if first else f", rank {distributed.rank()}: ended with the others"
+            f": interrupted{_ended(error)}"
+            if first
+            else f", rank {distributed.rank()}: ended with the others"
         )
         print(f"{name}{message}", file=sys.stderr)
         status = 130
@@ -112,6 +124,10 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         # The launcher signals ranks that are already exiting; that would print a traceback.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(status)
+
+
+def _ended(error: BaseException) -> str:
+    return "".join(ending(error) for ending in _endings)
 
 
 def refuse_renamed(tool: str, new: str) -> NoReturn:

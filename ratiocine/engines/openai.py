@@ -4,9 +4,9 @@
 Each sample is one call. A call is repeated if the server is busy or broken: status 5xx, 408, 409,
 425 or 429, no connection, a timeout, an incomplete JSON body, or an answer without its fields.
 Pauses grow exponentially, or follow Retry-After. The first failure is printed at once, further ones
-at growing intervals without a usable answer. The run fails once no server has given a usable answer
-for `retry_seconds`; a server may therefore restart during a run. A busy server gets fewer concurrent
-calls until it keeps up.
+at growing intervals without a usable answer. The run fails once no server has given a usable
+answer for `retry_seconds`; a server may therefore restart during a run. A busy server gets fewer
+concurrent calls until it keeps up.
 
 A request that alone is refused, or on which the server alone fails `ATTEMPTS` times, becomes a
 completion with stop reason `refused` or `failed` and the server's words as its text. The run ends

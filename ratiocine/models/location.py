@@ -12,7 +12,7 @@ from ratiocine.models import packaged
 from ratiocine.models.adapters import merge_adapter
 from ratiocine.models.config import ModelConfig
 from ratiocine.models.pruning import prune_layers
-from ratiocine.runs import artefact_hash, check_finished, has_removed, hash_path
+from ratiocine.runs import artefact_hash, check_finished, has_removed, hash_path, verb_and_hash
 from ratiocine.stores import read_object
 
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -53,6 +53,12 @@ def locate(model: ModelConfig) -> Path | None:
         raise BadInput(
             f"model={folder}: its weights were removed after their evaluation (retain=scores); "
             "train it again"
+        )
+    run = verb_and_hash(folder.parent)
+    if not folder.exists() and run is not None and run[0] in ("train", "rl"):
+        raise BadInput(
+            f"model={folder} is not there yet: the training in {folder.parent} is interrupted or "
+            "still running; the same command continues it"
         )
     if (adapter := find_adapter(model)) is not None:
         return _merged(adapter)
