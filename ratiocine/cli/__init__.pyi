@@ -11,3 +11,4 @@ from .flags import parse_args as parse_args
 from .overrides import normalise as normalise
 from .overrides import print_next as print_next
 from .overrides import quoted as quoted
+from .overrides import shell_line as shell_line

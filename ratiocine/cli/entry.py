@@ -14,7 +14,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -47,6 +47,10 @@ QUIET = (
     "hydra.output_subdir=null",
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
+)
+HYDRA_OPTIONS = (
+    *("cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "hydra-help"),
+    *("info", "multirun", "package", "resolve", "run", "shell-completion", "version"),
 )
 FIRST_RANK_SECONDS = 5.0  # for rank 0 to report an error before another rank does
 
@@ -173,9 +177,10 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     is_flag = [word.startswith("--") or not re.match(r"~|[^=]*=", word) for word in arguments]
     flags = [word for word, flag in zip(arguments, is_flag, strict=True) if flag]
     overrides = [word for word, flag in zip(arguments, is_flag, strict=True) if not flag]
+    _check_flags(flags)
     check_renamed(verb, overrides)
     check_groups(overrides)
-    local, jobs = _composed(verb, flags, overrides)
+    local, jobs = _composed(verb, schema, flags, overrides)
     # Outside Hydra, which would print any exception in its own format.
     configs = [check(schema, values) for _, values in jobs]
     first = configs[0] if configs else None
@@ -185,8 +190,17 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     return max([status, *(run(config) or 0 for config in configs)])
 
 
+def _check_flags(flags: Sequence[str]) -> None:
+    """Raise BadInput for an option that Hydra does not have: the keys of a verb have no dashes."""
+    for flag in flags:
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if flag.startswith("--") and name not in HYDRA_OPTIONS:
+            key = name.replace("-", "_")
+            raise BadInput(f"unknown option '--{name}'; write {key}={value if equals else '…'}")
+
+
 def _composed(
-    verb: str, flags: list[str], overrides: list[str]
+    verb: str, schema: type[BaseModel], flags: list[str], overrides: list[str]
 ) -> tuple[list[list[str]], list[tuple[list[str], Any]]]:
     """The jobs of this command line: those of a local sweep as overrides, all others as overrides
     and composed values."""
@@ -215,7 +229,7 @@ def _composed(
         except (BadInput, KeyboardInterrupt):
             raise
         except Exception as error:
-            raise hydra_problem(verb, error) or error from None
+            raise hydra_problem(verb, schema, error) or error from None
     return local, jobs
 
 
