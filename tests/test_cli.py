@@ -126,6 +126,13 @@ def test_help_shows_the_keys(verb: str) -> None:
     assert "out: null" in shown
 
 
+def test_help_shows_the_keys_of_an_option() -> None:
+    shown = done("distill", "--help", "teacher=openai")
+    assert "\nKeys of teacher=openai:\n\nteacher.engine.base_url: ???" in shown
+    assert "\nteacher.engine.retry_seconds: 600" in shown
+    assert "retry_seconds" not in done("distill", "--help")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -83,7 +83,7 @@ def on_error(ending: Ending) -> None:
 def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn:
     """Compose and check the verb's configuration, call `run` with it, and exit."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        leave(verb, lambda: print(help_text(verb)))
+        leave(verb, lambda: print(help_text(verb, sys.argv[1:])))
     leave(verb, lambda: _main(verb, schema, run))
 
 
@@ -233,8 +233,9 @@ def _composed(
     return local, jobs
 
 
-def help_text(verb: str) -> str:
-    """The verb's primary configuration, whose comments document the keys, and its groups."""
+def help_text(verb: str, overrides: Sequence[str] = ()) -> str:
+    """The verb's primary configuration, whose comments document the keys, its groups, and the keys
+    of the options that `overrides` choose."""
     import yaml
 
     text = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
@@ -251,6 +252,9 @@ def help_text(verb: str) -> str:
         path = "; or a path" if group in BY_PATH else ""
         line = f"{group}={chosen}, or one of {', '.join(options(group))}{path}"
         lines.append(textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False))
+    for override in overrides:
+        if keys := _option_help(key_of(override), override.partition("=")[2]):
+            lines += ["", f"Keys of {override}:", "", *keys]
     lines += [
         "",
         "ift: the direct answer alone (instruction fine-tuning); reasoning: a trace and then the "
@@ -260,3 +264,25 @@ def help_text(verb: str) -> str:
         "configuration.",
     ]
     return "\n".join(lines)
+
+
+def _option_help(group: str, name: str, prefix: str = "") -> list[str]:
+    """The keys of an option, in full, and of the options that it chooses itself."""
+    import yaml
+
+    file, lines = CONF / group / f"{name}.yaml", list[str]()
+    if not file.is_file():
+        return lines
+    prefix, shown = prefix or group, False
+    text = file.read_text(encoding="utf-8")
+    for line in text.splitlines():
+        key = line.partition(":")[0]
+        if not line.startswith((" ", "-")):
+            shown = ":" in line and key not in ("name", "defaults") and not line.startswith("#")
+        if shown:
+            lines.append(line if line.startswith((" ", "-")) else f"{prefix}.{line}")
+    for default in yaml.safe_load(text).get("defaults", []):
+        for inner, chosen in default.items() if isinstance(default, dict) else ():
+            of, _, place = inner.lstrip("/").partition("@")
+            lines += _option_help(of, chosen, f"{prefix}.{place or of}")
+    return lines
