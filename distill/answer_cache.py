@@ -1,8 +1,9 @@
 """A cache of teacher answers: one SQLite file shared by all runs.
 
 The key is a hash of everything an answer depends on (teacher, messages, decoding, seed, sample), so
-a restart, more samples or other data never request an answer twice. An answer is durable once `add`
-has returned. Each row has a checksum; a damaged row counts as missing.
+a restart, more samples or other data never request an answer twice. The teacher of a server is its
+name there, not the address, which each answer records. An answer is durable once `add` has
+returned. Each row has a checksum; a damaged row counts as missing.
 """
 
 from __future__ import annotations
@@ -48,9 +49,12 @@ class Answer:
     top_p: float = 1.0
     max_new_tokens: int = 0
     seed: int = 0
+    server: str = ""
+    """Addresses of the run that requested it; empty for a local engine, and in caches of earlier
+    releases."""
 
     @staticmethod
-    def from_completion(request: Request, completion: Completion) -> Answer:
+    def from_completion(request: Request, completion: Completion, server: str = "") -> Answer:
         text = f"{OPEN}\n{completion.text}" if completion.opened else completion.text
         return Answer(
             id=request.id,
@@ -64,6 +68,7 @@ class Answer:
             top_p=request.top_p,
             max_new_tokens=request.max_new_tokens,
             seed=request.seed,
+            server=server,
         )
 
     @staticmethod

@@ -23,7 +23,7 @@ from distill.config import Price, Spend, TopP, local_name, served_name
 from distill.difficulty_scores import HIGHEST, LOWEST, Correlation, ProblemScore, Scores
 from distill.rejection_rules import stop_fault
 from distill.spending import Spending
-from distill.teacher import MissingAnswers, portions
+from distill.teacher import MissingAnswers, portions, report_cached
 from ratiocine import cli, engines
 from ratiocine.completion_parts import split
 from ratiocine.config import Hashed, Seed, StrictConfig, TokenCount, Unhashed
@@ -162,12 +162,13 @@ def query(config: DifficultyConfig, requests: Sequence[Request], cache: AnswerCa
         config.judge,
         cache,
         Spending(Price(), Spend()),
+        servers=engines.servers(config.engine),
         retry_refused=config.retry_refused,
     )
-    lacking = iter(missing)
+    lacking, wanted = iter(missing), len(requests) * config.samples
     first = next(lacking, None)
     if first is None:
-        return
+        return report_cached([missing], wanted, "replies", config.engine)
     engine = engines.load(
         config.engine,
         config.model or ModelConfig(name="served", kind="served"),
@@ -177,13 +178,14 @@ def query(config: DifficultyConfig, requests: Sequence[Request], cache: AnswerCa
         threads=config.threads,
     ).engine
     n_new = 0
-    with progress(len(requests) * config.samples, "difficulty", "replies") as bar:
+    with progress(wanted, "difficulty", "replies") as bar:
         for portion in portions(engine, chain([first], lacking)):
             for completions in engine.generate(portion):
                 cache.add(missing.answered(completion) for completion in completions)
                 n_new += len(completions)
                 bar.update(n_new + missing.n_cached - bar.n)
         bar.update(n_new + missing.n_cached - bar.n)
+    report_cached([missing], wanted, "replies", config.engine)
 
 
 def _replies(judge: str, asked: Request, cache: AnswerCache) -> Iterator[Answer]:

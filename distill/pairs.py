@@ -31,6 +31,7 @@ from ratiocine.data import (
     write_lengths,
     write_test_split,
 )
+from ratiocine.engines import finished_line
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.plotting import length_histogram
@@ -84,7 +85,7 @@ def distill(config: Config) -> Run:
     check_oracle(config)
     run = open_run("distill", config, inputs(config))
     if run.finished:
-        print(f"{run.out} is finished")
+        print(finished_line(run.out, config.teacher.engine))
         return run
     others = {name: models.load_tokenizer(model_named(name)) for name in config.tokenizers}
     totals = Totals(families=patterns(config.select.patterns or {}))

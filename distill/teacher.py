@@ -17,7 +17,15 @@ from distill.config import AskConfig, Config, teacher_model, teacher_name
 from distill.spending import Spending
 from ratiocine import cli, engines
 from ratiocine.completion_parts import split
-from ratiocine.engines import Capability, Engine, LoadedEngine, Message, Request
+from ratiocine.engines import (
+    Capability,
+    Engine,
+    EngineConfig,
+    LoadedEngine,
+    Message,
+    OpenAIEngine,
+    Request,
+)
 from ratiocine.errors import BadInput, Failure
 from ratiocine.hashing import batched
 from ratiocine.models import ModelConfig
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 
 IGNORED = 8  # whole answers in one mode that are all of the other, before a run ends
 IDENTICAL = 16  # problems whose samples must all be identical before a warning
+SETTING = "teacher.engine"  # the engine's key in conf/distill.yaml
 LOOKUP = 64  # requests whose answers are looked up in one query
 PORTION = 8192  # requests given to a local engine at once: it batches similar ones together
 
@@ -78,11 +87,13 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
     """Request every answer that the cache lacks. Raises Failure when `max_spend` is reached."""
     wanted = prompts.n * len(MODES) * config.samples
     spending = Spending(config.price, config.max_spend)
-    cached, rounds = _rounds(config, prompts, cache, spending)
+    complete, rounds = _rounds(config, prompts, cache, spending)
+    cached = sum(missing.n_cached for missing in complete)
     sampling, thinking = SamplingCheck(config.samples), ThinkingCheck(config)
     gc.freeze()  # the problems stay alive: garbage collection need not traverse them again
     with progress(wanted, "distill", "answers") as bar:
         meter = _Meter(bar, spending, wanted, prompts.n, cached)
+        cli.on_error(lambda error: f"; {bar.n} of {wanted} answers are safe in {cache.path}")
         for current in rounds:
             for completions in _generate(current, spending):
                 cache.add(current.missing.answered(completion) for completion in completions)
@@ -92,6 +103,9 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
                 meter.show(len(completions), current)
             meter.n += current.missing.n_cached
         bar.update(meter.n - bar.n)
+    assert config.teacher.engine is not None
+    asked = [*complete, *(current.missing for current in rounds)]
+    report_cached(asked, wanted, "answers", config.teacher.engine, SETTING)
     if meter.n < wanted:
         assert spending.reached
         cost = f", cost {spending.money:.2f}" if spending.money else ""
@@ -117,26 +131,32 @@ class _Round:
 
 def _rounds(
     config: Config, prompts: Prompts, cache: AnswerCache, spending: Spending
-) -> tuple[int, list[_Round]]:
-    """The teachers that lack answers, each loaded, and the number of cached answers of the others.
-    Modes with one teacher are requested together."""
+) -> tuple[list[MissingAnswers], list[_Round]]:
+    """The teachers that lack no answer, and those that do, each loaded. Modes with one teacher are
+    requested together."""
+    assert config.teacher.engine is not None
     modes_of: dict[str, list[Mode]] = {}
     for mode in MODES:
         modes_of.setdefault(teacher_name(config, mode), []).append(mode)
-    cached, rounds = 0, []
+    complete, rounds = [], []
     for teacher, modes in modes_of.items():
         wanted = _wanted(config, prompts, modes)
         missing = MissingAnswers(
-            wanted, teacher, cache, spending, retry_refused=config.retry_refused
+            wanted,
+            teacher,
+            cache,
+            spending,
+            servers=engines.servers(config.teacher.engine),
+            retry_refused=config.retry_refused,
         )
         requests = iter(missing)
         first = next(requests, None)
         if first is None:
-            cached += missing.n_cached
+            complete.append(missing)
         else:
-            loaded = _load(config, modes)
+            loaded = _load(config, modes, spending)
             rounds.append(_Round(teacher, missing, loaded, chain([first], requests)))
-    return cached, rounds
+    return complete, rounds
 
 
 def _wanted(config: Config, prompts: Prompts, modes: Sequence[Mode]) -> Iterator[Request]:
@@ -154,12 +174,15 @@ class MissingAnswers:
         cache: AnswerCache,
         spending: Spending,
         *,
+        servers: str = "",
         retry_refused: bool,
     ) -> None:
         self.wanted, self.teacher, self.retry_refused = wanted, teacher, retry_refused
+        self.servers = servers
         self.cache, self.spending = cache, spending
         self.pending: dict[tuple[str, int], tuple[bytes, Request]] = {}
         self.n_cached = 0
+        self.of_others = Counter[str]()  # cached answers of other servers, by address
 
     def __iter__(self) -> Iterator[Request]:
         for group in batched(self.wanted, LOOKUP):
@@ -182,15 +205,44 @@ class MissingAnswers:
                 lacking.setdefault(asked.id, []).append(sample)
             else:
                 self.n_cached += 1
+                if answer.server not in ("", self.servers):
+                    self.of_others[answer.server] += 1
                 self.spending.add(answer)
         return lacking
 
     def answered(self, completion: Completion) -> tuple[bytes, Answer]:
         """The answer under its key; its cost is counted."""
         key, asked = self.pending.pop((completion.id, completion.sample))
-        answer = Answer.from_completion(asked, completion)
+        answer = Answer.from_completion(asked, completion, self.servers)
         self.spending.add(answer)
         return key, answer
+
+
+def report_cached(
+    missing: Sequence[MissingAnswers],
+    wanted: int,
+    unit: str,
+    engine: EngineConfig,
+    setting: str = "engine",
+) -> None:
+    """Print how many of the answers were in the cache, and warn of those of other servers; where
+    all were, of a server that is down, which nothing else would show."""
+    n = sum(one.n_cached for one in missing)
+    if not n:
+        return
+    path = missing[0].cache.path
+    print(f"{n} of {wanted} {unit} from the cache {path}; answer_cache=… for others")
+    for server, count in sum((one.of_others for one in missing), Counter[str]()).items():
+        _warn(f"{count} of them were given by {server}, under the same model name")
+    if n == wanted and engine.name == "openai":
+        try:
+            OpenAIEngine(engine, setting).check_connection()
+        except BadInput as error:
+            _warn(f"{error}; no call was needed")
+
+
+def _warn(words: str) -> None:
+    print(f"distill: warning: {words}", file=sys.stderr)
 
 
 class SamplingCheck:
@@ -278,12 +330,16 @@ def _retried(retries: Counter[str]) -> str:
 
 
 def _generate(current: _Round, spending: Spending) -> Iterator[list[Completion]]:
-    """Completions until a limit is reached. A server then gets no new request, and its open calls
-    are waited for; any other engine has all requests of a portion by then, and is stopped."""
+    """Completions until a limit is reached. A server gets no call with which the open ones could
+    exceed it; any other engine has all requests of a portion by then, and is stopped."""
     engine = current.loaded.engine
-    for portion in portions(engine, current.requests):
+    requests: Iterator[Request] = current.requests
+    if engine.name == "openai":
+        requests = spending.reserving(requests)
+    for portion in portions(engine, requests):
         for completions in engine.generate(portion):
             yield completions
+            spending.release(completions)
             if spending.reached and engine.name != "openai":
                 return
 
@@ -294,7 +350,7 @@ def portions(engine: Engine, requests: Iterable[Request]) -> Iterable[Iterable[R
     return [requests] if whole else batched(requests, PORTION)
 
 
-def _load(config: Config, modes: Sequence[Mode]) -> LoadedEngine:
+def _load(config: Config, modes: Sequence[Mode], spending: Spending) -> LoadedEngine:
     """The engine of a teacher that answers in these modes."""
     prompts, engine = config.thinking_prompt, config.teacher.engine
     assert engine is not None
@@ -312,6 +368,8 @@ def _load(config: Config, modes: Sequence[Mode]) -> LoadedEngine:
             threads=config.threads,
             num_workers=config.num_workers,
             executor=config.executor,
+            setting=SETTING,
+            has_room=spending.has_room if spending.limited else None,
         )
     except NoSwitch as error:
         raise BadInput(

@@ -13,7 +13,7 @@ from eval.config import Config, inputs
 from eval.pilot import load_engine, token_limit
 from eval.report import notable, share_sentence
 from ratiocine import cli
-from ratiocine.engines import LoadedEngine
+from ratiocine.engines import LoadedEngine, finished_line
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
@@ -47,7 +47,7 @@ def evaluate(config: Config) -> Run:
         config = config.model_copy(update={"max_new_tokens": pilot.max_new_tokens})
     run = open_run("eval", config, inputs(config))
     if run.finished:
-        print(f"{run.out} is finished")
+        print(finished_line(run.out, config.engine))
         return run
     suite, trained = load(config), student(config.model.path)
     store = CompletionStore(run.out / PARTIAL_COMPLETIONS)

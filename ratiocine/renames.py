@@ -126,6 +126,8 @@ def new_key(verb: str, key: str) -> str | None:
     table, parts = RENAMED.get(verb, {}), key.split(".")
     if verb == "eval" and key == "data.root":
         return "data_dir"
+    if verb == "eval" and key.startswith("data."):
+        return None  # a folder has no keys
     found = [_renamed(table, parts[: end + 1]) for end in range(len(parts))]
     # The assumptions were a part of the grid until they became those of every study.
     new = ".".join(found).replace("study.grid.assumptions", "study.assumptions")

@@ -21,6 +21,7 @@ from test_browser import CONTRAST, Browser, browser  # noqa: F401  (a fixture)
 from test_migration import unpacked
 from test_report import evaluation, row
 
+from eval.browse.run_folders import RunFolders
 from ratiocine.records import Pair
 from ratiocine.runs import locks, open_run
 from ratiocine.stores import CompletionStore, write_pairs
@@ -113,6 +114,21 @@ def test_all_runs_are_listed(site: Site) -> None:
     assert "train" in site.text("/", verb="train", text="ratio 0.5")
     assert "no runs match" in site.text("/", state="damaged")
     assert site.text("/", path="x", page="2", template="x", running="x")
+
+
+def test_pairs_are_listed_by_their_teacher(tmp_path: Path) -> None:
+    """`model` counts their tokens alone."""
+    server = {"name": "openai", "model": "toy"}
+    for name, teacher, model in (
+        ("served", {"name": "openai", "engine": server}, "toy"),
+        ("local", {"name": "transformers", "model": "qwen3-4b"}, "qwen3-4b"),
+        ("reference", {"name": "reference", "engine": None}, ""),
+    ):
+        values = {"teacher": teacher, "data": {"name": "mine"}, "model": {"name": "smollm2-135m"}}
+        run = open_run("distill", settings(**values, out=str(tmp_path / name)), {})
+        run.finish(data="mine", n=1)
+        found = RunFolders(tmp_path).get(name)
+        assert (found.model, found.arm) == (model, f"{teacher['name']} on mine")
 
 
 def test_every_page_of_every_verb(site: Site) -> None:

@@ -1,8 +1,11 @@
 """The command line: configurations that compose; bad input is one line, exit code 2, no output."""
 
 import json
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -123,6 +126,13 @@ def test_help_shows_the_keys(verb: str) -> None:
     assert "out: null" in shown
 
 
+def test_help_shows_the_keys_of_an_option() -> None:
+    shown = done("distill", "--help", "teacher=openai")
+    assert "\nKeys of teacher=openai:\n\nteacher.engine.base_url: ???" in shown
+    assert "\nteacher.engine.retry_seconds: 600" in shown
+    assert "retry_seconds" not in done("distill", "--help")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -157,6 +167,20 @@ def test_a_broken_configuration_file_is_named(text: bytes, tmp_path: Path) -> No
     refused = command("launch", "--config-dir", str(tmp_path), "study=own", "dry_run=true")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
     assert "a configuration file cannot be read" in refused.stderr
+
+
+def test_a_model_without_its_tokenizer_is_told(student: Path, pairs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(student / "model", folder)
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    for verb in (("eval", "limit=1"), ("train", "ratio=1", "lr=1e-4", f"pairs={pairs}")):
+        refused = command(*verb, f"model={folder}", f"out={tmp_path / 'run'}")
+        told = f"{verb[0]}: model={folder} holds no tokenizer (tokenizer.json and"
+        assert refused.returncode == 2 and refused.stderr.startswith(told), refused.stderr
+    (folder / "vocab.json").write_text("{}")
+    refused = command("eval", f"model={folder}", "limit=1", f"out={tmp_path / 'run'}").stderr
+    assert "cannot be read" in refused and not refused.strip().endswith(":"), refused
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "rendering.json"])
@@ -200,6 +224,31 @@ BAD = {
     ("train", "+ratoi=0.5"): "unknown key 'ratoi'; did you mean 'ratio'?",
     ("train", "ratoi=0.5"): "unknown key 'ratoi'; did you mean 'ratio'?",
     ("train", "+ratio=0.5", "+model.pth=x"): "unknown key 'model.pth'; did you mean 'path'?",
+    ("train", "--ratio", "1"): "unknown option '--ratio'; write ratio=…",
+    ("train", "--batch-size=4"): "unknown option '--batch-size'; write batch_size=4",
+    ("train", "learning_rate=1e-4"): "unknown key 'learning_rate'; did you mean 'lr'?",
+    ("train", "+optim.lr=1"): "unknown key 'optim.lr'; did you mean",
+    ("distill", "teacher=openai", "teacher.base_url=http://x/v1"): "teacher.engine.model must be",
+    ("distill", "teacher.base_url=http://x/v1"): "unknown key 'teacher.base_url'; did you mean "
+    "'teacher.engine.base_url'?",
+    ("distill", "base_url=http://x/v1"): "did you mean 'teacher.engine.base_url'?",
+    ("distill", "engine.drop_params=[seed]"): "unknown key 'engine.drop_params'; did you mean "
+    "'teacher.engine.drop_params'?",
+    ("distill", "teacher.engine.drop_params=[seed]"): "teacher.engine.drop_params: no "
+    "teacher.engine is chosen",
+    (
+        "distill",
+        "teacher=openai",
+        "teacher.engine.model=m",
+        "teacher.engine.base_url=http://x/v1",
+        "teacher.engine.retry_secs=1",
+    ): "unknown key 'teacher.engine.retry_secs'; did you mean 'retry_seconds'?",
+    ("distill", "data.test_szie=0.2"): "unknown key 'data.test_szie'; did you mean 'test_size'?",
+    ("distill", "select.xyz=1"): "unknown key 'select.xyz'; known: ",
+    ("eval", "data.columns={question: q}"): "unknown key 'data.columns'",
+    ("eval", "data.path=x.csv"): "unknown key 'data.path'; did you mean 'benchmarks'?",
+    ("eval", "engine.base_url=http://x/v1"): "unknown key 'engine.base_url', which is one of "
+    "engine=openai; known: attention, max_batch_size, max_cache_tokens, name",
     ("train", "+ratio=0.5", "batch_size=0"): "batch_size=0",
     ("train", "+ratio=0.5", "model=qwen2.5-1.5"): "did you mean 'qwen2.5-1.5b'?",
     (
@@ -218,6 +267,9 @@ BAD = {
     ("train", "+ratio=0.5", "model=qwen3-0.6b", "pairs=PAIRS"): "give lr=",
     ("train", "+ratio=0.5", "model=tiny"): "pairs= is needed",
     ("train", "+ratio=0.5", "model=tiny", "pairs=no/such"): "no/such does not exist",
+    ("train", "+ratio=0.5", "model=tiny", "pairs=pyproject.toml"): "is no folder of pairs, but may "
+    "be data to make them of; next: python -m distill teacher=reference \"data='pyproject.toml'\" ",
+    ("train", "+ratio=0.5", "model=tiny", "pairs=docs"): "data='docs'",
     (
         "train",
         "+ratio=0.5",
@@ -278,7 +330,14 @@ BAD = {
         "teacher=openai",
         "teacher.engine.base_url=http://127.0.0.1:9/v1",
         "teacher.engine.model=m",
-    ): "does not answer",
+    ): "distill: teacher.engine.base_url=http://127.0.0.1:9/v1 does not answer",
+    (
+        "distill",
+        "teacher=openai",
+        "teacher.engine.base_url=http://127.0.0.1:9/v1",
+    ): "distill: teacher.engine.model must be given: teacher.engine.model=…",
+    ("eval", "engine=openai"): "engine.base_url and engine.model must be given",
+    ("distill", "teacher=transformers"): "teacher.model must be given",
     (
         "distill",
         "teacher=openai",
@@ -343,7 +402,30 @@ def test_bad_input_is_one_line_and_exit_2(
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert BAD[words] in result.stderr
-    assert not (tmp_path / "run" / "DONE").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_next_command_is_one_that_a_shell_reads(tmp_path: Path) -> None:
+    for folder in ("runs/mes paires été", "runs/a", "it's", 'a"b', "$HOME/x"):
+        word = f"pairs={cli.quoted(folder)}"
+        line = cli.shell_line("train", "ratio=RATIO", word)
+        assert shlex.split(line)[-1] == word
+    shown = cli.shell_line("train", f"pairs={cli.quoted('runs/mes paires été')}")
+    assert shown.endswith("\"pairs='runs/mes paires été'\"")
+
+
+def test_counts_are_checked_before_torch_is_imported(pairs: Path, tmp_path: Path) -> None:
+    words = ["train", "ratio=1", "model=tiny", f"pairs={pairs}", f"out={tmp_path / 'run'}"]
+    words += ["val_size=2", "limit=7", "batch_size=6"]
+    script = f"""import runpy, sys
+sys.argv = {words}
+try:
+    runpy.run_module("train", run_name="__main__", alter_sys=True)
+finally:
+    assert not {{"torch", "transformers"}} & set(sys.modules)"""
+    refused = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True)
+    told = "train: batch_size=6: 5 examples do not fill one global batch; at most 5 is possible\n"
+    assert (refused.returncode, refused.stderr.decode()) == (2, told)
 
 
 def broken_copy(pairs: Path, tmp_path: Path) -> Path:

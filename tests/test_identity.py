@@ -74,7 +74,7 @@ def test_the_rule_bites() -> None:
 
 
 BASE = {
-    "distill": ("model=tiny", "data=demo", "teacher=transformers"),
+    "distill": ("model=tiny", "data=demo", "teacher=transformers", "teacher.model=tiny"),
     "train": ("model=tiny", "ratio=0.5", "pairs=[a]"),
     "rl": ("model=tiny", "data=demo"),
     "eval": ("model=tiny", "benchmarks=demo"),

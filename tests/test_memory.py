@@ -276,7 +276,7 @@ def test_advice_is_what_makes_it_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = memory.estimate_run(config(micro_batch_size=4), CPU, [MicroBatchShape(4, 512, 1024)])
     said = refused(monkeypatch, 0.9 * whole.total)
     assert re.search(
-        r"will not fit: it needs about [\d.]+ GB: .* \(4 rows of 512 tokens\), and .* GB are "
+        r"will not fit: it needs about [\d.]+ MB: .* \(4 rows of 512 tokens\), and .* MB are "
         r"free; try ",
         said,
     )
@@ -324,6 +324,8 @@ def test_the_line_that_is_printed() -> None:
         str(need) == "about 3.5 GB: 1 of weights, 0.5 of gradients, 1 of optimizer states, "
         "1 of activations (4 rows of 512 tokens)"
     )
+    small = MemoryEstimate(3 * 2**20, 0, 0, 0, 0, 2**19, 1, 8)
+    assert str(small) == "about 3.5 MB: 3 of weights, 0.5 of activations (1 rows of 8 tokens)"
     over = MemoryEstimate(
         gb, gb // 2, gb, gb, gb, gb, 1, 512, ShardingPlan("zero2", 8), "bfloat16", gb
     )

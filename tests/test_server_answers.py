@@ -14,7 +14,7 @@ from conftest import command, done
 from tenacity import wait_fixed
 
 from ratiocine.completion_parts import one_block, split, stray_tags
-from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request, rate_limit
+from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request, openai, rate_limit
 from ratiocine.engines.openai import ATTEMPTS
 from ratiocine.engines.responses import completion_of
 from ratiocine.errors import BadInput, Failure
@@ -198,6 +198,30 @@ def test_a_server_that_fails_on_all_is_no_bad_prompt(url: str) -> None:
     with pytest.raises(Failure, match="no usable answer for 3 s"):
         generated(url, range(1, 7), concurrency=2, retry_seconds=3)
     assert len(Scripted.bodies) > 2 * ATTEMPTS
+
+
+@pytest.mark.parametrize("fault", [(429, {"error": "slow\ndown"}), "<html>"])
+def test_a_failing_server_is_told_at_once_and_then_seldom(
+    fault: Any, url: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai, "REPORT_SECONDS", 0.25)
+    calls = iter(range(10**6))
+    Scripted.script = staticmethod(lambda n, body: fault if next(calls) < 40 else good(body))
+    assert len(generated(url, range(1, 5), concurrency=4, retry_seconds=30)) == 4
+    told = capfd.readouterr().err.splitlines()
+    assert "calls are repeated, for 30 s more without a usable answer" in told[0]
+    assert "(engine.retry_seconds=30)" in told[0]
+    assert ("slow\\ndown" if isinstance(fault, tuple) else "an answer without its fields") in told[
+        0
+    ]
+    assert 1 < len(told) < 10, "of 40 failures"
+
+
+def test_an_address_without_its_version_is_told(url: str) -> None:
+    Scripted.script = staticmethod(lambda n, body: (404, {"detail": "Not Found"}))
+    engine = OpenAIConfig(name="openai", base_url=url.removesuffix("/v1"), model="m")
+    with pytest.raises(BadInput, match=r"404.*\(no /v1\? try teacher\.engine\.base_url=.*/v1\)"):
+        list(OpenAIEngine(engine, "teacher.engine").generate([asked("1", "What is 1 + 3?")]))
 
 
 @pytest.mark.long

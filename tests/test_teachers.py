@@ -4,6 +4,7 @@ resumed."""
 import contextlib
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +17,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, command, done
+from conftest import ROOT, command, done, started
 from hypothesis import given
 from hypothesis import strategies as st
 from teacher import Teacher
@@ -197,25 +198,27 @@ def test_switches_reach_the_server(switch: str, message: str, sums: Path, tmp_pa
 
 
 def test_a_budget_stops_cleanly_and_goes_on(sums: Path, tmp_path: Path) -> None:
-    """At 12.5 a call, 300 is 24 calls; those under way when it is reached, and those answered
-    meanwhile, come on top."""
-    with Teacher(delay=0.25) as teacher:
-        more = ("price.completion=1000000", "price.prompt=1")
+    """Whatever the concurrency, at most one answer at its limit, of 50, comes on top."""
+    with Teacher(delay=0.03) as teacher:
+        more = ("price.completion=1000000", "price.prompt=1", "max_new_tokens=50")
         stopped = command(
             *words(
                 teacher,
                 sums,
                 tmp_path / "run",
                 *more,
-                "teacher.engine.concurrency=4",
+                "samples=2",
                 "max_spend.money=300",
             )
         )
         assert stopped.returncode == 1
+        cost = re.search(r", cost ([\d.]+); they are safe", stopped.stderr)
+        assert cost and 300 <= float(cost[1]) < 350
+        assert 2 < teacher.most <= 6, "300 is as much as 6 open calls may cost"
         assert "max_spend.money=300 is used up" in stopped.stderr.splitlines()[-1]
-        assert 300 / 12.5 <= sum(teacher.calls.values()) <= 300 / 12.5 + 8
+        teacher.most = 0
         done(*words(teacher, sums, tmp_path / "run", *more))
-        assert sum(teacher.calls.values()) == 2 * N
+        assert set(teacher.calls.values()) == {1} and teacher.most > 6
     spent = manifest(tmp_path / "run")["spent"]
     assert spent == {
         "prompt": 18 * N,
@@ -404,6 +407,40 @@ def test_more_samples_ask_only_for_what_is_new(sums: Path, tmp_path: Path) -> No
         done(*words(teacher, sums, tmp_path / "one"))
         done(*words(teacher, sums, tmp_path / "three", "samples=3"))
         assert sorted(teacher.calls.values()) == [1] * 6 * N
+
+
+def test_cached_answers_are_told_from_those_of_a_server(sums: Path, tmp_path: Path) -> None:
+    """The key has the model's name, not the address."""
+    with Teacher() as teacher, Teacher() as other:
+        first = command(*words(teacher, sums, tmp_path / "one"))
+        assert "from the cache" not in first.stdout and not first.stderr.count("warning")
+        again = command(*words(teacher, sums, tmp_path / "two", "samples=1", "verify=none"))
+        cache = f"{2 * N} of {2 * N} answers from the cache {tmp_path / 'answers.sqlite'}"
+        assert cache in again.stdout and "warning" not in again.stderr
+        moved = command(*words(other, sums, tmp_path / "three", "verify=reasoning"))
+        assert cache in moved.stdout and not other.calls
+        assert f"warning: {2 * N} of them were given by {teacher.url}" in moved.stderr
+        other.url = "http://127.0.0.1:9/v1"
+        down = command(*words(other, sums, tmp_path / "four", "verify=either"))
+        assert down.returncode == 0 and "127.0.0.1:9/v1 does not answer" in down.stderr
+        again = command(*words(other, sums, tmp_path / "three", "verify=reasoning"))
+        assert f"is finished; no call was made to {other.url}" in again.stdout
+
+
+def test_an_interrupt_says_that_answers_are_kept(sums: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with Teacher(delay=0.05) as teacher:
+        more = ("teacher.engine.concurrency=1",)
+        process = started(*words(teacher, sums, out, *more), err=tmp_path / "stderr")
+        while sum(teacher.answered.values()) < 5 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    line = (tmp_path / "stderr").read_text().splitlines()[-1]
+    kept = f"answers are safe in {tmp_path / 'answers.sqlite'}"
+    told = rf"distill: interrupted; the same command continues {out}; (\d+) of {2 * N} {kept}"
+    found = re.fullmatch(told, line)
+    assert found and 1 <= int(found[1]) < 2 * N, line
 
 
 @pytest.mark.parametrize("draws", [False, True])

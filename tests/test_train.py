@@ -396,7 +396,7 @@ def test_a_model_that_will_not_fit_is_refused_before_it_is_read(
     )
     assert refused.returncode == 2
     assert re.search(
-        r"will not fit: it needs about .* GB: .* of weights, .* GB are free; try a smaller model",
+        r"will not fit: it needs about .*[GM]B: .* of weights, .*[GM]B are free; try a smaller",
         refused.stderr,
     )
 
@@ -683,6 +683,12 @@ def test_preflight_true_shows_a_row_and_trains_nothing(pairs: Path, tmp_path: Pa
     assert "<|im_start|>assistant\n⟦<think>" in shown
     assert "<|im_end|>⟧" in shown
     assert not out.exists()
+    more = ("batch_size=8", "max_steps=1", f"out={out}")
+    trained = done("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", *more)
+    assert "rows have the prompts and endings of generation (preflight=true shows one)" in trained
+    assert "⟦" not in trained
+    model = cli.quoted(str(out / "model"))
+    assert f"next: python -m eval model={model} 'benchmarks=[{pairs}]'" in trained, "its test split"
 
 
 @pytest.mark.parametrize(

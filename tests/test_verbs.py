@@ -128,6 +128,9 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
         refused = command("eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true")
         assert (refused.returncode, wrong in refused.stderr) == (2, True), refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1
+    (tmp_path / "semi.csv").write_text("question;answer\n2+2?;4\n")
+    refused = command("eval", "model=tiny", f"benchmarks=[{tmp_path / 'semi.csv'}]")
+    assert "there are question;answer (separated by ';'? columns of .csv files" in refused.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -142,14 +145,12 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(
     process.send_signal(number)
     assert process.wait(60) == 130
     errors = (tmp_path / "stderr").read_text(encoding="utf-8")
-    assert errors.strip().splitlines()[-1] == "train: interrupted"
+    told = f"train: interrupted; the same command continues {out}"
+    assert errors.strip().splitlines()[-1] == told
     assert "Traceback" not in errors
     assert not (out / "DONE").exists()
-    assert (
-        "no finished run"
-        in command("eval", f"model={out / 'model'}", f"out={tmp_path / 'e'}").stderr
-        or not (out / "model").exists()
-    )
+    refused = command("eval", f"model={out / 'model'}", f"out={tmp_path / 'e'}")
+    assert f"the training in {out} is interrupted or still running" in refused.stderr
 
 
 STUDY = """

@@ -3,7 +3,7 @@
 from ratiocine import cli
 from ratiocine.executors import distributed
 from ratiocine.runs import publish, tracking
-from train.config import Config, inputs
+from train.config import Config, check_counts, inputs
 
 
 def run(config: Config) -> None:
@@ -11,6 +11,7 @@ def run(config: Config) -> None:
     config.peak_rate(config.ratio or 0)
     tracking.check(config)
     inputs(config)
+    check_counts(config)
     name = config.push_to_hub
     if name is not None and distributed.is_first():
         publish.check(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import (
@@ -17,10 +18,10 @@ from ratiocine import models
 from ratiocine.config import ByContent, Hashed, TokenCount, Unhashed
 from ratiocine.errors import BadInput
 from ratiocine.rendering import Form
-from ratiocine.runs import hash_path
+from ratiocine.runs import hash_path, read_manifest
 from ratiocine.training import TrainingConfig
 from train.dataset import pairs_file
-from train.scenario import Equalize, ScenarioConfig
+from train.scenario import Equalize, ScenarioConfig, check_batch_size, check_val_size
 
 
 class Config(TrainingConfig):
@@ -162,6 +163,14 @@ class Config(TrainingConfig):
             )
         share = 0.5 if self.lr_policy == "matched" else share
         return float(self.model.lr.ift ** (1 - share) * self.model.lr.reasoning**share)
+
+
+def check_counts(config: Config) -> None:
+    """Raise BadInput where all pairs together are too few, by the numbers in their manifests."""
+    counts = [read_manifest(Path(folder)).pairs.n for folder in config.folders()]
+    n = sum(count if config.limit is None else min(count, config.limit) for count in counts)
+    check_val_size(config.val_size, n)
+    check_batch_size(config.batch_size, n - config.val_size)
 
 
 def inputs(config: Config) -> dict[str, str]:

@@ -10,12 +10,13 @@ from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ratiocine import cli
 from ratiocine.data import token_counts
 from ratiocine.errors import BadInput
 from ratiocine.hashing import digest
 from ratiocine.models import packaged
 from ratiocine.records import MODES, SIDES, Mode, Pair
-from ratiocine.runs import check_finished
+from ratiocine.runs import check_finished, read_manifest, verb_and_hash
 from ratiocine.stores import check_pairs
 
 if TYPE_CHECKING:
@@ -100,8 +101,22 @@ def dataset_name(folder: str) -> str:
     return facts.data if facts.verify is None else f"{facts.data} verify={facts.verify}"
 
 
+def test_split(folders: Sequence[str]) -> str:
+    """The value of `benchmarks=` for the test splits of the pairs; BENCHMARK where none has one."""
+    held_out = [
+        cli.quoted(one) for one in folders if read_manifest(Path(one)).pairs.disjoint.get("test")
+    ]
+    return f"[{','.join(held_out)}]" if held_out else "BENCHMARK"
+
+
 def pairs_file(folder: str) -> Path:
     """The pairs of a folder; raises BadInput where it is missing, unfinished or corrupt."""
+    if Path(folder).exists() and verb_and_hash(Path(folder)) is None:
+        data = cli.shell_line("distill", "teacher=reference", f"data={cli.quoted(folder)}")
+        raise BadInput(
+            f"pairs={folder} is no folder of pairs, but may be data to make them of; next: {data} "
+            "out=runs/pairs"
+        )
     check_finished(Path(folder))
     file = Path(folder) / "pairs.parquet"
     if not file.exists():

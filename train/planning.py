@@ -16,7 +16,7 @@ from ratiocine.rendering import Rendering
 from train.batches import MicroBatchSampler
 from train.config import Config
 from train.dataset import PairDataset, drop_too_long, read_dataset
-from train.scenario import Example, Stage, plan_stages
+from train.scenario import Example, Stage, check_val_size, plan_stages
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,6 @@ def micro_batch_sampler(
 def validation_split(ids: Sequence[str], n: int, seed: int) -> tuple[list[str], list[str]]:
     """The ids to train on, and the `n` of the smallest seeded hash. Raises BadInput where none are
     left to train on."""
-    if n >= len(ids):
-        raise BadInput(
-            f"val_size={n}: there are {len(ids)} pairs, and some must be left to train on"
-        )
+    check_val_size(n, len(ids))
     validation = set(nsmallest(n, ids, key=lambda name: digest("held out", seed, name)))
     return [name for name in ids if name not in validation], sorted(validation)

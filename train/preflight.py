@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 PER_SOURCE = 4  # pairs
 
 
-def report(plan: TrainingPlan) -> str:
-    """Check some pairs of every source in both modes; returns a summary with one row of a mode
-    that is trained. Raises BadInput as `check_rows` does."""
+def report(plan: TrainingPlan, *, example: bool = False) -> str:
+    """Check some pairs of every source in both modes; returns a summary, with `example` also one
+    row of a mode that is trained. Raises BadInput as `check_rows` does."""
     rows, pairs = sample(plan)
     check_rows(plan.rendering, rows, pairs)
+    summary = f"preflight: {len(rows)} rows have the prompts and endings of generation"
+    if not example:
+        return f"{summary} (preflight=true shows one)"
     trained: Mode = "reasoning" if plan.has_reasoning else "ift"
-    example = next(row for row in rows if row.mode == trained)
-    return (
-        f"preflight: {len(rows)} rows have the prompts and endings of generation; one of them, "
-        f"supervised between ⟦ ⟧:\n{show(plan.rendering.tokenizer, example)}"
-    )
+    shown = show(plan.rendering.tokenizer, next(row for row in rows if row.mode == trained))
+    return f"{summary}; one of them, supervised between ⟦ ⟧:\n{shown}"
 
 
 def sample(plan: TrainingPlan) -> tuple[list[Row], dict[str, Pair]]:

@@ -133,11 +133,24 @@ def plan_stages(
 
 
 def _check_batch_size(stages: Sequence[Stage], batch_size: int) -> None:
-    sizes = [len(batch) for stage in stages for batch in stage.batches]
-    if max(sizes, default=0) < batch_size:
+    largest = max((len(batch) for stage in stages for batch in stage.batches), default=0)
+    check_batch_size(batch_size, largest)
+
+
+def check_val_size(n: int, n_pairs: int) -> None:
+    """Raise BadInput where `n` pairs for validation leave none to train on."""
+    if n >= n_pairs:
         raise BadInput(
-            f"batch_size={batch_size}: {sum(sizes)} examples do not fill one global batch; "
-            f"at most {max(sizes, default=0)} is possible"
+            f"val_size={n}: there are {n_pairs} pairs, and some must be left to train on"
+        )
+
+
+def check_batch_size(batch_size: int, n: int) -> None:
+    """Raise BadInput where the `n` examples of the largest batch do not fill a global batch."""
+    if n < batch_size:
+        raise BadInput(
+            f"batch_size={batch_size}: {n} examples do not fill one global batch; at most {n} is "
+            "possible"
         )
 
 

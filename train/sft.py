@@ -40,7 +40,7 @@ from ratiocine.training import (
 from train import card, preflight
 from train.batches import MicroBatchSampler, RowDataset
 from train.config import Config, inputs
-from train.dataset import PairDataset, dataset_name
+from train.dataset import PairDataset, dataset_name, test_split
 from train.export import export
 from train.mixture_facts import MixtureFacts, describe
 from train.planning import TrainingPlan, micro_batch_sampler, plan_training
@@ -65,7 +65,7 @@ def train(config: Config) -> Run | None:
     plan = plan_training(config)
     if config.preflight:
         compute = resolve_compute(config, padding_free=config.padding_free)
-        print(preflight.report(plan))
+        print(preflight.report(plan, example=True))
         print(f"memory: {_memory(config, plan, compute)}")
         return None
     if config.export:
@@ -147,7 +147,7 @@ def _fit(
     session.finish(trainer, save)
     print(f"trained {len(log.rows)} steps in {log.seconds:.0f} s: {run.out / 'model'}")
     model = cli.quoted(str(run.out / "model"))
-    cli.print_next("eval", f"model={model}", "benchmarks=BENCHMARK")
+    cli.print_next("eval", f"model={model}", f"benchmarks={test_split(config.folders())}")
 
 
 def _trainer(

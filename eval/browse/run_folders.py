@@ -185,6 +185,9 @@ def _trained(verb: str, config: JsonObject) -> tuple[str, str]:
     path = model.get("path")
     own = f"{Path(path).parent.name}/{Path(path).name}" if path else "local"
     name = str(model.get("name") or "") if model.get("name") != "local" else own
+    if verb == "distill":  # `model` counts tokens alone
+        teacher = config.get("teacher") or {}
+        name = str((teacher.get("engine") or {}).get("model") or teacher.get("model") or "")
     named = {key: (config.get(key) or {}).get("name") for key in ("teacher", "data", "reward")}
     scenario = (config.get("scenario") or {}).get("name")
     words = {

@@ -5,8 +5,10 @@ from .composition import named as named
 from .composition import options as options
 from .entry import leave as leave
 from .entry import main as main
+from .entry import on_error as on_error
 from .entry import refuse_renamed as refuse_renamed
 from .flags import parse_args as parse_args
 from .overrides import normalise as normalise
 from .overrides import print_next as print_next
 from .overrides import quoted as quoted
+from .overrides import shell_line as shell_line

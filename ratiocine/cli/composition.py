@@ -11,7 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from ratiocine import renames
 from ratiocine.cli.overrides import key_of, normalise, with_changes
-from ratiocine.cli.validation_errors import first_problem, suggestion
+from ratiocine.cli.unknown_keys import suggestion, unknown_key
+from ratiocine.cli.validation_errors import first_problem
+from ratiocine.config import flattened
 from ratiocine.errors import BadInput
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -28,7 +30,7 @@ def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose(verb, normalise(overrides))
     except Exception as error:
-        raise hydra_problem(verb, error) or error from None
+        raise hydra_problem(verb, schema, error) or error from None
     return check(schema, plain_values(composed))
 
 
@@ -40,7 +42,11 @@ def plain_values(composed: Any) -> Any:
 
 
 def check(schema: type[C], values: Any) -> C:
-    """`values` validated by `schema`; BadInput with one line about the first error."""
+    """`values` validated by `schema`; BadInput with one line about the missing keys, or the first
+    error."""
+    if missing := [key for key, value in flattened(values).items() if value == "???"]:
+        example = " ".join(f"{key}=…" for key in missing)
+        raise BadInput(f"{' and '.join(missing)} must be given: {example}")
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -98,7 +104,7 @@ def check_groups(overrides: Sequence[str]) -> None:
             raise _unknown_option(group, value, options(group))
 
 
-def hydra_problem(verb: str, error: Exception) -> BadInput | None:
+def hydra_problem(verb: str, schema: type[BaseModel], error: Exception) -> BadInput | None:
     """An error of Hydra or OmegaConf as one line; None for any other error."""
     import yaml
     from hydra.errors import HydraException
@@ -119,8 +125,7 @@ def hydra_problem(verb: str, error: Exception) -> BadInput | None:
             key = inner[1]
         if new := renames.new_key(verb, key):
             return BadInput(f"{key} is now {new}")
-        hint = suggestion(key, known) or f"; known: {', '.join(known)}"
-        return BadInput(f"unknown key '{key}'{hint}")
+        return BadInput(unknown_key(schema, key, known))
     return BadInput(" ".join(text.split("\n")[0].split()))
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -48,6 +48,10 @@ QUIET = (
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
 )
+HYDRA_OPTIONS = (
+    *("cfg", "config-dir", "config-name", "config-path", "experimental-rerun", "hydra-help"),
+    *("info", "multirun", "package", "resolve", "run", "shell-completion", "version"),
+)
 FIRST_RANK_SECONDS = 5.0  # for rank 0 to report an error before another rank does
 
 # How to swap things by a word, by verb.
@@ -66,12 +70,20 @@ SWAPS = {
 }
 
 C = TypeVar("C", bound=BaseModel)
+Ending = Callable[[BaseException], str]
+_endings: list[Ending] = []
+
+
+def on_error(ending: Ending) -> None:
+    """Call `ending` with the BadInput or interrupt that ends this command; its words are added to
+    the line about an interrupt."""
+    _endings.append(ending)
 
 
 def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn:
     """Compose and check the verb's configuration, call `run` with it, and exit."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        leave(verb, lambda: print(help_text(verb)))
+        leave(verb, lambda: print(help_text(verb, sys.argv[1:])))
     leave(verb, lambda: _main(verb, schema, run))
 
 
@@ -93,11 +105,15 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         sys.stdout.flush()
     except (BadInput, Failure) as error:
         status = 2 if isinstance(error, BadInput) else 1
+        if isinstance(error, BadInput):
+            _ended(error)
         _report(name, str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         first = distributed.is_first()
         message = (
-            ": interrupted" if first else f", rank {distributed.rank()}: ended with the others"
+            f": interrupted{_ended(error)}"
+            if first
+            else f", rank {distributed.rank()}: ended with the others"
         )
         print(f"{name}{message}", file=sys.stderr)
         status = 130
@@ -112,6 +128,10 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
         # The launcher signals ranks that are already exiting; that would print a traceback.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(status)
+
+
+def _ended(error: BaseException) -> str:
+    return "".join(ending(error) for ending in _endings)
 
 
 def refuse_renamed(tool: str, new: str) -> NoReturn:
@@ -157,9 +177,10 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     is_flag = [word.startswith("--") or not re.match(r"~|[^=]*=", word) for word in arguments]
     flags = [word for word, flag in zip(arguments, is_flag, strict=True) if flag]
     overrides = [word for word, flag in zip(arguments, is_flag, strict=True) if not flag]
+    _check_flags(flags)
     check_renamed(verb, overrides)
     check_groups(overrides)
-    local, jobs = _composed(verb, flags, overrides)
+    local, jobs = _composed(verb, schema, flags, overrides)
     # Outside Hydra, which would print any exception in its own format.
     configs = [check(schema, values) for _, values in jobs]
     first = configs[0] if configs else None
@@ -169,8 +190,17 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     return max([status, *(run(config) or 0 for config in configs)])
 
 
+def _check_flags(flags: Sequence[str]) -> None:
+    """Raise BadInput for an option that Hydra does not have: the keys of a verb have no dashes."""
+    for flag in flags:
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if flag.startswith("--") and name not in HYDRA_OPTIONS:
+            key = name.replace("-", "_")
+            raise BadInput(f"unknown option '--{name}'; write {key}={value if equals else '…'}")
+
+
 def _composed(
-    verb: str, flags: list[str], overrides: list[str]
+    verb: str, schema: type[BaseModel], flags: list[str], overrides: list[str]
 ) -> tuple[list[list[str]], list[tuple[list[str], Any]]]:
     """The jobs of this command line: those of a local sweep as overrides, all others as overrides
     and composed values."""
@@ -199,12 +229,13 @@ def _composed(
         except (BadInput, KeyboardInterrupt):
             raise
         except Exception as error:
-            raise hydra_problem(verb, error) or error from None
+            raise hydra_problem(verb, schema, error) or error from None
     return local, jobs
 
 
-def help_text(verb: str) -> str:
-    """The verb's primary configuration, whose comments document the keys, and its groups."""
+def help_text(verb: str, overrides: Sequence[str] = ()) -> str:
+    """The verb's primary configuration, whose comments document the keys, its groups, and the keys
+    of the options that `overrides` choose."""
     import yaml
 
     text = (CONF / f"{verb}.yaml").read_text(encoding="utf-8")
@@ -221,6 +252,9 @@ def help_text(verb: str) -> str:
         path = "; or a path" if group in BY_PATH else ""
         line = f"{group}={chosen}, or one of {', '.join(options(group))}{path}"
         lines.append(textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False))
+    for override in overrides:
+        if keys := _option_help(key_of(override), override.partition("=")[2]):
+            lines += ["", f"Keys of {override}:", "", *keys]
     lines += [
         "",
         "ift: the direct answer alone (instruction fine-tuning); reasoning: a trace and then the "
@@ -230,3 +264,25 @@ def help_text(verb: str) -> str:
         "configuration.",
     ]
     return "\n".join(lines)
+
+
+def _option_help(group: str, name: str, prefix: str = "") -> list[str]:
+    """The keys of an option, in full, and of the options that it chooses itself."""
+    import yaml
+
+    file, lines = CONF / group / f"{name}.yaml", list[str]()
+    if not file.is_file():
+        return lines
+    prefix, shown = prefix or group, False
+    text = file.read_text(encoding="utf-8")
+    for line in text.splitlines():
+        key = line.partition(":")[0]
+        if not line.startswith((" ", "-")):
+            shown = ":" in line and key not in ("name", "defaults") and not line.startswith("#")
+        if shown:
+            lines.append(line if line.startswith((" ", "-")) else f"{prefix}.{line}")
+    for default in yaml.safe_load(text).get("defaults", []):
+        for inner, chosen in default.items() if isinstance(default, dict) else ():
+            of, _, place = inner.lstrip("/").partition("@")
+            lines += _option_help(of, chosen, f"{prefix}.{place or of}")
+    return lines

@@ -141,7 +141,16 @@ def print_next(module: str, *words: str) -> None:
     """Print the line that ends a command's output: what to run on its result. The stages of a study
     have none: the study goes on by itself."""
     if not is_stage():
-        print(f"next: python -m {module} {shlex.join(words)}")
+        print(f"next: {shell_line(module, *words)}")
+
+
+def shell_line(module: str, *words: str) -> str:
+    """A command as a shell reads it, with double quotes around an override in single ones."""
+    return f"python -m {module} {' '.join(map(_shell_word, words))}"
+
+
+def _shell_word(word: str) -> str:
+    return f'"{word}"' if re.fullmatch(r"[^\"$`\\!]*'[^\"$`\\!]*", word) else shlex.quote(word)
 
 
 def _unquoted(value: str) -> str:

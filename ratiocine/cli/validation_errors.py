@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
 from ratiocine import renames
+from ratiocine.cli.unknown_keys import is_model, members_of, unknown_key
 
 
 def first_problem(schema: type[BaseModel], error: ValidationError) -> str:
@@ -17,10 +17,10 @@ def first_problem(schema: type[BaseModel], error: ValidationError) -> str:
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     key, known = _locate(schema, problem["loc"])
     if problem["type"] == "extra_forbidden":
-        if new := _renamed(key, known):
+        inner = next(iter(problem["input"]), "") if isinstance(problem["input"], dict) else ""
+        if not inner and (new := _renamed(key, known)):
             return f"{key} is now {new}"
-        hint = suggestion(str(problem["loc"][-1]), known) or f"; known: {', '.join(known)}"
-        return f"unknown key '{key}'{hint}"
+        return unknown_key(schema, f"{key}.{inner}" if inner else key, known)
     if problem["type"] == "union_tag_not_found" and isinstance(problem["input"], dict):
         inner = next(iter(problem["input"]), "name")
         return f"{key}.{inner}: no {key} is chosen, of which it would be a key"
@@ -28,11 +28,6 @@ def first_problem(schema: type[BaseModel], error: ValidationError) -> str:
     if key and isinstance(problem["input"], dict) and problem["type"] == "value_error":
         return f"{key}: {message}"  # it names its values itself
     return f"{key}={problem['input']!r}: {message}" if key else message
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _renamed(key: str, known: Sequence[str]) -> str | None:
@@ -65,11 +60,5 @@ def _locate(schema: type[BaseModel], path: Sequence[int | str]) -> tuple[str, li
         fields = schemas[0].model_fields if schemas else {}
         known = sorted(fields)
         if str(part) in fields:  # else a key of a mapping
-            members = _members(fields[str(part)].annotation)
-            schemas = [t for t in members if isinstance(t, type) and issubclass(t, BaseModel)]
+            schemas = [t for t in members_of(fields[str(part)].annotation) if is_model(t)]
     return ".".join(key), known
-
-
-def _members(annotation: Any) -> list[Any]:
-    """The types in an annotation: members of unions and elements of containers."""
-    return [m for part in get_args(annotation) for m in _members(part)] or [annotation]

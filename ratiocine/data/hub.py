@@ -57,7 +57,7 @@ def _files(hub: HubConfig, split: str, *, cached: bool) -> list[Path]:
 
 
 _FOLDER = "data_dir=DIR (eval) or data.data_dir=DIR"
-_FILE = "data.path=FILE"
+_FILE = "benchmarks=[FILE] (eval) or data.path=FILE"
 
 
 def _unreachable(name: str, hub: HubConfig, instead: str, key: str) -> BadInput:

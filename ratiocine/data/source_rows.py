@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,7 +62,7 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
             yield replace(problem_of(data, row, name), row=index + 1, line=line)
         except KeyError as error:
             raise BadInput(
-                f"{where}: there is no column {error}; there are {', '.join(row)}"
+                f"{where}: there is no column {error}; there are {', '.join(row)}{_separator(row)}"
             ) from None
         except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise BadInput(f"{where}: {error}") from None
@@ -93,3 +94,13 @@ def _numbered(data: DataConfig, split: Split, copy: Path | None) -> Iterator[tup
     for file in [copy] if copy is not None else download(data.name, data.hub, split):
         for number, row in enumerate(read_rows(file), 1):
             yield str(file), number, row
+
+
+def _separator(row: Row) -> str:
+    """A hint where the only column of a file looks like several."""
+    found = re.search(r"[;\t|]", next(iter(row))) if len(row) == 1 else None
+    if found is None:
+        return ""
+    return (
+        f" (separated by {found[0]!r}? columns of .csv files are read by commas, of .tsv by tabs)"
+    )

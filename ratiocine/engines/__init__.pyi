@@ -2,6 +2,8 @@ from .config import EngineConfig as EngineConfig
 from .config import OpenAIConfig as OpenAIConfig
 from .config import TransformersConfig as TransformersConfig
 from .config import VLLMConfig as VLLMConfig
+from .config import finished_line as finished_line
+from .config import servers as servers
 from .decoding import pack_linears as pack_linears
 from .interface import Capability as Capability
 from .interface import Engine as Engine

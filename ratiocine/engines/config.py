@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -56,3 +57,15 @@ class OpenAIConfig(StrictConfig):
 EngineConfig = Annotated[
     TransformersConfig | VLLMConfig | OpenAIConfig, Field(discriminator="name")
 ]
+
+
+def servers(engine: EngineConfig | None) -> str:
+    """The addresses of a served engine; empty for others."""
+    return " and ".join(engine.urls) if isinstance(engine, OpenAIConfig) else ""
+
+
+def finished_line(out: Path, engine: EngineConfig | None) -> str:
+    """What is said of a run that is finished: that a server, whose address is no part of the run's
+    hash, gets no call."""
+    address = servers(engine)
+    return f"{out} is finished" + (f"; no call was made to {address}" if address else "")

@@ -32,11 +32,14 @@ class RetryableError(Exception):
 class Connection:
     """One call at a time, over a connection that is kept alive."""
 
-    def __init__(self, multi: AsyncCurlMulti, key: str | None, timeout: float) -> None:
+    def __init__(
+        self, multi: AsyncCurlMulti, key: str | None, timeout: float, setting: str = "engine"
+    ) -> None:
         import certifi
         import pycurl
 
         self.multi, self.curl, self.url = multi, pycurl.Curl(), ""
+        self.setting = setting
         key_header = [f"Authorization: Bearer {key}"] if key else []
         for option, value in (
             (pycurl.HTTPHEADER, ["Content-Type: application/json", "Expect:", *key_header]),
@@ -78,7 +81,7 @@ class Connection:
                 pycurl.E_UNSUPPORTED_PROTOCOL,
                 pycurl.E_PEER_FAILED_VERIFICATION,
             ):
-                raise BadInput(f"engine.base_url: {url}: {message}") from None
+                raise BadInput(f"{self.setting}.base_url: {url}: {message}") from None
             raise RetryableError(_error_name(number), message) from None
         text = b"".join(parts).decode(errors="replace")
         return (

@@ -61,15 +61,19 @@ def load(
     threads: int | None = None,
     num_workers: int = 0,
     executor: ExecutorConfig = LocalConfig(),  # noqa: B008  (frozen)
+    setting: str = "engine",
+    has_room: Callable[[], bool] | None = None,
 ) -> LoadedEngine:
-    """Load `model` into a local engine, or connect to a server.
+    """Load `model` into a local engine, or connect to a server. Messages about a server name the
+    keys of its configuration as `<setting>.base_url`; a new call to it waits for `has_room`, where
+    this process makes the calls.
 
     With `num_workers` that many processes of `executor` each hold the engine. Raises BadInput,
     before any weights are loaded, if the engine or the model lacks a required capability.
     """
     check_capabilities(engine.name, required)
     if engine.name == "openai":
-        return _connect(engine, num_workers, executor)
+        return _connect(engine, num_workers, executor, setting, has_room)
     if engine.name == "vllm":
         devices.resolve_device(device)
         check_vllm()
@@ -124,14 +128,20 @@ def _vllm(
     return VLLMEngine(folder, tokenizer, stops, config, dtype=dtype)
 
 
-def _connect(config: OpenAIConfig, num_workers: int, executor: ExecutorConfig) -> LoadedEngine:
+def _connect(
+    config: OpenAIConfig,
+    num_workers: int,
+    executor: ExecutorConfig,
+    setting: str,
+    has_room: Callable[[], bool] | None,
+) -> LoadedEngine:
     from ratiocine.engines.openai import OpenAIEngine
 
-    server = OpenAIEngine(config)
+    server = OpenAIEngine(config, setting, has_room)
     server.check_connection()
     if not num_workers:
         return LoadedEngine(server, None, retries=server.retries)
-    make = partial(OpenAIEngine, config)
+    make = partial(OpenAIEngine, config, setting)
     workers, retries = _spread(make, num_workers, executor)
     return LoadedEngine(workers, None, retries=retries)
 

@@ -3,7 +3,8 @@
 
 Each sample is one call. A call is repeated if the server is busy or broken: status 5xx, 408, 409,
 425 or 429, no connection, a timeout, an incomplete JSON body, or an answer without its fields.
-Pauses grow exponentially, or follow Retry-After. The run fails once no server has given a usable
+Pauses grow exponentially, or follow Retry-After. The first failure is printed at once, further ones
+at growing intervals without a usable answer. The run fails once no server has given a usable
 answer for `retry_seconds`; a server may therefore restart during a run. A busy server gets fewer
 concurrent calls until it keeps up.
 
@@ -28,7 +29,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,6 +48,7 @@ NOT_THE_REQUEST = (401, 403, 404)  # statuses that refuse the caller or the mode
 # fails on a tenth of its calls at random so loses one answer in a million.
 ATTEMPTS = 6
 REFUSALS = 8  # refused requests without an answered one that end a run
+REPORT_SECONDS = 10.0  # without a usable answer until a failure is printed again; doubled each time
 GROUP_SECONDS = 0.02  # completions that arrive this close together are yielded and stored together
 Job = tuple[Request, int]  # request, sample
 Results = queue.SimpleQueue[Completion | BaseException | None]
@@ -57,15 +59,23 @@ class OpenAIEngine:
 
     `config.urls` are base URLs such as `http://localhost:8000/v1`; `model` is the model's name
     there. The key is read from the environment variable `api_key_env` and never written anywhere.
+    Messages name the keys of the configuration as `<setting>.base_url`. With `has_room` a request
+    is taken only once this is true.
     """
 
     name = "openai"
 
-    def __init__(self, config: OpenAIConfig) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: OpenAIConfig,
+        setting: str = "engine",
+        has_room: Callable[[], bool] | None = None,
+    ) -> None:
+        self.config, self.setting, self.has_room = config, setting, has_room
         self.urls = [url.rstrip("/") for url in config.urls]
         self.key = os.environ.get(config.api_key_env)
         self.retries: Counter[str] = Counter()  # by error
+        self.report_after = 0.0  # seconds without a usable answer
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Completions of all samples, as they arrive; requests are consumed in their order.
@@ -109,11 +119,11 @@ class OpenAIEngine:
                 socket.create_connection(address, timeout=timeout).close()
             except (KeyError, ValueError):
                 raise BadInput(
-                    f"engine.base_url={url} is no address such as http://localhost:8000/v1"
+                    f"{self.setting}.base_url={url} is no address such as http://localhost:8000/v1"
                 ) from None
             except OSError as error:
                 raise BadInput(
-                    f"engine.base_url={url} does not answer: {error.strerror or error}"
+                    f"{self.setting}.base_url={url} does not answer: {error.strerror or error}"
                 ) from None
 
     async def _run(self, jobs: Iterator[Job], results: Results) -> None:
@@ -124,8 +134,12 @@ class OpenAIEngine:
         async with connection_pool(concurrency) as pool:
 
             async def work() -> None:
-                connection = Connection(pool, self.key, self.config.timeout)
-                while (new := next(waiting, None)) or postponed:
+                connection = Connection(pool, self.key, self.config.timeout, self.setting)
+                while True:
+                    await self._room(postponed)
+                    new = next(waiting, None)
+                    if new is None and not postponed:
+                        return
                     asked = new or postponed.popleft()
                     if kept := _kept_back(asked[1]):
                         results.put(kept)
@@ -149,11 +163,19 @@ class OpenAIEngine:
         if self.refused:
             raise self._all_refused()
 
+    async def _room(self, postponed: Collection[object]) -> None:
+        """Wait for `has_room`. Held-back and postponed requests take room that only further calls
+        can free."""
+        while self.has_room is not None and not self.has_room():
+            if not self.in_flight and (self.refused or postponed):
+                return
+            await asyncio.sleep(GROUP_SECONDS)
+
     async def _hold(self, refused: Completion) -> None:
         """Hold back a refused completion. From `REFUSALS` on no new request is made until an open
         one is answered; raises BadInput if none is."""
         if not self.refused:
-            sys.stderr.write(f"\nengine=openai: the server refuses a request: {refused.text}\n")
+            _print(f"the server refuses a request: {refused.text}")
         self.refused.append(refused)
         while self.answered is None and len(self.refused) >= REFUSALS:
             if not self.in_flight:
@@ -163,7 +185,8 @@ class OpenAIEngine:
     def _all_refused(self) -> BadInput:
         return BadInput(
             f"{' and '.join(self.urls)} refuses every request: {self.refused[0].text} (parameters "
-            "can be left out, renamed or added: engine.drop_params, rename_params, extra_body)"
+            f"can be left out, renamed or added: {self.setting}.drop_params, "
+            f"{self.setting}.rename_params, {self.setting}.extra_body)"
         )
 
     async def _completion(
@@ -191,13 +214,28 @@ class OpenAIEngine:
 
         try:
             return await call_with_retries(
-                call, lambda: time.monotonic() - self.last_answer > retry_seconds, self.retries
+                call, lambda: time.monotonic() - self.last_answer > retry_seconds, self._retry
             )
         except RetryableError as error:
             raise Failure(
                 f"{' and '.join(self.urls)}: no usable answer for {retry_seconds:.0f} s: "
                 f"{self._redacted(str(error))}"
             ) from None
+
+    def _retry(self, error: RetryableError) -> None:
+        """Count a failed call that is repeated; print the first, and others the more rarely the
+        longer no call succeeds."""
+        self.retries[error.kind] += 1
+        waited = time.monotonic() - self.last_answer
+        if waited < self.report_after:
+            return
+        self.report_after = max(REPORT_SECONDS, 2 * waited)
+        left = max(0.0, self.config.retry_seconds - waited)
+        words = self._redacted(" ".join(str(error).split()))
+        _print(
+            f"{words}; calls are repeated, for {left:.0f} s more without a usable answer "
+            f"({self.setting}.retry_seconds={self.config.retry_seconds:g})"
+        )
 
     async def _answers(self, connection: Connection, url: str) -> bool:
         """Whether the server answers a request that it has answered before."""
@@ -232,6 +270,7 @@ class OpenAIEngine:
         except ValueError:
             raise RetryableError("incomplete JSON", repr(text[-80:])) from None
         self.last_answer, self.answered = time.monotonic(), body
+        self.report_after = min(self.report_after, REPORT_SECONDS)
         self.limiter.increase()
         return completion
 
@@ -244,7 +283,8 @@ class OpenAIEngine:
             models = json.loads((await connection.call(f"{url}/models"))[1])["data"]
             names = [str(model["id"]) for model in models]
         except (RetryableError, ValueError, LookupError, TypeError):
-            return ""
+            complete = urlsplit(url).path.endswith("/v1")
+            return "" if complete else f" (no /v1? try {self.setting}.base_url={url}/v1)"
         if self.config.model in names:
             return ""
         return f" (models of this server: {', '.join(names[:20]) or 'none'})"
@@ -275,6 +315,12 @@ class OpenAIEngine:
 
     def _redacted(self, text: str) -> str:
         return text.replace(self.key, "[key]") if self.key else text
+
+
+def _print(words: str) -> None:
+    """Print a line beside a progress bar."""
+    start = "\n" if sys.stderr.isatty() else ""
+    sys.stderr.write(f"{start}engine=openai: {words}\n")
 
 
 def _kept_back(job: Job) -> Completion | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -53,9 +53,11 @@ class ConcurrencyLimiter:
 
 
 async def call_with_retries(
-    call: Callable[[], Awaitable[T]], give_up: Callable[[], bool], retries: Counter[str]
+    call: Callable[[], Awaitable[T]],
+    give_up: Callable[[], bool],
+    on_retry: Callable[[RetryableError], None],
 ) -> T:
-    """The result of `call`, repeated on RetryableError until `give_up`; counts the retries by kind.
+    """The result of `call`, repeated on RetryableError until `give_up`, each time after `on_retry`.
 
     Waits for Retry-After, or exponentially longer with jitter. Raises the last RetryableError.
     """
@@ -72,14 +74,11 @@ async def call_with_retries(
             raise error
         return await call()
 
-    def count(state: RetryCallState) -> None:
-        retries[_error(state).kind] += 1
-
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(RetryableError),
         wait=lambda state: max(min(_error(state).after, MAX_RETRY_AFTER), BACKOFF(state)),
         stop=lambda state: give_up(),
-        before_sleep=count,
+        before_sleep=lambda state: on_retry(_error(state)),
         reraise=True,
     )
     return await retrying(next_call)

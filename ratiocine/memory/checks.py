@@ -11,7 +11,13 @@ import torch
 
 from ratiocine.errors import BadInput
 from ratiocine.memory.activations import MicroBatchShape
-from ratiocine.memory.estimates import NO_ROLLOUTS, MemoryEstimate, RolloutMemory, estimate_run
+from ratiocine.memory.estimates import (
+    NO_ROLLOUTS,
+    MemoryEstimate,
+    RolloutMemory,
+    estimate_run,
+    unit_of,
+)
 from ratiocine.memory.sharding import SINGLE_GPU, ShardingPlan
 from ratiocine.training import Compute, TrainingConfig
 
@@ -72,9 +78,10 @@ def check_memory(
     certain = needed.total if compute.device.type == "cpu" else needed.states
     if free is None or certain <= free:
         return needed
+    unit, size = unit_of(free)
     raise BadInput(
-        f"model={config.model.name} will not fit: it needs {needed}, and {free / 2**30:.3g} GB are "
-        f"free; try {advice(attempt, free)}"
+        f"model={config.model.name} will not fit: it needs {needed}, and {free / size:.3g} {unit} "
+        f"are free; try {advice(attempt, free)}"
     )
 
 

@@ -78,11 +78,17 @@ class MemoryEstimate:
             "activations": self.activations,
             "cached rollouts": self.cache,
         }
-        listed = ", ".join(f"{n / 2**30:.3g} of {name}" for name, n in parts.items() if n)
+        unit, size = unit_of(self.total)
+        listed = ", ".join(f"{n / size:.3g} of {name}" for name, n in parts.items() if n)
         return (
-            f"about {self.total / 2**30:.3g} GB{where if self.plan.gpus > 1 else ''}: {listed} "
+            f"about {self.total / size:.3g} {unit}{where if self.plan.gpus > 1 else ''}: {listed} "
             f"({self.rows} rows of {self.length} tokens)"
         )
+
+
+def unit_of(n: float) -> tuple[str, int]:
+    """The unit in which `n` bytes are printed, and its bytes."""
+    return ("GB", 2**30) if n >= 2**30 else ("MB", 2**20)
 
 
 @dataclass(frozen=True)

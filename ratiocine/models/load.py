@@ -30,9 +30,10 @@ def _readable(model: ModelConfig) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
-        raise BadInput(
-            f"model={model.path or model.name} cannot be read: {first_line(error)}"
-        ) from None
+        words = first_line(error)
+        if words.endswith(":"):  # of a list, each item of which is a line
+            words = " ".join(str(error).split())
+        raise BadInput(f"model={model.path or model.name} cannot be read: {words}") from None
 
 
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:

@@ -12,11 +12,11 @@ from ratiocine.models import packaged
 from ratiocine.models.adapters import merge_adapter
 from ratiocine.models.config import ModelConfig
 from ratiocine.models.pruning import prune_layers
-from ratiocine.runs import artefact_hash, check_finished, has_removed, hash_path
+from ratiocine.runs import artefact_hash, check_finished, has_removed, hash_path, verb_and_hash
 from ratiocine.stores import read_object
 
 WEIGHTS = ("*.safetensors", "*.bin")
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+TOKENIZERS = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
@@ -53,6 +53,12 @@ def locate(model: ModelConfig) -> Path | None:
         raise BadInput(
             f"model={folder}: its weights were removed after their evaluation (retain=scores); "
             "train it again"
+        )
+    run = verb_and_hash(folder.parent)
+    if not folder.exists() and run is not None and run[0] in ("train", "rl"):
+        raise BadInput(
+            f"model={folder} is not there yet: the training in {folder.parent} is interrupted or "
+            "still running; the same command continues it"
         )
     if (adapter := find_adapter(model)) is not None:
         return _merged(adapter)
@@ -92,7 +98,7 @@ def not_cached(model: ModelConfig) -> list[str]:
         raise BadInput(f"model={repo} is neither a local folder nor a hub id") from None
     has = {
         "weights": _has_weights(cached),
-        "tokenizer": any((cached / name).exists() for name in TOKENIZERS),
+        "tokenizer": _has_tokenizer(cached),
     }
     return [part for part, there in has.items() if not there]
 
@@ -102,6 +108,10 @@ def _has_weights(folder: Path) -> bool:
     for index in folder.glob("*.index.json"):
         return all((folder / name).exists() for name in read_object(index)["weight_map"].values())
     return any(file for pattern in WEIGHTS for file in folder.glob(pattern))
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(file for pattern in TOKENIZERS for file in folder.glob(pattern))
 
 
 def fingerprint(model: ModelConfig) -> str:
@@ -160,6 +170,11 @@ def _check_folder(folder: Path) -> None:
         inner = folder / "model"
         hint = f"; did you mean {inner}?" if (inner / "config.json").exists() else ""
         raise BadInput(f"model={folder} is no model folder: no config.json or no weights{hint}")
+    if not _has_tokenizer(folder):
+        raise BadInput(
+            f"model={folder} holds no tokenizer (tokenizer.json and tokenizer_config.json, or "
+            "tokenizer.model): copy its files from the model that the weights were trained from"
+        )
 
 
 def _download(model: ModelConfig, repo: str) -> Path:

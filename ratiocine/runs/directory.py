@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ratiocine import cli
 from ratiocine.config import flattened, identity
 from ratiocine.errors import BadInput
 from ratiocine.executors import distributed
@@ -54,6 +55,8 @@ class Run:
     """Where the first rank writes; None on the first rank."""
     outputs: dict[str, str] = field(default_factory=dict)
     """Content hashes of the artefacts so far, by name."""
+    created: bool = False
+    """Whether `out` did not exist before."""
 
     @property
     def shared(self) -> Path:
@@ -76,7 +79,11 @@ class Run:
         final = self.out / name
         temporary = partial_path(final)
         delete(temporary)
-        yield temporary
+        try:
+            yield temporary
+        except BadInput:
+            delete(temporary)
+            raise
         for file in [temporary] if temporary.is_file() else sorted(temporary.rglob("*")):
             if file.is_file():
                 sync(file)
@@ -108,6 +115,20 @@ class Run:
         with self.writing(DONE) as path:
             path.write_text(hash_path(self.out / MANIFEST) + "\n")
         locks.release(self.out)
+
+    def ended(self, error: BaseException) -> str:
+        """What is said about the run when an error ends the command. After invalid input a folder
+        with nothing but the configuration is removed."""
+        if locks.is_held(self.out):
+            if isinstance(error, KeyboardInterrupt):
+                return f"; the same command continues {self.out}"
+            files = {file for file in self.out.rglob("*") if not file.is_dir()}
+            if files <= {self.out / CONFIG, self.out / locks.LOCK}:
+                locks.release(self.out)
+                (self.out / CONFIG).unlink(missing_ok=True)
+                if self.created:
+                    delete(self.out)
+        return ""
 
 
 def open_run(
@@ -141,6 +162,7 @@ def open_run(
         run.finished = True
         return run
     check_writable(out)
+    run.created = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     locks.acquire(out)
     if hash_of(verb, out) != found or (out / DONE).exists():  # its previous owner changed it
@@ -148,6 +170,7 @@ def open_run(
         return open_run(verb, config, inputs, resume_overrides)
     (out / REMOVED).unlink(missing_ok=True)
     _write_config(run)
+    cli.on_error(run.ended)
     return run
 
 

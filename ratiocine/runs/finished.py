@@ -26,7 +26,10 @@ def read_manifest(out: Path) -> Manifest:
     release, or where its manifest is damaged.
     """
     if not out.is_dir():
-        raise BadInput(f"{out} does not exist")
+        state = "is a file, not the folder of a run" if out.exists() else "does not exist"
+        raise BadInput(f"{out} {state}")
+    if not (out / CONFIG).exists() and not (out / DONE).exists():
+        raise BadInput(f"{out} holds no run: no {CONFIG}, no finished run (no DONE)")
     if not (out / DONE).exists():
         raise BadInput(f"{out} holds no finished run (no DONE): run it again to finish it")
     try:

@@ -88,6 +88,11 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def is_held(folder: Path) -> bool:
+    """Whether this process has the folder locked."""
+    return folder.absolute() in _open
+
+
 def release(folder: Path) -> None:
     """Unlock a folder, where this process has locked it."""
     if (file := _open.pop(folder.absolute(), None)) is not None:

@@ -231,6 +231,8 @@ class PairsFacts:
     """Hashes of further tokenizers, by model name."""
     verify: str | None = None
     """How answers were chosen by verdict."""
+    disjoint: Mapping[str, int | None] = field(default_factory=dict)
+    """Numbers of pairs (`train`), of problems of the test split, and of `shared` ones."""
     teacher: str | None = None
     teacher_license: str | None = None
 
