@@ -15,7 +15,7 @@ from ratiocine.errors import BadInput
 from ratiocine.hashing import digest
 from ratiocine.models import packaged
 from ratiocine.records import MODES, SIDES, Mode, Pair
-from ratiocine.runs import check_finished
+from ratiocine.runs import PairSource, check_finished, read_config, read_manifest
 from ratiocine.stores import check_pairs
 
 if TYPE_CHECKING:
@@ -98,6 +98,23 @@ def dataset_name(folder: str) -> str:
     """The name of the data of a folder of pairs, and its `verify` setting if it has one."""
     facts = check_finished(Path(folder), "distill").pairs
     return facts.data if facts.verify is None else f"{facts.data} verify={facts.verify}"
+
+
+def pair_source(folder: str) -> PairSource:
+    """Who wrote a folder of pairs, from which problems and at what cost."""
+    config, facts = read_config(Path(folder)), read_manifest(Path(folder)).pairs
+    teacher = config.get("teacher") or {}
+    model = teacher.get("model") or (teacher.get("engine") or {}).get("model")
+    spent = facts.spent or {}
+    return PairSource(
+        teacher=Path(str(model or teacher.get("name", "unknown"))).name,
+        is_model=model is not None,
+        n=facts.n or None,
+        teacher_license=facts.teacher_license,
+        license=facts.license,
+        tokens=int(spent.get("prompt", 0) + spent.get("completion", 0)) or None,
+        money=spent.get("money") or None,
+    )
 
 
 def pairs_file(folder: str) -> Path:
