@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from eval.report.evaluations import Evaluation, shared_keys
 from eval.report.pairings import ratio_pairs
+from eval.report.phrases import listed_some
 from eval.report.study import Study
 from ratiocine.runs import AXES
 
@@ -31,7 +32,43 @@ SETTINGS: Mapping[str, Callable[[Evaluation], object]] = {
 def study_warnings(study: Study) -> list[str]:
     """The warnings of a report, which names evaluations by their arms."""
     names = {id(evaluation): arm.label for arm in study.arms for evaluation in arm.evaluations}
-    return [*_other_differences(study), *warnings(study.evaluations, names)]
+    return [
+        *_other_differences(study),
+        *_revisions(study),
+        *warnings(study.evaluations, names),
+    ]
+
+
+def revisions(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Commits of the code that trained and evaluated."""
+    found: set[str | None] = set()
+    for evaluation in evaluations:
+        found.add(evaluation.manifest.revision)
+        if evaluation.student:
+            found |= {one.revision for one in evaluation.student.ancestors()}
+    return sorted(one for one in found if one)
+
+
+def _revisions(study: Study) -> list[str]:
+    """Arms that different code has trained or evaluated."""
+    by_arm = {arm.label: revisions(arm.evaluations) for arm in study.arms}
+    every = revisions(study.evaluations)
+    if len(every) < 2:
+        return []
+    parts = []
+    for one in every:
+        arms = [label for label, of_arm in by_arm.items() if one in of_arm]
+        whose = "all arms" if len(arms) == len(by_arm) else listed_some(arms, "arm")
+        parts.append(f"{short_revision(one)}: {whose}")
+    return [
+        f"These runs were made by {len(every)} revisions of the code ({'; '.join(parts)}): a "
+        "difference between arms may be one of the code."
+    ]
+
+
+def short_revision(revision: str) -> str:
+    changed = revision.endswith("+")
+    return f"{revision.rstrip('+')[:10]}{' with changed files' if changed else ''}"
 
 
 def _other_differences(study: Study) -> list[str]:

@@ -135,6 +135,16 @@ def truncation_findings(tables: Tables, *, few_arms: bool = True) -> list[str]:
     return [sentence_of_arms] if sentence_of_arms else []
 
 
+def token_limit_warnings(tables: Tables) -> list[str]:
+    """The main differences whose sign the token limit may have decided; of many their number."""
+    turned = [
+        row
+        for row in tables["truncated_answers"].where(group="all")
+        if (found := truncation_of(row)).notable and found.could_turn(row["difference"])
+    ]
+    return truncation_findings(tables) if turned else []
+
+
 def truncation_of(row: Row) -> Truncation:
     """From a row of `truncated_answers`."""
     return Truncation(

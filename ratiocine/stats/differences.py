@@ -105,9 +105,7 @@ class PairedDifference:
             freedom = self.pool.freedom
         discordant = max(self.spread.discordant, abs(self.difference))
         sought, common = abs(self.difference), self.spread.common
-        return power_over_seeds(
-            sought, discordant, variance, seeds, level, common, self.n, freedom
-        )
+        return power_over_seeds(sought, discordant, variance, seeds, level, common, self.n, freedom)
 
     @property
     def alone(self) -> tuple[float, float, float]:

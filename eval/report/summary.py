@@ -1,0 +1,211 @@
+"""The first lines of a report: what was compared, what is decided and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from eval.report.csv_table import Row, Table, Tables
+from eval.report.group_names import short
+from eval.report.phrases import (
+    MANY,
+    count,
+    listed,
+    listed_some,
+    pair_name,
+    times,
+    with_interval,
+)
+from eval.report.study import Study
+from eval.report.verdict_tables import PROBABLE, next_round
+
+DECIDED = ("gain", "cost", "no gain shown")
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    text: str
+
+
+def summary(study: Study, tables: Tables) -> list[Line]:
+    """At most five lines; without contrasts, what was evaluated alone."""
+    lines = [Line("Compared", _compared(study, tables))]
+    if tables["verdicts"].rows:
+        lines += [
+            Line("Decided", _decided(study, tables)),
+            Line("Not decided", _not_decided(tables)),
+            Line("Cost", _cost(tables)),
+            Line("Next round", _next_round(tables)),
+        ]
+    return [line for line in lines if line.text]
+
+
+def _compared(study: Study, tables: Tables) -> str:
+    pairs = list(dict.fromkeys((row["arm"], row["against"]) for row in tables["verdicts"]))
+    categories = len(study.groups) - 1
+    among = f" in {categories} categories" if categories > 1 else ""
+    problems = f"the same {count(len(study.keys), 'problem')}{among}"
+    if not pairs:
+        arms = listed_some([arm.label for arm in study.arms], "arm")
+        why = "No two reasoning ratios of one model, otherwise trained alike, are compared."
+        return f"{arms}, on {problems}. {why}"
+    seeds = sorted({row["seeds"] for row in tables["verdicts"]})
+    several = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else count(seeds[0], "seed")
+    return f"{_lead(study, tables, pairs)}; {several}, on {problems}."
+
+
+def _lead(study: Study, tables: Tables, pairs: Sequence[tuple[str, str]]) -> str:
+    arms = {arm.label: arm for arm in study.arms}
+    ratios = {(arms[arm].ratio, arms[against].ratio) for arm, against in pairs}
+    models = list(dict.fromkeys(row["model"] for row in tables["verdicts"]))
+    rewarded = any(arms[arm].rewarded for arm, _ in pairs)
+    if len(ratios) == 1 and len(models) == len(pairs) and not rewarded:
+        high, low = next(iter(ratios))
+        taught = (
+            "with a reasoning trace for every training problem (ratio 1) against none (ratio 0)"
+            if (high, low) == (1, 0)
+            else f"with a reasoning trace for {high:g} of the training problems against {low:g}"
+        )
+        return f"{listed_some(models, 'model')}, trained {taught}"
+    return listed_some([pair_name(*pair) for pair in pairs], "contrast")
+
+
+def _decided(study: Study, tables: Tables) -> str:
+    table = tables["verdicts"]
+    found = [
+        f"{verdict} in {_by_group(rows, with_interval, name_models=_several(table))}"
+        for verdict in DECIDED
+        if (rows := table.where(verdict=verdict))
+    ]
+    corrected, n = "", len(table.rows)
+    if n > 1:
+        any_no_gain = table.where(verdict="no gain shown")
+        also = ", another 5 % of any false no gain" if any_no_gain else ""
+        corrected = (
+            f"; Holm's correction for {n} comparisons: 5 % chance of any false gain or cost{also}"
+        )
+    main = f"{'; '.join(found) if found else 'nothing'}{corrected}."
+    return " ".join([main[0].upper() + main[1:], *_hypotheses(study, tables)])
+
+
+def _hypotheses(study: Study, tables: Tables) -> list[str]:
+    table = tables["hypotheses"]
+    if not table.rows:
+        if study.hypotheses:
+            return []
+        return ["No hypothesis was declared."]
+    shown = [row for row in table if row["p_adjusted"] < 0.05]
+    words = [
+        f"{verdict} in {_by_group(rows, None, name_models=_several(table))}"
+        for verdict in dict.fromkeys(row["verdict"] for row in shown)
+        if (rows := [row for row in shown if row["verdict"] == verdict])
+    ]
+    n = len(table.rows)
+    return [
+        f"Declared before training ({n} {'hypothesis' if n == 1 else 'hypotheses'}, another 5 %): "
+        f"{'; '.join(words) if words else 'none shown'}."
+    ]
+
+
+def _several(table: Table) -> bool:
+    return len({(row["arm"], row["against"]) for row in table}) > 1
+
+
+def _by_group(
+    rows: Sequence[Row], detail: Callable[[Row], str] | None, *, name_models: bool
+) -> str:
+    """Such as: math-oe for small (+32 points, +19 to +46) and large (…); without details, groups
+    with the same names are joined, such as: math-mc and all problems for small and large."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], []).append(row)
+    if detail is None or len(rows) > 2 * MANY:
+        joined: dict[str, list[str]] = {}
+        for group, of_group in groups.items():
+            names = listed(_names(of_group)) if name_models else ""
+            joined.setdefault(names, []).append(short(group))
+        return listed(
+            [f"{listed(of)} for {names}" if names else listed(of) for names, of in joined.items()]
+        )
+    parts = []
+    for group, of_group in groups.items():
+        details = [f"({detail(row)})" for row in of_group]
+        if name_models:
+            named = zip(_names(of_group), details, strict=True)
+            details = [f"{name} {one}" for name, one in named]
+        parts.append(f"{short(group)}{' for' * name_models} {listed(details)}")
+    return "; ".join(parts)
+
+
+def _names(rows: Iterable[Row]) -> list[str]:
+    """Of the arms: their models, where these tell them apart."""
+    rows = list(rows)
+    models = [row["model"] for row in rows]
+    return models if len(set(models)) == len(models) else [row["arm"] for row in rows]
+
+
+def _not_decided(tables: Tables) -> str:
+    table = tables["verdicts"]
+    rows = [row for row in table if row["verdict"] not in DECIDED]
+    if not rows:
+        return "Nothing: every comparison is decided."
+    where = _by_group(rows, None, name_models=_several(table))
+    found = [f"{len(rows)} of {count(len(table.rows), 'comparison')}: {where}."]
+    alone = [row for row in rows if row["alone"] != "inconclusive"]
+    if alone and len(table.rows) > 1:
+        named = _by_group(alone, None, name_models=_several(table))
+        found.append(
+            f"Taken alone, the interval leaves out 0 in {named}; among {len(table.rows)} "
+            "comparisons that may be chance."
+        )
+    limited = [row for row in table if row["token_limit_may_decide"]]
+    if limited:
+        where = _by_group(limited, None, name_models=_several(table))
+        found.append(f"The token limit may decide {where}: answers are truncated there.")
+    return " ".join(found)
+
+
+def _cost(tables: Tables) -> str:
+    rows = tables["verdicts"].where(group="all")
+    parts = []
+    for name, words in (
+        ("tokens_times", "the tokens"),
+        ("flops_times", "the FLOPs per answer"),
+        ("training_times", "the training FLOPs"),
+    ):
+        values = [row[name] for row in rows if row[name]]
+        if values:
+            parts.append(f"{times(min(values), max(values))} {words}")
+    return f"{listed(parts)}." if parts else ""
+
+
+def _next_round(tables: Tables) -> str:
+    undecided = tables["verdicts"].where(verdict="inconclusive")
+    if not undecided:
+        return ""
+    table = tables["more_seeds"]
+    now = max(row["seeds"] for row in undecided)
+    if not table.rows:
+        return (
+            f"With {count(now, 'seed')} nothing is known of the variance between seeds, and these "
+            "intervals do not cover it: train two more seeds before anything else."
+        )
+    rows = [row for row in table if row["with_seeds"] == next_round(row["seeds"])]
+    likely = [row for row in rows if row["power"] >= PROBABLE]
+    seeds = listed([f"{n} seeds" for n in dict.fromkeys(row["with_seeds"] for row in rows)])
+    lead = f"{seeds} instead of {now} on the same problems"
+    if likely:
+        named = _by_group(likely, _chance, name_models=_several(table))
+        rest = "; the rest probably not" if len(likely) < len(undecided) else ""
+        return f"{lead} would decide {named}, if the true difference is the one seen{rest}."
+    best = max(rows, key=lambda row: row["power"])
+    name = _by_group([best], _chance, name_models=_several(table))
+    return (
+        f"{lead} would probably decide nothing, if the true differences are those seen (at best "
+        f"{name}): more problems are needed (table needed)."
+    )
+
+
+def _chance(row: Row) -> str:
+    return f"{100 * row['power']:.0f} % chance"
