@@ -50,20 +50,27 @@ def revisions(evaluations: Sequence[Evaluation]) -> list[str]:
 
 
 def _revisions(study: Study) -> list[str]:
-    """Arms that different code has trained or evaluated."""
-    by_arm = {arm.label: revisions(arm.evaluations) for arm in study.arms}
-    every = revisions(study.evaluations)
-    if len(every) < 2:
-        return []
-    parts = []
-    for one in every:
-        arms = [label for label, of_arm in by_arm.items() if one in of_arm]
-        whose = "all arms" if len(arms) == len(by_arm) else listed_some(arms, "arm")
-        parts.append(f"{short_revision(one)}: {whose}")
-    return [
-        f"These runs were made by {len(every)} revisions of the code ({'; '.join(parts)}): a "
-        "difference between arms may be one of the code."
-    ]
+    """Students that different code has trained, and evaluations that different code has made."""
+    trained: dict[str, list[str]] = {}
+    evaluated: dict[str, list[str]] = {}
+    for arm in study.arms:
+        for one in arm.evaluations:
+            if one.student and one.student.revision:
+                trained.setdefault(one.student.revision, []).append(arm.label)
+            if one.manifest.revision:
+                evaluated.setdefault(one.manifest.revision, []).append(arm.label)
+    found = []
+    for what, arms in (("Students were trained", trained), ("Evaluations were made", evaluated)):
+        if len(arms) > 1:
+            parts = [
+                f"{short_revision(revision)}: {listed_some(list(dict.fromkeys(labels)), 'arm')}"
+                for revision, labels in sorted(arms.items())
+            ]
+            found.append(
+                f"{what} by {len(arms)} revisions of the code, which may be what differs between "
+                f"arms ({'; '.join(parts)})."
+            )
+    return found
 
 
 def short_revision(revision: str) -> str:

@@ -32,7 +32,7 @@ def facts(study: Study, tables: Tables) -> list[Fact]:
     students = _students(study)
     found = [
         Fact("Models", _models(study)),
-        Fact("Traces", _traces(students)),
+        Fact("Traces", _traces(study)),
         Fact("Training", _training(study, students)),
         Fact("Problems", _problems(study, tables)),
         Fact("Answers", _answers(study)),
@@ -51,6 +51,11 @@ def _students(study: Study) -> list[StudentInfo]:
         for one in evaluation.student.ancestors() if evaluation.student else ():
             found.setdefault(one.hash or id(one), one)
     return list(found.values())
+
+
+def sources(study: Study) -> list[PairSource]:
+    """Every set of pairs that was taught, once."""
+    return list(dict.fromkeys(source for one in _students(study) for source in one.sources))
 
 
 def _models(study: Study) -> str:
@@ -74,10 +79,9 @@ def _first(values: Iterable[str | None]) -> str | None:
     return next((value for value in values if value), None)
 
 
-def _traces(students: Sequence[StudentInfo]) -> str:
+def _traces(study: Study) -> str:
     """Who wrote the pairs, at what cost."""
-    sources = dict.fromkeys(source for one in students for source in one.sources)
-    return " ".join(_source(source) for source in sources)
+    return " ".join(_source(source) for source in sources(study))
 
 
 def _source(source: PairSource) -> str:

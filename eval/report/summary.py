@@ -16,10 +16,12 @@ from eval.report.phrases import (
     times,
     with_interval,
 )
+from eval.report.setup import sources
 from eval.report.study import Study
 from eval.report.verdict_tables import PROBABLE, next_round
 
-DECIDED = ("gain", "cost", "no gain shown")
+NO_GAIN = "no gain shown"
+DECIDED = ("gain", "cost", NO_GAIN)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def summary(study: Study, tables: Tables) -> list[Line]:
         lines += [
             Line("Decided", _decided(study, tables)),
             Line("Not decided", _not_decided(tables)),
-            Line("Cost", _cost(tables)),
+            Line("Cost", _cost(study, tables)),
             Line("Next round", _next_round(tables)),
         ]
     return [line for line in lines if line.text]
@@ -80,11 +82,11 @@ def _decided(study: Study, tables: Tables) -> str:
     ]
     corrected, n = "", len(table.rows)
     if n > 1:
-        any_no_gain = table.where(verdict="no gain shown")
-        also = ", another 5 % of any false no gain" if any_no_gain else ""
-        corrected = (
-            f"; Holm's correction for {n} comparisons: 5 % chance of any false gain or cost{also}"
-        )
+        corrected = f", after Holm's correction for {n} comparisons"
+    if found:
+        also = ", another 5 % of any false no gain" if table.where(verdict=NO_GAIN) else ""
+        between = " between these students" if max(table.values("seeds")) == 1 else ""
+        corrected += f" (5 % chance of any false gain or cost{between}{also})"
     main = f"{'; '.join(found) if found else 'nothing'}{corrected}."
     return " ".join([main[0].upper() + main[1:], *_hypotheses(study, tables)])
 
@@ -166,7 +168,7 @@ def _not_decided(tables: Tables) -> str:
     return " ".join(found)
 
 
-def _cost(tables: Tables) -> str:
+def _cost(study: Study, tables: Tables) -> str:
     rows = tables["verdicts"].where(group="all")
     parts = []
     for name, words in (
@@ -177,7 +179,9 @@ def _cost(tables: Tables) -> str:
         values = [row[name] for row in rows if row[name]]
         if values:
             parts.append(f"{times(min(values), max(values))} {words}")
-    return f"{listed(parts)}." if parts else ""
+    tokens = sum(one.tokens or 0 for one in sources(study))
+    teacher = f"; the teacher took {tokens:,} tokens for the pairs" if tokens else ""
+    return f"{listed(parts)}, over all problems{teacher}." if parts else ""
 
 
 def _next_round(tables: Tables) -> str:
