@@ -16,6 +16,7 @@ from eval.report.cost_figures import _flops_ticks
 from eval.report.csv_table import Table
 from eval.report.evaluations import load_all
 from eval.report.flag_tables import flag_warnings
+from eval.report.hypotheses import Declared, Rounds
 from eval.report.setup import facts
 from eval.report.study import Study
 from eval.report.summary import summary
@@ -89,6 +90,23 @@ def test_verdicts_are_those_of_the_corrected_tests(made: Path) -> None:
     assert "after Holm's correction for 5 comparisons" in lines["Decided"]
     assert "No hypothesis was declared." in lines["Decided"]
     assert lines["Not decided"].startswith("2 of 5 comparisons: math-mc and all problems.")
+
+
+def test_verdicts_pay_for_looks_after_each_round(made: Path) -> None:
+    """Seeds in rounds: p-values are those of all looks, none smaller than that of the last."""
+    rounds = Declared(rounds=Rounds(first=2, most=6))
+    plain, study = found(made)[1], Study.of(load_all([made]), rounds)
+    tables = all_tables(study)
+    for before, after in zip(plain["verdicts"], tables["verdicts"], strict=True):
+        assert after["p_holm"] >= before["p_holm"]
+        assert after["p_no_gain"] >= before["p_no_gain"]
+    assert (
+        tables["verdicts"].where(group="math-oe")[0]["p_holm"]
+        > 1.1 * (plain["verdicts"].where(group="math-oe")[0]["p_holm"])
+    )
+    lines = text_of(study, tables)
+    assert "5 comparisons and the looks after each round of seeds" in lines["Decided"]
+    assert lines["Next round"].startswith("6 seeds instead of 3")
 
 
 def _tokens(study: Study, ratio: float) -> float:

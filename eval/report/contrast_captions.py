@@ -86,7 +86,7 @@ def more_seeds(tables: Tables) -> list[Caption]:
         "The chance that an inconclusive contrast is decided with so many seeds and the same "
         f"problems, at p < {level:.2g} (0.05 over the number of inconclusive ones), if the true "
         "difference is the one seen. That one is uncertain itself, and mostly too large where it "
-        "was chosen for its size.",
+        "was chosen for its size. Looks at fewer seeds in between cost further power.",
     ]
     if never:
         sentences.append(f"More problems, not seeds, are needed for {listed(never)}.")

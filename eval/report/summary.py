@@ -38,7 +38,7 @@ def summary(study: Study, tables: Tables) -> list[Line]:
             Line("Decided", _decided(study, tables)),
             Line("Not decided", _not_decided(tables)),
             Line("Cost", _cost(study, tables)),
-            Line("Next round", _next_round(tables)),
+            Line("Next round", _next_round(study, tables)),
         ]
     return [line for line in lines if line.text]
 
@@ -82,7 +82,8 @@ def _decided(study: Study, tables: Tables) -> str:
     ]
     corrected, n = "", len(table.rows)
     if n > 1:
-        corrected = f", after Holm's correction for {n} comparisons"
+        looks = " and the looks after each round of seeds" if study.rounds else ""
+        corrected = f", after Holm's correction for {n} comparisons{looks}"
     if found:
         also = ", another 5 % of any false no gain" if table.where(verdict=NO_GAIN) else ""
         between = " between these students" if max(table.values("seeds")) == 1 else ""
@@ -184,7 +185,7 @@ def _cost(study: Study, tables: Tables) -> str:
     return f"{listed(parts)}, over all problems{teacher}." if parts else ""
 
 
-def _next_round(tables: Tables) -> str:
+def _next_round(study: Study, tables: Tables) -> str:
     undecided = tables["verdicts"].where(verdict="inconclusive")
     if not undecided:
         return ""
@@ -195,7 +196,7 @@ def _next_round(tables: Tables) -> str:
             f"With {count(now, 'seed')} nothing is known of the variance between seeds, and these "
             "intervals do not cover it: train two more seeds before anything else."
         )
-    rows = [row for row in table if row["with_seeds"] == next_round(row["seeds"])]
+    rows = [row for row in table if row["with_seeds"] == next_round(study, row["seeds"])]
     likely = [row for row in rows if row["power"] >= PROBABLE]
     seeds = listed([f"{n} seeds" for n in dict.fromkeys(row["with_seeds"] for row in rows)])
     lead = f"{seeds} instead of {now} on the same problems"
