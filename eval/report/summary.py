@@ -17,7 +17,7 @@ from eval.report.phrases import (
     with_interval,
 )
 from eval.report.setup import sources
-from eval.report.study import Study
+from eval.report.study import FEW_PAIRS, Study
 from eval.report.verdict_tables import PROBABLE, next_round
 
 NO_GAIN = "no gain shown"
@@ -119,10 +119,13 @@ def _by_group(
     rows: Sequence[Row], detail: Callable[[Row], str] | None, *, name_models: bool
 ) -> str:
     """Such as: math-oe for small (+32 points, +19 to +46) and large (…); without details, groups
-    with the same names are joined, such as: math-mc and all problems for small and large."""
+    with the same names are joined, such as: math-mc and all problems for small and large; of
+    many arms their numbers."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["group"], []).append(row)
+    if detail is None and len({row["arm"] for row in rows}) > FEW_PAIRS:
+        return listed([f"{short(group)} ({count(len(of), 'arm')})" for group, of in groups.items()])
     if detail is None or len(rows) > 2 * MANY:
         joined: dict[str, list[str]] = {}
         for group, of_group in groups.items():

@@ -118,7 +118,7 @@ def truncation_findings(tables: Tables, *, few_arms: bool = True) -> list[str]:
         cut = [(one, row["difference"]) for one, row in found if one.notable]
         turned = sum(one.could_turn(difference) for one, difference in cut)
         sentence = (
-            f"In {len(cut)} of {len(pairs)} such comparisons, {_percent(NOTABLE)} or more of an "
+            f"In {len(cut)} of {len(pairs)} main comparisons, {_percent(NOTABLE)} or more of an "
             "arm's answers are truncated at max_new_tokens; in "
             f"{turned} the verdict may be due to the token limit."
         )

@@ -46,14 +46,15 @@ def verdicts(tables: Tables, narrow: bool) -> Figure:
     table = tables["verdicts"]
     pairs = list(dict.fromkeys((row["arm"], row["against"]) for row in table))
     groups = table.values("group")
-    across = min(ACROSS_NARROW if narrow else ACROSS, len(pairs))
+    most = ACROSS_NARROW if narrow else ACROSS
+    across = -(-len(pairs) // -(-len(pairs) // most))  # blocks of about one width
     left = 0 if narrow else LABEL
     total = 340 if narrow else 900
     width = min(WIDEST if len(pairs) > 1 else 340, (total - left) / across)
     blocks = [pairs[at : at + across] for at in range(0, len(pairs), across)]
     heads = [[_head(table, pair, width) for pair in block] for block in blocks]
     tall = CELL + GAP + (LINE_HEIGHT + 3 if narrow else 0)
-    heights = [LINE_HEIGHT * max(map(len, of)) + 8 + tall * len(groups) for of in heads]
+    heights = [LINE_HEIGHT * max(map(len, of)) + 20 + tall * len(groups) for of in heads]
     figure, axes = blank_figure(left + across * width, sum(heights) + 4)
     top = 0.0
     for block, of_block, height in zip(blocks, heads, heights, strict=True):
@@ -79,7 +80,7 @@ def _head(table: Table, pair: tuple[str, str], width: float) -> list[str]:
     """Of a column: the model, the contrast and its training cost."""
     row = table.where(arm=pair[0], against=pair[1])[0]
     arm, against = (name.removeprefix(row["model"]).strip() or name for name in pair)
-    room = max(10, int(width / 6.6))
+    room = max(10, int(width / 7.4))
     lines = textwrap.wrap(row["model"], room) + textwrap.wrap(f"{arm} against {against}", room)
     times = row["training_times"]
     return [*lines, f"training FLOPs {factor(times)}"] if times else lines
