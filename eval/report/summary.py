@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eval.report.csv_table import Row, Table, Tables
@@ -76,7 +76,7 @@ def _lead(study: Study, tables: Tables, pairs: Sequence[tuple[str, str]]) -> str
 def _decided(study: Study, tables: Tables) -> str:
     table = tables["verdicts"]
     found = [
-        f"{verdict} in {_by_group(rows, with_interval, name_models=_several(table))}"
+        f"{verdict} in {_by_group(rows, with_interval, table)}"
         for verdict in DECIDED
         if (rows := table.where(verdict=verdict))
     ]
@@ -100,7 +100,7 @@ def _hypotheses(study: Study, tables: Tables) -> list[str]:
         return ["No hypothesis was declared."]
     shown = [row for row in table if row["p_adjusted"] < 0.05]
     words = [
-        f"{verdict} in {_by_group(rows, None, name_models=_several(table))}"
+        f"{verdict} in {_by_group(rows, None, table)}"
         for verdict in dict.fromkeys(row["verdict"] for row in shown)
         if (rows := [row for row in shown if row["verdict"] == verdict])
     ]
@@ -111,44 +111,44 @@ def _hypotheses(study: Study, tables: Tables) -> list[str]:
     ]
 
 
-def _several(table: Table) -> bool:
-    return len({(row["arm"], row["against"]) for row in table}) > 1
-
-
-def _by_group(
-    rows: Sequence[Row], detail: Callable[[Row], str] | None, *, name_models: bool
-) -> str:
-    """Such as: math-oe for small (+32 points, +19 to +46) and large (…); without details, groups
-    with the same names are joined, such as: math-mc and all problems for small and large; of
-    many arms their numbers."""
+def _by_group(rows: Sequence[Row], detail: Callable[[Row], str] | None, table: Table) -> str:
+    """Rows of a table, such as: math-oe for small (+32 points, +19 to +46) and large (…); without
+    details, groups with the same names are joined, such as: math-mc and all problems for small and
+    large; of many arms their numbers."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["group"], []).append(row)
+    names = _names(table)
     if detail is None and len({row["arm"] for row in rows}) > FEW_PAIRS:
         return listed([f"{short(group)} ({count(len(of), 'arm')})" for group, of in groups.items()])
     if detail is None or len(rows) > 2 * MANY:
         joined: dict[str, list[str]] = {}
         for group, of_group in groups.items():
-            names = listed(_names(of_group)) if name_models else ""
-            joined.setdefault(names, []).append(short(group))
+            named = [names[pair] for row in of_group if (pair := _pair(row)) in names]
+            joined.setdefault(listed(named) if named else "", []).append(short(group))
         return listed(
-            [f"{listed(of)} for {names}" if names else listed(of) for names, of in joined.items()]
+            [f"{listed(of)} for {named}" if named else listed(of) for named, of in joined.items()]
         )
     parts = []
     for group, of_group in groups.items():
-        details = [f"({detail(row)})" for row in of_group]
-        if name_models:
-            named = zip(_names(of_group), details, strict=True)
-            details = [f"{name} {one}" for name, one in named]
-        parts.append(f"{short(group)}{' for' * name_models} {listed(details)}")
+        details = [f"{names.get(_pair(row), '')} ({detail(row)})".strip() for row in of_group]
+        parts.append(f"{short(group)}{' for' if names else ''} {listed(details)}")
     return "; ".join(parts)
 
 
-def _names(rows: Iterable[Row]) -> list[str]:
-    """Of the arms: their models, where these tell them apart."""
-    rows = list(rows)
-    models = [row["model"] for row in rows]
-    return models if len(set(models)) == len(models) else [row["arm"] for row in rows]
+def _pair(row: Row) -> tuple[str, str]:
+    return row["arm"], row["against"]
+
+
+def _names(table: Table) -> dict[tuple[str, str], str]:
+    """Of the contrasts of a table: their models, where these tell them apart; none of a single
+    contrast."""
+    models = {_pair(row): row["model"] for row in table}
+    if len(models) == 1:
+        return {}
+    if len(set(models.values())) == len(models):
+        return models
+    return {pair: pair_name(*pair) for pair in models}
 
 
 def _not_decided(tables: Tables) -> str:
@@ -156,36 +156,44 @@ def _not_decided(tables: Tables) -> str:
     rows = [row for row in table if row["verdict"] not in DECIDED]
     if not rows:
         return "Nothing: every comparison is decided."
-    where = _by_group(rows, None, name_models=_several(table))
+    where = _by_group(rows, None, table)
     found = [f"{len(rows)} of {count(len(table.rows), 'comparison')}: {where}."]
     alone = [row for row in rows if row["alone"] != "inconclusive"]
     if alone and len(table.rows) > 1:
-        named = _by_group(alone, None, name_models=_several(table))
+        named = _by_group(alone, None, table)
         found.append(
             f"Taken alone, the interval leaves out 0 in {named}; among {len(table.rows)} "
             "comparisons that may be chance."
         )
     limited = [row for row in table if row["token_limit_may_decide"]]
     if limited:
-        where = _by_group(limited, None, name_models=_several(table))
+        where = _by_group(limited, None, table)
         found.append(f"The token limit may decide {where}: answers are truncated there.")
     return " ".join(found)
 
 
 def _cost(study: Study, tables: Tables) -> str:
-    rows = tables["verdicts"].where(group="all")
+    table = tables["verdicts"]
+    rows, names = table.where(group="all"), _names(table)
+    if set(names.values()) <= set(study.models) or len(rows) > FEW_PAIRS:
+        parts = [_times(rows)]
+    else:
+        parts = [f"{names[_pair(row)]}, {_times([row])}" for row in rows]
+    tokens = sum(one.tokens or 0 for one in sources(study))
+    teacher = f"; the teacher took {tokens:,} tokens for the pairs" if tokens else ""
+    return f"{'; '.join(parts)}, over all problems{teacher}."
+
+
+def _times(rows: Sequence[Row]) -> str:
     parts = []
     for name, words in (
         ("tokens_times", "the tokens"),
         ("flops_times", "the FLOPs per answer"),
         ("training_times", "the training FLOPs"),
     ):
-        values = [row[name] for row in rows if row[name]]
-        if values:
+        if values := [row[name] for row in rows if row[name]]:
             parts.append(f"{times(min(values), max(values))} {words}")
-    tokens = sum(one.tokens or 0 for one in sources(study))
-    teacher = f"; the teacher took {tokens:,} tokens for the pairs" if tokens else ""
-    return f"{listed(parts)}, over all problems{teacher}." if parts else ""
+    return listed(parts) if parts else "unknown"
 
 
 def _next_round(study: Study, tables: Tables) -> str:
@@ -204,11 +212,11 @@ def _next_round(study: Study, tables: Tables) -> str:
     seeds = listed([f"{n} seeds" for n in dict.fromkeys(row["with_seeds"] for row in rows)])
     lead = f"{seeds} instead of {now} on the same problems"
     if likely:
-        named = _by_group(likely, _chance, name_models=_several(table))
+        named = _by_group(likely, _chance, table)
         rest = "; the rest probably not" if len(likely) < len(undecided) else ""
         return f"{lead} would decide {named}, if the true difference is the one seen{rest}."
     best = max(rows, key=lambda row: row["power"])
-    name = _by_group([best], _chance, name_models=_several(table))
+    name = _by_group([best], _chance, table)
     return (
         f"{lead} would probably decide nothing, if the true differences are those seen (at best "
         f"{name}): more problems are needed (table needed)."
