@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from eval.config import Config
 from ratiocine.data import DataConfig, sources
@@ -44,6 +45,15 @@ class Suite:
             if samples:
                 found.append(self._request(name, problem, samples, config))
         return sorted(found, key=lambda request: -request.max_new_tokens)
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """Mean chance of a random choice to be right, by benchmark; 0 without choices."""
+        of_source: dict[str, list[float]] = {}
+        for problem in self.problems.values():
+            share = 1 / len(problem.choices) if problem.choices else 0.0
+            of_source.setdefault(problem.source, []).append(share)
+        return {name: round(fmean(shares), 6) for name, shares in of_source.items()}
 
     def _request(
         self, name: str, problem: Problem, samples: tuple[int, ...], config: Config

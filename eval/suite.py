@@ -12,7 +12,7 @@ from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
 from eval.pilot import load_engine, token_limit
 from eval.report import notable, share_sentence
-from ratiocine import cli
+from ratiocine import cli, models
 from ratiocine.engines import LoadedEngine, finished_line
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
@@ -26,6 +26,7 @@ from ratiocine.runs import (
     StudentInfo,
     group_keys,
     open_run,
+    pruned,
     student,
     tracking,
 )
@@ -106,6 +107,9 @@ def _generate(
         attention=loaded.attention,
         shape=loaded.shape,
         size=loaded.size,
+        chance=suite.chance,
+        pruned=pruned(config.model.model_dump()),
+        license=models.license_of(config.model.license, config.model.path),
         retries=dict(loaded.retries) or None,
     )
 

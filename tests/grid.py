@@ -13,7 +13,15 @@ from conftest import settings
 
 from ratiocine.cost import Shape
 from ratiocine.records import ScoredCompletion
-from ratiocine.runs import Decoding, EvalFacts, Manifest, StudentInfo, hash_path, open_run
+from ratiocine.runs import (
+    Decoding,
+    EvalFacts,
+    Manifest,
+    PairSource,
+    StudentInfo,
+    hash_path,
+    open_run,
+)
 from ratiocine.scores import score_table
 from ratiocine.stores import CompletionStore
 
@@ -21,6 +29,9 @@ BENCHMARKS = {"names": "general-mc", "spans": "general-oe", "angles": "math-mc",
 HYPOTHESES = {"sums": "gain", "angles": "gain", "names": "no_gain", "spans": "no_gain"}
 SHAPES = {"small": Shape(512, 64, 128, 4, 2, 2, 16), "large": Shape(512, 128, 256, 8, 4, 4, 16)}
 SIZES = {"small": 500_000, "large": 2_000_000}
+CHANCE = {"names": 0.25, "spans": 0.0, "angles": 0.2, "sums": 0.0}
+PRUNED = {"small": "large, 2 layers"}
+PROGRAM = PairSource("oracle", is_model=False, n=700, license="apache-2.0")
 DIRECT, TRACE = 20, 100  # tokens of an answer and of a trace
 GREEDY = Decoding(temperature=0.0, top_p=1.0, samples=1)
 GRADER = "0123456789abcdef"
@@ -196,6 +207,9 @@ def evaluation_facts(point: Point) -> EvalFacts:
         attention="sdpa",
         shape=SHAPES[point.model],
         size=SIZES[point.model],
+        chance=CHANCE,
+        pruned=PRUNED.get(point.model),
+        license="apache-2.0",
     )
 
 
@@ -222,6 +236,11 @@ def trained(point: Point) -> StudentInfo | None:
         train_flops=SIZES[point.model] * 1e6 * cost,
         seconds=60.0 + point.seed,
         final_loss=1.0,
+        problems=600,
+        sources=(PROGRAM,),
+        license="apache-2.0",
+        pruned=PRUNED.get(point.model),
+        machine="2 CPU cores",
     )
 
 

@@ -171,6 +171,35 @@ def test_it_fits_a_phone(browser: Browser, page: Path) -> None:
     assert browser.value("document.documentElement.scrollWidth") <= 360
 
 
+NARROWEST = """(() => { const cells = [...document.querySelectorAll("td.words, tbody th")]
+  .filter((e) => e.getClientRects().length && e.textContent.trim().length > 14);
+  return Math.min(...cells.map((e) => e.getBoundingClientRect().width)) })()"""
+
+
+def test_the_first_screen_has_one_picture_and_five_lines(browser: Browser, study: Path) -> None:
+    browser.open(study)
+    top = "document.querySelector({!r}).getBoundingClientRect().top"
+    places = [browser.value(top.format(name)) for name in ("#verdicts svg", "#summary", "h2")]
+    assert places == sorted(places)
+    assert places[0] < 150 and browser.value("document.querySelectorAll('#summary dt').length") == 5
+    cells = "[...document.querySelectorAll('#verdicts .onwide svg text')].map((e) => e.textContent)"
+    text = browser.value(f"{cells}.join(' ')")
+    assert "inconclusive" in text and "tokens ×" in text and "(math-oe)" in text
+
+
+def test_no_column_of_a_phone_breaks_a_word_a_line(browser: Browser, study: Path) -> None:
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=400,
+        height=740,
+        deviceScaleFactor=2,
+        mobile=True,
+    )
+    browser.open(study)
+    browser.value("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    assert browser.value(NARROWEST) >= 75
+
+
 CONTRAST = """(() => {
   const light = (c) => { const [r, g, b] = c.match(/\\d+/g)
     .map((v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });

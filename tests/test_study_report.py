@@ -32,7 +32,8 @@ from eval.report import (
     varying,
     visible,
 )
-from eval.report.captions import _budgets, captions
+from eval.report.captions import captions
+from eval.report.cost_captions import budgets
 from eval.report.csv_table import Table
 from eval.report.explorer import as_script, completions
 from eval.report.figures import DRAWN, picture
@@ -533,7 +534,7 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "r.html").read_text()
     assert (
         "7 trained arms of 1 model answered the same 32 problems of 4 benchmarks, with one "
-        "seed each" in shown
+        "seed each" in page
     )
     assert "intervals over problems (one seed)" in page
     assert "No arm was trained at equal FLOPs or tokens" in page
@@ -856,7 +857,7 @@ def test_who_leads_at_first_and_at_last() -> None:
         for cap, leader in enumerate("ABCD", 1)
         for arm in "ABCD"
     )
-    says = _budgets({"budgets": Table("budgets", "", columns, rows)}).sentences[0]
+    says = budgets({"budgets": Table("budgets", "", columns, rows)}).sentences[0]
     assert "first A from 1, after 2 others last D from 4 tokens" in says.replace(" and ", ", ")
 
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import command, done, started
 
 from ratiocine.grading import GRADER_VERSION
+from ratiocine.runs import read_manifest
 from ratiocine.stores import read_completions, read_pairs
 
 EVAL = ("benchmarks=demo", "limit=3", "max_new_tokens=12", "engine.max_batch_size=8")
@@ -49,6 +50,18 @@ def test_eval_writes_scores_that_its_traces_explain(scored: Path) -> None:
         assert score["ci95"][0] <= score["accuracy"] <= score["ci95"][1]
         assert score["truncated"] == sum(row.stop == "length" for row in own) / 3
     assert not list(scored.glob("*.partial*"))
+
+
+def test_an_evaluation_carries_who_wrote_the_pairs_and_the_level_of_chance(scored: Path) -> None:
+    facts = read_manifest(scored).evaluation
+    assert facts.student is not None
+    (source,) = facts.student.sources
+    assert (source.teacher, source.is_model, source.n, source.tokens) == ("oracle", False, 40, None)
+    assert facts.student.problems == 40
+    assert (facts.student.machine or "").endswith("CPU cores")
+    assert facts.student.revision == read_manifest(scored).revision
+    assert facts.chance["chain_sum"] == 0
+    assert facts.chance["needle"] == pytest.approx(1 / 3, abs=1e-5)
 
 
 def test_eval_generates_what_stock_transformers_generates(scored: Path, student: Path) -> None:

@@ -24,6 +24,7 @@ from ratiocine.runs import (
     read_config,
     read_manifest,
 )
+from train.dataset import pair_source
 from train.mixture_facts import MixtureFacts
 
 HUB_LICENSES = ("apache-2.0", "mit", "llama3.2", "gemma")  # identifiers that the hub knows
@@ -154,19 +155,13 @@ def _folders(config: Settings) -> list[str]:
 
 def _pairs(folder: str) -> tuple[str, ...]:
     """A folder of pairs as a row of the card: name, data, teacher, license, content hash."""
-    config, manifest = read_config(Path(folder)), read_manifest(Path(folder))
-    data, teacher = config.get("data", {}), config.get("teacher", {})
-    name = (
-        teacher.get("model")
-        or (teacher.get("engine") or {}).get("model")
-        or teacher.get("name", "unknown")
-    )
-    of_teacher = manifest.pairs.teacher_license
+    manifest, source = read_manifest(Path(folder)), pair_source(folder)
+    of_teacher = source.teacher_license
     return (
         Path(folder).name,
-        data.get("name", "unknown"),
-        Path(name).name + (f" (license: {of_teacher})" if of_teacher else ""),
-        str(data.get("license") or "unknown"),
+        manifest.pairs.data,
+        source.teacher + (f" (license: {of_teacher})" if of_teacher else ""),
+        str(source.license or "unknown"),
         manifest.outputs["pairs.parquet"][:16],
     )
 

@@ -16,7 +16,7 @@ from ratiocine.errors import BadInput
 from ratiocine.hashing import digest
 from ratiocine.models import packaged
 from ratiocine.records import MODES, SIDES, Mode, Pair
-from ratiocine.runs import check_finished, read_manifest, verb_and_hash
+from ratiocine.runs import PairSource, check_finished, read_config, read_manifest, verb_and_hash
 from ratiocine.stores import check_pairs
 
 if TYPE_CHECKING:
@@ -107,6 +107,23 @@ def test_split(folders: Sequence[str]) -> str:
         cli.quoted(one) for one in folders if read_manifest(Path(one)).pairs.disjoint.get("test")
     ]
     return f"[{','.join(held_out)}]" if held_out else "BENCHMARK"
+
+
+def pair_source(folder: str) -> PairSource:
+    """Who wrote a folder of pairs, from which problems and at what cost."""
+    config, facts = read_config(Path(folder)), read_manifest(Path(folder)).pairs
+    teacher = config.get("teacher") or {}
+    model = teacher.get("model") or (teacher.get("engine") or {}).get("model")
+    spent = facts.spent or {}
+    return PairSource(
+        teacher=Path(str(model or teacher.get("name", "unknown"))).name,
+        is_model=model is not None,
+        n=facts.n or None,
+        teacher_license=facts.teacher_license,
+        license=facts.license,
+        tokens=int(spent.get("prompt", 0) + spent.get("completion", 0)) or None,
+        money=spent.get("money") or None,
+    )
 
 
 def pairs_file(folder: str) -> Path:

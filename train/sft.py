@@ -40,7 +40,7 @@ from ratiocine.training import (
 from train import card, preflight
 from train.batches import MicroBatchSampler, RowDataset
 from train.config import Config, inputs
-from train.dataset import PairDataset, dataset_name, test_split
+from train.dataset import PairDataset, dataset_name, pair_source, test_split
 from train.export import export
 from train.mixture_facts import MixtureFacts, describe
 from train.planning import TrainingPlan, micro_batch_sampler, plan_training
@@ -140,8 +140,7 @@ def _fit(
     def save(student: PreTrainedModel) -> dict[str, Any]:
         _save(run, config, plan, mixture, facts, student, log)
         form = plan.rendering.form
-        license = models.license_of(config.model.license, config.model.path)
-        more = {"direct_format": form, "examples_hash": mixture.examples_hash, "license": license}
+        more = {"direct_format": form, "examples_hash": mixture.examples_hash}
         return {**asdict(facts), **more}
 
     session.finish(trainer, save)
@@ -218,6 +217,9 @@ def _facts(
         data=" + ".join(map(dataset_name, config.folders())),
         size=session.size,
         share=mixture.share,
+        problems=mixture.n,
+        sources=[pair_source(folder) for folder in config.folders()],
+        license=models.license_of(config.model.license, config.model.path),
     )
 
 

@@ -45,6 +45,23 @@ def accuracy_by_seed(study: Study) -> Table:
     return rounded_table("accuracy_by_seed", "Accuracy of every seed", columns, rows)
 
 
+def chance(study: Study) -> Table:
+    """The accuracy of random choices by category and over all problems, of benchmarks for which it
+    was recorded; 0 for open questions."""
+    known = {
+        name: share
+        for evaluation in study.evaluations
+        for name, share in evaluation.facts.chance.items()
+    }
+    rows = []
+    for group, keys in study.groups.items():
+        names = [study.evaluations[0].first(key).benchmark for key in keys]
+        if all(name in known for name in names):
+            rows.append((group, len(keys), fmean(known[name] for name in names)))
+    caption = "Accuracy of random choices"
+    return rounded_table("chance", caption, ("group", "n", "chance"), rows)
+
+
 def macro_averages(study: Study) -> Table:
     """Of every category, and of all problems, with more than one benchmark."""
     rows: list[tuple[object, ...]] = []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from eval.report.evaluations import Evaluation, shared_keys
 from eval.report.pairings import ratio_pairs
+from eval.report.phrases import listed_some
 from eval.report.study import Study
 from ratiocine.runs import AXES
 
@@ -31,7 +32,50 @@ SETTINGS: Mapping[str, Callable[[Evaluation], object]] = {
 def study_warnings(study: Study) -> list[str]:
     """The warnings of a report, which names evaluations by their arms."""
     names = {id(evaluation): arm.label for arm in study.arms for evaluation in arm.evaluations}
-    return [*_other_differences(study), *warnings(study.evaluations, names)]
+    return [
+        *_other_differences(study),
+        *_revisions(study),
+        *warnings(study.evaluations, names),
+    ]
+
+
+def revisions(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Commits of the code that trained and evaluated."""
+    found: set[str | None] = set()
+    for evaluation in evaluations:
+        found.add(evaluation.manifest.revision)
+        if evaluation.student:
+            found |= {one.revision for one in evaluation.student.ancestors()}
+    return sorted(one for one in found if one)
+
+
+def _revisions(study: Study) -> list[str]:
+    """Students that different code has trained, and evaluations that different code has made."""
+    trained: dict[str, list[str]] = {}
+    evaluated: dict[str, list[str]] = {}
+    for arm in study.arms:
+        for one in arm.evaluations:
+            if one.student and one.student.revision:
+                trained.setdefault(one.student.revision, []).append(arm.label)
+            if one.manifest.revision:
+                evaluated.setdefault(one.manifest.revision, []).append(arm.label)
+    found = []
+    for what, arms in (("Students were trained", trained), ("Evaluations were made", evaluated)):
+        if len(arms) > 1:
+            parts = [
+                f"{short_revision(revision)}: {listed_some(list(dict.fromkeys(labels)), 'arm')}"
+                for revision, labels in sorted(arms.items())
+            ]
+            found.append(
+                f"{what} by {len(arms)} revisions of the code, which may be what differs between "
+                f"arms ({'; '.join(parts)})."
+            )
+    return found
+
+
+def short_revision(revision: str) -> str:
+    changed = revision.endswith("+")
+    return f"{revision.rstrip('+')[:10]}{' with changed files' if changed else ''}"
 
 
 def _other_differences(study: Study) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
 from eval.report.csv_table import Row, Table, Tables
+from eval.report.group_names import panel_titles
 from eval.report.line_styles import (
     UNTRAINED,
     draw_mark,
@@ -45,12 +47,12 @@ def pareto_front(kind: str) -> Callable[[Tables, bool], Figure]:
         table, fits = tables[f"pareto_{kind}"], tables[f"pareto_{kind}_fits"]
         styles = line_styles(tables)
         panels = table.values("group")
-        legend = _front_legend(table, styles, fitted=bool(fits.rows))
-        figure, grid = panel_grid(panels, narrow, height=220, legend=legend)
+        legend = _front_legend(table, styles, fitted=bool(fits.where(passes=True)))
+        figure, grid = panel_grid(panel_titles(panels), narrow, height=220, legend=legend)
         for axes, panel in zip(grid, panels, strict=True):
             rows = table.where(group=panel)
             _points(axes, rows, styles)
-            for fit in fits.where(group=panel):
+            for fit in fits.where(group=panel, passes=True):
                 _fit(axes, fit)
             _flops_axis(axes, [row["flops"] for row in rows])
             set_share_limits(axes, [row[name] for row in rows for name in ("low", "high")])
@@ -101,13 +103,26 @@ def _fit(axes: Axes, fit: Row) -> None:
 
 
 def _flops_axis(axes: Axes, flops: Sequence[float]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.set_xscale("log")
-    axes.set_xlim(min(flops) / 2.6, max(flops) * 1.3)
-    axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    low, high = min(flops) / 2.6, max(flops) * 1.3
+    axes.set_xlim(low, high)
+    axes.set_xticks(_flops_ticks(low, high))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _flops_ticks(low: float, high: float) -> list[float]:
+    """Three to five round numbers in this range: powers of ten where there are enough."""
+    found: list[float] = []
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        exponents = range(floor(log10(low)), ceil(log10(high)) + 1)
+        every = [digit * 10.0**exponent for exponent in exponents for digit in digits]
+        found = [tick for tick in every if low <= tick <= high]
+        if len(found) >= 3:
+            break
+    return found[:: -(-len(found) // 5)]
 
 
 def _label_front(axes: Axes, rows: Sequence[Row]) -> None:

@@ -16,7 +16,8 @@ FrontKind = Literal["training", "inference"]
 LEVELS = 33  # token budgets of a curve
 FITTED = (
     "Fits of alpha + beta (1 − exp(−gamma x^delta)) to the points of the front, x being FLOPs in "
-    "units of to_flops; error: mean absolute"
+    "units of to_flops; error: mean absolute; passes: through the interval of every point (only "
+    "then it is drawn)"
 )
 
 
@@ -79,10 +80,11 @@ def fits(front: Table, ceiling: float) -> Table:
         if fit is not None:
             scaled = fit.gamma * max(flops) ** fit.delta
             parameters = (fit.alpha, fit.beta, scaled, fit.delta, fit.error)
-            rows.append((group, len(points), ceiling, min(flops), max(flops), *parameters))
+            passes = all(row["low"] <= fit(row["flops"]) <= row["high"] for row in points)
+            rows.append((group, len(points), ceiling, min(flops), max(flops), *parameters, passes))
     columns = (
         *("group", "points", "ceiling", "from_flops", "to_flops"),
-        *("alpha", "beta", "gamma", "delta", "error"),
+        *("alpha", "beta", "gamma", "delta", "error", "passes"),
     )
     return rounded_table(f"{front.name}_fits", FITTED, columns, rows)
 

@@ -111,8 +111,8 @@ def outcomes(study: Study, comparisons: Comparisons) -> list[tuple[Pair, Outcome
         for pair in CONTRASTS[one.contrast](study)
         if one.model in (None, pair[1].model)
     ]
-    tests = _Tests(study, comparisons)
-    tested = adjusted([tests.outcome(pair, one) for pair, one in found])
+    looks = Looks(study, comparisons)
+    tested = adjusted([_outcome(looks, pair, one) for pair, one in found])
     return [(pair, one) for (pair, _), one in zip(found, tested, strict=True)]
 
 
@@ -131,21 +131,28 @@ def undecided(study: Study) -> list[tuple[Pair, Outcome]]:
     return found
 
 
-class _Tests:
-    """Tests of hypotheses: once, or, where seeds come in rounds, after each round."""
+class Looks:
+    """The comparisons that were looked at: the present one, or, where seeds come in rounds, those
+    after each round."""
 
     def __init__(self, study: Study, comparisons: Comparisons) -> None:
         self.study, self.comparisons = study, comparisons
         self._earlier: dict[int, Comparisons] = {}
 
-    def outcome(self, pair: Pair, hypothesis: Hypothesis) -> Outcome:
-        now, rounds = self.comparisons.of(pair, hypothesis.group), self.study.rounds
+    def of(self, pair: Pair, group: str) -> list[PairedDifference]:
+        now, rounds = self.comparisons.of(pair, group), self.study.rounds
         if rounds is None:
-            return Outcome.of(hypothesis, now)
-        looks = [self._after(n).of(pair, hypothesis.group) for n in rounds.looks(now.seeds)[:-1]]
-        return Outcome.of_rounds(hypothesis, [*looks, now], rounds)
+            return [now]
+        return [*(self._after(n).of(pair, group) for n in rounds.looks(now.seeds)[:-1]), now]
 
     def _after(self, n: int) -> Comparisons:
         if n not in self._earlier:
             self._earlier[n] = Comparisons(self.study.with_seeds(n))
         return self._earlier[n]
+
+
+def _outcome(looks: Looks, pair: Pair, hypothesis: Hypothesis) -> Outcome:
+    found, rounds = looks.of(pair, hypothesis.group), looks.study.rounds
+    if rounds is None:
+        return Outcome.of(hypothesis, found[-1])
+    return Outcome.of_rounds(hypothesis, found, rounds)

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eval.report import cost_figures, interval_figures, ratio_figures
+from eval.report import (
+    contrast_figures,
+    cost_figures,
+    interval_figures,
+    ratio_figures,
+    verdict_figures,
+)
 from eval.report.csv_table import Tables
 from ratiocine.plotting import add_title, figure_style, inline_svg, to_png, to_svg
 
@@ -14,6 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWN: Mapping[str, Callable[[Tables, bool], Figure]] = {
+    "verdicts": verdict_figures.verdicts,
+    "forest": contrast_figures.forest,
+    "gain_by_level": contrast_figures.gain_by_level,
+    "more_seeds": verdict_figures.more_seeds,
     "accuracy": ratio_figures.accuracy,
     "benchmarks": interval_figures.benchmarks,
     "accuracy_equal_cost": ratio_figures.accuracy_equal_cost,

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from eval.report.csv_table import Row, Table, Tables
+from eval.report.group_names import short
+from eval.report.phrases import (
+    CONCLUSIONS,
+    count,
+    counts,
+    listed,
+    pair_name,
+    signed,
+    support,
+    with_interval,
+)
 from eval.report.study import FEW, FEW_PAIRS, Study
 from eval.report.truncation import truncation_findings
 
-MAX_SENTENCES = 8
 MANY_PROBLEMS = 10_000  # beyond, more seeds are asked for
-CONCLUSIONS = ("better", "worse", "inconclusive")
 EFFECTS = {"better": "reasoning helped", "worse": "reasoning cost accuracy"}
 HYPOTHESES = (("gain", "a gain from reasoning"), ("no_gain", "no gain"))
 UNDECLARED = "No hypothesis was declared."
@@ -34,7 +43,7 @@ def findings(study: Study, tables: Tables) -> list[str]:
         *_scenarios(tables),
         *_front(tables),
     ]
-    return found[:MAX_SENTENCES]
+    return found
 
 
 def _evaluated(study: Study) -> str:
@@ -108,15 +117,6 @@ def _observed(tables: Tables) -> list[str]:
     ]
 
 
-def pair_name(arm: str, against: str) -> str:
-    """Both labels, with what they have in common named once."""
-    line, _, ratio = arm.rpartition("ratio ")
-    other, _, lower = against.rpartition("ratio ")
-    if ratio != arm and line == other:
-        return f"{line.strip()}{', ' * bool(line)}ratio {ratio} against ratio {lower}"
-    return f"{arm} against {against}"
-
-
 def _after_adjustment(table: Table) -> list[str]:
     """The conclusive comparisons after Holm's adjustment."""
     conclusive = [row for row in table if row["conclusion"] != "inconclusive"]
@@ -128,7 +128,10 @@ def _after_adjustment(table: Table) -> list[str]:
         f"Taken alone, {len(conclusive)} of these {len(table.rows)} comparisons {be} conclusive; "
         f"after Holm's adjustment for their number, {significant or 'none'} {have} p < 0.05"
     )
-    rest = ": the others may be due to chance." if significant < len(conclusive) else "."
+    chance = [
+        f"{row['arm']} in {short(row['group'])}" for row in conclusive if row["p_holm"] >= 0.05
+    ]
+    rest = f"; may be due to chance: {listed(chance)}." if chance else "."
     return [sentence + rest]
 
 
@@ -144,14 +147,6 @@ def by_effect(rows: Sequence[Row], name: str) -> str:
             effect = EFFECTS.get(conclusion, conclusion)
             parts.append(f"{effect} {preposition} {listed(items)}")
     return "; ".join(parts)
-
-
-def counts(rows: Iterable[Row]) -> str:
-    """Such as: 2 better, 1 inconclusive."""
-    found = dict.fromkeys(CONCLUSIONS, 0)
-    for row in rows:
-        found[row["conclusion"]] += 1
-    return ", ".join(f"{n} {conclusion}" for conclusion, n in found.items() if n)
 
 
 def _decisive(tables: Tables) -> list[str]:
@@ -191,18 +186,18 @@ def _cost(tables: Tables) -> list[str]:
     for arm, against in main_rows(tables):
         before, after = costs[against], costs[arm]
         tokens = f"{before['tokens']:.0f} → {after['tokens']:.0f}"
-        times = [f"{factor(after['tokens'], before['tokens'])} the tokens per answer ({tokens})"]
+        times = [f"{_times(after['tokens'], before['tokens'])} the tokens per answer ({tokens})"]
         for name, words in (
             ("inference_flops", "the FLOPs per answer"),
             ("training_flops", "the training FLOPs"),
         ):
             if before[name] and after[name]:
-                times.append(f"{factor(after[name], before[name])} {words}")
+                times.append(f"{_times(after[name], before[name])} {words}")
         parts.append(f"{pair_name(arm, against)} takes {listed(times)}")
     return [f"Cost: {'; '.join(parts)}."] if parts else []
 
 
-def factor(after: float, before: float) -> str:
+def _times(after: float, before: float) -> str:
     return f"{after / before:.1f} times" if before else "–"
 
 
@@ -285,27 +280,3 @@ def without_gain(rows: Sequence[Row]) -> list[str]:
     if not names:
         return []
     return [f"On the front, but not shown to be better than the untrained model: {listed(names)}."]
-
-
-def support(row: Row) -> str:
-    return f"{100 * row['support']:.0f} %"
-
-
-def with_interval(row: Row) -> str:
-    """A difference in points with its interval."""
-    value, low, high = (signed(row[name]) for name in ("difference", "low", "high"))
-    return f"{value} points, {low} to {high}"
-
-
-def signed(share: float) -> str:
-    """A share as signed whole points."""
-    whole = round(100 * share)
-    return f"{whole:+d}".replace("-", "−") if whole else "0"
-
-
-def count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'s' * (n != 1)}"
-
-
-def listed(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from eval.report.csv_table import Row, Tables
+from eval.report.group_names import panel_titles
 from eval.report.line_styles import UNTRAINED, draw_mark, line_styles, marker_entry
+from eval.report.study import FEW_PROBLEMS
 from ratiocine.plotting import (
     LINE,
     MARKERS,
@@ -35,7 +37,7 @@ RIGHT_OR_WRONG: tuple[LegendEntry, ...] = (
 )
 
 
-def _row_labels(labels: Sequence[str], width: int) -> tuple[list[str], float, float]:
+def row_labels(labels: Sequence[str], width: int) -> tuple[list[str], float, float]:
     """Labels with line breaks, the height of their rows and the room at the left."""
     wrapped = [textwrap.fill(label, width) for label in labels]
     height = 20 + 13 * max(label.count("\n") for label in wrapped)
@@ -43,7 +45,7 @@ def _row_labels(labels: Sequence[str], width: int) -> tuple[list[str], float, fl
     return wrapped, height, left
 
 
-def _set_rows(axes: Axes, labels: Sequence[str]) -> None:
+def set_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
@@ -64,12 +66,12 @@ def differences(name: str) -> Callable[[Tables, bool], Figure]:
         panels = table.values("group")
         pairs = list(dict.fromkeys((row["arm"], row["against"]) for row in table))
         several = len({arm for arm, _ in pairs}) < len(pairs)
-        labels, height, left = _row_labels(
+        labels, height, left = row_labels(
             [f"{arm} − {against}" if several else arm for arm, against in pairs],
             30 if narrow else 34,
         )
         figure, grid = panel_grid(
-            panels,
+            panel_titles(panels),
             narrow,
             height=height * len(pairs) + 8,
             left=left,
@@ -84,7 +86,7 @@ def differences(name: str) -> Callable[[Tables, bool], Figure]:
                 y = pairs.index((row["arm"], row["against"]))
                 _interval(axes, row, "difference", y, style, face)
             axes.axvline(0, color=SOFT, linewidth=1)
-            _set_rows(axes, labels if narrow or at % COLUMNS == 0 else [""] * len(pairs))
+            set_rows(axes, labels if narrow or at % COLUMNS == 0 else [""] * len(pairs))
             axes.set_xlim(-min(1, reach), min(1, reach))
             points_axis(axes.xaxis)
             axes.set_xlabel("difference, points")
@@ -97,7 +99,7 @@ def benchmarks(tables: Tables, narrow: bool) -> Figure:
     """Accuracy with intervals, a row per arm and a panel per benchmark."""
     table, styles = tables["accuracy_by_benchmark"], line_styles(tables)
     panels, arms = table.values("group"), table.values("arm")
-    labels, height, left = _row_labels(arms, 30 if narrow else 34)
+    labels, height, left = row_labels(arms, 30 if narrow else 34)
     figure, grid = panel_grid(
         panels, narrow, height=height * len(arms) + 8, left=left, inner=14, below=30
     )
@@ -105,7 +107,7 @@ def benchmarks(tables: Tables, narrow: bool) -> Figure:
         for row in table.where(group=panel):
             style = styles.get(row["line"], UNTRAINED)
             _interval(axes, row, "accuracy", arms.index(row["arm"]), style, style.colour)
-        _set_rows(axes, labels if narrow or at % COLUMNS == 0 else [""] * len(arms))
+        set_rows(axes, labels if narrow or at % COLUMNS == 0 else [""] * len(arms))
         axes.set_xlim(-0.02, 1.02)
         percent_axis(axes.xaxis)
     return figure
@@ -117,7 +119,7 @@ def lengths(tables: Tables, narrow: bool) -> Figure:
     rows = [
         row for row in tables["lengths"] if row["right"] is not None or row["wrong"] is not None
     ]
-    labels, height, left = _row_labels([row["arm"] for row in rows], 27 if narrow else 40)
+    labels, height, left = row_labels([row["arm"] for row in rows], 27 if narrow else 40)
     figure, (axes,) = panel_grid(
         [""], narrow, height=height * len(rows) + 8, left=left, legend=RIGHT_OR_WRONG
     )
@@ -130,7 +132,7 @@ def lengths(tables: Tables, narrow: bool) -> Figure:
                 draw_mark(axes, row[name], y, colour, marker, face)
         _write_ratio(axes, row, y, narrow)
     most = max(row[name] or 0 for row in rows for name in ("right", "wrong"))
-    _set_rows(axes, labels)
+    set_rows(axes, labels)
     axes.set_xlim(0, most * 1.38)
     axes.set_xlabel("mean tokens" if narrow else "mean tokens (at the right: wrong to right)")
     return figure
@@ -163,7 +165,7 @@ def extra_tokens(tables: Tables, narrow: bool) -> Figure:
     legend = [marker_entry(name, style) for name, style in styles.items()]
     figure, grid = panel_grid(panels, narrow, height=250, columns=2, legend=legend)
     for axes, panel in zip(grid, panels, strict=True):
-        rows = table.where(model=panel)
+        rows = [row for row in table.where(model=panel) if row["n"] > FEW_PROBLEMS]
         for row in rows:
             style = styles[row["category"]]
             colour, x, y = style.colour, row["extra"], row["gain"]

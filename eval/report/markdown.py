@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from eval.report.captions import Caption
+from eval.report.caption import Caption
 from eval.report.cells import ShownTable, matrix, shown
 from eval.report.content import Content
 
@@ -15,9 +15,16 @@ MAIN_TABLES = ("differences_main", "truncated_answers", "hypotheses", "costs")
 def markdown(content: Content, prefix: str = "") -> str:
     """`prefix` stands before the folders of figures and tables."""
     tables = content.tables
-    lines = [f"# {content.title}", "", *(f"- {_escaped(one)}" for one in content.findings), ""]
+    lines = [f"# {content.title}", ""]
+    for caption in content.lead:
+        lines += [*_picture(caption, prefix)]
+    lines += [f"- **{line.label}.** {_escaped(line.text)}" for line in content.summary]
+    lines.append("")
     for warning in content.warnings:
         lines += [f"> {_escaped(warning)}", ""]
+    lines += ["## Setup", ""]
+    lines += [f"- **{fact.label}.** {_escaped(fact.text)}" for fact in content.setup]
+    lines += ["", "## Findings", "", *(f"- {_escaped(one)}" for one in content.findings), ""]
     lines += ["## Accuracy, with 95 % interval", "", *_table(matrix(tables["accuracy"]))]
     if content.study.small:
         by_benchmark = matrix(tables["accuracy_by_benchmark"])
@@ -32,11 +39,15 @@ def markdown(content: Content, prefix: str = "") -> str:
 
 def _figure(content: Content, caption: Caption, prefix: str) -> list[str]:
     lines = [f"## {caption.title}", "", _escaped(" ".join(caption.sentences)), ""]
-    if caption.drawn:
-        lines += [f"![{caption.title}]({prefix}figures/{caption.name}.svg)", ""]
+    if caption.drawn and caption not in content.lead:
+        lines += _picture(caption, prefix)
     names = [name for name in caption.tables if content.tables[name].rows]
     links = [f"[{name}.csv]({prefix}tables/{name}.csv)" for name in names]
     return [*lines, f"Numbers: {', '.join(links)}", ""] if links else lines
+
+
+def _picture(caption: Caption, prefix: str) -> list[str]:
+    return [f"![{caption.title}]({prefix}figures/{caption.name}.svg)", ""]
 
 
 def _table(table: ShownTable) -> list[str]:

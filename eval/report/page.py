@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from eval.report.cells import matrix, shown
 from eval.report.content import Content
 from eval.report.explorer import completions
+from eval.report.flag_tables import flags_of
 from eval.report.html import render
 from eval.report.study import Study
 from ratiocine.plotting import inline_svg, training_curves
@@ -34,6 +35,17 @@ def page(content: Content, max_completions: int, prefix: str = "") -> str:
 
     study, tables = content.study, content.tables
     held = completions(study, max_completions)
+    first = study.evaluations[0]
+    inside = {
+        group: [
+            name for name, of in study.benchmarks.items() if first.first(of[0]).category == group
+        ]
+        for group in study.groups
+    }
+
+    def notes(arm: str, group: str) -> list[str]:
+        return flags_of(tables["flags"], inside.get(group, ()), arm, group)
+
     return render(
         "report.html.j2",
         content=content,
@@ -41,10 +53,8 @@ def page(content: Content, max_completions: int, prefix: str = "") -> str:
         tables=tables,
         shown=shown,
         prefix=prefix,
-        decoding=study.evaluations[0].facts.decoding,
-        limits=sorted({evaluation.facts.max_new_tokens for evaluation in study.evaluations}),
-        by_category=matrix(tables["accuracy"]),
-        by_benchmark=matrix(tables["accuracy_by_benchmark"]),
+        by_category=matrix(tables["accuracy"], notes),
+        by_benchmark=matrix(tables["accuracy_by_benchmark"], notes),
         pictures={
             name: (markupsafe.Markup(picture.wide), markupsafe.Markup(picture.narrow))
             for name, picture in content.pictures.items()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eval.report.csv_table import Row, Table, Tables
+from eval.report.group_names import panel_titles
 from eval.report.line_styles import line_entry, line_styles, untrained_entry, untrained_rows
 from ratiocine.plotting import (
     SOFT,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CHANCE: dict[str, Any] = {"linestyle": (0, (8, 3, 1, 3)), "linewidth": 1}
+SEED: dict[str, Any] = {"marker": ".", "linestyle": "none", "markersize": 4}
 PUBLISHED = {"general-purpose training": "P", "math-centric training": "X"}  # markers
 
 
@@ -29,7 +32,7 @@ def accuracy(tables: Tables, narrow: bool) -> Figure:
     table = tables["accuracy"]
     rows = [row for row in table if row["ratio"] is not None and row["equalize"] == "examples"]
     published = list(tables["published"]) if "published" in tables else []
-    return _RatioFigure(table, rows, tables, "accuracy", published).draw(
+    return _RatioFigure(table, rows, tables, "accuracy", published, *_around(tables)).draw(
         table.values("group"), narrow
     )
 
@@ -37,7 +40,17 @@ def accuracy(tables: Tables, narrow: bool) -> Figure:
 def accuracy_equal_cost(tables: Tables, narrow: bool) -> Figure:
     table = tables["accuracy"]
     rows = [row for row in table if row["ratio"] is not None and row["equalize"] != "examples"]
-    return _RatioFigure(table, rows, tables, "accuracy").draw(table.values("group"), narrow)
+    return _RatioFigure(table, rows, tables, "accuracy", (), *_around(tables)).draw(
+        table.values("group"), narrow
+    )
+
+
+def _around(tables: Tables) -> tuple[list[Row], dict[str, float]]:
+    """Accuracies of seeds, where there are several, and the levels of chance."""
+    seeds = list(tables["accuracy_by_seed"])
+    several = max((row["seeds"] for row in tables["accuracy"]), default=1) > 1
+    chance = {row["group"]: row["chance"] for row in tables["chance"]}
+    return seeds if several else [], chance
 
 
 def thinking(tables: Tables, narrow: bool) -> Figure:
@@ -48,7 +61,7 @@ def thinking(tables: Tables, narrow: bool) -> Figure:
 
 @dataclass
 class _RatioFigure:
-    """Lines over the ratio with bands, and dotted levels of starting models."""
+    """Lines over the ratio with bands and seeds, dotted levels of starting models and of chance."""
 
     table: Table
     rows: Sequence[Row]
@@ -57,6 +70,10 @@ class _RatioFigure:
     column: str
     """The share on the y axis."""
     published: Sequence[Row] = ()
+    seeds: Sequence[Row] = ()
+    """Of accuracies."""
+    chance: Mapping[str, float] = field(default_factory=dict)
+    """By panel."""
     styles: dict[str, LineStyle] = field(init=False)
     colours: dict[str, str] = field(init=False)
     """By model."""
@@ -66,7 +83,7 @@ class _RatioFigure:
         self.colours = {row["model"]: self.styles[row["line"]].colour for row in self.rows}
 
     def draw(self, panels: Sequence[str], narrow: bool) -> Figure:
-        figure, grid = panel_grid(panels, narrow, legend=self._legend())
+        figure, grid = panel_grid(panel_titles(panels), narrow, legend=self._legend())
         for axes, panel in zip(grid, panels, strict=True):
             self._panel(axes, panel)
         return figure
@@ -79,6 +96,10 @@ class _RatioFigure:
         for model in models:
             name = f"{model} (untrained)" if len(models) > 1 else "untrained"
             found.append(untrained_entry(name, self.colours[model]))
+        if self.seeds:
+            found.append(("a seed", {**SEED, "color": SOFT}))
+        if any(self.chance.values()):
+            found.append(("chance", {**CHANCE, "color": SOFT}))
         trainings = {row["training"] for row in self.published}
         for training, marker in PUBLISHED.items():
             if training in trainings:
@@ -105,7 +126,10 @@ class _RatioFigure:
                     linewidth=1.3,
                 )
                 seen.append(row[self.column])
-        seen += self._published(axes, panel)
+        seen += [*self._seeds(axes, panel), *self._published(axes, panel)]
+        if chance := self.chance.get(panel):
+            axes.axhline(chance, color=SOFT, **CHANCE)
+            seen.append(chance)
         axes.set_xticks(sorted(ratios), [f"{ratio:g}" for ratio in sorted(ratios)])
         axes.set_xlabel("reasoning ratio")
         if seen:
@@ -126,6 +150,15 @@ class _RatioFigure:
         axes.fill_between(x, low, high, color=style.colour, alpha=0.1, linewidth=0)
         for edge in (low, high):
             axes.plot(x, edge, color=style.colour, linestyle=style.dash, linewidth=0.8, alpha=0.4)
+
+    def _seeds(self, axes: Axes, panel: str) -> list[float]:
+        arms = {row["arm"]: row for row in self.rows}
+        rows = [row for row in self.seeds if row["arm"] in arms and _in(row, panel)]
+        for row in rows:
+            arm = arms[row["arm"]]
+            colour = self.styles[arm["line"]].colour
+            axes.plot(arm["ratio"], row["accuracy"], color=colour, zorder=1, **SEED)
+        return [row["accuracy"] for row in rows]
 
     def _published(self, axes: Axes, panel: str) -> list[float]:
         rows = [r for r in self.published if r["model"] in self.colours and _in(r, panel)]

@@ -15,6 +15,7 @@ from eval.report.hypotheses import Declared, Hypothesis, Rounds, of_families
 from ratiocine.runs import differing
 
 FEW = 6  # arms that are compared benchmark by benchmark in the terminal and in a figure
+FEW_PROBLEMS = 5  # up to so many problems decide nothing
 FEW_PAIRS = 3  # pairs with a sentence each in the findings
 # Columns that describe an arm.
 ARM_COLUMNS = ("arm", "line", "model", "scenario", "equalize", "ratio", "seeds")

@@ -6,7 +6,15 @@ for all its rows.
 
 from __future__ import annotations
 
-from eval.report import accuracy_tables, cost_tables, length_tables, pairings
+from eval.report import (
+    accuracy_tables,
+    contrast_tables,
+    cost_tables,
+    flag_tables,
+    length_tables,
+    pairings,
+    verdict_tables,
+)
 from eval.report.csv_table import Table, rounded_table
 from eval.report.difference_tables import differences, hypotheses, needed
 from eval.report.study import ARM_COLUMNS, Study, described
@@ -18,17 +26,25 @@ ARM_FACTS = ("lr_policy", "data", "reward", "objective", "lora", "steps", "lr")
 def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
     """Every table by name; `ceiling` bounds the fits to the Pareto fronts."""
     comparisons = pairings.Comparisons(study)
+    declared = hypotheses(study, comparisons)
+    verdicts = verdict_tables.verdicts(study, comparisons, declared)
     found = [
+        verdicts,
+        verdict_tables.more_seeds(study, comparisons, verdicts),
+        *contrast_tables.contrasts(study, comparisons, declared),
+        contrast_tables.gain_by_level(study),
+        flag_tables.flags(study),
         arms(study),
         accuracy_tables.accuracy(study),
         accuracy_tables.accuracy_by_benchmark(study),
         accuracy_tables.accuracy_by_seed(study),
+        accuracy_tables.chance(study),
         accuracy_tables.macro_averages(study),
         accuracy_tables.sampling(study),
         *_all_differences(study, comparisons),
         truncated_answers(study, comparisons),
         needed(study, comparisons),
-        hypotheses(study, comparisons),
+        declared,
         cost_tables.costs(study),
         cost_tables.extra_tokens(study, comparisons),
         length_tables.lengths(study),
@@ -103,15 +119,17 @@ def runs(study: Study) -> Table:
                 f"{name} {version}" for name, version in sorted(manifest.versions.items())
             )
             trained = (student.hash, student.seconds) if student else (None, None)
+            code = (student and student.machine, manifest.machine, student and student.revision)
             rows.append(
                 (
                     *(arm.label, evaluation.seed, trained[0], manifest.hash),
                     *(trained[1], facts.seconds, facts.engine, facts.dtype, facts.attention),
-                    *(facts.grader, manifest.revision, versions),
+                    *(*code, facts.grader, manifest.revision, versions),
                 )
             )
     columns = (
         *("arm", "seed", "training", "evaluation", "training_seconds", "evaluation_seconds"),
-        *("engine", "dtype", "attention", "grader", "revision", "versions"),
+        *("engine", "dtype", "attention", "training_machine", "evaluation_machine"),
+        *("training_revision", "grader", "revision", "versions"),
     )
     return rounded_table("runs", "Runs, times and versions", columns, rows)

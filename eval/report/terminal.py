@@ -12,10 +12,14 @@ HYPOTHESES = {"gain": "should gain", "no_gain": "should not gain"}
 
 
 def terminal_text(content: Content) -> str:
-    """Accuracies and hypotheses (if none was declared, the differences seen) of few arms with one
-    seed, else the findings."""
-    if not content.study.small:
-        return "\n".join(content.findings)
+    """The summary and warnings; of few arms with one seed also accuracies and hypotheses (if none
+    was declared, the differences seen)."""
+    lines = [f"{line.label}: {line.text}" for line in content.summary]
+    lines += [f"warning: {one}" for one in content.warnings]
+    return "\n".join([*lines, *(_small(content) if content.study.small else ())])
+
+
+def _small(content: Content) -> list[str]:
     tables = content.tables
     lines = _accuracy(content.study, [*tables["accuracy_by_benchmark"], *tables["accuracy"]])
     for row in tables["hypotheses"]:
@@ -27,8 +31,7 @@ def terminal_text(content: Content) -> str:
         for row in tables["differences_main"]:
             compared = f"{row['arm']} − {row['against']}: {points(row)}"
             lines.append(f"{row['group']:18}{compared}: {row['conclusion']}")
-    lines += truncation_findings(tables)
-    return "\n".join(lines)
+    return lines + [one for one in truncation_findings(tables) if one not in content.warnings]
 
 
 def _accuracy(study: Study, rows: list[Row]) -> list[str]:

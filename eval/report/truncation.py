@@ -118,7 +118,7 @@ def truncation_findings(tables: Tables, *, few_arms: bool = True) -> list[str]:
         cut = [(one, row["difference"]) for one, row in found if one.notable]
         turned = sum(one.could_turn(difference) for one, difference in cut)
         sentence = (
-            f"In {len(cut)} of {len(pairs)} such comparisons, {_percent(NOTABLE)} or more of an "
+            f"In {len(cut)} of {len(pairs)} main comparisons, {_percent(NOTABLE)} or more of an "
             "arm's answers are truncated at max_new_tokens; in "
             f"{turned} the verdict may be due to the token limit."
         )
@@ -133,6 +133,16 @@ def truncation_findings(tables: Tables, *, few_arms: bool = True) -> list[str]:
     high = {label: share for label, share in shares.items() if notable(share)}
     sentence_of_arms = share_sentence(high) if few_arms else None
     return [sentence_of_arms] if sentence_of_arms else []
+
+
+def token_limit_warnings(tables: Tables) -> list[str]:
+    """The main differences whose sign the token limit may have decided; of many their number."""
+    turned = [
+        row
+        for row in tables["truncated_answers"].where(group="all")
+        if (found := truncation_of(row)).notable and found.could_turn(row["difference"])
+    ]
+    return truncation_findings(tables) if turned else []
 
 
 def truncation_of(row: Row) -> Truncation:

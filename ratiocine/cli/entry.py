@@ -253,8 +253,8 @@ def help_text(verb: str, overrides: Sequence[str] = ()) -> str:
         line = f"{group}={chosen}, or one of {', '.join(options(group))}{path}"
         lines.append(textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False))
     for override in overrides:
-        if keys := _option_help(key_of(override), override.partition("=")[2]):
-            lines += ["", f"Keys of {override}:", "", *keys]
+        if more := _option_help(key_of(override), override.partition("=")[2]):
+            lines += ["", f"Keys of {override}:", "", *more]
     lines += [
         "",
         "ift: the direct answer alone (instruction fine-tuning); reasoning: a trace and then the "

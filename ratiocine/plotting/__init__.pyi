@@ -4,6 +4,7 @@ from .curves import training_curves as training_curves
 from .histogram import length_histogram as length_histogram
 from .panels import LegendEntry as LegendEntry
 from .panels import add_title as add_title
+from .panels import blank_figure as blank_figure
 from .panels import label_points as label_points
 from .panels import panel_grid as panel_grid
 from .panels import percent_axis as percent_axis

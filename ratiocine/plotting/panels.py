@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from math import log10
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 from ratiocine.plotting.style import INK, LINE
@@ -76,6 +76,18 @@ def panel_grid(
         axes.tick_params(length=3)
         found.append(axes)
     return figure, found
+
+
+def blank_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size in pixels, with axes without frame in pixels from the top left."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    return figure, axes
 
 
 def _wrapped(labels: Sequence[str], width: float) -> tuple[list[str], int]:
@@ -166,8 +178,10 @@ def points_axis(axis: Axis) -> None:
 
 
 def power_of_ten(value: float) -> str:
-    """Such as 10¹², without the mathematical markup that names of data could break."""
-    return "10" + f"{log10(value):.0f}".translate(RAISED)
+    """Such as 10¹² or 3·10¹², without the mathematical markup that names of data could break."""
+    exponent = floor(log10(value) + 1e-9)
+    first = f"{value / 10.0**exponent:.2g}"
+    return ("" if first == "1" else f"{first}·") + "10" + str(exponent).translate(RAISED)
 
 
 def set_share_limits(axes: Axes, values: Sequence[float]) -> None:

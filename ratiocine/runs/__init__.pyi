@@ -25,10 +25,12 @@ from .lineage import Axes as Axes
 from .lineage import axes as axes
 from .lineage import differing as differing
 from .lineage import group_keys as group_keys
+from .lineage import pruned as pruned
 from .lineage import student as student
 from .manifests import Decoding as Decoding
 from .manifests import EvalFacts as EvalFacts
 from .manifests import Manifest as Manifest
+from .manifests import PairSource as PairSource
 from .manifests import Pilot as Pilot
 from .manifests import StudentInfo as StudentInfo
 from .manifests import TrainingFacts as TrainingFacts

@@ -33,7 +33,7 @@ from ratiocine.runs.finished import (
     read_manifest,
 )
 from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash, value_hash
-from ratiocine.runs.versions import revision, versions
+from ratiocine.runs.versions import machine, revision, versions
 from ratiocine.stores import read_object
 
 # By a run that was refused, or gave no pair: another configuration may take its folder.
@@ -109,6 +109,7 @@ class Run:
             "seed": getattr(self.config, "seed", None),
             "versions": versions(),
             "revision": revision(),
+            "machine": machine(),
             **facts,
         }
         self.write_json(MANIFEST, manifest)

@@ -72,8 +72,23 @@ def student(path: str | None) -> StudentInfo | None:
         train_flops_exact=facts.train_flops_exact,
         seconds=facts.seconds,
         final_loss=facts.final_loss,
+        problems=facts.problems,
+        sources=tuple(facts.sources),
+        license=facts.license,
+        pruned=pruned(trained["model"]),
+        machine=manifest.machine,
+        revision=manifest.revision,
     )
     return found if manifest.verb == "train" else _rewarded(found, folder, manifest, trained)
+
+
+def pruned(model: JsonObject) -> str | None:
+    """What a pruned model (settings of conf/model) was made from; None for any other."""
+    if not model.get("layers"):
+        return None
+    path = model.get("path")
+    whole = Path(path).name if path else model.get("package") or model["name"]
+    return f"{whole}, {model['layers']} layers"
 
 
 def _rewarded(

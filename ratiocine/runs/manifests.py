@@ -28,6 +28,8 @@ class Manifest:
     """Of the packages in `versions.PACKAGES`."""
     revision: str | None
     """Commit of the checkout; ends in `+` where files had changed."""
+    machine: str | None
+    """Its GPUs or CPU cores."""
     schema_version: int
     """Of the folder as it was written."""
     facts: JsonObject
@@ -37,7 +39,7 @@ class Manifest:
         """From the file; the one place that reads its keys."""
         own = {one.name for one in fields(Manifest)} - {"facts"}
         facts = {name: inner for name, inner in value.items() if name not in own}
-        return _record(Manifest, {**value, "facts": facts})
+        return _record(Manifest, {"machine": None, **value, "facts": facts})
 
     @property
     def is_current(self) -> bool:
@@ -60,7 +62,26 @@ class Manifest:
     def training(self) -> TrainingFacts:
         """The facts of a run of `train` or `rl`."""
         assert self.verb in ("train", "rl")
-        return _record(TrainingFacts, self.facts)
+        sources = [_record(PairSource, one) for one in self.facts.get("sources") or ()]
+        return _record(TrainingFacts, {**self.facts, "sources": sources})
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """A set of pairs that a student was taught; None stands for unknown or not applicable."""
+
+    teacher: str
+    """The model that wrote the answers, else the name of the program or data set (conf/teacher)."""
+    is_model: bool
+    n: int | None = None
+    """Pairs."""
+    teacher_license: str | None = None
+    license: str | None = None
+    """Of the problems."""
+    tokens: int | None = None
+    """Of the teacher's prompts and answers, rejected ones included."""
+    money: float | None = None
+    """What they cost, in the currency of the configured prices."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,16 @@ class StudentInfo:
     train_flops_exact: float | None = None
     seconds: float | None = None
     final_loss: float | None = None
+    problems: int | None = None
+    """Distinct problems of the training set."""
+    sources: tuple[PairSource, ...] = ()
+    license: str | None = None
+    """Of the starting model."""
+    pruned: str | None = None
+    """Of a pruned starting model: from which, and to how many layers."""
+    machine: str | None = None
+    revision: str | None = None
+    """Commit of the code that trained it."""
     parent: StudentInfo | None = None
     """The student at the start of reinforcement learning."""
     reward: str | None = None
@@ -132,9 +163,9 @@ class StudentInfo:
         values = dict(value)
         for name in ("changed", "group", "val_accuracy", "curves", "alarms"):
             values[name] = tuple(values.get(name) or ())
-        return _record(
-            StudentInfo, {**values, "parent": StudentInfo.from_json(values.get("parent"))}
-        )
+        parent = StudentInfo.from_json(values.get("parent"))
+        sources = tuple(_record(PairSource, one) for one in values.get("sources") or ())
+        return _record(StudentInfo, {**values, "parent": parent, "sources": sources})
 
 
 @dataclass(frozen=True)
@@ -188,6 +219,12 @@ class EvalFacts:
     shape: Shape | None = None
     size: int | None = None
     """Number of weights."""
+    chance: Mapping[str, float] = field(default_factory=dict)
+    """Mean chance of a random choice to be right, by benchmark; 0 without choices."""
+    pruned: str | None = None
+    """Of a pruned model: from which, and to how many layers."""
+    license: str | None = None
+    """Of the model."""
     retries: Mapping[str, int] | None = None
     """Calls to a server that were repeated, by error."""
     regraded_from: str | None = None
@@ -235,6 +272,9 @@ class PairsFacts:
     """Numbers of pairs (`train`), of problems of the test split, and of `shared` ones."""
     teacher: str | None = None
     teacher_license: str | None = None
+    license: str | None = None
+    spent: Mapping[str, float] | None = None
+    """Tokens and money of the teacher's answers."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +298,11 @@ class TrainingFacts:
     val_loss: float | None = None
     checkpoint_step: int | None = None
     """Step of the saved weights."""
+    problems: int | None = None
+    """Distinct problems of the training set."""
+    sources: Sequence[PairSource] = ()
+    license: str | None = None
+    """Of the starting model."""
     group: Sequence[JsonObject] = ()
     """One group of rollouts, for display."""
     alarms: Sequence[str] = ()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +31,15 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def machine() -> str:
+    """The GPUs that this process uses, else its CPU cores."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        names = Counter(torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count()))
+        return ", ".join(f"{n} × {name}" for name, n in names.items())
+    return f"{os.cpu_count()} CPU cores"
 
 
 def revision() -> str | None:

@@ -39,16 +39,21 @@ class Pool:
     def squared_quantile(self, level: float) -> float:
         """The square beyond which the mean over seeds is off with this probability."""
         from scipy.optimize import brentq
+        from scipy.special import stdtrit
 
+        if len(self.weights) == 1:
+            quantile = float(stdtrit(self.freedoms[0], level / 2)) ** 2
+            return quantile * float(self.variances[0])
         if level >= self.tail(0.0):
             return 0.0
-        high = self._start
+        high = self.variance
         while self.tail(high) > level:
             high *= 4
         return float(brentq(lambda squared: self.tail(squared) - level, 0.0, high, rtol=1e-9))
 
     @cached_property
-    def _start(self) -> float:
+    def variance(self) -> float:
+        """Of the mean over seeds, on average."""
         return float(self.weights @ self.variances)
 
 

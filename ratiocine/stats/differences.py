@@ -11,7 +11,7 @@ from ratiocine.stats.components import Components, Pool, components
 from ratiocine.stats.equivalence import equivalence
 from ratiocine.stats.moderation import pool
 from ratiocine.stats.multiplicity import holm
-from ratiocine.stats.sample_size import Spread, spread
+from ratiocine.stats.sample_size import Spread, power_over_seeds, spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +92,20 @@ class PairedDifference:
         to be that large."""
         first, second = (side.tolist() for side in self.means)
         return equivalence(first, second, self.parts, margin)
+
+    def power(self, seeds: int, level: float) -> float | None:
+        """Chance that a comparison with so many seeds, over the same problems, has a p-value below
+        `level`, if the true difference is the one seen; None where this one does not show how much
+        seeds differ. With several seeds at least two are needed."""
+        if self.spread.seed_sd is None or self.spread.common is None or not self.difference:
+            return None
+        variance, freedom = self.varying * self.spread.seed_sd**2, 0.0
+        if self.parts is not None and self.pool is not None:
+            variance = max(0.0, self.pool.variance - self.parts.of_both) * self.seeds
+            freedom = self.pool.freedom
+        discordant = max(self.spread.discordant, abs(self.difference))
+        sought, common = abs(self.difference), self.spread.common
+        return power_over_seeds(sought, discordant, variance, seeds, level, common, self.n, freedom)
 
     @property
     def alone(self) -> tuple[float, float, float]:

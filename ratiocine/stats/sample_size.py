@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
-from ratiocine.stats.components import Components, components, squared_half_width
+from ratiocine.stats.components import Components, Pool, components, squared_half_width
 
 MAX_PROBLEMS = 10**15  # more change nothing
 
@@ -78,7 +78,7 @@ def problems_needed(
         if seeds == 1:
             return _power_of_one(sought, discordant, level, n) >= power
         variance = varying * seed_sd**2
-        found = _power_over_seeds(sought, discordant, variance, seeds, level, common, n)
+        found = power_over_seeds(sought, discordant, variance, seeds, level, common, n)
         return found >= power
 
     low, high = 1, 2  # not enough, perhaps enough
@@ -106,7 +106,7 @@ def _power_of_one(difference: float, discordant: float, level: float, n: int) ->
     return float((chance * found).sum() / chance.sum())
 
 
-def _power_over_seeds(
+def power_over_seeds(
     difference: float,
     discordant: float,
     variance: float,
@@ -114,8 +114,14 @@ def _power_over_seeds(
     level: float,
     common: float,
     n: int,
+    freedom: float = 0.0,
 ) -> float:
-    """Of `compare_seeds`, averaged over the distribution of the mean square of seeds."""
+    """Power of `compare_seeds` at `level`, averaged over the distribution of the mean square of
+    seeds; `variance` is that of the difference between seeds.
+
+    `freedom` are the degrees of freedom that other comparisons add to the variance between seeds
+    (`moderation.pool`), which is taken to be theirs too.
+    """
     import numpy as np
     from scipy.special import ndtr
     from scipy.stats import chi2
@@ -125,7 +131,20 @@ def _power_over_seeds(
     of_problems = of_one * common / n + of_both
     of_seeds = variance / seeds
     true = sqrt(of_problems + of_seeds)
-    drawn = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1) * (of_seeds + of_both)
-    parts = (Components(seeds, n, of_problems, float(square), of_both) for square in drawn)
-    half = np.sqrt([squared_half_width(part, level) for part in parts])
+    expected = of_seeds + of_both
+    drawn = chi2.ppf((np.arange(200) + 0.5) / 200, seeds - 1) / (seeds - 1) * expected
+    own = [Components(seeds, n, of_problems, float(square), of_both) for square in drawn]
+    if freedom:
+        own = [_moderated(part, expected, freedom) for part in own]
+    half = np.sqrt([squared_half_width(part, level) for part in own])
     return float((ndtr((difference - half) / true) + ndtr((-difference - half) / true)).mean())
+
+
+def _moderated(parts: Components, prior: float, freedom: float) -> Components:
+    """With a mean square of seeds that is moderated towards `prior` (Smyth 2004)."""
+    import numpy as np
+
+    total = freedom + parts.seeds - 1
+    square = (freedom * prior + (parts.seeds - 1) * parts.of_seeds) / total
+    pool = Pool(1, freedom, 0.0, np.ones(1), np.array([square]), np.array([total]))
+    return replace(parts, pool=pool)
