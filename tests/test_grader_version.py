@@ -43,7 +43,8 @@ def test_a_changed_verdict_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_corpus_holds_every_kind_and_verdict() -> None:
     corpus = make_verdicts.stored()[1]
     verdicts = Counter((p.kind, verdict[0]) for p, cases in corpus for _, verdict in cases)
-    for kind in ("number", "expression", "choice", "span", "string", "instructions", "countdown"):
+    kinds = ("number", "expression", "choice", "span", "string", "instructions", "countdown")
+    for kind in (*kinds, "puzzle"):
         assert verdicts[kind, "right"] >= 5, kind
         assert verdicts[kind, "wrong"] >= 10, kind
     assert sum(n for (_, verdict), n in verdicts.items() if verdict == "ungradable") >= 3
