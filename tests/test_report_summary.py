@@ -149,12 +149,12 @@ def test_few_problems_decide_nothing(tmp_path: Path) -> None:
 
 
 def with_answers(point: Point, row: ScoredCompletion) -> dict[str, object]:
-    """The references vary; ratio 0 always answers "b" in names and never stops in spans, and
+    """The references vary; ratio 0 always answers "<b>" in names and never stops in spans, and
     ratio 0.5 thinks always, ratio 1 never."""
     letter = "abcd"[int(row.id) % 4]
     return {
         "reference": letter,
-        "extracted": " B" if point.ratio == 0 and row.benchmark == "names" else letter,
+        "extracted": " <B>" if point.ratio == 0 and row.benchmark == "names" else letter,
         "stop": "length" if point.ratio == 0 and row.benchmark == "spans" else "stop",
         "thought": point.ratio == 0.5,
     }
@@ -166,18 +166,19 @@ def test_flags_stand_beside_the_numbers(tmp_path: Path) -> None:
     grid.study(tmp_path, points, problems=8, mended=with_answers)
     tables = found(tmp_path)[1]
     assert {(row["arm"], row["group"], row["flag"]) for row in tables["flags"]} == {
-        ("ratio 0", "names", "always answers “b”"),
+        ("ratio 0", "names", "always answers “<b>”"),
         ("ratio 0", "spans", "never stops"),
         ("ratio 0.5", "all", "always thinks"),
         ("ratio 1", "all", "rarely thinks, though taught traces alone"),
     }
     (sentence,) = flag_warnings(tables["flags"])
-    assert "always answers “b” in names: ratio 0 (100 %)" in sentence
+    assert "always answers “<b>” in names: ratio 0 (100 %)" in sentence
     shown = done("eval.report", str(tmp_path), "--out", str(tmp_path / "r.html"))
     assert f"warning: {sentence}" in shown.splitlines()
     page = (tmp_path / "r.html").read_text().replace("<wbr>", "")
     matrix = page[page.index("Accuracy by category, with") :]
-    assert matrix.index("⚑ always answers “b” in names") < matrix.index("</table>")
+    assert matrix.index("⚑ always answers “&lt;b&gt;” in names") < matrix.index("</table>")
+    assert "<b>" not in page
     constant = {"extracted": "1", "reference": "1"}
     grid.study(tmp_path / "same", points, problems=8, mended=lambda *_: constant)
     assert "always answers" not in found(tmp_path / "same")[1]["flags"].csv()

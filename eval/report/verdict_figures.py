@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from eval.report.csv_table import Row, Table, Tables
 from eval.report.group_names import panel_titles
+from eval.report.hypotheses import MARGIN
 from eval.report.line_styles import marker_entry
 from eval.report.phrases import factor, signed
 from eval.report.verdict_tables import PROBABLE
@@ -110,9 +111,15 @@ def _cell(axes: Axes, x: float, y: float, width: float, row: Row) -> None:
     mark, colour = MARKS[row["verdict"]]
     axes.add_patch(Rectangle((x, y), width, CELL, facecolor=colour, alpha=0.13, linewidth=0))
     axes.add_patch(Rectangle((x, y), 4, CELL, facecolor=colour, linewidth=0))
-    declared = " (declared)" if row["declared"] else ""
-    verdict = {"no gain shown": "no gain shown (±5)"}.get(row["verdict"], row["verdict"])
-    axes.text(x + 10, y + 17, f"{mark} {verdict}{declared}", fontweight="bold", va="baseline")
+    verdict, declared = row["verdict"], row["declared"]
+    within = f" (±{100 * MARGIN:g})" if verdict == "no gain shown" and not declared else ""
+    axes.text(
+        x + 10,
+        y + 17,
+        f"{mark} {verdict}{' (declared)' if declared else within}",
+        fontweight="bold",
+        va="baseline",
+    )
     if row["verdict"] != "too few problems":
         value, low, high = (signed(row[name]) for name in ("difference", "low", "high"))
         points = (
