@@ -9,6 +9,7 @@ import re
 import shutil
 import tarfile
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -259,11 +260,27 @@ def test_the_tables_of_an_old_study_have_the_same_numbers(study: Path, tmp_path:
         name = TABLES.get(file.stem, file.stem.replace("front_", "pareto_"))
         expected, found = table(file), table(tmp_path / "tables" / f"{name}.csv")
         assert len(found) == len(expected), name
+        if name == "hypotheses":  # in the order of the benchmarks, now of the declaration
+            expected, found = (sorted(rows, key=itemgetter("group")) for rows in (expected, found))
         for old_row, row in zip(expected, found, strict=True):
+            new = today(row)
             for column, cell in old_row.items():
-                if column not in ("verdict", "grader"):
-                    where = name, column, old_row
-                    assert row[COLUMNS.get(column, column)] == CELLS.get(cell, cell), where
+                if (column := COLUMNS.get(column, column)) in new:
+                    assert new[column] == CELLS.get(cell, cell), (name, column, old_row)
+
+
+def today(row: dict[str, str]) -> dict[str, str]:
+    """The cells of a table that the revision before had: without pooling of the variance between
+    seeds, which it did not know, and what follows from it."""
+    found = {name: cell for name, cell in row.items() if name not in ("verdict", "grader")}
+    if "p_adjusted" in row:  # of a hypothesis
+        return {name: found[name] for name in ("hypothesis", "group", "n", "difference")}
+    if "p_alone" in row:
+        del found["p_holm"]
+    if row.get("pooled"):
+        found |= {name: row[f"{name}_alone"] for name in ("low", "high", "p")}
+        del found["conclusion"]
+    return found
 
 
 STUDY = (
