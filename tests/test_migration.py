@@ -259,6 +259,8 @@ def test_the_tables_of_an_old_study_have_the_same_numbers(study: Path, tmp_path:
     for file in files:
         name = TABLES.get(file.stem, file.stem.replace("front_", "pareto_"))
         expected, found = table(file), table(tmp_path / "tables" / f"{name}.csv")
+        if name == "needed":  # of the inconclusive ones, fewer with pooling
+            continue
         assert len(found) == len(expected), name
         if name == "hypotheses":  # in the order of the benchmarks, now of the declaration
             expected, found = (sorted(rows, key=itemgetter("group")) for rows in (expected, found))
@@ -269,10 +271,14 @@ def test_the_tables_of_an_old_study_have_the_same_numbers(study: Path, tmp_path:
                     assert new[column] == CELLS.get(cell, cell), (name, column, old_row)
 
 
+# What follows from the variance between seeds without a column of its own, and the grader
+DECIDED = ("verdict", "grader", "gain_low", "gain_high", "than_untrained")
+
+
 def today(row: dict[str, str]) -> dict[str, str]:
     """The cells of a table that the revision before had: without pooling of the variance between
     seeds, which it did not know, and what follows from it."""
-    found = {name: cell for name, cell in row.items() if name not in ("verdict", "grader")}
+    found = {name: cell for name, cell in row.items() if name not in DECIDED}
     if "p_adjusted" in row:  # of a hypothesis
         return {name: found[name] for name in ("hypothesis", "group", "n", "difference")}
     if "p_alone" in row:
