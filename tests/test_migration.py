@@ -291,6 +291,8 @@ def today(row: dict[str, str]) -> dict[str, str]:
 
 STUDY = (
     "study=ratio_sweep",
+    "study.grid.distill=[]",  # a list replaced that of the file
+    "study.grid.eval=[]",
     "study.grid.models=[tiny]",
     "study.grid.pairs=[demo]",
     'study.grid.distill=["limit=4","model=tiny"]',
