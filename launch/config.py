@@ -20,7 +20,7 @@ from pydantic import (
 from eval.report import Hypothesis, Rounds
 from launch.cards import card
 from launch.pair_sets import finished_pairs, is_name, pair_sets, parsed
-from ratiocine.config import Seed, StrictConfig, TokenLimit
+from ratiocine.config import LIST_FORM, MAPPING_FORM, Seed, StrictConfig, TokenLimit
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
 
@@ -104,9 +104,9 @@ class GridConfig(StrictConfig):
     ratios: list[float] = Field(min_length=1)
     scenarios: list[str] = Field(default=["mixed"], min_length=1)
     seeds: Annotated[
-        Annotated[Annotated[list[Seed], Field(min_length=1)], Tag("list")]
-        | Annotated[Rounds, Tag("rounds")],
-        Discriminator(lambda value: "list" if isinstance(value, list) else "rounds"),
+        Annotated[Annotated[list[Seed], Field(min_length=1)], Tag(LIST_FORM)]
+        | Annotated[Rounds, Tag(MAPPING_FORM)],
+        Discriminator(lambda value: LIST_FORM if isinstance(value, list) else MAPPING_FORM),
     ] = Field(default=[0])
     equalize: list[Literal["examples", "tokens", "flops"]] = Field(["examples"], min_length=1)
     lr_policy: list[Literal["per_format", "matched"]] = Field(["per_format"], min_length=1)

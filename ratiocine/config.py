@@ -62,6 +62,10 @@ TokenCount = Annotated[PositiveInt, BeforeValidator(_token_count)]
 TokenLimit = Annotated[PositiveInt | Literal["auto"] | None, BeforeValidator(_token_limit)]
 
 
+# Tags of a value that is a list or a mapping; in brackets, as they are no part of a key.
+LIST_FORM, MAPPING_FORM = "<list>", "<mapping>"
+
+
 class StrictConfig(BaseModel):
     """A configuration that refuses unknown keys and assignment."""
 

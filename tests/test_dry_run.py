@@ -348,7 +348,7 @@ def test_rounds_of_seeds_state_their_largest_cost(tmp_path: Path) -> None:
     [
         (("study.grid.seeds={first: 3, most: 2}",), "most=2 is below first=3"),
         (("study.grid.seeds={frist: 2}",), "did you mean 'first'"),
-        (("study.grid.seeds={first: 1}",), "seeds.rounds.first=1"),
+        (("study.grid.seeds={first: 1}",), "seeds.first=1"),
         (("study.hypotheses=[]", "study.grid.seeds={first: 2}"), "need a primary hypothesis"),
         (("study.hypotheses=[{group: sums, hypothesis: gain}]",), "unknown group 'sums'"),
         (("study.hypotheses=[{group: all, hypothesis: gian}]",), "hypotheses.0.hypothesis='gian'"),

@@ -118,7 +118,14 @@ def test_every_axis_makes_cells() -> None:
     assert "train-tiny-demo-mixed-0.5-s0" in found
     found = names(
         verify=["none", "both"],
-        pairs={"own": ["teacher=openai", "teacher.engine.model=m", "data=gsm8k"]},
+        pairs={
+            "own": [
+                "teacher=openai",
+                "teacher.engine.model=m",
+                "teacher.engine.base_url=http://h/v1",
+                "data=gsm8k",
+            ]
+        },
     )
     assert {"pairs-own-none", "train-tiny-own-both-mixed-0.5-s0"} <= set(found)
     rewarded = names(rl={"ratios": [1], "overrides": ["data=sums", "max_steps=2"]})
@@ -781,7 +788,7 @@ def test_pairs_of_ones_own_by_a_word(
     ("words", "message"),
     [
         (("[runs/nowhere]",), "pairs=runs/nowhere does not exist; give a name of conf/data"),
-        (("runs",), "runs holds no finished run"),
+        (("runs",), "pairs=runs is no folder of pairs"),
         (("nowhere",), "unknown data 'nowhere'"),
         (("nowhere.jsonl", TEACHER), "nowhere.jsonl is not a file"),
         (("mine.jsonl",), "teacher=oracle solves embedded families only, not data=mine.jsonl"),

@@ -320,7 +320,7 @@ def test_a_limit_is_a_number_or_auto(mine: Path) -> None:
         assert refused.returncode == 2
         assert refused.stderr.count("\n") == 1
         assert "should be a number of tokens above 0, auto or null" in refused.stderr
-    for verb in (("distill", "teacher=openai"), ("rl", "model=tiny")):
+    for verb in (("distill", "teacher=reference"), ("rl", "model=tiny")):
         refused = command(*verb, "max_new_tokens=auto")
         assert refused.returncode == 2 and refused.stderr.count("\n") == 1
         assert "tokens above 0; only eval finds one: python -m eval model=…" in refused.stderr

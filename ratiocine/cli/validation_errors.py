@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from ratiocine import renames
 from ratiocine.cli.unknown_keys import is_model, members_of, unknown_key
+from ratiocine.config import LIST_FORM, MAPPING_FORM
 
 
 def first_problem(schema: type[BaseModel], error: ValidationError) -> str:
@@ -52,6 +53,8 @@ def _locate(schema: type[BaseModel], path: Sequence[int | str]) -> tuple[str, li
     for part in path:
         if isinstance(part, int):
             key.append(str(part))
+            continue
+        if part in (LIST_FORM, MAPPING_FORM):
             continue
         if len(schemas) > 1:
             schemas = [s for s in schemas if part in get_args(s.model_fields["name"].annotation)]
