@@ -251,7 +251,7 @@ def test_an_empty_question_is_dropped_with_its_line(tmp_path: Path) -> None:
     done("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={out}")
     (row,) = lines(out / "rejected.jsonl")
     assert (row["reason"], row["row"], row["line"]) == ("question_empty", 2, 4)
-    file.write_text('question,answer,kind\n"What is\n2 + 2?",4,number\nNow?,5,numeric\n')
+    file.write_text('question,answer,kind\n"What is\n2 + 2?",4,number\n"Now\n?",5,numeric\n')
     with pytest.raises(BadInput, match=r"mine.csv, row 2 \(line 4\): kind 'numeric'"):
         read(file)
     null = write(tmp_path / "null.jsonl", [{"question": None, "answer": "5"}])
