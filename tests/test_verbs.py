@@ -3,14 +3,11 @@ killed."""
 
 import json
 import signal
-import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import command, done, started
-from forks import Fork
 
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.runs import read_manifest
@@ -149,17 +146,6 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
     assert "there are question;answer (separated by ';'? columns of .csv files" in refused.stderr
 
 
-def interrupted(process: Fork | subprocess.Popen[bytes], number: int) -> int:
-    """The exit code after a signal, sent again where it had no effect: Python drops an exception
-    that a handler raises within a destructor."""
-    for _ in range(2):
-        process.send_signal(number)
-        with suppress(TimeoutError, subprocess.TimeoutExpired):
-            return process.wait(30)
-    process.send_signal(number)
-    return process.wait(30)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(
     pairs: Path, tmp_path: Path, number: int
@@ -169,7 +155,8 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing_finished(
     process = started(*words, err=tmp_path / "stderr")
     while not (out / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.05)
-    assert interrupted(process, number) == 130
+    process.send_signal(number)
+    assert process.wait(60) == 130
     errors = (tmp_path / "stderr").read_text(encoding="utf-8")
     told = f"train: interrupted; the same command continues {out}"
     assert errors.strip().splitlines()[-1] == told
