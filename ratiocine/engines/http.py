@@ -8,6 +8,7 @@ SSL_CERT_FILE.
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -20,13 +21,20 @@ if TYPE_CHECKING:
 
 class RetryableError(Exception):
     """A call that may succeed later; not before `after` seconds, if the server has sent
-    Retry-After. `of_request` states that the request may be the cause, not the server's state."""
+    Retry-After. `busy` states that the server asks for fewer calls, `of_request` that the request
+    may be the cause, not the server's state."""
 
     def __init__(
-        self, kind: str, detail: str = "", *, after: float = 0.0, of_request: bool = False
+        self,
+        kind: str,
+        detail: str = "",
+        *,
+        after: float = 0.0,
+        busy: bool = False,
+        of_request: bool = False,
     ) -> None:
         super().__init__(f"{kind} {detail}".strip())
-        self.kind, self.after, self.of_request = kind, after, of_request
+        self.kind, self.after, self.busy, self.of_request = kind, after, busy, of_request
 
 
 class Connection:
@@ -64,7 +72,7 @@ class Connection:
 
         if url != self.url:
             self.curl.setopt(pycurl.URL, url)
-            self.curl.setopt(pycurl.PROXY, proxy(url) or "")
+            self.curl.setopt(pycurl.PROXY, _proxy(url) or "")
             self.url = url
         if body is None:
             self.curl.setopt(pycurl.HTTPGET, True)
@@ -91,6 +99,11 @@ class Connection:
         )
 
 
+def redacted(text: object, key: str | None) -> str:
+    """A message without the key, which a server may repeat."""
+    return str(text).replace(key, "[key]") if key else str(text)
+
+
 def connection_pool(size: int) -> AsyncCurlMulti:
     """The pool that drives up to `size` connections and keeps them alive."""
     import pycurl
@@ -110,7 +123,26 @@ def _error_name(number: int) -> str:
     return next(names, f"E_{number}")[2:].lower().replace("_", " ")
 
 
-def proxy(url: str) -> str | None:
+def check_connection(url: str, timeout: float, setting: str = "engine") -> None:
+    """Raise BadInput if a server accepts no connection: a wrong address, not a busy server."""
+    try:
+        parts = urlsplit(url)
+        if _proxy(url):
+            return  # only the proxy knows
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        address = (parts.hostname or "", port)
+        socket.create_connection(address, timeout=min(10, timeout)).close()
+    except (KeyError, ValueError):
+        raise BadInput(
+            f"{setting}.base_url={url} is no address such as http://localhost:8000/v1"
+        ) from None
+    except OSError as error:
+        raise BadInput(
+            f"{setting}.base_url={url} does not answer: {error.strerror or error}"
+        ) from None
+
+
+def _proxy(url: str) -> str | None:
     """The environment's proxy for an address; none for this machine itself."""
     parts = urlsplit(url)
     if parts.hostname in ("localhost", "127.0.0.1", "::1") or proxy_bypass(parts.netloc):

@@ -24,33 +24,27 @@ import itertools
 import json
 import os
 import queue
-import socket
 import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
-from urllib.parse import urlsplit
 
+from ratiocine.engines.chat_client import ChatClient
 from ratiocine.engines.config import OpenAIConfig
-from ratiocine.engines.http import Connection, RetryableError, connection_pool, proxy
+from ratiocine.engines.http import RetryableError, check_connection, connection_pool, redacted
 from ratiocine.engines.interface import Request
+from ratiocine.engines.payload import Job, control_token, payload
 from ratiocine.engines.rate_limit import ConcurrencyLimiter, call_with_retries
-from ratiocine.engines.responses import completion_of
 from ratiocine.errors import BadInput, Failure
-from ratiocine.prompts import CONTROL_TOKEN
 from ratiocine.records import Completion
 
-BUSY = (408, 409, 425, 429, 503)
-NOT_THE_REQUEST = (401, 403, 404)  # statuses that refuse the caller or the model
 # Failed calls of one request, while others are answered, after which it is given up. A server that
 # fails on a tenth of its calls at random so loses one answer in a million.
 ATTEMPTS = 6
 REFUSALS = 8  # refused requests without an answered one that end a run
 REPORT_SECONDS = 10.0  # without a usable answer until a failure is printed again; doubled each time
 GROUP_SECONDS = 0.02  # completions that arrive this close together are yielded and stored together
-Job = tuple[Request, int]  # request, sample
 Results = queue.SimpleQueue[Completion | BaseException | None]
 
 
@@ -108,23 +102,9 @@ class OpenAIEngine:
             loop.close()
 
     def check_connection(self) -> None:
-        """Raise BadInput if a server accepts no connection: a wrong address, not a busy server."""
+        """Raise BadInput if a server accepts no connection."""
         for url in self.urls:
-            try:
-                parts = urlsplit(url)
-                if proxy(url):
-                    continue  # only the proxy knows
-                port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-                address, timeout = (parts.hostname or "", port), min(10, self.config.timeout)
-                socket.create_connection(address, timeout=timeout).close()
-            except (KeyError, ValueError):
-                raise BadInput(
-                    f"{self.setting}.base_url={url} is no address such as http://localhost:8000/v1"
-                ) from None
-            except OSError as error:
-                raise BadInput(
-                    f"{self.setting}.base_url={url} does not answer: {error.strerror or error}"
-                ) from None
+            check_connection(url, self.config.timeout, self.setting)
 
     async def _run(self, jobs: Iterator[Job], results: Results) -> None:
         waiting, concurrency = enumerate(jobs), self.config.concurrency
@@ -134,7 +114,7 @@ class OpenAIEngine:
         async with connection_pool(concurrency) as pool:
 
             async def work() -> None:
-                connection = Connection(pool, self.key, self.config.timeout, self.setting)
+                client = ChatClient(self.config, self.key, pool, self.setting)
                 while True:
                     await self._room(postponed)
                     new = next(waiting, None)
@@ -146,7 +126,7 @@ class OpenAIEngine:
                         continue
                     may_wait = new is not None and len(postponed) < REFUSALS
                     self.in_flight += 1
-                    completion = await self._completion(connection, *asked, may_wait=may_wait)
+                    completion = await self._completion(client, *asked, may_wait=may_wait)
                     self.in_flight -= 1
                     if completion is None:
                         postponed.append(asked)
@@ -190,7 +170,7 @@ class OpenAIEngine:
         )
 
     async def _completion(
-        self, connection: Connection, index: int, job: Job, *, may_wait: bool
+        self, client: ChatClient, index: int, job: Job, *, may_wait: bool
     ) -> Completion | None:
         """The completion of one sample, with retries; the servers take turns. With `may_wait`, None
         after `ATTEMPTS` calls without any answer of a server: other requests come first."""
@@ -202,14 +182,16 @@ class OpenAIEngine:
             url = self.urls[next(turns) % len(self.urls)]
             async with self.limiter:
                 try:
-                    return await self._call(connection, url, job)
+                    return await self._call(client, url, job)
                 except RetryableError as error:
                     attempts += error.of_request
                     if attempts >= ATTEMPTS and may_wait and self.answered is None:
                         return None
-                    if attempts < ATTEMPTS or not await self._answers(connection, url):
+                    if attempts < ATTEMPTS or self.answered is None:
                         raise
-                    words = self._redacted(str(error))
+                    if not await client.answers(url, self.answered):
+                        raise
+                    words = redacted(error, self.key)
             return Completion(job[0].id, words, "failed", 0, 0, 0.0, sample=job[1])
 
         try:
@@ -219,7 +201,7 @@ class OpenAIEngine:
         except RetryableError as error:
             raise Failure(
                 f"{' and '.join(self.urls)}: no usable answer for {retry_seconds:.0f} s: "
-                f"{self._redacted(str(error))}"
+                f"{redacted(error, self.key)}"
             ) from None
 
     def _retry(self, error: RetryableError) -> None:
@@ -231,90 +213,26 @@ class OpenAIEngine:
             return
         self.report_after = max(REPORT_SECONDS, 2 * waited)
         left = max(0.0, self.config.retry_seconds - waited)
-        words = self._redacted(" ".join(str(error).split()))
+        words = redacted(" ".join(str(error).split()), self.key)
         _print(
             f"{words}; calls are repeated, for {left:.0f} s more without a usable answer "
             f"({self.setting}.retry_seconds={self.config.retry_seconds:g})"
         )
 
-    async def _answers(self, connection: Connection, url: str) -> bool:
-        """Whether the server answers a request that it has answered before."""
-        if self.answered is None:
-            return False
-        try:
-            status, text, _ = await connection.call(f"{url}/chat/completions", self.answered)
-            return status == 200 and bool(json.loads(text)["choices"])
-        except (RetryableError, ValueError, LookupError, TypeError):
-            return False
-
-    async def _call(self, connection: Connection, url: str, job: Job) -> Completion:
+    async def _call(self, client: ChatClient, url: str, job: Job) -> Completion:
         """One call for one completion."""
-        started = time.perf_counter()
-        body = json.dumps(self._body(job)).encode()
-        status, text, after = await connection.call(f"{url}/chat/completions", body)
-        if status >= 500 or status in BUSY:
-            if status in BUSY:
+        body = json.dumps(payload(self.config, job)).encode()
+        try:
+            completion = await client.complete(url, job, body)
+        except RetryableError as error:
+            if error.busy:
                 self.limiter.decrease()
-            of_request = status not in (*BUSY, 502, 504)
-            raise RetryableError(f"HTTP {status}", text[:200], after=after, of_request=of_request)
-        if status != 200:
-            message = self._redacted(" ".join(text[:300].split()))
-            if status not in NOT_THE_REQUEST:
-                return Completion(job[0].id, message, "refused", 0, 0, 0.0, sample=job[1])
-            hint = await self._hint(connection, url, status)
-            raise BadInput(f"{url} refuses with HTTP {status}: {message}{hint}")
-        try:
-            answer = json.loads(text)
-            seconds = time.perf_counter() - started
-            completion = completion_of(*job, answer, seconds, self.config.complete)
-        except ValueError:
-            raise RetryableError("incomplete JSON", repr(text[-80:])) from None
-        self.last_answer, self.answered = time.monotonic(), body
-        self.report_after = min(self.report_after, REPORT_SECONDS)
-        self.limiter.increase()
+            raise
+        if completion.stop != "refused":
+            self.last_answer, self.answered = time.monotonic(), body
+            self.report_after = min(self.report_after, REPORT_SECONDS)
+            self.limiter.increase()
         return completion
-
-    async def _hint(self, connection: Connection, url: str, status: int) -> str:
-        """What to do about a refusal: the variable with the key, or the models of the server."""
-        if status in (401, 403):
-            state = "set" if self.key else "not set"
-            return f" (the key is read from {self.config.api_key_env}, which is {state})"
-        try:
-            models = json.loads((await connection.call(f"{url}/models"))[1])["data"]
-            names = [str(model["id"]) for model in models]
-        except (RetryableError, ValueError, LookupError, TypeError):
-            complete = urlsplit(url).path.endswith("/v1")
-            return "" if complete else f" (no /v1? try {self.setting}.base_url={url}/v1)"
-        if self.config.model in names:
-            return ""
-        return f" (models of this server: {', '.join(names[:20]) or 'none'})"
-
-    def _body(self, job: Job) -> dict[str, Any]:
-        request, sample = job
-        body: dict[str, Any] = {
-            "model": self.config.model,
-            "messages": [dict(message) for message in request.messages],
-            "max_tokens": request.max_new_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed_of(sample),
-        }
-        if request.temperature:  # 1 too: a server has its own default
-            body["top_p"] = request.top_p
-        if request.thinking is not None:
-            body["chat_template_kwargs"] = {"enable_thinking": request.thinking}
-        renamed = self.config.rename_params or {}
-        body = {
-            renamed.get(name, name): value
-            for name, value in body.items()
-            if name not in self.config.drop_params
-        }
-        for name, value in (self.config.extra_body or {}).items():
-            both = isinstance(value, dict) and isinstance(body.get(name), dict)
-            body[name] = {**body[name], **value} if both else value
-        return body
-
-    def _redacted(self, text: str) -> str:
-        return text.replace(self.key, "[key]") if self.key else text
 
 
 def _print(words: str) -> None:
@@ -324,14 +242,12 @@ def _print(words: str) -> None:
 
 
 def _kept_back(job: Job) -> Completion | None:
-    """The completion of a request with a control token, which a server would take for one; None if
-    the request can be sent."""
+    """The completion of a request with a control token; None if the request can be sent."""
     request, sample = job
-    for message in request.messages:
-        if found := CONTROL_TOKEN.search(message["content"]):
-            words = f"not sent: the text contains the control token {found[0]}"
-            return Completion(request.id, words, "refused", 0, 0, 0.0, sample=sample)
-    return None
+    if (token := control_token(request)) is None:
+        return None
+    words = f"not sent: the text contains the control token {token}"
+    return Completion(request.id, words, "refused", 0, 0, 0.0, sample=sample)
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None], results: Results) -> None:
