@@ -21,9 +21,9 @@ from distill import pass_counts
 from distill.answer_cache import Answer, AnswerCache, answer_key
 from distill.config import Price, Spend, TopP, local_name, served_name
 from distill.difficulty_scores import HIGHEST, LOWEST, Correlation, ProblemScore, Scores
+from distill.missing_answers import MissingAnswers, portions, report_cached
 from distill.rejection_rules import stop_fault
 from distill.spending import Spending
-from distill.teacher import MissingAnswers, portions, report_cached
 from ratiocine import cli, engines
 from ratiocine.completion_parts import split
 from ratiocine.config import Hashed, Seed, StrictConfig, TokenCount, Unhashed

@@ -7,27 +7,19 @@ import gc
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from distill.answer_cache import Answer, AnswerCache, answer_key
 from distill.config import AskConfig, Config, teacher_model, teacher_name
+from distill.missing_answers import MissingAnswers, portions, report_cached
 from distill.spending import Spending
+from distill.teacher_checks import SamplingCheck, ThinkingCheck
 from ratiocine import cli, engines
-from ratiocine.completion_parts import split
-from ratiocine.engines import (
-    Capability,
-    Engine,
-    EngineConfig,
-    LoadedEngine,
-    Message,
-    OpenAIEngine,
-    Request,
-)
+from ratiocine.engines import Capability, LoadedEngine, Message, Request
 from ratiocine.errors import BadInput, Failure
-from ratiocine.hashing import batched
 from ratiocine.models import ModelConfig
 from ratiocine.progress import progress
 from ratiocine.prompts import NoSwitch, user_text
@@ -38,11 +30,7 @@ if TYPE_CHECKING:
 
     from distill.select import Prompts
 
-IGNORED = 8  # whole answers in one mode that are all of the other, before a run ends
-IDENTICAL = 16  # problems whose samples must all be identical before a warning
 SETTING = "teacher.engine"  # the engine's key in conf/distill.yaml
-LOOKUP = 64  # requests whose answers are looked up in one query
-PORTION = 8192  # requests given to a local engine at once: it batches similar ones together
 
 
 def request(config: Config, problem: Problem, mode: Mode) -> Request:
@@ -163,141 +151,6 @@ def _wanted(config: Config, prompts: Prompts, modes: Sequence[Mode]) -> Iterator
     return (request(config, problem, mode) for problem in prompts for mode in modes)
 
 
-class MissingAnswers:
-    """The requests of one teacher that the cache cannot answer, made one by one; each is remembered
-    with its key until it is answered."""
-
-    def __init__(
-        self,
-        wanted: Iterable[Request],
-        teacher: str,
-        cache: AnswerCache,
-        spending: Spending,
-        *,
-        servers: str = "",
-        retry_refused: bool,
-    ) -> None:
-        self.wanted, self.teacher, self.retry_refused = wanted, teacher, retry_refused
-        self.servers = servers
-        self.cache, self.spending = cache, spending
-        self.pending: dict[tuple[str, int], tuple[bytes, Request]] = {}
-        self.n_cached = 0
-        self.of_others = Counter[str]()  # cached answers of other servers, by address
-
-    def __iter__(self) -> Iterator[Request]:
-        for group in batched(self.wanted, LOOKUP):
-            lacking = self._look_up(group)
-            for asked in group:
-                if self.spending.reached:
-                    return
-                if samples := lacking.get(asked.id):
-                    whole = len(samples) == len(asked.samples)
-                    yield asked if whole else replace(asked, samples=tuple(samples))
-
-    def _look_up(self, group: Sequence[Request]) -> dict[str, list[int]]:
-        """The samples without an answer, by request."""
-        keyed = [(r, s, answer_key(self.teacher, r, s)) for r in group for s in r.samples]
-        answers = self.cache.get([key for *_, key in keyed])
-        lacking: dict[str, list[int]] = {}
-        for (asked, sample, key), answer in zip(keyed, answers, strict=True):
-            if answer is None or (self.retry_refused and answer.stop not in ("stop", "length")):
-                self.pending[asked.id, sample] = key, asked
-                lacking.setdefault(asked.id, []).append(sample)
-            else:
-                self.n_cached += 1
-                if answer.server not in ("", self.servers):
-                    self.of_others[answer.server] += 1
-                self.spending.add(answer)
-        return lacking
-
-    def answered(self, completion: Completion) -> tuple[bytes, Answer]:
-        """The answer under its key; its cost is counted."""
-        key, asked = self.pending.pop((completion.id, completion.sample))
-        answer = Answer.from_completion(asked, completion, self.servers)
-        self.spending.add(answer)
-        return key, answer
-
-
-def report_cached(
-    missing: Sequence[MissingAnswers],
-    wanted: int,
-    unit: str,
-    engine: EngineConfig,
-    setting: str = "engine",
-) -> None:
-    """Print how many of the answers were in the cache, and warn of those of other servers; where
-    all were, of a server that is down, which nothing else would show."""
-    n = sum(one.n_cached for one in missing)
-    if not n:
-        return
-    path = missing[0].cache.path
-    print(f"{n} of {wanted} {unit} from the cache {path}; answer_cache=… for others")
-    for server, count in sum((one.of_others for one in missing), Counter[str]()).items():
-        _warn(f"{count} of them were given by {server}, under the same model name")
-    if n == wanted and engine.name == "openai":
-        try:
-            OpenAIEngine(engine, setting).check_connection()
-        except BadInput as error:
-            _warn(f"{error}; no call was needed")
-
-
-def _warn(words: str) -> None:
-    print(f"distill: warning: {words}", file=sys.stderr)
-
-
-class SamplingCheck:
-    """Whether a teacher samples at all: a server may ignore the temperature."""
-
-    def __init__(self, samples: int) -> None:
-        self.samples, self.n_identical, self.settled = samples, 0, samples == 1
-        self.texts: dict[str, list[str]] = {}
-
-    def check(self, completions: Iterable[Completion]) -> str | None:
-        """A warning, once, if all samples of the first `IDENTICAL` problems are identical."""
-        for completion in () if self.settled else completions:
-            texts = self.texts.setdefault(completion.id, [])
-            texts.append(completion.text)
-            if len(texts) == self.samples:
-                self.n_identical += 1
-                self.settled = len(set(self.texts.pop(completion.id))) > 1
-            if self.n_identical == IDENTICAL and not self.settled:
-                self.settled = True
-                return (
-                    f"distill: warning: the {self.samples} answers to each of {IDENTICAL} prompts "
-                    "are word for word the same: does the teacher sample? (`transformers serve` "
-                    "does so only where generation_config.json says do_sample)"
-                )
-        return None
-
-
-class ThinkingCheck:
-    """Whether a teacher does as it is told: a server may ignore `enable_thinking`."""
-
-    def __init__(self, config: Config) -> None:
-        self.config, self.settled = config, set[Mode]()
-        self.by_steps = config.thinking_prompt.trace == "steps"  # a trace without tags
-        self.ignored = Counter[Mode]()
-
-    def check(self, completions: Iterable[Completion]) -> None:
-        """Raise Failure if the first `IGNORED` whole answers in one mode are all of the other."""
-        for completion in completions:
-            mode = cast(Mode, completion.id.partition("/")[0])
-            if completion.stop != "stop" or mode in self.settled or self.by_steps:
-                continue
-            parts = split(completion.text)
-            if bool(parts.think) == (mode == "reasoning") or completion.opened:
-                self.settled.add(mode)
-                continue
-            self.ignored[mode] += 1
-            if self.ignored[mode] == IGNORED:
-                asked = "to think and did not" if mode == "reasoning" else "not to think and did"
-                raise Failure(
-                    f"the teacher was told {asked} in the first {IGNORED} answers: it ignores "
-                    f"thinking_prompt={self.config.thinking_prompt.name}; others: "
-                    f"{', '.join(cli.options('thinking_prompt'))}"
-                )
-
-
 class _Meter:
     """Rates, cost and retries behind the progress bar."""
 
@@ -342,12 +195,6 @@ def _generate(current: _Round, spending: Spending) -> Iterator[list[Completion]]
             spending.release(completions)
             if spending.reached and engine.name != "openai":
                 return
-
-
-def portions(engine: Engine, requests: Iterable[Request]) -> Iterable[Iterable[Request]]:
-    """The requests that an engine gets at once: a server and Ray take them one by one."""
-    whole = engine.name in ("openai", "ray")
-    return [requests] if whole else batched(requests, PORTION)
 
 
 def _load(config: Config, modes: Sequence[Mode], spending: Spending) -> LoadedEngine:
