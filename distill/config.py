@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from distill import difficulty_scores
-from distill.select_config import SelectConfig, Share
+from distill.select_config import SelectConfig
+from distill.teacher_config import (
+    TeacherConfig,
+    ThinkingPromptConfig,
+    local_name,
+    model_named,
+    served_name,
+)
 from ratiocine import cli, models
-from ratiocine.config import Hashed, HashedIfSet, Seed, StrictConfig, TokenCount, Unhashed
+from ratiocine.config import Hashed, PositiveShare, Seed, StrictConfig, TokenCount, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines import EngineConfig, OpenAIConfig
 from ratiocine.errors import BadInput
 from ratiocine.executors import VerbConfig
 from ratiocine.models import ModelConfig
@@ -30,7 +28,6 @@ from ratiocine.records import MODES, Mode
 from ratiocine.rewards import RewardConfig
 from ratiocine.runs import check_finished, hash_path
 
-TopP = Annotated[float, Field(gt=0, le=1)]
 Verify = Literal["both", "reasoning", "either", "none"]
 AnswerSelection = Literal["first", "shortest", "majority", "reward"]
 DEFAULT_REWARD = "r1"  # as in conf/distill.yaml
@@ -55,62 +52,6 @@ class Decoding:
 
     temperature: float
     top_p: float
-
-
-class TeacherConfig(StrictConfig):
-    """conf/teacher: `oracle` solves the embedded families; `reference` uses a data set's worked
-    solutions; `published` uses both answers of the data set; the others are models behind an
-    engine."""
-
-    name: Hashed[Literal["oracle", "reference", "published", "openai", "transformers", "vllm"]]
-    engine: Hashed[EngineConfig | None] = None
-    model: Hashed[str | None] = None
-    """The model of a local engine."""
-    mistakes: HashedIfSet[Share] = 0.0
-    """Share of the oracle's traces with a wrong step that the next line corrects."""
-
-
-class AskConfig(StrictConfig):
-    """What differs in one mode: the chat template's switch, the messages, the served model, or the
-    decoding."""
-
-    thinking: Hashed[bool | None] = None
-    """`enable_thinking` of the chat template; None leaves its default."""
-    system: Hashed[str] = ""
-    user: Hashed[str] = "{prompt}"
-    model: Hashed[str | None] = None
-    """The served model, if not that of the teacher."""
-    temperature: Hashed[NonNegativeFloat | None] = None
-    top_p: Hashed[TopP | None] = None
-
-    @field_validator("user")
-    @classmethod
-    def _has_prompt(cls, value: str) -> str:
-        try:
-            if value.format(prompt="\x1f").count("\x1f") == 1:
-                return value
-        except (LookupError, ValueError):
-            pass
-        raise ValueError("should hold {prompt} once, and other braces doubled")
-
-
-class ThinkingPromptConfig(StrictConfig):
-    """conf/thinking_prompt: how a teacher is asked for a direct and for a reasoning answer."""
-
-    name: Hashed[str]
-    ift: Hashed[AskConfig] = AskConfig()
-    reasoning: Hashed[AskConfig] = AskConfig()
-    trace: Hashed[Literal["tags", "steps"]] = "tags"
-    """Where a reasoning answer has its trace: in think tags, or in all paragraphs but the last."""
-
-    @model_validator(mode="after")
-    def _modes_differ(self) -> ThinkingPromptConfig:
-        if self.ift == self.reasoning:
-            raise ValueError("should ask differently in the two modes")
-        return self
-
-    def mode(self, mode: Mode) -> AskConfig:
-        return self.ift if mode == "ift" else self.reasoning
 
 
 class Price(StrictConfig):
@@ -145,7 +86,7 @@ class Config(VerbConfig):
     verify: Hashed[Verify] = "both"
     max_new_tokens: Hashed[TokenCount] = 8192
     temperature: Hashed[NonNegativeFloat] = 0.6
-    top_p: Hashed[TopP] = 0.95
+    top_p: Hashed[PositiveShare] = 0.95
     price: Unhashed[Price] = Price()
     max_spend: Unhashed[Spend] = Spend()
     retry_refused: Hashed[bool] = False
@@ -261,13 +202,6 @@ def teacher_model(config: Config) -> ModelConfig | None:
     return None if config.teacher.model is None else model_named(config.teacher.model)
 
 
-def model_named(name: str) -> ModelConfig:
-    """A model by its name in conf/model, its folder or its hub id."""
-    if "/" in name:
-        return ModelConfig(name=name, path=name)
-    return cli.named("model", name, ModelConfig)
-
-
 def teacher_name(config: Config, mode: Mode) -> str:
     """The model that answers in this mode: by content, template and dtype if it is local, else by
     its served name. Enters the keys of the answer cache."""
@@ -277,20 +211,6 @@ def teacher_name(config: Config, mode: Mode) -> str:
     assert config.teacher.engine is not None
     assert config.teacher.engine.name == "openai"
     return served_name(config.teacher.engine, config.thinking_prompt.mode(mode).model)
-
-
-def local_name(model: ModelConfig, dtype: Dtype) -> str:
-    """A model of a local engine, in the keys of the answer cache."""
-    return f"{models.fingerprint(model)} {model.chat_template} {dtype}"
-
-
-def served_name(engine: OpenAIConfig, model: str | None = None) -> str:
-    """A model of a server (None: that of the engine), in the keys of the answer cache."""
-    name = model or engine.model
-    # Whatever else changes an answer; without it the name alone, which existing caches have.
-    changed = {"extra_body": engine.extra_body, "drop_params": engine.drop_params}
-    given = {key: value for key, value in changed.items() if value}
-    return f"{name} {json.dumps(given, sort_keys=True)}" if given else name
 
 
 def inputs(config: Config) -> dict[str, str]:

@@ -19,14 +19,15 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, field_validator, mode
 
 from distill import pass_counts
 from distill.answer_cache import Answer, AnswerCache, answer_key
-from distill.config import Price, Spend, TopP, local_name, served_name
+from distill.config import Price, Spend
 from distill.difficulty_scores import HIGHEST, LOWEST, Correlation, ProblemScore, Scores
 from distill.missing_answers import MissingAnswers, portions, report_cached
 from distill.rejection_rules import stop_fault
 from distill.spending import Spending
+from distill.teacher_config import local_name, served_name
 from ratiocine import cli, engines
 from ratiocine.completion_parts import split
-from ratiocine.config import Hashed, Seed, StrictConfig, TokenCount, Unhashed
+from ratiocine.config import Hashed, PositiveShare, Seed, StrictConfig, TokenCount, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, Request, TransformersConfig
@@ -68,7 +69,7 @@ class DifficultyConfig(StrictConfig):
     limit: Hashed[PositiveInt | None] = None
     samples: Hashed[PositiveInt] = 8
     temperature: Hashed[NonNegativeFloat] = 0.7
-    top_p: Hashed[TopP] = 1.0
+    top_p: Hashed[PositiveShare] = 1.0
     max_new_tokens: Hashed[TokenCount] = 2048
     thinking: Hashed[bool | None] = None
     seed: Hashed[Seed] = 0

@@ -14,13 +14,14 @@ from statistics import fmean
 from typing import IO
 
 from distill import data_card, pass_counts
-from distill.config import Config, check_oracle, inputs, model_named, teacher_model
+from distill.config import Config, check_oracle, inputs, teacher_model
 from distill.facts import AnswerFacts, Facts
 from distill.pair_makers import PairMaker, pair_maker
 from distill.pair_selection import PairSummary, domain, outside, selected
 from distill.rejections import FILE as REJECTED
 from distill.rejections import Rejections
 from distill.select import Prompts
+from distill.teacher_config import model_named
 from distill.trace_patterns import count_patterns, patterns
 from ratiocine import cli, models
 from ratiocine.data import (

@@ -19,7 +19,7 @@ from pydantic import (
 from distill.difficulty_scores import HIGHEST, LOWEST, Difficulty
 from distill.trace_patterns import FAMILIES
 from ratiocine import cli
-from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig
+from ratiocine.config import ByContent, Hashed, HashedIfSet, PositiveShare, Share, StrictConfig
 from ratiocine.data import DataConfig
 from ratiocine.records import Mode
 
@@ -32,7 +32,6 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Side = Literal["prompt", "ift", "reasoning"]
 Pattern = Annotated[str, AfterValidator(_compiles)]
 
@@ -82,7 +81,7 @@ class SelectConfig(StrictConfig):
     exclude_regex: Hashed[list[Pattern]] = Field(default=[])
     dedup_threshold: Hashed[Annotated[float, Field(gt=0, le=100)] | None] = None
     embedding_model: ByContent[str | None] = None
-    embedding_threshold: HashedIfSet[Annotated[float, Field(gt=0, le=1)]] = 0.9
+    embedding_threshold: HashedIfSet[PositiveShare] = 0.9
     decontaminate: Hashed[list[str]] = Field(default=[])
     ngram: Hashed[PositiveInt] = 13
     data_dir: ByContent[str | None] = None

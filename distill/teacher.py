@@ -13,10 +13,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from distill.answer_cache import Answer, AnswerCache, answer_key
-from distill.config import AskConfig, Config, teacher_model, teacher_name
+from distill.config import Config, teacher_model, teacher_name
 from distill.missing_answers import MissingAnswers, portions, report_cached
 from distill.spending import Spending
 from distill.teacher_checks import SamplingCheck, ThinkingCheck
+from distill.teacher_config import AskConfig
 from ratiocine import cli, engines
 from ratiocine.engines import Capability, LoadedEngine, Message, Request
 from ratiocine.errors import BadInput, Failure

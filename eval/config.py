@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import (
-    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -15,7 +14,15 @@ from pydantic import (
 )
 
 from ratiocine import cli, models
-from ratiocine.config import ByContent, Hashed, HashedIfSet, Seed, TokenLimit, Unhashed
+from ratiocine.config import (
+    ByContent,
+    Hashed,
+    HashedIfSet,
+    PositiveShare,
+    Seed,
+    TokenLimit,
+    Unhashed,
+)
 from ratiocine.data import (
     TEST_FILE,
     DataConfig,
@@ -55,7 +62,7 @@ class Config(TrackedConfig):
     num_fewshot: Hashed[NonNegativeInt] = 0
     max_new_tokens: Hashed[TokenLimit] = None
     temperature: Hashed[NonNegativeFloat] = 0.0
-    top_p: Hashed[float] = Field(default=1.0, gt=0, le=1)
+    top_p: Hashed[PositiveShare] = 1.0
     samples: Hashed[PositiveInt] = 1
     thinking: Hashed[bool | None] = None
     logprobs: Hashed[bool] = False

@@ -20,7 +20,7 @@ from pydantic import (
 from eval.report import Hypothesis, Rounds
 from launch.cards import card
 from launch.pair_sets import finished_pairs, is_name, pair_sets, parsed
-from ratiocine.config import LIST_FORM, MAPPING_FORM, Seed, StrictConfig, TokenLimit
+from ratiocine.config import LIST_FORM, MAPPING_FORM, PositiveShare, Seed, StrictConfig, TokenLimit
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
 
@@ -70,9 +70,7 @@ class Assumptions(StrictConfig):
 
     gpu: str | None = None
     startup: NonNegativeFloat | None = None
-    mfu: dict[Literal["train", "eval", "rl"], Annotated[float, Field(gt=0, le=1)]] = Field(
-        default={}
-    )
+    mfu: dict[Literal["train", "eval", "rl"], PositiveShare] = Field(default={})
     pairs: dict[str, PositiveInt] = Field(default={})
     prompt: dict[str, PositiveFloat] = Field(default={})
     ift: dict[str, PositiveFloat] = Field(default={})

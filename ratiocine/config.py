@@ -38,6 +38,8 @@ Unhashed = Annotated[T, Identity("nothing")]
 ByContent = Annotated[T, Identity("content")]
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by every random generator in use
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 
 def _token_limit(value: object) -> object:

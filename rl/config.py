@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from ratiocine import models
-from ratiocine.config import Hashed, StrictConfig, TokenCount, Unhashed
+from ratiocine.config import Hashed, PositiveShare, StrictConfig, TokenCount, Unhashed
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Dtype
 from ratiocine.engines import TransformersConfig, VLLMConfig, check_vllm
@@ -91,7 +91,7 @@ class Config(TrainingConfig):
     num_iterations: Hashed[PositiveInt] = 1
     max_new_tokens: Hashed[TokenCount | None] = None
     temperature: Hashed[PositiveFloat] = 1.0
-    top_p: Hashed[Annotated[float, Field(gt=0, le=1)]] = 1.0
+    top_p: Hashed[PositiveShare] = 1.0
     thinking: Hashed[bool | None] = None
     prefill_think: Hashed[bool] = False
     lr: Hashed[PositiveFloat] = 1e-6

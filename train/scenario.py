@@ -20,13 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-from ratiocine.config import ByContent, Hashed, StrictConfig
+from ratiocine.config import ByContent, Hashed, Share, StrictConfig
 from ratiocine.errors import BadInput
 from ratiocine.hashing import digest
 from ratiocine.records import MODES, Mode
 from train.mixture import Mixture, mix
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Equalize = Literal["examples", "tokens", "flops"]
 Price = Callable[[str, Mode], int]
 Example = tuple[str, Mode]  # id of a pair, mode

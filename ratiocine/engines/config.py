@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
+from ratiocine.config import ByContent, Hashed, HashedIfSet, PositiveShare, StrictConfig, Unhashed
 from ratiocine.devices import Attention
 
 NO_FINISH_REASON = "no_finish_reason"  # the name of null
@@ -22,7 +22,7 @@ class TransformersConfig(StrictConfig):
 
 class VLLMConfig(StrictConfig):
     name: Hashed[Literal["vllm"]]
-    gpu_memory_utilization: Unhashed[Annotated[float, Field(gt=0, le=1)]] = 0.9
+    gpu_memory_utilization: Unhashed[PositiveShare] = 0.9
     merge_adapter: HashedIfSet[bool | None] = None
     """Whether a LoRA adapter is merged with its base model, or applied by vLLM; None: on a CPU."""
 
