@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from eval.report.line_styles import line_entry, series_styles
 from ratiocine.plotting import (
-    DASHES,
-    MARKERS,
-    SERIES,
-    LineStyle,
     figure_style,
     inline_svg,
     panel_grid,
@@ -24,16 +21,8 @@ CapPoint = tuple[int, float, float, float]
 def cap_figure(curves: Mapping[str, Sequence[CapPoint]], capped: str, *, narrow: bool) -> str:
     """An SVG element of a page, a line per label; `capped` names what the caps are on."""
     with figure_style():
-        styles = {
-            label: LineStyle(
-                SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)], DASHES[at % len(DASHES)]
-            )
-            for at, label in enumerate(curves)
-        }
-        legend = [
-            (label, {"color": style.colour, "marker": style.marker, "linestyle": style.dash})
-            for label, style in styles.items()
-        ]
+        styles = series_styles(curves)
+        legend = [line_entry(label, style) for label, style in styles.items()]
         figure, (axes,) = panel_grid([""], narrow, height=220, legend=legend)
         for label, points in curves.items():
             style, (caps, values, lows, highs) = styles[label], zip(*points, strict=True)

@@ -9,15 +9,11 @@ from eval.report.contrast_tables import NAMES
 from eval.report.csv_table import Row, Table, Tables
 from eval.report.group_names import panel_titles, short
 from eval.report.interval_figures import row_labels, set_rows
-from eval.report.line_styles import UNTRAINED, line_styles, marker_entry
+from eval.report.line_styles import UNTRAINED, line_styles, marker_entry, series_styles
 from eval.report.study import FEW_PROBLEMS
 from ratiocine.plotting import (
-    DASHES,
-    MARKERS,
     PAPER,
-    SERIES,
     SOFT,
-    LineStyle,
     panel_grid,
     points_axis,
 )
@@ -100,12 +96,7 @@ def gain_by_level(tables: Tables, narrow: bool) -> Figure:
     """Differences over the level of difficulty, a line per contrast and a panel per category."""
     table = tables["gain_by_level"]
     panels, arms = table.values("group"), table.values("arm")
-    styles = {
-        arm: LineStyle(
-            SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)], DASHES[at % len(DASHES)]
-        )
-        for at, arm in enumerate(arms)
-    }
+    styles = series_styles(arms)
     legend = [marker_entry(arm, style) for arm, style in styles.items()]
     figure, grid = panel_grid(panel_titles(panels), narrow, height=150, left=56, legend=legend)
     for axes, panel in zip(grid, panels, strict=True):

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 from eval.report.csv_table import Row, Tables
 from eval.report.group_names import panel_titles
-from eval.report.line_styles import UNTRAINED, draw_mark, line_styles, marker_entry
+from eval.report.line_styles import (
+    UNTRAINED,
+    draw_mark,
+    line_styles,
+    marker_entry,
+    series_styles,
+)
 from eval.report.study import FEW_PROBLEMS
 from ratiocine.plotting import (
     LINE,
-    MARKERS,
     PAPER,
-    SERIES,
     SOFT,
     LegendEntry,
     LineStyle,
@@ -158,10 +162,7 @@ def extra_tokens(tables: Tables, narrow: bool) -> Figure:
     """Accuracy gained over extra tokens, a point per benchmark and a panel per model."""
     table = tables["extra_tokens"]
     panels = table.values("model")
-    styles = {
-        name: LineStyle(SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)], "none")
-        for at, name in enumerate(table.values("category"))
-    }
+    styles = series_styles(table.values("category"))
     legend = [marker_entry(name, style) for name, style in styles.items()]
     figure, grid = panel_grid(panels, narrow, height=250, columns=2, legend=legend)
     for axes, panel in zip(grid, panels, strict=True):

@@ -1,7 +1,8 @@
-"""How the arms of a study are drawn, the same in every figure."""
+"""Line styles of arms, the same in every figure of a study, and of other series."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from eval.report.csv_table import Row, Table, Tables
@@ -37,6 +38,16 @@ def line_styles(tables: Tables) -> dict[str, LineStyle]:
         found[line] = LineStyle(SERIES[colour % len(SERIES)], MARKERS[at % len(MARKERS)], dash)
         of_model[model] += 1
     return found
+
+
+def series_styles(labels: Iterable[str]) -> dict[str, LineStyle]:
+    """A colour, a marker and a dash pattern per label."""
+    return {
+        label: LineStyle(
+            SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)], DASHES[at % len(DASHES)]
+        )
+        for at, label in enumerate(labels)
+    }
 
 
 def draw_mark(axes: Axes, x: float, y: float, colour: str, marker: str, face: str) -> None:

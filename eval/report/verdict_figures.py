@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING
 from eval.report.csv_table import Row, Table, Tables
 from eval.report.group_names import panel_titles
 from eval.report.hypotheses import MARGIN
-from eval.report.line_styles import marker_entry
+from eval.report.line_styles import marker_entry, series_styles
 from eval.report.phrases import factor, signed
 from eval.report.verdict_tables import PROBABLE
 from ratiocine.plotting import (
-    DASHES,
     INK,
     LINE,
-    MARKERS,
     SERIES,
     SOFT,
-    LineStyle,
     blank_figure,
     panel_grid,
     percent_axis,
@@ -140,12 +137,7 @@ def more_seeds(tables: Tables, narrow: bool) -> Figure:
     """Power by seeds, a line per inconclusive contrast and a panel per category."""
     table = tables["more_seeds"]
     panels, arms = table.values("group"), table.values("arm")
-    styles = {
-        arm: LineStyle(
-            SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)], DASHES[at % len(DASHES)]
-        )
-        for at, arm in enumerate(arms)
-    }
+    styles = series_styles(arms)
     legend = [
         *(marker_entry(arm, style) for arm, style in styles.items()),
         ("80 %", {"color": SOFT, "linewidth": 1}),
