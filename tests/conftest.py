@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,18 @@ def command(*words: str, stdin: str = os.devnull) -> subprocess.CompletedProcess
             text=True,
             timeout=600,
         )
+
+
+def command_in(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m words…` in the checkout, as a process of its own with this environment."""
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 def started(

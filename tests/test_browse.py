@@ -301,13 +301,7 @@ def test_every_page_fits_and_hostile_text_is_inert(
 ) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.call("Emulation.setEmulatedMedia", features=features)
-    browser.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=740,
-        deviceScaleFactor=1,
-        mobile=width < 600,
-    )
+    browser.resize(width)
     pages = [
         site.address("/"),
         *(site.address("/run", name=name) for name in ("rl", "student", "pairs", "study", HOSTILE)),

@@ -76,6 +76,16 @@ class Browser:
             "result"
         ].get("value")
 
+    def resize(self, width: int) -> None:
+        """The screen of a phone, or from 600 pixels on of a computer."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=740,
+            deviceScaleFactor=2,
+            mobile=width < 600,
+        )
+
     def press(self, key: str, text: str = "", code: int = 0) -> None:
         values = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
         for kind in ("keyDown", "keyUp"):
@@ -159,13 +169,7 @@ def test_nothing_is_requested_and_nothing_fails(browser: Browser, page: Path) ->
 
 
 def test_it_fits_a_phone(browser: Browser, page: Path) -> None:
-    browser.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=360,
-        height=740,
-        deviceScaleFactor=2,
-        mobile=True,
-    )
+    browser.resize(360)
     browser.open(page)
     assert browser.value("innerWidth") == 360
     assert browser.value("document.documentElement.scrollWidth") <= 360
@@ -188,13 +192,7 @@ def test_the_first_screen_has_one_picture_and_five_lines(browser: Browser, study
 
 
 def test_no_column_of_a_phone_breaks_a_word_a_line(browser: Browser, study: Path) -> None:
-    browser.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=400,
-        height=740,
-        deviceScaleFactor=2,
-        mobile=True,
-    )
+    browser.resize(400)
     browser.open(study)
     browser.value("document.querySelectorAll('details').forEach((one) => { one.open = true })")
     assert browser.value(NARROWEST) >= 75
@@ -265,13 +263,7 @@ def test_a_study_can_be_read_on_any_screen(
 ) -> None:
     """No error, no request, no scrolling sideways; pictures whose text can be read and whose lines
     can be seen."""
-    browser.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=740,
-        deviceScaleFactor=2,
-        mobile=width < 600,
-    )
+    browser.resize(width)
     browser.call(
         "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import slurm
-from conftest import ROOT, command, done
+from conftest import ROOT, command, command_in, done
 from test_study import GRID
 
 from ratiocine.records import ScoredCompletion
@@ -391,23 +391,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 SLURM = ("executor=slurm", "executor.cpus_per_task=1", "executor.time_limit_hours=0.2")
 
 
-def typed(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
 @pytest.mark.slow
 def test_two_tasks_of_slurm_train_together(
     cluster: dict[str, str], pairs: Path, tmp_path: Path
 ) -> None:
     done("train", *TRAIN, f"pairs={pairs}", f"out={tmp_path / 'one'}")
-    run = typed(
+    run = command_in(
         cluster,
         "train",
         *TRAIN,
@@ -426,7 +415,7 @@ def test_a_sweep_is_an_array_of_slurm(
     cluster: dict[str, str], student: Path, tmp_path: Path
 ) -> None:
     words = ("eval", f"model={student / 'model'}", "max_new_tokens=4", "threads=1")
-    run = typed(
+    run = command_in(
         cluster,
         *words,
         "-m",
@@ -450,7 +439,7 @@ def test_a_sweep_is_an_array_of_slurm(
 
 @pytest.mark.slow
 def test_a_study_on_slurm(cluster: dict[str, str], here: dict[str, object], tmp_path: Path) -> None:
-    run = typed(cluster, *STUDY, *SLURM, f"out={tmp_path / 'study'}")
+    run = command_in(cluster, *STUDY, *SLURM, f"out={tmp_path / 'study'}")
     assert run.returncode == 0, run.stdout + run.stderr
     assert made(tmp_path / "study") == here
 
@@ -459,7 +448,9 @@ def test_a_study_on_slurm(cluster: dict[str, str], here: dict[str, object], tmp_
 def test_what_is_wrong_in_a_job_is_said_and_an_interrupt_cancels_it(
     cluster: dict[str, str], pairs: Path, tmp_path: Path
 ) -> None:
-    refused = typed(cluster, "train", *TRAIN, *SLURM, "pairs=/nowhere", f"out={tmp_path / 'x'}")
+    refused = command_in(
+        cluster, "train", *TRAIN, *SLURM, "pairs=/nowhere", f"out={tmp_path / 'x'}"
+    )
     assert (refused.returncode, "train: /nowhere does not exist" in refused.stderr) == (2, True), (
         refused.stderr
     )

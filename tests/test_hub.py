@@ -4,8 +4,6 @@ themselves cannot run here."""
 import base64
 import json
 import os
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, command, done
+from conftest import command, command_in, done
 from huggingface_hub import ModelCard
 
 from ratiocine import cli
@@ -268,6 +266,26 @@ class Hub(BaseHTTPRequestHandler):
     def log_message(self, *words: Any) -> None: ...
 
 
+def pushed(*words: str, to: str) -> tuple[str, dict[str, bytes]]:
+    """The output of a command that uploads to a repository, and the content of its files."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_TOKEN": "hf_secret",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    run = command_in({**os.environ, **hub}, *words)
+    server.shutdown()
+    assert run.returncode == 0, run.stderr
+    lines = [json.loads(line) for line in Hub.got[f"/api/{to}/commit/main"].splitlines()]
+    return run.stdout, {
+        line["value"]["path"]: base64.b64decode(line["value"]["content"])
+        for line in lines
+        if line["key"] == "file"
+    }
+
+
 def test_a_damaged_parquet_file_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "mine.parquet"
     pq.write_table(pa.Table.from_pylist([{"question": f"What is {i}?"} for i in range(999)]), file)
@@ -279,37 +297,13 @@ def test_a_damaged_parquet_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    hub = {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_TOKEN": "hf_secret",
-        "HF_HUB_DISABLE_XET": "1",
-    }
-    words = ["distill", "limit=1", "model=tiny", "push_to_hub=me/pairs", f"out={tmp_path / 'run'}"]
-    done = subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ROOT,
-        env={**os.environ, **hub},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    server.shutdown()
-    assert done.returncode == 0, done.stderr
-    assert "pushed to me/pairs" in done.stdout
+    words = ("distill", "limit=1", "model=tiny", "push_to_hub=me/pairs", f"out={tmp_path / 'run'}")
+    shown, sent = pushed(*words, to="datasets/me/pairs")
+    assert "pushed to me/pairs" in shown
     assert (
         json.loads(Hub.got["/api/repos/create"]).items()
         >= {"name": "pairs", "type": "dataset", "visibility": "private"}.items()
     )
-    lines = [
-        json.loads(line) for line in Hub.got["/api/datasets/me/pairs/commit/main"].splitlines()
-    ]
-    sent = {
-        line["value"]["path"]: base64.b64decode(line["value"]["content"])
-        for line in lines
-        if line["key"] == "file"
-    }
     assert set(sent) == {"README.md", "pairs.parquet", "lengths.svg", "manifest.json"}
     assert sent["pairs.parquet"] == (tmp_path / "run" / "pairs.parquet").read_bytes()
     assert not any(b"hf_secret" in file.read_bytes() for file in (tmp_path / "run").iterdir())
@@ -335,31 +329,8 @@ def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Pat
         "max_new_tokens=4",
         f"out={scored}",
     )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    hub = {
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_TOKEN": "hf_secret",
-        "HF_HUB_DISABLE_XET": "1",
-    }
-    words = ["train.card", str(run), "--scores", str(scored), "--push-to-hub", "me/student"]
-    made = subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ROOT,
-        env={**os.environ, **hub},
-        capture_output=True,
-        text=True,
-    )
-    server.shutdown()
-    assert made.returncode == 0, made.stderr
-    lines = [
-        json.loads(line) for line in Hub.got["/api/models/me/student/commit/main"].splitlines()
-    ]
-    sent = {
-        line["value"]["path"]: base64.b64decode(line["value"]["content"])
-        for line in lines
-        if line["key"] == "file"
-    }
+    words = ("train.card", str(run), "--scores", str(scored), "--push-to-hub", "me/student")
+    shown, sent = pushed(*words, to="models/me/student")
     assert set(sent) >= {
         "model.safetensors",
         "config.json",
@@ -369,7 +340,7 @@ def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Pat
         "manifest.json",
     }
     card, manifest = sent["README.md"].decode(), json.loads((run / "manifest.json").read_text())
-    assert card in made.stdout
+    assert card in shown
     assert "# tiny, taught at reasoning ratio 0.5" in card
     assert f"| validation loss | {manifest['val_loss']:.4f}, at step 2 |" in card
     assert f"| {pairs.name} | demo | oracle |" in card

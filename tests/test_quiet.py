@@ -1,12 +1,10 @@
 """Normal runs write nothing to stderr but their progress bar: no warning of a library."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import command_in
 
 ADAPTERS = ("lora=true", "gradient_checkpointing=true", "save_steps=1", "max_steps=2")
 
@@ -14,14 +12,7 @@ ADAPTERS = ("lora=true", "gradient_checkpointing=true", "save_steps=1", "max_ste
 def stderr_of(*words: str) -> list[str]:
     """Lines of stderr of a process of its own: what libraries say on import counts."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
-    run = subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    run = command_in(environment, *words)
     assert run.returncode == 0, run.stderr[-4000:]
     return run.stderr.splitlines()
 

@@ -78,8 +78,19 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "model", file
 
 
-def check_thinking_pairs(out: Path) -> None:
-    pairs = read_pairs(out / "pairs.parquet")
+def check_thinking_pairs(folder: Path, file: Path, *teacher: str) -> None:
+    """Whether the pairs of a teacher for the problems of a file hold its thoughts."""
+    done(
+        "distill",
+        *teacher,
+        f"data={file}",
+        "temperature=0",
+        "max_new_tokens=80",
+        "model=tiny",
+        f"answer_cache={folder / 'a.sqlite'}",
+        f"out={folder / 'run'}",
+    )
+    pairs = read_pairs(folder / "run" / "pairs.parquet")
     assert [pair.id for pair in pairs] == [str(i) for i in range(1, 21)]
     for pair in pairs:
         assert pair.ift == f"\\boxed{{{pair.reference}}}"
@@ -107,19 +118,10 @@ def test_a_models_own_flag_over_http_gives_reasoning_content(
         )
         with urllib.request.urlopen(call, timeout=60) as answer:
             assert "reasoning_content" in json.loads(answer.read())["choices"][0]["message"]
-        done(
-            "distill",
-            "teacher=openai",
-            f"teacher.engine.base_url={server.url}",
-            f"teacher.engine.model='{folder}'",
-            f"data={file}",
-            "temperature=0",
-            "max_new_tokens=80",
-            "model=tiny",
-            f"answer_cache={tmp_path / 'a.sqlite'}",
-            f"out={tmp_path / 'run'}",
+        url = f"teacher.engine.base_url={server.url}"
+        check_thinking_pairs(
+            tmp_path, file, "teacher=openai", url, f"teacher.engine.model='{folder}'"
         )
-    check_thinking_pairs(tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -127,17 +129,6 @@ def test_a_models_own_flag_in_process_gives_its_thoughts_inline(
     qwen3: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder, file = qwen3
-    done(
-        "distill",
-        "teacher=transformers",
-        f"teacher.model={folder}",
-        f"data={file}",
-        "temperature=0",
-        "max_new_tokens=80",
-        "model=tiny",
-        f"answer_cache={tmp_path / 'a.sqlite'}",
-        f"out={tmp_path / 'run'}",
-    )
-    check_thinking_pairs(tmp_path / "run")
+    check_thinking_pairs(tmp_path, file, "teacher=transformers", f"teacher.model={folder}")
     told = json.loads((tmp_path / "run" / "manifest.json").read_text())["answers"]
     assert (told["ift"]["closed_trace"], told["reasoning"]["closed_trace"]) == (0, 1)
