@@ -164,8 +164,8 @@ def score_table(rows: Iterable[ScoredCompletion], shape: Shape | None = None) ->
     benchmarks = _grouped(rows, lambda row: row.benchmark)
     categories = _grouped(rows, lambda row: row.category)
     return ScoreTable(
-        {name: summary(own, shape) for name, own in benchmarks.items()},
-        {name: _with_macro(own, shape) for name, own in categories.items()},
+        {name: summary(own, shape) for name, own in sorted(benchmarks.items())},
+        {name: _with_macro(own, shape) for name, own in sorted(categories.items())},
         _with_macro(rows, shape),
     )
 
@@ -176,12 +176,12 @@ def _grouped(
     found: dict[str, list[ScoredCompletion]] = {}
     for row in rows:
         found.setdefault(field(row), []).append(row)
-    return dict(sorted(found.items()))
+    return found
 
 
 def _with_macro(rows: Sequence[ScoredCompletion], shape: Shape | None) -> Summary:
-    benchmarks = _grouped(rows, lambda row: row.benchmark).values()
-    shares_by_benchmark = [list(shares(own).values()) for own in benchmarks]
+    benchmarks = _grouped(rows, lambda row: row.benchmark)
+    shares_by_benchmark = [list(shares(own).values()) for _, own in sorted(benchmarks.items())]
     mean, *ends = stats.macro_average([own for own in shares_by_benchmark if own])
     return summary(rows, shape, macro=AccuracyEstimate(mean, (ends[0], ends[1])))
 
@@ -248,7 +248,7 @@ def _sampled(
     rows: Sequence[ScoredCompletion],
 ) -> tuple[int | None, dict[str, float] | None, AccuracyEstimate | None]:
     """`samples`, `pass_at` and `majority` of a summary."""
-    by_key = list(_grouped_in_order(rows).values())
+    by_key = list(_grouped(rows, lambda row: row.key).values())
     samples = min(map(len, by_key), default=0)
     if samples < 2:
         return None, None, None
@@ -263,13 +263,6 @@ def _sampled(
     majorities = [stats.majority(cast) for cast in votes]
     low, high = stats.interval(majorities)
     return samples, pass_at, AccuracyEstimate(fmean(majorities), (low, high))
-
-
-def _grouped_in_order(rows: Sequence[ScoredCompletion]) -> dict[str, list[ScoredCompletion]]:
-    found: dict[str, list[ScoredCompletion]] = {}
-    for row in rows:
-        found.setdefault(row.key, []).append(row)
-    return found
 
 
 def _efficiency(rows: Sequence[ScoredCompletion]) -> Efficiency | None:
