@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
@@ -19,13 +19,11 @@ from ratiocine.engines import (
     pack_linears,
 )
 from ratiocine.executors import distributed
-from ratiocine.prompts import prompt_ids, stop_ids, user_text
+from ratiocine.prompts import stop_ids
 from ratiocine.records import Completion
 from ratiocine.training import gathered_parameters
 from rl.config import Config
-
-if TYPE_CHECKING:
-    from rl.preparation import PreparedProblems
+from rl.preparation import PreparedProblems, longest_prompt
 
 
 class Policy:
@@ -130,10 +128,8 @@ class VLLMPolicy:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         # vLLM would leave a CPU's training one thread.
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-        longest = max(
-            len(prompt_ids(tokenizer, user_text(problem), thinking=prepared.thinking))
-            for problem in (*prepared.problems, *prepared.validation)
-        )
+        every = (*prepared.problems, *prepared.validation)
+        longest = longest_prompt(tokenizer, every, prepared.thinking)
         context = models.context_length(models.load_config(config.model))
         backend = "external_launcher" if distributed.world_size() > 1 else None
         self.engine = VLLMEngine(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ class PreparedProblems:
     thinking: bool | None
     """Switch of the chat template; None leaves its default."""
     max_prompt_tokens: int
+    """Of the problems to train on."""
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -72,8 +73,15 @@ def prepare(config: Config) -> PreparedProblems:
             )
         tokenizer.chat_template += PREFILLED
     check_prompt(config, tokenizer, thinking)
-    longest = max(len(prompt_ids(tokenizer, user_text(p), thinking=thinking)) for p in train)
+    longest = longest_prompt(tokenizer, train, thinking)
     return PreparedProblems(train, validation, tokenizer, thinking, longest)
+
+
+def longest_prompt(
+    tokenizer: PreTrainedTokenizerBase, problems: Iterable[Problem], thinking: bool | None
+) -> int:
+    """Tokens of the longest prompt."""
+    return max(len(prompt_ids(tokenizer, user_text(one), thinking=thinking)) for one in problems)
 
 
 def validation_split(
