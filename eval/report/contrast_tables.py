@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from eval.report.arms import counterparts
 from eval.report.csv_table import Table, rounded_table
 from eval.report.evaluations import answer_formats
-from eval.report.hypotheses import Hypothesis
-from eval.report.pairings import CONTRASTS, Comparisons, Pair, difference
+from eval.report.pairings import CONTRASTS, Comparisons, Pair, difference, is_tested
 from eval.report.study import FEW_PROBLEMS, Study
 from eval.report.verdict_tables import lead_pairs
 from ratiocine.stats import pooled
@@ -63,14 +62,9 @@ def _listed(study: Study) -> list[tuple[str, str, Pair]]:
             for group in study.groups if kind in ("ratio", "rewards") else ("all",):
                 add(kind, group, pair)
             for one in declared:
-                if _concerns(one, study, pair):
+                if is_tested(one, study, pair):
                     add(kind, one.group, pair)
     return list(found.values())
-
-
-def _concerns(one: Hypothesis, study: Study, pair: Pair) -> bool:
-    known = one.group in study.groups or one.group in study.benchmarks
-    return known and one.model in (None, pair[1].model)
 
 
 def gain_by_level(study: Study) -> Table:

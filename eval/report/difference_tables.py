@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from eval.report.csv_table import Table, rounded_table
 from eval.report.hypotheses import Hypothesis, Outcome, adjusted
-from eval.report.pairings import CONTRASTS, Comparisons, Pair, main_pairs
+from eval.report.pairings import CONTRASTS, Comparisons, Pair, is_tested, main_pairs
 from eval.report.study import Study
 from ratiocine.stats import PairedDifference, holm_adjusted, problems_needed
 
@@ -107,9 +107,8 @@ def outcomes(study: Study, comparisons: Comparisons) -> list[tuple[Pair, Outcome
     found = [
         (pair, one)
         for one in study.hypotheses
-        if one.group in study.groups or one.group in study.benchmarks
         for pair in CONTRASTS[one.contrast](study)
-        if one.model in (None, pair[1].model)
+        if is_tested(one, study, pair)
     ]
     looks = Looks(study, comparisons)
     tested = adjusted([_outcome(looks, pair, one) for pair, one in found])

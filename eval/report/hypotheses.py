@@ -49,8 +49,8 @@ class Hypothesis(StrictConfig):
 def check_hypotheses(
     hypotheses: Sequence[Hypothesis], groups: Sequence[str], models: Sequence[str]
 ) -> None:
-    """Raise BadInput where a hypothesis is on a group or model that the study has not, is declared
-    twice, or where weights are incomplete."""
+    """Raise BadInput for a hypothesis on a group or model that the study lacks, for one that is
+    declared twice, and for incomplete weights."""
     seen = set()
     for one in hypotheses:
         if one.group not in groups:

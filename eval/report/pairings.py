@@ -7,6 +7,7 @@ from math import inf, log
 
 from eval.report.arms import Arm, counterparts, varying
 from eval.report.evaluations import answer_formats, right_shares
+from eval.report.hypotheses import Hypothesis
 from eval.report.study import Study, only
 from ratiocine.stats import PairedDifference, pooled
 
@@ -47,6 +48,12 @@ class Comparisons:
 
 def _labels(pair: Pair) -> tuple[str, str]:
     return pair[0].label, pair[1].label
+
+
+def is_tested(hypothesis: Hypothesis, study: Study, pair: Pair) -> bool:
+    """Whether a hypothesis is on this pair of its contrast, in a group of the study."""
+    known = hypothesis.group in study.groups or hypothesis.group in study.benchmarks
+    return known and hypothesis.model in (None, pair[1].model)
 
 
 def ratio_pairs(study: Study) -> list[Pair]:
