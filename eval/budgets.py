@@ -37,33 +37,7 @@ PERCENTILES = (0, 25, 50, 75, 100)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.budgets", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--tokens", nargs="+", type=int, metavar="N", help="caps on the whole completion"
-    )
-    which.add_argument(
-        "--max-thinking-tokens", nargs="+", type=int, metavar="N", help="caps on the think block"
-    )
-    which.add_argument(
-        "--percentiles",
-        nargs="+",
-        type=float,
-        metavar="P",
-        help=f"of completion length; default {PERCENTILES}",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("budgets.html"),
-        help="the page; its numbers go beside it as .json",
-    )
-    options = parser.parse_args()
+    options = parser().parse_args()
     check_name(options.out)
     if options.out.suffix == ".json":
         raise BadInput(f"--out {options.out}: the numbers go there; give the page another ending")
@@ -81,6 +55,36 @@ def main() -> None:
             counts = f"{p.cap:>10}{p.tokens:>9.1f}{p.cut:>8.0%}"
             print(f"{counts}{p.accuracy:>10.1%}{p.low:>10.1%} – {p.high:.1%}")
     print(f"page: {options.out}")
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
+        prog="python -m eval.budgets", description=(__doc__ or "").splitlines()[0]
+    )
+    found.add_argument(
+        "folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
+    )
+    which = found.add_mutually_exclusive_group()
+    which.add_argument(
+        "--tokens", nargs="+", type=int, metavar="N", help="caps on the whole completion"
+    )
+    which.add_argument(
+        "--max-thinking-tokens", nargs="+", type=int, metavar="N", help="caps on the think block"
+    )
+    which.add_argument(
+        "--percentiles",
+        nargs="+",
+        type=float,
+        metavar="P",
+        help=f"of completion length; default {PERCENTILES}",
+    )
+    found.add_argument(
+        "--out",
+        type=Path,
+        default=Path("budgets.html"),
+        help="the page; its numbers go beside it as .json",
+    )
+    return found
 
 
 @dataclass(frozen=True)
