@@ -25,6 +25,8 @@ MAX_SEEDS = 30
 
 @dataclass(frozen=True)
 class Cost:
+    """Of training, of answers, or of both."""
+
     flops: float
     seconds: float
 

@@ -39,6 +39,7 @@ class Answer:
 
 
 def answers_of(step: Step) -> list[Answer]:
+    """All answers of a step, group by group; a reward that is not defined counts as 0."""
     return [
         Answer(group.prompt, completion, reward or 0.0, advantage)
         for group in step.groups

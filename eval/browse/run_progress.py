@@ -20,6 +20,8 @@ TAIL = 1 << 16  # bytes that hold the last row of a log
 
 @dataclass(frozen=True)
 class Progress:
+    """How far a run is, in `unit`s of its own."""
+
     done: int
     total: int | None
     """None where it is unknown."""

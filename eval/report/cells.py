@@ -51,6 +51,8 @@ OF_THE_ARM = {"line", "model", "scenario", "equalize", "ratio"}
 
 @dataclass(frozen=True)
 class ShownCell:
+    """A cell as text."""
+
     text: str
     interval: str = ""
     """In small print under the text."""
@@ -65,6 +67,8 @@ class ShownCell:
 
 @dataclass(frozen=True)
 class ShownTable:
+    """A table as text."""
+
     heads: list[str]
     rows: list[list[ShownCell]]
 

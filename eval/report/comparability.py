@@ -74,6 +74,7 @@ def _revisions(study: Study) -> list[str]:
 
 
 def short_revision(revision: str) -> str:
+    """Ten digits of a commit, and whether files had changed since."""
     changed = revision.endswith("+")
     return f"{revision.rstrip('+')[:10]}{' with changed files' if changed else ''}"
 

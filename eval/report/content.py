@@ -26,6 +26,8 @@ LEAD = "verdicts"
 
 @dataclass(frozen=True)
 class Content:
+    """What a report says, whatever its form: page, Markdown or terminal."""
+
     study: Study
     tables: Mapping[str, Table]
     summary: Sequence[Line]

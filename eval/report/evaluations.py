@@ -160,6 +160,7 @@ def arm_label(facts: EvalFacts) -> str:
 
 
 def training_label(student: StudentInfo) -> str:
+    """How a student was trained, in a few words: scenario, ratio, rewards."""
     if student.rewarded:
         start = training_label(student.parent) if student.parent else str(student.base)
         named = (

@@ -28,6 +28,7 @@ def counts(rows: Iterable[Row]) -> str:
 
 
 def support(row: Row) -> str:
+    """The share of resamples in which an arm is on the front, in percent."""
     return f"{100 * row['support']:.0f} %"
 
 
@@ -44,10 +45,12 @@ def signed(share: float) -> str:
 
 
 def count(n: int, noun: str) -> str:
+    """Such as: 1 seed, 1,200 problems."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def listed(items: Sequence[str]) -> str:
+    """Such as: a, b and c."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
@@ -59,6 +62,7 @@ def listed_some(names: Sequence[str], noun: str) -> str:
 
 
 def times(least: float, most: float) -> str:
+    """A range of factors; one factor where both ends are written alike."""
     low, high = factor(least), factor(most)
     return low if low == high else f"{low} to {high}"
 

@@ -23,6 +23,8 @@ FORMULAS = (
 
 @dataclass(frozen=True)
 class Fact:
+    """A row of the section Setup."""
+
     label: str
     text: str
 

@@ -26,6 +26,8 @@ DECIDED = ("gain", "cost", NO_GAIN)
 
 @dataclass(frozen=True)
 class Line:
+    """A line at the head of the page."""
+
     label: str
     text: str
 

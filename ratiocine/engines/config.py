@@ -14,6 +14,8 @@ NO_FINISH_REASON = "no_finish_reason"  # the name of null
 
 
 class TransformersConfig(StrictConfig):
+    """conf/engine/transformers.yaml documents the keys."""
+
     name: Hashed[Literal["transformers"]] = "transformers"
     max_batch_size: Unhashed[PositiveInt] = 128
     max_cache_tokens: Unhashed[PositiveInt] = 65536
@@ -21,6 +23,8 @@ class TransformersConfig(StrictConfig):
 
 
 class VLLMConfig(StrictConfig):
+    """conf/engine/vllm.yaml documents the keys."""
+
     name: Hashed[Literal["vllm"]]
     gpu_memory_utilization: Unhashed[PositiveShare] = 0.9
     merge_adapter: HashedIfSet[bool | None] = None
@@ -28,6 +32,8 @@ class VLLMConfig(StrictConfig):
 
 
 class OpenAIConfig(StrictConfig):
+    """conf/engine/openai.yaml documents the keys."""
+
     name: Hashed[Literal["openai"]]
     base_url: ByContent[str | Annotated[list[str], Field(min_length=1)]]
     model: Hashed[str]

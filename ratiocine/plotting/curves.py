@@ -19,6 +19,8 @@ WINDOW = 9  # steps of the moving average
 
 @dataclass(frozen=True)
 class Panel:
+    """Training metrics that share an axis."""
+
     title: str
     metrics: tuple[str, ...]
     share: bool = False
