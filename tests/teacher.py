@@ -8,6 +8,7 @@ import re
 import threading
 from collections import Counter
 from hashlib import sha256
+from pathlib import Path
 
 from aiohttp import web
 
@@ -123,3 +124,18 @@ class Teacher:
             message["reasoning_content"] = f"{a} plus {b} is {a + b}"
         usage = {"prompt_tokens": 9, "completion_tokens": 20 if thinks else 5}
         return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+
+
+def words(teacher: Teacher, file: Path, out: Path, *more: str) -> list[str]:
+    """The command that distills the problems of a file with this teacher."""
+    return [
+        "distill",
+        "teacher=openai",
+        f"teacher.engine.base_url={teacher.url}",
+        "teacher.engine.model=adder",
+        f"data={file}",
+        "model=tiny",
+        f"answer_cache={out.parent / 'answers.sqlite'}",
+        f"out={out}",
+        *more,
+    ]

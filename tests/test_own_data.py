@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import command, done
-from teacher import Teacher
+from teacher import Teacher, words
 
 from ratiocine.data import DataConfig, load, problem_of
 from ratiocine.data.row_shapes import reference_of
@@ -293,17 +293,8 @@ def test_rejected_problems_show_why(tmp_path: Path) -> None:
     rows = [{"question": f"What is {n} + 4?", "answer": str(n + 4)} for n in range(3)]
     file, out = write(tmp_path / "mine.jsonl", rows), tmp_path / "pairs"
     with Teacher(wrong=1.0) as teacher:
-        words = (
-            "distill",
-            "teacher=openai",
-            f"teacher.engine.base_url={teacher.url}",
-            "teacher.engine.model=adder",
-            f"data={file}",
-            "model=tiny",
-            f"answer_cache={tmp_path / 'answers.sqlite'}",
-            f"out={out}",
-        )
-        failed = command(*words)
+        distilling = words(teacher, file, out)
+        failed = command(*distilling)
         assert failed.returncode == 2
         assert "data=mine gave no pair; rejected: {'wrong_ift': 3}" in failed.stderr
         assert str(out / "rejected.jsonl") in failed.stderr
@@ -313,7 +304,7 @@ def test_rejected_problems_show_why(tmp_path: Path) -> None:
         assert ift == {"outcome": "wrong", "finish_reason": "stop", "text": "\\boxed{5}"}
         assert reasoning["outcome"] == "right"
         assert not (out / "pairs.parquet").exists()
-        done(*words, "verify=reasoning")
+        done(*distilling, "verify=reasoning")
     assert json.loads((out / "manifest.json").read_text())["n"] == 3
     assert not lines(out / "rejected.jsonl")
 

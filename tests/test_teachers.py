@@ -20,7 +20,7 @@ import pytest
 from conftest import ROOT, command, done, started
 from hypothesis import given
 from hypothesis import strategies as st
-from teacher import Teacher
+from teacher import Teacher, words
 
 from distill.answer_cache import Answer, AnswerCache, answer_key
 from distill.answer_selection import Candidate, select_answer
@@ -52,20 +52,6 @@ def sums(tmp_path: Path) -> Path:
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
-
-
-def words(teacher: Teacher, file: Path, out: Path, *more: str) -> list[str]:
-    return [
-        "distill",
-        "teacher=openai",
-        f"teacher.engine.base_url={teacher.url}",
-        "teacher.engine.model=adder",
-        f"data={file}",
-        "model=tiny",
-        f"answer_cache={out.parent / 'answers.sqlite'}",
-        f"out={out}",
-        *more,
-    ]
 
 
 def manifest(out: Path) -> dict:
