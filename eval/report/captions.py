@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from eval.report import contrast_captions, cost_captions
 from eval.report.caption import Caption, nothing
 from eval.report.csv_table import Table, Tables
 from eval.report.findings import main_rows
 from eval.report.group_names import short
-from eval.report.phrases import count, counts, listed, pair_name
+from eval.report.phrases import count, counts, listed, pair_name, span
 from eval.report.study import FEW, Study
 
 
@@ -145,14 +143,9 @@ def _differences(table: Table, title: str, otherwise: str, *more: str) -> Captio
         f"Lines are 95 % intervals over {over}; hollow marks are inconclusive.",
     ]
     if pools := [row for row in rows if row["pooled"]]:
-        sizes, freedoms = (_range([row[name] for row in pools]) for name in ("pooled", "d0"))
+        sizes, freedoms = (span([row[name] for row in pools]) for name in ("pooled", "d0"))
         sentences.append(
             f"The variance between seeds is pooled over {sizes} comparisons of one answer format "
             f"({freedoms} degrees of freedom added); the columns …_alone do without."
         )
     return Caption(table.name, title, tuple(sentences), (table.name, *more))
-
-
-def _range(values: Sequence[float]) -> str:
-    least, most = min(values), max(values)
-    return f"{least:g}" if least == most else f"{least:g} to {most:g}"

@@ -13,6 +13,7 @@ from eval.report.phrases import (
     listed,
     pair_name,
     signed,
+    span,
     support,
     with_interval,
 )
@@ -66,9 +67,9 @@ def _evaluated(study: Study) -> str:
             f"{found}, with one seed each: the 95 % intervals are over problems alone and do not "
             f"cover other seeds. {RATIO}"
         )
-    seeds = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     return (
-        f"{found}, with {seeds} seeds each; the 95 % intervals are over seeds and problems. {RATIO}"
+        f"{found}, with {span(numbers)} seeds each; the 95 % intervals are over seeds and "
+        f"problems. {RATIO}"
     )
 
 

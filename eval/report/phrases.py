@@ -61,6 +61,13 @@ def listed_some(names: Sequence[str], noun: str) -> str:
     return f"{count(len(names), noun)} ({', '.join(names[:2])}, …, {names[-1]})"
 
 
+def span(values: Iterable[float]) -> str:
+    """The least and the most, such as: 3 to 10; one number where they are equal."""
+    ends = sorted(values)
+    least, most = (f"{n:,}" if isinstance(n, int) else f"{n:g}" for n in (ends[0], ends[-1]))
+    return least if least == most else f"{least} to {most}"
+
+
 def times(least: float, most: float) -> str:
     """A range of factors; one factor where both ends are written alike."""
     low, high = factor(least), factor(most)

@@ -9,7 +9,7 @@ from eval.report.comparability import revisions, short_revision
 from eval.report.csv_table import Tables
 from eval.report.group_names import introduced
 from eval.report.html import short_number
-from eval.report.phrases import count, listed
+from eval.report.phrases import count, listed, span
 from eval.report.study import Study
 from ratiocine.runs import PairSource, StudentInfo
 
@@ -111,16 +111,14 @@ def _source(source: PairSource) -> str:
 
 
 def _training(study: Study, students: Sequence[StudentInfo]) -> str:
-    numbers = sorted({one.problems for one in students if one.problems})
+    numbers = [one.problems for one in students if one.problems]
     words = []
     if numbers:
-        span = f"{numbers[0]:,}" if len(numbers) == 1 else f"{numbers[0]:,} to {numbers[-1]:,}"
-        words.append(f"{span} training problems per student.")
+        words.append(f"{span(numbers)} training problems per student.")
     if len(study.trained):
         seeds = sorted({len(arm.evaluations) for arm in study.trained})
-        named = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         trained = count(len(study.trained), "trained arm")
-        words.append(f"{trained}, {named} seed{'s' * (seeds != [1])} each.")
+        words.append(f"{trained}, {span(seeds)} seed{'s' * (seeds != [1])} each.")
     kinds = {one.lora for one in students if one.lora is not None and not one.rewarded}
     if len(kinds) == 1:
         words.append("LoRA adapters, merged." if kinds == {True} else "All weights are trained.")
@@ -141,17 +139,17 @@ def _problems(study: Study, tables: Tables) -> str:
 
 def _answers(study: Study) -> str:
     decoding = study.evaluations[0].facts.decoding
-    limits = sorted({evaluation.facts.max_new_tokens for evaluation in study.evaluations})
+    limits = [evaluation.facts.max_new_tokens for evaluation in study.evaluations]
     samples = count(decoding.samples, "sample")
     how = (
         f"{samples} at temperature {round(decoding.temperature, 3):g}"
         if decoding.temperature
         else "greedy"
     )
-    most = f"{limits[0]:,}" if len(limits) == 1 else f"{limits[0]:,} to {limits[-1]:,}"
     return (
-        f"{count(len(study.evaluations), 'evaluation')}, {how}, at most {most} new tokens; all are "
-        f"compared on the {len(study.keys):,} problems with a gradable answer in each of them."
+        f"{count(len(study.evaluations), 'evaluation')}, {how}, at most {span(limits)} new tokens; "
+        f"all are compared on the {len(study.keys):,} problems with a gradable answer in each of "
+        "them."
     )
 
 
