@@ -11,7 +11,7 @@ too narrow; scale and d0 are integrated over instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ratiocine.stats.components import Components, Pool
@@ -35,13 +35,57 @@ def pool(parts: Sequence[Components | None]) -> list[Components | None]:
     than `MIN_POOLED` comparisons with several seeds stay as they are.
     """
     import numpy as np
-    from scipy.special import logsumexp
 
     usable = [one for one in parts if one is not None and one.of_both > 0]
     if len(usable) < MIN_POOLED:
         return list(parts)
     ratios = np.array([one.seeds_floor / one.of_both for one in usable])
     own = np.array([one.seeds - 1.0 for one in usable])
+    posterior = _posterior(ratios, own)
+    weights, d0, scale = posterior.weights, posterior.d0, posterior.scale
+    found = iter(range(len(usable)))
+    result: list[Components | None] = []
+    for one in parts:
+        if one is None or one.of_both <= 0:
+            result.append(one)
+            continue
+        at = next(found)
+        # No more is known than the pool's own degrees of freedom.
+        known = np.minimum(d0, own.sum() - own[at])
+        variances = (known * scale + own[at] * ratios[at]) / (known + own[at]) * one.of_both
+        outlying = posterior.outlying[:, at]
+        out = float(weights @ outlying)
+        shared = Pool(
+            size=len(usable),
+            freedom=posterior.freedom,
+            outlier=out,
+            weights=np.append(weights * (1 - outlying), out),
+            variances=np.append(variances, one.seeds_floor),
+            freedoms=np.append(known + own[at], own[at]),
+        )
+        result.append(replace(one, pool=shared))
+    return result
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """The distribution of d0 and scale, given all comparisons: points of a grid that are not
+    negligible."""
+
+    weights: np.ndarray
+    d0: np.ndarray
+    scale: np.ndarray
+    outlying: np.ndarray
+    """Probability that each comparison is an outlier: points × comparisons."""
+    freedom: float
+    """Median of d0."""
+
+
+def _posterior(ratios: np.ndarray, own: np.ndarray) -> _Posterior:
+    """From the ratios of mean squares and their degrees of freedom."""
+    import numpy as np
+    from scipy.special import logsumexp
+
     scales = np.median(ratios) * np.exp(np.linspace(-3, 3, LOG_SCALES))
     grid = np.array([(freedom, scale) for freedom in FREEDOMS for scale in scales])
     d0, scale = grid[:, :1], grid[:, 1:]
@@ -53,29 +97,9 @@ def pool(parts: Sequence[Components | None]) -> list[Components | None]:
     by_freedom = weights.reshape(len(FREEDOMS), LOG_SCALES).sum(axis=1)
     freedom = float(FREEDOMS[int(np.searchsorted(by_freedom.cumsum(), 0.5))])
     kept = weights > NEGLIGIBLE
-    weights, d0, scale = weights[kept] / weights[kept].sum(), d0[kept, 0], scale[kept, 0]
+    weights = weights[kept] / weights[kept].sum()
     outlying = np.exp(outside - both[kept])
-    found = iter(range(len(usable)))
-    result: list[Components | None] = []
-    for one in parts:
-        if one is None or one.of_both <= 0:
-            result.append(one)
-            continue
-        at = next(found)
-        # No more is known than the pool's own degrees of freedom.
-        known = np.minimum(d0, own.sum() - own[at])
-        variances = (known * scale + own[at] * ratios[at]) / (known + own[at]) * one.of_both
-        out = float(weights @ outlying[:, at])
-        shared = Pool(
-            size=len(usable),
-            freedom=freedom,
-            outlier=out,
-            weights=np.append(weights * (1 - outlying[:, at]), out),
-            variances=np.append(variances, one.seeds_floor),
-            freedoms=np.append(known + own[at], own[at]),
-        )
-        result.append(replace(one, pool=shared))
-    return result
+    return _Posterior(weights, d0[kept, 0], scale[kept, 0], outlying, freedom)
 
 
 def _log_density(
