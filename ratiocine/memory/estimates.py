@@ -150,8 +150,9 @@ def estimate(
     """Peak memory while this micro-batch goes through a model of these dimensions."""
     states = _states(counts, config, plan)
     weights = states.weights + round(rollouts.copies * FLOAT * counts.all)
-    copies, settings = _copies_and_settings(shape, counts, config, compute, batch, plan)
-    beside = _beside_states(shape, counts, config, compute, batch, plan, states, settings)
+    step = _Step.of(counts, config, compute, batch, plan)
+    copies, settings = _copies_and_settings(shape, counts, config, compute, batch, plan, step)
+    beside = _beside_states(shape, counts, batch, plan, states, settings, step)
     cache = 0
     if (
         rollouts.cached_tokens
@@ -190,6 +191,35 @@ def _states(counts: ParameterCounts, config: TrainingConfig, plan: ShardingPlan)
     return replace(states, optimizer=0, weights=0 if plan.stage == 3 else unsharded)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What decides which copies and gradients a micro-batch adds."""
+
+    full: bool
+    """Whether all weights are trained."""
+    bf16: bool
+    """Whether matmuls are in bfloat16."""
+    linear: int
+    """Weights of linear layers, without 4-bit ones, which are dequantized per matmul."""
+    first: bool
+    """Whether no gradients are held yet."""
+    late: bool
+    """Whether the gradient of a weight that autocast copied in an earlier micro-batch has the
+    copy's dtype until backward ends: autograd runs the latest nodes first."""
+
+    @staticmethod
+    def of(
+        counts: ParameterCounts,
+        config: TrainingConfig,
+        compute: Compute,
+        batch: MicroBatchShape,
+        plan: ShardingPlan,
+    ) -> _Step:
+        bf16, first = compute.dtype != torch.float32, batch.first or plan.deepspeed
+        linear = 0 if config.load_in_4bit else counts.linear
+        return _Step(not config.lora, bf16, linear, first, late=bf16 and not first)
+
+
 def _copies_and_settings(
     shape: Shape,
     counts: ParameterCounts,
@@ -197,10 +227,10 @@ def _copies_and_settings(
     compute: Compute,
     batch: MicroBatchShape,
     plan: ShardingPlan,
+    step: _Step,
 ) -> tuple[int, ActivationSettings]:
     """Bytes of bfloat16 weights that live through a step, and how the model computes."""
-    full, bf16 = not config.lora, compute.dtype != torch.float32
-    linear = 0 if config.load_in_4bit else counts.linear  # 4-bit weights are dequantized per matmul
+    full, bf16, linear = step.full, step.bf16, step.linear
     # Autocast caches its copy of a weight with a gradient for all micro-batches of a step, as long
     # as weights are unsharded; what backward needs of other weights, or of sharded ones, is freed
     # with the graph.
@@ -209,14 +239,9 @@ def _copies_and_settings(
     copies = 2 * (linear + counts.head if cached else 0)
     copies += 2 * counts.trained if bf16 and not full else 0
     dequantized = shape.width * shape.ff if config.load_in_4bit else 0
-    # The gradient of a weight that autocast copied in an earlier micro-batch has the copy's dtype
-    # until backward ends: autograd runs the latest nodes first. That of a tied head waits for the
-    # embedding's.
-    first = batch.first or plan.deepspeed
-    late = bf16 and not first
-    grad = 2 * counts.head if late else (FLOAT + 2 * bf16) * counts.head
-    held = counts.tied or first
-    pending = 2 * counts.head if late else FLOAT * counts.head if held else 0
+    grad = 2 * counts.head if step.late else (FLOAT + 2 * bf16) * counts.head
+    held = counts.tied or step.first  # the gradient of a tied head waits for the embedding's
+    pending = 2 * counts.head if step.late else FLOAT * counts.head if held else 0
     return copies, ActivationSettings(
         compute.attention,
         bf16,
@@ -233,24 +258,19 @@ def _copies_and_settings(
 def _beside_states(
     shape: Shape,
     counts: ParameterCounts,
-    config: TrainingConfig,
-    compute: Compute,
     batch: MicroBatchShape,
     plan: ShardingPlan,
     states: ModelStates,
     settings: ActivationSettings,
+    step: _Step,
 ) -> int:
     """Bytes of activations and temporary gradients that add to states and copies at the peak."""
-    full, bf16 = not config.lora, compute.dtype != torch.float32
-    linear = 0 if config.load_in_4bit else counts.linear
-    first = batch.first or plan.deepspeed
-    late = bf16 and not first
     embedding = FLOAT * shape.vocab * shape.width
-    end = 2 * (linear + counts.head) * late + embedding * (
-        1 if not counts.tied else 2 if late or first else 3
+    end = 2 * (step.linear + counts.head) * step.late + embedding * (
+        1 if not counts.tied else 2 if step.late or step.first else 3
     )
-    peak, end = activations(shape, counts, batch, settings), end * full
-    if first and not plan.deepspeed:
+    peak, end = activations(shape, counts, batch, settings), end * step.full
+    if step.first and not plan.deepspeed:
         # Gradients fill up as activations are freed: the peak, the first block's backward, or the
         # end.
         last = activations(
@@ -259,7 +279,7 @@ def _beside_states(
             replace(batch, supervised=0),
             settings,
         )
-        first_block = last - FLOAT * counts.layer * full  # whose gradients do not exist yet
+        first_block = last - FLOAT * counts.layer * step.full  # whose gradients do not exist yet
         return max(peak - states.gradients, first_block, end, 0)
     # Before its step DeepSpeed flattens the gradients of a GPU's share into one more tensor.
     flat = FLOAT * counts.trained // plan.gpus if plan.deepspeed else 0
