@@ -10,9 +10,7 @@ with bfloat16 weights where the CPU supports them natively, so that it generates
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -21,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.harness import in_process, print_result, result, run_verb
+from bench.harness import in_process, print_result, result, run_verb, trl_options
 from ratiocine import cli
 from ratiocine.records import Problem
 from ratiocine.rewards import Rollout
@@ -188,14 +186,7 @@ def trl(steps: int, seed: int, *, best: bool) -> Measured:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.grpo", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="steps per repeat")
-    parser.add_argument("--no-stock", action="store_true", help="skip TRL with its defaults")
-    options = parser.parse_args()
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    options = trl_options("bench.grpo", (__doc__ or "").splitlines()[0], "steps per repeat")
     steps = options.steps
     measured: dict[str, list[Measured]] = {"best": [], "ours": [], "stock": []}
     if options.no_stock:

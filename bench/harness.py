@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -33,6 +34,18 @@ def run_verb(verb: str, *overrides: str) -> None:
     )
     if done.returncode:
         raise SystemExit(f"python -m {verb} failed:\n{done.stderr[-3000:]}")
+
+
+def trl_options(module: str, description: str, steps: str) -> argparse.Namespace:
+    """The options of a comparison with TRL, which downloads nothing; `steps` explains the option
+    of this name."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2, help=steps)
+    parser.add_argument("--no-stock", action="store_true", help="skip TRL with its defaults")
+    options = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    return options
 
 
 def result(

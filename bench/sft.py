@@ -8,9 +8,7 @@ faster here. The result is tokens per second, padding excluded. Imports and load
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.harness import in_process, print_result, result, run_verb
+from bench.harness import in_process, print_result, result, run_verb, trl_options
 from ratiocine import cli
 
 if TYPE_CHECKING:
@@ -138,14 +136,7 @@ def matmul_share(measured: Sequence[Measured]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.sft", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2, help="global batches per repeat")
-    parser.add_argument("--no-stock", action="store_true", help="skip TRL with its defaults")
-    options = parser.parse_args()
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    options = trl_options("bench.sft", (__doc__ or "").splitlines()[0], "global batches per repeat")
     measured: list[Measured] = []
     rates: dict[str, list[float]] = {"best": [], "ours": [], "stock": []}
     if options.no_stock:
