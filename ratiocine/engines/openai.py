@@ -228,7 +228,7 @@ class OpenAIEngine:
             if error.busy:
                 self.limiter.decrease()
             raise
-        if completion.stop != "refused":
+        if completion.n_completion:  # none if refused; `stop` may be the server's own word
             self.last_answer, self.answered = time.monotonic(), body
             self.report_after = min(self.report_after, REPORT_SECONDS)
             self.limiter.increase()
