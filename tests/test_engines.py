@@ -26,6 +26,7 @@ from ratiocine.engines import (
     TransformersEngine,
     VLLMConfig,
     pack_linears,
+    recorded_step,
 )
 from ratiocine.engines.vllm import MIN_VERSION
 from ratiocine.errors import BadInput, Failure
@@ -65,6 +66,30 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
     assert alone["4", 2].token_ids == whole["4", 2].token_ids
     other = traces([asked("4", "x" * 16, temperature=1.0, samples=(2,), seed=4)])
     assert other["4", 2].token_ids != whole["4", 2].token_ids
+
+
+def test_a_step_of_fixed_shapes_gives_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CUDA graph replays, computed without one."""
+    steps = []
+    monkeypatch.setattr(
+        recorded_step.RecordedStep, "record", lambda self, *args, **more: steps.append(self)
+    )
+    monkeypatch.setattr(recorded_step, "COLUMNS", 20)
+    requests = [
+        asked(str(i), "x" * i, 10 + 17 * i, temperature=i % 2, samples=(0, 1), logprobs=True)
+        for i in range(7)
+    ]
+    growing = traces(requests, max_batch_size=6)
+    engine = TransformersEngine(MODEL, TOKENIZER, (1,), TransformersConfig(max_batch_size=6))
+    engine.recorder.enabled = True
+    for found in engine.generate(requests):
+        for trace in found:
+            expected = growing.pop((trace.id, trace.sample))
+            assert trace.token_ids == expected.token_ids
+            assert trace.logprobs == pytest.approx(expected.logprobs, abs=2e-5)
+    assert not growing
+    shapes = [step.mask.shape for step in steps]
+    assert len(shapes) > 3 and all(shape[-1] % 64 == 0 for shape in shapes)
 
 
 def test_a_trace_is_given_away_when_its_row_ends() -> None:

@@ -78,6 +78,12 @@ def evaluate(bench: Workbench) -> None:
     bench.made["completions"] = _evaluate(bench, "eval")
 
 
+def enforce_eager(bench: Workbench) -> None:
+    found = _evaluate(bench, "eval-eager", "engine.enforce_eager=true")
+    if others := bench.made.get("completions"):
+        bench.note(equal_to_recorded=sum(found[k] == others.get(k) for k in found) / len(found))
+
+
 def vllm(bench: Workbench) -> None:
     found = _evaluate(
         bench, "eval-vllm", "engine=vllm", "engine.gpu_memory_utilization=0.5", forked=False
@@ -99,5 +105,12 @@ CHECKS = (
     ),
 )
 OPTIONAL_CHECKS = (
+    Check(
+        "enforce-eager",
+        "eval without CUDA graphs",
+        "one completion per problem; rate and texts are a measurement",
+        90,
+        enforce_eager,
+    ),
     Check("vllm", "eval, engine=vllm", "one completion per problem", 180, vllm, ("vllm",)),
 )

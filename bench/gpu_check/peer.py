@@ -1,4 +1,4 @@
-"""python -m bench.gpu_check.peer OUT [--liger] -- OVERRIDE…: TRL's SFTTrainer, as `train`.
+"""python -m bench.gpu_check.peer OUT [--liger] OVERRIDE…: TRL's SFTTrainer, as `train`.
 
 Settings are those of `train` where both have them: float32 weights, autocast dtype, attention,
 padding-free batches, order and global batches. Writes the seconds and tokens of every step.
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--liger", action="store_true")
     parser.add_argument("overrides", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     found = measure(options.overrides, options.out, liger=options.liger)
     options.out.write_text(json.dumps(found), encoding="utf-8")
 

@@ -119,7 +119,7 @@ def zero3(bench: Workbench) -> None:
 def _peer(bench: Workbench, name: str, *more: str) -> float:
     """Tokens per second of TRL, by the median step."""
     out = bench.folder / f"{name}.json"
-    bench.run("bench.gpu_check.peer", str(out), *more, "--", *bench.overrides())
+    bench.run("bench.gpu_check.peer", str(out), *more, *bench.overrides())
     found = json.loads(Path(out).read_text(encoding="utf-8"))
     bench.note(trl_peak_gb=found["peak_gb"])
     steps = zip(found["tokens"], found["seconds"], strict=True)

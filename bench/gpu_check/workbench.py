@@ -47,7 +47,7 @@ FULL = Size(
     *("qwen2.5-0.5b", "qwen2.5-1.5b", "gsm_symbolic", "reference"),
     pairs=512,
     lr=1e-3,
-    batch_size=32,
+    batch_size=16,
     micro_batch_size=8,
     steps=12,
     warm=3,
@@ -119,7 +119,8 @@ class Workbench:
     ) -> Process:
         self.count += 1
         words = " ".join(f"{name}={value}" for name, value in environment.items())
-        self.found.commands.append(f"{words} python -m {module} {shlex.join(args)}".strip())
+        shown = f"{words} python -m {module} {shlex.join(args)}".strip()
+        self.found.commands.append(shown.replace(str(self.folder), "WORK"))
         log = self.folder / f"{self.count}-{module.rpartition('.')[2]}.log"
         return Process(module, args, log, forked=self.forked and forked, environment=environment)
 
@@ -217,7 +218,8 @@ class Workbench:
 
     def student(self) -> Path:
         """The folder of a student of short answers, which it ends."""
-        return self.train("student", ratio=0, keep=True).out / "model"
+        words = (f"max_steps={2 * self.size.steps}",)  # to learn how answers end
+        return self.train("student", *words, ratio=0, keep=True).out / "model"
 
     def note(self, **values: Any) -> None:
         """Record numbers of the check in progress."""

@@ -20,6 +20,8 @@ class TransformersConfig(StrictConfig):
     max_batch_size: Unhashed[PositiveInt] = 128
     max_cache_tokens: Unhashed[PositiveInt] = 65536
     attention: Hashed[Attention] = "auto"
+    enforce_eager: HashedIfSet[bool] = False
+    """Whether a GPU gets the kernels of a decode step one by one, not as a recorded CUDA graph."""
 
 
 class VLLMConfig(StrictConfig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from transformers import DynamicCache
@@ -13,9 +13,13 @@ from transformers import DynamicCache
 from ratiocine.engines.interface import Request
 from ratiocine.engines.kv_cache import is_joinable
 
+if TYPE_CHECKING:
+    from ratiocine.engines.recorded_step import RecordedStep
+
 # Ended rows are removed once at most this fraction is running: moving the cache then costs less
 # than the decode steps saved.
 COMPACT_BELOW = 0.9
+COMPACT_RECORDED_BELOW = 0.75  # of a recorded step, which has to be recorded again
 
 
 @dataclass
@@ -53,11 +57,18 @@ class DecodeBatch:
     cache: DynamicCache
     token: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     compacted: bool = False  # by the last step
+    recorded: RecordedStep | None = None
+    """Of these rows; None after a change."""
 
     @property
     def may_join(self) -> bool:
         """Whether other rows can join: ended ones have just left, and the cache allows it."""
         return self.compacted and is_joinable(self.cache)
+
+    @property
+    def steps_left(self) -> int:
+        """Until the last row has reached its `max_new_tokens`."""
+        return max(row.request.max_new_tokens - len(row.output) for row in self.rows)
 
     def take_ended(self) -> list[Row]:
         """The rows that have ended since the last call.
@@ -68,7 +79,8 @@ class DecodeBatch:
         for row in ended:
             row.yielded = True
         running = [i for i, row in enumerate(self.rows) if row.stop is None]
-        self.compacted = len(running) <= COMPACT_BELOW * len(self.rows)
+        least = COMPACT_BELOW if self.recorded is None else COMPACT_RECORDED_BELOW
+        self.compacted = len(running) <= least * len(self.rows)
         if self.compacted:
             self.rows = [self.rows[i] for i in running]
             if self.rows:
@@ -78,7 +90,7 @@ class DecodeBatch:
     def keep(self, rows: torch.Tensor) -> None:
         """Keep these rows of mask, positions and cache; a row may be repeated."""
         self.mask, self.positions = self.mask[rows], self.positions[rows]
-        self.token = self.token[rows]
+        self.token, self.recorded = self.token[rows], None
         if not is_joinable(self.cache):
             self.cache.batch_select_indices(rows)
             return

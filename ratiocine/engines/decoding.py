@@ -1,4 +1,4 @@
-"""Faster matmuls and attention of decode steps on a CPU: linear weights packed for few rows, and
+"""Faster matmuls and attention of decode steps: linear weights packed for few rows (CPU), and
 attention for a single query row."""
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ def _grouped_attention(
     scaling: float,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of one query row as two batched matmuls over the key-value heads; sdpa of more."""
+    """Attention of one query row over the key-value heads, on a CPU as two batched matmuls; sdpa of
+    more."""
+    import torch
+
     dtype = query.dtype
     query = query.to(key.dtype)
     if query.shape[2] > 1:
@@ -92,6 +95,11 @@ def _grouped_attention(
         return out.to(dtype), None
     batch, heads, _, size = query.shape
     grouped = query.view(batch, key.shape[1], heads // key.shape[1], size)
+    if query.device.type != "cpu":  # the heads of a group as queries: keys are not repeated
+        out = torch.nn.functional.scaled_dot_product_attention(
+            grouped, key, value, attn_mask=attention_mask, scale=scaling
+        )
+        return out.reshape(batch, 1, heads, size), None
     scores = grouped @ key.transpose(-1, -2) * scaling
     if attention_mask is not None:
         scores = scores.masked_fill(~attention_mask[:, :, :, : key.shape[2]], float("-inf"))

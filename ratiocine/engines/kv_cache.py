@@ -11,6 +11,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from ratiocine.engines.decoding import GROUPED, emulates_bfloat16
 
 ROOM = 64  # spare columns of a buffer
+ALIGNED = 64  # columns of a fixed buffer are a multiple of it, for kernels that read masks in words
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
@@ -32,6 +33,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self.length = 0  # columns, dropped ones included
         self.dropped = 0
         self.buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.column: torch.Tensor | None = None  # of the next token, in a fixed layer
 
     def get_seq_length(self) -> int:
         return self.length
@@ -51,6 +53,11 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         # The grouped attention computes in float32 where bfloat16 is emulated.
         if self.grouped and emulates_bfloat16(key_states):
             key_states, value_states = key_states.float(), value_states.float()
+        if self.column is not None:
+            assert self.buffers is not None
+            for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
+                buffer.index_copy_(2, self.column, states)
+            return self.buffers
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         new = key_states.shape[-2]
@@ -70,6 +77,31 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         start = visible[0].shape[-2] - self._kept(self.length)
         self.keys, self.values = (states[:, :, start:] for states in visible)
         return visible[0], visible[1]
+
+    def fix(self, column: torch.Tensor, room: int) -> int:
+        """Write further tokens at `column` (1,), counted up by the caller, into buffers with `room`
+        columns left, and return them whole: shapes and addresses then stay the same. Returns the
+        number of columns."""
+        assert self.buffers is not None
+        assert not self.is_sliding
+        columns = self.buffers[0].shape[-2]
+        if columns < self.length + room or columns % ALIGNED:
+            room += -(self.length + room) % ALIGNED
+            self._allocate([(self.keys, self.values)], self.length, self.length + room)
+        for buffer in self.buffers:
+            buffer[:, :, self.length :] = 0  # masked, but attention multiplies them by zero
+        self.column = column
+        return self.buffers[0].shape[-2]
+
+    def advance(self) -> None:
+        """Count a token that was written at `column`."""
+        assert self.buffers is not None
+        self.length += 1
+        self.keys, self.values = (buffer[:, :, : self.length] for buffer in self.buffers)
+
+    def release(self) -> None:
+        """Write further tokens after the last one again."""
+        self.column = None
 
     def _kept(self, columns: int) -> int:
         """Of so many columns those that the next token attends to."""
@@ -112,6 +144,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
                 top += len(old)
             buffers.append(buffer)
         self.buffers = buffers[0], buffers[1]
+        self.column = None
         self.keys, self.values = (buffer[:, :, :width] for buffer in buffers)
 
 
@@ -128,3 +161,10 @@ def growing_cache(config: PreTrainedConfig) -> DynamicCache:
 def is_joinable(cache: DynamicCache) -> bool:
     """Whether its rows can join those of another cache: not with layers of other kinds."""
     return all(isinstance(layer, GrowingLayer) for layer in cache.layers)
+
+
+def fixed_layers(cache: DynamicCache) -> list[GrowingLayer] | None:
+    """The layers of a cache all of whose layers can be fixed, else None."""
+    layers = [layer for layer in cache.layers if isinstance(layer, GrowingLayer)]
+    fixable = len(layers) == len(cache.layers) and not any(layer.is_sliding for layer in layers)
+    return layers if fixable else None

@@ -6,6 +6,7 @@ Faster than `generate`, with the same distribution:
 - the KV cache grows in place;
 - a decode step on a CPU computes attention as two batched matmuls over the grouped heads, since
   scaled_dot_product_attention is slow for a single query row;
+- a decode step on a GPU is replayed as a CUDA graph (`recorded_step`);
 - on a CPU, linear weights are packed for few rows (`decoding.pack_linears`, called by the loader).
 """
 
@@ -26,6 +27,7 @@ from ratiocine.engines.decode_batch import DecodeBatch, Row, next_tokens
 from ratiocine.engines.decoding import register_grouped_attention
 from ratiocine.engines.interface import Request, within_context
 from ratiocine.engines.kv_cache import growing_cache, is_joinable
+from ratiocine.engines.recorded_step import StepRecorder
 from ratiocine.hashing import batched
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
 from ratiocine.records import Completion
@@ -78,9 +80,11 @@ class TransformersEngine:
         self.joinable = is_joinable(growing_cache(model.config))
         attention: str = config.attention
         if attention == "auto":
-            attention = register_grouped_attention() if model.device.type == "cpu" else "sdpa"
+            grouped = model.device.type in ("cpu", "cuda")
+            attention = register_grouped_attention() if grouped else "sdpa"
         model.set_attn_implementation(attention)
         model.eval()
+        self.recorder = StepRecorder(model, enabled=not config.enforce_eager)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Completions of all requests, in lists as they end.
@@ -177,7 +181,15 @@ class TransformersEngine:
         started = time.perf_counter()
         batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(batch.mask), 1)], dim=-1)
         batch.positions = batch.positions[:, -1:] + 1
-        self._append(batch, self._forward(batch, batch.token[:, None]), started)
+        if batch.recorded is None or batch.recorded.full:
+            batch.recorded = self.recorder.record(
+                batch.mask, batch.positions, batch.cache, batch.steps_left
+            )
+        if batch.recorded is None:
+            logits = self._forward(batch, batch.token[:, None])
+        else:
+            logits = batch.recorded(batch.token)
+        self._append(batch, logits, started)
 
     def _forward(self, batch: DecodeBatch, ids: torch.Tensor) -> torch.Tensor:
         """The logits of every row's next token."""
