@@ -7,6 +7,7 @@ start real interpreters."""
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import json
@@ -36,17 +37,23 @@ POLL = 0.005  # seconds between two looks at forks that may have ended
 class Fork:
     """A running command: what tests need of `subprocess.Popen`."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, err: Path) -> None:
+        self.err = err
         self.lines = connection.makefile("r", encoding="utf-8")
         self.connection = connection
         self.pid = int(self.lines.readline())
         self.returncode: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code, negative for a signal. Raises TimeoutError."""
+        """The exit code, negative for a signal. Raises TimeoutError with what the process does."""
         if self.returncode is None:
             self.connection.settimeout(timeout)
-            self.returncode = int(self.lines.readline())
+            try:
+                self.returncode = int(self.lines.readline())
+            except TimeoutError:
+                self.send_signal(signal.SIGQUIT)
+                time.sleep(1)
+                raise TimeoutError(self.err.read_text(encoding="utf-8")[-3000:]) from None
             self.connection.close()
         return self.returncode
 
@@ -90,7 +97,7 @@ class Forks:
                 time.sleep(0.05)
         request = {"words": words, "in": stdin, "out": out, "err": err, "env": dict(os.environ)}
         connection.sendall(json.dumps(request).encode() + b"\n")
-        return Fork(connection)
+        return Fork(connection, Path(err))
 
     def run(
         self, words: tuple[str, ...], stdin: str = os.devnull
@@ -185,6 +192,7 @@ class Server:
             os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
         os.dup2(os.open(request["in"], os.O_RDONLY), 0)
         sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115  (lives as long as the process)
+        faulthandler.register(signal.SIGQUIT)
         os.environ.clear()
         os.environ.update({**self.variables, **request["env"]})
         words = request["words"]

@@ -124,10 +124,9 @@ def next_tokens(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     The uniform number is the next of the row's own stream, so that a sample does not depend on the
     other rows of its batch.
     """
-    tokens = logits.argmax(-1)
     sampled = [i for i, row in enumerate(rows) if row.request.temperature > 0]
     if not sampled:
-        return tokens
+        return logits.argmax(-1)
     index = torch.tensor(sampled, device=logits.device)
 
     def column(values: list[float]) -> torch.Tensor:
@@ -144,5 +143,9 @@ def next_tokens(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     uniform = column([rows[i].rng.random() for i in sampled])
     found = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
     found = found.clamp(max=logits.shape[-1] - 1)
-    tokens[index] = (found if order is None else order.gather(-1, found))[:, 0]
+    chosen = (found if order is None else order.gather(-1, found))[:, 0]
+    if len(sampled) == len(rows):
+        return chosen
+    tokens = logits.argmax(-1)
+    tokens[index] = chosen
     return tokens

@@ -32,14 +32,15 @@ def pack_linears(model: PreTrainedModel) -> bool:
         pack is None
         or apply is None
         or model.device.type != "cpu"
-        or not (model.dtype == torch.float32 or emulates_bfloat16(model))
+        or model.dtype not in (torch.float32, torch.bfloat16)
     ):
         return False
+    dtype = torch.float32 if emulates_bfloat16(model) else model.dtype
 
     def packed(layer: torch.nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
-        weight = pack(layer.weight.detach().float(), PACKED_ROWS)
-        bias = None if layer.bias is None else layer.bias.detach().float()
-        return lambda rows: apply(rows.float(), weight, bias, "none", [], "").to(rows.dtype)
+        weight = pack(layer.weight.detach().to(dtype), PACKED_ROWS)
+        bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        return lambda rows: apply(rows.to(dtype), weight, bias, "none", [], "").to(rows.dtype)
 
     shared = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
     for layer in model.modules():
@@ -85,7 +86,7 @@ def _grouped_attention(
     import torch
 
     dtype = query.dtype
-    query = query.to(key.dtype)
+    query = query.to(key.dtype)  # of the cache
     if query.shape[2] > 1:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from ratiocine.engines.decoding import GROUPED, emulates_bfloat16
+from ratiocine.engines.decoding import GROUPED
 
 ROOM = 64  # spare columns of a buffer
 ALIGNED = 64  # columns of a fixed buffer are a multiple of it, for kernels that read masks in words
@@ -50,8 +50,8 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         *args: object,
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        # The grouped attention computes in float32 where bfloat16 is emulated.
-        if self.grouped and emulates_bfloat16(key_states):
+        # On a CPU the batched matmuls of the grouped attention are up to twice as fast in float32.
+        if self.grouped and key_states.device.type == "cpu":
             key_states, value_states = key_states.float(), value_states.float()
         if self.column is not None:
             assert self.buffers is not None
