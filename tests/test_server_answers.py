@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,14 @@ from conftest import command, done
 from tenacity import wait_fixed
 
 from ratiocine.completion_parts import one_block, split, stray_tags
-from ratiocine.engines import OpenAIConfig, OpenAIEngine, Request, openai, rate_limit
+from ratiocine.engines import (
+    OpenAIConfig,
+    OpenAIEngine,
+    Request,
+    open_calls,
+    openai,
+    rate_limit,
+)
 from ratiocine.engines.openai import ATTEMPTS
 from ratiocine.engines.responses import completion_of
 from ratiocine.errors import BadInput, Failure
@@ -215,6 +223,27 @@ def test_a_failing_server_is_told_at_once_and_then_seldom(
         0
     ]
     assert 1 < len(told) < 10, "of 40 failures"
+
+
+def test_a_server_that_never_answers_is_told(
+    url: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls are accepted; the line is repeated seldom, and not for answers that take as long."""
+    monkeypatch.setattr(open_calls, "SILENT_SECONDS", 0.1)
+
+    def script(n: int, body: dict[str, Any]) -> Any:
+        time.sleep(0.9)
+        return good(body)
+
+    Scripted.script = staticmethod(script)
+    assert len(generated(url, range(1, 9), concurrency=2, timeout=7)) == 8
+    told = capfd.readouterr().err.splitlines()
+    assert 1 < len(told) < 6, "in the first of four rounds"
+    assert re.fullmatch(
+        rf"engine=openai: no answer from {url} for \d+ s: 2 calls are open, the oldest for \d+ s "
+        r"\(at most engine\.timeout=7 s\)",
+        told[0],
+    )
 
 
 def test_an_address_without_its_version_is_told(url: str) -> None:

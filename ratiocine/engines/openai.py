@@ -34,6 +34,7 @@ from ratiocine.engines.chat_client import ChatClient
 from ratiocine.engines.config import OpenAIConfig
 from ratiocine.engines.http import RetryableError, check_connection, connection_pool, redacted
 from ratiocine.engines.interface import Request
+from ratiocine.engines.open_calls import OpenCalls
 from ratiocine.engines.payload import Job, control_token, payload
 from ratiocine.engines.rate_limit import ConcurrencyLimiter, call_with_retries
 from ratiocine.errors import BadInput, Failure
@@ -111,6 +112,8 @@ class OpenAIEngine:
         postponed = deque[tuple[int, Job]]()
         self.last_answer, self.limiter = time.monotonic(), ConcurrencyLimiter(concurrency)
         self.in_flight = 0
+        timeout = f"{self.setting}.timeout={self.config.timeout:g}"
+        self.calls = OpenCalls(timeout, _print)
         async with connection_pool(concurrency) as pool:
 
             async def work() -> None:
@@ -137,7 +140,7 @@ class OpenAIEngine:
                         while self.refused:
                             results.put(self.refused.pop())
 
-            async with asyncio.TaskGroup() as group:
+            async with self.calls.watched(), asyncio.TaskGroup() as group:
                 for _ in range(concurrency):
                     group.create_task(work())
         if self.refused:
@@ -223,7 +226,8 @@ class OpenAIEngine:
         """One call for one completion."""
         body = json.dumps(payload(self.config, job)).encode()
         try:
-            completion = await client.complete(url, job, body)
+            with self.calls.to(url):
+                completion = await client.complete(url, job, body)
         except RetryableError as error:
             if error.busy:
                 self.limiter.decrease()
