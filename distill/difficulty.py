@@ -250,7 +250,7 @@ def _scores(
     return Scores(
         schema_version=1,
         judge=config.judge,
-        data=config.data.name,
+        data=config.data.label,
         samples=config.samples,
         temperature=config.temperature,
         top_p=config.top_p,

@@ -236,7 +236,8 @@ class _Writer:
             ift,
             problem.reference,
             problem.category,
-            problem.source,
+            # For people; ids and keys of a file are of its content, whatever its name.
+            self.config.data.label if problem.source == self.config.data.name else problem.source,
             len(prompt_ids(self.tokenizer, prompt)),
             len(completion_ids(self.tokenizer, reasoning)),
             len(completion_ids(self.tokenizer, ift)),
@@ -267,4 +268,4 @@ class _Writer:
             if at in chosen:
                 yield self.totals.add_pair(pair, summaries[at])
             else:
-                self.rejections.add_pair(pair, summaries[at].row, "not_drawn")
+                self.rejections.add_pair(pair, summaries[at], "not_drawn")

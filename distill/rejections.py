@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from distill.answer_selection import Judged
+from distill.pair_selection import PairSummary
 from ratiocine.evaluate import key
 from ratiocine.records import Pair, Problem
 
@@ -32,9 +33,9 @@ class Rejections:
             key(problem), reason, place, problem.question, problem.reference, answers=answers
         )
 
-    def add_pair(self, pair: Pair, row: int | None, reason: str) -> None:
-        name = f"{pair.source}/{pair.id}"
-        self._write(name, reason, {"row": row}, pair.prompt, pair.reference)
+    def add_pair(self, pair: Pair, summary: PairSummary, reason: str) -> None:
+        name = f"{summary.source}/{summary.id}"
+        self._write(name, reason, {"row": summary.row}, pair.prompt, pair.reference)
 
     def _write(
         self,

@@ -6,18 +6,22 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
+from pathlib import Path
 from statistics import fmean
 
+from eval import training_rows
 from eval.config import Config
-from ratiocine.data import DataConfig, sources
+from ratiocine.data import DataConfig, pairs_beside, sources
 from ratiocine.engines import Message, Request
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.grading import KINDS, understood
 from ratiocine.hashing import digest
 from ratiocine.prompts import PLAIN_STOP, user_text
-from ratiocine.records import Problem, ScoredCompletion
+from ratiocine.records import Pair, Problem, ScoredCompletion
 from ratiocine.scores import check_names
+from ratiocine.stores import stream_pairs
 
 NO_REFERENCE = ": give a short answer, in a column of its own or in \\boxed{} of a whole answer"
 LISTED = 5  # ids of dropped rows that are printed
@@ -153,6 +157,9 @@ def _with_examples(
     suite: Suite, data: DataConfig, problems: list[Problem], config: Config
 ) -> list[Problem]:
     """Add solved examples to the suite; returns the problems that are none of them."""
+    if (pairs := pairs_beside(data)) is not None:
+        suite.shots[data.name] = _of_pairs(pairs, config)
+        return problems
     examples = _examples(data, problems, config)
     for example in examples:
         shots = suite.shots.get(example.source, ())
@@ -161,6 +168,23 @@ def _with_examples(
     if taken := [problem.id for problem in problems if key(problem) in keys]:
         suite.dropped[data.name]["shown_as_example"] = taken
     return [problem for problem in problems if key(problem) not in keys]
+
+
+def _of_pairs(pairs: Path, config: Config) -> tuple[Message, ...]:
+    """`num_fewshot` of the pairs beside a test split, with their direct answers."""
+
+    def order(pair: Pair) -> str:
+        return digest("shots", config.seed, pair.id)
+
+    chosen = nsmallest(config.num_fewshot, stream_pairs(pairs), key=order)
+    return tuple(
+        message
+        for pair in chosen
+        for message in (
+            {"role": "user", "content": pair.prompt},
+            {"role": "assistant", "content": pair.ift},
+        )
+    )
 
 
 def _examples(data: DataConfig, test: Sequence[Problem], config: Config) -> list[Problem]:
@@ -193,6 +217,8 @@ def check(config: Config) -> None:
     Raises BadInput for malformed rows, for a benchmark without problems, and for a number
     of rows unlike that of the pinned files.
     """
+    for line in training_rows.warnings(config):
+        print(line)
     for data in config.sources():
         loaded = _gradable(data, config)
         problems, dropped = loaded.problems, loaded.dropped

@@ -29,6 +29,7 @@ from ratiocine.data import (
     TestSize,
     ending,
     is_stored,
+    pairs_beside,
     sources,
     stem,
     stored_source,
@@ -37,8 +38,8 @@ from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
-from ratiocine.records import Kind
-from ratiocine.runs import CONFIG, TrackedConfig, check_finished, read_config
+from ratiocine.records import Kind, category_name
+from ratiocine.runs import CONFIG, TrackedConfig, check_finished, hash_path, read_config
 
 MAX_NEW_TOKENS = 2048  # default of a benchmark without its own
 # Keys of benchmark files, as `data.KEY` of distill.
@@ -93,6 +94,11 @@ class Config(TrackedConfig):
             raise ValueError(f"top_p={self.top_p:g} has no effect at temperature=0")
         return self
 
+    @field_validator("category")
+    @classmethod
+    def _category_has_a_name(cls, name: str | None) -> str | None:
+        return None if name is None else category_name(name)
+
     @field_validator("benchmarks", mode="before")
     @classmethod
     def _one_or_more(cls, value: object) -> object:
@@ -134,7 +140,7 @@ class Config(TrackedConfig):
         """Raise BadInput where a key of benchmark files is set and there is none."""
         if any(self._is_file(name) for name in self.benchmarks):
             return
-        for key in ("columns", "kind", "category"):
+        for key in OF_FILES:
             if (value := getattr(self, key)) is not None:
                 raise BadInput(
                     f"{key}={value} is for a benchmark file; benchmarks="
@@ -188,6 +194,9 @@ def benchmark_inputs(config: Config) -> dict[str, str]:
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads, by name of the input."""
     found = {**benchmark_inputs(config), "model": models.fingerprint(config.model)}
+    for data in config.sources() if config.num_fewshot else ():
+        if (pairs := pairs_beside(data)) is not None:
+            found[f"examples:{data.name}"] = hash_path(pairs)
     if not isinstance(config.max_new_tokens, int):  # else it is hashed as a field
         for data in config.sources():
             found[f"max_new_tokens:{data.name}"] = str(config.max_new_tokens_of(data))

@@ -20,6 +20,7 @@ from pathlib import Path
 from eval.options import Choice, Option, Other, SampleSize, choose, measured, sample_size
 from eval.recommendation import Query, best_shares, notes, recommendation, to_decide, truncated
 from eval.report import gather, load_all, problem_groups, shared_keys, warnings, write
+from eval.useless_arms import all_useless, chance, refusal
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject
@@ -46,19 +47,27 @@ def main() -> None:
     everything = [measured(arm, keys, exact=exact) for arm in arms]
     choice = choose(within(everything, query), num_queries, query.weight / 100)
     size = sample_size(choice, query.n)
-    verdict, *details = recommendation(choice, query)
-    lines = [
-        verdict,
-        *truncated(choice, keys),
-        *details,
-        *to_decide(choice, size),
-        *notes(everything, query, exact=exact),
-    ]
+    guessed = chance(choice.options, keys)
+    useless = all_useless(choice.options, guessed)
+    lines = (
+        refusal(choice, query, keys, guessed)
+        if useless
+        else _lines(choice, size, query, keys) + notes(everything, query, exact=exact)
+    )
     if options.json:
-        form = {"train_flops_form": "exact" if exact else "published", "text": lines}
-        content = {**to_json(choice, size, everything, query), **form}
+        content = to_json(choice, size, everything, query)
+        if useless:
+            content |= {"recommended": None, "best": None}
+        content |= {"train_flops_form": "exact" if exact else "published", "text": lines}
         write(options.json, json.dumps(content, indent=2) + "\n")
     print("\n".join(lines))
+    if useless:
+        cli.print_next("eval.browse", *map(str, options.folders[:1]))
+
+
+def _lines(choice: Choice, size: SampleSize | None, query: Query, keys: Sequence[str]) -> list[str]:
+    verdict, *details = recommendation(choice, query)
+    return [verdict, *truncated(choice, keys), *details, *to_decide(choice, size)]
 
 
 def parser() -> argparse.ArgumentParser:

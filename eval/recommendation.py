@@ -27,25 +27,29 @@ class Query:
 def recommendation(choice: Choice, query: Query) -> list[str]:
     """The recommended arm, what is known of it, and the arms that may be as good."""
     taken, shares = choice.recommended, best_shares(choice)
-    where = "all problems" if query.category == "all" else query.category
     often = f", and it is best, alone or tied, in {_percent(shares[taken.arm.label])} of resamples"
-    asked = f"{where} ({query.n:,} problems)"
     lines = [
         *(
             [
-                f"Not decided for {asked}: {_undecided(choice)}",
+                f"Not decided for {asked(query)}: {_undecided(choice)}",
                 f"The cheapest: {described(taken.arm)}.",
             ]
             if choice.inconclusive
-            else [f"For {asked}: take {described(taken.arm)}."]
+            else [f"For {asked(query)}: take {described(taken.arm)}."]
         ),
-        f"Its accuracy is {_accuracy(taken)}{often if choice.others else ''}.",
-        f"It costs {_cost(taken, query)}.",
+        f"Its accuracy is {accuracy_words(taken)}{often if choice.others else ''}.",
+        f"It costs {cost_words(taken, query)}.",
     ]
     if not choice.others:
         limit = " that is within --max-flops" if query.max_flops is not None else ""
         return [*lines, f"No other arm was measured{limit}."]
     return [*lines, *_worse(choice), *_inconclusive(choice, query)]
+
+
+def asked(query: Query) -> str:
+    """Such as: math-oe (40 problems)."""
+    where = "all problems" if query.category == "all" else query.category
+    return f"{where} ({query.n:,} problems)"
 
 
 def _undecided(choice: Choice) -> str:
@@ -122,7 +126,8 @@ def _inconclusive(choice: Choice, query: Query) -> list[str]:
             label, "among the most accurate" if _tied(choice) else "the most accurate"
         )
         lines.append(
-            f"  - {label}: {_accuracy(option)}, {relative}, {often}, {_cost(option, query)}"
+            f"  - {label}: {accuracy_words(option)}, {relative}, {often}, "
+            f"{cost_words(option, query)}"
         )
     return lines
 
@@ -136,7 +141,7 @@ def described(arm: Arm) -> str:
     return f"{arm.model}{size}, {arm.axes.scenario}{ratio} (labelled {arm.label})"
 
 
-def _accuracy(option: Option) -> str:
+def accuracy_words(option: Option) -> str:
     low, high = 100 * option.low, 100 * option.high
     return f"{100 * option.accuracy:.1f} % (95 %: {low:.1f} to {high:.1f})"
 
@@ -152,7 +157,7 @@ def _behind(other: Other) -> str:
     return f"{points:+.1f} points (95 %: {low:+.1f} to {high:+.1f}; p, Holm: {p_value(d.p_holm)})"
 
 
-def _cost(option: Option, query: Query) -> str:
+def cost_words(option: Option, query: Query) -> str:
     parts = f"{option.train_flops:.3g} FLOPs to train and {option.answer_flops:.3g} per answer"
     if query.num_queries is None:
         return parts

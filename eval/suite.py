@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from eval import training_rows
 from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
 from eval.pilot import load_engine, token_limit
@@ -50,6 +51,8 @@ def evaluate(config: Config) -> Run:
     if run.finished:
         print(finished_line(run.out, config.engine))
         return run
+    for line in training_rows.warnings(config):
+        print(line)
     suite, trained = load(config), student(config.model.path)
     store = CompletionStore(run.out / PARTIAL_COMPLETIONS)
     facts = replace(_generate(config, suite, store, trained, loaded), pilot=pilot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -22,6 +23,17 @@ Kind = Literal[
 ]
 
 
+def category_name(text: str) -> str:
+    """A category: one of `CATEGORIES`, or any name of one's own. Raises ValueError for another
+    spelling of one of these, which would be a category beside it."""
+    meant = re.sub(r"[\s_-]+", "-", text.strip().casefold())
+    if meant in CATEGORIES and text != meant:
+        raise ValueError(f"did you mean '{meant}'?")
+    if not meant or meant == "all":
+        raise ValueError("should be a name other than 'all', which is the total")
+    return text
+
+
 @dataclass(frozen=True)
 class Problem:
     """One gradable question."""
@@ -35,7 +47,7 @@ class Problem:
     kind: Kind
     """How the answer is graded."""
     category: str
-    """One of `CATEGORIES`, or that of a data set of one's own."""
+    """One of `CATEGORIES`, or a name of one's own."""
     source: str
     """Data set, benchmark or family."""
     instruction: str = ""

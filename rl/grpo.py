@@ -39,7 +39,7 @@ from ratiocine.progress import progress
 from ratiocine.runs import Run, check_writable, lineage, open_run, tracking
 from rl.config import Config, inputs
 from rl.metrics import Row
-from rl.preparation import PreparedProblems, prepare
+from rl.preparation import PreparedProblems, prepare, test_split
 from rl.rollouts import Rollouts, Step
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
     seconds = log.rows[-1]["seconds"]
     print(f"trained {len(log.rows)} steps in {seconds:.0f} s: {run.out / 'model'}")
     model = cli.quoted(str(run.out / "model"))
-    cli.print_next("eval", f"model={model}", "benchmarks=BENCHMARK")
+    cli.print_next("eval", f"model={model}", *test_split(config.data))
 
 
 def _trainer(

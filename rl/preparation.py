@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ratiocine import models, rendering
+from ratiocine import cli, models, rendering
 from ratiocine.completion_parts import CLOSE
-from ratiocine.data import sources
+from ratiocine.data import DataConfig, sources
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.grading import KINDS
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 THINK_TERMS = ("format", "binary", "tag_count")  # reward terms that require a think block
 SHOWN = 5  # ids that a message lists
+NOT_TEXT = ("true", "false", "null", "nan", "inf")  # values of the command line
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def prepare(config: Config) -> PreparedProblems:
     lacks."""
     loaded = sources.load(config.data, "train", seed=config.seed, limit=config.limit)
     for reason, ids in loaded.dropped.items():
-        print(f"{config.data.name}: {len(ids)} dropped ({reason}): {_listed(ids)}")
+        print(f"{config.data.label}: {len(ids)} dropped ({reason}): {_listed(ids)}")
     check_problems(config, loaded.problems)
     train, validation = validation_split(config, loaded.problems)
     tokenizer = models.load_tokenizer(config.model)
@@ -93,9 +95,15 @@ def validation_split(
     validation = set(smallest(gradable, config.val_size, config.seed))
     train = [problem for problem in problems if key(problem) not in validation]
     if len(train) < config.problems:
+        spare = len(problems) - config.problems
         raise BadInput(
-            f"data={config.data.name}: {len(problems)} problems less val_size={config.val_size} "
-            f"for validation are fewer than the {config.problems} of a step"
+            f"data={config.data.label}: {len(problems)} problems less val_size={config.val_size} "
+            f"for validation are fewer than the {config.problems} of a step; try "
+            + (
+                f"val_size={min(spare, len(problems) // 5)}"
+                if spare >= 0
+                else "a smaller batch_size"
+            )
         )
     return train, [problem for problem in problems if key(problem) in validation]
 
@@ -108,8 +116,8 @@ def check_problems(config: Config, problems: Sequence[Problem]) -> None:
         lacking |= dict.fromkeys(unusable, "a reference that can be graded")
     if lacking:
         raise BadInput(
-            f"reward={config.reward.name}: {len(lacking)} of {len(problems)} problems of "
-            f"data={config.data.name} lack {next(iter(lacking.values()))}: {_listed(list(lacking))}"
+            f"reward={config.reward.name}: {len(lacking)} of {len(problems)} problems of data="
+            f"{config.data.label} lack {next(iter(lacking.values()))}: {_listed(list(lacking))}"
         )
 
 
@@ -124,6 +132,32 @@ def check_prompt(config: Config, tokenizer: PreTrainedTokenizerBase, thinking: b
             f"the prompt has closed: it ends with {tail[-40:]!r}; give thinking=true, another chat "
             "template, or a reward without it"
         )
+
+
+def test_split(data: DataConfig) -> list[str]:
+    """The words of `eval` for the test split of the problems; `benchmarks=BENCHMARK` where they
+    have none."""
+    if data.mix or not sources.has(data, "test"):
+        return ["benchmarks=BENCHMARK"]
+    named = cli.named("data", data.name, DataConfig)
+    source = data.path or (data.hub.repo if data.hub and not named.hub else None)
+    if source is None:
+        folder = [] if data.data_dir is None else [f"data_dir={cli.quoted(data.data_dir)}"]
+        return [f"benchmarks={data.name}", *folder]
+    words = [f"benchmarks=[{cli.quoted(source)}]"]
+    if data.test_size is not None:
+        words.append(f"test_size={data.test_size:g}")
+    if data.columns:
+        columns = (f"{name}: {_word(column)}" for name, column in data.columns.items())
+        words.append(f"columns={{{', '.join(columns)}}}")
+    given = {"kind": data.kind, "category": data.category}
+    return words + [f"{key}={_word(value)}" for key, value in given.items() if value]
+
+
+def _word(text: str) -> str:
+    """An override's value, in quotes where it may be read as anything but this text."""
+    plain = re.fullmatch(r"[A-Za-z]\w+([_-]\w+)*", text, re.ASCII)
+    return text if plain and text.lower() not in NOT_TEXT else cli.quoted(text)
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -754,7 +754,7 @@ def test_problems_without_references_are_counted(tmp_path: Path) -> None:
     result = command("rl", "model=tiny", f"data={file}", f"out={tmp_path / 'x'}")
     assert result.returncode == 2
     assert (
-        "10 of 20 problems of data=local lack a reference that can be graded: q0, q2, q4, q6, q8 …"
+        "10 of 20 problems of data=rows lack a reference that can be graded: q0, q2, q4, q6, q8 …"
         in result.stderr
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from ratiocine.rendering import Rendering
 from train.batches import MicroBatchSampler
 from train.config import Config
 from train.dataset import PairDataset, drop_too_long, read_dataset
-from train.scenario import Example, Stage, check_val_size, plan_stages
+from train.scenario import Example, ScenarioConfig, Stage, check_val_size, plan_stages
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,21 @@ def plan_training(config: Config) -> TrainingPlan:
         batch_size=config.batch_size,
         seed=config.seed,
     )
+    if line := _outside(config.scenario, Counter(map(dataset.category, ids))):
+        print(line)
     return TrainingPlan(dataset, rendering, stages, validation, dropped)
+
+
+def _outside(scenario: ScenarioConfig, categories: Mapping[str, int]) -> str | None:
+    """A warning of pairs whose category is in the domain of no stage."""
+    domains = tuple(f"{stage.domain}-" for stage in scenario.stages if stage.domain)
+    others = {name: n for name, n in categories.items() if not name.startswith(domains)}
+    if len(domains) < len(scenario.stages) or not others:
+        return None
+    return (
+        f"warning: {sum(others.values())} pairs are in no stage of scenario={scenario.name}, as "
+        f"their categories ({', '.join(sorted(others))}) begin with none of {', '.join(domains)}"
+    )
 
 
 def micro_batch_sampler(

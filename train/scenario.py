@@ -116,8 +116,10 @@ def plan_stages(
             and (config.pairs is None or folder(name) == config.pairs)
         }
         if not categories:
+            known = sorted({category(name) for name in ids})
             raise BadInput(
-                f"{where}: none of the pairs is of domain={config.domain}, pairs={config.pairs}"
+                f"{where}: none of the pairs is of domain={config.domain}, pairs={config.pairs}; "
+                f"their categories: {', '.join(known)}"
             )
         share = ratio if config.ratio is None else config.ratio
         assert share is not None

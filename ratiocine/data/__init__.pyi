@@ -27,6 +27,7 @@ from .sources import gradable as gradable
 from .sources import load as load
 from .stored_split import TEST_FILE as TEST_FILE
 from .stored_split import is_stored as is_stored
+from .stored_split import pairs_beside as pairs_beside
 from .stored_split import stored_source as stored_source
 from .stored_split import write_test_split as write_test_split
 from .syllogism import counterexample as counterexample

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
-from ratiocine.records import Kind
+from ratiocine.records import Kind, category_name
 
 Split = Literal["train", "test"]
 Domain = Literal["general", "math"]
@@ -160,6 +160,11 @@ class DataConfig(StrictConfig):
         if size is not None and (info.data.get("families") or info.data.get("mix")):
             raise ValueError(f"is for one file or data set, which {info.data['name']} is not")
         return size
+
+    @field_validator("category")
+    @classmethod
+    def _category_has_a_name(cls, name: str | None) -> str | None:
+        return None if name is None else category_name(name)
 
     @field_validator("columns")
     @classmethod

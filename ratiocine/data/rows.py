@@ -18,7 +18,7 @@ from ratiocine.data.option_lists import letter, listed_options, lists_options, o
 from ratiocine.data.row_files import Row
 from ratiocine.data.row_shapes import shaped
 from ratiocine.grading import read_number, reads_as_formula
-from ratiocine.records import Kind, Problem
+from ratiocine.records import Kind, Problem, category_name
 
 UNMAPPED = ("context", "answer", "choices", "kind", "category", "tolerance", "solution")
 FORMULA = re.compile(r"[\\^√π]")
@@ -75,6 +75,10 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     category = row.get("category") or data.category or by_domain
     if not isinstance(category, str):
         raise ValueError(f"category {category!r} is no text")
+    try:
+        category_name(category)
+    except ValueError as error:
+        raise ValueError(f"category {category!r}: {error}") from None
     if kind == "choice":
         reference: str | None = letter(row["answer"], choices)
     else:

@@ -12,6 +12,7 @@ from ratiocine.records import JsonObject, Problem
 
 TEST_FILE = "test.jsonl"
 """In the folder of the pairs; also a benchmark file by itself."""
+PAIRS_FILE = "pairs.parquet"
 
 
 def is_stored(data: DataConfig) -> bool:
@@ -27,6 +28,15 @@ def write_test_split(path: Path, data: DataConfig, seed: int) -> None:
     with open(path, "w", encoding="utf-8") as file:
         for problem in read(named, "test", seed):
             file.write(json.dumps(row_of(problem), ensure_ascii=False, default=str) + "\n")
+
+
+def pairs_beside(data: DataConfig) -> Path | None:
+    """The pairs from the training split of a source, beside its stored test split; None for any
+    other source."""
+    if data.path is None or Path(data.path).name != TEST_FILE:
+        return None
+    pairs = Path(data.path).with_name(PAIRS_FILE)
+    return pairs if pairs.is_file() else None
 
 
 def row_of(problem: Problem) -> JsonObject:
