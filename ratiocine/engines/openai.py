@@ -46,6 +46,7 @@ ATTEMPTS = 6
 REFUSALS = 8  # refused requests without an answered one that end a run
 REPORT_SECONDS = 10.0  # without a usable answer until a failure is printed again; doubled each time
 GROUP_SECONDS = 0.02  # completions that arrive this close together are yielded and stored together
+CONNECT_SECONDS = 0.005  # between first calls: servers in Python keep 5 connections waiting
 Results = queue.SimpleQueue[Completion | BaseException | None]
 
 
@@ -116,7 +117,8 @@ class OpenAIEngine:
         self.calls = OpenCalls(timeout, _print)
         async with connection_pool(concurrency) as pool:
 
-            async def work() -> None:
+            async def work(number: int) -> None:
+                await asyncio.sleep(number * CONNECT_SECONDS)
                 client = ChatClient(self.config, self.key, pool, self.setting)
                 while True:
                     await self._room(postponed)
@@ -141,8 +143,8 @@ class OpenAIEngine:
                             results.put(self.refused.pop())
 
             async with self.calls.watched(), asyncio.TaskGroup() as group:
-                for _ in range(concurrency):
-                    group.create_task(work())
+                for number in range(concurrency):
+                    group.create_task(work(number))
         if self.refused:
             raise self._all_refused()
 
