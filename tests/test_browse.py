@@ -124,7 +124,8 @@ def test_pairs_are_listed_by_their_teacher(tmp_path: Path) -> None:
         ("local", {"name": "transformers", "model": "qwen3-4b"}, "qwen3-4b"),
         ("reference", {"name": "reference", "engine": None}, ""),
     ):
-        values = {"teacher": teacher, "data": {"name": "mine"}, "model": {"name": "smollm2-135m"}}
+        data = {"name": "local", "path": "data/mine.csv"}
+        values = {"teacher": teacher, "data": data, "model": {"name": "smollm2-135m"}}
         run = open_run("distill", settings(**values, out=str(tmp_path / name)), {})
         run.finish(data="mine", n=1)
         found = RunFolders(tmp_path).get(name)

@@ -168,7 +168,7 @@ def test_the_disk_total_is_the_sum_of_its_parts(retain: str) -> None:
         ),
         (
             ("executor=slurm", "executor.partitoin=gpu"),
-            "unknown key 'executor.partitoin'; did you mean 'partition'?",
+            "unknown key 'executor.partitoin'; did you mean 'executor.partition'?",
         ),
         (
             ("executor=slurm", "executor.queue=gpu"),

@@ -387,7 +387,7 @@ def test_bad_rewards_are_one_line() -> None:
         ([{"name": "acuracy"}], "acuracy"),
         (
             [{"name": "accuracy", "wieght": 1}],
-            r"unknown key 'terms.0.wieght'; did you mean 'weight'\?",
+            r"unknown key 'terms.0.wieght'; did you mean 'terms.0.weight'\?",
         ),
         ([{"name": "accuracy", "weight": 0}], "greater than 0"),
         ([{"name": "accuracy", "weight": -1}], "greater than 0"),

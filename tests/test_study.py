@@ -165,7 +165,10 @@ def test_the_words_of_a_cell() -> None:
     ("words", "message"),
     [
         (("study.grid.ratois=[0]",), "unknown key 'study.grid.ratois'"),
-        (("+study.grid.ratoi=[0]",), "unknown key 'study.grid.ratoi'; did you mean 'ratios'?"),
+        (
+            ("+study.grid.ratoi=[0]",),
+            "unknown key 'study.grid.ratoi'; did you mean 'study.grid.ratios'?",
+        ),
         (("study.grid.ratios=[0,0.5,0.5]",), "ratios=[0.0, 0.5, 0.5]: 0.5 occurs twice"),
         (("study.grid.models=[tiny,tiny]",), "'tiny' occurs twice"),
         (("study.grid.ratios=[2]",), "ratios=[2.0]: 2 is not between 0 and 1"),

@@ -12,6 +12,7 @@ from typing import Literal
 from eval.browse.file_cache import FileCache
 from eval.browse.run_progress import METRICS, Progress, progress_of
 from eval.report import arm_label, percent
+from ratiocine.data import stem
 from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject
 from ratiocine.runs import CONFIG, Manifest, locks, read_config, read_manifest, verb_and_hash
@@ -188,10 +189,13 @@ def _trained(verb: str, config: JsonObject) -> tuple[str, str]:
     if verb == "distill":  # `model` counts tokens alone
         teacher = config.get("teacher") or {}
         name = str((teacher.get("engine") or {}).get("model") or teacher.get("model") or "")
-    named = {key: (config.get(key) or {}).get("name") for key in ("teacher", "data", "reward")}
+    named = {key: (config.get(key) or {}).get("name") for key in ("teacher", "reward")}
+    data = config.get("data") or {}
+    source = data.get("path") or (data.get("hub") or {}).get("repo")
+    problems = stem(source) if data.get("name") == "local" and source else data.get("name")
     scenario = (config.get("scenario") or {}).get("name")
     words = {
-        "distill": [named["teacher"] and f"{named['teacher']} on {named['data']}"],
+        "distill": [named["teacher"] and f"{named['teacher']} on {problems}"],
         "train": [
             scenario if scenario != "mixed" else None,
             None if config.get("ratio") is None else f"ratio {config['ratio']:g}",

@@ -29,7 +29,15 @@ from ratiocine.cli.composition import (
     options,
     plain_values,
 )
-from ratiocine.cli.overrides import BY_PATH, is_remote, is_sweep, key_of, normalise, sweep_job
+from ratiocine.cli.overrides import (
+    BY_PATH,
+    is_path,
+    is_remote,
+    is_sweep,
+    key_of,
+    normalise,
+    sweep_job,
+)
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import (
     Command,
@@ -253,7 +261,10 @@ def help_text(verb: str, overrides: Sequence[str] = ()) -> str:
         line = f"{group}={chosen}, or one of {', '.join(options(group))}{path}"
         lines.append(textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False))
     for override in overrides:
-        if more := _option_help(key_of(override), override.partition("=")[2]):
+        group, _, name = override.lstrip("+").partition("=")
+        if group in BY_PATH and is_path(name):
+            name = "local"
+        if more := _option_help(group, name):
             lines += ["", f"Keys of {override}:", "", *more]
     lines += [
         "",

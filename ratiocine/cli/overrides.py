@@ -45,14 +45,18 @@ def normalise(overrides: Sequence[str]) -> list[str]:
         if not group.strip("+~"):
             raise BadInput(f"'{override}' names no key; write key=value")
         text = _unquoted(value)
-        is_path = "/" in text or os.path.exists(text)
-        is_sweep = "," in value and text == value
-        if equals and group in BY_PATH and is_path and not is_sweep:
+        is_list = "," in value and text == value
+        if equals and group in BY_PATH and is_path(text) and not is_list:
             normalised += [f"{group}=local", f"{group}.path={quoted(text)}"]
         else:
             words = _with_quoted_words(_with_quoted_paths(value))
             normalised.append(f"{group}={words}" if equals else override)
     return normalised
+
+
+def is_path(value: str) -> bool:
+    """Whether the value of a key of `BY_PATH` names no option, but a path."""
+    return "/" in value or os.path.exists(value)
 
 
 def _joined(overrides: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
@@ -48,9 +49,11 @@ def suggestion(name: str, known: Sequence[str]) -> str:
 def _hint(schema: type[BaseModel], key: str, known: Sequence[str]) -> str:
     parent, _, name = key.rpartition(".")
     usual = SYNONYMS.get(key) or SYNONYMS.get(name, name)
-    if usual in known and usual != name:
-        return f"; did you mean '{usual}'?"
     paths = dict(_paths(schema))
+    # Where the parent is unknown, `known` are the keys above it.
+    above = f"{parent}." if re.sub(r"\.\d+", "", parent) in paths else ""
+    if usual in known and usual != name:
+        return f"; did you mean '{above}{usual}'?"
     if option := paths.get(key):  # of another engine, say
         return f", which is one of {parent}={option}; known: {', '.join(known)}"
     if not parent and (close := suggestion(name, known)):
@@ -60,7 +63,8 @@ def _hint(schema: type[BaseModel], key: str, known: Sequence[str]) -> str:
     nested = [path for path in paths if path.endswith(tail)] or of_parent
     if nested and nested != [key]:
         return f"; did you mean '{min(nested, key=lambda path: path.count('.'))}'?"
-    return suggestion(name, known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{above}{close[0]}'?" if close else ""
 
 
 def _paths(schema: type[BaseModel], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
