@@ -156,7 +156,7 @@ def test_split(data: DataConfig) -> list[str]:
 
 def _word(text: str) -> str:
     """An override's value, in quotes where it may be read as anything but this text."""
-    plain = re.fullmatch(r"[A-Za-z]\w+([_-]\w+)*", text, re.ASCII)
+    plain = re.fullmatch(r"[A-Za-z][\w-]*", text, re.ASCII)
     return text if plain and text.lower() not in NOT_TEXT else cli.quoted(text)
 
 

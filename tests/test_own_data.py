@@ -9,6 +9,7 @@ import yaml
 from conftest import command, done
 from teacher import Teacher, words
 
+from ratiocine import cli
 from ratiocine.data import DataConfig, load, problem_of
 from ratiocine.data.row_shapes import reference_of
 from ratiocine.data.rows import mapped
@@ -17,6 +18,8 @@ from ratiocine.data.tasks import read_task
 from ratiocine.errors import BadInput
 from ratiocine.records import Problem
 from ratiocine.runs import hash_path
+from ratiocine.stores import stream_pairs
+from rl.preparation import test_split
 
 pytestmark = pytest.mark.long
 
@@ -335,3 +338,85 @@ def test_a_filter_of_a_task_reads_the_answer_of_a_whole_solution(tmp_path: Path)
     write(docs, [{"q": "3 - 4?", "a": "3 - 4 = -1\nso -1"}])
     with pytest.raises(BadInput, match=r"row 1 of its data: .* in which no filter finds an answer"):
         read(file)
+
+
+def sums(folder: Path, n: int = 20) -> Path:
+    rows = [
+        {"question": f"What is {k} + 1?", "answer": str(k + 1), "solution": f"{k + 1}."}
+        for k in range(n)
+    ]
+    return write(folder / "sums.jsonl", rows)
+
+
+def test_examples_of_pairs_are_training_problems(tmp_path: Path) -> None:
+    file, pairs, scores = sums(tmp_path), tmp_path / "pairs", tmp_path / "scores"
+    done(
+        *("distill", "teacher=reference", f"data={file}", "data.test_size=0.25"),
+        *("model=tiny", f"out={pairs}"),
+    )
+    words = ("eval", "model=tiny", f"benchmarks=['{pairs}']", "max_new_tokens=2")
+    done(*words, "num_fewshot=3", f"out={scores}")
+    manifest = json.loads((scores / "manifest.json").read_text())
+    assert json.loads((scores / "scores.json").read_text())["all"]["n"] == 5
+    assert (manifest["num_fewshot"], manifest["dropped"]) == ({"sums": 3}, {"sums": {}})
+    assert manifest["inputs"]["examples:sums"] == hash_path(pairs / "pairs.parquet")
+    assert {pair.source for pair in stream_pairs(pairs / "pairs.parquet")} == {"sums"}
+    told = refused(*words[:3], "test_size=0.5", "validate_only=true")
+    assert told.endswith(
+        f"test_size=0.5 is for a benchmark file; benchmarks={pairs} state their own"
+    )
+
+
+def test_training_problems_in_a_benchmark_file_are_told(tmp_path: Path) -> None:
+    """Not where the test split is that of the pairs, or a part of it."""
+    file, pairs, student = sums(tmp_path), tmp_path / "pairs", tmp_path / "student"
+    held_out = "data.test_size=0.25"
+    done("distill", "teacher=reference", f"data={file}", held_out, "model=tiny", f"out={pairs}")
+    words = (f"pairs={pairs}", "batch_size=4", "lr=1e-3", "max_steps=1")
+    done("train", "+ratio=1", "model=tiny", *words, f"out={student}")
+    model = student / "model"
+
+    def told(*words: str) -> str:
+        shown = done("eval", f"model={model}", "validate_only=true", *words)
+        return "".join(line for line in shown.splitlines() if line.startswith("warning: "))
+
+    for size in ("test_size=0.25", "test_size=0.2"):
+        assert not told(f"benchmarks=[{file}]", size)
+    assert not told(f"benchmarks=[{pairs}]")
+    assert told(f"benchmarks=[{file}]", "test_size=0.3") == (
+        f"warning: {file} with test_size=0.3 has training problems of {model}, whose training held "
+        f"out test_size=0.25; without them: benchmarks=[{pairs}]"
+    )
+    assert "as a whole has training problems" in told(f"benchmarks=[{file}]")
+
+
+def test_the_next_evaluation_of_rl_is_of_its_test_split(tmp_path: Path) -> None:
+    columns = {"question": "q", "answer": "gold.0"}
+    mine = {"name": "local", "path": str(sums(tmp_path)), "columns": columns}
+    words = test_split(DataConfig(**mine, test_size=0.25, category="math-oe"))
+    names = "columns={question: q, answer: 'gold.0'}"
+    assert words == [
+        f"benchmarks=[{tmp_path}/sums.jsonl]",
+        *("test_size=0.25", names, "category=math-oe"),
+    ]
+    assert test_split(DataConfig(**mine)) == ["benchmarks=BENCHMARK"]
+    assert test_split(cli.named("data", "demo", DataConfig)) == ["benchmarks=demo"]
+
+
+def test_categories_of_ones_own(tmp_path: Path) -> None:
+    """Any name, but for another spelling of a known one; stages by domain say what they leave."""
+    file, other = sums(tmp_path), write(tmp_path / "more.jsonl", [{**ROW, "category": "Math-OE"}])
+    check = ("eval", "model=tiny", "validate_only=true")
+    assert "did you mean 'math-oe'?" in refused(*check, f"benchmarks=[{file}]", "category=math_oe")
+    told = refused(*check, f"benchmarks=[{other}]")
+    assert told.endswith("more.jsonl, row 1: category 'Math-OE': did you mean 'math-oe'?")
+    names = ("general-oe", "math-algebra", "arithmetic")
+    write(other, [{**ROW, "question": f"2 + {name}?", "category": name} for name in names])
+    pairs, student = tmp_path / "pairs", tmp_path / "student"
+    done("distill", "teacher=reference", f"data={other}", "model=tiny", f"out={pairs}")
+    scenario = ("scenario=general_ift+math_reasoning", "batch_size=1", "lr=1e-3")
+    shown = done("train", "model=tiny", f"pairs={pairs}", *scenario, f"out={student}")
+    assert "1 pairs are in no stage" in shown and "(arithmetic) begin with none of" in shown
+
+
+ROW = {"question": "2 + 2?", "answer": "4", "solution": "4."}

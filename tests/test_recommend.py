@@ -47,6 +47,7 @@ def evaluated(
     flops: float = 1e12,
     tokens: int = 5,
     exact: bool = True,
+    chance: float = 0.0,
 ) -> Path:
     """An evaluation of 40 sums and 20 names: these sums are right, and the first ten names."""
     rows = [
@@ -59,7 +60,7 @@ def evaluated(
     trained = student(ratio, seed, flops)
     if trained and not exact:
         trained = replace(trained, train_flops_exact=None)
-    known = facts(trained, seconds=6.0, size=135_000_000, hypotheses={})
+    known = facts(trained, seconds=6.0, size=135_000_000, hypotheses={}, chance={"names": chance})
     return synthetic.write_evaluation(out, rows, known, trained=[ratio, seed, flops])
 
 
@@ -314,6 +315,26 @@ def test_a_tie_is_not_decided(tmp_path: Path) -> None:
         "among the most accurate.\n"
     )
     assert shown.count("best or tied in 100 % of resamples") == 2
+
+
+def test_arms_that_never_work_or_guess_are_not_recommended(tmp_path: Path) -> None:
+    words = [
+        str(evaluated(tmp_path / "a", 0.0, [], flops=1e12, chance=0.5)),
+        str(evaluated(tmp_path / "b", 1.0, [], flops=2e12, chance=0.5)),
+    ]
+    out = tmp_path / "a.json"
+    shown = done("eval.recommend", *words, "--category", "math-oe", "--json", str(out))
+    assert shown.startswith(
+        "No arm works for math-oe (40 problems): not one answer is right; the data do not tell the "
+        "2 arms apart, and none is recommended.\n  - ratio 0: 0.0 % (95 %: 0.0 to "
+    )
+    assert shown.splitlines()[-1] == f"next: python -m eval.browse {words[0]}"
+    content = json.loads(out.read_text())
+    assert (content["recommended"], content["best"]) == (None, None)
+    assert content["text"] == shown.splitlines()[:-1]
+    guessed = done("eval.recommend", *words, "--category", "general-mc")
+    assert guessed.startswith("No arm is shown to be above random choice (50.0 %) for general-mc")
+    assert "take " not in shown + guessed and "Not decided" not in shown + guessed
 
 
 def test_a_recommendation_that_the_token_limit_may_have_made(tmp_path: Path) -> None:

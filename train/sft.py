@@ -126,7 +126,8 @@ def _fit(
         about=lambda size: _about(run, config, mixture, size),
         agreed={"the order of examples": mixture.examples_hash},
     )
-    with progress(steps, f"train ratio={config.ratio}", "steps") as bar:
+    arm = config.scenario.name if config.ratio is None else f"ratio={config.ratio}"
+    with progress(steps, f"train {arm}", "steps") as bar:
         trainer, checkpoints = _trainer(session, config, plan, sampler, bar)
         session.fit(trainer, checkpoints, trainer.trial_step)
     log = trainer.step_log

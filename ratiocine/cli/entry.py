@@ -15,6 +15,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -199,8 +200,13 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
 
 
 def _check_flags(flags: Sequence[str]) -> None:
-    """Raise BadInput for an option that Hydra does not have: the keys of a verb have no dashes."""
-    for flag in flags:
+    """Raise BadInput for an option that Hydra does not have (the keys of a verb have no dashes),
+    and for a word that is neither an option, nor a value of the option before it, nor key=value."""
+    for before, flag in pairwise(["", *flags]):
+        if not flag.startswith("-") and not before.startswith("-"):
+            raise BadInput(
+                f"'{flag}' is no key=value; a shell ends a word at a blank that is not in quotes"
+            )
         name, equals, value = flag.removeprefix("--").partition("=")
         if flag.startswith("--") and name not in HYDRA_OPTIONS:
             key = name.replace("-", "_")

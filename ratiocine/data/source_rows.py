@@ -62,7 +62,8 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
             yield replace(problem_of(data, row, name), row=index + 1, line=line)
         except KeyError as error:
             raise BadInput(
-                f"{where}: there is no column {error}; there are {', '.join(row)}{_separator(row)}"
+                f"{where}: there is no column {error}; there are {', '.join(row)}"
+                f"{_separator(row) or _mapping(str(error), data)}"
             ) from None
         except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise BadInput(f"{where}: {error}") from None
@@ -94,6 +95,12 @@ def _numbered(data: DataConfig, split: Split, copy: Path | None) -> Iterator[tup
     for file in [copy] if copy is not None else download(data.name, data.hub, split):
         for number, row in enumerate(read_rows(file), 1):
             yield str(file), number, row
+
+
+def _mapping(column: str, data: DataConfig) -> str:
+    """How a column of another name is given, where none is."""
+    name = column.strip("'")
+    return f"; another name is given by columns='{{{name}: NAME}}'" if not data.columns else ""
 
 
 def _separator(row: Row) -> str:
