@@ -63,8 +63,8 @@ def _hint(schema: type[BaseModel], key: str, known: Sequence[str]) -> str:
     nested = [path for path in paths if path.endswith(tail)] or of_parent
     if nested and nested != [key]:
         return f"; did you mean '{min(nested, key=lambda path: path.count('.'))}'?"
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{above}{close[0]}'?" if close else ""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{above}{near[0]}'?" if near else ""
 
 
 def _paths(schema: type[BaseModel], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:
