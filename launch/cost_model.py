@@ -20,6 +20,7 @@ from launch.stages import Stage, compose
 from launch.throughput import Rates
 from ratiocine import cli, cost, models
 from ratiocine.cost import Shape
+from ratiocine.data import DataConfig
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import ExecutorConfig, VerbConfig
 from rl.config import Config as RLConfig
@@ -64,6 +65,7 @@ class StageCost:
 
 
 Work = tuple[float, float]  # tokens, FLOPs
+PLANNED = Path("runs")  # of parents that do not exist yet
 
 
 class CostModel:
@@ -195,7 +197,7 @@ class CostModel:
         """
         known, found = self.assumptions, list[tuple[int, float]]()
         by_name = known.problems if isinstance(known.problems, dict) else {}
-        sources = config.sources()
+        sources = [self._planned(data) for data in config.sources()]
         limits = {d.name: (config.limit or inf) * (len(d.families) or 1) for d in sources}
         for data in sources:
             n = count(data, "test", config.limit) or by_name.get(data.name)
@@ -211,6 +213,15 @@ class CostModel:
             self.problems[data.name] = n
             found.append((n * config.samples, known.prompt.get(data.name, prompt)))
         return found if len(found) == len(sources) else None
+
+    def _planned(self, data: DataConfig) -> DataConfig:
+        """A benchmark; of the test split of pairs that do not exist yet, their source."""
+        folder = Path(data.hub.repo) if data.hub else Path()
+        stage = self.stages.get(folder.name) if folder.parent == PLANNED else None
+        if stage is None or stage.verb != "distill":
+            return data
+        source = self.config(stage, DistillConfig).data
+        return source.model_copy(update={"name": source.label})
 
     def _check_limits(self, config: EvalConfig, pairs: PairLengths) -> None:
         """Note a token limit that would truncate the students of a set's traces."""
@@ -230,7 +241,7 @@ class CostModel:
 
     def config(self, stage: Stage, schema: type[C]) -> C:
         """The stage's configuration, with folders of parents that do not exist yet."""
-        folders = {name: Path("runs") / name for name in stage.parents}
+        folders = {name: PLANNED / name for name in stage.parents}
         config = compose(stage.verb, *stage.resolved(folders))
         assert isinstance(config, schema)
         return config

@@ -221,6 +221,9 @@ BAD = {
     ("train", "ratio=nan"): "ratio=nan",
     ("train", "ratio=half"): "ratio='half': should be a number from 0 to 1",
     ("train",): "a number from 0 to 1 is needed",
+    ("train", "ratio=0", "x.csv]"): "'x.csv]' is no key=value; a shell ends a word at a blank",
+    ("launch", "study.grid.eval.limit=5"): "study.grid.eval is a list of settings; write "
+    "study.grid.eval=[limit=5]",
     ("train", "+ratoi=0.5"): "unknown key 'ratoi'; did you mean 'ratio'?",
     ("train", "ratoi=0.5"): "unknown key 'ratoi'; did you mean 'ratio'?",
     ("train", "+ratio=0.5", "+model.pth=x"): "unknown key 'model.pth'; did you mean 'model.path'?",

@@ -232,6 +232,10 @@ def test_assumptions_about_what_is_known(pairs: Path, tmp_path: Path) -> None:
     assert counted == told(*own).costs["eval-tiny"].tokens, "five problems, by counting"
     longer = told(*own, "study.assumptions.prompt={mine: 1000}").costs["eval-tiny"].tokens
     assert longer and counted and longer - counted > 5 * 800
+    made = f"{{mine: [teacher=reference,data={file},data.test_size=0.4]}}"
+    side = (words[1], f"study.grid.pairs={made}", "study.grid.benchmarks=['{pairs-mine}']")
+    planned = told(*side).model
+    assert planned.problems == {"mine": 2}, "the test split of pairs that do not exist yet"
     hub = (*words, "study.grid.benchmarks=[me/mine]")
     missing = "missing: the number of problems of me/mine: study.assumptions.problems={me/mine: N}"
     assert missing in told(*hub).total

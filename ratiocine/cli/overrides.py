@@ -35,6 +35,9 @@ def normalise(overrides: Sequence[str]) -> list[str]:
     normalised: list[str] = []
     for override in _joined(overrides):
         group, equals, value = override.partition("=")
+        setting, _, key = group.rpartition(".")
+        if setting.lstrip("+") in SETTINGS and not key.isdecimal():
+            raise BadInput(f"{setting} is a list of settings; write {setting}=[{key}={value}]")
         if group in SETTINGS and value.startswith("[") and value != "[]":  # [] replaces the list
             group += CHANGES
         # Files leave out defaults, and mappings take any keys: the schema knows the allowed ones.
