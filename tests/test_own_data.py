@@ -19,7 +19,7 @@ from ratiocine.errors import BadInput
 from ratiocine.records import Problem
 from ratiocine.runs import hash_path
 from ratiocine.stores import stream_pairs
-from rl.preparation import test_split
+from rl import preparation
 
 pytestmark = pytest.mark.long
 
@@ -393,14 +393,14 @@ def test_training_problems_in_a_benchmark_file_are_told(tmp_path: Path) -> None:
 def test_the_next_evaluation_of_rl_is_of_its_test_split(tmp_path: Path) -> None:
     columns = {"question": "q", "answer": "gold.0"}
     mine = {"name": "local", "path": str(sums(tmp_path)), "columns": columns}
-    words = test_split(DataConfig(**mine, test_size=0.25, category="math-oe"))
+    words = preparation.test_split(DataConfig(**mine, test_size=0.25, category="math-oe"))
     names = "columns={question: q, answer: 'gold.0'}"
     assert words == [
         f"benchmarks=[{tmp_path}/sums.jsonl]",
         *("test_size=0.25", names, "category=math-oe"),
     ]
-    assert test_split(DataConfig(**mine)) == ["benchmarks=BENCHMARK"]
-    assert test_split(cli.named("data", "demo", DataConfig)) == ["benchmarks=demo"]
+    assert preparation.test_split(DataConfig(**mine)) == ["benchmarks=BENCHMARK"]
+    assert preparation.test_split(cli.named("data", "demo", DataConfig)) == ["benchmarks=demo"]
 
 
 def test_categories_of_ones_own(tmp_path: Path) -> None:
