@@ -254,7 +254,7 @@ BAD = {
     ("eval", "data.columns={question: q}"): "unknown key 'data.columns'",
     ("eval", "data.path=x.csv"): "unknown key 'data.path'; did you mean 'benchmarks'?",
     ("eval", "engine.base_url=http://x/v1"): "unknown key 'engine.base_url', which is one of "
-    "engine=openai; known: attention, max_batch_size, max_cache_tokens, name",
+    "engine=openai; known: attention, enforce_eager, max_batch_size, max_cache_tokens, name",
     ("train", "+ratio=0.5", "batch_size=0"): "batch_size=0",
     ("train", "+ratio=0.5", "model=qwen2.5-1.5"): "did you mean 'qwen2.5-1.5b'?",
     (
