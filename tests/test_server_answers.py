@@ -188,7 +188,9 @@ def test_one_bad_prompt_is_named_while_others_are_answered(
         Scripted.script = staticmethod(
             lambda n, body, place=place: bad if n == place else good(body)
         )
-        found = generated(url, range(1, 7), concurrency=concurrency)
+        # Given up after some calls, or after `retry_seconds`, as the server has answered others.
+        patience = 20 if place == 1 or words == "template error" else 0.5
+        found = generated(url, range(1, 7), concurrency=concurrency, retry_seconds=patience)
         assert {name for name, one in found.items() if one.stop == "stop"} == {
             str(n) for n in range(1, 7) if n != place
         }

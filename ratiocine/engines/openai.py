@@ -180,10 +180,22 @@ class OpenAIEngine:
         """The completion of one sample, with retries; the servers take turns. With `may_wait`, None
         after `ATTEMPTS` calls without any answer of a server: other requests come first."""
         turns, retry_seconds = itertools.count(index), self.config.retry_seconds
-        attempts = 0
+        attempts, url = 0, ""
+
+        async def fails_alone(error: RetryableError) -> bool:
+            """Whether the server still answers what it has answered."""
+            return (
+                error.of_request
+                and self.answered is not None
+                and await client.answers(url, self.answered)
+            )
+
+        def failed(error: RetryableError) -> Completion:
+            words = redacted(error, self.key)
+            return Completion(job[0].id, words, "failed", 0, 0, 0.0, sample=job[1])
 
         async def call() -> Completion | None:
-            nonlocal attempts
+            nonlocal attempts, url
             url = self.urls[next(turns) % len(self.urls)]
             async with self.limiter:
                 try:
@@ -192,18 +204,17 @@ class OpenAIEngine:
                     attempts += error.of_request
                     if attempts >= ATTEMPTS and may_wait and self.answered is None:
                         return None
-                    if attempts < ATTEMPTS or self.answered is None:
+                    if attempts < ATTEMPTS or not await fails_alone(error):
                         raise
-                    if not await client.answers(url, self.answered):
-                        raise
-                    words = redacted(error, self.key)
-            return Completion(job[0].id, words, "failed", 0, 0, 0.0, sample=job[1])
+                    return failed(error)
 
         try:
             return await call_with_retries(
                 call, lambda: time.monotonic() - self.last_answer > retry_seconds, self._retry
             )
         except RetryableError as error:
+            if await fails_alone(error):
+                return failed(error)
             raise Failure(
                 f"{' and '.join(self.urls)}: no usable answer for {retry_seconds:.0f} s: "
                 f"{redacted(error, self.key)}"
