@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from ratiocine import startup
 from ratiocine.errors import BadInput
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ def prepare_process(threads: int | None) -> None:
     import ctypes
 
     import torch
+
+    with startup.hidden("scipy"):  # for losses of object detection
+        import transformers.modeling_utils  # noqa: F401
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -23,7 +23,7 @@ ALLOWED = {
 OURS = {*ALLOWED, "tests"}
 # Units of `ratiocine`, lowest first: each may import from the rows above its own.
 LAYERS = (
-    ("config", "cost", "errors", "hashing", "plotting", "records", "stats"),
+    ("config", "cost", "errors", "hashing", "plotting", "records", "startup", "stats"),
     ("completion_parts", "devices", "renames", "stores"),
     ("prompts",),
     ("executors", "rendering", "grading"),

@@ -1,6 +1,6 @@
 """python -m train +ratio=0.5 model=qwen2.5-1.5b pairs=runs/distill/ab12"""
 
-from ratiocine import cli
+from ratiocine import cli, startup
 from ratiocine.executors import distributed
 from ratiocine.runs import publish, tracking
 from train.config import Config, check_counts, inputs
@@ -15,10 +15,11 @@ def run(config: Config) -> None:
     name = config.push_to_hub
     if name is not None and distributed.is_first():
         publish.check(name)
-    from train import card
-    from train.sft import train
+    with startup.hidden(*config.unused_packages):
+        from train import card
+        from train.sft import train
 
-    run = train(config)
+        run = train(config)
     if name is not None and run is not None and distributed.is_first():
         card.upload(name, run.out, card.read(run.out, []))
 

@@ -3,6 +3,7 @@ until they are needed."""
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from ratiocine.hashing import digest
 from ratiocine.models import packaged
 from ratiocine.records import MODES, SIDES, Mode, Pair
 from ratiocine.runs import PairSource, check_finished, read_config, read_manifest, verb_and_hash
-from ratiocine.stores import check_pairs
+from ratiocine.stores import ROW_GROUP, check_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -92,7 +93,8 @@ class PairDataset:
 
     def pair(self, name: str) -> Pair:
         at = self.index[name]
-        return Pair(**self.tables[self.folder_numbers[at]][self.row_numbers[at]])
+        table = self.tables[self.folder_numbers[at]]
+        return Pair(**table.slice(self.row_numbers[at], 1).to_pylist()[0])
 
 
 def dataset_name(folder: str) -> str:
@@ -155,7 +157,7 @@ def read_dataset(
         if limit is not None:
             rows = sorted(rows, key=lambda row: digest(seed, columns["id"][row]))[:limit]
         dataset.add(number, rows, columns, counts)
-        dataset.tables.append(_table(file))
+        dataset.tables.append(_table(file, read_manifest(Path(folder)).outputs[file.name]))
     return dataset
 
 
@@ -180,14 +182,21 @@ def _token_counts(
     return token_counts.columns(stored, {side: f"{wanted}.{side}" for side in SIDES})
 
 
-def _table(file: Path) -> Any:
-    """The rows of a parquet file, memory-mapped."""
-    import datasets
+def _table(file: Path, content: str) -> Any:
+    """The rows of a parquet file with this hash, memory-mapped: decoded once, into the cache."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    datasets.disable_progress_bars()
-    return datasets.Dataset.from_parquet(
-        str(file), cache_dir=str(packaged.cache_folder() / "pairs")
-    )
+    stored = packaged.cache_folder() / "pairs" / f"{content[:16]}.arrow"
+    if not stored.exists():
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        source = pq.ParquetFile(file)
+        temporary = stored.with_name(f".{stored.name}.{os.getpid()}")
+        with pa.ipc.new_file(temporary, source.schema_arrow) as decoded:
+            for batch in source.iter_batches(ROW_GROUP):
+                decoded.write_batch(batch)
+        os.replace(temporary, stored)
+    return pa.ipc.open_file(pa.memory_map(str(stored))).read_all()
 
 
 def drop_too_long(dataset: PairDataset, max_length: int) -> tuple[list[str], dict[str, int]]:

@@ -6,6 +6,7 @@ BadInput and Failure are one line on stderr. `-m` runs each job of a sweep in it
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
+from ratiocine import startup
 from ratiocine.cli.composition import (
     CONF,
     check,
@@ -98,6 +100,7 @@ def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn
 
 def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
     """Call `work` and exit with its status; an error is one line that starts with `name`."""
+    startup.begin_imports()
     # A background job of a shell ignores SIGINT unless it is set here.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, _interrupt)
@@ -136,6 +139,7 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
     if distributed.is_launched():
         # The launcher signals ranks that are already exiting; that would print a traceback.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gc.freeze()  # else Python visits all objects several times as it ends: a second after torch
     sys.exit(status)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import devices, models
+from ratiocine import devices, models, startup
 from ratiocine.cost import Shape
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines.config import EngineConfig, OpenAIConfig, VLLMConfig
@@ -99,6 +99,7 @@ def load(
     from ratiocine.engines.decoding import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 
+    startup.freeze_imports()
     loaded = models.load_model(model, device, dtype=dtype)
     pack_linears(loaded)
     local = TransformersEngine(loaded, tokenizer, stops, engine)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from ratiocine import startup
 from ratiocine.errors import Failure
 from ratiocine.executors.base import Command, Job, exit_code, first_line
 from ratiocine.executors.config import LocalConfig, check_gpus
@@ -105,6 +106,7 @@ def preload() -> None:
         warnings.simplefilter("ignore", SyntaxWarning)  # in dependencies of reasoning_gym
         for module in PRELOADED:
             importlib.import_module(module)
+    startup.freeze_imports()
 
 
 def end_with_parent() -> None:

@@ -6,12 +6,15 @@ import importlib
 import warnings
 from types import ModuleType
 
+import lazy_loader
+
 
 def reasoning_gym(module: str = "") -> ModuleType:
     """The package, or one of its modules, without the SyntaxWarnings that its dependencies raise
     when first compiled."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
+        lazy_loader.load("cellpylib")  # imports matplotlib, for the game of life alone
         return importlib.import_module(f"reasoning_gym.{module}".rstrip("."))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -101,6 +102,21 @@ class TrainingConfig(TrackedConfig):
     def shards_weights(self) -> bool:
         """Whether no rank holds a whole model."""
         return self.sharding in ("zero3", "fsdp")
+
+    @property
+    def unused_packages(self) -> tuple[str, ...]:
+        """Packages that transformers' Trainer imports where they are installed, and that this run
+        does without."""
+        folder = Path(self.model.path or "")
+        adapters = self.lora or (folder / "adapter_config.json").exists()
+        used = {
+            "bitsandbytes": self.load_in_4bit,
+            "datasets": False,
+            "deepspeed": self.deepspeed.stage > 0,
+            "peft": adapters,
+            "scipy": False,
+        }
+        return tuple(name for name, needed in used.items() if not needed)
 
     @model_validator(mode="after")
     def _deepspeed_is_usable(self) -> Self:

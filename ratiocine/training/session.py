@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
-from ratiocine import models
+from ratiocine import models, startup
 from ratiocine.errors import Failure
 from ratiocine.executors import distributed
 from ratiocine.runs import Run, Tracker, tracking
@@ -136,6 +136,7 @@ def open_session(
     checkpoint = newest(folder)
     resumed = checkpoint and checkpoint.name
     distributed.check_agreement({**run.facts, **agreed, "the checkpoint to resume from": resumed})
+    startup.freeze_imports()
     model = load_trainable(config, compute)
     tracker = tracking.open_tracker(config, run.out, about(size))
     return Session(run, config, compute, made, model, size, checkpoint, tracker)
