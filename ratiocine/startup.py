@@ -12,6 +12,8 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 
 IMPORTING = (200_000, 10, 10)
 """Thresholds of `gc` during imports; not off, as a command may never reach `freeze_imports`."""
@@ -32,6 +34,27 @@ def freeze_imports() -> None:
     if gc.get_threshold() == IMPORTING:
         gc.freeze()
         gc.set_threshold(*_usual)
+
+
+class _Deferred(ModuleType):
+    """A package that is imported when an attribute of it is first used."""
+
+    def __getattr__(self, name: str) -> object:
+        self.__class__ = ModuleType  # first, as the import itself looks for attributes
+        assert self.__spec__ and self.__spec__.loader
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def defer(package: str) -> None:
+    """Let `import package` import it on first use; nothing where it is missing or imported.
+
+    `importlib.util.LazyLoader` would import it at the import statement, which looks at `__spec__`.
+    """
+    if package not in sys.modules and (spec := find_spec(package)) is not None:
+        module = module_from_spec(spec)
+        module.__class__ = _Deferred
+        sys.modules[package] = module
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import importlib
 import warnings
 from types import ModuleType
 
-import lazy_loader
+from ratiocine import startup
 
 
 def reasoning_gym(module: str = "") -> ModuleType:
@@ -14,7 +14,7 @@ def reasoning_gym(module: str = "") -> ModuleType:
     when first compiled."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
-        lazy_loader.load("cellpylib")  # imports matplotlib, for the game of life alone
+        startup.defer("cellpylib")  # imports matplotlib, for the game of life alone
         return importlib.import_module(f"reasoning_gym.{module}".rstrip("."))
 
 
