@@ -83,14 +83,14 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, size: int | None = Non
     return 2 * size**3 / min(times)
 
 
-def prepare_process(threads: int | None) -> None:
-    """Process settings that affect speed and log noise, never results."""
+def prepare_process(threads: int | None, *, inference: bool = False) -> None:
+    """Imports, and process settings that affect speed and log noise, never results. `inference`:
+    this process trains and compiles no model."""
     import ctypes
 
     import torch
 
-    with startup.hidden("scipy"):  # for losses of object detection
-        import transformers.modeling_utils  # noqa: F401
+    startup.import_transformers(inference=inference)
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -81,7 +81,7 @@ def load(
             check_cpu_memory(engine.gpu_memory_utilization, num_workers or 1)
     if num_workers and executor.name == "local":
         threads = threads or max(1, (os.cpu_count() or 1) // num_workers)
-    devices.prepare_process(threads)
+    devices.prepare_process(threads, inference=engine.name == "transformers")
     tokenizer = models.load_tokenizer(model)
     stops = stop_ids(tokenizer)
     if "thinking" in required:

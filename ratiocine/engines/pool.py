@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import Queue
 
+from ratiocine import startup
 from ratiocine.engines.interface import Engine, Request, blocks
 from ratiocine.errors import Failure
 from ratiocine.executors import end_with_parent
@@ -21,6 +22,7 @@ _engine: Engine | Exception | None = None  # of a worker process, or the reason 
 def _initialize(make: Callable[[], Engine], devices: Queue[str]) -> None:
     """Load the engine of a worker; an error is raised by its first task."""
     global _engine
+    startup.begin_imports()
     end_with_parent()
     # An interrupt from the keyboard is handled by the parent, which terminates the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
