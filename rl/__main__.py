@@ -1,6 +1,6 @@
 """python -m rl model=runs/train/ab12/model reward=r1"""
 
-from ratiocine import cli
+from ratiocine import cli, startup
 from ratiocine.runs import tracking
 from rl.config import Config, check_packages, inputs
 
@@ -10,9 +10,10 @@ def run(config: Config) -> None:
     check_packages(config)
     tracking.check(config)
     inputs(config)
-    from rl.grpo import train
+    with startup.hidden(*config.unused_packages):
+        from rl.grpo import train
 
-    train(config)
+        train(config)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,17 @@ LONG = {
     *FIRST,
     *("browse", "browser", "conformance", "dashboard", "difficulty", "engines", "executors"),
     *("exit", "hub", "packaged", "pruning", "quiet", "rendering", "report", "scenario"),
-    *("serve", "stores", "study_report", "suite", "teachers", "tracking", "train", "verbs"),
+    *(
+        "serve",
+        "startup",
+        "stores",
+        "study_report",
+        "suite",
+        "teachers",
+        "tracking",
+        "train",
+        "verbs",
+    ),
 }
 SERVER = pytest.StashKey[subprocess.Popen[bytes]]()
 Command = Callable[..., subprocess.CompletedProcess[str]]

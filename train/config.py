@@ -131,6 +131,17 @@ class Config(TrainingConfig):
             )
         return self
 
+    @property
+    def unused_packages(self) -> tuple[str, ...]:
+        folder = Path(self.model.path or "")
+        used = {
+            "datasets": False,
+            "peft": self.lora or (folder / "adapter_config.json").exists(),
+            "scipy": False,
+        }
+        unused = (name for name, needed in used.items() if not needed)
+        return (*super().unused_packages, *unused)
+
     def folders(self) -> list[str]:
         """Every folder of pairs of the run; raises BadInput where there is none."""
         of_stages = [stage.pairs for stage in self.scenario.stages if stage.pairs]

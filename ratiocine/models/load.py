@@ -90,12 +90,17 @@ def size(model: ModelConfig) -> int:
 
 
 def skeleton(model: ModelConfig) -> PreTrainedModel:
-    """The model on the meta device: all modules and shapes, no storage."""
-    import torch
+    """The model with its parameters on the meta device: all modules and shapes, no weights."""
+    from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
 
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(load_config(model))
+    config = load_config(model)
+    # Drawing weights or buffers on the meta device would import torch's compiler.
+    with init_empty_weights(include_buffers=False), no_init_weights():
+        empty = AutoModelForCausalLM.from_config(config)
+    empty.tie_weights()
+    return empty
 
 
 def load_model(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -105,16 +104,13 @@ class TrainingConfig(TrackedConfig):
 
     @property
     def unused_packages(self) -> tuple[str, ...]:
-        """Packages that transformers' Trainer imports where they are installed, and that this run
-        does without."""
-        folder = Path(self.model.path or "")
-        adapters = self.lora or (folder / "adapter_config.json").exists()
+        """Packages that transformers and TRL import where they are installed, and that this run
+        does without (`startup.hidden`)."""
         used = {
             "bitsandbytes": self.load_in_4bit,
-            "datasets": False,
             "deepspeed": self.deepspeed.stage > 0,
-            "peft": adapters,
-            "scipy": False,
+            "trackio": self.tracker == "trackio",
+            "wandb": self.tracker == "wandb",
         }
         return tuple(name for name, needed in used.items() if not needed)
 
