@@ -38,10 +38,11 @@ def test_a_check_at_its_time_limit_fails_and_others_go_on(tmp_path: Path) -> Non
 
 @pytest.mark.long
 def test_checks_after_the_time_are_not_run(tmp_path: Path) -> None:
-    code, last, result = checked(tmp_path, "--only", "sft-full", "--budget", "0")
-    (row,) = result["rows"]
+    code, last, result = checked(tmp_path, "--only", "memory", "sft-full", "--budget", "0")
+    row, memory = result["rows"]
     assert (code, last["not run"]) == (0, 1)
     assert (row["status"], row["reason"]) == ("not run", "time")
+    assert memory["reason"] == "no training ran", "it is the last, and needs no time"
 
 
 @pytest.mark.slow

@@ -75,3 +75,5 @@ class Check:
     run: Callable[..., None]
     packages: tuple[str, ...] = ()
     """Modules without which it is skipped."""
+    only_reads: bool = False
+    """Whether it starts no process, and so needs no time: it reads what earlier checks made."""
