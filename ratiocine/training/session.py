@@ -25,7 +25,7 @@ from ratiocine.runs import Run, Tracker, tracking
 from ratiocine.training.checkpoints import Checkpoints, newest
 from ratiocine.training.config import TrainingConfig
 from ratiocine.training.precision import Compute, save_compute
-from ratiocine.training.trainer import SteppedTrainer, gathered_model, quiet
+from ratiocine.training.trainer import SteppedTrainer, autocast_forward, gathered_model, quiet
 
 CHECKPOINTS = "checkpoints"
 Facts = Mapping[str, object]
@@ -150,6 +150,8 @@ def load_trainable(config: TrainingConfig, compute: Compute) -> Any:
     )
     if config.lora:
         model = models.add_lora(model, config.lora_rank, config.lora_targets, seed=config.seed)
+    if config.deepspeed.stage and compute.dtype != torch.float32:
+        autocast_forward(model, compute.device, compute.dtype)
     return model
 
 

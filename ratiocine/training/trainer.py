@@ -38,6 +38,13 @@ def unsharded_loader(loader: DataLoader[Any], device: torch.device) -> DataLoade
     return prepare_data_loader(loader, device, num_processes=1, process_index=0, put_on_device=True)
 
 
+def autocast_forward(model: Any, device: torch.device, dtype: torch.dtype) -> None:
+    """Make a model's own forward autocast to `dtype`. On a GPU DeepSpeed turns the caller's
+    autocast off around the model; its `torch_autocast` would reduce gradients in `dtype`. Copies
+    of sharded weights are not cached."""
+    model.forward = torch.autocast(device.type, dtype, cache_enabled=False)(model.forward)
+
+
 class SteppedTrainer(Trainer):
     """`rate` gives the learning rate of a step (from 0), `dtype` is that of matmuls; both are set
     before training. `norm` is the gradient norm of the last step."""
