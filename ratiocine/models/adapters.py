@@ -145,6 +145,7 @@ def _dequantized(adapted: Any) -> PeftModel:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     state, config = get_peft_model_state_dict(adapted), adapted.peft_config["default"]
-    float32 = _adapted(adapted.unload().dequantize(dtype=torch.float32), config)
+    base = adapted.unload().dequantize(dtype=torch.float32).float()
+    float32 = _adapted(base, config)
     set_peft_model_state_dict(float32, state)
     return float32

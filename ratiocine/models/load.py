@@ -115,8 +115,9 @@ def load_model(
 
     Training keeps float32 master weights, since bfloat16 would lose small updates; `auto` is for
     inference: bfloat16 on CUDA, float32 elsewhere. With `four_bit` (a compute dtype) the linear
-    layers except the head are stored as 4-bit NormalFloat with double quantization, for adapters
-    (QLoRA, Dettmers et al. 2023, section 3).
+    layers except the head are stored as 4-bit NormalFloat with double quantization, and the other
+    weights, all of them frozen, in that dtype, for adapters (QLoRA, Dettmers et al. 2023,
+    section 3): a 4-bit layer returns the dtype of its input, which the embedding decides.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -143,6 +144,7 @@ def load_model(
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=four_bit,
     )
+    options["dtype"] = four_bit
     return AutoModelForCausalLM.from_pretrained(
         folder, quantization_config=quantization, device_map={"": target}, **options
     )
