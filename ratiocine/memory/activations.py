@@ -148,6 +148,9 @@ class ActivationSettings:
     """What remains of it while backward goes through the blocks."""
     residual_bytes: int = FLOAT
     """Per number between blocks."""
+    shared_input: int = 0
+    """Per number of a normalized input that the linear layers which read it keep once; 0: each
+    keeps a copy in the dtype of matmuls, as under autocast, or all the input itself in float32."""
     logit_bytes: int = 0
     """Per logit with everything derived from it; 0: a logit and its gradient, as in
     `training.loss`."""
@@ -199,20 +202,24 @@ def _block(
     norm = (1 if counts.rank else 2) * FLOAT * shape.width + FLOAT
     per_head = norm * (shape.heads + shape.kv_heads) * shape.head // shape.width
 
+    shared = settings.shared_input or (0 if settings.bf16 else FLOAT)
+
     def inputs(*names: str) -> int:
-        """Inputs of linear layers with a gradient: in float32 one tensor for all that share it,
-        under autocast one each."""
+        """Inputs of linear layers with a gradient."""
+        return number * sum(width for name, width in counts.inputs if name in names)
+
+    def normalized(*names: str) -> int:
+        """The same of layers that may share theirs."""
         read = [(name, width) for name, width in counts.inputs if name in names]
-        if not settings.bf16:
-            read = [
-                (name, width)
-                for i, (name, width) in enumerate(read)
-                if not any({name, n} <= shared for n, _ in read[:i] for shared in SAME_INPUT)
-            ]
-        return number * sum(width for _, width in read)
+        first = [
+            width
+            for i, (name, width) in enumerate(read)
+            if not any({name, n} <= same for n, _ in read[:i] for same in SAME_INPUT)
+        ]
+        return shared * sum(first) if shared else inputs(*names)
 
     attention = norm * counts.norms // 2 + (per_head if counts.head_norms else 0)
-    attention += inputs("q_proj", "k_proj", "v_proj", "qkv_proj")
+    attention += normalized("q_proj", "k_proj", "v_proj", "qkv_proj")
     if settings.attention == "flash_attention_2":
         attention += number * (2 * heads + 2 * kv_heads) + FLOAT * shape.heads
     elif settings.attention == "eager":
@@ -222,7 +229,7 @@ def _block(
     else:
         attention += number * 4 * heads + FLOAT * shape.heads
         attention += number * batch.length if settings.masked else 0
-    feed_forward = norm * counts.norms // 2 + inputs("gate_proj", "up_proj", "gate_up_proj")
+    feed_forward = norm * counts.norms // 2 + normalized("gate_proj", "up_proj", "gate_up_proj")
     feed_forward += number * (3 if shape.gated else 1) * shape.ff + inputs("down_proj")
     adapters = number * counts.rank * len(counts.inputs)
     return _Block(norm, attention, attention + feed_forward + adapters)

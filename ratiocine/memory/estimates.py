@@ -161,7 +161,8 @@ def estimate(
         cache = rollouts.cached_tokens * rollouts.bytes_per_number * numbers
         cache = max(0, cache - states.gradients - copies - beside)
     if config.load_in_4bit:
-        weights -= round((FLOAT - FOUR_BIT) * counts.linear)
+        rest = FLOAT - compute.dtype.itemsize  # of the frozen weights beside linear layers
+        weights -= round((FLOAT - FOUR_BIT) * counts.linear + rest * (counts.all - counts.linear))
     return MemoryEstimate(
         weights,
         states.gradients,
@@ -200,7 +201,10 @@ class _Step:
     bf16: bool
     """Whether matmuls are in bfloat16."""
     linear: int
-    """Weights of linear layers, without 4-bit ones, which are dequantized per matmul."""
+    """Weights of linear layers of which autocast makes copies for backward: not of 4-bit ones, nor
+    of those of ZeRO-3, which are converted again in each matmul."""
+    head: int
+    """The same of the head."""
     first: bool
     """Whether no gradients are held yet."""
     late: bool
@@ -216,8 +220,9 @@ class _Step:
         plan: ShardingPlan,
     ) -> _Step:
         bf16, first = compute.dtype != torch.float32, batch.first or plan.deepspeed
-        linear = 0 if config.load_in_4bit else counts.linear
-        return _Step(not config.lora, bf16, linear, first, late=bf16 and not first)
+        linear = 0 if config.load_in_4bit or plan.sharding == "zero3" else counts.linear
+        head = 0 if config.load_in_4bit else counts.head
+        return _Step(not config.lora, bf16, linear, head, first, late=bf16 and not first)
 
 
 def _copies_and_settings(
@@ -236,9 +241,10 @@ def _copies_and_settings(
     # with the graph.
     cached = bf16 and ((full and plan.sharding == "none") or not config.gradient_checkpointing)
     block = 0 if cached or not bf16 else linear // shape.layers
-    copies = 2 * (linear + counts.head if cached else 0)
+    copies = 2 * (linear + step.head if cached else 0)
     copies += 2 * counts.trained if bf16 and not full else 0
-    dequantized = shape.width * shape.ff if config.load_in_4bit else 0
+    one_matmul = config.load_in_4bit or (bf16 and not linear)
+    converted = shape.width * shape.ff if one_matmul else 0
     grad = 2 * counts.head if step.late else (FLOAT + 2 * bf16) * counts.head
     held = counts.tied or step.first  # the gradient of a tied head waits for the embedding's
     pending = 2 * counts.head if step.late else FLOAT * counts.head if held else 0
@@ -248,10 +254,12 @@ def _copies_and_settings(
         config.gradient_checkpointing,
         masked=batch.rows > 1 or compute.padding_free,
         loss_chunk=chunk_size(compute.device),
-        block_copy=2 * (block + dequantized),
-        head_copy=2 * counts.head if bf16 and not cached else 0,
+        block_copy=2 * (block + converted),
+        head_copy=2 * step.head if bf16 and not cached else 0,
         head_grad=grad * full,
         head_grad_pending=pending * full,
+        residual_bytes=compute.dtype.itemsize if config.load_in_4bit else FLOAT,
+        shared_input=0 if linear else compute.dtype.itemsize if config.load_in_4bit else FLOAT,
     )
 
 

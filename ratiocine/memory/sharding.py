@@ -78,4 +78,6 @@ def communication_buffers(counts: ParameterCounts, gradients: int, plan: Shardin
     if plan.stage < 3:
         return bucket
     reduced = FLOAT * min(REDUCE_BUCKET_SIZE, counts.trained)
+    if plan.gpus == 1:  # a single rank's shares are the weights, which nothing gathers
+        return bucket + reduced
     return bucket + reduced + FLOAT * min(counts.all, MAX_LIVE_PARAMETERS)
