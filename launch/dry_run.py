@@ -10,6 +10,7 @@ from shlex import quote
 from launch.config import Config, GridConfig
 from launch.cost_estimate import CostEstimate, number, time
 from launch.stages import Stage
+from ratiocine import devices
 from ratiocine.executors import ExecutorConfig
 from train.config import Config as TrainConfig
 
@@ -115,12 +116,20 @@ def _processes(executor: ExecutorConfig, nodes: int, each: int) -> str:
 
 def _batch(estimate: CostEstimate, stage: Stage) -> str:
     config, ranks = estimate.model.config(stage, TrainConfig), estimate.executor.world_size
-    steps = ceil(config.batch_size / (config.micro_batch_size * ranks))
-    each = f"{config.batch_size / ranks:g} each, " if ranks > 1 else ""
-    return (
-        f": batch_size={config.batch_size}, {each}in {steps} accumulation "
-        f"step{'s' * (steps > 1)} of micro_batch_size={config.micro_batch_size}"
-    )
+    each = f", {config.batch_size / ranks:g} each" if ranks > 1 else ""
+    batch, rows = f": batch_size={config.batch_size}{each}", config.micro_batch_size
+    if rows == "auto":
+        if _on_gpus(estimate):  # neither their memory nor the lengths of all rows are known
+            return f"{batch}, in accumulation steps of micro_batch_size=auto"
+        rows = config.micro_batch_size_on_cpu
+    steps = ceil(config.batch_size / (rows * ranks))
+    return f"{batch}, in {steps} accumulation step{'s' * (steps > 1)} of micro_batch_size={rows}"
+
+
+def _on_gpus(estimate: CostEstimate) -> bool:
+    executor = estimate.executor
+    planned = executor.gpus_per_node or estimate.model.assumptions.gpu
+    return bool(planned or (executor.name == "local" and devices.gpu_count()))
 
 
 def _tracking(config: Config) -> Iterator[str]:

@@ -107,9 +107,14 @@ def estimate(
         lora=lora,
         load_in_4bit=four_bit,
         gradient_checkpointing=True,
+    )
+    compute = Compute(
+        torch.device("cuda"),
+        torch.bfloat16,
+        "flash_attention_2",
+        padding_free=False,
         micro_batch_size=settings.rows,
     )
-    compute = Compute(torch.device("cuda"), torch.bfloat16, "flash_attention_2", padding_free=False)
     batch = MicroBatchShape(settings.rows, settings.length, settings.rows * settings.length)
     shape, counts = shape_and_counts(name, config.lora_rank if lora else 0)
     return memory.estimate(shape, counts, config, compute, batch, plan)

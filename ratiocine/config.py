@@ -30,6 +30,9 @@ class Identity:
     """Marker of a field: its part in the hash of a run."""
 
     by: Literal["value", "set_value", "content", "nothing"]
+    auto: int | None = None
+    """What `auto` counts as, where a machine chooses a value that changes results by rounding
+    alone."""
 
 
 Hashed = Annotated[T, Identity("value")]
@@ -40,6 +43,15 @@ ByContent = Annotated[T, Identity("content")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by every random generator in use
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
+
+
+def _micro_batch_size(value: object) -> object:
+    if value == "auto":
+        return value
+    try:
+        return TypeAdapter(PositiveInt).validate_python(value)
+    except ValidationError:
+        raise ValueError("should be a number of rows above 0, or auto") from None
 
 
 def _token_limit(value: object) -> object:
@@ -62,6 +74,7 @@ def _token_count(value: object) -> object:
 
 TokenCount = Annotated[PositiveInt, BeforeValidator(_token_count)]
 TokenLimit = Annotated[PositiveInt | Literal["auto"] | None, BeforeValidator(_token_limit)]
+MicroBatchSize = Annotated[PositiveInt | Literal["auto"], BeforeValidator(_micro_batch_size)]
 
 
 # Tags of a value that is a list or a mapping; in brackets, as they are no part of a key.
@@ -85,10 +98,10 @@ def identity(config: BaseModel) -> dict[str, object]:
     """The hashed fields of a configuration, by key, those of nested configurations included."""
     schema = type(config)
     return {
-        name: _plain(getattr(config, name))
+        name: of.auto if value == "auto" and of.auto is not None else _plain(value)
         for name, field in schema.model_fields.items()
-        if (by := marker(schema, name).by) == "value"
-        or (by == "set_value" and getattr(config, name) != field.get_default())
+        if (of := marker(schema, name)).by in ("value", "set_value")
+        and ((value := getattr(config, name)) != field.get_default() or of.by == "value")
     }
 
 

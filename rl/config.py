@@ -15,7 +15,15 @@ from pydantic import (
 )
 
 from ratiocine import models
-from ratiocine.config import Hashed, PositiveShare, StrictConfig, TokenCount, Unhashed
+from ratiocine.config import (
+    Hashed,
+    Identity,
+    MicroBatchSize,
+    PositiveShare,
+    StrictConfig,
+    TokenCount,
+    Unhashed,
+)
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Dtype
 from ratiocine.engines import TransformersConfig, VLLMConfig, check_vllm
@@ -86,7 +94,7 @@ class Config(TrainingConfig):
     max_steps: Hashed[PositiveInt] = 200
     batch_size: Hashed[PositiveInt] = 32
     num_generations: Hashed[PositiveInt] = 8
-    micro_batch_size: Hashed[PositiveInt] = 8
+    micro_batch_size: Annotated[MicroBatchSize, Identity("value", auto=8)] = "auto"
     num_minibatches: Hashed[PositiveInt] = 1
     num_iterations: Hashed[PositiveInt] = 1
     max_new_tokens: Hashed[TokenCount | None] = None
@@ -118,12 +126,14 @@ class Config(TrainingConfig):
                 f"batch_size={self.batch_size} is no multiple of "
                 f"num_generations={self.num_generations}"
             )
-        if self.batch_size % (self.num_minibatches * self.micro_batch_size * self.world_size):
+        auto = self.micro_batch_size == "auto"
+        micro = 1 if self.micro_batch_size == "auto" else self.micro_batch_size
+        if self.batch_size % (self.num_minibatches * micro * self.world_size):
+            rows = "" if auto else f" times micro_batch_size={micro}"
             ranks = f" times {self.world_size} ranks" if self.world_size > 1 else ""
             raise ValueError(
                 f"batch_size={self.batch_size} is no multiple of "
-                f"num_minibatches={self.num_minibatches} times "
-                f"micro_batch_size={self.micro_batch_size}{ranks}"
+                f"num_minibatches={self.num_minibatches}{rows}{ranks}"
             )
         return self
 
@@ -178,6 +188,16 @@ class Config(TrainingConfig):
                 "step"
             )
         return self
+
+    @property
+    def micro_batch_sizes(self) -> list[int]:
+        """Powers of two that divide the answers of an update and rank."""
+        answers = self.batch_size // (self.num_minibatches * self.world_size)
+        return [2**n for n in range(answers.bit_length()) if answers % 2**n == 0]
+
+    @property
+    def micro_batch_size_on_cpu(self) -> int:
+        return min(super().micro_batch_size_on_cpu, self.micro_batch_sizes[-1])
 
     @property
     def problems(self) -> int:

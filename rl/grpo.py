@@ -27,6 +27,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,14 +80,15 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
     warnings.filterwarnings("ignore", "TRL currently supports vLLM versions")
     # Imported late: TRL takes seconds, and errors in the configuration should not wait for it.
     from ratiocine.training import Checkpoints, checkpoint_folder, open_session, resolve_compute
-    from rl.memory_checks import check_run
+    from rl.memory_checks import check_run, largest_micro_batch
     from rl.policy import Policy, VLLMPolicy
     from rl.training_log import TrainingLog
     from rl.trl_arguments import arguments
     from rl.val_accuracy import ValidationAccuracy
 
     folder = checkpoint_folder(run)
-    compute = resolve_compute(config, folder)
+    largest = partial(largest_micro_batch, config, prepared)
+    compute = resolve_compute(config, folder, largest_micro_batch=largest)
     print(f"memory: {check_run(config, prepared, compute)}", flush=True)
     policy: Policy | VLLMPolicy | None = None
     if config.engine.name == "transformers":  # before ZeRO-3 is set up

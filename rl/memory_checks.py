@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 
 from ratiocine.errors import BadInput
@@ -11,8 +13,11 @@ from ratiocine.memory import (
     MicroBatchShape,
     RolloutMemory,
     ShardingPlan,
+    available_memory,
     check_memory,
+    estimate_run,
     free_memory,
+    largest_fitting,
     total_memory,
 )
 from ratiocine.training import Compute
@@ -23,7 +28,41 @@ from rl.preparation import PreparedProblems
 
 def check_run(config: Config, prepared: PreparedProblems, compute: Compute) -> MemoryEstimate:
     """The memory estimate. Raises BadInput where it exceeds free memory."""
-    rows, ranks = config.micro_batch_size, distributed.world_size()
+    needs = _needs(config, prepared, compute)
+    needed = check_memory(
+        config, compute, [needs.batch], "max_new_tokens", needs.plan, needs.rollouts
+    )
+    if config.engine.name == "vllm":
+        check_vllm_share(config.engine.gpu_memory_utilization, needed, compute.device)
+    return needed
+
+
+def largest_micro_batch(config: Config, prepared: PreparedProblems, compute: Compute) -> int | None:
+    """Answers of a micro-batch that fit a GPU, beside what vLLM reserves; None without one."""
+    if (available := available_memory(compute.device)) is None:
+        return None
+
+    def needed(rows: int) -> MemoryEstimate:
+        sized = replace(compute, micro_batch_size=rows)
+        needs = _needs(config, prepared, sized)
+        return estimate_run(config, sized, [needs.batch], needs.plan, needs.rollouts)
+
+    if config.engine.name == "vllm":
+        available -= round(config.engine.gpu_memory_utilization * total_memory(compute.device))
+    return largest_fitting(config.micro_batch_sizes, needed, available)
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What decides the memory of a run beside its configuration."""
+
+    batch: MicroBatchShape
+    plan: ShardingPlan
+    rollouts: RolloutMemory
+
+
+def _needs(config: Config, prepared: PreparedProblems, compute: Compute) -> _Needs:
+    rows, ranks = compute.micro_batch_size, distributed.world_size()
     length = prepared.max_prompt_tokens + config.tokens
     only = config.batch_size == config.num_minibatches * rows * ranks  # micro-batch of an update
     batch = MicroBatchShape(rows, length, rows * config.tokens, first=only)
@@ -36,11 +75,7 @@ def check_run(config: Config, prepared: PreparedProblems, compute: Compute) -> M
         )
     reference = bool(config.objective.beta) and not config.lora
     rollouts = RolloutMemory(copies + reference, cached, number)
-    plan = ShardingPlan(config.sharding, ranks)
-    needed = check_memory(config, compute, [batch], "max_new_tokens", plan, rollouts)
-    if config.engine.name == "vllm":
-        check_vllm_share(config.engine.gpu_memory_utilization, needed, compute.device)
-    return needed
+    return _Needs(batch, ShardingPlan(config.sharding, ranks), rollouts)
 
 
 def check_vllm_share(share: float, needed: MemoryEstimate, device: torch.device) -> None:

@@ -129,7 +129,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
             batch,
             needed,
             self.learning,
-            self.config.micro_batch_size,
+            self.args.per_device_train_batch_size,
             self.args.gradient_accumulation_steps,
             lambda idle: self.is_deepspeed_enabled or (several and not idle),
         )
@@ -157,7 +157,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
         if self.config.objective.loss != "token-mean":
             # The mean over a micro-batch's rows is that over the update's only in full
             # micro-batches.
-            loss = loss * (rows / self.config.micro_batch_size)
+            loss = loss * (rows / self.args.per_device_train_batch_size)
         # The sampler reports log-probabilities at temperature 1.
         compared = self.first_pass and self.config.temperature == 1
         self.sums.add(
@@ -216,7 +216,7 @@ class PolicyTrainer(SteppedTrainer, GRPOTrainer):  # type: ignore[misc]
     def trial_step(self, max_prompt_tokens: int) -> None:
         """Forward and backward over a micro-batch of the longest prompt and answers of
         `max_new_tokens`. Raises BadInput where it does not fit into memory."""
-        size, tokens = self.config.micro_batch_size, self.config.tokens
+        size, tokens = self.args.per_device_train_batch_size, self.config.tokens
         prompt = torch.zeros(size, max_prompt_tokens, dtype=torch.long)
         answer = torch.zeros(size, tokens, dtype=torch.long)
         inputs = {

@@ -15,7 +15,8 @@ from rl.objectives import TRL_LOSSES
 def arguments(config: Config, compute: Compute, folder: Path) -> GRPOConfig:
     """TRL's configuration of a run."""
     objective, ranks = config.objective, distributed.world_size()
-    accumulation = config.batch_size // (config.num_minibatches * config.micro_batch_size * ranks)
+    update = config.num_minibatches * compute.micro_batch_size * ranks
+    accumulation = config.batch_size // update
     return training_arguments(
         GRPOConfig,
         config,

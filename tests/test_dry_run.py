@@ -186,9 +186,11 @@ def test_the_layout_of_jobs() -> None:
     text = shown(*SLURM, "study.grid.train=[batch_size=96]")
     assert "3 jobs of train on 16 GPUs" not in text
     assert (
-        "2 jobs of train on 16 GPUs (2 nodes × 8): batch_size=96, 6 each, in 2 accumulation steps "
-        "of micro_batch_size=4" in text
+        "2 jobs of train on 16 GPUs (2 nodes × 8): batch_size=96, 6 each, in accumulation steps of "
+        "micro_batch_size=auto" in text
     )
+    text = shown(*SLURM, "study.grid.train=[batch_size=96,micro_batch_size=4]")
+    assert "batch_size=96, 6 each, in 2 accumulation steps of micro_batch_size=4" in text
     assert "3 jobs of eval on 8 GPUs\n" in text
     assert "1 job of distill on 1 process\n" in text, "its oracle needs no GPU"
     assert "6 jobs, 8 at once of at most 16 GPUs" in text

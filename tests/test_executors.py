@@ -174,7 +174,7 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
         ),
         (
             ("rl", "model=tiny", "batch_size=32", "executor.nproc_per_node=3"),
-            "no multiple of num_minibatches=1 times micro_batch_size=8 times 3 ranks",
+            "batch_size=32 is no multiple of num_minibatches=1 times 3 ranks",
         ),
         (
             (

@@ -113,6 +113,7 @@ SAME = {
         "push_to_hub=me/x",
         "+model.license=mit",
         "scenario.stages=[{pairs: a}]",
+        "micro_batch_size=4",  # what auto is on a CPU
     ),
     "rl": (
         *MACHINE,
@@ -123,6 +124,7 @@ SAME = {
         "constant_reward_steps=3",
         "tables=false",
         "+data.license=mit",
+        "micro_batch_size=8",
     ),
     "eval": (
         *MACHINE,
@@ -152,6 +154,7 @@ OTHER = {
         "lr=1e-3",
         "precision=float32",
         "attention=eager",
+        "micro_batch_size=8",
         "val_size=3",
         "scenario=sequential",
         "model.chat_template=chatml",

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +35,7 @@ from ratiocine.memory import (
     communication_volume,
     count_parameters,
     estimate,
+    largest_fitting,
     model_states,
 )
 from ratiocine.models import ModelConfig
@@ -43,8 +45,8 @@ from train.scenario import ScenarioConfig, StageConfig
 
 TINY = ModelConfig(name="tiny", kind="tiny")
 MIXED = ScenarioConfig(name="mixed", stages=[StageConfig()])
-CPU = Compute(torch.device("cpu"), torch.float32, "eager", padding_free=False)
-CUDA = Compute(torch.device("cuda"), torch.bfloat16, "flash_attention_2", padding_free=False)
+CPU = Compute(torch.device("cpu"), torch.float32, "eager", False, 4)
+CUDA = Compute(torch.device("cuda"), torch.bfloat16, "flash_attention_2", False, 4)
 
 
 def config(**keys) -> Config:
@@ -267,13 +269,13 @@ def refused(
     monkeypatch.setattr("ratiocine.memory.checks.free_memory", lambda device: round(free))
     one = MicroBatchShape(rows, 512, rows * 256)
     with pytest.raises(BadInput) as error:
-        check_memory(config(micro_batch_size=rows, **keys), compute, [one], "max_length")
+        check_memory(config(**keys), replace(compute, micro_batch_size=rows), [one], "max_length")
     return str(error.value)
 
 
 def test_advice_is_what_makes_it_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Followed to the letter each piece does, and what would not is not said."""
-    whole = memory.estimate_run(config(micro_batch_size=4), CPU, [MicroBatchShape(4, 512, 1024)])
+    whole = memory.estimate_run(config(), CPU, [MicroBatchShape(4, 512, 1024)])
     said = refused(monkeypatch, 0.9 * whole.total)
     assert re.search(
         r"will not fit: it needs about [\d.]+ MB: .* \(4 rows of 512 tokens\), and .* MB are "
@@ -285,7 +287,7 @@ def test_advice_is_what_makes_it_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         "adapters save a megabyte here, and the scores of attention are too large"
     )
     again = memory.estimate_run(
-        config(micro_batch_size=4, gradient_checkpointing=True),
+        config(gradient_checkpointing=True),
         CPU,
         [MicroBatchShape(4, 512, 1024)],
     )
@@ -390,6 +392,54 @@ def sends(pairs: Path, out: Path, *words: str, **environment: str) -> list[float
         b["written"] - a["written"] - (b["scattered"] - a["scattered"]) / 2
         for a, b in pairwise(steps)
     ]
+
+
+H100 = Compute(torch.device("cuda"), torch.bfloat16, "sdpa", False, 8)
+LORA = {"lora": True}
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "compute", "sharding", "gb"),
+    [
+        ("qwen2.5-0.5b", {}, H100, "none", 23.04),
+        ("qwen2.5-0.5b", LORA, H100, "none", 16.69),
+        ("qwen2.5-1.5b", {"gradient_checkpointing": True}, H100, "none", 29.76),
+        # DeepSpeed computed in float32 then.
+        ("qwen2.5-0.5b", {}, replace(H100, dtype=torch.float32), "zero2", 33.17),
+        ("qwen2.5-0.5b", {}, replace(H100, dtype=torch.float32), "zero3", 33.36),
+    ],
+)
+def test_peaks_that_were_measured_on_a_gpu(
+    model: str, keys: dict[str, bool], compute: Compute, sharding: str, gb: float
+) -> None:
+    """GiB by torch.cuda.max_memory_allocated on one H100 (bench.gpu_check): 12 steps of 32 rows,
+    whose largest micro-batch has 11 rows of 699 tokens."""
+    shape, counts = shape_and_counts(model, 16 if keys == LORA else 0)
+    found = estimate(
+        shape,
+        counts,
+        config(**keys),
+        compute,
+        MicroBatchShape(11, 699, 2931, first=False),
+        ShardingPlan(sharding, 1),
+    )
+    assert found.total / 2**30 == pytest.approx(gb, rel=0.03)
+
+
+def test_micro_batches_are_as_large_as_a_share_of_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def needed(rows: int) -> MemoryEstimate:
+        return MemoryEstimate(2**30, 0, 0, 0, 0, rows * 2**30, rows, 512)
+
+    sizes = [1, 2, 4, 8]
+    for gb, largest in ((100, 8), (9 / 0.8, 8), (8.9 / 0.8, 4), (2.5, 1), (1, 1)):
+        assert largest_fitting(sizes, needed, round(gb * 2**30)) == largest
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "micro_batch_size: 8 (auto: the largest of [1, 2, 4, 8] within 80% of 100 GB)"
+    )
+    assert len(lines) == 5
 
 
 LINUX = pytest.mark.skipif(

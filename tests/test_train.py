@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,12 +22,20 @@ from hypothesis import strategies as st
 
 from ratiocine import cli, devices
 from ratiocine.errors import BadInput
-from ratiocine.models import ModelConfig, load_model, load_tokenizer
+from ratiocine.models import ModelConfig, add_lora, load_model, load_tokenizer
 from ratiocine.records import MODES, Pair
 from ratiocine.rendering import Rendering
+from ratiocine.runs import locks
 from ratiocine.stores import read_pairs
-from ratiocine.training import losses_and_entropies, resolve_compute, token_losses
-from train import preflight
+from ratiocine.training import (
+    DeepSpeedConfig,
+    Session,
+    losses_and_entropies,
+    resolve_compute,
+    token_losses,
+)
+from ratiocine.training.session import load_trainable
+from train import preflight, sft
 from train.batches import MicroBatchSampler, Row, least_padding, row_of
 from train.collation import IGNORED, collate, collate_packed, collate_weighted
 from train.config import Config
@@ -79,6 +88,58 @@ def test_the_same_seed_gives_the_same_losses(
 ) -> None:
     assert fit(pairs, tmp_path / "again") == reference_losses
     assert fit(pairs, tmp_path / "other", "seed=1") != reference_losses
+
+
+def test_micro_batches_that_fit_a_gpu_are_kept_by_a_resumed_run(
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`auto` by the memory of a GPU, for the longest rows of this run."""
+
+    def begin(gb: float, *more: str) -> Session:
+        monkeypatch.setattr(sft, "available_memory", lambda device: round(gb * 2**30))
+        words = ("model=tiny", "ratio=0.5", "batch_size=16", "device=cpu", "max_steps=2", *more)
+        made = list[Session]()
+
+        def fit(session: Session, *args: object) -> None:
+            made.append(session)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Session, "fit", fit)
+        words = (*words, f"pairs={pairs}", f"out={tmp_path / 'run'}")
+        with pytest.raises(KeyboardInterrupt):
+            sft.train(cli.compose("train", Config, words))
+        locks.release(tmp_path / "run")
+        return made[0]
+
+    session = begin(100)
+    assert "micro_batch_size: 16 (auto: the largest of [1, 2, 4, 8, 16] within" in (
+        capsys.readouterr().out
+    )
+    assert session.arguments.per_device_train_batch_size == 16
+    assert session.arguments.gradient_accumulation_steps == 1
+    assert session.compute.facts["micro_batch_size"] == 16
+    assert begin(1e-4).compute.micro_batch_size == 16, "the interrupted run's"
+    assert begin(1e-4, "micro_batch_size=4").compute.micro_batch_size == 4
+    shutil.rmtree(tmp_path / "run")
+    assert begin(1e-4).compute.micro_batch_size == 1
+
+
+def test_deepspeed_computes_in_the_dtype_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU its engine calls the model with autocast turned off."""
+    found = []
+    for stage in (0, 2):
+        zero = DeepSpeedConfig.model_construct(name="x", stage=stage)
+        config = cli.compose("train", Config, ["model=tiny", "ratio=0.5", "precision=bfloat16"])
+        config = config.model_copy(update={"deepspeed": zero})
+        model = load_trainable(config, resolve_compute(config))
+        with torch.autocast("cpu", enabled=False):
+            loss = model(torch.arange(8)[None], use_cache=False).logits
+        loss.float().sum().backward()
+        found.append((loss.dtype, {weight.grad.dtype for weight in model.parameters()}))
+    assert found == [(torch.float32, {torch.float32}), (torch.bfloat16, {torch.float32})]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 16])
@@ -448,6 +509,27 @@ def test_lora_saves_a_plain_folder(pairs: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert result.stdout.split() == ["3", "1"], result.stderr
+
+
+def test_frozen_weights_beside_four_bits_have_the_dtype_of_matmuls(student: Path) -> None:
+    """Else hidden states, and with them what every 4-bit layer returns, are float32."""
+    pytest.importorskip("bitsandbytes")
+    folder = ModelConfig(name="local", path=str(student / "model"))
+    base = load_model(folder, "cpu", four_bit=torch.bfloat16)
+    model = add_lora(base, 4, "all-linear", seed=0)
+    returned = {}
+    for name, module in base.named_modules():
+        if type(module).__name__ in ("Linear4bit", "LlamaRMSNorm", "Embedding"):
+            module.register_forward_hook(
+                lambda module, inputs, output, name=name: returned.update({name: output.dtype})
+            )
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.arange(8)[None]).logits.float().sum().backward()
+    assert returned
+    assert set(returned.values()) == {torch.bfloat16}
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    assert {weight.dtype for weight in trained} == {torch.float32}
+    assert {weight.grad.dtype for weight in trained} == {torch.float32}
 
 
 def test_qlora_saves_what_was_trained(pairs: Path, student: Path, tmp_path: Path) -> None:

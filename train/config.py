@@ -142,6 +142,11 @@ class Config(TrainingConfig):
         unused = (name for name, needed in used.items() if not needed)
         return (*super().unused_packages, *unused)
 
+    @property
+    def micro_batch_sizes(self) -> list[int]:
+        """Powers of two, up to the rows of a rank."""
+        return [2**n for n in range((self.batch_size // self.world_size).bit_length())]
+
     def folders(self) -> list[str]:
         """Every folder of pairs of the run; raises BadInput where there is none."""
         of_stages = [stage.pairs for stage in self.scenario.stages if stage.pairs]

@@ -93,14 +93,14 @@ def _outside(scenario: ScenarioConfig, categories: Mapping[str, int]) -> str | N
 
 
 def micro_batch_sampler(
-    config: Config, plan: TrainingPlan, *, padded: bool, quadratic: float = 0.0
+    config: Config, plan: TrainingPlan, rows: int, *, padded: bool, quadratic: float = 0.0
 ) -> MicroBatchSampler:
-    """The sampler of this rank over the global batches of a run."""
+    """The sampler of this rank over the global batches of a run, in micro-batches of `rows`."""
     return MicroBatchSampler(
         plan.batches[: config.max_steps],
         plan.dataset,
         config.batch_size,
-        config.micro_batch_size,
+        rows,
         config.loss_weight,
         padded,
         distributed.rank(),

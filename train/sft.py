@@ -22,7 +22,10 @@ from ratiocine.memory import (
     MemoryEstimate,
     MicroBatchShape,
     ShardingPlan,
+    available_memory,
     check_memory,
+    estimate_run,
+    largest_fitting,
     quadratic_coefficient,
 )
 from ratiocine.progress import progress
@@ -64,7 +67,7 @@ def train(config: Config) -> Run | None:
     devices.prepare_process(config.threads)
     plan = plan_training(config)
     if config.preflight:
-        compute = resolve_compute(config, padding_free=config.padding_free)
+        compute = _resolve(config, plan)
         print(preflight.report(plan, example=True))
         print(f"memory: {_memory(config, plan, compute)}")
         return None
@@ -76,7 +79,7 @@ def train(config: Config) -> Run | None:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    compute = resolve_compute(config, checkpoint_folder(run), padding_free=config.padding_free)
+    compute = _resolve(config, plan, checkpoint_folder(run))
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
@@ -89,10 +92,28 @@ def train(config: Config) -> Run | None:
     return run
 
 
+def _resolve(config: Config, plan: TrainingPlan, folder: Path | None = None) -> Compute:
+    def largest(compute: Compute) -> int | None:
+        if (available := available_memory(compute.device)) is None:
+            return None
+        sharding = ShardingPlan(config.sharding, distributed.world_size())
+
+        def needed(rows: int) -> MemoryEstimate:
+            sized = replace(compute, micro_batch_size=rows)
+            return estimate_run(config, sized, _shapes(config, plan, sized), sharding)
+
+        return largest_fitting(config.micro_batch_sizes, needed, available)
+
+    return resolve_compute(
+        config, folder, padding_free=config.padding_free, largest_micro_batch=largest
+    )
+
+
 def _sampler(config: Config, plan: TrainingPlan, compute: Compute) -> MicroBatchSampler:
     return micro_batch_sampler(
         config,
         plan,
+        compute.micro_batch_size,
         padded=not compute.padding_free,
         quadratic=quadratic_coefficient(config, compute),
     )
@@ -100,6 +121,12 @@ def _sampler(config: Config, plan: TrainingPlan, compute: Compute) -> MicroBatch
 
 def _memory(config: Config, plan: TrainingPlan, compute: Compute) -> MemoryEstimate:
     """The memory estimate. Raises BadInput where it exceeds free memory."""
+    sharding = ShardingPlan(config.sharding, distributed.world_size())
+    return check_memory(config, compute, _shapes(config, plan, compute), "max_length", sharding)
+
+
+def _shapes(config: Config, plan: TrainingPlan, compute: Compute) -> list[MicroBatchShape]:
+    """Of the largest micro-batches: the first ones of a step, and the others."""
     sampler, dataset, shapes = _sampler(config, plan, compute), plan.dataset, []
     for first in (True, False):
         examples = [(name, mode) for name, mode, _ in sampler.largest(after_first=not first)]
@@ -109,8 +136,7 @@ def _memory(config: Config, plan: TrainingPlan, compute: Compute) -> MemoryEstim
         supervised = sum(dataset.supervised(*example) for example in examples)
         rows, length = (1, sum(lengths)) if compute.padding_free else (len(lengths), max(lengths))
         shapes.append(MicroBatchShape(rows, length, supervised, first))
-    sharding = ShardingPlan(config.sharding, distributed.world_size())
-    return check_memory(config, compute, shapes, "max_length", sharding)
+    return shapes
 
 
 def _fit(

@@ -85,7 +85,7 @@ class ValidationLoss(TrainerCallback):
         """Mean cross-entropy over the supervised tokens of all validation problems in one
         format."""
         assert self.trainer is not None
-        total, n, size = 0.0, 0, self.config.micro_batch_size
+        total, n, size = 0.0, 0, self.trainer.args.per_device_train_batch_size
         names = sorted(self.ids, key=lambda name: self.dataset.pairs.length(name, mode))
         for start in range(0, len(names), size):
             rows = [self.dataset[name, mode, 1.0] for name in names[start : start + size]]

@@ -41,8 +41,8 @@ def measure(overrides: list[str], out: Path, *, liger: bool) -> dict[str, Any]:
 
     arguments = SFTConfig(
         output_dir=str(out.with_suffix("")),
-        per_device_train_batch_size=config.micro_batch_size,
-        gradient_accumulation_steps=config.batch_size // config.micro_batch_size,
+        per_device_train_batch_size=compute.micro_batch_size,
+        gradient_accumulation_steps=config.batch_size // compute.micro_batch_size,
         max_steps=len(plan.batches),
         max_length=None if compute.padding_free else config.max_length,
         padding_free=compute.padding_free,

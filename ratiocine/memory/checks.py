@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from ratiocine.memory.sharding import SINGLE_GPU, ShardingPlan
 from ratiocine.training import Compute, TrainingConfig
 
 GPU_COUNTS = (2, 4, 8, 16, 32, 64)
+SHARE = 0.8  # of a GPU for a run's tensors; the rest for the CUDA context and fragmentation
+IDLE = 0.9  # share that is free on a GPU without other processes
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,10 @@ def changes(attempt: Attempt, free: int) -> Iterator[tuple[str, Attempt]]:
     config, plan = attempt.config, attempt.plan
     if not config.gradient_checkpointing:
         yield "gradient_checkpointing=true", attempt.having(gradient_checkpointing=True)
-    if config.micro_batch_size > 1:
+    if attempt.compute.micro_batch_size > 1:
         batches = [_single_row(batch, attempt) for batch in attempt.batches]
-        yield (
-            "micro_batch_size=1",
-            replace(attempt.having(micro_batch_size=1), batches=batches),
-        )
+        single = replace(attempt.compute, micro_batch_size=1)
+        yield "micro_batch_size=1", replace(attempt, compute=single, batches=batches)
     if attempt.compute.device.type != "cpu" and plan.stage < 3 and not config.load_in_4bit:
         counts = [plan.gpus] if plan.gpus > 1 else GPU_COUNTS
         sharded = [replace(attempt, plan=ShardingPlan("zero3", gpus)) for gpus in counts]
@@ -129,13 +129,35 @@ def changes(attempt: Attempt, free: int) -> Iterator[tuple[str, Attempt]]:
 
 def _single_row(batch: MicroBatchShape, attempt: Attempt) -> MicroBatchShape:
     """The shape with one row; without padding a micro-batch is one row of several documents."""
-    rows, packed = attempt.config.micro_batch_size, attempt.compute.padding_free
+    rows, packed = attempt.compute.micro_batch_size, attempt.compute.padding_free
     return replace(
         batch,
         rows=1,
         length=-(-batch.length // rows) if packed else batch.length,
         supervised=-(-batch.supervised // (rows if packed else batch.rows)),
     )
+
+
+def largest_fitting(
+    sizes: Sequence[int], needed: Callable[[int], MemoryEstimate], available: int
+) -> int:
+    """The largest of `sizes`, ascending, with which a run needs at most `SHARE` of `available`
+    bytes; the first if none does. Prints it."""
+    fitting = (size for size in reversed(sizes) if needed(size).total <= SHARE * available)
+    size = next(fitting, sizes[0])
+    unit, one = unit_of(available)
+    within = f"within {SHARE:.0%} of {available / one:.3g} {unit}"
+    print(f"micro_batch_size: {size} (auto: the largest of {sizes} {within})", flush=True)
+    return size
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU for `micro_batch_size=auto`: all where other processes use few, so that equal
+    GPUs have the same; else the free ones. None on other devices."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    return total if free >= IDLE * total else free
 
 
 def total_memory(device: torch.device) -> int:

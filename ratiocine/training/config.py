@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ratiocine.config import Hashed, Seed, StrictConfig, Unhashed, flattened
+from ratiocine.config import (
+    Hashed,
+    Identity,
+    MicroBatchSize,
+    Seed,
+    StrictConfig,
+    Unhashed,
+    flattened,
+    marker,
+)
 from ratiocine.devices import Attention, Device, Dtype
 from ratiocine.executors import distributed
 from ratiocine.models import ModelConfig
@@ -52,7 +61,7 @@ class TrainingConfig(TrackedConfig):
     """Keys of every training verb; conf/train.yaml and conf/rl.yaml describe them."""
 
     model: Hashed[ModelConfig]
-    micro_batch_size: Hashed[PositiveInt] = 4
+    micro_batch_size: Annotated[MicroBatchSize, Identity("value", auto=4)] = "auto"
     attention: Hashed[Attention] = "auto"
     gradient_checkpointing: Hashed[bool] = False
     weight_decay: Hashed[NonNegativeFloat] = 0.0
@@ -90,6 +99,19 @@ class TrainingConfig(TrackedConfig):
                     "configuration"
                 )
         return self
+
+    @property
+    def micro_batch_sizes(self) -> list[int]:
+        """What `micro_batch_size=auto` chooses from on a GPU, in ascending order; a verb adds those
+        that its batches allow."""
+        return [1]
+
+    @property
+    def micro_batch_size_on_cpu(self) -> int:
+        """What `micro_batch_size=auto` is without a GPU."""
+        size = marker(type(self), "micro_batch_size").auto
+        assert size is not None
+        return size
 
     @property
     def sharding(self) -> Sharding:

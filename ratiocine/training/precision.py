@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -32,15 +33,18 @@ class Compute:
     """Implementation of attention, as transformers names it."""
     padding_free: bool
     """Whether a micro-batch is one row of concatenated documents."""
+    micro_batch_size: int
+    """Rows of a forward pass; of `train` their mean."""
 
     @property
-    def facts(self) -> dict[str, str | bool]:
+    def facts(self) -> dict[str, str | bool | int]:
         """For the manifest."""
         return {
             "device": str(self.device),
             "precision": devices.dtype_name(self.dtype),
             "attention": self.attention,
             "padding_free": self.padding_free,
+            "micro_batch_size": self.micro_batch_size,
         }
 
 
@@ -51,6 +55,8 @@ class _Saved:
     precision: str
     sharding: str
     ranks: int
+    micro_batch_size: int | None = None
+    """None in folders of earlier releases."""
 
 
 def resolve_compute(
@@ -58,10 +64,12 @@ def resolve_compute(
     folder: Path | None = None,
     *,
     padding_free: bool | Literal["auto"] = False,
+    largest_micro_batch: Callable[[Compute], int | None] = lambda compute: None,
 ) -> Compute:
     """The configured settings, `auto` resolved for this machine; a run with checkpoints in `folder`
-    keeps their dtype. Raises BadInput where a configured device, kernel or package is missing, or
-    the checkpoints do not fit the sharding."""
+    keeps their dtype and micro-batches. `largest_micro_batch` returns what fits a GPU, given the
+    other settings, and None without one. Raises BadInput where a configured device, kernel or
+    package is missing, or the checkpoints do not fit the sharding."""
     import torch
 
     device = devices.resolve_device(config.device)
@@ -80,7 +88,22 @@ def resolve_compute(
         models.check_four_bit(config.model)
     # Only flash attention skips tokens of other documents; the other kernels compute them and mask.
     packed = attention == "flash_attention_2" if padding_free == "auto" else padding_free
-    return Compute(device, dtype, attention, packed)
+    compute = Compute(device, dtype, attention, packed, config.micro_batch_size_on_cpu)
+    size = _micro_batch_size(config, compute, saved, largest_micro_batch)
+    return replace(compute, micro_batch_size=size)
+
+
+def _micro_batch_size(
+    config: TrainingConfig,
+    compute: Compute,
+    saved: _Saved | None,
+    largest: Callable[[Compute], int | None],
+) -> int:
+    if config.micro_batch_size != "auto":
+        return config.micro_batch_size
+    if saved is not None and saved.ranks == distributed.world_size():
+        return saved.micro_batch_size or compute.micro_batch_size
+    return largest(compute) or compute.micro_batch_size
 
 
 def _dtype(config: TrainingConfig, device: torch.device) -> torch.dtype:
@@ -96,10 +119,16 @@ def _dtype(config: TrainingConfig, device: torch.device) -> torch.dtype:
 
 
 def save_compute(folder: Path, config: TrainingConfig, compute: Compute) -> None:
-    """Write `compute.json` for a resumed run: dtype, sharding and number of ranks."""
+    """Write `compute.json` for a resumed run: dtype, sharding, number of ranks and rows of a
+    micro-batch."""
     if distributed.is_first():
         folder.mkdir(parents=True, exist_ok=True)
-        saved = _Saved(devices.dtype_name(compute.dtype), config.sharding, distributed.world_size())
+        saved = _Saved(
+            devices.dtype_name(compute.dtype),
+            config.sharding,
+            distributed.world_size(),
+            compute.micro_batch_size,
+        )
         write_whole(folder / FILE, json.dumps(asdict(saved)))
 
 

@@ -135,7 +135,11 @@ def open_session(
     made = arguments()
     checkpoint = newest(folder)
     resumed = checkpoint and checkpoint.name
-    distributed.check_agreement({**run.facts, **agreed, "the checkpoint to resume from": resumed})
+    resolved = {
+        "the checkpoint to resume from": resumed,
+        "micro_batch_size": compute.micro_batch_size,
+    }
+    distributed.check_agreement({**run.facts, **agreed, **resolved})
     startup.freeze_imports()
     model = load_trainable(config, compute)
     tracker = tracking.open_tracker(config, run.out, about(size))
@@ -163,7 +167,7 @@ def training_arguments(
     with quiet():
         made = kind(
             output_dir=str(folder / ".partial"),
-            per_device_train_batch_size=config.micro_batch_size,
+            per_device_train_batch_size=compute.micro_batch_size,
             optim="adamw_torch_fused",
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
