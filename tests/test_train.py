@@ -142,15 +142,15 @@ def test_deepspeed_computes_in_the_dtype_of_the_run(monkeypatch: pytest.MonkeyPa
     assert found == [(torch.float32, {torch.float32}), (torch.bfloat16, {torch.float32})]
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 16])
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 16])
 def test_micro_batches_do_not_change_the_loss(
     pairs: Path, tmp_path: Path, reference_losses: list[float], size: int
 ) -> None:
     """Forty rows in batches of 16: the last batch of an epoch is smaller and has fewer
-    micro-batches."""
-    assert fit(pairs, tmp_path / "run", f"micro_batch_size={size}") == pytest.approx(
-        reference_losses, abs=1e-4
-    )
+    micro-batches. Rounding differs, by 1e-6 until Adam divides by small gradients."""
+    found = fit(pairs, tmp_path / "run", f"micro_batch_size={size}")
+    assert found[0] == pytest.approx(reference_losses[0], abs=2e-6)
+    assert found == pytest.approx(reference_losses, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ class _Step:
     """Weights of linear layers of which autocast makes copies for backward: not of 4-bit ones, nor
     of those of ZeRO-3, which are converted again in each matmul."""
     head: int
-    """The same of the head."""
+    """The same of the head, also under ZeRO-3: its copy for one matmul is the largest."""
     first: bool
     """Whether no gradients are held yet."""
     late: bool
