@@ -392,6 +392,20 @@ def scripted(settings: Config, worth: dict[str, list[str]]) -> Rollouts:
     return Rollouts(settings, PROBLEMS, models.load_tokenizer(settings.model), sample, None)
 
 
+@pytest.mark.parametrize(
+    ("batch", "minibatches", "sizes", "on_cpu"),
+    [(32, 1, [1, 2, 4, 8, 16, 32], 8), (24, 2, [1, 2, 4], 4), (12, 1, [1, 2, 4], 4)],
+)
+def test_micro_batches_divide_the_answers_of_an_update(
+    batch: int, minibatches: int, sizes: list[int], on_cpu: int
+) -> None:
+    settings = config(
+        f"batch_size={batch}", f"num_minibatches={minibatches}", "num_generations=4", "device=cpu"
+    )
+    assert settings.micro_batch_sizes == sizes
+    assert resolve_compute(settings).micro_batch_size == on_cpu
+
+
 def test_every_problem_is_asked_once_in_a_pass() -> None:
     settings = config("batch_size=8", "num_generations=4", "micro_batch_size=4")
     rollouts = scripted(settings, {})
