@@ -332,7 +332,7 @@ def test_a_study_reports_for_its_stages(
         r"W&B: 1 runs? offline; send it: wandb sync '.*a study'/\*/wandb/off.*", sync
     )
     assert following.startswith("next: python -m eval.recommend ")
-    assert "one seed" in done(*shlex.split(following.removeprefix("next: python -m ")))
+    assert "No arm works" in done(*shlex.split(following.removeprefix("next: python -m ")))
 
 
 # Seeds in rounds
@@ -353,7 +353,7 @@ def test_rounds_of_seeds_state_their_largest_cost(tmp_path: Path) -> None:
     ("words", "expected"),
     [
         (("study.grid.seeds={first: 3, most: 2}",), "most=2 is below first=3"),
-        (("study.grid.seeds={frist: 2}",), "did you mean 'first'"),
+        (("study.grid.seeds={frist: 2}",), "did you mean 'study.grid.seeds.first'"),
         (("study.grid.seeds={first: 1}",), "seeds.first=1"),
         (("study.hypotheses=[]", "study.grid.seeds={first: 2}"), "need a primary hypothesis"),
         (("study.hypotheses=[{group: sums, hypothesis: gain}]",), "unknown group 'sums'"),
