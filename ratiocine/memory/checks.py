@@ -22,7 +22,7 @@ from ratiocine.memory.sharding import SINGLE_GPU, ShardingPlan
 from ratiocine.training import Compute, TrainingConfig
 
 GPU_COUNTS = (2, 4, 8, 16, 32, 64)
-SHARE = 0.8  # of a GPU for a run's tensors; the rest for the CUDA context and fragmentation
+SHARE = 0.88  # of a GPU for a run's tensors; the rest for the CUDA context and fragmentation
 IDLE = 0.9  # share that is free on a GPU without other processes
 
 
