@@ -38,6 +38,7 @@ from ratiocine.memory import (
     largest_fitting,
     model_states,
 )
+from ratiocine.memory.checks import SHARE
 from ratiocine.models import ModelConfig
 from ratiocine.training import Compute, DeepSpeedConfig
 from train.config import Config
@@ -433,11 +434,11 @@ def test_micro_batches_are_as_large_as_a_share_of_memory(
         return MemoryEstimate(2**30, 0, 0, 0, 0, rows * 2**30, rows, 512)
 
     sizes = [1, 2, 4, 8]
-    for gb, largest in ((100, 8), (9 / 0.8, 8), (8.9 / 0.8, 4), (2.5, 1), (1, 1)):
+    for gb, largest in ((100, 8), (9 / SHARE, 8), (8.9 / SHARE, 4), (2.5, 1), (1, 1)):
         assert largest_fitting(sizes, needed, round(gb * 2**30)) == largest
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
-        "micro_batch_size: 8 (auto: the largest of [1, 2, 4, 8] within 80% of 100 GB)"
+        "micro_batch_size: 8 (auto: the largest of [1, 2, 4, 8] within 88% of 100 GB)"
     )
     assert len(lines) == 5
 
