@@ -104,7 +104,6 @@ def preload() -> None:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # in dependencies of reasoning_gym
-        startup.defer("cellpylib")  # as `ratiocine.grading` does
         for module in PRELOADED:
             importlib.import_module(module)
     startup.freeze_imports()

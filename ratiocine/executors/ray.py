@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,7 @@ def connect() -> Iterator[Any]:
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
+    interrupt = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             log_to_driver=False,
@@ -48,6 +51,8 @@ def connect() -> Iterator[Any]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise Failure(f"executor=ray: no connection to the cluster: {first_line(error)}") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)  # Ray's own would end the process with code 15
     try:
         yield ray
     finally:
