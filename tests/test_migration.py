@@ -109,11 +109,11 @@ def test_old_and_new_words_give_one_configuration() -> None:
         "train": """ratio=null model=tiny equalize=tokens direct_format=empty val_size=8
             scenario.stages=[{pairs:a,ratio:0.5},{pairs:b,ratio:1}] checkpoint=best val_samples=4
             val_max_new_tokens=32 preflight=true save_total_limit=2 ddp_timeout=60 save_steps=7
-            resume_overrides=[threads]""",
+            resume_overrides=[threads] micro_batch_size=4""",
         "rl": """model=tiny data=gsm8k engine=vllm engine.gpu_memory_utilization=0.3
             objective=dapo objective.beta=0.01 num_generations=8 batch_size=32 num_minibatches=2
             max_new_tokens=64 prefill_think=true val_size=16 eval_steps=4 constant_reward_steps=9
-            rollout_dtype=float32""",
+            rollout_dtype=float32 micro_batch_size=8""",
         "eval": """model=tiny benchmarks=[gsm8k,demo] data_dir=local num_fewshot=3
             max_new_tokens=64""",
     }

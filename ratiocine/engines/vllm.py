@@ -66,6 +66,7 @@ class VLLMEngine:
                 dtype=dtype,
                 gpu_memory_utilization=config.gpu_memory_utilization,
                 trust_remote_code=False,
+                **_whole_prefills(),
                 **of_adapter,
                 **options,
             )
@@ -229,6 +230,14 @@ def check_vllm() -> None:
         "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; "
         "engine=transformers needs none"
     )
+
+
+def _whole_prefills() -> dict[str, Any]:
+    """On a CPU vLLM fails where a sample with a seed has its prompt prefilled in parts: it sets
+    back the generator, which generators of a CPU do not support (0.32)."""
+    from vllm.platforms import current_platform
+
+    return {"enable_chunked_prefill": False} if current_platform.is_cpu() else {}
 
 
 def check_cpu_memory(share: float, workers: int) -> None:
