@@ -25,6 +25,7 @@ from ratiocine.runs import (
     EvalFacts,
     Run,
     StudentInfo,
+    base_name,
     group_keys,
     open_run,
     pruned,
@@ -96,7 +97,8 @@ def _generate(
     order = {name: position for position, name in enumerate(suite.problems)}
     store.rows.sort(key=lambda row: (order[row.key], row.sample))
     return EvalFacts(
-        model=config.model.name,
+        # As students of this model name it.
+        model=config.model.name if trained else base_name(config.model.name, config.model.path),
         student=trained,
         hypotheses=hypotheses(config),
         max_new_tokens=max(suite.max_new_tokens.values()),

@@ -1,12 +1,13 @@
 """Files of one's own: what is read from them, what is dropped with which reason, and the test split
 that stays with the pairs."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import command, done
+from conftest import command, done, reshaped
 from teacher import Teacher, words
 
 from ratiocine import cli
@@ -420,3 +421,21 @@ def test_categories_of_ones_own(tmp_path: Path) -> None:
 
 
 ROW = {"question": "2 + 2?", "answer": "4", "solution": "4."}
+
+
+@pytest.mark.long
+def test_students_of_ones_own_model_are_compared_with_it(
+    pairs: Path, student: Path, tmp_path: Path
+) -> None:
+    own = reshaped(student, tmp_path / "own", hidden_size=32)
+    small = ("batch_size=8", "max_steps=1", "lr=1e-3", "threads=1")
+    done("train", "ratio=0", f"model={own}", f"pairs={pairs}", *small, f"out={tmp_path / 'run'}")
+    asked = ("benchmarks=smoke", "limit=2", "max_new_tokens=4", "threads=1")
+    models = ("tiny", str(own), str(tmp_path / "run" / "model"))
+    folders = [tmp_path / f"eval-{number}" for number in range(3)]
+    for model, folder in zip(models, folders):
+        done("eval", f"model={model}", *asked, f"out={folder}")
+    done("eval.report", *map(str, folders), "--out", str(tmp_path / "report.html"))
+    (table,) = tmp_path.rglob("differences_baseline.csv")
+    rows = [row for row in csv.DictReader(table.open()) if row["arm"].startswith("own")]
+    assert {row["against"] for row in rows} == {"own (untrained)"}

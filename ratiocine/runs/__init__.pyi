@@ -23,6 +23,7 @@ from .lineage import AXES as AXES
 from .lineage import FACTS as FACTS
 from .lineage import Axes as Axes
 from .lineage import axes as axes
+from .lineage import base_name as base_name
 from .lineage import differing as differing
 from .lineage import group_keys as group_keys
 from .lineage import pruned as pruned

@@ -55,7 +55,7 @@ def student(path: str | None) -> StudentInfo | None:
         hash=manifest.hash,
         arm=arm_hash(manifest.verb, hashed, manifest.inputs),
         settings=settings_hash(manifest.verb, hashed),
-        base=_base(trained["model"]["name"], trained["model"].get("path")),
+        base=base_name(trained["model"]["name"], trained["model"].get("path")),
         size=facts.size,
         ratio=trained.get("ratio"),
         share=facts.share,
@@ -200,7 +200,7 @@ def group_keys(verb: str, name: str, path: str | None, student: StudentInfo | No
     """What groups a run of `verb` in a tracker; `name` and `path` are those of its model's
     configuration, `student` is that model if it is one."""
     if student is None:
-        return GroupKeys(verb, _base(name, path))
+        return GroupKeys(verb, base_name(name, path))
     return GroupKeys(
         verb,
         str(student.base),
@@ -220,7 +220,7 @@ def inherit(student: StudentInfo, *names: str) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _base(name: str, path: str | None) -> str:
+def base_name(name: str, path: str | None) -> str:
     """The name of the model at the start of a lineage; of a folder, the folder's name."""
     if name != "local" or path is None:
         return name
