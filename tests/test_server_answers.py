@@ -198,6 +198,17 @@ def test_one_bad_prompt_is_named_while_others_are_answered(
         assert words in found[str(place)].text
 
 
+def test_a_continued_run_can_have_bad_prompts_alone(url: str) -> None:
+    """The server has answered all others before; it still answers a trivial request."""
+    Scripted.script = staticmethod(
+        lambda n, body: good(body) if "1 + 1" in str(body) else (500, {"error": "template"})
+    )
+    found = generated(url, (1, 2), concurrency=2, retry_seconds=0.5)
+    assert [one.stop for one in found.values()] == ["failed", "failed"]
+    with pytest.raises(Failure, match="no usable answer"):
+        generated(url, range(1, 12), concurrency=11, retry_seconds=0.5)
+
+
 @pytest.mark.long
 def test_a_server_that_fails_on_all_is_no_bad_prompt(url: str) -> None:
     """Its answers are waited for: nothing may be stored as failed while the server is down."""

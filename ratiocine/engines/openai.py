@@ -213,12 +213,20 @@ class OpenAIEngine:
                 call, lambda: time.monotonic() - self.last_answer > retry_seconds, self._retry
             )
         except RetryableError as error:
+            # All that a continued run asks may be what a server cannot answer.
+            if self.answered is None and self.in_flight <= REFUSALS:
+                self.answered = self._trivial_body()
             if await fails_alone(error):
                 return failed(error)
             raise Failure(
                 f"{' and '.join(self.urls)}: no usable answer for {retry_seconds:.0f} s: "
                 f"{redacted(error, self.key)}"
             ) from None
+
+    def _trivial_body(self) -> bytes:
+        """A request that every working server answers."""
+        request = Request("trivial", ({"role": "user", "content": "What is 1 + 1?"},), 1)
+        return json.dumps(payload(self.config, (request, 0))).encode()
 
     def _retry(self, error: RetryableError) -> None:
         """Count a failed call that is repeated; print the first, and others the more rarely the
