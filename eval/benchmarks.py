@@ -87,6 +87,8 @@ def load(config: Config) -> Suite:
             more = " …" if len(ids) > LISTED else ""
             listed = "; ".join(loaded.told(ids[:LISTED]))
             print(f"{data.name}: {len(ids)} dropped ({reason}): {listed}{more}")
+        if not problems:
+            raise BadInput(f"benchmark {data.name} holds no test problem{_why(loaded.dropped)}")
         if config.num_fewshot:
             problems = _with_examples(suite, data, problems, config)
         for problem in sources.limited(problems, config.limit, config.seed):

@@ -100,7 +100,8 @@ def _numbered(data: DataConfig, split: Split, copy: Path | None) -> Iterator[tup
 def _mapping(column: str, data: DataConfig) -> str:
     """How a column of another name is given, where none is."""
     name = column.strip("'")
-    return f"; another name is given by columns='{{{name}: NAME}}'" if not data.columns else ""
+    how = f"; another name is given by data.columns='{{{name}: NAME}}' (eval: columns=)"
+    return "" if data.columns else how
 
 
 def _separator(row: Row) -> str:
