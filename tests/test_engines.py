@@ -15,6 +15,7 @@ import pytest
 import torch
 import trustme
 from conftest import command, done
+from transformers import GptOssConfig, GptOssForCausalLM
 
 from ratiocine import engines, models
 from ratiocine.completion_parts import after_thinking
@@ -171,6 +172,25 @@ def test_log_probabilities_are_the_models_own() -> None:
             logits = MODEL(torch.tensor([[*prompt, *trace.token_ids]])).logits[0].log_softmax(-1)
         wanted = [logits[len(prompt) - 1 + i, t].item() for i, t in enumerate(trace.token_ids)]
         assert trace.logprobs == pytest.approx(wanted, abs=1e-4)
+
+
+def test_attention_with_sinks_is_the_models_own() -> None:
+    """As in gpt-oss, which sdpa and the grouped attention would compute without them."""
+    shape = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 2}
+    torch.manual_seed(0)
+    config = GptOssConfig(vocab_size=300, num_experts_per_tok=1, **shape, **heads)
+    model = GptOssForCausalLM(config).float().eval()
+    for layer in model.model.layers:
+        layer.self_attn.sinks.data.fill_(2.0)
+    request = asked("a", logprobs=True)
+    ((trace,),) = TransformersEngine(model, TOKENIZER, (1,)).generate([request])
+    model.set_attn_implementation("eager")
+    ids = torch.tensor([[*prompt_ids(TOKENIZER, request.messages), *trace.token_ids]])
+    with torch.inference_mode():
+        logprobs = model(ids).logits[0, :-1].log_softmax(-1)
+    expected = logprobs.gather(-1, ids[0, 1:, None])[-len(trace.token_ids) :, 0]
+    assert trace.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_a_prefix_is_gone_on_from() -> None:

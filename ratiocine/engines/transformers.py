@@ -80,8 +80,7 @@ class TransformersEngine:
         self.joinable = is_joinable(growing_cache(model.config))
         attention: str = config.attention
         if attention == "auto":
-            grouped = model.device.type in ("cpu", "cuda")
-            attention = register_grouped_attention() if grouped else "sdpa"
+            attention = _attention(model)
         model.set_attn_implementation(attention)
         model.eval()
         self.recorder = StepRecorder(model, enabled=not config.enforce_eager)
@@ -251,3 +250,12 @@ class TransformersEngine:
             sample=row.sample,
             opened=row.opened,
         )
+
+
+def _attention(model: PreTrainedModel) -> str:
+    """The implementation that `auto` stands for. A model that refuses sdpa has more in its
+    attention, such as sinks, which the grouped one would leave out."""
+    if not model._supports_sdpa:
+        return "eager"
+    grouped = model.device.type in ("cpu", "cuda")
+    return register_grouped_attention() if grouped else "sdpa"
