@@ -74,7 +74,8 @@ def _needs(config: Config, prepared: PreparedProblems, compute: Compute) -> _Nee
             min(config.engine.max_batch_size, config.batch_size) * length,
         )
     reference = bool(config.objective.beta) and not config.lora
-    rollouts = RolloutMemory(copies + reference, cached, number)
+    cache_bytes = 4 if compute.device.type == "cpu" else number  # float32, see `kv_cache`
+    rollouts = RolloutMemory(copies + reference, cached, cache_bytes)
     return _Needs(batch, ShardingPlan(config.sharding, ranks), rollouts)
 
 

@@ -154,9 +154,7 @@ def estimate(
     copies, settings = _copies_and_settings(shape, counts, config, compute, batch, plan, step)
     beside = _beside_states(shape, counts, batch, plan, states, settings, step)
     cache = 0
-    if (
-        rollouts.cached_tokens
-    ):  # while answers are sampled there are neither gradients nor activations
+    if rollouts.cached_tokens:  # there are neither gradients nor activations while answering
         numbers = 2 * shape.layers * shape.kv_heads * shape.head
         cache = rollouts.cached_tokens * rollouts.bytes_per_number * numbers
         cache = max(0, cache - states.gradients - copies - beside)
