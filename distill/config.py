@@ -193,7 +193,8 @@ def check_oracle(config: Config) -> None:
     if config.teacher.name == "oracle" and not config.data.families:
         raise BadInput(
             "teacher=oracle solves embedded families only, not "
-            f"data={config.data.path or config.data.name}; try teacher=reference"
+            f"data={config.data.path or config.data.name}; try teacher=reference for worked "
+            "solutions in a column, else a model: teacher=openai, transformers or vllm"
         )
 
 

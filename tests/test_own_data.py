@@ -166,6 +166,21 @@ def test_columns_are_renamed_and_the_others_kept(tmp_path: Path) -> None:
     assert problem.id != "1"
 
 
+def test_a_column_with_dots_in_its_name_is_mapped(tmp_path: Path) -> None:
+    """Its exact name wins over a nested field; dots still reach into others."""
+    file = tmp_path / "mine.csv"
+    file.write_text("No.,Q.1 (easy),gold\n17,What is 2 + 2?,4\n")
+    mapping = "columns={id: No., question: 'Q.1 (easy)', answer: gold}"
+    found = done("eval", "model=tiny", "validate_only=true", f"benchmarks=[{file}]", mapping)
+    assert "mine: 1 problems (1 number), 0 dropped" in found
+    row = {"a.b": "1", "a": {"b": "2", "c.d": "3"}, "n": [{"x.": "4"}]}
+    names = {"question": "a.b", "answer": "a.c.d", "id": "n.0.x."}
+    fields = mapped(row, names)
+    assert [fields[name] for name in names] == ["1", "3", "4"]
+    with pytest.raises(KeyError, match=r"a\.x"):
+        mapped(row, {"question": "a.x"})
+
+
 def test_a_benchmark_file_is_mapped_on_the_command_line(tmp_path: Path) -> None:
     rows = [{"prompt": "What is 2 + 2?", "gold": "4"}, {"prompt": "And 3 + 3?", "gold": "6"}]
     file = write(tmp_path / "mine.jsonl", rows)

@@ -131,10 +131,12 @@ def pair_source(folder: str) -> PairSource:
 def pairs_file(folder: str) -> Path:
     """The pairs of a folder; raises BadInput where it is missing, unfinished or corrupt."""
     if Path(folder).exists() and verb_and_hash(Path(folder)) is None:
-        data = cli.shell_line("distill", "teacher=reference", f"data={cli.quoted(folder)}")
+        data = cli.shell_line("distill", f"data={cli.quoted(folder)}")
         raise BadInput(
             f"pairs={folder} is no folder of pairs, but may be data to make them of; next: {data} "
-            "out=runs/pairs"
+            "teacher=TEACHER out=runs/pairs, where TEACHER is reference for worked solutions in a "
+            "column, published for both answers in columns, else a model: openai (a server), "
+            "transformers or vllm"
         )
     check_finished(Path(folder))
     file = Path(folder) / "pairs.parquet"

@@ -47,8 +47,14 @@ def _with_options(row: Row, options: object) -> Row:
 
 
 def _column(row: Row, path: str) -> Any:
+    """The value of a column, or of a field nested in one: dots reach into it where no field is
+    called by all that is left of the path."""
     value: Any = row
-    for step in path.split("."):
+    steps = path.split(".")
+    for at, step in enumerate(steps):
+        rest = ".".join(steps[at:])
+        if isinstance(value, Mapping) and rest in value:
+            return value[rest]
         try:
             value = value[int(step)] if isinstance(value, list) else value[step]
         except (LookupError, TypeError, ValueError):
