@@ -26,6 +26,7 @@ from distill.trace_patterns import count_patterns, patterns
 from ratiocine import cli, models
 from ratiocine.data import (
     TEST_FILE,
+    content,
     is_stored,
     sources,
     tokenizer_hash,
@@ -223,7 +224,7 @@ class _Writer:
                 self.rejections.add(problem, reason, result.judged)
                 continue
             test = prompts.test_contents
-            shared = test is not None and sources.content(problem) in test
+            shared = test is not None and content(problem) in test
             source, about, tokens = problem.source, domain(problem), pair.n_tokens_reasoning
             yield pair, PairSummary(problem.id, source, about, tokens, level, shared, problem.row)
 

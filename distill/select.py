@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distill import difficulty_scores, pass_counts
 from distill.select_config import SelectConfig
-from ratiocine.data import DataConfig, Index, paraphrases, repeats, sources
+from ratiocine.data import DataConfig, Index, content, paraphrases, repeats, sources
 from ratiocine.evaluate import key
 from ratiocine.hashing import Seen
 from ratiocine.records import Problem
@@ -81,17 +81,16 @@ class Prompts:
             if rule.run is not None
         ]
         scores = None if select.difficulty is None else difficulty_scores.read(select.difficulty)
-        seen, answers = Seen(), Seen()
+        seen = Seen()
         for problem in sources.stream(self.data, "train", seed=self.seed, limit=limit, drop=reject):
-            content, text = sources.content(problem), sources.text(problem)
+            asked, text = content(problem), sources.text(problem)
             found = index.held_by(text) if index else {}
-            if self.test_contents and content in self.test_contents:
+            if self.test_contents and asked in self.test_contents:
                 reject(problem, "in_test_split")
             elif any(re.search(pattern, text) for pattern in select.exclude_regex):
                 reject(problem, "pattern")
-            elif select.exact and seen.has(content):
-                same = answers.has(content + sources.answer_key(problem))
-                reject(problem, "repeated" if same else "repeated_with_another_answer")
+            elif select.exact and seen.has(asked):
+                reject(problem, "repeated")
             elif found:
                 reject(problem, f"in_{next(iter(found)).partition('/')[0]}")
             elif any(not rule.accepts(*n.get(key(problem), (0, 0))) for rule, n in rules):
@@ -99,8 +98,7 @@ class Prompts:
             elif scores is not None and (fault := _score_fault(scores.get(key(problem)), select)):
                 reject(problem, fault)
             else:
-                seen.add(content)
-                answers.add(content + sources.answer_key(problem))
+                seen.add(asked)
                 yield problem
 
     def __iter__(self) -> Iterator[Problem]:
@@ -121,7 +119,7 @@ def _test_contents(data: DataConfig, seed: int) -> set[str] | None:
     """Contents of the test split; None if the source has none."""
     if not sources.has(data, "test"):
         return None
-    return {sources.content(problem) for problem in sources.read(data, "test", seed)}
+    return {content(problem) for problem in sources.read(data, "test", seed)}
 
 
 def benchmark_texts(select: SelectConfig) -> dict[str, str]:

@@ -124,35 +124,14 @@ def _gradable(data: DataConfig, config: Config) -> sources.Loaded:
     """The test problems that can be graded, and the others by reason."""
     loaded = sources.load(data, "test", seed=config.seed)
     problems = list[Problem]()
-    # A published benchmark is kept as it is.
-    conflicts = conflicting(loaded.problems) if data.path and not data.hub else set()
     for problem in loaded.problems:
         if problem.kind == "instructions" and not KINDS["instructions"].usable(problem):
             loaded.drop(problem, "instructions_not_checkable")
         elif problem.reference is None and problem.kind != "instructions":
             loaded.drop(problem, "no_reference")
-        elif problem.id in conflicts:
-            loaded.drop(problem, "repeated_with_another_answer")
         else:
             problems.append(problem)
     return replace(loaded, problems=problems)
-
-
-def conflicting(problems: Sequence[Problem]) -> set[str]:
-    """Ids of the problems that are asked more than once with different references: at most one of
-    these is right, and it is not known which."""
-    groups: dict[str, list[Problem]] = {}
-    for problem in problems:
-        if problem.reference is not None:
-            groups.setdefault(f"{sources.content(problem)} {sorted(problem.choices)}", []).append(
-                problem
-            )
-    return {
-        problem.id
-        for group in groups.values()
-        if len({sources.answer_key(problem) for problem in group}) > 1
-        for problem in group
-    }
 
 
 def _with_examples(

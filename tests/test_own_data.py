@@ -277,25 +277,38 @@ def test_an_empty_question_is_dropped_with_its_line(tmp_path: Path) -> None:
     assert not read(null)
 
 
-def test_one_question_with_different_answers(tmp_path: Path) -> None:
-    answers = ["9", "9.0", "10", "3"]
-    asked = ["8 + 1?", "8 + 1?", "8  + 1?", "1 + 2?"]
+def test_contradicting_references_of_a_question_drop_all_its_rows(tmp_path: Path) -> None:
+    """In every verb, with the reason; two forms of one answer contradict nothing."""
+    answers = ["9", "9.0", "10", "3", "\\sqrt{2} + 1", "1 + \\sqrt{2}"]
+    asked = ["8 + 1?", "8 + 1?", "8  + 1?", "1 + 2?", "After x?", "After x?"]
     rows = [
         {"question": q, "answer": a, "solution": a} for q, a in zip(asked, answers, strict=True)
     ]
+    rows += [
+        {"question": "Odd?", "choices": choices, "answer": answer, "solution": "So."}
+        for choices, answer in ((["2", "3"], "B"), (["3", "2"], "A"), (["5", "6"], "A"))
+    ]
     file, out = write(tmp_path / "mine.jsonl", rows), tmp_path / "pairs"
     found = done("eval", "model=tiny", "validate_only=true", f"benchmarks=[{file}]")
-    assert "mine: 1 problems (1 number), 3 dropped" in found
+    assert "mine: 6 problems (3 choice, 2 expression, 1 number), 3 dropped" in found
     assert "repeated_with_another_answer: mine-test-" in found
     same = write(tmp_path / "same.jsonl", rows[:2])
     assert "same: 2 problems" in done(
         "eval", "model=tiny", "validate_only=true", f"benchmarks=[{same}]"
     )
-    done("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={out}")
-    assert [(row["reason"], row["row"]) for row in lines(out / "rejected.jsonl")] == [
-        ("repeated", 2),
-        ("repeated_with_another_answer", 3),
-    ]
+    words = ("distill", "teacher=reference", f"data={file}", "model=tiny", f"out={out}")
+    done(*words, "select.exact=false")
+    contradicted = [("repeated_with_another_answer", row) for row in (1, 2, 3)]
+    assert rejected(out) == contradicted
+    assert json.loads((out / "manifest.json").read_text())["dropped"] == {
+        "repeated_with_another_answer": 3
+    }
+    loaded = load(DataConfig(name="local", path=str(file)), "train", limit=6)
+    assert (len(loaded.problems), len(loaded.dropped["repeated_with_another_answer"])) == (6, 3)
+
+
+def rejected(out: Path) -> list[tuple[str, int]]:
+    return [(row["reason"], row["row"]) for row in lines(out / "rejected.jsonl")]
 
 
 def test_a_benchmark_without_problems_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from .contamination import ngrams as ngrams
 from .contamination import overlaps as overlaps
 from .contamination import repeats as repeats
 from .contamination import without_wording as without_wording
+from .contradictions import content as content
 from .embeddings import paraphrases as paraphrases
 from .families import FAMILIES as FAMILIES
 from .families import generate as generate
@@ -22,7 +23,6 @@ from .hub import is_cached as is_cached
 from .puzzle_families import PUZZLE_FAMILIES as PUZZLE_FAMILIES
 from .rows import problem_of as problem_of
 from .source_rows import local_file as local_file
-from .sources import content as content
 from .sources import gradable as gradable
 from .sources import load as load
 from .stored_split import TEST_FILE as TEST_FILE

@@ -1,8 +1,8 @@
 """Named source → Problems: embedded families, hub data sets, local files, tasks, and mixtures of
 these.
 
-A problem with a reference enters only if `grade` accepts that reference; a dropped problem is
-reported with its reason. Sources are streamed: a file or a data set may be larger than memory.
+A problem with a reference enters only if `grade` accepts that reference and no other problem with
+the same question contradicts it; a dropped problem is reported with its reason. Sources are streamed: a file or a data set may be larger than memory.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ratiocine.cli import named
-from ratiocine.completion_parts import Parts
 from ratiocine.data.config import DataConfig, HubConfig, Split
+from ratiocine.data.contradictions import REASON, accepts, contradicted, question_key
 from ratiocine.data.families import FAMILIES, generate
 from ratiocine.data.hub import has_split, revision
 from ratiocine.data.source_rows import local_file, rows_of
 from ratiocine.data.splits import rows_of_test
 from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput
-from ratiocine.grading import canonical, grade
-from ratiocine.hashing import Seen, content_key, digest, smallest
-from ratiocine.records import LETTERS, Problem
+from ratiocine.hashing import Seen, digest, smallest
+from ratiocine.records import Problem
 from ratiocine.runs import hash_path
 
 GENERATOR_VERSION = 2  # bump it when a family's problems change
@@ -71,25 +70,49 @@ def stream(
     drop: Drop = _ignore,
 ) -> Iterator[Problem]:
     """The problems of `load`, one by one; those left out go to `drop`, with the reason."""
+    return _stream(data, split, seed, limit, drop, _contradicted(data, split, seed))
+
+
+def _stream(
+    data: DataConfig,
+    split: Split,
+    seed: int,
+    limit: int | None,
+    drop: Drop,
+    contradictory: frozenset[str],
+) -> Iterator[Problem]:
     if data.mix:
         for part, share in _parts(data):
-            names = [f"{p.source}/{p.id}" for p in stream(part, split, seed=seed, limit=limit)]
+            all_of_part = _stream(part, split, seed, limit, _ignore, contradictory)
+            names = [f"{p.source}/{p.id}" for p in all_of_part]
             chosen = set(smallest(names, share, seed))
-            for problem in stream(part, split, seed=seed, limit=limit, drop=drop):
+            for problem in _stream(part, split, seed, limit, drop, contradictory):
                 if f"{problem.source}/{problem.id}" in chosen:
                     yield problem
         return
     within = None
     if limit is not None:
         ids: dict[str, list[str]] = {}
-        for problem in _gradable_problems(data, split, seed, _ignore):
+        for problem in _usable_problems(data, split, seed, _ignore, contradictory):
             ids.setdefault(problem.source, []).append(problem.id)
         within = {
             (source, name) for source, names in ids.items() for name in smallest(names, limit, seed)
         }
-    for problem in _gradable_problems(data, split, seed, drop):
+    for problem in _usable_problems(data, split, seed, drop, contradictory):
         if within is None or (problem.source, problem.id) in within:
             yield problem
+
+
+def _contradicted(data: DataConfig, split: Split, seed: int) -> frozenset[str]:
+    """The questions with contradicting references; none in generated problems, nor in a published
+    benchmark, which is kept as it is."""
+    own = data.path is not None and data.hub is None
+    if data.families or (split == "test" and not own):
+        return frozenset()
+    return contradicted(
+        lambda: read(data, split, seed),
+        lambda problem: bool(problem.question.strip()) and _gradable(data, problem),
+    )
 
 
 def read(data: DataConfig, split: Split, seed: int) -> Iterator[Problem]:
@@ -126,22 +149,31 @@ def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
 _TEST_ROWS: dict[str, frozenset[int]] = {}  # by fingerprint, with `test_size`, without the name
 
 
-def _gradable_problems(data: DataConfig, split: Split, seed: int, drop: Drop) -> Iterator[Problem]:
-    """The problems of a split without those whose own reference the grader refuses."""
+def _usable_problems(
+    data: DataConfig, split: Split, seed: int, drop: Drop, contradictory: frozenset[str]
+) -> Iterator[Problem]:
+    """The problems of a split without those whose own reference the grader refuses or another one
+    contradicts."""
     for problem in read(data, split, seed):
         if not problem.question.strip():
             drop(problem, "question_empty")
-            continue
-        try:
-            usable = problem.reference is None or gradable(problem)
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadInput(
-                f"data={data.label}: the problem '{problem.id}' cannot be judged: {error!r}"
-            ) from None
-        if usable:
+        elif problem.reference is None:
             yield problem
-        else:
+        elif not _gradable(data, problem):
             drop(problem, _ungradable(problem))
+        elif contradictory and question_key(problem) in contradictory:
+            drop(problem, REASON)
+        else:
+            yield problem
+
+
+def _gradable(data: DataConfig, problem: Problem) -> bool:
+    try:
+        return gradable(problem)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"data={data.label}: the problem '{problem.id}' cannot be judged: {error!r}"
+        ) from None
 
 
 def _ungradable(problem: Problem) -> str:
@@ -186,28 +218,12 @@ def limited(problems: Sequence[Problem], limit: int | None, seed: int) -> list[P
 
 def gradable(problem: Problem) -> bool:
     """Whether the grader accepts the problem's own reference."""
-    parts = Parts(think=None, answer="", boxed=problem.reference, closed=True)
-    return grade(problem, parts).verdict == "right"
+    return accepts(problem, problem.reference)
 
 
 def text(problem: Problem) -> str:
     """A problem without the task wording, which is no sign of a shared problem."""
     return f"{problem.context} {problem.question}".strip()
-
-
-def content(problem: Problem) -> str:
-    """Identity of a problem across sources: the generator's item, else a hash of the question."""
-    return str(problem.meta.get("content") or content_key(f"{problem.context} {problem.question}"))
-
-
-def answer_key(problem: Problem) -> str:
-    """One text for equal accepted answers, the options themselves for those of a choice; empty
-    without a reference."""
-    answers = [answer for answer in (problem.reference, *problem.accepted) if answer is not None]
-    if problem.kind == "choice":
-        options = dict(zip(LETTERS, problem.choices, strict=False))
-        answers = [options.get(answer, answer) for answer in answers]
-    return "\x1f".join(sorted({canonical(answer) for answer in answers}))
 
 
 def fingerprint(data: DataConfig, split: Split) -> str:
