@@ -34,7 +34,7 @@ from ratiocine.engines import EngineConfig, Request, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
 from ratiocine.models import ModelConfig
-from ratiocine.progress import progress
+from ratiocine.progress import count_earlier, progress
 from ratiocine.prompts import user_text
 from ratiocine.records import Mode, Problem
 from ratiocine.runs import check_writable, write_whole
@@ -179,13 +179,14 @@ def query(config: DifficultyConfig, requests: Sequence[Request], cache: AnswerCa
         threads=config.threads,
     ).engine
     n_new = 0
-    with progress(wanted, "difficulty", "replies") as bar:
+    with progress(wanted, "difficulty", "replies", initial=missing.n_cached) as bar:
         for portion in portions(engine, chain([first], lacking)):
             for completions in engine.generate(portion):
                 cache.add(missing.answered(completion) for completion in completions)
                 n_new += len(completions)
-                bar.update(n_new + missing.n_cached - bar.n)
-        bar.update(n_new + missing.n_cached - bar.n)
+                bar.update(len(completions))
+                count_earlier(bar, n_new + missing.n_cached - bar.n)
+        count_earlier(bar, n_new + missing.n_cached - bar.n)
     report_cached([missing], wanted, "replies", config.engine)
 
 

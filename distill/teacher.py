@@ -22,7 +22,7 @@ from ratiocine import cli, engines
 from ratiocine.engines import Capability, LoadedEngine, Message, Request
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
-from ratiocine.progress import progress
+from ratiocine.progress import count_earlier, progress
 from ratiocine.prompts import NoSwitch, user_text
 from ratiocine.records import MODES, Completion, Mode, Problem
 
@@ -77,12 +77,13 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
     wanted = prompts.n * len(MODES) * config.samples
     spending = Spending(config.price, config.max_spend)
     complete, rounds = _rounds(config, prompts, cache, spending)
-    cached = sum(missing.n_cached for missing in complete)
+    asked = [*complete, *(current.missing for current in rounds)]
     sampling, thinking = SamplingCheck(config.samples), ThinkingCheck(config)
     gc.freeze()  # the problems stay alive: garbage collection need not traverse them again
-    with progress(wanted, "distill", "answers") as bar:
-        meter = _Meter(bar, spending, wanted, prompts.n, cached)
-        cli.on_error(lambda error: f"; {bar.n} of {wanted} answers are safe in {cache.path}")
+    cached = sum(missing.n_cached for missing in asked)
+    with progress(wanted, "distill", "answers", initial=cached) as bar:
+        meter = _Meter(bar, spending, wanted, prompts.n, asked)
+        cli.on_error(lambda error: f"; {meter.n} of {wanted} answers are safe in {cache.path}")
         for current in rounds:
             for completions in _generate(current, spending):
                 cache.add(current.missing.answered(completion) for completion in completions)
@@ -90,10 +91,8 @@ def request_answers(config: Config, prompts: Prompts, cache: AnswerCache) -> Req
                     bar.write(warning, file=sys.stderr)
                 thinking.check(completions)
                 meter.show(len(completions), current)
-            meter.n += current.missing.n_cached
-        bar.update(meter.n - bar.n)
+        count_earlier(bar, meter.n - bar.n)
     assert config.teacher.engine is not None
-    asked = [*complete, *(current.missing for current in rounds)]
     report_cached(asked, wanted, "answers", config.teacher.engine, SETTING)
     if meter.n < wanted:
         assert spending.reached
@@ -156,26 +155,36 @@ class _Meter:
     """Rates, cost and retries behind the progress bar."""
 
     def __init__(
-        self, bar: tqdm[NoReturn], spending: Spending, wanted: int, n_prompts: int, cached: int
+        self,
+        bar: tqdm[NoReturn],
+        spending: Spending,
+        wanted: int,
+        n_prompts: int,
+        asked: Sequence[MissingAnswers],
     ) -> None:
         self.bar, self.spending, self.wanted = bar, spending, wanted
         self.answers_per_pair = wanted / n_prompts if n_prompts else 1.0
         self.started, self.tokens_before = time.monotonic(), spending.tokens
-        self.n, self.n_new = cached, 0  # answers that are there, and those of this run
+        self.asked, self.n_new = asked, 0  # answers of this run
+
+    @property
+    def n(self) -> int:
+        """Answers that are there, cached ones included."""
+        return self.n_new + sum(missing.n_cached for missing in self.asked)
 
     def show(self, n: int, current: _Round) -> None:
         """Count `n` new answers."""
-        self.n, self.n_new = self.n + n, self.n_new + n
-        self.bar.n = self.n + current.missing.n_cached
+        self.n_new += n
         seconds, money = time.monotonic() - self.started, self.spending.money
         pairs = self.n_new / self.answers_per_pair / seconds
         tokens = (self.spending.tokens - self.tokens_before) / seconds
-        expected = money * self.wanted / self.bar.n
+        expected = money * self.wanted / self.n
         cost = f", cost {money:.2f} of about {expected:.2f}" if money else ""
         retried = _retried(current.loaded.retries)
         status = f"{pairs:.3g} pairs/s, {tokens:.0f} tokens/s{cost}{retried}"
         self.bar.set_postfix_str(status, refresh=False)
-        self.bar.update(0)
+        self.bar.update(n)
+        count_earlier(self.bar, self.n - self.bar.n)
 
 
 def _retried(retries: Counter[str]) -> str:

@@ -138,8 +138,8 @@ def judge(options: argparse.Namespace) -> Judgements:
         if row.verdict != "ungradable"
     }
     store = RowStore(options.out.with_name(f".{options.out.name}.{asked}.partial"))
-    with progress(len(rows) * len(options.judge), "judge", "verdicts") as bar:
-        bar.update(len(store.rows))
+    n = len(rows) * len(options.judge)
+    with progress(n, "judge", "verdicts", initial=len(store.rows)) as bar:
         for number, (url, model) in enumerate(options.judge):
             done = {vote.answer for vote in _votes(store) if vote.judge == number}
             engine = OpenAIEngine(

@@ -89,8 +89,8 @@ def _generate(
     started = time.perf_counter()
     expected = should_think(config, trained)
     batches = scored(loaded.engine, requests, suite.problems, loaded.tokenizer, expected=expected)
-    with progress(len(suite.problems) * config.samples, "eval", "completions") as bar:
-        bar.update(len(done))
+    n = len(suite.problems) * config.samples
+    with progress(n, "eval", "completions", initial=len(done)) as bar:
         for rows in batches:
             store.append(rows)
             bar.update(len(rows))

@@ -44,8 +44,11 @@ def speed(n: float, seconds: float, unit: str) -> str:
 
 
 @contextmanager
-def progress(total: int, description: str, unit: str) -> Iterator[Bar[NoReturn]]:
-    """A tqdm bar on standard error; `bar.update(n)` counts `n` units of `total`."""
+def progress(
+    total: int, description: str, unit: str, *, initial: int = 0
+) -> Iterator[Bar[NoReturn]]:
+    """A tqdm bar on standard error; `bar.update(n)` counts `n` units of `total`. `initial` units
+    are there already, and no part of the rate."""
     from tqdm import tqdm
 
     class Rated(tqdm):  # type: ignore[type-arg]  # a generic in its stubs alone
@@ -61,6 +64,7 @@ def progress(total: int, description: str, unit: str) -> Iterator[Bar[NoReturn]]
     bar = Rated(
         bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{speed}{postfix}]",
         total=total,
+        initial=initial,
         desc=description,
         unit=f" {unit}",
         dynamic_ncols=terminal,
@@ -75,6 +79,13 @@ def progress(total: int, description: str, unit: str) -> Iterator[Bar[NoReturn]]
         yield bar
     finally:
         bar.close()
+
+
+def count_earlier(bar: Bar[NoReturn], n: int) -> None:
+    """Count `n` units that were there before this run, which are no part of the rate."""
+    if not bar.disable:
+        bar.initial += n
+        bar.update(n)
 
 
 def tracked(items: Iterable[T], total: int, description: str, unit: str) -> Iterator[T]:

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ratiocine import cost
 from ratiocine.errors import Failure
 from ratiocine.executors import distributed
+from ratiocine.progress import count_earlier
 from ratiocine.runs import Tracker
 from ratiocine.training import peak_memory, truncate_log
 from rl.alarms import Alarms
@@ -61,7 +62,7 @@ class TrainingLog(TrainerCallback):
             self.alarms.check(self.rows[:step], validation.first)
         self.trainer: PolicyTrainer | None = None
         self.rollouts: Step | None = None
-        bar.update(done)
+        count_earlier(bar, done)
 
     def on_train_begin(self, *args: object, **kwargs: object) -> None:
         self.started = self.last = time.perf_counter()

@@ -275,8 +275,8 @@ BAD = {
     ("train", "+ratio=0.5", "model=tiny", "pairs=no/such"): "no/such does not exist",
     ("train", "+ratio=0.5", "model=tiny", "pairs=pyproject.toml"): "is no folder of pairs, but may "
     "be data to make them of; next: python -m distill \"data='pyproject.toml'\" teacher=TEACHER "
-    "out=runs/pairs, where TEACHER is reference for worked solutions in a column, published for both "
-    "answers in columns, else a model: openai (a server), transformers or vllm",
+    "out=runs/pairs, where TEACHER is reference for worked solutions in a column, published for "
+    "both answers in columns, else a model: openai (a server), transformers or vllm",
     ("train", "+ratio=0.5", "model=tiny", "pairs=docs"): "data='docs'",
     (
         "train",

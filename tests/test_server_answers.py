@@ -171,6 +171,8 @@ def good(body: dict[str, Any], **message: Any) -> dict[str, Any]:
     ("bad", "stop", "words"),
     [
         ((500, {"error": {"message": "template error"}}), "failed", "template error"),
+        ((429, {"error": "too many tokens"}), "failed", "too many tokens"),
+        ((504, {"error": "upstream timeout"}), "failed", "upstream timeout"),
         ({"error": {"message": "content blocked"}}, "failed", "content blocked"),
         ({"error": "out of quota"}, "failed", "out of quota"),
         ({"choices": []}, "failed", "IndexError"),
@@ -182,7 +184,7 @@ def good(body: dict[str, Any], **message: Any) -> dict[str, Any]:
     ],
 )
 def test_one_bad_prompt_is_named_while_others_are_answered(
-    bad: Any, stop: str, words: str, url: str
+    bad: Any, stop: str, words: str, url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for concurrency, place in ((1, 1), (1, 6), (8, 3)):
         Scripted.script = staticmethod(
@@ -196,6 +198,8 @@ def test_one_bad_prompt_is_named_while_others_are_answered(
         }
         assert found[str(place)].stop == stop
         assert words in found[str(place)].text
+        named = f"engine=openai: {place} failed, while the server answers others: "
+        assert (named in capfd.readouterr().err) == (stop == "failed")
 
 
 def test_a_continued_run_can_have_bad_prompts_alone(url: str) -> None:
@@ -219,6 +223,17 @@ def test_a_server_that_fails_on_all_is_no_bad_prompt(url: str) -> None:
     with pytest.raises(Failure, match="no usable answer for 3 s"):
         generated(url, range(1, 7), concurrency=2, retry_seconds=3)
     assert len(Scripted.bodies) > 2 * ATTEMPTS
+
+
+@pytest.mark.long
+def test_a_server_that_is_busy_for_all_is_waited_for(url: str) -> None:
+    calls = iter(range(10**6))
+    Scripted.script = staticmethod(
+        lambda n, body: (429, {"error": "busy"}) if 2 <= next(calls) < 10 * ATTEMPTS else good(body)
+    )
+    found = generated(url, range(1, 7), concurrency=2, retry_seconds=60)
+    assert [one.stop for one in found.values()] == ["stop"] * 6
+    assert len(Scripted.bodies) > 10 * ATTEMPTS
 
 
 @pytest.mark.parametrize("fault", [(429, {"error": "slow\ndown"}), "<html>"])

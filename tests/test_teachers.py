@@ -203,7 +203,10 @@ def test_a_budget_stops_cleanly_and_goes_on(sums: Path, tmp_path: Path) -> None:
         assert 2 < teacher.most <= 6, "300 is as much as 6 open calls may cost"
         assert "max_spend.money=300 is used up" in stopped.stderr.splitlines()[-1]
         teacher.most = 0
-        done(*words(teacher, sums, tmp_path / "run", *more))
+        continued = command(*words(teacher, sums, tmp_path / "run", *more))
+        assert continued.returncode == 0, continued.stderr
+        first, *_, last = re.findall(rf"distill: .* (\d+)/{2 * N} \[", continued.stderr)
+        assert 0 < int(first) < int(last) == 2 * N, "the bar starts at the answers in the cache"
         assert set(teacher.calls.values()) == {1} and teacher.most > 6
     spent = manifest(tmp_path / "run")["spent"]
     assert spent == {

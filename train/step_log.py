@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ratiocine.errors import Failure
 from ratiocine.executors import distributed
+from ratiocine.progress import count_earlier
 from ratiocine.records import MODES
 from ratiocine.runs import Tracker
 from ratiocine.training import peak_memory, truncate_log
@@ -56,7 +57,7 @@ class StepLog(TrainerCallback):
         self.micro_batch_tokens = 0
         self.totals: list[float] = []
         self.validation: dict[str, float] = {}  # metrics of this step, added by `ValidationLoss`
-        bar.update(done)
+        count_earlier(bar, done)
 
     def add_micro_batch(self, sums: torch.Tensor, tokens: int) -> None:
         self.micro_batches.append(sums)

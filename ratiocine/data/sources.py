@@ -2,7 +2,8 @@
 these.
 
 A problem with a reference enters only if `grade` accepts that reference and no other problem with
-the same question contradicts it; a dropped problem is reported with its reason. Sources are streamed: a file or a data set may be larger than memory.
+the same question contradicts it; a dropped problem is reported with its reason. Sources are
+streamed: a file or a data set may be larger than memory.
 """
 
 from __future__ import annotations

@@ -8,8 +8,12 @@ at growing intervals without a usable answer. The run fails once no server has g
 answer for `retry_seconds`; a server may therefore restart during a run. A busy server gets fewer
 concurrent calls until it keeps up.
 
-A request that alone is refused, or on which the server alone fails `ATTEMPTS` times, becomes a
-completion with stop reason `refused` or `failed` and the server's words as its text. The run ends
+A request that alone is refused, or on which the server alone fails, becomes a completion with stop
+reason `refused` or `failed` and the server's words as its text, and is named. It fails alone if the
+server answers, right after its failures, a request that it has answered before: once after
+`ATTEMPTS` failures that are told of the request (status 500, an answer without its fields),
+`ATTEMPTS` times in a row after as many of any other kind: a busy server's refusal of this call and
+not of the next one is chance, a series of them is not. The run ends
 with these words if the server refuses the caller, the model, or `REFUSALS` requests before it has
 answered any.
 
@@ -41,7 +45,8 @@ from ratiocine.errors import BadInput, Failure
 from ratiocine.records import Completion
 
 # Failed calls of one request, while others are answered, after which it is given up. A server that
-# fails on a tenth of its calls at random so loses one answer in a million.
+# fails on a tenth of its calls at random so loses one answer in a million; one that is busy for
+# half of them, one in 80,000: after 5 failures, 6 more with an answered probe after each.
 ATTEMPTS = 6
 REFUSALS = 8  # refused requests without an answered one that end a run
 REPORT_SECONDS = 10.0  # without a usable answer until a failure is printed again; doubled each time
@@ -180,31 +185,31 @@ class OpenAIEngine:
         """The completion of one sample, with retries; the servers take turns. With `may_wait`, None
         after `ATTEMPTS` calls without any answer of a server: other requests come first."""
         turns, retry_seconds = itertools.count(index), self.config.retry_seconds
-        attempts, url = 0, ""
+        failures, n_alone, url = Counter[bool](), 0, ""
 
-        async def fails_alone(error: RetryableError) -> bool:
+        async def fails_alone() -> bool:
             """Whether the server still answers what it has answered."""
-            return (
-                error.of_request
-                and self.answered is not None
-                and await client.answers(url, self.answered)
-            )
+            return self.answered is not None and await client.answers(url, self.answered)
 
         def failed(error: RetryableError) -> Completion:
-            words = redacted(error, self.key)
+            words = redacted(" ".join(str(error).split()), self.key)
+            _print(f"{job[0].id} failed, while the server answers others: {words}")
             return Completion(job[0].id, words, "failed", 0, 0, 0.0, sample=job[1])
 
         async def call() -> Completion | None:
-            nonlocal attempts, url
+            nonlocal n_alone, url
             url = self.urls[next(turns) % len(self.urls)]
             async with self.limiter:
                 try:
                     return await self._call(client, url, job)
                 except RetryableError as error:
-                    attempts += error.of_request
-                    if attempts >= ATTEMPTS and may_wait and self.answered is None:
+                    failures[error.of_request] += 1
+                    if failures[error.of_request] < ATTEMPTS:
+                        raise
+                    if may_wait and self.answered is None:
                         return None
-                    if attempts < ATTEMPTS or not await fails_alone(error):
+                    n_alone = n_alone + 1 if await fails_alone() else 0
+                    if n_alone < (1 if error.of_request else ATTEMPTS):
                         raise
                     return failed(error)
 
@@ -216,7 +221,7 @@ class OpenAIEngine:
             # All that a continued run asks may be what a server cannot answer.
             if self.answered is None and self.in_flight <= REFUSALS:
                 self.answered = self._trivial_body()
-            if await fails_alone(error):
+            if await fails_alone():
                 return failed(error)
             raise Failure(
                 f"{' and '.join(self.urls)}: no usable answer for {retry_seconds:.0f} s: "
