@@ -14,7 +14,7 @@ from distill.rejection_rules import fault, parts_of
 from ratiocine.completion_parts import Parts, render
 from ratiocine.grading import canonical, grade
 from ratiocine.prompts import user_text
-from ratiocine.records import MODES, Mode, Problem, Stop
+from ratiocine.records import MODES, Mode, Problem, Stop, is_answered
 from ratiocine.rewards import RewardConfig, Rollout
 
 SHOWN = 1000  # characters of a rejected answer at either end
@@ -43,6 +43,7 @@ def usable(
     for answer in answers:
         parts = parts_of(answer.text, mode, config.thinking_prompt.trace)
         tally.answers += 1
+        tally.unanswered += not is_answered(answer.stop)
         tally.tokens += answer.n_completion
         tally.closed += parts.closed and bool(parts.think)
         stop = "stop" if _is_complete(config, answer.stop) else answer.stop

@@ -15,6 +15,8 @@ class Tally:
     """What became of all answers of one mode."""
 
     answers: int = 0
+    unanswered: int = 0
+    """Requests that were refused or failed; among `answers`, but in no mean of tokens."""
     tokens: int = 0
     closed: int = 0
     """Answers with a closed, non-empty trace."""
@@ -25,7 +27,7 @@ class Tally:
 
     @property
     def mean_tokens(self) -> float:
-        return round(self.tokens / max(1, self.answers), 1)
+        return round(self.tokens / max(1, self.answers - self.unanswered), 1)
 
     def to_json(self) -> dict[str, Any]:
         return {

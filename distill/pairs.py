@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from distill.teacher_config import model_named
 from distill.trace_patterns import count_patterns, patterns
 from ratiocine import cli, models
 from ratiocine.data import (
+    NO_REFERENCE,
     TEST_FILE,
     content,
     is_stored,
@@ -42,6 +43,14 @@ from ratiocine.prompts import completion_ids, prompt_ids, user_text
 from ratiocine.records import MODES, SIDES, Pair, Problem
 from ratiocine.runs import Run, open_run
 from ratiocine.stores import stream_pairs, write_pairs
+
+NAMED = 5  # unanswered problems that are printed
+ADVICE = {
+    "no_reference": f"{NO_REFERENCE}; a model as teacher needs none",
+    "no_solution": "teacher=reference needs a worked solution; the column of one is named by "
+    "data.columns='{solution: NAME}'; without one, a model is the teacher: teacher=openai, "
+    "transformers or vllm",
+}
 
 
 @dataclass
@@ -120,7 +129,7 @@ def distill(config: Config) -> Run:
     with run.writing("README.md") as path:
         path.write_text(data_card.text(config, facts), encoding="utf-8")
     run.finish(**facts.to_json())
-    _print_summary(facts, run)
+    _print_summary(facts, rejections, run)
     return run
 
 
@@ -140,13 +149,21 @@ def _write_pairs(run: Run, writer: _Writer, make: PairMaker, prompts: Prompts) -
             raise _NoPairError
 
 
-def _print_summary(facts: Facts, run: Run) -> None:
+def _print_summary(facts: Facts, rejections: Rejections, run: Run) -> None:
     for mode, tally in facts.answers.tallies.items() if facts.answers else ():
+        left_out = f" ({tally.unanswered} unanswered left out)" if tally.unanswered else ""
         print(
-            f"{mode}: {tally.answers} answers of {tally.mean_tokens} tokens on average; "
+            f"{mode}: {tally.answers} answers of {tally.mean_tokens} tokens on average{left_out}; "
             f"{dict(tally.outcomes.most_common())}"
         )
     print(f"{facts.n} pairs in {run.out}; dropped {dict(facts.dropped) or 'none'}")
+    if lost := rejections.unanswered:
+        more = " …" if len(lost) > NAMED else ""
+        print(
+            f"{len(lost)} unanswered: {'; '.join(lost[:NAMED])}{more}; retry_refused=true repeats"
+        )
+    for advice in _advice(facts.dropped):
+        print(advice)
     if facts.answers and facts.without_reference:
         print(
             f"{facts.without_reference} pairs without a reference: their answers are not verified"
@@ -159,7 +176,13 @@ def _no_pair(config: Config, rejections: Rejections, answers: AnswerFacts | None
     reasons = [str(dict(rejections.counts))]
     if answers is not None:
         reasons += [f"{mode} answers: {dict(answers.tallies[mode].outcomes)}" for mode in MODES]
-    return f"data={config.data.label} gave no pair; rejected: {'; '.join(reasons)}"
+    advice = "".join(f"; {one}" for one in _advice(rejections.counts))
+    return f"data={config.data.label} gave no pair; rejected: {'; '.join(reasons)}{advice}"
+
+
+def _advice(reasons: Iterable[str]) -> list[str]:
+    """What helps against reasons that one setting may remove."""
+    return [f"{reason}: {ADVICE[reason]}" for reason in reasons if reason in ADVICE]
 
 
 def _facts(

@@ -11,7 +11,7 @@ from typing import IO
 from distill.answer_selection import Judged
 from distill.pair_selection import PairSummary
 from ratiocine.evaluate import key
-from ratiocine.records import Pair, Problem
+from ratiocine.records import Pair, Problem, is_answered
 
 FILE = "rejected.jsonl"
 SHOWN = 200  # characters of a question
@@ -25,9 +25,14 @@ class Rejections:
 
     file: IO[str]
     counts: Counter[str] = field(default_factory=Counter)
+    unanswered: list[str] = field(default_factory=list)
+    """Problems without the answer of an engine, with their places."""
 
     def add(self, problem: Problem, reason: str, judged: Judged | None = None) -> None:
         place = {"row": problem.row, "line": problem.line}
+        every = [one for some in (judged or {}).values() for one in some]
+        if not all(is_answered(one.stop) for one in every):
+            self.unanswered.append(problem.named(key(problem)))
         answers = {mode: [one.row() for one in some] for mode, some in (judged or {}).items()}
         self._write(
             key(problem), reason, place, problem.question, problem.reference, answers=answers

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from eval import training_rows
 from eval.config import Config
-from ratiocine.data import DataConfig, pairs_beside, sources
+from ratiocine.data import NO_REFERENCE, DataConfig, pairs_beside, sources
 from ratiocine.engines import Message, Request
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
@@ -23,7 +23,6 @@ from ratiocine.records import Pair, Problem, ScoredCompletion
 from ratiocine.scores import check_names
 from ratiocine.stores import stream_pairs
 
-NO_REFERENCE = ": give a short answer, in a column of its own or in \\boxed{} of a whole answer"
 LISTED = 5  # ids of dropped rows that are printed
 
 
@@ -105,7 +104,7 @@ def _why(*dropped: Mapping[str, Sequence[str]]) -> str:
     """The reasons in the message about benchmarks without problems."""
     counts = [f"{len(ids)} {reason}" for of in dropped for reason, ids in of.items()]
     reasons = "; ".join(counts)
-    hint = NO_REFERENCE if any("no_reference" in of for of in dropped) else ""
+    hint = f": {NO_REFERENCE}" if any("no_reference" in of for of in dropped) else ""
     return f" (dropped: {reasons}{hint})" if reasons else ""
 
 

@@ -143,7 +143,9 @@ def _at_percentiles(rows: Sequence[ScoredCompletion], percentiles: Sequence[floa
     """Lengths of completions at these percentiles."""
     if wrong := [p for p in percentiles if not 0 <= p <= 100]:
         raise BadInput(f"--percentiles {wrong[0]:g} is not between 0 and 100")
-    lengths = sorted(row.n_completion for row in rows)
+    lengths = sorted(row.n_completion for row in rows if row.answered)
+    if not lengths:
+        raise BadInput("--percentiles: no completion was answered")
     return [lengths[round(p / 100 * (len(lengths) - 1))] for p in percentiles]
 
 
@@ -176,9 +178,10 @@ def _cut_thinking(row: ScoredCompletion, cap: int) -> ScoredCompletion:
 def _point(evaluation: Evaluation, cap: int, rows: Sequence[ScoredCompletion]) -> Point:
     values = [*shares(rows).values()]
     low, high = interval(values)
+    answered = [row for row in rows if row.answered]
     shape, flops = evaluation.facts.shape, None
-    if shape is not None:
-        flops = fmean(cost.exact_generation(shape, r.n_prompt, r.n_completion) for r in rows)
+    if shape is not None and answered:
+        flops = fmean(cost.exact_generation(shape, r.n_prompt, r.n_completion) for r in answered)
     return Point(
         cap,
         len(values),
@@ -186,7 +189,7 @@ def _point(evaluation: Evaluation, cap: int, rows: Sequence[ScoredCompletion]) -
         low,
         high,
         flops=flops,
-        tokens=fmean(row.n_completion for row in rows),
+        tokens=fmean(row.n_completion for row in answered) if answered else 0.0,
         cut=fmean(is_truncated(row.stop) for row in rows),
     )
 

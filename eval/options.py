@@ -125,7 +125,9 @@ def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
                 f"{arm.label}: the cost of an answer is unknown, as its evaluation does not hold "
                 "the model's shape"
             )
-        rows = [row for key in keys for row in evaluation.answers[key]]
+        rows = [row for key in keys for row in evaluation.answers[key] if row.answered]
+        if not rows:
+            raise BadInput(f"{arm.label}: no request of {evaluation.label} was answered")
         flops += [cost.exact_generation(shape, row.n_prompt, row.n_completion) for row in rows]
         seconds.append(evaluation.facts.seconds / sum(map(len, evaluation.answers.values())))
     table = arm.table(keys)

@@ -24,7 +24,7 @@ from ratiocine.engines import LoadedEngine, Request
 from ratiocine.errors import Failure
 from ratiocine.hashing import smallest
 from ratiocine.progress import progress
-from ratiocine.records import Completion, is_truncated
+from ratiocine.records import Completion, is_answered, is_truncated
 from ratiocine.runs import Pilot, check_writable, run_hash
 
 N_PILOT = 32
@@ -117,7 +117,7 @@ def proposed(completions: Sequence[Completion], cap: int, seconds: float) -> Pil
         )
     longest = lengths[ceil(ENDED * len(lengths)) - 1]
     limit = min(cap, MULTIPLE * ceil(longest / MULTIPLE))
-    tokens = fmean(min(one.n_completion, limit) for one in completions)
+    tokens = fmean(min(one.n_completion, limit) for one in completions if is_answered(one.stop))
     return Pilot(limit, n, n_cut, cap, round(tokens, 1), seconds)
 
 

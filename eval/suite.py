@@ -35,6 +35,8 @@ from ratiocine.runs import (
 from ratiocine.scores import FILE, ScoreTable, score_table
 from ratiocine.stores import COMPLETIONS, PARTIAL_COMPLETIONS, CompletionStore
 
+NAMED = 5  # unanswered problems that are printed
+
 
 def evaluate(config: Config) -> Run:
     """Generate and grade a completion of every problem, or `samples` of them.
@@ -67,7 +69,7 @@ def evaluate(config: Config) -> Run:
     store.path.unlink()
     _print(table)
     _warn(table)
-    _name_unanswered(store.rows)
+    _name_unanswered(store.rows, suite)
     if place:
         print(place)
     print(f"scores in {run.out}")
@@ -181,17 +183,19 @@ def _print(table: ScoreTable) -> None:
         accuracy = "–" if one.accuracy is None else f"{one.accuracy:.1%}"
         interval = f"{one.ci95[0]:.1%} – {one.ci95[1]:.1%}"
         line = f"{name:18}{one.n:>6}{accuracy:>10}{interval:>16}{one.thought:>9.0%}"
-        print(f"{line}{one.completion_tokens:>8.1f}"[:width])
+        tokens = "–" if one.completion_tokens is None else f"{one.completion_tokens:.1f}"
+        print(f"{line}{tokens:>8}"[:width])
 
 
-def _name_unanswered(rows: Sequence[ScoredCompletion]) -> None:
+def _name_unanswered(rows: Sequence[ScoredCompletion], suite: Suite) -> None:
     """Problems that the engine could not answer count as wrong."""
     for stop in UNANSWERED:
         if unanswered := [row for row in rows if row.stop == stop]:
-            names = ", ".join(dict.fromkeys(row.key for row in unanswered[:5]))
+            names = dict.fromkeys(row.key for row in unanswered[:NAMED])
+            places = "; ".join(suite.problems[name].named(name) for name in names)
             print(
-                f"warning: {len(unanswered)} completions {stop} ({names}), which count as wrong: "
-                f"{unanswered[0].completion[:200]}"
+                f"warning: {len(unanswered)} completions {stop} ({places}), which count as wrong "
+                f"and in no mean of tokens: {unanswered[0].completion[:200]}"
             )
 
 

@@ -81,7 +81,7 @@ def progress(
         bar.close()
 
 
-def count_earlier(bar: Bar[NoReturn], n: int) -> None:
+def count_earlier(bar: Bar[NoReturn], n: float) -> None:
     """Count `n` units that were there before this run, which are no part of the rate."""
     if not bar.disable:
         bar.initial += n

@@ -74,6 +74,10 @@ class Problem:
         line = "" if self.line in (None, self.row) else f" (line {self.line})"
         return f"row {self.row}{line}"
 
+    def named(self, name: str) -> str:
+        """A name of the problem with its place, for people."""
+        return name if self.place is None else f"{name}, {self.place}"
+
 
 Mode = Literal["ift", "reasoning"]
 MODES: tuple[Mode, Mode] = ("ift", "reasoning")
@@ -84,6 +88,12 @@ Stop = str
 finish reason, such as `content_filter`. Only `stop` is a complete answer."""
 UNANSWERED: tuple[Stop, ...] = ("refused", "failed")
 """Completions whose text is the engine's words about the request, not an answer."""
+
+
+def is_answered(stop: Stop) -> bool:
+    """Whether a completion is the model's; others have no tokens, and are left out of means of
+    them."""
+    return stop not in UNANSWERED
 
 
 def is_truncated(stop: Stop) -> bool:
@@ -192,6 +202,11 @@ class ScoredCompletion:
     def right(self) -> bool:
         """Whether the grader accepts the answer."""
         return self.verdict == "right"
+
+    @property
+    def answered(self) -> bool:
+        """Whether the completion is the model's, not the engine's words about the request."""
+        return is_answered(self.stop)
 
     @property
     def mode_flip(self) -> bool:

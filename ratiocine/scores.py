@@ -17,7 +17,13 @@ from ratiocine.records import JsonObject, ScoredCompletion, is_truncated
 
 FILE = "scores.json"
 PASS_AT = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-OPTIONAL = ("samples", "pass_at", "majority", "macro")  # left out of the file where they are None
+OPTIONAL = (
+    "samples",
+    "pass_at",
+    "majority",
+    "macro",
+    "unanswered",
+)  # left out of the file where they are None
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class ThinkingTokens(Tokens):
 
 @dataclass(frozen=True)
 class Summary:
-    """Accuracy over some completions, and how the model got there. Token counts are means."""
+    """Accuracy over some completions, and how the model got there. Token counts and FLOPs are means
+    over answered requests."""
 
     n: int
     """Number of problems with a gradable completion."""
@@ -96,6 +103,8 @@ class Summary:
     exact_flops: float | None
     macro: AccuracyEstimate | None = None
     """Macro-average, in which each benchmark has the same weight."""
+    unanswered: int | None = None
+    """Completions that the engine refused or a server failed on; None without any."""
 
     def to_json(self) -> dict[str, object]:
         return {k: v for k, v in asdict(self).items() if v is not None or k not in OPTIONAL}
@@ -214,7 +223,8 @@ def summary(
     asked_for = [row for row in rows if row.expected is not None]
     lost, values = len(rows) - len(graded), [*shares(rows).values()]
     bounds = (len(right) / len(rows), (len(right) + lost) / len(rows)) if rows else None
-    tokens = [(row.n_prompt, row.n_completion) for row in rows]
+    answered = [row for row in rows if row.answered]
+    tokens = [(row.n_prompt, row.n_completion) for row in answered]
     low, high = stats.interval(values)
     samples, pass_at, majority = _sampled(graded)
     return Summary(
@@ -238,9 +248,12 @@ def summary(
         prompt_tokens=_mean(rows, lambda row: row.n_prompt),
         measures=_measures(graded),
         reasons=dict(Counter(row.reason for row in rows).most_common()),
-        flops=fmean(generation(shape, *n) for n in tokens) if shape and rows else None,
-        exact_flops=fmean(exact_generation(shape, *n) for n in tokens) if shape and rows else None,
+        flops=fmean(generation(shape, *n) for n in tokens) if shape and tokens else None,
+        exact_flops=fmean(exact_generation(shape, *n) for n in tokens)
+        if shape and tokens
+        else None,
         macro=macro,
+        unanswered=len(rows) - len(answered) or None,
     )
 
 
@@ -295,7 +308,9 @@ def _measures(rows: Sequence[ScoredCompletion]) -> dict[str, float]:
 def _mean(
     rows: Sequence[ScoredCompletion], value: Callable[[ScoredCompletion], int]
 ) -> float | None:
-    return round(fmean(map(value, rows)), 2) if rows else None
+    """The mean over answered requests."""
+    answered = [row for row in rows if row.answered]
+    return round(fmean(map(value, answered)), 2) if answered else None
 
 
 def _share(rows: Sequence[ScoredCompletion], holds: Callable[[ScoredCompletion], bool]) -> float:

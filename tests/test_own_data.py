@@ -197,7 +197,12 @@ def test_a_benchmark_file_is_mapped_on_the_command_line(tmp_path: Path) -> None:
     assert "'quest' is no field" in refused(*check, f"benchmarks=[{file}]", "columns={quest: a}")
     pairs = ("distill", f"data={file}", "data.category=math-oe", "data.kind=number", "model=tiny")
     told = refused(*pairs, "teacher=reference", f"data.{mapping}", f"out={tmp_path / 'p'}")
-    assert "data=mine gave no pair; rejected: {'no_solution': 2}" in told
+    assert "data=mine gave no pair; rejected: {'no_solution': 2}; no_solution: " in told
+    assert "data.columns='{solution: NAME}'" in told
+    words = (*pairs, "teacher=reference", "data.columns={question: prompt}")
+    without = refused(*words, f"out={tmp_path / 'p'}")
+    assert "rejected: {'no_reference': 2}; no_reference: give a short answer" in without
+    assert "data.columns='{answer: NAME}'" in without
 
 
 @pytest.mark.parametrize(

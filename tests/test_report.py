@@ -18,6 +18,7 @@ from eval.report import Evaluation, explorer, load_evaluations, warnings
 from eval.report.evaluations import label
 from eval.report.study import Study
 from eval.report.tables import all_tables
+from ratiocine import scores
 from ratiocine.cost import Shape
 from ratiocine.records import ScoredCompletion
 from ratiocine.runs import EvalFacts, StudentInfo
@@ -426,6 +427,30 @@ def test_repeated_sampling_is_summarised(tmp_path: Path) -> None:
     assert (found["samples"], found["pass@1"], found["pass@2"]) == (2, 0.5, pytest.approx(2 / 3))
     done("eval.report", str(out), "--out", str(tmp_path / "r.html"))
     assert "pass@2" in (tmp_path / "r.html").read_text()
+
+
+def test_unanswered_requests_are_in_no_mean_of_tokens(tmp_path: Path) -> None:
+    """They have no tokens and cost nothing, but count as wrong; nor does a whole side of them
+    end a report."""
+    failed = {"stop": "failed", "n_prompt": 0, "n_completion": 0, "n_answer": 0}
+
+    def half(n_failed: int) -> list[ScoredCompletion]:
+        wrong = [row("sums", i, "wrong", **(failed if i < n_failed else {})) for i in range(4)]
+        return [*wrong, *(row("sums", i, "right") for i in range(4, 8))]
+
+    one, whole = scores.summary(half(3), SHAPE), scores.summary(half(0), SHAPE)
+    assert (one.unanswered, one.accuracy) == (3, 0.5)
+    assert (one.completion_tokens, one.prompt_tokens, one.answer_tokens.wrong) == (5, 10, 5)
+    assert (one.flops, one.exact_flops) == (whole.flops, whole.exact_flops)
+    assert "unanswered" not in whole.to_json()
+    sides = {0.0: half(0), 1.0: half(3)}
+    folders = [evaluation(tmp_path / f"{r}", r, 0, 0, rows=own) for r, own in sides.items()]
+    tables = all_tables(Study.of(load_evaluations(folders)))
+    assert [found["tokens"] for found in tables["costs"]] == [5, 5]
+    (extra,) = tables["extra_tokens"]
+    assert (extra["n"], extra["extra"]) == (5, 0), "of the problems that both have answered"
+    none = evaluation(tmp_path / "none", 0.5, 0, 0, rows=[replace(a, **failed) for a in half(0)])
+    done("eval.report", *map(str, folders), str(none), "--out", str(tmp_path / "r.html"))
 
 
 def test_completions_travel_as_json(evaluations: list[str], tmp_path: Path) -> None:

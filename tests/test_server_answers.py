@@ -349,7 +349,10 @@ def test_pairs_and_scores_over_such_a_server(url: str, tmp_path: Path) -> None:
     server = (f"teacher.engine.base_url={url}", "teacher.engine.model=m")
     out, cache = tmp_path / "pairs", tmp_path / "cache.sqlite"
     words = ("distill", "teacher=openai", *server, f"data={mine}", "model=tiny")
-    done(*words, f"answer_cache={cache}", f"out={out}")
+    said = done(*words, f"answer_cache={cache}", f"out={out}")
+    assert "1 unanswered: local/q3, row 4; retry_refused=true repeats" in said
+    assert f"ift: 8 answers of {len(ANSWER) // 4:.1f} tokens on average; " in said
+    assert " tokens on average (1 unanswered left out); " in said
     facts = json.loads((out / "manifest.json").read_text())["answers"]["reasoning"]
     assert facts["outcomes"] == {
         "content_filter": 1,
@@ -366,9 +369,12 @@ def test_pairs_and_scores_over_such_a_server(url: str, tmp_path: Path) -> None:
     assert {body["messages"][-1]["content"].split()[-3] for body in Scripted.bodies} == {"1", "4"}
     engine = ("engine=openai", f"engine.base_url={url}", "engine.model=m")
     said = done("eval", *engine, f"benchmarks=[{mine}]", f"out={tmp_path / 'scores'}")
-    assert "1 completions failed (mine/q3), which count as wrong" in said
+    assert "1 completions failed (mine/q3, row 4), which count as wrong and in no mean" in said
     scored = {row.id: row for row in read_completions(tmp_path / "scores" / "completions.jsonl")}
     assert (scored["q3"].stop, scored["q3"].verdict) == ("failed", "wrong")
+    total = json.loads((tmp_path / "scores" / "scores.json").read_text())["all"]
+    tokens = [one.n_completion for name, one in scored.items() if name != "q3"]
+    assert (total["unanswered"], total["completion_tokens"]) == (1, round(sum(tokens) / 7, 2))
     assert (scored["q0"].stop, scored["q0"].verdict) == ("content_filter", "right"), "it is boxed"
     regraded = done("eval.regrade", str(tmp_path / "scores"), "--out", str(tmp_path / "graded"))
     assert "0 of 8 verdicts changed" in regraded

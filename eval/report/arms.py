@@ -102,6 +102,10 @@ class Arm:
             for row in evaluation.answers[key]
         ]
 
+    def answered(self, keys: Sequence[str]) -> list[ScoredCompletion]:
+        """Those of `answers` that are the model's, whose tokens count."""
+        return [row for row in self.answers(keys) if row.answered]
+
     @property
     def train_flops(self) -> float:
         """FLOPs of its training and of the students it was trained from, pretraining excluded, by
@@ -115,19 +119,19 @@ class Arm:
         return None if None in found else fmean(value or 0.0 for value in found)
 
     def inference_flops(self, keys: Sequence[str]) -> float | None:
-        """Mean exact FLOPs of an answer to these problems; None where the shape is unknown."""
-        shape = self.evaluations[0].facts.shape
-        if shape is None:
+        """Mean exact FLOPs of an answer to these problems; None where the shape is unknown or no
+        request was answered."""
+        shape, answers = self.evaluations[0].facts.shape, self.answered(keys)
+        if shape is None or not answers:
             return None
-        answers = self.answers(keys)
         return fmean(cost.exact_generation(shape, a.n_prompt, a.n_completion) for a in answers)
 
     def inference_flops_published(self, keys: Sequence[str]) -> float | None:
         """The same by the formula of arXiv 2509.22193."""
-        shape = self.evaluations[0].facts.shape
-        if shape is None:
+        shape, answers = self.evaluations[0].facts.shape, self.answered(keys)
+        if shape is None or not answers:
             return None
-        return fmean(cost.generation(shape, a.n_prompt, a.n_completion) for a in self.answers(keys))
+        return fmean(cost.generation(shape, a.n_prompt, a.n_completion) for a in answers)
 
 
 def _total(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Literal
 
-from eval.report.arms import Arm, counterparts
+from eval.report.arms import Arm, EvaluationPairs, counterparts
 from eval.report.csv_table import Table, rounded_table
-from eval.report.evaluations import Evaluation
 from eval.report.pairings import Comparisons, main_pairs
 from eval.report.study import ARM_COLUMNS, Study, described
 from ratiocine.stats import macro_average, over_seeds, pareto
@@ -27,8 +27,9 @@ def costs(study: Study) -> Table:
     for arm in study.arms:
         students = [one.student for one in arm.evaluations]
         training = fmean(float(one.tokens or 0) if one else 0.0 for one in students)
-        answers = arm.answers(study.keys)
-        tokens = (fmean(row.n_completion for row in answers), fmean(row.n_think for row in answers))
+        answers = arm.answered(study.keys)
+        counts = ([row.n_completion for row in answers], [row.n_think for row in answers])
+        tokens = tuple(fmean(some) if some else None for some in counts)
         flops = (arm.inference_flops(study.keys), arm.inference_flops_published(study.keys))
         rows.append((*described(arm), training, arm.train_flops, *tokens, *flops))
     columns = (
@@ -96,16 +97,15 @@ def extra_tokens(study: Study, comparisons: Comparisons) -> Table:
     for pair in main_pairs(study):
         both = counterparts(*pair)
         for benchmark, keys in study.benchmarks.items():
-            base, arm = (
-                [fmean(_tokens(evaluations[side], key) for evaluations in both) for key in keys]
-                for side in (0, 1)
-            )
+            base, arm = _mean_tokens(both, keys)
+            if not base:
+                continue
             extra = macro_average([[b - a for a, b in zip(base, arm, strict=True)]])
             d = comparisons.of(pair, benchmark)
             category = pair[0].evaluations[0].first(keys[0]).category
             names = (pair[1].model, benchmark, category, pair[1].label, pair[0].label)
             tokens = (fmean(base), fmean(arm), *extra)
-            rows.append((*names, len(keys), d.seeds, *tokens, d.difference, d.low, d.high))
+            rows.append((*names, len(base), d.seeds, *tokens, d.difference, d.low, d.high))
     columns = (
         *("model", "benchmark", "category", "arm", "against", "n", "seeds", "tokens_against"),
         *("tokens", "extra", "extra_low", "extra_high", "gain", "gain_low", "gain_high"),
@@ -114,8 +114,16 @@ def extra_tokens(study: Study, comparisons: Comparisons) -> Table:
     return rounded_table("extra_tokens", caption, columns, rows)
 
 
-def _tokens(evaluation: Evaluation, key: str) -> float:
-    return fmean(row.n_completion for row in evaluation.answers[key])
+def _mean_tokens(both: EvaluationPairs, keys: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Mean tokens of both sides by problem, of problems that every evaluation has answered."""
+    means: tuple[list[float], list[float]] = ([], [])
+    for key in keys:
+        found = [[evaluations[side].mean_tokens([key]) for evaluations in both] for side in (0, 1)]
+        known = [[one for one in side if one is not None] for side in found]
+        if all(map(len, known)) and sum(map(len, known)) == 2 * len(both):
+            for side, values in zip(means, known, strict=True):
+                side.append(fmean(values))
+    return means
 
 
 def budgets(study: Study) -> Table:
@@ -124,7 +132,8 @@ def budgets(study: Study) -> Table:
     import numpy as np
 
     most = min(evaluation.facts.max_new_tokens for evaluation in study.evaluations)
-    shortest = min(row.n_completion for arm in study.arms for row in arm.answers(study.keys))
+    taken = (row.n_completion for arm in study.arms for row in arm.answered(study.keys))
+    shortest = min(taken, default=1)
     least = max(1, min(shortest, most))
     caps = sorted({round(float(cap)) for cap in np.geomspace(least, most, LEVELS)})
     rows = []
@@ -133,8 +142,8 @@ def budgets(study: Study) -> Table:
         for evaluation in arm.evaluations:
             for key in study.keys:
                 answers = evaluation.answers[key]
-                taken = [row.n_completion for row in answers if row.right]
-                within += np.searchsorted(np.sort(taken), caps, side="right") / len(answers)
+                needed = [row.n_completion for row in answers if row.right]
+                within += np.searchsorted(np.sort(needed), caps, side="right") / len(answers)
         shares = within / len(arm.evaluations) / len(study.keys)
         rows += [
             (*described(arm), cap, float(share)) for cap, share in zip(caps, shares, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from ratiocine.errors import BadInput
@@ -58,6 +59,12 @@ class Evaluation:
     def seed(self) -> int | None:
         """The training seed."""
         return self.student.seed if self.student else None
+
+    def mean_tokens(self, keys: Sequence[str]) -> float | None:
+        """Mean tokens of a completion of these problems; None where no request was answered."""
+        rows = (row for key in keys for row in self.answers[key])
+        tokens = [row.n_completion for row in rows if row.answered]
+        return fmean(tokens) if tokens else None
 
     def first(self, key: str) -> ScoredCompletion:
         return self.answers[key][0]

@@ -43,6 +43,7 @@ def _length_cells(answers: Answers) -> tuple[float | None, ...]:
     """The cells of `LENGTH_COLUMNS`."""
     import numpy as np
 
+    answers = [row for row in answers if row.answered]
     problems = {key: at for at, key in enumerate(dict.fromkeys(row.key for row in answers))}
     # By problem: right answers and their tokens, wrong answers and their tokens.
     sums = np.zeros((len(problems), 4))
@@ -66,7 +67,7 @@ def _ratio_within_levels(answers: Answers) -> float | None:
     """With the right answers' lengths weighted by the levels of the wrong ones."""
     by_level: dict[str, tuple[list[int], list[int]]] = {}
     for row in answers:
-        if row.level is not None:
+        if row.level is not None and row.answered:
             of_level = by_level.setdefault(row.level, ([], []))
             of_level[not row.right].append(row.n_completion)
     both = [(right, wrong) for right, wrong in by_level.values() if right and wrong]

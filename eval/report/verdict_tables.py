@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Literal
 
 from eval.report.arms import counterparts
 from eval.report.csv_table import Row, Table, rounded_table
 from eval.report.difference_tables import Looks
-from eval.report.evaluations import Evaluation
 from eval.report.hypotheses import MARGIN, Rounds
 from eval.report.pairings import Comparisons, Pair, main_pairs, reward_pairs
 from eval.report.study import FEW_PROBLEMS, Study
@@ -99,14 +98,15 @@ def _verdict(d: PairedDifference, p: float, p_none: float, declared: Row | None)
 def _times(pair: Pair, keys: Sequence[str]) -> tuple[float | None, ...]:
     """Tokens and executed FLOPs of an answer, and FLOPs of training, of the arm over its base."""
     both = counterparts(*pair)
-    tokens = [fmean(_tokens(one[side], keys) for one in both) for side in (0, 1)]
+    tokens = [_mean(one[side].mean_tokens(keys) for one in both) for side in (0, 1)]
     flops = [side.inference_flops(keys) for side in pair]
     training = [side.train_flops for side in pair]
     return _over(tokens), _over(flops), _over(training)
 
 
-def _tokens(evaluation: Evaluation, keys: Sequence[str]) -> float:
-    return fmean(row.n_completion for key in keys for row in evaluation.answers[key])
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _over(both: list[float | None] | list[float]) -> float | None:

@@ -21,6 +21,7 @@ from .families import generate as generate
 from .families import split_of as split_of
 from .hub import is_cached as is_cached
 from .puzzle_families import PUZZLE_FAMILIES as PUZZLE_FAMILIES
+from .rows import NO_REFERENCE as NO_REFERENCE
 from .rows import problem_of as problem_of
 from .source_rows import local_file as local_file
 from .sources import gradable as gradable

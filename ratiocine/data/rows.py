@@ -21,6 +21,11 @@ from ratiocine.grading import read_number, reads_as_formula
 from ratiocine.records import Kind, Problem, category_name
 
 UNMAPPED = ("context", "answer", "choices", "kind", "category", "tolerance", "solution")
+NO_REFERENCE = (
+    "give a short answer, in a column of its own or in \\boxed{} of a whole answer; the column of "
+    "one is named by data.columns='{answer: NAME}' (eval: columns=)"
+)
+"""Advice for problems without a reference."""
 FORMULA = re.compile(r"[\\^√π]")
 
 
