@@ -467,7 +467,8 @@ def test_a_prompt_over_the_context_is_named(tmp_path: Path) -> None:
     mine = rows(tmp_path, "What is 2 + 3?", "What is 2 + 3? " + "word " * 2500)
     out = tmp_path / "scores"
     said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "max_new_tokens=4", f"out={out}")
-    assert "1 completions refused (mine/q1), which count as wrong: the prompt has " in said
+    assert "1 completions refused (mine/q1, row 2), which count as wrong" in said
+    assert "in no mean of tokens: the prompt has " in said
     assert "and the model's context 2048" in said
     found = {row.id: row for row in read_completions(out / "completions.jsonl")}
     assert (found["q1"].stop, found["q1"].n_completion) == ("refused", 0)
