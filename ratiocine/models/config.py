@@ -8,6 +8,7 @@ from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
 from ratiocine.models.packaged import PackageName
+from ratiocine.runs import has_own_path
 
 
 class PeakRates(StrictConfig):
@@ -42,6 +43,11 @@ class ModelConfig(StrictConfig):
         if self.package is not None and self.kind != "packaged":
             raise ValueError(f"package={self.package} is for kind=packaged, not kind={self.kind}")
         return self
+
+    @property
+    def given(self) -> str:
+        """The model as messages name it: the path where that was given, else the name."""
+        return self.path if self.path and has_own_path(self.name, self.path) else self.name
 
     @property
     def packaged(self) -> PackageName:
