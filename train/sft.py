@@ -31,7 +31,7 @@ from ratiocine.training import (
 )
 from train import card, micro_batch, preflight
 from train.batches import MicroBatchSampler, RowDataset
-from train.config import Config, inputs
+from train.config import Config, borrowed, inputs
 from train.dataset import PairDataset, dataset_name, pair_source, test_split
 from train.export import export
 from train.mixture_facts import MixtureFacts, describe
@@ -55,6 +55,8 @@ def train(config: Config) -> Run | None:
     trainers instead."""
     devices.prepare_process(config.threads)
     plan = plan_training(config)
+    if line := borrowed(config):
+        print(line)
     if config.preflight:
         compute = micro_batch.resolve(config, plan)
         print(preflight.report(plan, example=True))

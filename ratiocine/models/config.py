@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
+from ratiocine.cli import has_own_path
 from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
 from ratiocine.models.packaged import PackageName
-from ratiocine.runs import has_own_path
 
 
 class PeakRates(StrictConfig):

@@ -26,7 +26,6 @@ from .lineage import axes as axes
 from .lineage import base_name as base_name
 from .lineage import differing as differing
 from .lineage import group_keys as group_keys
-from .lineage import has_own_path as has_own_path
 from .lineage import pruned as pruned
 from .lineage import student as student
 from .manifests import Decoding as Decoding

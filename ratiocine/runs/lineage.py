@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from math import isclose
@@ -53,7 +52,7 @@ def student(path: str | None) -> StudentInfo | None:
     manifest, trained = check_finished(folder), read_config(folder)
     facts, hashed, model = manifest.training, manifest.identity, trained["model"]
     name, path = model["name"], model.get("path")
-    before = student(path) if has_own_path(name, path) else None
+    before = student(path) if cli.has_own_path(name, path) else None
     found = StudentInfo(
         hash=manifest.hash,
         arm=arm_hash(manifest.verb, hashed, manifest.inputs),
@@ -227,24 +226,8 @@ def inherit(student: StudentInfo, *names: str) -> Any:
 
 def base_name(name: str, path: str | None) -> str:
     """The name of the model at the start of a lineage, of which `name` and `path` are the
-    configuration; of a path of one's own (`has_own_path`), the name of its folder or hub id."""
-    if path is None or not has_own_path(name, path):
+    configuration; of a path of one's own (`cli.has_own_path`), the name of its folder or hub id."""
+    if path is None or not cli.has_own_path(name, path):
         return name
     found = student(path)
-    return str(found.base) if found else Path(_cached_id(path) or path).name
-
-
-def has_own_path(name: str, path: str | None) -> bool:
-    """Whether a model's weights are those of a path that was given, alone or beside the name of
-    another model, whose settings it then has; not those of the model of that name (conf/model)."""
-    if name == "local" or path is None:
-        return name == "local"
-    file = cli.CONF / "model" / f"{name}.yaml"
-    known = yaml.safe_load(file.read_text(encoding="utf-8")).get("path") if file.exists() else None
-    return known not in (None, path, _cached_id(path))
-
-
-def _cached_id(path: str) -> str | None:
-    """The hub id of a folder in the cache of the hub (…/models--OWNER--NAME/snapshots/REVISION)."""
-    found = re.search(r"/models--([^/]+)/snapshots/[^/]+/?$", path)
-    return found[1].replace("--", "/") if found else None
+    return str(found.base) if found else Path(cli.cached_id(path) or path).name
