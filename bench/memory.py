@@ -112,7 +112,7 @@ def measure(overrides: Sequence[str], *, resident: bool = False) -> Measured:
     """Memory of `python -m train` in this process; of the resident set with `resident`."""
     from ratiocine import cli, memory
     from ratiocine.training import session
-    from train import sft
+    from train import micro_batch, sft
     from train.config import Config
     from train.ratio_trainer import RatioTrainer
 
@@ -142,7 +142,7 @@ def measure(overrides: Sequence[str], *, resident: bool = False) -> Measured:
         return output
 
     with (
-        mock.patch.object(sft, "check_memory", checked),
+        mock.patch.object(micro_batch, "check_memory", checked),
         mock.patch.object(session, "load_trainable", loaded),
         mock.patch.object(RatioTrainer, "train", trained),
         contextlib.redirect_stdout(None),

@@ -11,6 +11,7 @@ from distill.config import Config
 from distill.facts import AnswerFacts, Facts
 from ratiocine import models
 from ratiocine.records import MODES
+from ratiocine.runs import base_name
 
 
 def text(config: Config, facts: Facts) -> str:
@@ -36,8 +37,8 @@ def text(config: Config, facts: Facts) -> str:
         f"- Prompts: {config.data.label}{_where(config)}. "
         f"License: {config.data.license or 'unknown'}.",
         *_teacher_license(facts),
-        f"- Mean tokens, by the tokenizer of {config.model.name}: prompt {means['prompt']}, direct "
-        f"{means['ift']}, reasoning {means['reasoning']}.",
+        f"- Mean tokens, by the tokenizer of {base_name(config.model.name, config.model.path)}: "
+        f"prompt {means['prompt']}, direct {means['ift']}, reasoning {means['reasoning']}.",
         f"- Shared with the test split of the same data: {_shared(facts)}.",
         f"- Benchmarks with which no prompt shares {config.select.ngram} consecutive words: "
         f"{', '.join(facts.decontaminated) or 'none was checked'}.",

@@ -298,12 +298,13 @@ class CostModel:
     def _model(self, stage: Stage) -> tuple[Shape | None, int]:
         """Shape and size of the starting model of a stage."""
         while True:
-            names = [word for word in stage.overrides if word.startswith("model=")]
-            name = names[0].removeprefix("model=") if names else "smollm2-135m"
-            if not name.startswith("{"):
+            given = dict(word.split("=", 1) for word in stage.overrides if "=" in word)
+            name = given.get("model", "smollm2-135m")
+            start = given.get("model.path", name)
+            if not start.startswith("{"):
                 options = [word for word in stage.overrides if word.startswith("model.")]
                 return _shape(name, tuple(options))
-            stage = self.stages[name[1 : name.index("}")]]
+            stage = self.stages[start[1 : start.index("}")]]
 
 
 def _mean_ratio(config: TrainConfig) -> float:
@@ -319,11 +320,12 @@ def _shape(model: str, options: tuple[str, ...]) -> tuple[Shape | None, int]:
     """Shape and number of weights; None and 0 if the hub cannot be reached."""
     from launch.memory import QWEN, shape_and_counts
 
-    if model.removesuffix("-instruct") in QWEN:
-        shape, counts = shape_and_counts(model.removesuffix("-instruct"), 0)
-        return shape, counts.all
     try:
         config = cli.compose("eval", EvalConfig, [f"model={model}", *options]).model
+        known = config.name.removesuffix("-instruct")
+        if known in QWEN and not cli.has_own_path(config.name, config.path):
+            shape, counts = shape_and_counts(known, 0, config.layers)
+            return shape, counts.all
         return models.shape(config), models.size(config)
     except (BadInput, Failure):
         return None, 0

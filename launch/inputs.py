@@ -119,6 +119,6 @@ def _model(model: ModelConfig, *, tokenizer_only: bool) -> Iterator[Download]:
     if lacking:
         revision = f" --revision {model.revision}" if model.revision else ""
         yield Download(
-            f"{' and '.join(lacking)} of {model.name}",
+            f"{' and '.join(lacking)} of {model.given}",
             f"hf download {model.path}{revision}",
         )

@@ -94,7 +94,7 @@ def expected_lengths(name: str, config: DistillConfig, known: Assumptions) -> Pa
         told.append(f"{', '.join(assumed)} assumed; {hint} says better")
     own = "reasoning" in sample and "reasoning" not in given
     long_trace = _quantile(sample["reasoning"]) if own else None
-    tokenizer = config.model.name if sample else None
+    tokenizer = runs.base_name(config.model.name, config.model.path) if sample else None
     return PairLengths(int(n), *_sides(found), "; ".join(told), tokenizer, long_trace)
 
 

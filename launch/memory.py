@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -81,15 +81,18 @@ def qwen_config(shape: QwenShape) -> PreTrainedConfig:
 
 
 @cache
-def shape_and_counts(name: str, rank: int) -> tuple[Shape, ParameterCounts]:
-    """Dimensions and numbers of parameters of a model of QWEN, of conf/model or of a folder, with
-    adapters of this rank."""
+def shape_and_counts(
+    name: str, rank: int, layers: int | None = None
+) -> tuple[Shape, ParameterCounts]:
+    """Dimensions and numbers of parameters of a model of QWEN (pruned to `layers`), of conf/model
+    or of a folder, with adapters of this rank."""
     model: PreTrainedModel
     if name in QWEN:
         from transformers import Qwen2ForCausalLM
 
         with torch.device("meta"):
-            model = Qwen2ForCausalLM(qwen_config(QWEN[name]))
+            whole = QWEN[name]
+            model = Qwen2ForCausalLM(qwen_config(replace(whole, layers=layers or whole.layers)))
     else:
         known = name in cli.options("model")
         model = models.skeleton(

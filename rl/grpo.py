@@ -78,13 +78,55 @@ def train(config: Config) -> Run:
 def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
     # TRL's sampler, which asks for other versions, is not used.
     warnings.filterwarnings("ignore", "TRL currently supports vLLM versions")
+    session, policy = _open(run, config, prepared)
     # Imported late: TRL takes seconds, and errors in the configuration should not wait for it.
-    from ratiocine.training import Checkpoints, checkpoint_folder, open_session, resolve_compute
+    from ratiocine.training import Checkpoints
+    from rl.training_log import TrainingLog
+    from rl.val_accuracy import ValidationAccuracy
+
+    done = session.steps_done // config.optimizer_steps
+    measured = None if session.checkpoint is None else done
+    validation = ValidationAccuracy(config, prepared, policy, run.out, run.shared, measured)
+    with progress(config.max_steps, f"rl {config.reward.name}", "steps") as bar:
+        shape = cost.Shape.of(session.model.config)
+        log = TrainingLog(
+            config, run.out, run.shared, bar, session.tracker, validation, shape, done
+        )
+        checkpoints = Checkpoints(
+            session.folder, config.save_total_limit, every=config.optimizer_steps
+        )
+        trainer = _trainer(config, prepared, session, policy, [log, checkpoints], log)
+
+        def measure_base() -> None:
+            if validation.requests:
+                session.tracker.log(0, validation.measure(session.model, 0))
+
+        trial_step = lambda: trainer.trial_step(prepared.max_prompt_tokens)  # noqa: E731
+        session.fit(trainer, checkpoints, trial_step, measure_base)
+    dtype, change = devices.dtype_name(policy.dtype), validation.change()
+
+    def save(student: PreTrainedModel) -> Row:
+        _save(run, config, prepared, student, log.rows, validation)
+        return {**_facts(config, prepared, log, validation), "rollout_dtype": dtype}
+
+    session.finish(trainer, save)
+    if change:
+        print(change)
+    seconds = log.rows[-1]["seconds"]
+    print(f"trained {len(log.rows)} steps in {seconds:.0f} s: {run.out / 'model'}")
+    model = cli.quoted(str(run.out / "model"))
+    cli.print_next("eval", f"model={model}", *test_split(config.data))
+
+
+def _open(
+    run: Run, config: Config, prepared: PreparedProblems
+) -> tuple[Session, Policy | VLLMPolicy]:
+    """The model in training, and what samples from it. Raises BadInput where both do not fit into
+    memory."""
+    from ratiocine.training import checkpoint_folder, open_session, resolve_compute
     from rl.memory_checks import check_run, largest_micro_batch
     from rl.policy import Policy, VLLMPolicy
-    from rl.training_log import TrainingLog
     from rl.trl_arguments import arguments
-    from rl.val_accuracy import ValidationAccuracy
 
     folder = checkpoint_folder(run)
     largest = partial(largest_micro_batch, config, prepared)
@@ -103,39 +145,7 @@ def _fit(run: Run, config: Config, prepared: PreparedProblems) -> None:
     policy = policy or VLLMPolicy(config, compute.device, prepared)
     _save_base(session.model, folder)
     session.model.generation_config.eos_token_id = list(prepared.stop_ids)
-    resumed = session.checkpoint is not None
-    done = session.steps_done // config.optimizer_steps
-    validation = ValidationAccuracy(
-        config, prepared, policy, run.out, run.shared, done if resumed else None
-    )
-    with progress(config.max_steps, f"rl {config.reward.name}", "steps") as bar:
-        shape = cost.Shape.of(session.model.config)
-        log = TrainingLog(
-            config, run.out, run.shared, bar, session.tracker, validation, shape, done
-        )
-        checkpoints = Checkpoints(folder, config.save_total_limit, every=config.optimizer_steps)
-        trainer = _trainer(config, prepared, session, policy, [log, checkpoints], log)
-
-        def measure_base() -> None:
-            if validation.requests:
-                session.tracker.log(0, validation.measure(session.model, 0))
-
-        trial_step = lambda: trainer.trial_step(prepared.max_prompt_tokens)  # noqa: E731
-        session.fit(trainer, checkpoints, trial_step, measure_base)
-    dtype = devices.dtype_name(policy.dtype)
-    change = validation.change()
-
-    def save(student: PreTrainedModel) -> Row:
-        _save(run, config, prepared, student, log.rows, validation)
-        return {**_facts(config, prepared, log, validation), "rollout_dtype": dtype}
-
-    session.finish(trainer, save)
-    if change:
-        print(change)
-    seconds = log.rows[-1]["seconds"]
-    print(f"trained {len(log.rows)} steps in {seconds:.0f} s: {run.out / 'model'}")
-    model = cli.quoted(str(run.out / "model"))
-    cli.print_next("eval", f"model={model}", *test_split(config.data))
+    return session, policy
 
 
 def _trainer(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import command, done
+from conftest import ROOT, command, done
 from peft import PeftModel
 
 from ratiocine import models
@@ -79,7 +79,11 @@ def test_eval_takes_it(adapter: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"base_model_name_or_path": "./gone"}, "is an adapter of ./gone: model=./gone is not a"),
+        (
+            {"base_model_name_or_path": "./gone"},
+            f"is an adapter of ./gone, which is neither a folder in {ROOT} nor found on the "
+            "Hugging Face hub; give the path of the base model as base_model_name_or_path in ",
+        ),
         ({"base_model_name_or_path": None}, "is an adapter whose adapter_config.json names no"),
     ],
 )

@@ -102,7 +102,7 @@ def test_the_tip_can_be_typed() -> None:
 
 
 def test_own_weights_need_rates_or_a_name_beside_them(tmp_path: Path) -> None:
-    own, named = f"model={tmp_path}", f"model=qwen2.5-1.5b, model.path={tmp_path}"
+    own = f"model={tmp_path}"
     with pytest.raises(BadInput) as refused:
         told(f"study.grid.models={{mine: [{own}]}}")
     assert str(refused.value) == (
@@ -110,8 +110,18 @@ def test_own_weights_need_rates_or_a_name_beside_them(tmp_path: Path) -> None:
         "lr=, such as lr=1e-5, or a name with rates beside the path: model=qwen2.5-1.5b "
         f"model.path={tmp_path}"
     )
-    found = told(f"study.grid.models=[tiny,{{mine: [{named}]}}]", "study.grid.train=[batch_size=4]")
-    assert found.costs["train-mine-domains-mixed-1-s0"].flops
+    weights = tmp_path / "weights"
+    models.load_model(ModelConfig(name="tiny", kind="tiny"), "cpu").save_pretrained(weights)
+    (weights / "tokenizer.json").touch()
+    names = ("mine", "tiny", "none")
+    mine, none = (f"[model=qwen2.5-1.5b, model.path={path}]" for path in (weights, tmp_path))
+    costs = told(
+        f"study.grid.models=[tiny,{{mine: {mine}}},{{none: {none}}}]",
+        "study.grid.train=[batch_size=4]",
+    ).costs
+    own, tiny, unknown = (costs[f"train-{name}-domains-mixed-1-s0"] for name in names)
+    assert (own.flops, own.weights) == (tiny.flops, tiny.weights), "by its own config.json"
+    assert unknown.flops is None
     with pytest.raises(BadInput, match=rf"NAME: \[model=qwen2.5-1.5b, model.path={tmp_path}\]"):
         config(f"study.grid.models=[{tmp_path}]")
 

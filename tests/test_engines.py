@@ -69,6 +69,19 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
     assert other["4", 2].token_ids != whole["4", 2].token_ids
 
 
+def test_the_packaged_model_has_the_asked_dtype_as_its_copy_in_a_folder(tmp_path: Path) -> None:
+    """An untrained model is compared with students, which are read from folders."""
+    MODEL.save_pretrained(tmp_path)
+    TOKENIZER.save_pretrained(tmp_path)
+    folder, ids = ModelConfig(name="local", path=str(tmp_path)), torch.arange(210).view(3, 70)
+    with torch.no_grad():
+        for dtype in (torch.float32, torch.bfloat16):
+            name = str(dtype).removeprefix("torch.")
+            here, there = (models.load_model(m, "cpu", dtype=name)(ids) for m in (TINY, folder))
+            assert here.logits.dtype == dtype
+            assert torch.equal(here.logits, there.logits)
+
+
 def test_a_step_of_fixed_shapes_gives_the_same_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a CUDA graph replays, computed without one."""
     steps = []

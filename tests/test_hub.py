@@ -4,6 +4,7 @@ themselves cannot run here."""
 import base64
 import json
 import os
+import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,7 @@ from ratiocine.data.row_files import read_rows
 from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.prompts import user_text
+from ratiocine.runs import lineage
 
 HAND_WRITTEN: dict[str, dict[str, Any]] = {
     "gsm8k": {"question": "2 and 3?", "answer": "2+3=<<2+3=5>>5\n#### 5"},
@@ -307,6 +309,44 @@ def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
     assert set(sent) == {"README.md", "pairs.parquet", "lengths.svg", "manifest.json"}
     assert sent["pairs.parquet"] == (tmp_path / "run" / "pairs.parquet").read_bytes()
     assert not any(b"hf_secret" in file.read_bytes() for file in (tmp_path / "run").iterdir())
+
+
+def test_a_path_beside_a_name_has_its_settings_alone(
+    student: Path, pairs: Path, tmp_path: Path
+) -> None:
+    weights, run = tmp_path / "weights", tmp_path / "run"
+    shutil.copytree(student / "model", weights)
+    for name in ("rendering.json", "NOTICE"):
+        (weights / name).unlink(missing_ok=True)
+    words = ("model=qwen2.5-0.5b", f"model.path={weights}", f"pairs={pairs}", "ratio=0.5")
+    more = ("batch_size=4", "max_steps=1")
+    rates = "learning rates 1e-05 (ift) and 2e-05 (reasoning) of model=qwen2.5-0.5b"
+    said = done("train", *words, *more, "preflight=true")
+    assert f"model.path={weights}: {rates}; license unknown (model.license=NAME)\n" in said
+    (weights / "README.md").write_text("---\nlicense: other\nlicense_name: ours\n---\n")
+    said = done("train", *words, *more, f"out={run}")
+    assert f"model.path={weights}: {rates}; license ours\n" in said
+    card, manifest = (
+        (run / "README.md").read_text(),
+        json.loads((run / "manifest.json").read_text()),
+    )
+    assert f"| base model | {weights}, license: ours |" in card
+    assert "# weights, taught at reasoning ratio 0.5" in card
+    assert "base_model" not in card and "qwen" not in card and "apache-2.0\n" not in card
+    assert (manifest["license"], manifest["identity"]["model"]["name"]) == ("ours", "qwen2.5-0.5b")
+    trained = lineage.student(str(run / "model"))
+    assert (trained.base, trained.base_path) == ("weights", str(weights))
+    stated = done("train", *words, *more, "model.license=mit", "lr=1e-4", "preflight=true")
+    assert f"model.path={weights}: lr=0.0001 as given; license mit\n" in stated
+
+
+def test_a_folder_of_the_hubs_cache_is_the_model_of_its_name() -> None:
+    cached = "/hub/models--Qwen--Qwen2.5-0.5B/snapshots/ab12"
+    assert lineage.base_name("qwen2.5-0.5b", cached) == "qwen2.5-0.5b"
+    assert lineage.base_name("qwen2.5-1.5b", cached) == "Qwen2.5-0.5B"
+    assert cli.normalise(["model=qwen2.5-0.5b", f"model.path={cached}"])[2:] == []
+    other = cli.normalise(["model=qwen2.5-1.5b", f"model.path={cached}"])
+    assert other[2:] == ["++model.license=null"]
 
 
 def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Path) -> None:

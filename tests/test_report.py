@@ -15,7 +15,8 @@ import pytest
 from conftest import ROOT, command, done
 
 from eval.report import Evaluation, explorer, load_evaluations, warnings
-from eval.report.evaluations import label
+from eval.report.evaluations import distinct_models, label
+from eval.report.gathering import gather
 from eval.report.study import Study
 from eval.report.tables import all_tables
 from ratiocine import scores
@@ -414,6 +415,29 @@ def test_learning_rates_are_compared_within_a_model(bases: tuple[str, str], n: i
         evaluations.append(Evaluation(str(at), grid.manifest(known, str(at)), {}, {}))
     found = warnings(evaluations)
     assert sum("peak learning rate (0.0001: 0; 0.0002: 1)" in text for text in found) == n
+
+
+def test_models_of_one_name_are_told_apart_by_their_paths() -> None:
+    def of(path: str | None, content: str, student: StudentInfo | None = None) -> Evaluation:
+        known = replace(grid.manifest(facts(student), content), inputs={"model": content})
+        return Evaluation(label(known.evaluation), known, {"model": {"path": path}}, {})
+
+    def shown(*evaluations: Evaluation) -> list[str]:
+        return [arm.label for arm in gather(distinct_models(evaluations))]
+
+    one, other = of("/runs/a/m", "1"), of("runs/b/m", "2")
+    assert shown(one, other) == ["a/m (untrained)", "b/m (untrained)"]
+    assert shown(of("/a/x/m", "1"), of("/b/x/m", "2"))[0] == "a/x/m (untrained)"
+    packaged = of(None, "3")
+    assert shown(one, packaged) == ["a/m (untrained)", "m (untrained)"]
+    assert [copy.model for copy in distinct_models([one, of("/mirror/m", "1")])] == [None, None]
+    root = StudentInfo(base="m", base_path="runs/b/m", base_hash="2", ratio=0.5, arm="x")
+    rewarded = StudentInfo(base="m", reward="r1", objective="grpo", parent=root, arm="y")
+    assert shown(one, other, of(None, "4", rewarded)) == [
+        "a/m (untrained)",
+        "b/m (untrained)",
+        "b/m ratio 0.5",
+    ]
 
 
 def test_repeated_sampling_is_summarised(tmp_path: Path) -> None:

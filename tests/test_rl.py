@@ -744,6 +744,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
             "epsilon=0.1, epsilon_high=0.2: loss=mirror-descent does not clip its ratios",
         ),
         (("resume_overrides=[num_iterations]",), "keeps its number of updates per step"),
+        (("resume_overrides=[lora]",), "keeps the weights that it trains"),
         (("resume_overrides=[num]",), "'num' is no key of the configuration"),
         (("objective=ppo",), "unknown objective 'ppo'; known: dapo, dr_grpo, grpo, kimi"),
         (("val_size=100000",), "for validation are fewer than the 4 of a step"),

@@ -128,7 +128,8 @@ def test_a_model_without_a_chat_template_is_told_which_to_give(
     refused = command("eval", *words)
     assert (
         refused.returncode,
-        "has no chat template; for a base model give model.chat_template=plain" in refused.stderr,
+        f"model={folder} has no chat template; for a base model give model.chat_template=plain"
+        in refused.stderr,
     ) == (2, True)
     done("eval", *words, "model.chat_template=plain", "num_fewshot=2")
 

@@ -35,7 +35,7 @@ from ratiocine.training import (
     token_losses,
 )
 from ratiocine.training.session import load_trainable
-from train import preflight, sft
+from train import micro_batch, preflight, sft
 from train.batches import MicroBatchSampler, Row, least_padding, row_of
 from train.collation import IGNORED, collate, collate_packed, collate_weighted
 from train.config import Config
@@ -99,7 +99,7 @@ def test_micro_batches_that_fit_a_gpu_are_kept_by_a_resumed_run(
     """`auto` by the memory of a GPU, for the longest rows of this run."""
 
     def begin(gb: float, *more: str) -> Session:
-        monkeypatch.setattr(sft, "available_memory", lambda device: round(gb * 2**30))
+        monkeypatch.setattr(micro_batch, "available_memory", lambda device: round(gb * 2**30))
         words = ("model=tiny", "ratio=0.5", "batch_size=16", "device=cpu", "max_steps=2", *more)
         made = list[Session]()
 

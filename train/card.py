@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ratiocine import cli, models
 from ratiocine.errors import BadInput
 from ratiocine.runs import (
     TrainingFacts,
+    base_name,
     check_finished,
     publish,
     read_config,
@@ -66,10 +68,10 @@ def _header(config: Settings, mixture: MixtureFacts, scores: Scores) -> Iterator
     if license := models.license_of(model.get("license"), model["path"]):
         known = license in HUB_LICENSES
         head |= {"license": license} if known else {"license": "other", "license_name": license}
-    if "/" in base and not base.startswith((".", "/", "~")):
-        head["base_model"] = base
+    if repo := _hub_id(base):
+        head["base_model"] = repo
     ratio = "set by stage" if mixture.ratio is None else f"{mixture.ratio:g}"
-    name = Path(base).name if model["name"] == "local" else model["name"]
+    name = base_name(model["name"], model["path"])
     if scores:
         head["model-index"] = _model_index(f"{name}, ratio {ratio}", scores)
     yield from ("---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "")
@@ -78,6 +80,12 @@ def _header(config: Settings, mixture: MixtureFacts, scores: Scores) -> Iterator
         f"{mixture.n} problems, each with the answer of one teacher given directly or after a "
         f"reasoning trace; {mixture.n_reasoning} of them with the trace."
     )
+
+
+def _hub_id(base: str) -> str | None:
+    """The hub id of a model; None for a folder outside the hub's cache."""
+    is_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", base) and not Path(base).is_dir()
+    return base if is_id else cli.cached_id(base)
 
 
 def _model_index(name: str, scores: Scores) -> object:

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from ratiocine import models
+from ratiocine import cli, models
 from ratiocine.config import ByContent, Hashed, TokenCount, Unhashed
 from ratiocine.errors import BadInput
 from ratiocine.rendering import Form
@@ -179,6 +179,23 @@ class Config(TrainingConfig):
             )
         share = 0.5 if self.lr_policy == "matched" else share
         return float(self.model.lr.ift ** (1 - share) * self.model.lr.reasoning**share)
+
+
+def borrowed(config: Config) -> str | None:
+    """A line about a model that has the settings of a name, but the weights of a path beside it;
+    None for any other."""
+    model = config.model
+    if model.name == "local" or not cli.has_own_path(model.name, model.path):
+        return None
+    if config.lr is not None:
+        rates = f"lr={config.lr:.2g} as given"
+    elif model.lr is None:  # refused later
+        return None
+    else:
+        rates = f"learning rates {model.lr.ift:.2g} (ift) and {model.lr.reasoning:.2g} (reasoning)"
+        rates += f" of model={model.name}"
+    license = models.license_of(model.license, model.path) or "unknown (model.license=NAME)"
+    return f"model.path={model.path}: {rates}; license {license}"
 
 
 def check_counts(config: Config) -> None:

@@ -18,16 +18,6 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from ratiocine import cli, cost, devices, models
 from ratiocine.executors import distributed
-from ratiocine.memory import (
-    MemoryEstimate,
-    MicroBatchShape,
-    ShardingPlan,
-    available_memory,
-    check_memory,
-    estimate_run,
-    largest_fitting,
-    quadratic_coefficient,
-)
 from ratiocine.progress import progress
 from ratiocine.records import MODES
 from ratiocine.runs import Run, TrainingFacts, check_writable, lineage, open_run, tracking
@@ -37,16 +27,15 @@ from ratiocine.training import (
     Session,
     checkpoint_folder,
     open_session,
-    resolve_compute,
     training_arguments,
 )
-from train import card, preflight
+from train import card, micro_batch, preflight
 from train.batches import MicroBatchSampler, RowDataset
-from train.config import Config, inputs
+from train.config import Config, borrowed, inputs
 from train.dataset import PairDataset, dataset_name, pair_source, test_split
 from train.export import export
 from train.mixture_facts import MixtureFacts, describe
-from train.planning import TrainingPlan, micro_batch_sampler, plan_training
+from train.planning import TrainingPlan, plan_training
 from train.ratio_trainer import RatioTrainer
 from train.scenario import Example
 from train.schedule import schedule
@@ -66,10 +55,12 @@ def train(config: Config) -> Run | None:
     trainers instead."""
     devices.prepare_process(config.threads)
     plan = plan_training(config)
+    if line := borrowed(config):
+        print(line)
     if config.preflight:
-        compute = _resolve(config, plan)
+        compute = micro_batch.resolve(config, plan)
         print(preflight.report(plan, example=True))
-        print(f"memory: {_memory(config, plan, compute)}")
+        print(f"memory: {micro_batch.check_fit(config, plan, compute)}")
         return None
     if config.export:
         n = export(Path(config.export), plan.dataset, plan.stages, plan.rendering)
@@ -79,12 +70,12 @@ def train(config: Config) -> Run | None:
     if run.finished:
         print(f"{run.out} is finished")
         return run
-    compute = _resolve(config, plan, checkpoint_folder(run))
+    compute = micro_batch.resolve(config, plan, checkpoint_folder(run))
     folder = models.locate(config.model)
     size = sum(f.stat().st_size for f in folder.rglob("*")) if folder else 1_000_000
     check_writable(run.out, 2 * size + 10_000_000)
     print(preflight.report(plan))
-    print(f"memory: {_memory(config, plan, compute)}", flush=True)
+    print(f"memory: {micro_batch.check_fit(config, plan, compute)}", flush=True)
     mixture = describe(config, plan)
     if distributed.is_first():
         run.write_json("mixture.json", asdict(mixture))
@@ -92,57 +83,10 @@ def train(config: Config) -> Run | None:
     return run
 
 
-def _resolve(config: Config, plan: TrainingPlan, folder: Path | None = None) -> Compute:
-    def largest(compute: Compute) -> int | None:
-        if (available := available_memory(compute.device)) is None:
-            return None
-        sharding = ShardingPlan(config.sharding, distributed.world_size())
-
-        def needed(rows: int) -> MemoryEstimate:
-            sized = replace(compute, micro_batch_size=rows)
-            return estimate_run(config, sized, _shapes(config, plan, sized), sharding)
-
-        return largest_fitting(config.micro_batch_sizes, needed, available)
-
-    return resolve_compute(
-        config, folder, padding_free=config.padding_free, largest_micro_batch=largest
-    )
-
-
-def _sampler(config: Config, plan: TrainingPlan, compute: Compute) -> MicroBatchSampler:
-    return micro_batch_sampler(
-        config,
-        plan,
-        compute.micro_batch_size,
-        padded=not compute.padding_free,
-        quadratic=quadratic_coefficient(config, compute),
-    )
-
-
-def _memory(config: Config, plan: TrainingPlan, compute: Compute) -> MemoryEstimate:
-    """The memory estimate. Raises BadInput where it exceeds free memory."""
-    sharding = ShardingPlan(config.sharding, distributed.world_size())
-    return check_memory(config, compute, _shapes(config, plan, compute), "max_length", sharding)
-
-
-def _shapes(config: Config, plan: TrainingPlan, compute: Compute) -> list[MicroBatchShape]:
-    """Of the largest micro-batches: the first ones of a step, and the others."""
-    sampler, dataset, shapes = _sampler(config, plan, compute), plan.dataset, []
-    for first in (True, False):
-        examples = [(name, mode) for name, mode, _ in sampler.largest(after_first=not first)]
-        if not examples:
-            continue
-        lengths = [dataset.length(*example) for example in examples]
-        supervised = sum(dataset.supervised(*example) for example in examples)
-        rows, length = (1, sum(lengths)) if compute.padding_free else (len(lengths), max(lengths))
-        shapes.append(MicroBatchShape(rows, length, supervised, first))
-    return shapes
-
-
 def _fit(
     run: Run, config: Config, plan: TrainingPlan, mixture: MixtureFacts, compute: Compute
 ) -> None:
-    sampler = _sampler(config, plan, compute)
+    sampler = micro_batch.sampler(config, plan, compute)
     steps, folder = len(sampler.batches), checkpoint_folder(run)
     session = open_session(
         run,

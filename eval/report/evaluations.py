@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject, ScoredCompletion
@@ -35,10 +35,13 @@ class Evaluation:
     answers: Mapping[str, Sequence[ScoredCompletion]]
     """Completions by problem."""
     folder: Path | None = None
+    model: str | None = None
+    """Its starting model, where the name alone is that of several (`distinct_models`)."""
 
     @cached_property
     def facts(self) -> EvalFacts:
-        return self.manifest.evaluation
+        facts = self.manifest.evaluation
+        return facts if self.model is None else facts.renamed(self.model)
 
     @cached_property
     def shares(self) -> dict[str, float]:
@@ -106,8 +109,7 @@ def load_evaluations(folders: Sequence[Path], *, with_tokens: bool = False) -> l
     graders, different problems of one name, or no problem in common.
     """
     evaluations: list[Evaluation] = []
-    for folder in folders:
-        found = _load(folder, with_tokens=with_tokens)
+    for found in distinct_models([_load(folder, with_tokens=with_tokens) for folder in folders]):
         if found.label in {evaluation.label for evaluation in evaluations}:
             found = replace(found, label=f"{found.label} ({found.manifest.hash[:6]})")
         evaluations.append(found)
@@ -127,6 +129,55 @@ def _load(folder: Path, *, with_tokens: bool) -> Evaluation:
         kept = row if with_tokens else replace(row, token_ids=None, logprobs=None)
         answers.setdefault(row.key, []).append(kept)
     return Evaluation(label(manifest.evaluation), manifest, read_config(folder), answers, folder)
+
+
+def distinct_models(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """The evaluations; starting models of one name, but of other contents and paths, are named by
+    the shortest ends of their paths that differ."""
+    starts = [_start(evaluation) for evaluation in evaluations]
+    ends = {name: _ends([one for one in starts if one.name == name]) for name, _, _ in starts}
+    found = []
+    for evaluation, start in zip(evaluations, starts, strict=True):
+        if start.content in ends[start.name]:
+            evaluation = replace(evaluation, model=ends[start.name][start.content])
+            evaluation = replace(evaluation, label=label(evaluation.facts))
+        found.append(evaluation)
+    return found
+
+
+class _Start(NamedTuple):
+    """A starting model; None where a path or content hash is unknown."""
+
+    name: str
+    path: str | None
+    content: str | None
+
+
+def _start(evaluation: Evaluation) -> _Start:
+    student = evaluation.student
+    if student is None:
+        path = (evaluation.config.get("model") or {}).get("path")
+        return _Start(evaluation.facts.model, path, evaluation.manifest.inputs.get("model"))
+    *_, first = student.ancestors()
+    return _Start(str(first.base or evaluation.facts.model), first.base_path, first.base_hash)
+
+
+def _ends(starts: Sequence[_Start]) -> dict[str | None, str]:
+    """By content, the last parts of its path, at least two and as few as tell the paths apart; none
+    where there is a single path."""
+    parts: dict[str | None, tuple[str, ...]] = {
+        one.content: tuple(part for part in one.path.split("/") if part not in ("", "."))
+        for one in starts
+        if one.content and one.path
+    }
+    n_paths = len(set(parts.values()))
+    if n_paths + any(one.content and not one.path for one in starts) < 2:
+        return {}
+    for n in range(2, 1 + max(map(len, parts.values()), default=0)):
+        ends = {content: "/".join(of[-n:]) for content, of in parts.items()}
+        if len(set(ends.values())) == n_paths:
+            return ends
+    return {}
 
 
 def _check_comparable(evaluations: Sequence[Evaluation]) -> None:

@@ -1,4 +1,3 @@
-from .composition import CONF as CONF
 from .composition import check as check
 from .composition import compose as compose
 from .composition import named as named
@@ -8,6 +7,9 @@ from .entry import main as main
 from .entry import on_error as on_error
 from .entry import refuse_renamed as refuse_renamed
 from .flags import parse_args as parse_args
+from .overrides import CONF as CONF
+from .overrides import cached_id as cached_id
+from .overrides import has_own_path as has_own_path
 from .overrides import normalise as normalise
 from .overrides import print_next as print_next
 from .overrides import quoted as quoted

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ratiocine import renames
-from ratiocine.cli.overrides import key_of, normalise, with_changes
+from ratiocine.cli.overrides import CONF, key_of, normalise, with_changes
 from ratiocine.cli.unknown_keys import suggestion, unknown_key
 from ratiocine.cli.validation_errors import first_problem
 from ratiocine.config import flattened
 from ratiocine.errors import BadInput
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 C = TypeVar("C", bound=BaseModel)
 
 

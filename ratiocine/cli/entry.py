@@ -24,7 +24,6 @@ from pydantic import BaseModel
 
 from ratiocine import startup
 from ratiocine.cli.composition import (
-    CONF,
     check,
     check_groups,
     check_renamed,
@@ -34,6 +33,7 @@ from ratiocine.cli.composition import (
 )
 from ratiocine.cli.overrides import (
     BY_PATH,
+    CONF,
     is_path,
     is_remote,
     is_sweep,

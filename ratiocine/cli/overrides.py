@@ -6,11 +6,13 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from ratiocine.errors import BadInput
 from ratiocine.executors import is_stage
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
 BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
 # A list, or a mapping, whichever the file has
 LISTS_OR_MAPPINGS = ("study.grid.models", "study.grid.pairs", "study.grid.seeds")
@@ -30,7 +32,8 @@ def normalise(overrides: Sequence[str]) -> list[str]:
     """Rewrite `model=PATH` as `model=local model.path=PATH`, and `data=` likewise.
 
     A path is any value with a slash, or the name of an existing file or folder. A list of settings
-    (`SETTINGS`) becomes changes of the study's own. Raises BadInput for an override without a key.
+    (`SETTINGS`) becomes changes of the study's own. A model of a path of its own has no license of
+    the name beside it. Raises BadInput for an override without a key.
     """
     normalised: list[str] = []
     for override in _joined(overrides):
@@ -54,7 +57,34 @@ def normalise(overrides: Sequence[str]) -> list[str]:
         else:
             words = _with_quoted_words(_with_quoted_paths(value))
             normalised.append(f"{group}={words}" if equals else override)
-    return normalised
+    return normalised + _license_of_path(normalised)
+
+
+def _license_of_path(overrides: Sequence[str]) -> list[str]:
+    """What removes the license of a named model whose weights are those of another path."""
+    given = {key_of(word): _unquoted(word.partition("=")[2]) for word in overrides}
+    name, path = given.get("model"), given.get("model.path")
+    if name in (None, "local") or path is None or "model.license" in given:
+        return []
+    return ["++model.license=null"] if has_own_path(name, path) else []
+
+
+def has_own_path(name: str, path: str | None) -> bool:
+    """Whether a model's weights are those of a path that was given, alone or beside the name of
+    another model, whose settings it then has; not those of the model of that name (conf/model)."""
+    import yaml
+
+    if name == "local" or path is None:
+        return name == "local"
+    file = CONF / "model" / f"{name}.yaml"
+    known = yaml.safe_load(file.read_text(encoding="utf-8")).get("path") if file.exists() else None
+    return known not in (None, path, cached_id(path))
+
+
+def cached_id(path: str) -> str | None:
+    """The hub id of a folder in the cache of the hub (…/models--OWNER--NAME/snapshots/REVISION)."""
+    found = re.search(r"/models--([^/]+)/snapshots/[^/]+/?$", path)
+    return found[1].replace("--", "/") if found else None
 
 
 def is_path(value: str) -> bool:

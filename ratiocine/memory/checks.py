@@ -82,7 +82,7 @@ def check_memory(
         return needed
     unit, size = unit_of(free)
     raise BadInput(
-        f"model={config.model.name} will not fit: it needs {needed}, and {free / size:.3g} {unit} "
+        f"model={config.model.given} will not fit: it needs {needed}, and {free / size:.3g} {unit} "
         f"are free; try {advice(attempt, free)}"
     )
 

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
+from ratiocine.cli import has_own_path
 from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
 from ratiocine.models.packaged import PackageName
 
@@ -42,6 +43,11 @@ class ModelConfig(StrictConfig):
         if self.package is not None and self.kind != "packaged":
             raise ValueError(f"package={self.package} is for kind=packaged, not kind={self.kind}")
         return self
+
+    @property
+    def given(self) -> str:
+        """The model as messages name it: the path where that was given, else the name."""
+        return self.path if self.path and has_own_path(self.name, self.path) else self.name
 
     @property
     def packaged(self) -> PackageName:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,8 +18,8 @@ NOTICES = {
 
 
 def license_of(license: str | None, path: str | None) -> str | None:
-    """The license of a model with these settings (conf/model); of a student, that of its starting
-    model or the one that its `NOTICE` states."""
+    """The license of a model with these settings (conf/model); without one, that which the folder's
+    `NOTICE` or model card (`README.md`) states, and of a student that of its starting model."""
     if license is not None or path is None:
         return license
     if (notice := Path(path) / NOTICE).is_file():
@@ -27,7 +28,23 @@ def license_of(license: str | None, path: str | None) -> str | None:
     if (Path(path).parent / CONFIG).is_file():
         model = read_config(Path(path).parent)["model"]
         return license_of(model.get("license"), model["path"])
-    return None
+    return _stated(Path(path) / "README.md")
+
+
+def _stated(card: Path) -> str | None:
+    """The license in the head of a model card of the hub; None without one."""
+    import yaml
+
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    try:
+        values = yaml.safe_load(head[1]) if head else None
+    except yaml.YAMLError:
+        return None
+    values = values if isinstance(values, dict) else {}
+    license = values.get("license")
+    license = values.get("license_name", license) if license == "other" else license
+    return license if isinstance(license, str) else None
 
 
 def write_notice(folder: Path, licenses: Iterable[str | None]) -> None:

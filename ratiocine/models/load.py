@@ -33,7 +33,7 @@ def _readable(model: ModelConfig) -> Iterator[None]:
         words = first_line(error)
         if words.endswith(":"):  # of a list, each item of which is a line
             words = " ".join(str(error).split())
-        raise BadInput(f"model={model.path or model.name} cannot be read: {words}") from None
+        raise BadInput(f"model={model.given} cannot be read: {words}") from None
 
 
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
@@ -53,7 +53,7 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
         tokenizer.chat_template = chat_template(model.chat_template, tokenizer)
     if not tokenizer.chat_template:
         raise BadInput(
-            f"model={model.name} has no chat template; for a base model give "
+            f"model={model.given} has no chat template; for a base model give "
             "model.chat_template=plain (question and answer as plain text) or r1-zero, or chatml "
             "(if <|im_end|> is a single token)"
         )
@@ -124,13 +124,15 @@ def load_model(
 
     target = resolve_device(device)
     folder = locate(model)
+    if dtype == "auto":
+        dtype = "bfloat16" if target.type == "cuda" else "float32"
     if folder is None:
         tiny = packaged.tiny_model().to(target)
+        for parameter in tiny.parameters():  # buffers stay in float32, as where a folder is read
+            parameter.data = parameter.data.to(getattr(torch, dtype))
         if attention is not None:
             tiny.set_attn_implementation(attention)
         return tiny
-    if dtype == "auto":
-        dtype = "bfloat16" if target.type == "cuda" else "float32"
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
     if four_bit is None:
         with _readable(model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,7 +84,8 @@ def not_cached(model: ModelConfig) -> list[str]:
         return []
     folder = Path(model.path)
     if (base := _base_of(folder)) is not None:
-        return not_cached(model.model_copy(update={"path": base, "revision": None}))
+        with _base_is_named(folder, base):
+            return not_cached(model.model_copy(update={"path": base, "revision": None}))
     if folder.is_dir():
         _check_folder(folder)
         return []
@@ -142,12 +145,27 @@ def find_adapter(model: ModelConfig) -> Adapter | None:
     folder = Path(model.path)
     if (base := _base_of(folder)) is None:
         return None
-    try:
+    with _base_is_named(folder, base):
         whole = locate(model.model_copy(update={"path": base, "revision": None}))
-    except BadInput as error:
-        raise BadInput(f"model={folder} is an adapter of {base}: {error}") from None
     assert whole is not None
     return Adapter(folder, whole)
+
+
+@contextmanager
+def _base_is_named(folder: Path, base: str) -> Iterator[None]:
+    """Name an adapter's base model in what BadInput says of it, and how a missing one is found."""
+    try:
+        yield
+    except BadInput as error:
+        run = Path(base).parent
+        if Path(base).exists() or has_removed(run) or verb_and_hash(run) is not None:
+            raise BadInput(f"model={folder} is an adapter of {base}: {error}") from None
+        here = "" if Path(base).is_absolute() else f" in {Path.cwd()}"
+        raise BadInput(
+            f"model={folder} is an adapter of {base}, which is neither a folder{here} nor found on "
+            "the Hugging Face hub; give the path of the base model as base_model_name_or_path in "
+            f"{folder / 'adapter_config.json'}"
+        ) from None
 
 
 def _base_of(folder: Path) -> str | None:
@@ -197,8 +215,8 @@ def _download(model: ModelConfig, repo: str) -> Path:
         ) from None
     except (LocalEntryNotFoundError, OSError, RuntimeError):
         raise BadInput(
-            f"model={model.name}: {repo} is not a local folder, and the Hugging Face hub cannot be "
-            "reached from here; give a local folder instead: model=/path/to/folder"
+            f"model={model.given}: {repo} is not a local folder, and the Hugging Face hub cannot "
+            "be reached from here; give a local folder instead: model=/path/to/folder"
         ) from None
 
 

@@ -206,10 +206,22 @@ def _check_resumable(run: Run, resume_overrides: Sequence[str]) -> None:
     if not same_inputs:
         differ.append("its inputs")
     if done or not set(differ) <= set(resume_overrides):
+        go_on = "" if done else _go_on(run.config, differ)
         raise BadInput(
             f"out={out} holds {state} of a different configuration ({', '.join(differ)}); remove "
-            "it or choose another out"
+            f"it or choose another out{go_on}"
         )
+
+
+def _go_on(config: BaseModel, differ: Sequence[str]) -> str:
+    """How the interrupted run goes on in spite of these differences; empty where it cannot."""
+    if "resume_overrides" not in type(config).model_fields:
+        return ""
+    try:  # a verb refuses differences that its checkpoints do not allow
+        type(config).model_validate({**config.model_dump(), "resume_overrides": list(differ)})
+    except ValidationError:
+        return ""
+    return f", or continue it with the new values: resume_overrides=[{','.join(differ)}]"
 
 
 def _hashed(schema: type[BaseModel], stored: object) -> dict[str, object]:

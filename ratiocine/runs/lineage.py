@@ -50,12 +50,16 @@ def student(path: str | None) -> StudentInfo | None:
         return None
     folder = Path(path).parent
     manifest, trained = check_finished(folder), read_config(folder)
-    facts, hashed = manifest.training, manifest.identity
+    facts, hashed, model = manifest.training, manifest.identity, trained["model"]
+    name, path = model["name"], model.get("path")
+    before = student(path) if cli.has_own_path(name, path) else None
     found = StudentInfo(
         hash=manifest.hash,
         arm=arm_hash(manifest.verb, hashed, manifest.inputs),
         settings=settings_hash(manifest.verb, hashed),
-        base=base_name(trained["model"]["name"], trained["model"].get("path")),
+        base=before.base if before else base_name(name, path),
+        base_path=before.base_path if before else path,
+        base_hash=before.base_hash if before else manifest.inputs.get("model"),
         size=facts.size,
         ratio=trained.get("ratio"),
         share=facts.share,
@@ -75,7 +79,7 @@ def student(path: str | None) -> StudentInfo | None:
         problems=facts.problems,
         sources=tuple(facts.sources),
         license=facts.license,
-        pruned=pruned(trained["model"]),
+        pruned=pruned(model),
         machine=manifest.machine,
         revision=manifest.revision,
     )
@@ -221,8 +225,9 @@ def inherit(student: StudentInfo, *names: str) -> Any:
 
 
 def base_name(name: str, path: str | None) -> str:
-    """The name of the model at the start of a lineage; of a folder, the folder's name."""
-    if name != "local" or path is None:
+    """The name of the model at the start of a lineage, of which `name` and `path` are the
+    configuration; of a path of one's own (`cli.has_own_path`), the name of its folder or hub id."""
+    if path is None or not cli.has_own_path(name, path):
         return name
     found = student(path)
-    return str(found.base) if found else Path(path).name
+    return str(found.base) if found else Path(cli.cached_id(path) or path).name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from ratiocine.cost import Shape
@@ -96,6 +96,10 @@ class StudentInfo:
     """Hash of the settings that are neither in `lineage.AXES` nor in `lineage.FACTS`."""
     base: str | None = None
     """Its starting model (not fine-tuned by this tool)."""
+    base_path: str | None = None
+    """Folder or hub id of its starting model."""
+    base_hash: str | None = None
+    """Content hash of its starting model."""
     size: int | None = None
     """Number of weights."""
     ratio: float | None = None
@@ -154,6 +158,10 @@ class StudentInfo:
         while student is not None:
             yield student
             student = student.parent
+
+    def renamed(self, base: str) -> StudentInfo:
+        """With this name of its starting model."""
+        return replace(self, base=base, parent=self.parent and self.parent.renamed(base))
 
     @staticmethod
     def from_json(value: JsonObject | None) -> StudentInfo | None:
@@ -247,6 +255,12 @@ class EvalFacts:
             or value.get("calls_made_again"),  # its name in schema 1
         }
         return _record(EvalFacts, {**value, **records})
+
+    def renamed(self, model: str) -> EvalFacts:
+        """With this name of the starting model."""
+        if self.student is None:
+            return replace(self, model=model)
+        return replace(self, student=self.student.renamed(model))
 
     def to_json(self) -> dict[str, object]:
         """For a manifest."""

@@ -57,6 +57,10 @@ class DeepSpeedConfig(StrictConfig):
         }
 
 
+# Keys that decide which weights a checkpoint holds.
+WEIGHTS = {"lora", "lora_rank", "lora_targets", "load_in_4bit"}
+
+
 class TrainingConfig(TrackedConfig):
     """Keys of every training verb; conf/train.yaml and conf/rl.yaml describe them."""
 
@@ -98,6 +102,10 @@ class TrainingConfig(TrackedConfig):
                     f"resume_overrides={self.resume_overrides}: '{key}' is no key of the "
                     "configuration"
                 )
+        if fixed := sorted(WEIGHTS & set(self.resume_overrides)):
+            raise ValueError(
+                f"resume_overrides={fixed}: a resumed run keeps the weights that it trains"
+            )
         return self
 
     @property
