@@ -162,17 +162,17 @@ class CostEstimate:
             if self.model.problems and (n := max(self.model.problems.values()) // 2):
                 return f"study.grid.eval=[limit={n}]"
         elif verb == "rl":
-            steps = self.model.config(first, RLConfig).max_steps
+            steps = first.planned(RLConfig).max_steps
             return f"study.grid.rl.overrides=[max_steps={max(1, steps // 2)}]"
         elif verb == "train":
-            pairs = max((pairs.n for pairs in self.model.sets.values()), default=0)
-            limit = min(pairs, self.model.config(first, TrainConfig).limit or pairs)
+            pairs = max((pairs.n for pairs in self.model.pairs.sets.values()), default=0)
+            limit = min(pairs, first.planned(TrainConfig).limit or pairs)
             return f"study.grid.train=[limit={limit // 2}]" if limit > 1 else None
         return None
 
     def _lengths(self) -> Iterator[str]:
         """Where the lengths of each set of pairs come from."""
-        for name, pairs in self.model.sets.items():
+        for name, pairs in self.model.pairs.sets.items():
             tokens = zip(SIDES, (pairs.prompt, pairs.ift, pairs.reasoning), strict=True)
             sides = ", ".join(f"{side} {mean:,.0f}" for side, mean in tokens)
             by = f" of {pairs.tokenizer}'s tokenizer" if pairs.tokenizer else ""
@@ -181,7 +181,7 @@ class CostEstimate:
     def _warnings(self) -> Iterator[str]:
         """Limits that truncate traces, and assumptions about what is known."""
         for name, (limit, benchmark) in self.model.limits.items():
-            pairs = self.model.sets[name]
+            pairs = self.model.pairs.sets[name]
             what = "95 % quantile" if pairs.long_trace else "assumed mean"
             need = pairs.long_trace or ceil(pairs.reasoning)
             by = f" ({pairs.tokenizer}'s tokenizer)" if pairs.tokenizer else ""
