@@ -17,45 +17,15 @@ from pathlib import Path
 
 from launch.config import StudyConfig
 from launch.cost_model import CostModel, StageCost
+from launch.disk_use import DiskUse, gb
 from launch.pair_sets import finished_pairs
 from launch.stages import Stage
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.records import SIDES
+from ratiocine.stores import PLAN
 from rl.config import Config as RLConfig
 from train.config import Config as TrainConfig
-
-
-@dataclass(frozen=True)
-class DiskUse:
-    """Peak bytes on disk, by what they hold."""
-
-    kept: float
-    """What stays: pairs, completions, and weights unless `retain=scores` removes them."""
-    passing: float
-    """Weights until their evaluation, of the stages that run at once."""
-    checkpoints: float
-    """Of the stages that run at once."""
-    jobs: int
-    """Trainings at once."""
-
-    @property
-    def total(self) -> float:
-        return self.kept + self.passing + self.checkpoints
-
-    def line(self, executor: ExecutorConfig) -> str:
-        """The total with its parts, and the setting that lowers it."""
-        of = f"{self.jobs} trainings at once" if self.jobs > 1 else "a training"
-        parts = [f"{_gb(self.kept)} that stay (the column)"]
-        parts += [f"{_gb(self.passing)} of weights until their evaluation"] if self.passing else []
-        parts += [f"{_gb(self.checkpoints)} of checkpoints of {of}"] if self.checkpoints else []
-        temporary = self.passing + self.checkpoints
-        tip = ""
-        if self.jobs > 1 and temporary > self.kept:
-            tip = f"; lower with executor.max_parallel_jobs={self.jobs // 2}"
-        elif not self.passing and self.kept > 1e9:
-            tip = "; lower with retain=scores"
-        return f"disk: {_gb(self.total)} = {' + '.join(parts)}{tip}"
 
 
 @dataclass(frozen=True)
@@ -76,21 +46,11 @@ class CostEstimate:
 
     def kept(self, name: str) -> float:
         """Bytes of a stage that stay."""
-        cost = self.costs[name]
-        return cost.disk + (0 if self.retain == "scores" else cost.weights)
+        return self.costs[name].disk.kept(self.retain)
 
     @property
     def disk(self) -> DiskUse:
-        costs = self.costs.values()
-        jobs = min(self.parallel, sum(cost.weights > 0 for cost in costs))
-        passing = 0.0
-        if self.retain == "scores":
-            # A student of `rl` and the student it starts from exist at the same time.
-            rl = any(stage.verb == "rl" and stage.name in self.costs for stage in self.stages)
-            weights = sorted((cost.weights for cost in costs), reverse=True)
-            passing = sum(weights[: self.parallel * (2 if rl else 1)])
-        checkpoints = sorted((cost.checkpoints for cost in costs), reverse=True)[: self.parallel]
-        return DiskUse(sum(map(self.kept, self.costs)), passing, sum(checkpoints), jobs)
+        return DiskUse([cost.disk for cost in self.costs.values()], self.retain, self.parallel)
 
     @property
     def total(self) -> str:
@@ -106,7 +66,7 @@ class CostEstimate:
         if not any(sums):
             work = f"work unknown of {n} stages"
         lines = [f"{head}, {n} to do: {work}"]
-        lines += [*self._time_lines(), self.disk.line(self.executor)]
+        lines += [*self._time_lines(), self.disk.line()]
         lines += [*self._dominating(), *self._lengths(), *self._warnings()]
         lines += [f"missing: {what}: {how}" for what, how in self.model.missing.items()]
         return "\n".join(lines)
@@ -197,13 +157,15 @@ class CostEstimate:
                 yield f"not used: study.assumptions.{key} of {name}, whose pairs are finished"
 
     def check_disk(self, root: Path) -> None:
-        """Raise BadInput if the disk of `root` has too little room."""
-        free = shutil.disk_usage(root).free
-        if self.disk.total > free:
-            hint = "; retain=scores removes each student's weights after its evaluation"
+        """Raise BadInput, with the settings that would change it, if the disk of `root` has too
+        little room."""
+        existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+        free, use = shutil.disk_usage(existing).free, self.disk
+        if use.total > free:
+            planned = (root / PLAN).exists()  # its settings of checkpoints are stated
             raise BadInput(
-                f"out={root}: {_gb(self.disk.total)} needed, {_gb(free)} free"
-                f"{'' if self.retain == 'scores' else hint}"
+                f"out={root}: {gb(use.total)} needed, {gb(free)} free: "
+                f"{use.remedy(free, checkpoints=not planned)}"
             )
 
 
@@ -218,10 +180,6 @@ def estimate(
     model = CostModel(study, stages, done, executor)
     costs = {stage.name: model.cost(stage) for stage in stages if stage.name not in done}
     return CostEstimate(study, stages, costs, done, retain, executor, model)
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"
 
 
 def number(value: float | None) -> str:

@@ -6,14 +6,15 @@ FLOPs follow the formula of arXiv 2509.22193 (`ratiocine.cost`) at mean lengths.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 
 from distill.config import Config as DistillConfig
 from eval.config import Config as EvalConfig
 from launch.config import StudyConfig
+from launch.disk_use import Checkpoints, StageDisk
 from launch.lengths import PairLengths, count
 from launch.stages import PLANNED, Stage
 from launch.study_pairs import StudyPairs, mean_ratio
@@ -46,12 +47,7 @@ class StageCost:
     """Seconds."""
     gpus: int = 1
     """GPUs or workers of the job."""
-    disk: float = 0.0
-    """Bytes that stay."""
-    weights: float = 0.0
-    """Bytes that `retain=scores` removes."""
-    checkpoints: float = 0.0
-    """Bytes while the stage runs."""
+    disk: StageDisk = field(default_factory=StageDisk)
 
     @property
     def seconds(self) -> float | None:
@@ -110,10 +106,10 @@ class CostModel:
         seconds = flops / rate if flops is not None and rate else None
         made = StageCost(tokens, flops, seconds, self.startup, gpus)
         if stage.verb == "eval":
-            return replace(made, disk=COMPLETION_BYTES * (tokens or 0))
+            return replace(made, disk=StageDisk(COMPLETION_BYTES * (tokens or 0)))
         weights = WEIGHT_BYTES * size
-        checkpoints = self._checkpoints(stage) * (1 + OPTIMIZER_STATES) * weights
-        return replace(made, weights=weights, checkpoints=checkpoints)
+        checkpoints = self._checkpoints(stage, weights)
+        return replace(made, disk=StageDisk(0, weights, checkpoints, stage.verb))
 
     def gpus(self, stage: Stage) -> int:
         """GPUs of a stage's job, or 1."""
@@ -130,17 +126,14 @@ class CostModel:
     def _distillation(self, stage: Stage) -> StageCost:
         pairs = self.pairs.of_distillation(stage)
         tokens = pairs.n * (pairs.prompt + pairs.ift + pairs.reasoning) if pairs else None
-        disk = COMPLETION_BYTES * (tokens or 0)
+        disk = StageDisk(COMPLETION_BYTES * (tokens or 0))
         return StageCost(tokens, 0.0, 0.0, self.startup, self.gpus(stage), disk)
 
     def _training(self, stage: Stage, shape: Shape) -> Work | None:
         config = stage.planned(TrainConfig)
-        pairs = self.pairs.of_training(stage)
-        if pairs is None:
+        pairs, n = self.pairs.of_training(stage), self._examples(stage)
+        if pairs is None or n is None:
             return None
-        n = min(pairs.n, config.limit or pairs.n) * config.epochs
-        if config.max_steps:
-            n = min(n, config.max_steps * config.batch_size)
         # With equal tokens or FLOPs, arms of short answers train as long as that of the traces.
         ratio = mean_ratio(config) if config.equalize == "examples" else 1.0
         sides = ((1 - ratio, pairs.ift), (ratio, pairs.reasoning))
@@ -149,6 +142,14 @@ class CostModel:
             share * n * cost.training(shape, round(pairs.prompt + side)) for share, side in sides
         )
         return tokens, flops
+
+    def _examples(self, stage: Stage) -> int | None:
+        """Examples of a training, those of all epochs; None if unknown."""
+        config, pairs = stage.planned(TrainConfig), self.pairs.of_training(stage)
+        if pairs is None:
+            return None
+        n = min(pairs.n, config.limit or pairs.n) * config.epochs
+        return min(n, config.max_steps * config.batch_size) if config.max_steps else n
 
     def _generation(self, stage: Stage, shape: Shape) -> Work | None:
         """Of an evaluation, or of rollouts and their updates."""
@@ -234,12 +235,20 @@ class CostModel:
                 found = limit, data.name
                 self.limits[name] = min(self.limits.get(name, found), found)
 
-    def _checkpoints(self, stage: Stage) -> int:
-        """Checkpoints on disk at once: a new one is complete before an old one is deleted."""
-        schema: type[TrainConfig] | type[RLConfig]
-        schema = TrainConfig if stage.verb == "train" else RLConfig
-        config = stage.planned(schema)
-        return 0 if config.lora else config.save_total_limit + 1
+    def _checkpoints(self, stage: Stage, weights: float) -> Checkpoints:
+        """Of a training with so many bytes of weights."""
+        config: TrainConfig | RLConfig
+        steps: int | None
+        if stage.verb == "rl":
+            config = stage.planned(RLConfig)
+            steps, best = config.max_steps, 0
+        else:
+            config = stage.planned(TrainConfig)
+            examples = self._examples(stage) if _one_pass(config) else None
+            steps = None if examples is None else ceil(examples / config.batch_size)
+            best = int(config.checkpoint == "best")
+        size = 0 if config.lora else (1 + OPTIMIZER_STATES) * weights
+        return Checkpoints(size, config.save_total_limit, config.save_steps, steps, best)
 
     def _model(self, stage: Stage) -> tuple[Shape | None, int]:
         """Shape and size of the starting model of a stage."""
@@ -250,6 +259,13 @@ class CostModel:
                 options = [word for word in stage.overrides if word.startswith("model.")]
                 return _shape(name, tuple(options))
             stage = self.stages[name[1 : name.index("}")]]
+
+
+def _one_pass(config: TrainConfig) -> bool:
+    """Whether each epoch of a training has each pair at most once."""
+    stages = config.scenario.stages
+    parts = len(stages) == 1 or all(stage.format is not None for stage in stages)
+    return config.equalize == "examples" and parts and not any(stage.epochs for stage in stages)
 
 
 @cache

@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import command, done
@@ -139,7 +141,7 @@ def test_the_disk_total_is_the_sum_of_its_parts(retain: str) -> None:
         "study.grid.models=[qwen2.5-1.5b]",
         f"retain={retain}",
         *SLURM,
-        "study.grid.train=[batch_size=16]",
+        "study.grid.train=[batch_size=16,save_steps=5]",
     )
     column = sum(map(float, re.findall(r"(?m) ([\d.]+) GB$", text)))
     (line,) = (line for line in text.splitlines() if line.startswith("disk: "))
@@ -148,6 +150,53 @@ def test_the_disk_total_is_the_sum_of_its_parts(retain: str) -> None:
     assert total == pytest.approx(kept + sum(further), abs=0.2)
     assert ("of weights until their evaluation" in line) == (retain == "scores")
     assert line.endswith("lower with executor.max_parallel_jobs=1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "n"),
+    [
+        ("save_steps=100", 0),  # 75 steps
+        ("save_steps=40", 1),
+        ("save_steps=5", 2),
+        ("save_steps=5,save_total_limit=3", 4),
+        ("save_steps=5,checkpoint=best,val_size=10", 3),
+        ("save_steps=100,equalize=tokens", 2),  # as many steps as it takes
+        ("save_steps=5,lora=true", 0),
+    ],
+)
+def test_checkpoints_that_exist_at_once(settings: str, n: int) -> None:
+    """Weights and two optimizer states each, as long as the training lasts."""
+    equalize = "tokens" if "equalize" in settings else "examples"
+    settings = settings.replace(",equalize=tokens", "")
+    found = told(f"study.grid.train=[{settings}]", f"study.grid.equalize=[{equalize}]")
+    (weights,) = {cost.disk.weights for cost in found.costs.values() if cost.disk.weights}
+    assert found.disk.checkpoints == n * 3 * weights
+
+
+@pytest.mark.parametrize("free", [21, 15, 8, 2, 1, 0.4])
+def test_a_refusal_names_settings_that_fit(
+    free: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that is enough alone, or several that are enough together; then none does."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free * 1e9))
+    jobs = ("executor=slurm", "study.grid.ratios=[0,0.5,1]")
+    words = (*jobs, "study.grid.train=[save_steps=5,save_total_limit=3]")
+    with pytest.raises(BadInput) as refused:
+        told(*words).check_disk(tmp_path)
+    said = str(refused.value)
+    if free == 0.4:
+        assert re.search(
+            r"0.4 GB free: [\d.]+ GB with retain=scores .*; give out= on a larger", said
+        )
+        return
+    offers = re.findall(
+        r"(\S.*?) \(([\d.]+) GB\)", said.split("enough with ")[1].replace(" or ", "")
+    )
+    assert offers
+    for given, needed in offers:
+        fits = told(*words, *given.split())
+        fits.check_disk(tmp_path)
+        assert fits.disk.total / 1e9 == pytest.approx(float(needed), abs=0.06)
 
 
 # Layout

@@ -217,13 +217,12 @@ def test_the_published_study_is_planned_without_a_gpu_or_a_hub() -> None:
     direct = told.costs["train-qwen2.5-14b-general-mixed-0-s0"]
     assert direct.tokens == 990098 * (140 + 435)
     assert large.work_seconds == pytest.approx(large.flops / (0.4 * 989e12))
-    assert large.weights == pytest.approx(4 * 14.77e9, rel=0.01)
+    assert large.disk.weights == pytest.approx(4 * 14.77e9, rel=0.01)
     kept = estimate(config.study, stages, {}, "weights")
     assert kept.disk.total - told.disk.total == pytest.approx(
-        15 * (small.weights + large.weights)
-        + 16 * small.weights
-        + 0 * large.weights
-        + large.weights,
+        15 * (small.disk.weights + large.disk.weights)
+        + 16 * small.disk.weights
+        + large.disk.weights,
         rel=0.2,
     )
 
@@ -270,7 +269,7 @@ def test_what_it_cost_is_what_was_told(study: Path) -> None:
         if name.startswith("train"):
             assert need.flops == pytest.approx(manifest["train_flops"], rel=0.05)
             assert need.tokens == pytest.approx(manifest["tokens"], rel=0.05)
-            assert need.weights == pytest.approx(
+            assert need.disk.weights == pytest.approx(
                 (folders[name] / "model" / "model.safetensors").stat().st_size, rel=0.05
             )
         else:
