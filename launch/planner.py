@@ -18,7 +18,7 @@ from launch.dry_run import text
 from launch.expansion import Cell, compared, expand, further_cells
 from launch.inputs import Download, check_inputs, check_offline, download_lines, downloads
 from launch.pair_sets import is_name
-from launch.plan_file import check_plan
+from launch.plan_file import JOBS, check_plan, reserved
 from launch.rounds import next_round
 from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
@@ -35,7 +35,7 @@ from ratiocine.executors import (
     run_process,
 )
 from ratiocine.records import CATEGORIES
-from ratiocine.runs import locks, tracking
+from ratiocine.runs import tracking
 from ratiocine.stores import PLAN
 
 
@@ -139,13 +139,13 @@ def run_study(config: Config) -> int:
             lines = "\n".join(most.total.splitlines()[:4])
             print(f"at most, with {len(cells)} further seeds of arms:\n{lines}")
         print("\n".join(download_lines(needed)), end="\n" if needed else "")
-        for script in describe(config.executor, root / "jobs", _commands(state)):
+        for script in describe(config.executor, root / JOBS, _commands(state)):
             print(f"\n{script}")
         check_offline(needed)
         return 0
     runs.check_writable(root)
-    with locks.locked(root):
-        check_plan(study, root, write=True)
+    with reserved(root):
+        check_plan(study, root)
         return _run(config, state)
 
 
@@ -185,6 +185,7 @@ def _run(config: Config, state: StudyState) -> int:
         cost = estimate(study, state.stages, state.done, state.retain, config.executor)
         print(cost.total)
         cost.check_disk(state.root)
+    check_plan(study, state.root, write=True)
     added: list[Cell] = []
     while True:
         failed = Scheduler(state, _tracking_overrides(config)).run()

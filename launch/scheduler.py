@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launch.plan_file import JOBS
 from launch.stages import VERBS, Stage
 from launch.study_state import StageRun, StudyState
 from ratiocine import cli, runs
@@ -92,7 +93,7 @@ class Scheduler:
                 state.done[stage.name] = run.folder
                 continue
             if self.executor is None:
-                opened = open_executor(state.executor, state.root / "jobs")
+                opened = open_executor(state.executor, state.root / JOBS)
                 self.executor = stack.enter_context(opened)
             try:
                 self._submit(self.executor, stage, run)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, command, done, settings
@@ -25,7 +26,8 @@ from launch import scheduler, throughput
 from launch.config import Assumptions, Config, GridConfig, StageConfig, StudyConfig
 from launch.cost_estimate import estimate
 from launch.expansion import compared, expand
-from launch.planner import plan
+from launch.plan_file import check_plan
+from launch.planner import plan, run_study
 from launch.scheduler import Scheduler
 from launch.stages import Stage
 from launch.study_state import StudyState
@@ -351,6 +353,36 @@ def test_a_folder_of_another_plan_is_refused(study: Path, tmp_path: Path) -> Non
         result = command(*GRID, "study.grid.ratios=[0,1]", f"out={root}", "dry_run=true")
         assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
         assert f"{root} is corrupt: study.yaml cannot be read" in result.stderr
+
+
+def test_a_refused_launch_leaves_the_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the disk is too small or Slurm takes no job: no plan that would refuse the next."""
+    pytest.importorskip("submitit", reason="needs the extra slurm")
+    root = tmp_path / "new" / "study"
+
+    def refused(message: str, *words: str) -> None:
+        config = cli.compose("launch", Config, [*GRID[1:], f"out={root}", *words])
+        with pytest.raises(BadInput, match=message):
+            run_study(config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=5e9))
+        refused("5.0 GB free: enough with retain=scores", "study.grid.models=[smollm2-135m]")
+    assert not root.exists()
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition: x' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    refused("sbatch refused the job: 'invalid partition: x'", "executor=slurm")
+    assert not root.exists()
+    root.mkdir()
+    check_plan(cli.compose("launch", Config, GRID[1:]).study, root, write=True)
+    earlier = (root / "study.yaml").read_bytes()
+    refused("sbatch refused", "executor=slurm", "study.grid.seeds=[0,1,2]")
+    assert [*root.iterdir()] == [root / "study.yaml"]
+    assert (root / "study.yaml").read_bytes() == earlier
 
 
 def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
