@@ -18,10 +18,11 @@ from pathlib import Path
 from launch.config import StudyConfig
 from launch.cost_model import CostModel, StageCost
 from launch.disk_use import DiskUse, gb
+from launch.job_limits import job_limits
 from launch.pair_sets import finished_pairs
 from launch.stages import Stage
 from ratiocine.errors import BadInput
-from ratiocine.executors import ExecutorConfig, LocalConfig
+from ratiocine.executors import ExecutorConfig, LocalConfig, Resources
 from ratiocine.records import SIDES
 from ratiocine.stores import PLAN
 from rl.config import Config as RLConfig
@@ -47,6 +48,11 @@ class CostEstimate:
     def kept(self, name: str) -> float:
         """Bytes of a stage that stay."""
         return self.costs[name].disk.kept(self.retain)
+
+    def limits(self, stage: Stage) -> Resources:
+        """What a stage's job requests where the executor's configuration states nothing."""
+        known = self.costs.get(stage.name)
+        return Resources() if known is None else job_limits(stage, known, self.model)
 
     @property
     def disk(self) -> DiskUse:
@@ -79,8 +85,16 @@ class CostEstimate:
         startup = f"{self.model.startup:g} s of start-up per stage (study.assumptions.startup)"
         known = f"{self.model.rates.source}; {startup}"
         on_gpus = self.model.assumptions.gpu or self.executor.gpus_per_node
-        hours = "under 0.01" if one < 36 else f"{one / 3600:,.3g}"
-        total = f"{hours} GPU-hours" if on_gpus else f"{time(one)} of one worker"
+
+        def amount(seconds: float) -> str:
+            if not on_gpus:
+                return time(seconds)
+            return "under 0.01" if seconds < 36 else f"{seconds / 3600:,.3g}"
+
+        total = f"{amount(one)} {'GPU-hours' if on_gpus else 'of one worker'}"
+        starting = sum(cost.gpus * cost.startup for cost in costs if cost.seconds is not None)
+        if one and starting > one / 10:
+            total += f", of which {amount(starting)} start-up"
         jobs = f"{self.parallel} at once" if self.parallel > 1 else "one at a time"
         wall = f"{time(self.wall_seconds())}, {len(costs)} jobs, {jobs}"
         largest = max(cost.gpus for cost in costs)

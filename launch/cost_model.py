@@ -24,6 +24,7 @@ from ratiocine.cost import Shape
 from ratiocine.data import DataConfig
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import ExecutorConfig
+from ratiocine.memory import ParameterCounts
 from rl.config import Config as RLConfig
 from train.config import Config as TrainConfig
 
@@ -89,7 +90,7 @@ class CostModel:
     def cost(self, stage: Stage) -> StageCost:
         if stage.verb == "distill":
             return self._distillation(stage)
-        shape, size = self._model(stage)
+        shape, counts = self.shape_and_counts(stage)
         if shape is None:
             name = next((w for w in stage.overrides if w.startswith("model=")), "model")
             self.missing[f"the shape of {name}"] = "a model folder, or its config on the hub"
@@ -107,7 +108,7 @@ class CostModel:
         made = StageCost(tokens, flops, seconds, self.startup, gpus)
         if stage.verb == "eval":
             return replace(made, disk=StageDisk(COMPLETION_BYTES * (tokens or 0)))
-        weights = WEIGHT_BYTES * size
+        weights = WEIGHT_BYTES * (counts.all if counts else 0)
         checkpoints = self._checkpoints(stage, weights)
         return replace(made, disk=StageDisk(0, weights, checkpoints, stage.verb))
 
@@ -250,14 +251,14 @@ class CostModel:
         size = 0 if config.lora else (1 + OPTIMIZER_STATES) * weights
         return Checkpoints(size, config.save_total_limit, config.save_steps, steps, best)
 
-    def _model(self, stage: Stage) -> tuple[Shape | None, int]:
-        """Shape and size of the starting model of a stage."""
+    def shape_and_counts(self, stage: Stage) -> tuple[Shape | None, ParameterCounts | None]:
+        """Of the starting model of a stage; None if the hub cannot be reached."""
         while True:
             names = [word for word in stage.overrides if word.startswith("model=")]
             name = names[0].removeprefix("model=") if names else "smollm2-135m"
             if not name.startswith("{"):
                 options = [word for word in stage.overrides if word.startswith("model.")]
-                return _shape(name, tuple(options))
+                return _shape_and_counts(name, tuple(options))
             stage = self.stages[name[1 : name.index("}")]]
 
 
@@ -269,15 +270,17 @@ def _one_pass(config: TrainConfig) -> bool:
 
 
 @cache
-def _shape(model: str, options: tuple[str, ...]) -> tuple[Shape | None, int]:
-    """Shape and number of weights; None and 0 if the hub cannot be reached."""
+def _shape_and_counts(
+    model: str, options: tuple[str, ...]
+) -> tuple[Shape | None, ParameterCounts | None]:
     from launch.memory import QWEN, shape_and_counts
+    from ratiocine.memory import count_parameters
 
     if model.removesuffix("-instruct") in QWEN:
-        shape, counts = shape_and_counts(model.removesuffix("-instruct"), 0)
-        return shape, counts.all
+        return shape_and_counts(model.removesuffix("-instruct"), 0)
     try:
         config = cli.compose("eval", EvalConfig, [f"model={model}", *options]).model
-        return models.shape(config), models.size(config)
+        skeleton = models.skeleton(config)
     except (BadInput, Failure):
-        return None, 0
+        return None, None
+    return Shape.of(skeleton.config), count_parameters(skeleton)

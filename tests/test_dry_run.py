@@ -129,6 +129,9 @@ def test_every_stage_has_a_start_up() -> None:
     )
     assert some.wall_seconds() - without.wall_seconds() == pytest.approx(60 * len(some.stages))
     assert "60 s of start-up per stage (study.assumptions.startup)" in some.total
+    hours = re.search(r"time: ([\d.]+) GPU-hours, of which ([\d.]+) start-up \(h100", some.total)
+    assert hours and 0.9 * float(hours[1]) < float(hours[2]) <= float(hours[1])
+    assert "start-up (h100" not in without.total
     occupied = sum(cost.gpus * 60 for cost in some.costs.values())
     assert sum(cost.gpu_seconds or 0 for cost in some.costs.values()) == pytest.approx(
         occupied + sum(cost.gpu_seconds or 0 for cost in without.costs.values())
@@ -197,6 +200,42 @@ def test_a_refusal_names_settings_that_fit(
         fits = told(*words, *given.split())
         fits.check_disk(tmp_path)
         assert fits.disk.total / 1e9 == pytest.approx(float(needed), abs=0.06)
+
+
+def test_limits_of_jobs_follow_the_estimates() -> None:
+    """At least 10 minutes and 4 GB; three times the time, 1.5 times the memory; or as given."""
+    pytest.importorskip("submitit", reason="needs the extra slurm")
+
+    def limits(*words: str) -> list[tuple[str, str]]:
+        shown = done("launch", *SMALL, "executor=slurm", *words, "dry_run=true")
+        assert shown.count("\njob script of ") == 1, "all are of one process"
+        assert "--mem=" not in shown.split("\njob script of ")[0]
+        script = shown.split("\njob script of ")[1]
+        found = re.findall(r"(?m)^#SBATCH --(time|mem)=(\S+)$", script)
+        assert len(found) == len({key for key, _ in found})
+        return sorted(found)
+
+    tiny = "study.grid.models=[tiny]"
+    assert limits(tiny) == [("mem", "4GB"), ("time", "10")]
+    given = ("executor.time_limit_hours=2", "executor.mem_gb=7")
+    assert limits(tiny, *given) == [("mem", "7GB"), ("time", "120")]
+    assert limits(tiny, "executor.sbatch_args={mem: 9G}") == [("mem", "9G"), ("time", "10")]
+
+
+def test_limits_grow_with_the_work_and_the_model() -> None:
+    slow = ("executor=slurm", "study.assumptions.flops_per_second={train: 1e10, eval: 1e10}")
+    found = told(*slow)
+    (stage,) = (s for s in found.stages if s.name == "train-smollm2-135m-domains-mixed-1-s0")
+    limits, seconds = found.limits(stage), found.costs[stage.name].seconds
+    assert seconds and limits.hours == pytest.approx(3 * seconds / 3600, abs=1 / 60)
+    states = 16 * 134_515_008 / 2**30  # weights, gradients and two optimizer states
+    assert limits.mem_gb and 1.5 * states < limits.mem_gb < 5 * states
+    on_gpus = told("executor=slurm", "executor.gpus_per_node=1")
+    assert on_gpus.limits(stage).hours is None, "a card that is not known"
+    assert on_gpus.limits(stage).mem_gb
+    model = "study.grid.distill=[teacher=openai,teacher.engine={model: m, base_url: http://h/v1}]"
+    asked = told("executor=slurm", model)
+    assert asked.limits(asked.stages[0]).hours is None, "as long as the server takes"
 
 
 # Layout

@@ -852,7 +852,7 @@ def test_a_card_gives_gpu_hours_and_a_cluster_needs_one() -> None:
     cost = told.costs["train-qwen2.5-7b-domains-mixed-0.5-s0"]
     assert cost.work_seconds == pytest.approx(cost.flops / (0.4 * 312e12) / 8)
     assert cost.gpu_seconds == pytest.approx(8 * (25 + cost.work_seconds)), "start-up occupies GPUs"
-    assert "GPU-hours (a100: 312 TFLOP/s" in told.total
+    assert re.search(r"GPU-hours, of which [\d.]+ start-up \(a100: 312 TFLOP/s", told.total)
     assert told.wall_seconds() < sum(need.seconds or 0 for need in told.costs.values())
     study, stages = planned("study.grid.models=[qwen2.5-7b]")
     told = estimate(study, stages, {}, "weights", slurm)
