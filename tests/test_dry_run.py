@@ -233,7 +233,8 @@ def test_limits_grow_with_the_work_and_the_model() -> None:
     on_gpus = told("executor=slurm", "executor.gpus_per_node=1")
     assert on_gpus.limits(stage).hours is None, "a card that is not known"
     assert on_gpus.limits(stage).mem_gb
-    model = "study.grid.distill=[teacher=openai,teacher.engine={model: m, base_url: http://h/v1}]"
+    model = "study.grid.distill=[teacher=openai,teacher.engine.model=m,"
+    model += "'teacher.engine.base_url=http://h/v1']"
     asked = told("executor=slurm", model)
     assert asked.limits(asked.stages[0]).hours is None, "as long as the server takes"
 
