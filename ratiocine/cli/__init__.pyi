@@ -7,6 +7,7 @@ from .entry import leave as leave
 from .entry import main as main
 from .entry import on_error as on_error
 from .entry import refuse_renamed as refuse_renamed
+from .flags import argument_parser as argument_parser
 from .flags import parse_args as parse_args
 from .overrides import normalise as normalise
 from .overrides import print_next as print_next
