@@ -8,7 +8,6 @@ of a million synthetic prompts, with planted near-duplicates.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import multiprocessing
@@ -263,9 +262,7 @@ def measure_selection(n: int, data_dir: str | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.distill", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.distill", __doc__)
     parser.add_argument("what", choices=("calls", "memory", "select"))
     parser.add_argument("-n", type=int, default=1_000_000, help="prompts to select from")
     parser.add_argument("--data-dir", help="folder with local copies of the benchmarks")

@@ -9,7 +9,6 @@ least time of a decode step: bytes to read and FLOPs to compute, at this process
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -178,9 +177,7 @@ def in_turn(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.evaluation", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.evaluation", __doc__)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--short", type=int, default=240, help="problems with short answers")
     parser.add_argument("--long", type=int, default=64, help="problems with long answers")

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.harness import print_result, result, significant
+from ratiocine import cli
 
 ROOT = Path(__file__).parent.parent
 VLLM_PYTHON = ROOT / ".venv-vllm/bin/python"
@@ -164,9 +165,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.generation", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.generation", __doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--prompt-tokens", type=int, nargs="+", default=[64, 1024])
     parser.add_argument("--repeats", type=int, default=3)

@@ -7,7 +7,6 @@ this process. All caches start empty.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import random
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import print_result, result
+from ratiocine import cli
 from ratiocine.completion_parts import split
 from ratiocine.grading import grade
 from ratiocine.records import Kind, Problem
@@ -98,9 +98,7 @@ def measure(what: str, items: Sequence[Item], peer: Grader) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.grading", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.grading", __doc__)
     parser.add_argument(
         "--data-dir", type=Path, required=True, help="folder with local copies of GSM8K and MATH"
     )

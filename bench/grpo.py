@@ -186,7 +186,7 @@ def trl(steps: int, seed: int, *, best: bool) -> Measured:
 
 
 def main() -> None:
-    options = trl_options("bench.grpo", (__doc__ or "").splitlines()[0], "steps per repeat")
+    options = trl_options("bench.grpo", __doc__, "steps per repeat")
     steps = options.steps
     measured: dict[str, list[Measured]] = {"best": [], "ours": [], "stock": []}
     if options.no_stock:

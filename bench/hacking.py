@@ -7,7 +7,6 @@ Markdown table, and how many attempts each side rewards as correct.
 
 from __future__ import annotations
 
-import argparse
 import warnings
 
 from bench.harness import print_result
@@ -75,9 +74,7 @@ def trl(text: str) -> tuple[float | str | None, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.hacking", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.hacking", __doc__)
     parser.add_argument("--reward", choices=cli.options("reward"), default="r1")
     reward = cli.named("reward", parser.parse_args().reward, RewardConfig)
     print(f"| attempt | ours: accuracy | ours: {reward.name} | TRL: accuracy | TRL: format |")

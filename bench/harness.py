@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from ratiocine import cli
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -36,10 +38,10 @@ def run_verb(verb: str, *overrides: str) -> None:
         raise SystemExit(f"python -m {verb} failed:\n{done.stderr[-3000:]}")
 
 
-def trl_options(module: str, description: str, steps: str) -> argparse.Namespace:
+def trl_options(module: str, description: str | None, steps: str) -> argparse.Namespace:
     """The options of a comparison with TRL, which downloads nothing; `steps` explains the option
     of this name."""
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser = cli.argument_parser(module, description)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help=steps)
     parser.add_argument("--no-stock", action="store_true", help="skip TRL with its defaults")

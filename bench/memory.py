@@ -9,7 +9,6 @@ freed memory, which no estimate from shapes can predict.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import os
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from bench.harness import in_process, print_result, run_verb
+from ratiocine import cli
 
 if TYPE_CHECKING:
     from torch.profiler import profile
@@ -152,9 +152,7 @@ def measure(overrides: Sequence[str], *, resident: bool = False) -> Measured:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.memory", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.memory", __doc__)
     parser.add_argument("--models", nargs="+", choices=list(CASES), default=list(CASES))
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -8,7 +8,6 @@ the time allowed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -89,9 +88,7 @@ def plan(pairs: Path) -> Measured:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.planning", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.planning", __doc__)
     parser.add_argument("-n", type=int, default=2_000_000, help="pairs (default: 2000000)")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

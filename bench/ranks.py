@@ -7,13 +7,13 @@ first allocated. `--sharding` also measures sharded training on two ranks.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
 from pathlib import Path
 
 from bench.harness import print_result, result, run_verb, significant
+from ratiocine import cli
 
 BATCH_SIZE, WARMUP_STEPS = 32, 2
 ONE_PROCESS, TWO_RANKS = "one process of two threads", "two ranks of one thread"
@@ -41,9 +41,7 @@ def examples_per_second(pairs: Path, out: Path, steps: int, *overrides: str) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.ranks", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.ranks", __doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--steps", type=int, default=5, help="global batches per run, two of them not counted"

@@ -136,7 +136,7 @@ def matmul_share(measured: Sequence[Measured]) -> float:
 
 
 def main() -> None:
-    options = trl_options("bench.sft", (__doc__ or "").splitlines()[0], "global batches per repeat")
+    options = trl_options("bench.sft", __doc__, "global batches per repeat")
     measured: list[Measured] = []
     rates: dict[str, list[float]] = {"best": [], "ours": [], "stock": []}
     if options.no_stock:

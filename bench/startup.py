@@ -10,7 +10,6 @@ The peer is that revision, or the time allowed.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -29,6 +28,7 @@ from queue import Empty, Queue
 from typing import IO
 
 from bench.harness import print_result, result, run_verb, significant
+from ratiocine import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -276,9 +276,7 @@ def row(case: Case, found: Mapping[str, Sequence[Measured]]) -> dict[str, object
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.startup", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.startup", __doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--baseline", metavar="REV", help="another revision of this project")
     parser.add_argument("--only", default="", help="cases whose name contains this")

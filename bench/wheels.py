@@ -79,6 +79,7 @@ def install(folder: Path, more: list[str]) -> int:
 
 
 def main() -> int:
+    # Not `cli.argument_parser`: no package may be installed yet.
     parser = argparse.ArgumentParser(
         prog="python -m bench.wheels", description=(__doc__ or "").splitlines()[0]
     )

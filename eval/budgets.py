@@ -58,9 +58,7 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        prog="python -m eval.budgets", description=(__doc__ or "").splitlines()[0]
-    )
+    found = cli.argument_parser("eval.budgets", __doc__)
     found.add_argument(
         "folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
     )

@@ -72,9 +72,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line. Raises BadInput for an argument that is not text in this encoding, and for
     an empty question."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.chat", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("eval.chat", __doc__)
     add = parser.add_argument
     add(
         "model",

@@ -10,7 +10,6 @@ benchmarks, and over the categories with all problems.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,9 +53,7 @@ class GroupDifference:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.compare", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("eval.compare", __doc__)
     parser.add_argument(
         "folders",
         nargs="+",

@@ -41,9 +41,7 @@ INSTRUCTIONS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.judge", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("eval.judge", __doc__)
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
     )

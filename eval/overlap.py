@@ -6,7 +6,6 @@ accuracy with and without the problems found among the pairs.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,9 +24,7 @@ from ratiocine.stores import read_completions, read_pairs
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.overlap", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("eval.overlap", __doc__)
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
     )

@@ -48,9 +48,7 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        prog="python -m eval.power", description=(__doc__ or "").splitlines()[0]
-    )
+    found = cli.argument_parser("eval.power", __doc__)
     add = found.add_argument
     add(
         "--difference",

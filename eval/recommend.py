@@ -71,9 +71,7 @@ def _lines(choice: Choice, size: SampleSize | None, query: Query, keys: Sequence
 
 
 def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        prog="python -m eval.recommend", description=(__doc__ or "").splitlines()[0]
-    )
+    found = cli.argument_parser("eval.recommend", __doc__)
     add = found.add_argument
     add(
         "folders",

@@ -6,7 +6,6 @@ with new verdicts, in a new folder with a manifest of its own.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,9 +24,7 @@ from ratiocine.stores import COMPLETIONS, CompletionStore, completions_file, rea
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.regrade", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("eval.regrade", __doc__)
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
     )

@@ -254,9 +254,7 @@ class Config(StrictConfig):
     @model_validator(mode="after")
     def _gpus_of_the_card(self) -> Self:
         executor, gpu = self.executor, self.study.assumptions.gpu
-        other = executor.sbatch_args if executor.name == "slurm" else {}
-        requested = executor.gpus_per_node or any(key.startswith(("gpu", "gres")) for key in other)
-        if gpu and executor.name != "local" and not requested:
+        if gpu and executor.name != "local" and not executor.requests_gpus:
             raise ValueError(
                 f"study.assumptions.gpu={gpu}: jobs of executor={executor.name} request no GPU; "
                 "give executor.gpus_per_node=1 or more, or study.assumptions.gpu=null"

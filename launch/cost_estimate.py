@@ -17,45 +17,16 @@ from pathlib import Path
 
 from launch.config import StudyConfig
 from launch.cost_model import CostModel, StageCost
+from launch.disk_use import DiskUse, gb
+from launch.job_limits import job_limits
 from launch.pair_sets import finished_pairs
 from launch.stages import Stage
 from ratiocine.errors import BadInput
-from ratiocine.executors import ExecutorConfig, LocalConfig
+from ratiocine.executors import ExecutorConfig, LocalConfig, Resources
 from ratiocine.records import SIDES
+from ratiocine.stores import PLAN
 from rl.config import Config as RLConfig
 from train.config import Config as TrainConfig
-
-
-@dataclass(frozen=True)
-class DiskUse:
-    """Peak bytes on disk, by what they hold."""
-
-    kept: float
-    """What stays: pairs, completions, and weights unless `retain=scores` removes them."""
-    passing: float
-    """Weights until their evaluation, of the stages that run at once."""
-    checkpoints: float
-    """Of the stages that run at once."""
-    jobs: int
-    """Trainings at once."""
-
-    @property
-    def total(self) -> float:
-        return self.kept + self.passing + self.checkpoints
-
-    def line(self, executor: ExecutorConfig) -> str:
-        """The total with its parts, and the setting that lowers it."""
-        of = f"{self.jobs} trainings at once" if self.jobs > 1 else "a training"
-        parts = [f"{_gb(self.kept)} that stay (the column)"]
-        parts += [f"{_gb(self.passing)} of weights until their evaluation"] if self.passing else []
-        parts += [f"{_gb(self.checkpoints)} of checkpoints of {of}"] if self.checkpoints else []
-        temporary = self.passing + self.checkpoints
-        tip = ""
-        if self.jobs > 1 and temporary > self.kept:
-            tip = f"; lower with executor.max_parallel_jobs={self.jobs // 2}"
-        elif not self.passing and self.kept > 1e9:
-            tip = "; lower with retain=scores"
-        return f"disk: {_gb(self.total)} = {' + '.join(parts)}{tip}"
 
 
 @dataclass(frozen=True)
@@ -76,21 +47,16 @@ class CostEstimate:
 
     def kept(self, name: str) -> float:
         """Bytes of a stage that stay."""
-        cost = self.costs[name]
-        return cost.disk + (0 if self.retain == "scores" else cost.weights)
+        return self.costs[name].disk.kept(self.retain)
+
+    def limits(self, stage: Stage) -> Resources:
+        """What a stage's job requests where the executor's configuration states nothing."""
+        known = self.costs.get(stage.name)
+        return Resources() if known is None else job_limits(stage, known, self.model)
 
     @property
     def disk(self) -> DiskUse:
-        costs = self.costs.values()
-        jobs = min(self.parallel, sum(cost.weights > 0 for cost in costs))
-        passing = 0.0
-        if self.retain == "scores":
-            # A student of `rl` and the student it starts from exist at the same time.
-            rl = any(stage.verb == "rl" and stage.name in self.costs for stage in self.stages)
-            weights = sorted((cost.weights for cost in costs), reverse=True)
-            passing = sum(weights[: self.parallel * (2 if rl else 1)])
-        checkpoints = sorted((cost.checkpoints for cost in costs), reverse=True)[: self.parallel]
-        return DiskUse(sum(map(self.kept, self.costs)), passing, sum(checkpoints), jobs)
+        return DiskUse([cost.disk for cost in self.costs.values()], self.retain, self.parallel)
 
     @property
     def total(self) -> str:
@@ -106,7 +72,7 @@ class CostEstimate:
         if not any(sums):
             work = f"work unknown of {n} stages"
         lines = [f"{head}, {n} to do: {work}"]
-        lines += [*self._time_lines(), self.disk.line(self.executor)]
+        lines += [*self._time_lines(), self.disk.line()]
         lines += [*self._dominating(), *self._lengths(), *self._warnings()]
         lines += [f"missing: {what}: {how}" for what, how in self.model.missing.items()]
         return "\n".join(lines)
@@ -119,8 +85,16 @@ class CostEstimate:
         startup = f"{self.model.startup:g} s of start-up per stage (study.assumptions.startup)"
         known = f"{self.model.rates.source}; {startup}"
         on_gpus = self.model.assumptions.gpu or self.executor.gpus_per_node
-        hours = "under 0.01" if one < 36 else f"{one / 3600:,.3g}"
-        total = f"{hours} GPU-hours" if on_gpus else f"{time(one)} of one worker"
+
+        def amount(seconds: float) -> str:
+            if not on_gpus:
+                return time(seconds)
+            return "under 0.01" if seconds < 36 else f"{seconds / 3600:,.3g}"
+
+        total = f"{amount(one)} {'GPU-hours' if on_gpus else 'of one worker'}"
+        starting = sum(cost.gpus * cost.startup for cost in costs if cost.seconds is not None)
+        if one and starting > one / 10:
+            total += f", of which {amount(starting)} start-up"
         jobs = f"{self.parallel} at once" if self.parallel > 1 else "one at a time"
         wall = f"{time(self.wall_seconds())}, {len(costs)} jobs, {jobs}"
         largest = max(cost.gpus for cost in costs)
@@ -162,17 +136,17 @@ class CostEstimate:
             if self.model.problems and (n := max(self.model.problems.values()) // 2):
                 return f"study.grid.eval=[limit={n}]"
         elif verb == "rl":
-            steps = self.model.config(first, RLConfig).max_steps
+            steps = first.planned(RLConfig).max_steps
             return f"study.grid.rl.overrides=[max_steps={max(1, steps // 2)}]"
         elif verb == "train":
-            pairs = max((pairs.n for pairs in self.model.sets.values()), default=0)
-            limit = min(pairs, self.model.config(first, TrainConfig).limit or pairs)
+            pairs = max((pairs.n for pairs in self.model.pairs.sets.values()), default=0)
+            limit = min(pairs, first.planned(TrainConfig).limit or pairs)
             return f"study.grid.train=[limit={limit // 2}]" if limit > 1 else None
         return None
 
     def _lengths(self) -> Iterator[str]:
         """Where the lengths of each set of pairs come from."""
-        for name, pairs in self.model.sets.items():
+        for name, pairs in self.model.pairs.sets.items():
             tokens = zip(SIDES, (pairs.prompt, pairs.ift, pairs.reasoning), strict=True)
             sides = ", ".join(f"{side} {mean:,.0f}" for side, mean in tokens)
             by = f" of {pairs.tokenizer}'s tokenizer" if pairs.tokenizer else ""
@@ -181,7 +155,7 @@ class CostEstimate:
     def _warnings(self) -> Iterator[str]:
         """Limits that truncate traces, and assumptions about what is known."""
         for name, (limit, benchmark) in self.model.limits.items():
-            pairs = self.model.sets[name]
+            pairs = self.model.pairs.sets[name]
             what = "95 % quantile" if pairs.long_trace else "assumed mean"
             need = pairs.long_trace or ceil(pairs.reasoning)
             by = f" ({pairs.tokenizer}'s tokenizer)" if pairs.tokenizer else ""
@@ -197,13 +171,15 @@ class CostEstimate:
                 yield f"not used: study.assumptions.{key} of {name}, whose pairs are finished"
 
     def check_disk(self, root: Path) -> None:
-        """Raise BadInput if the disk of `root` has too little room."""
-        free = shutil.disk_usage(root).free
-        if self.disk.total > free:
-            hint = "; retain=scores removes each student's weights after its evaluation"
+        """Raise BadInput, with the settings that would change it, if the disk of `root` has too
+        little room."""
+        existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
+        free, use = shutil.disk_usage(existing).free, self.disk
+        if use.total > free:
+            planned = (root / PLAN).exists()  # its settings of checkpoints are stated
             raise BadInput(
-                f"out={root}: {_gb(self.disk.total)} needed, {_gb(free)} free"
-                f"{'' if self.retain == 'scores' else hint}"
+                f"out={root}: {gb(use.total)} needed, {gb(free)} free: "
+                f"{use.remedy(free, checkpoints=not planned)}"
             )
 
 
@@ -218,10 +194,6 @@ def estimate(
     model = CostModel(study, stages, done, executor)
     costs = {stage.name: model.cost(stage) for stage in stages if stage.name not in done}
     return CostEstimate(study, stages, costs, done, retain, executor, model)
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"
 
 
 def number(value: float | None) -> str:

@@ -6,23 +6,25 @@ FLOPs follow the formula of arXiv 2509.22193 (`ratiocine.cost`) at mean lengths.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
-from math import inf
+from math import ceil, inf
 from pathlib import Path
-from typing import TypeVar
 
 from distill.config import Config as DistillConfig
 from eval.config import Config as EvalConfig
 from launch.config import StudyConfig
-from launch.lengths import PairLengths, count, expected_lengths, finished_lengths
-from launch.stages import Stage, compose
+from launch.disk_use import Checkpoints, StageDisk
+from launch.lengths import PairLengths, count
+from launch.stages import PLANNED, Stage
+from launch.study_pairs import StudyPairs, mean_ratio
 from launch.throughput import Rates
 from ratiocine import cli, cost, models
 from ratiocine.cost import Shape
 from ratiocine.data import DataConfig
 from ratiocine.errors import BadInput, Failure
-from ratiocine.executors import ExecutorConfig, VerbConfig
+from ratiocine.executors import ExecutorConfig
+from ratiocine.memory import ParameterCounts
 from rl.config import Config as RLConfig
 from train.config import Config as TrainConfig
 
@@ -32,7 +34,6 @@ COMPLETION_BYTES = 6  # per token of a stored completion, token ids included
 # Seconds from the start of a stage to its work, measured (docs/study.md). Local stages are forked
 # from a process that has made the imports.
 STARTUP = {"local": 10.0, "slurm": 25.0, "ray": 25.0}
-C = TypeVar("C", bound=VerbConfig)
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,7 @@ class StageCost:
     """Seconds."""
     gpus: int = 1
     """GPUs or workers of the job."""
-    disk: float = 0.0
-    """Bytes that stay."""
-    weights: float = 0.0
-    """Bytes that `retain=scores` removes."""
-    checkpoints: float = 0.0
-    """Bytes while the stage runs."""
+    disk: StageDisk = field(default_factory=StageDisk)
 
     @property
     def seconds(self) -> float | None:
@@ -65,7 +61,6 @@ class StageCost:
 
 
 Work = tuple[float, float]  # tokens, FLOPs
-PLANNED = Path("runs")  # of parents that do not exist yet
 
 
 class CostModel:
@@ -80,14 +75,14 @@ class CostModel:
         executor: ExecutorConfig,
     ) -> None:
         self.assumptions, self.executor = study.assumptions, executor
-        self.sets: dict[str, PairLengths] = {}
         self.missing: dict[str, str] = {}
         """What is unknown, and the argument that would say it."""
         self.problems: dict[str, int] = {}
         """Problems of each benchmark."""
         self.limits: dict[str, tuple[int, str]] = {}
         """Token limits below the traces of a set of pairs, with the benchmark, by set."""
-        self.stages, self.done = {stage.name: stage for stage in stages}, done
+        self.stages = {stage.name: stage for stage in stages}
+        self.pairs = StudyPairs(study.assumptions, stages, done, self.missing)
         self.rates = Rates(study.assumptions, executor, stages, done)
         known = study.assumptions.startup
         self.startup = STARTUP[executor.name] if known is None else known
@@ -95,7 +90,7 @@ class CostModel:
     def cost(self, stage: Stage) -> StageCost:
         if stage.verb == "distill":
             return self._distillation(stage)
-        shape, size = self._model(stage)
+        shape, counts = self.shape_and_counts(stage)
         if shape is None:
             name = next((w for w in stage.overrides if w.startswith("model=")), "model")
             self.missing[f"the shape of {name}"] = "a model folder, or its config on the hub"
@@ -112,10 +107,10 @@ class CostModel:
         seconds = flops / rate if flops is not None and rate else None
         made = StageCost(tokens, flops, seconds, self.startup, gpus)
         if stage.verb == "eval":
-            return replace(made, disk=COMPLETION_BYTES * (tokens or 0))
-        weights = WEIGHT_BYTES * size
-        checkpoints = self._checkpoints(stage) * (1 + OPTIMIZER_STATES) * weights
-        return replace(made, weights=weights, checkpoints=checkpoints)
+            return replace(made, disk=StageDisk(COMPLETION_BYTES * (tokens or 0)))
+        weights = WEIGHT_BYTES * (counts.all if counts else 0)
+        checkpoints = self._checkpoints(stage, weights)
+        return replace(made, disk=StageDisk(0, weights, checkpoints, stage.verb))
 
     def gpus(self, stage: Stage) -> int:
         """GPUs of a stage's job, or 1."""
@@ -127,24 +122,21 @@ class CostModel:
         if stage.verb in ("train", "rl"):
             return self.executor.num_nodes, self.executor.nproc
         schema = DistillConfig if stage.verb == "distill" else EvalConfig
-        return 1, 1 if self.config(stage, schema).single_process else self.executor.nproc
+        return 1, 1 if stage.planned(schema).single_process else self.executor.nproc
 
     def _distillation(self, stage: Stage) -> StageCost:
-        pairs = self._lengths(stage)
+        pairs = self.pairs.of_distillation(stage)
         tokens = pairs.n * (pairs.prompt + pairs.ift + pairs.reasoning) if pairs else None
-        disk = COMPLETION_BYTES * (tokens or 0)
+        disk = StageDisk(COMPLETION_BYTES * (tokens or 0))
         return StageCost(tokens, 0.0, 0.0, self.startup, self.gpus(stage), disk)
 
     def _training(self, stage: Stage, shape: Shape) -> Work | None:
-        config = self.config(stage, TrainConfig)
-        pairs = self._taught(stage)
-        if pairs is None:
+        config = stage.planned(TrainConfig)
+        pairs, n = self.pairs.of_training(stage), self._examples(stage)
+        if pairs is None or n is None:
             return None
-        n = min(pairs.n, config.limit or pairs.n) * config.epochs
-        if config.max_steps:
-            n = min(n, config.max_steps * config.batch_size)
         # With equal tokens or FLOPs, arms of short answers train as long as that of the traces.
-        ratio = _mean_ratio(config) if config.equalize == "examples" else 1.0
+        ratio = mean_ratio(config) if config.equalize == "examples" else 1.0
         sides = ((1 - ratio, pairs.ift), (ratio, pairs.reasoning))
         tokens = sum(share * n * (pairs.prompt + side) for share, side in sides)
         flops = sum(
@@ -152,18 +144,30 @@ class CostModel:
         )
         return tokens, flops
 
+    def _examples(self, stage: Stage) -> int | None:
+        """Examples of a training, those of all epochs; None if unknown."""
+        config, pairs = stage.planned(TrainConfig), self.pairs.of_training(stage)
+        if pairs is None:
+            return None
+        n = min(pairs.n, config.limit or pairs.n) * config.epochs
+        return min(n, config.max_steps * config.batch_size) if config.max_steps else n
+
     def _generation(self, stage: Stage, shape: Shape) -> Work | None:
         """Of an evaluation, or of rollouts and their updates."""
-        ratio, pairs, known = self._ratio(stage), self._pairs_of(stage), self.assumptions
+        ratio, pairs, known = (
+            self.pairs.ratio(stage),
+            self.pairs.of_student(stage),
+            self.assumptions,
+        )
         ift = known.completion_tokens.get("ift") or (pairs.ift if pairs else None)
         reasoning = known.completion_tokens.get("reasoning") or (pairs.reasoning if pairs else None)
         typical = pairs.prompt if pairs else known.prompt_tokens
         requests: list[tuple[int, float]] | None  # completions and tokens of their prompts
         if stage.verb == "rl":
-            rl = self.config(stage, RLConfig)
+            rl = stage.planned(RLConfig)
             requests, limit = [(rl.max_steps * rl.batch_size, typical)], rl.max_new_tokens
         else:
-            evaluation = self.config(stage, EvalConfig)
+            evaluation = stage.planned(EvalConfig)
             given = evaluation.max_new_tokens
             requests, limit = (
                 self._requests(evaluation, typical),
@@ -220,112 +224,65 @@ class CostModel:
         stage = self.stages.get(folder.name) if folder.parent == PLANNED else None
         if stage is None or stage.verb != "distill":
             return data
-        source = self.config(stage, DistillConfig).data
+        source = stage.planned(DistillConfig).data
         return source.model_copy(update={"name": source.label})
 
     def _check_limits(self, config: EvalConfig, pairs: PairLengths) -> None:
         """Note a token limit that would truncate the students of a set's traces."""
-        name = next(name for name, known in self.sets.items() if known is pairs)
+        name = next(name for name, known in self.pairs.sets.items() if known is pairs)
         for data in config.sources():
             limit = config.max_new_tokens_of(data)
             if limit < (pairs.long_trace or pairs.reasoning):
                 found = limit, data.name
                 self.limits[name] = min(self.limits.get(name, found), found)
 
-    def _checkpoints(self, stage: Stage) -> int:
-        """Checkpoints on disk at once: a new one is complete before an old one is deleted."""
-        schema: type[TrainConfig] | type[RLConfig]
-        schema = TrainConfig if stage.verb == "train" else RLConfig
-        config = self.config(stage, schema)
-        return 0 if config.lora else config.save_total_limit + 1
+    def _checkpoints(self, stage: Stage, weights: float) -> Checkpoints:
+        """Of a training with so many bytes of weights."""
+        config: TrainConfig | RLConfig
+        steps: int | None
+        if stage.verb == "rl":
+            config = stage.planned(RLConfig)
+            steps, best = config.max_steps, 0
+        else:
+            config = stage.planned(TrainConfig)
+            examples = self._examples(stage) if _one_pass(config) else None
+            steps = None if examples is None else ceil(examples / config.batch_size)
+            best = int(config.checkpoint == "best")
+        size = 0 if config.lora else (1 + OPTIMIZER_STATES) * weights
+        return Checkpoints(size, config.save_total_limit, config.save_steps, steps, best)
 
-    def config(self, stage: Stage, schema: type[C]) -> C:
-        """The stage's configuration, with folders of parents that do not exist yet."""
-        folders = {name: PLANNED / name for name in stage.parents}
-        config = compose(stage.verb, *stage.resolved(folders))
-        assert isinstance(config, schema)
-        return config
-
-    def _ratio(self, stage: Stage) -> float:
-        """The ratio of the student's training; 0 without training."""
-        for name in stage.parents:
-            parent = self.stages[name]
-            if parent.verb == "rl":
-                return self._ratio(parent)
-            if parent.verb == "train":
-                return _mean_ratio(self.config(parent, TrainConfig))
-        return 0.0
-
-    def _pairs_of(self, stage: Stage) -> PairLengths | None:
-        """The pairs of the stage's student; the first set for a starting model."""
-        lines = [stage]
-        while parents := [self.stages[name] for name in lines[-1].parents]:
-            lines.append(parents[0])
-        trained = [*lines, *self.stages.values()]
-        first = next((other for other in trained if other.verb == "train"), None)
-        return self._taught(first) if first else None
-
-    def _taught(self, stage: Stage) -> PairLengths | None:
-        """Of a training: the pairs to distill, or those at hand."""
-        for name in stage.parents:
-            if self.stages[name].verb == "distill":
-                return self._lengths(self.stages[name])
-        folders = self.config(stage, TrainConfig).folders()
-        name = stage.pairs or Path(folders[0]).name
-        if name not in self.sets:
-            self.sets[name] = finished_lengths(folders)
-        return self.sets[name]
-
-    def _lengths(self, stage: Stage) -> PairLengths | None:
-        """Of the set that a stage distills."""
-        if stage.name not in self.sets:
-            config = self.config(stage, DistillConfig)
-            name = stage.pairs or config.data.name
-            done = self.done.get(stage.name)
-            found = (
-                finished_lengths([str(done)])
-                if done
-                else expected_lengths(name, config, self.assumptions)
-            )
-            if found is None:
-                self.missing[f"the number of pairs of {name}"] = (
-                    f"study.assumptions.pairs={{{name}: N}}"
-                )
-                return None
-            self.sets[stage.name] = found
-        return self.sets[stage.name]
-
-    def _model(self, stage: Stage) -> tuple[Shape | None, int]:
-        """Shape and size of the starting model of a stage."""
+    def shape_and_counts(self, stage: Stage) -> tuple[Shape | None, ParameterCounts | None]:
+        """Of the starting model of a stage; None if the hub cannot be reached."""
         while True:
             given = dict(word.split("=", 1) for word in stage.overrides if "=" in word)
             name = given.get("model", "smollm2-135m")
             start = given.get("model.path", name)
             if not start.startswith("{"):
                 options = [word for word in stage.overrides if word.startswith("model.")]
-                return _shape(name, tuple(options))
+                return _shape_and_counts(name, tuple(options))
             stage = self.stages[start[1 : start.index("}")]]
 
 
-def _mean_ratio(config: TrainConfig) -> float:
-    """The share of reasoning; the mean over stages if the scenario fixes their ratios."""
-    if config.ratio is not None:
-        return float(config.ratio)
-    ratios = [stage.ratio for stage in config.scenario.stages if stage.ratio is not None]
-    return sum(ratios) / len(ratios) if ratios else 0.5
+def _one_pass(config: TrainConfig) -> bool:
+    """Whether each epoch of a training has each pair at most once."""
+    stages = config.scenario.stages
+    parts = len(stages) == 1 or all(stage.format is not None for stage in stages)
+    return config.equalize == "examples" and parts and not any(stage.epochs for stage in stages)
 
 
 @cache
-def _shape(model: str, options: tuple[str, ...]) -> tuple[Shape | None, int]:
-    """Shape and number of weights; None and 0 if the hub cannot be reached."""
+def _shape_and_counts(
+    model: str, options: tuple[str, ...]
+) -> tuple[Shape | None, ParameterCounts | None]:
     from launch.memory import QWEN, shape_and_counts
+    from ratiocine.memory import count_parameters
 
     try:
         config = cli.compose("eval", EvalConfig, [f"model={model}", *options]).model
         known = config.name.removesuffix("-instruct")
         if known in QWEN and not cli.has_own_path(config.name, config.path):
-            shape, counts = shape_and_counts(known, 0, config.layers)
-            return shape, counts.all
-        return models.shape(config), models.size(config)
+            return shape_and_counts(known, 0, config.layers)
+        skeleton = models.skeleton(config)
     except (BadInput, Failure):
-        return None, 0
+        return None, None
+    return Shape.of(skeleton.config), count_parameters(skeleton)

@@ -206,9 +206,7 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
-        prog="python -m launch.dashboard", description=(__doc__ or "").splitlines()[0]
-    )
+    found = cli.argument_parser("launch.dashboard", __doc__)
     add = found.add_argument
     add("folder", type=Path, metavar="DIR", help="the folder of a study, such as runs/demo")
     add("--entity", default="", help="user or team of the project (default: that of W&B's key)")

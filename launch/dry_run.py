@@ -115,7 +115,7 @@ def _processes(executor: ExecutorConfig, nodes: int, each: int) -> str:
 
 
 def _batch(estimate: CostEstimate, stage: Stage) -> str:
-    config, ranks = estimate.model.config(stage, TrainConfig), estimate.executor.world_size
+    config, ranks = stage.planned(TrainConfig), estimate.executor.world_size
     each = f", {config.batch_size / ranks:g} each" if ranks > 1 else ""
     batch, rows = f": batch_size={config.batch_size}{each}", config.micro_batch_size
     if rows == "auto":

@@ -5,7 +5,6 @@ From shapes alone (`ratiocine.memory`): nothing is loaded, and nothing was measu
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -193,9 +192,7 @@ def _table(
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m launch.memory", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("launch.memory", __doc__)
     parser.add_argument(
         "models",
         nargs="*",

@@ -1,8 +1,11 @@
-"""`study.yaml` in the folder of a grid: the plan of the study, which only its axes may extend."""
+"""`study.yaml` in the folder of a grid: the plan of the study, which only its axes may extend. A
+launch that is refused leaves the folder as it was."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,41 @@ import yaml
 from launch.config import AXES, StudyConfig
 from ratiocine import renames, runs
 from ratiocine.errors import BadInput
+from ratiocine.runs import locks
 from ratiocine.stores import PLAN, read_object
+
+JOBS = "jobs"  # scripts and logs of submitted stages
+
+
+@contextmanager
+def reserved(root: Path) -> Iterator[None]:
+    """Create and lock the folder of a study. If BadInput ends the block before a stage has begun,
+    the plan and the jobs that it wrote are removed, and the folder if it was new."""
+    new = not root.exists()
+    try:
+        with locks.locked(root):
+            earlier = {path.name for path in root.iterdir()}
+            plan = (root / PLAN).read_bytes() if PLAN in earlier else None
+            try:
+                yield
+            except BadInput:
+                if {path.name for path in root.iterdir()} <= {*earlier, PLAN, JOBS}:
+                    _restore(root, plan, keep_jobs=JOBS in earlier)
+                raise
+    except BadInput:
+        if new:
+            with suppress(OSError):  # not empty: a stage has begun
+                root.rmdir()
+        raise
+
+
+def _restore(root: Path, plan: bytes | None, *, keep_jobs: bool) -> None:
+    if plan is None:
+        (root / PLAN).unlink(missing_ok=True)
+    elif (root / PLAN).read_bytes() != plan:
+        runs.write_whole(root / PLAN, plan)
+    if not keep_jobs:
+        shutil.rmtree(root / JOBS, ignore_errors=True)
 
 
 def check_plan(study: StudyConfig, root: Path, *, write: bool = False) -> None:

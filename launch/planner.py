@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from distill.config import Config as DistillConfig
@@ -13,12 +13,12 @@ from distill.config import check_oracle
 from eval.config import Config as EvalConfig
 from eval.report import check_hypotheses
 from launch.config import Config, StudyConfig
-from launch.cost_estimate import estimate
+from launch.cost_estimate import CostEstimate, estimate
 from launch.dry_run import text
 from launch.expansion import Cell, compared, expand, further_cells
 from launch.inputs import Download, check_inputs, check_offline, download_lines, downloads
 from launch.pair_sets import is_name
-from launch.plan_file import check_plan
+from launch.plan_file import JOBS, check_plan, reserved
 from launch.rounds import next_round
 from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
@@ -29,13 +29,14 @@ from ratiocine.executors import (
     Command,
     ExecutorConfig,
     LocalConfig,
+    Resources,
     check_gpus,
     command_for,
     describe,
     run_process,
 )
 from ratiocine.records import CATEGORIES
-from ratiocine.runs import locks, tracking
+from ratiocine.runs import tracking
 from ratiocine.stores import PLAN
 
 
@@ -132,20 +133,21 @@ def run_study(config: Config) -> int:
         check_plan(study, root)
         state.find_finished()
         needed = _downloads(state)
-        print(text(config, estimate(study, stages, state.done, retain, config.executor)))
+        cost = estimate(study, stages, state.done, retain, config.executor)
+        print(text(config, cost))
         if cells := further_cells(study):
             every = plan(study, config.executor, cells)
             most = estimate(study, every, state.done, retain, config.executor)
             lines = "\n".join(most.total.splitlines()[:4])
             print(f"at most, with {len(cells)} further seeds of arms:\n{lines}")
         print("\n".join(download_lines(needed)), end="\n" if needed else "")
-        for script in describe(config.executor, root / "jobs", _commands(state)):
+        for script in describe(config.executor, root / JOBS, _commands(state, cost)):
             print(f"\n{script}")
         check_offline(needed)
         return 0
     runs.check_writable(root)
-    with locks.locked(root):
-        check_plan(study, root, write=True)
+    with reserved(root):
+        check_plan(study, root)
         return _run(config, state)
 
 
@@ -160,7 +162,7 @@ def _downloads(state: StudyState) -> list[Download]:
     return downloads(configs, {str(folder) for folder in folders.values()})
 
 
-def _commands(state: StudyState) -> list[Command]:
+def _commands(state: StudyState, cost: CostEstimate) -> list[Command]:
     """The commands of the unfinished stages, with the stages they depend on by name."""
     folders = {stage.name: state.root / stage.name for stage in state.stages} | state.done
     commands = []
@@ -170,7 +172,15 @@ def _commands(state: StudyState) -> list[Command]:
             _, own = compose_stage(stage.verb, words, state.executor)
             data_parallel = VERBS[stage.verb].config.data_parallel
             commands.append(
-                command_for(stage.verb, words, state.executor, own, data_parallel, stage.name)
+                command_for(
+                    stage.verb,
+                    words,
+                    state.executor,
+                    own,
+                    data_parallel,
+                    stage.name,
+                    cost.limits(stage),
+                )
             )
     return commands
 
@@ -185,9 +195,10 @@ def _run(config: Config, state: StudyState) -> int:
         cost = estimate(study, state.stages, state.done, state.retain, config.executor)
         print(cost.total)
         cost.check_disk(state.root)
+    check_plan(study, state.root, write=True)
     added: list[Cell] = []
     while True:
-        failed = Scheduler(state, _tracking_overrides(config)).run()
+        failed = Scheduler(state, _tracking_overrides(config), _limits(config, state)).run()
         names = [name for name in compared(study, added) if name in state.done]
         more = [] if failed else next_round(study, names, state.done)
         if not more:
@@ -209,6 +220,13 @@ def _run(config: Config, state: StudyState) -> int:
     if names and status == 0:
         cli.print_next("eval.recommend", str(state.root))
     return max([status, *failed.values()])
+
+
+def _limits(config: Config, state: StudyState) -> Callable[[Stage], Resources]:
+    """What the jobs of unfinished stages request of Slurm."""
+    if config.executor.name != "slurm":
+        return lambda stage: Resources()
+    return estimate(config.study, state.stages, state.done, state.retain, config.executor).limits
 
 
 def _failure(failed: Mapping[str, int], not_run: Sequence[str]) -> str:

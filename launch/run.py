@@ -47,11 +47,7 @@ def command(options: argparse.Namespace) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m launch.run",
-        description="Run a verb with an executor.",
-        allow_abbrev=False,
-    )
+    made = cli.argument_parser("launch.run", "Run a verb with an executor.", allow_abbrev=False)
     made.add_argument(
         "--gpus-per-node", type=int, default=0, help="GPUs of each node, with a process on each"
     )

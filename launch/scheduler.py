@@ -6,11 +6,12 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launch.plan_file import JOBS
 from launch.stages import VERBS, Stage
 from launch.study_state import StageRun, StudyState
 from ratiocine import cli, runs
@@ -21,6 +22,7 @@ from ratiocine.executors import (
     Executor,
     Job,
     LogTail,
+    Resources,
     command_for,
     open_executor,
 )
@@ -41,8 +43,13 @@ class _RunningStage:
 class Scheduler:
     """`run` returns once every stage is finished, has failed, or depends on one that has."""
 
-    def __init__(self, state: StudyState, tracking_overrides: Sequence[str] = ()) -> None:
-        self.state, self.tracking_overrides = state, tracking_overrides
+    def __init__(
+        self,
+        state: StudyState,
+        tracking_overrides: Sequence[str] = (),
+        limits: Callable[[Stage], Resources] = lambda stage: Resources(),
+    ) -> None:
+        self.state, self.tracking_overrides, self.limits = state, tracking_overrides, limits
         self.waiting: list[Stage] = []
         self.running: list[_RunningStage] = []
         self.failed: dict[str, int] = {}
@@ -92,7 +99,7 @@ class Scheduler:
                 state.done[stage.name] = run.folder
                 continue
             if self.executor is None:
-                opened = open_executor(state.executor, state.root / "jobs")
+                opened = open_executor(state.executor, state.root / JOBS)
                 self.executor = stack.enter_context(opened)
             try:
                 self._submit(self.executor, stage, run)
@@ -113,6 +120,7 @@ class Scheduler:
             run.process_overrides,
             config.data_parallel,
             stage.name,
+            self.limits(stage),
         )
         (job,) = executor.submit([submitted])
         self.running.append(_RunningStage(stage, job, run.folder))

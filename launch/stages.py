@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from distill import config as distill_config
 from eval import config as eval_config
@@ -19,6 +19,8 @@ from train import config as train_config
 PARENT = re.compile(r"\{([\w.+-]+)\}")
 _TOKEN = rf"[\w./+-]*{PARENT.pattern}[\w./+-]*"
 PATH = re.compile(rf"'{_TOKEN}'|{_TOKEN}")
+PLANNED = Path("runs")  # of parents that do not exist yet
+C = TypeVar("C", bound=VerbConfig)
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,9 @@ class Stage:
             return cli.quoted(PARENT.sub(lambda parent: str(folders[parent[1]]), text))
 
         return [PATH.sub(path, override) for override in self.overrides]
+
+    def planned(self, schema: type[C]) -> C:
+        """Its configuration, with folders of parents that do not exist yet."""
+        config = compose(self.verb, *self.resolved({name: PLANNED / name for name in self.parents}))
+        assert isinstance(config, schema)
+        return config

@@ -3,6 +3,7 @@ machine's matmuls."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -50,10 +51,14 @@ class Rates:
             return assumed
         if known.gpu:
             return PEAK_FLOPS[known.gpu] * known.mfu.get(verb, UTILIZATION[verb])
-        if self.executor.name == "slurm":  # this machine is not the one that runs
-            return None
+        executor, share = self.executor, 1.0
+        if executor.name == "slurm":
+            if executor.requests_gpus:  # which this machine may not have
+                return None
+            cpus = executor.cpus_per_task * executor.nproc
+            share = min(1.0, cpus / (os.cpu_count() or 1))
         matmuls = machine_rate()
-        return UTILIZATION[verb] * matmuls if matmuls else None
+        return share * UTILIZATION[verb] * matmuls if matmuls else None
 
     @property
     def source(self) -> str:

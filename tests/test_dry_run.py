@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import command, done
@@ -137,6 +139,9 @@ def test_every_stage_has_a_start_up() -> None:
     )
     assert some.wall_seconds() - without.wall_seconds() == pytest.approx(60 * len(some.stages))
     assert "60 s of start-up per stage (study.assumptions.startup)" in some.total
+    hours = re.search(r"time: ([\d.]+) GPU-hours, of which ([\d.]+) start-up \(h100", some.total)
+    assert hours and 0.9 * float(hours[1]) < float(hours[2]) <= float(hours[1])
+    assert "start-up (h100" not in without.total
     occupied = sum(cost.gpus * 60 for cost in some.costs.values())
     assert sum(cost.gpu_seconds or 0 for cost in some.costs.values()) == pytest.approx(
         occupied + sum(cost.gpu_seconds or 0 for cost in without.costs.values())
@@ -149,7 +154,7 @@ def test_the_disk_total_is_the_sum_of_its_parts(retain: str) -> None:
         "study.grid.models=[qwen2.5-1.5b]",
         f"retain={retain}",
         *SLURM,
-        "study.grid.train=[batch_size=16]",
+        "study.grid.train=[batch_size=16,save_steps=5]",
     )
     column = sum(map(float, re.findall(r"(?m) ([\d.]+) GB$", text)))
     (line,) = (line for line in text.splitlines() if line.startswith("disk: "))
@@ -158,6 +163,90 @@ def test_the_disk_total_is_the_sum_of_its_parts(retain: str) -> None:
     assert total == pytest.approx(kept + sum(further), abs=0.2)
     assert ("of weights until their evaluation" in line) == (retain == "scores")
     assert line.endswith("lower with executor.max_parallel_jobs=1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "n"),
+    [
+        ("save_steps=100", 0),  # 75 steps
+        ("save_steps=40", 1),
+        ("save_steps=5", 2),
+        ("save_steps=5,save_total_limit=3", 4),
+        ("save_steps=5,checkpoint=best,val_size=10", 3),
+        ("save_steps=100,equalize=tokens", 2),  # as many steps as it takes
+        ("save_steps=5,lora=true", 0),
+    ],
+)
+def test_checkpoints_that_exist_at_once(settings: str, n: int) -> None:
+    """Weights and two optimizer states each, as long as the training lasts."""
+    equalize = "tokens" if "equalize" in settings else "examples"
+    settings = settings.replace(",equalize=tokens", "")
+    found = told(f"study.grid.train=[{settings}]", f"study.grid.equalize=[{equalize}]")
+    (weights,) = {cost.disk.weights for cost in found.costs.values() if cost.disk.weights}
+    assert found.disk.checkpoints == n * 3 * weights
+
+
+@pytest.mark.parametrize("free", [21, 15, 8, 2, 1, 0.4])
+def test_a_refusal_names_settings_that_fit(
+    free: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that is enough alone, or several that are enough together; then none does."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free * 1e9))
+    jobs = ("executor=slurm", "study.grid.ratios=[0,0.5,1]")
+    words = (*jobs, "study.grid.train=[save_steps=5,save_total_limit=3]")
+    with pytest.raises(BadInput) as refused:
+        told(*words).check_disk(tmp_path)
+    said = str(refused.value)
+    if free == 0.4:
+        assert re.search(
+            r"0.4 GB free: [\d.]+ GB with retain=scores .*; give out= on a larger", said
+        )
+        return
+    offers = re.findall(
+        r"(\S.*?) \(([\d.]+) GB\)", said.split("enough with ")[1].replace(" or ", "")
+    )
+    assert offers
+    for given, needed in offers:
+        fits = told(*words, *given.split())
+        fits.check_disk(tmp_path)
+        assert fits.disk.total / 1e9 == pytest.approx(float(needed), abs=0.06)
+
+
+def test_limits_of_jobs_follow_the_estimates() -> None:
+    """At least 10 minutes and 4 GB; three times the time, 1.5 times the memory; or as given."""
+    pytest.importorskip("submitit", reason="needs the extra slurm")
+
+    def limits(*words: str) -> list[tuple[str, str]]:
+        shown = done("launch", *SMALL, "executor=slurm", *words, "dry_run=true")
+        assert shown.count("\njob script of ") == 1, "all are of one process"
+        assert "--mem=" not in shown.split("\njob script of ")[0]
+        script = shown.split("\njob script of ")[1]
+        found = re.findall(r"(?m)^#SBATCH --(time|mem)=(\S+)$", script)
+        assert len(found) == len({key for key, _ in found})
+        return sorted(found)
+
+    tiny = "study.grid.models=[tiny]"
+    assert limits(tiny) == [("mem", "4GB"), ("time", "10")]
+    given = ("executor.time_limit_hours=2", "executor.mem_gb=7")
+    assert limits(tiny, *given) == [("mem", "7GB"), ("time", "120")]
+    assert limits(tiny, "executor.sbatch_args={mem: 9G}") == [("mem", "9G"), ("time", "10")]
+
+
+def test_limits_grow_with_the_work_and_the_model() -> None:
+    slow = ("executor=slurm", "study.assumptions.flops_per_second={train: 1e10, eval: 1e10}")
+    found = told(*slow)
+    (stage,) = (s for s in found.stages if s.name == "train-smollm2-135m-domains-mixed-1-s0")
+    limits, seconds = found.limits(stage), found.costs[stage.name].seconds
+    assert seconds and limits.hours == pytest.approx(3 * seconds / 3600, abs=1 / 60)
+    states = 16 * 134_515_008 / 2**30  # weights, gradients and two optimizer states
+    assert limits.mem_gb and 1.5 * states < limits.mem_gb < 5 * states
+    on_gpus = told("executor=slurm", "executor.gpus_per_node=1")
+    assert on_gpus.limits(stage).hours is None, "a card that is not known"
+    assert on_gpus.limits(stage).mem_gb
+    model = "study.grid.distill=[teacher=openai,teacher.engine.model=m,"
+    model += "'teacher.engine.base_url=http://h/v1']"
+    asked = told("executor=slurm", model)
+    assert asked.limits(asked.stages[0]).hours is None, "as long as the server takes"
 
 
 # Layout

@@ -287,6 +287,7 @@ def test_a_slurm_without_a_controller(tmp_path: Path, monkeypatch: pytest.Monkey
             "no controller of Slurm can be reached from this machine; sbatch says: 'Batch job "
             in (refused.stderr)
         )
+    assert not (tmp_path / "launch").exists(), "no plan in the way of another study"
 
 
 @pytest.mark.slow

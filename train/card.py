@@ -7,7 +7,6 @@ runs of the student, and uploads the student with it where a name is given.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -206,9 +205,7 @@ def read(run: Path, evaluations: Sequence[Path]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m train.card", description=(__doc__ or "").partition(": ")[2].split("\n")[0]
-    )
+    parser = cli.argument_parser("train.card", (__doc__ or "").partition(": ")[2])
     parser.add_argument("run", type=Path, help="a finished run of train")
     parser.add_argument(
         "--scores", type=Path, nargs="+", default=[], help="finished runs of eval over its student"

@@ -3,7 +3,6 @@ two students."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -56,8 +55,8 @@ def merge(folders: list[str], out: Path, alpha: float | None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m train.merge", description=(__doc__ or "").partition(": ")[2]
+    parser = cli.argument_parser(
+        "train.merge", " ".join((__doc__ or "").partition(": ")[2].split())
     )
     parser.add_argument("models", nargs="+", help="two or more model folders of one shape")
     parser.add_argument(

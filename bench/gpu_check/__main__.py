@@ -152,9 +152,7 @@ def run(options: argparse.Namespace, checks: Sequence[Check], folder: Path) -> i
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu_check", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("bench.gpu_check", __doc__)
     parser.add_argument("--tiny", action="store_true", help="a tiny shape, on a CPU too")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help=", ".join(c.name for c in CHECKS)

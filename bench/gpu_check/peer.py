@@ -6,7 +6,6 @@ padding-free batches, order and global batches. Writes the seconds and tokens of
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -75,7 +74,7 @@ def measure(overrides: list[str], out: Path, *, liger: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu_check.peer")
+    parser = cli.argument_parser("bench.gpu_check.peer")
     parser.add_argument("out", type=Path)
     parser.add_argument("--liger", action="store_true")
     parser.add_argument("overrides", nargs="*")

@@ -32,9 +32,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     """The options; raises BadInput where a value is out of range."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.browse", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = cli.argument_parser("eval.browse", __doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="a folder with runs, such as runs")
     parser.add_argument(
         "--port",

@@ -35,9 +35,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     """The options; raises BadInput where a value is out of range."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.report", description="Compare finished evaluations in one page."
-    )
+    parser = cli.argument_parser("eval.report", "Compare finished evaluations in one page.")
     parser.add_argument(
         "folders",
         nargs="+",

@@ -6,6 +6,7 @@ from .entry import leave as leave
 from .entry import main as main
 from .entry import on_error as on_error
 from .entry import refuse_renamed as refuse_renamed
+from .flags import argument_parser as argument_parser
 from .flags import parse_args as parse_args
 from .overrides import CONF as CONF
 from .overrides import cached_id as cached_id

@@ -9,6 +9,16 @@ from collections.abc import Mapping, Sequence
 from ratiocine.errors import BadInput
 
 
+def argument_parser(
+    module: str, description: str | None = None, *, allow_abbrev: bool = True
+) -> argparse.ArgumentParser:
+    """The parser of `python -m module`, with the first line of `description` (its docstring)."""
+    line = description.splitlines()[0] if description else None
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}", description=line, allow_abbrev=allow_abbrev
+    )
+
+
 def parse_args(
     parser: argparse.ArgumentParser,
     renamed: Mapping[str, str],

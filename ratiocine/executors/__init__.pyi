@@ -5,6 +5,7 @@ from .base import Command as Command
 from .base import Executor as Executor
 from .base import Job as Job
 from .base import LogTail as LogTail
+from .base import Resources as Resources
 from .base import first_line as first_line
 from .base import is_stage as is_stage
 from .config import ExecutorConfig as ExecutorConfig

@@ -42,6 +42,16 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a job is estimated to need, where the executor's configuration states nothing; None if
+    unknown."""
+
+    hours: float | None = None
+    mem_gb: float | None = None
+    """GB of each node."""
+
+
+@dataclass(frozen=True)
 class Command:
     """`python -m module *args`, started as `world_size` processes that train together; or a stage
     of a study."""
@@ -52,6 +62,7 @@ class Command:
     world_size: int = 1
     gpus_per_node: int = 0
     stage: bool = False
+    resources: Resources = Resources()
     cwd: Path = field(default_factory=Path.cwd)
 
     def run(self, log: Path | None = None) -> int:

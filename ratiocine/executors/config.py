@@ -40,6 +40,11 @@ class _BaseExecutorConfig(StrictConfig):
         return 1
 
     @property
+    def requests_gpus(self) -> bool:
+        """Whether a job requests GPUs."""
+        return self.gpus_per_node > 0
+
+    @property
     def world_size(self) -> int:
         """Ranks of one training."""
         return self.num_nodes * self.nproc
@@ -81,7 +86,7 @@ class SlurmConfig(_BaseExecutorConfig):
     nodes: Unhashed[PositiveInt] = 1
     cpus_per_task: Unhashed[PositiveInt] = 4
     mem_gb: Unhashed[PositiveFloat | None] = None
-    time_limit_hours: Unhashed[PositiveFloat] = 24
+    time_limit_hours: Unhashed[PositiveFloat | None] = None
     partition: Unhashed[str | None] = None
     account: Unhashed[str | None] = None
     max_parallel_jobs: Unhashed[PositiveInt] = 8
@@ -91,6 +96,12 @@ class SlurmConfig(_BaseExecutorConfig):
     @property
     def num_nodes(self) -> int:
         return self.nodes
+
+    @property
+    def requests_gpus(self) -> bool:
+        return super().requests_gpus or any(
+            key.startswith(("gpu", "gres")) for key in self.sbatch_args
+        )
 
 
 class RayConfig(_BaseExecutorConfig):

@@ -32,6 +32,7 @@ from ratiocine.executors.config import SlurmConfig
 
 CHECKPOINT_SECONDS = 80  # for a checkpoint, between Slurm's warning signal and its kill
 INTERRUPTED = 130
+TIME_LIMIT_HOURS = 24  # without an estimate
 FAILED_STATES = ("FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY")
 NO_SBATCH = "there is no sbatch on this machine; run the command on a login node of the cluster"
 NO_CONTROLLER = ("Unable to contact slurm controller", "configuration source")
@@ -119,14 +120,16 @@ def parameters(config: SlurmConfig, first: Command) -> dict[str, Any]:
     distributed = first.world_size > 1
     tasks = config.nproc if distributed else 1
     cpus = config.cpus_per_task * config.nproc // tasks
+    hours = config.time_limit_hours or first.resources.hours or TIME_LIMIT_HOURS
+    sets_memory = any(key.startswith("mem") for key in config.sbatch_args)
     return {
         "name": first.name,
         "nodes": config.nodes if distributed else 1,
         "tasks_per_node": tasks,
         "cpus_per_task": cpus,
         "gpus_per_node": first.gpus_per_node or None,
-        "mem_gb": config.mem_gb,
-        "timeout_min": math.ceil(60 * config.time_limit_hours),
+        "mem_gb": config.mem_gb or (None if sets_memory else first.resources.mem_gb),
+        "timeout_min": math.ceil(round(60 * hours, 6)),
         "stderr_to_stdout": True,
         "slurm_partition": config.partition,
         "slurm_account": config.account,

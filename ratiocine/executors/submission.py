@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ratiocine.executors.base import POLL_SECONDS, Command, Executor, Job, LogTail
-from ratiocine.executors.config import ExecutorConfig, VerbConfig
+from ratiocine.executors.base import POLL_SECONDS, Command, Executor, Job, LogTail, Resources
+from ratiocine.executors.config import ExecutorConfig, SlurmConfig, VerbConfig
 from ratiocine.executors.local import LocalExecutor, run_torchrun
 
 JOBS = Path("runs") / "jobs"  # logs
@@ -46,7 +46,20 @@ def describe(executor: ExecutorConfig, folder: Path, commands: Sequence[Command]
     for alike in shown.values():
         verbs = ", ".join(dict.fromkeys(command.module for command in alike))
         script = job_script(executor, folder, alike[0])
-        yield f"job script of {verbs} ({len(alike)} jobs, first {alike[0].name}):\n{script}"
+        head = f"{len(alike)} jobs, first {alike[0].name}{_limits(executor, alike)}"
+        yield f"job script of {verbs} ({head}):\n{script}"
+
+
+def _limits(executor: SlurmConfig, commands: Sequence[Command]) -> str:
+    """The range of the limits of jobs, where they differ."""
+    from ratiocine.executors.slurm import parameters
+
+    told = ""
+    for key, name, unit in (("timeout_min", "time limits", "min"), ("mem_gb", "memory", "GB")):
+        values = {parameters(executor, command)[key] for command in commands}
+        if len(known := values - {None}) > 1:
+            told += f"; {name} of {min(known):g} to {max(known):g} {unit}"
+    return told
 
 
 def without_executor(overrides: Sequence[str]) -> list[str]:
@@ -62,6 +75,7 @@ def command_for(
     process_overrides: Sequence[str],
     data_parallel: bool,
     stage: str | None = None,
+    resources: Resources = Resources(),  # noqa: B008
 ) -> Command:
     """The command to submit for a verb, or for the `stage` of a study of that name;
     `process_overrides` make it start several processes itself. Slurm starts each rank of a training
@@ -75,6 +89,7 @@ def command_for(
         # A command that cannot use several processes (an oracle's) has no model either.
         gpus_per_node=executor.gpus_per_node if process_overrides else 0,
         stage=stage is not None,
+        resources=resources,
     )
 
 
