@@ -1,5 +1,6 @@
 """Engines: sampling, counts, and servers that misbehave."""
 
+import copy
 import http.server
 import json
 import ssl
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 import trustme
 from conftest import command, done
 from transformers import GptOssConfig, GptOssForCausalLM
@@ -29,6 +31,7 @@ from ratiocine.engines import (
     pack_linears,
     recorded_step,
 )
+from ratiocine.engines.fused_layer import FusedLayer
 from ratiocine.engines.vllm import MIN_VERSION
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
@@ -167,14 +170,62 @@ def test_packed_bfloat16_rounds_as_bfloat16_does() -> None:
     ids = torch.arange(210).view(3, 70)
     half, packed = (models.load_model(TINY, "cpu").to(torch.bfloat16) for _ in range(2))
     assert pack_linears(packed)
-    layer, same = half.model.layers[0].mlp.up_proj, packed.model.layers[0].mlp.up_proj
     rows = torch.randn(50, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
     with torch.inference_mode():
-        ours, theirs = same(rows), layer(rows)
+        ours, theirs = packed.lm_head(rows), half.lm_head(rows)
         assert ours.dtype == torch.bfloat16
         assert (ours != theirs).float().mean() < 0.01
         torch.testing.assert_close(ours, theirs, atol=2**-8, rtol=2**-7)
         torch.testing.assert_close(packed(ids).logits, half(ids).logits, atol=0.02, rtol=0.02)
+
+
+SHAPE = {
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+
+
+@pytest.mark.parametrize("attention", ["auto", "eager"])
+@pytest.mark.parametrize(
+    ("config", "made"),
+    [
+        (transformers.LlamaConfig(**SHAPE, attention_bias=True, mlp_bias=True), FusedLayer),
+        (transformers.Qwen2Config(**SHAPE), FusedLayer),
+        (transformers.Qwen3Config(**SHAPE, head_dim=16), FusedLayer),
+        (transformers.MistralConfig(**SHAPE, sliding_window=24), FusedLayer),
+        (transformers.LlamaConfig(**SHAPE, hidden_act="gelu"), None),
+    ],
+    ids=["biases", "qwen2", "qwen3", "sliding window", "gelu"],
+)
+def test_fused_layers_compute_the_same(
+    config: transformers.PreTrainedConfig, made: type | None, attention: str
+) -> None:
+    torch.manual_seed(0)
+    stock = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in stock.parameters():
+            parameter.normal_(0.0 if parameter.dim() > 1 else 1.0, 0.2)
+    packed = copy.deepcopy(stock)
+    assert pack_linears(packed)
+    fused = [type(layer.forward) is FusedLayer for layer in packed.model.layers]
+    assert fused == [made is FusedLayer] * 2
+    requests = [asked(str(i), "x" * (3 * i), 30, logprobs=True) for i in range(1, 6)]
+    ours, theirs = (
+        TransformersEngine(model, TOKENIZER, (1,), TransformersConfig(attention=attention))
+        for model in (packed, stock)
+    )
+    found, expected = (
+        {one.id: one for part in engine.generate(requests) for one in part}
+        for engine in (ours, theirs)
+    )
+    for name, one in expected.items():
+        assert found[name].token_ids == one.token_ids
+        assert found[name].logprobs == pytest.approx(one.logprobs, abs=1e-4)
 
 
 def test_log_probabilities_are_the_models_own() -> None:

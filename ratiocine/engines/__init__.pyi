@@ -4,7 +4,6 @@ from .config import TransformersConfig as TransformersConfig
 from .config import VLLMConfig as VLLMConfig
 from .config import finished_line as finished_line
 from .config import servers as servers
-from .decoding import pack_linears as pack_linears
 from .interface import Capability as Capability
 from .interface import Engine as Engine
 from .interface import Message as Message
@@ -13,6 +12,7 @@ from .interface import check_capabilities as check_capabilities
 from .loader import LoadedEngine as LoadedEngine
 from .loader import load as load
 from .openai import OpenAIEngine as OpenAIEngine
+from .packing import pack_linears as pack_linears
 from .streaming import TextStreamer as TextStreamer
 from .streaming import stream as stream
 from .transformers import TransformersEngine as TransformersEngine

@@ -128,11 +128,14 @@ def next_tokens(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     if not sampled:
         return logits.argmax(-1)
     index = torch.tensor(sampled, device=logits.device)
+    every = len(sampled) == len(rows)
 
     def column(values: list[float]) -> torch.Tensor:
         return torch.tensor(values, device=logits.device, dtype=torch.float32)[:, None]
 
-    scaled = logits[index].float() / column([rows[i].request.temperature for i in sampled])
+    scaled = logits.float() if every else logits[index].float()
+    if any(rows[i].request.temperature != 1 for i in sampled):
+        scaled = scaled / column([rows[i].request.temperature for i in sampled])
     probabilities, order = scaled.softmax(-1), None
     if any(rows[i].request.top_p < 1 for i in sampled):
         probabilities, order = probabilities.sort(-1, descending=True)
@@ -144,7 +147,7 @@ def next_tokens(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     found = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
     found = found.clamp(max=logits.shape[-1] - 1)
     chosen = (found if order is None else order.gather(-1, found))[:, 0]
-    if len(sampled) == len(rows):
+    if every:
         return chosen
     tokens = logits.argmax(-1)
     tokens[index] = chosen

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from ratiocine.engines.decoding import GROUPED
+from ratiocine.engines.grouped_attention import GROUPED
 
 ROOM = 64  # spare columns of a buffer
 ALIGNED = 64  # columns of a fixed buffer are a multiple of it, for kernels that read masks in words
@@ -50,9 +50,6 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         *args: object,
         **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        # On a CPU the batched matmuls of the grouped attention are up to twice as fast in float32.
-        if self.grouped and key_states.device.type == "cpu":
-            key_states, value_states = key_states.float(), value_states.float()
         if self.column is not None:
             assert self.buffers is not None
             for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
@@ -65,18 +62,28 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         end = self.length - self.dropped + new
         if self.buffers is None or self.buffers[0].shape[-2] < end:
             kept = self._kept(self.length)
-            old = [(self.keys, self.values)] if kept else []
-            parts = [*old, (key_states, value_states)][:1]
-            self._allocate(parts, kept or new, kept + new + ROOM)
+            old = (self.keys, self.values) if kept else self._converted(key_states, value_states)
+            self._allocate([old], kept or new, kept + new + ROOM)
             self.dropped, end = self.length - kept, kept + new
         assert self.buffers is not None
         for buffer, states in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, end - new : end] = states
         self.length += new
-        visible = [buffer[:, :, first - self.dropped : end] for buffer in self.buffers]
-        start = visible[0].shape[-2] - self._kept(self.length)
-        self.keys, self.values = (states[:, :, start:] for states in visible)
-        return visible[0], visible[1]
+        keys, values = (buffer[:, :, first - self.dropped : end] for buffer in self.buffers)
+        self.keys, self.values = keys, values
+        if self.past is not None:
+            start = keys.shape[-2] - self._kept(self.length)
+            self.keys, self.values = keys[:, :, start:], values[:, :, start:]
+        return keys, values
+
+    def _converted(
+        self, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """In the dtype of the cache: on a CPU the batched matmuls of the grouped attention are up
+        to twice as fast in float32."""
+        if self.grouped and keys.device.type == "cpu":
+            return keys.float(), values.float()
+        return keys, values
 
     def fix(self, column: torch.Tensor, room: int) -> int:
         """Write further tokens at `column` (1,), counted up by the caller, into buffers with `room`

@@ -96,7 +96,7 @@ def load(
     if engine.name == "vllm":
         vllm = _vllm(engine, model, tokenizer, stops, dtype)
         return LoadedEngine(vllm, tokenizer, vllm.dtype, "vllm", shape, size)
-    from ratiocine.engines.decoding import pack_linears
+    from ratiocine.engines.packing import pack_linears
     from ratiocine.engines.transformers import TransformersEngine
 
     startup.freeze_imports()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ratiocine.engines.decoding import GROUPED
+from ratiocine.engines.grouped_attention import GROUPED
 from ratiocine.engines.kv_cache import GrowingLayer, fixed_layers
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ Faster than `generate`, with the same distribution:
 - a decode step on a CPU computes attention as two batched matmuls over the grouped heads, since
   scaled_dot_product_attention is slow for a single query row;
 - a decode step on a GPU is replayed as a CUDA graph (`recorded_step`);
-- on a CPU, linear weights are packed for few rows (`decoding.pack_linears`, called by the loader).
+- on a CPU, linear weights are packed for few rows (`packing.pack_linears`, called by the loader).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ratiocine import models
 from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decode_batch import DecodeBatch, Row, next_tokens
-from ratiocine.engines.decoding import register_grouped_attention
+from ratiocine.engines.grouped_attention import GROUPED, additive_mask, register_grouped_attention
 from ratiocine.engines.interface import Request, within_context
-from ratiocine.engines.kv_cache import growing_cache, is_joinable
+from ratiocine.engines.kv_cache import fixed_layers, growing_cache, is_joinable
 from ratiocine.engines.recorded_step import StepRecorder
 from ratiocine.hashing import batched
 from ratiocine.prompts import opens_thinking, prompt_ids, prompt_text
@@ -77,12 +77,17 @@ class TransformersEngine:
         self.max_batch_size = config.max_batch_size
         self.max_cache_tokens = config.max_cache_tokens
         self.context = models.context_length(model.config)
-        self.joinable = is_joinable(growing_cache(model.config))
         attention: str = config.attention
         if attention == "auto":
             attention = _attention(model)
         model.set_attn_implementation(attention)
         model.eval()
+        cache = growing_cache(model.config)
+        self.joinable = is_joinable(cache)
+        # Of a decode step, for all layers: without it the model makes masks of its own.
+        self.has_one_mask = (
+            attention == GROUPED and model.device.type == "cpu" and fixed_layers(cache) is not None
+        )
         self.recorder = StepRecorder(model, enabled=not config.enforce_eager)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
@@ -161,7 +166,7 @@ class TransformersEngine:
         mask = mask.to(device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         new = DecodeBatch([], mask, positions, growing_cache(self.model.config))
-        logits = self._forward(new, ids.to(device))
+        logits = self._forward(new, ids.to(device), mask)
         new.rows = [
             Row(one.request, sample, len(one.prompt), one.opened)
             for one in group
@@ -185,16 +190,19 @@ class TransformersEngine:
                 batch.mask, batch.positions, batch.cache, batch.steps_left
             )
         if batch.recorded is None:
-            logits = self._forward(batch, batch.token[:, None])
+            mask = batch.mask
+            if self.has_one_mask:
+                mask = additive_mask(mask[:, None, None].bool())
+            logits = self._forward(batch, batch.token[:, None], mask)
         else:
             logits = batch.recorded(batch.token)
         self._append(batch, logits, started)
 
-    def _forward(self, batch: DecodeBatch, ids: torch.Tensor) -> torch.Tensor:
+    def _forward(self, batch: DecodeBatch, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The logits of every row's next token."""
         return self.model(
             input_ids=ids,
-            attention_mask=batch.mask,
+            attention_mask=mask,
             position_ids=batch.positions,
             past_key_values=batch.cache,
             logits_to_keep=1,
