@@ -453,7 +453,7 @@ def test_gradients_that_are_no_numbers_stop_before_the_step(tmp_path: Path) -> N
     log = StepLog(
         tmp_path / "metrics.jsonl",
         tmp_path,
-        SimpleNamespace(update=lambda n: None),
+        SimpleNamespace(update=lambda n: None, disable=True),
         [[("a", "ift")]],
         lambda batch: (1, 1),
         peak=1.0,
