@@ -17,6 +17,7 @@ from launch.study_state import StageRun, StudyState
 from ratiocine import cli, runs
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import (
+    INTERRUPTED,
     LOCAL_POLL_SECONDS,
     POLL_SECONDS,
     Executor,
@@ -24,6 +25,7 @@ from ratiocine.executors import (
     LogTail,
     Resources,
     command_for,
+    end_reason,
     open_executor,
 )
 from ratiocine.runs import TrackedConfig
@@ -136,13 +138,13 @@ class Scheduler:
                 self.state.finish(running.stage, running.folder)
             else:
                 last = running.log.last_line() if running.job.logs else ""
-                self._fail(running.stage, code or 1, last)
+                self._fail(running.stage, code or 1, end_reason(code) or last)
         if self.running:
             local = self.state.executor.name == "local"
             time.sleep(LOCAL_POLL_SECONDS if local else POLL_SECONDS)
 
     def _fail(self, stage: Stage, code: int, message: str) -> None:
-        self.failed[stage.name] = code
+        self.failed[stage.name] = code if code <= INTERRUPTED else 1
         reason = f": {message}" if message else ""
         print(
             f"launch: {stage.name} ended with exit code {code}{reason}", file=sys.stderr, flush=True

@@ -122,7 +122,9 @@ def test_own_weights_need_rates_or_a_name_beside_them(tmp_path: Path) -> None:
         "study.grid.train=[batch_size=4]",
     ).costs
     own, tiny, unknown = (costs[f"train-{name}-domains-mixed-1-s0"] for name in names)
-    assert (own.flops, own.disk.weights) == (tiny.flops, tiny.disk.weights), "by its own config.json"
+    assert (own.flops, own.disk.weights) == (tiny.flops, tiny.disk.weights), (
+        "by its own config.json"
+    )
     assert unknown.flops is None
     with pytest.raises(BadInput, match=rf"NAME: \[model=qwen2.5-1.5b, model.path={tmp_path}\]"):
         config(f"study.grid.models=[{tmp_path}]")

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import slurm
-from conftest import ROOT, command, command_in, done
+from conftest import ROOT, command, command_in, done, started
 from test_study import GRID
 
 from ratiocine.records import ScoredCompletion
@@ -332,6 +332,26 @@ def test_a_stage_that_fails_leaves_the_others(tmp_path: Path) -> None:
         in result.stderr
     )
     assert len(list((tmp_path / "x").glob("good-*/DONE"))) == 1
+
+
+@pytest.mark.long
+def test_a_stage_killed_as_for_its_memory_is_named_as_such(pairs: Path, tmp_path: Path) -> None:
+    stages = (
+        "[{name: large, verb: train, overrides: ['ratio=0', 'model=tiny', "
+        f"'pairs={pairs}', 'lr=1e-3', 'batch_size=4', 'epochs=500', 'threads=1']}}]"
+    )
+    err = tmp_path / "err"
+    words = ("study.name=x", f"study.stages={stages}", "study.report=[]", f"out={tmp_path / 'x'}")
+    running = started("launch", *words, err=err)
+    while running.poll() is None and not list((tmp_path / "x").glob("large-*/metrics.jsonl")):
+        time.sleep(0.05)
+    (stage,) = psutil.Process(running.pid).children()
+    stage.kill()
+    assert running.wait(60) == 1
+    assert (
+        "launch: large ended with exit code 137: ended by SIGKILL, which the kernel or the cluster "
+        "sends where memory runs out" in err.read_text()
+    )
 
 
 # Ray

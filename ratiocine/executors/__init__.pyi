@@ -1,4 +1,5 @@
 from . import distributed as distributed
+from .base import INTERRUPTED as INTERRUPTED
 from .base import POLL_SECONDS as POLL_SECONDS
 from .base import STAGE as STAGE
 from .base import Command as Command
@@ -6,6 +7,7 @@ from .base import Executor as Executor
 from .base import Job as Job
 from .base import LogTail as LogTail
 from .base import Resources as Resources
+from .base import end_reason as end_reason
 from .base import first_line as first_line
 from .base import is_stage as is_stage
 from .config import ExecutorConfig as ExecutorConfig

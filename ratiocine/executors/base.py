@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -128,9 +129,21 @@ class LogTail:
         return ""
 
 
+INTERRUPTED = 130  # exit code of a command after an interrupt
+
+
 def exit_code(status: int) -> int:
-    """An exit code from `subprocess`, 1 for a process that a signal ended."""
-    return status if status >= 0 else 1
+    """An exit code from `subprocess`, as a shell gives it: 128 and its number after a signal."""
+    return status if status >= 0 else 128 - status
+
+
+def end_reason(code: int) -> str:
+    """How a process ended whose exit code is that of a signal; empty for one that exited."""
+    if code <= 128 or code == INTERRUPTED or code - 128 not in set(signal.Signals):
+        return ""
+    name = signal.Signals(code - 128).name
+    memory = ", which the kernel or the cluster sends where memory runs out"
+    return f"ended by {name}{memory if name == 'SIGKILL' else ''}"
 
 
 def first_line(error: BaseException) -> str:

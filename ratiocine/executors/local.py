@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from ratiocine import startup
 from ratiocine.errors import Failure
-from ratiocine.executors.base import Command, Job, exit_code, first_line
+from ratiocine.executors.base import Command, Job, end_reason, exit_code, first_line
 from ratiocine.executors.config import LocalConfig, check_gpus
 
 # Slow imports of every verb. They start no threads, so that forking after them is safe.
@@ -80,7 +80,8 @@ class LocalJob:
 
 
 def run_process(command: Command) -> int:
-    """Run a command in a process of its own and return its exit code; an interrupt cancels it."""
+    """Run a command in a process of its own and return its exit code, 1 after a signal, whose name
+    is printed; an interrupt cancels it."""
     job = LocalJob(command)
     try:
         while (code := job.poll()) is None:
@@ -88,6 +89,9 @@ def run_process(command: Command) -> int:
     except KeyboardInterrupt:
         job.cancel()
         raise
+    if reason := end_reason(code):
+        print(f"{command.module}: {reason}", file=sys.stderr)
+        return 1
     return code
 
 
@@ -174,7 +178,7 @@ def run_torchrun(command: Command, executor: LocalConfig) -> int:
                 "and the other ranks with it",
                 file=sys.stderr,
             )
-        return exit_code(failure.exitcode)
+        return max(1, failure.exitcode)
     except SignalException:
         return 130
     except (torch.distributed.DistError, RendezvousError, RuntimeError) as error:

@@ -21,6 +21,7 @@ from typing import Any
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import base
 from ratiocine.executors.base import (
+    INTERRUPTED,
     POLL_SECONDS,
     Command,
     Job,
@@ -31,7 +32,6 @@ from ratiocine.executors.base import (
 from ratiocine.executors.config import SlurmConfig
 
 CHECKPOINT_SECONDS = 80  # for a checkpoint, between Slurm's warning signal and its kill
-INTERRUPTED = 130
 TIME_LIMIT_HOURS = 24  # without an estimate
 FAILED_STATES = ("FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY")
 NO_SBATCH = "there is no sbatch on this machine; run the command on a login node of the cluster"
