@@ -31,6 +31,7 @@ from ratiocine.engines import (
     pack_linears,
     recorded_step,
 )
+from ratiocine.engines import transformers as transformers_engine
 from ratiocine.engines.fused_layer import FusedLayer
 from ratiocine.engines.vllm import MIN_VERSION
 from ratiocine.errors import BadInput, Failure
@@ -118,6 +119,31 @@ def test_a_trace_is_given_away_when_its_row_ends() -> None:
         )
     )
     assert [trace.id for trace in first] == ["short"]
+
+
+def test_a_common_beginning_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of few-shot prompts, one of which ends where the others go on."""
+    examples = "Two and two are four. " * 6
+    requests = [
+        asked(str(i), examples + "x" * i, temperature=i % 2, samples=(0, 1), logprobs=True)
+        for i in (0, 1, 5, 9)
+    ]
+    columns = []
+    forward = TransformersEngine._forward
+
+    def counted(engine, batch, ids, mask):
+        columns.append(tuple(ids.shape))
+        return forward(engine, batch, ids, mask)
+
+    monkeypatch.setattr(TransformersEngine, "_forward", counted)
+    found = traces(requests)
+    assert columns[0][0] == 1
+    assert columns[0][1] > len(examples)
+    assert max(rows * width for rows, width in columns[1:]) < 4 * 40
+    monkeypatch.setattr(transformers_engine, "SHARED_TOKENS", 10**6)
+    for key, one in traces(requests).items():
+        assert found[key].token_ids == one.token_ids
+        assert found[key].logprobs == pytest.approx(one.logprobs, abs=1e-4)
 
 
 def test_samples_follow_the_models_distribution() -> None:

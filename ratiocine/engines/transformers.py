@@ -2,7 +2,8 @@
 
 Faster than `generate`, with the same distribution:
 - ended rows leave the batch and waiting requests join it;
-- prompts of similar length are prefilled together, once for all samples of a request;
+- prompts of similar length are prefilled together, once for all samples of a request, and what
+  they all begin with once for all of them;
 - the KV cache grows in place;
 - a decode step on a CPU computes attention as two batched matmuls over the grouped heads, since
   scaled_dot_product_attention is slow for a single query row;
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 # A prompt shorter than this fraction of the longest has its own prefill: padding costs as much as
 # tokens.
 SIMILAR_LENGTH = 7 / 8
+SHARED_TOKENS = 64  # a shorter common beginning of prompts is computed for each of them
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,9 @@ class TransformersEngine:
         model.eval()
         cache = growing_cache(model.config)
         self.joinable = is_joinable(cache)
+        self.is_uniform = fixed_layers(cache) is not None
         # Of a decode step, for all layers: without it the model makes masks of its own.
-        self.has_one_mask = (
-            attention == GROUPED and model.device.type == "cpu" and fixed_layers(cache) is not None
-        )
+        self.has_one_mask = self.is_uniform and attention == GROUPED and model.device.type == "cpu"
         self.recorder = StepRecorder(model, enabled=not config.enforce_eager)
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
@@ -155,17 +156,27 @@ class TransformersEngine:
         return batches[0].joined_by(batches[1:]) if len(batches) > 1 else batches[0]
 
     def _prefill(self, group: Sequence[_Prompted]) -> DecodeBatch:
-        """One forward pass over left-padded prompts, and the first token of each row."""
+        """One forward pass over left-padded prompts, and the first token of each row. What they all
+        begin with, as few-shot examples, has a pass of its own, of one row."""
         started = time.perf_counter()
-        device, width = self.model.device, max(len(one.prompt) for one in group)
+        device, shared = self.model.device, self._shared(group)
+        width = max(len(one.prompt) for one in group) - shared
         ids = torch.full((len(group), width), self.stop_ids[0])
-        mask = torch.zeros((len(group), width), dtype=torch.long)
+        mask = torch.zeros((len(group), shared + width), dtype=torch.long)
+        mask[:, :shared] = 1
         for row, one in enumerate(group):
-            ids[row, width - len(one.prompt) :] = torch.tensor(one.prompt)
-            mask[row, width - len(one.prompt) :] = 1
+            rest = one.prompt[shared:]
+            ids[row, width - len(rest) :] = torch.tensor(rest)
+            mask[row, shared + width - len(rest) :] = 1
         mask = mask.to(device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        new = DecodeBatch([], mask, positions, growing_cache(self.model.config))
+        cache = growing_cache(self.model.config)
+        if shared:
+            head = DecodeBatch([], mask[:1, :shared], positions[:1, :shared], cache)
+            self._forward(head, torch.tensor([group[0].prompt[:shared]], device=device), head.mask)
+            for layer in cache.layers:
+                layer.keep(torch.zeros(len(group), dtype=torch.long, device=device), 0)
+        new = DecodeBatch([], mask, positions[:, shared:], cache)
         logits = self._forward(new, ids.to(device), mask)
         new.rows = [
             Row(one.request, sample, len(one.prompt), one.opened)
@@ -180,6 +191,18 @@ class TransformersEngine:
             logits = logits[prompts]
         self._append(new, logits, started)
         return new
+
+    def _shared(self, group: Sequence[_Prompted]) -> int:
+        """Tokens with which all prompts begin, 0 if they are too few to save time. A sliding window
+        would count the padding after them."""
+        if len(group) == 1 or not self.is_uniform:
+            return 0
+        prompts = [one.prompt for one in group]
+        first, last = min(prompts), max(prompts)  # what these two share all share
+        pairs = enumerate(zip(first, last, strict=False))
+        n = next((i for i, (a, b) in pairs if a != b), min(len(first), len(last)))
+        n = min(n, *(len(prompt) - 1 for prompt in prompts))
+        return n if n >= SHARED_TOKENS else 0
 
     def _step(self, batch: DecodeBatch) -> None:
         started = time.perf_counter()
