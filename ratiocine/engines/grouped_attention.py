@@ -54,7 +54,7 @@ def _grouped_attention(
     if attention_mask.dtype == torch.bool:
         attention_mask = additive_mask(attention_mask)
     scores = torch.baddbmm(
-        attention_mask.expand(-1, key.shape[1], -1, -1).flatten(0, 1),
+        attention_mask.to(key.dtype).expand(-1, key.shape[1], -1, -1).flatten(0, 1),
         grouped.flatten(0, 1),
         key.flatten(0, 1).transpose(1, 2),
         alpha=scaling,
