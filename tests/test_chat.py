@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, command, done
+from conftest import ROOT, command, done, tiny_gemma
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig
@@ -295,14 +295,14 @@ def test_a_stream_is_what_the_engine_writes(
             assert "".join(pieces) == trace.text
 
 
-def test_a_stream_of_packed_bfloat16_weights_is_what_the_engine_writes() -> None:
-    model = models.load_model(TINY, "cpu", dtype="bfloat16")
+def test_a_stream_in_bfloat16_is_what_the_engine_writes() -> None:
+    """`generate` has a cache of its own, in bfloat16, and masks for sliding windows."""
+    model = tiny_gemma().bfloat16().eval()
     pack_linears(model)
     packed = TransformersEngine(model, models.load_tokenizer(TINY), (1,))
     ids = stream(packed, asked("1+1?"), lambda text: None).token_ids
     assert len(ids) == 24
-    # `generate` has a cache of its own, in bfloat16: later tokens may differ.
-    assert ids[:4] == batched(packed, asked("1+1?")).token_ids[:4]
+    assert ids[:2] == batched(packed, asked("1+1?")).token_ids[:2]  # later ones may differ
 
 
 def test_a_turn_that_the_model_ends(engine: TransformersEngine) -> None:
