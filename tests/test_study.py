@@ -445,9 +445,9 @@ def processes_of(root: Path) -> list[str]:
 
 
 def killed(words: tuple[str, ...], root: Path, moments: int, seed: int) -> list[int]:
-    """Kill a study's launcher alone at random moments; returns the number of finished stages at
-    each."""
-    rng, seen = random.Random(seed), []
+    """Kill a study's launcher alone, soon after a stage begins or ends; returns the number of
+    finished stages at each moment."""
+    rng, seen = random.Random(seed), [0]
     for _ in range(moments):
         process = subprocess.Popen(
             [sys.executable, "-m", *words],
@@ -455,7 +455,10 @@ def killed(words: tuple[str, ...], root: Path, moments: int, seed: int) -> list[
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(rng.uniform(3, 15))
+        pattern, more = rng.choice([("*/DONE", seen[-1]), ("*/config.yaml", 0)])
+        while process.poll() is None and len(list(root.glob(pattern))) <= more:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 3))
         process.kill()
         process.wait()
         for _ in range(200):
