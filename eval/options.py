@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log10
+from math import exp, log10
 from statistics import fmean
 
 from eval.report import Arm, counterparts, varying
@@ -23,6 +23,7 @@ from ratiocine.stats import (
 
 Shares = list[list[float]]  # of right answers: a row per seed, a column per problem
 MAX_SEEDS = 30
+RATIO_SCALE = 0.5  # difference of ratios at which their similarity is 1 / e
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Option:
     train_seconds: float
     answer_seconds: float
     expected: float
-    """Accuracy given those of all arms in all categories (`informed`)."""
+    """Accuracy, given those of all arms in all categories (`informed`)."""
 
     def total(self, num_queries: int | None) -> float:
         """FLOPs of training and of this number of answers; of training alone where it is None."""
@@ -151,13 +152,38 @@ def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
 def informed(
     options: Sequence[Option], groups: Mapping[str, Sequence[str]], category: str
 ) -> list[Option]:
-    """The same options of a category with what the other categories tell of them: `groups` are the
-    problems of each. Over all problems, the expected accuracy is the observed one."""
-    if category not in groups:
+    """The same options of a category, or of "all", with what all trained arms show in all
+    categories: `groups` are the problems of each."""
+    trained = [option for option in options if option.arm.trained]
+    if not trained:
         return list(options)
-    tables = [[option.arm.table(keys) for option in options] for keys in groups.values()]
-    expected = expected_accuracies(tables)[list(groups).index(category)]
-    return [replace(one, expected=value) for one, value in zip(options, expected, strict=True)]
+    arms = [option.arm for option in trained]
+    tables = [[arm.table(keys) for arm in arms] for keys in groups.values()]
+    expected = expected_accuracies(tables, similarities(arms))
+    names = groups if category == "all" else [category]
+    weights = [len(keys) if name in names else 0 for name, keys in groups.items()]
+    means = [
+        sum(w * value for w, value in zip(weights, of_arm, strict=True)) / sum(weights)
+        for of_arm in zip(*expected, strict=True)
+    ]
+    by_arm = {id(arm): mean for arm, mean in zip(arms, means, strict=True)}
+    return [replace(one, expected=by_arm.get(id(one.arm), one.accuracy)) for one in options]
+
+
+def similarities(arms: Sequence[Arm]) -> list[list[list[float]]]:
+    """Of each arm to each, from 0 to 1: of one model, of near ratios, and of both."""
+    of_model = [[float(one.model == other.model) for other in arms] for one in arms]
+    near = [[_near(one.ratio, other.ratio) for other in arms] for one in arms]
+    both = [
+        [a * b for a, b in zip(*rows, strict=True)] for rows in zip(of_model, near, strict=True)
+    ]
+    return [of_model, near, both]
+
+
+def _near(first: float | None, second: float | None) -> float:
+    if first is None or second is None:
+        return float(first is second)
+    return exp(-abs(first - second) / RATIO_SCALE)
 
 
 def worth(option: Option, accuracy: float, num_queries: int | None, weight: float) -> float:

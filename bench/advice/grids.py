@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.advice.policies import Case, regrets
 from bench.advice.worlds import NAMES, world
-from eval.options import Option, informed, measured
+from eval.options import Option, informed, measured, similarities
 from eval.recommendation import Query
 from eval.report import Arm, gather, load_all, problem_groups
 from ratiocine.errors import BadInput
@@ -39,7 +39,9 @@ def simulated_cases(
     n, n_seeds = int(rng.choice(PROBLEMS)), int(rng.choice(SEEDS))
     made = world(name, rng, n_seeds, n, float(rng.choice(SEED_SDS)))
     tables = {category: table.tolist() for category, table in made.tables.items()}
-    expected = dict(zip(tables, expected_accuracies([*tables.values()]), strict=True))
+    expected = dict(
+        zip(tables, expected_accuracies([*tables.values()], similarities(made.arms)), strict=True)
+    )
     overall = np.mean([table.mean(axis=(1, 2)) for table in made.tables.values()], axis=0).tolist()
     for category, of_arms in tables.items():
         options = []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HARD, LIKES = 1.5, 0.5
 RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SIZES = (5e8, 1.5e9, 7e9)
-PER_SIZE = 0.08  # accuracy from one size to the next
+PER_SIZE = 0.12  # most accuracy from one size to the next
 SEQUENCE = 500  # tokens of a training example with the direct answer
 N_EXAMPLES = 10_000
 ANSWER = 200  # tokens of a direct answer
@@ -105,6 +105,14 @@ def _everywhere(rng: np.random.Generator) -> np.ndarray:
     return np.tile(rng.uniform(0.02, 0.15, len(CATEGORIES)), (len(SIZES), 1))
 
 
+def _math_alone(rng: np.random.Generator) -> np.ndarray:
+    """A gain in math, a loss in general questions."""
+    import numpy as np
+
+    signs = [1 if category.startswith("math") else -1 for category in CATEGORIES]
+    return np.tile(signs * rng.uniform(0.02, 0.2, len(CATEGORIES)), (len(SIZES), 1))
+
+
 def _either_way(rng: np.random.Generator) -> np.ndarray:
     """Gains and losses at random, in every cell apart."""
     return rng.normal(0, 0.1, (len(SIZES), len(CATEGORIES)))
@@ -116,7 +124,8 @@ SCENARIOS = {
     "gain depends on size": Scenario(_by_size),
     "long traces, small gains": Scenario(_everywhere, length=20.0),
     "gain peaks at half": Scenario(_everywhere, shape=lambda ratio: 4 * ratio * (1 - ratio)),
-    "gains and losses": Scenario(_either_way),
+    "gains in math, losses elsewhere": Scenario(_math_alone),
+    "gains and losses at random": Scenario(_either_way),
 }
 PUBLISHED_WORLD = "published accuracies"
 NAMES = (*SCENARIOS, PUBLISHED_WORLD)
@@ -157,7 +166,9 @@ def _truth(name: str, rng: np.random.Generator) -> tuple[Sequence[float], np.nda
             6.0,
         )
     scenario = SCENARIOS[name]
-    base = rng.uniform(0.2, 0.6, len(CATEGORIES)) + PER_SIZE * np.arange(len(SIZES))[:, None]
+    n = len(CATEGORIES)
+    larger = np.arange(len(SIZES))[:, None] * rng.uniform(0, PER_SIZE, n)
+    base = rng.uniform(0.2, 0.6, n) + larger
     shape = np.array([scenario.shape(ratio) for ratio in RATIOS])
     gains = scenario.gains(rng)
     return SIZES, base[:, None] + gains[:, None] * shape[:, None], scenario.length
