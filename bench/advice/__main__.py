@@ -20,7 +20,7 @@ from statistics import fmean, stdev
 
 from bench.advice.grids import GOALS, Grid, Regrets, of_split, of_world
 from bench.advice.policies import OURS, RULES
-from bench.advice.worlds import NAMES
+from bench.advice.scenarios import NAMES
 from bench.harness import print_result
 from ratiocine import cli
 from ratiocine.errors import BadInput

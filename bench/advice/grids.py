@@ -11,7 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from bench.advice.policies import Case, regrets
-from bench.advice.worlds import NAMES, world
+from bench.advice.scenarios import NAMES
+from bench.advice.worlds import world
 from eval.options import Option, informed, measured, similarities
 from eval.recommendation import Query
 from eval.report import Arm, gather, load_all, problem_groups
@@ -47,10 +48,11 @@ def simulated_cases(
         options = []
         for at, (arm, table) in enumerate(zip(made.arms, of_arms, strict=True)):
             accuracy = fmean(map(fmean, table))
-            costs = made.train_flops[at], made.answer_flops[at], 0.0, 0.0
+            condition = made.conditions[at]
+            costs = condition.train_flops, condition.answer_flops, 0.0, 0.0
             of_arm = (accuracy, accuracy, accuracy, *costs, expected[category][at])
             options.append(Option(arm, table, *of_arm))
-        truth = made.truth[category].tolist()
+        truth = made.truth[category]
         yield from _goals(options, overall, truth, Query(category, n, num_queries, None, 0.0), rng)
 
 
