@@ -121,8 +121,8 @@ def _unmeasured(options: argparse.Namespace, why: str) -> None:
     for name in ("max_flops", "num_queries", "weight"):
         if getattr(options, name):
             raise BadInput(
-                f"--{name.replace('_', '-')} needs evaluations of what is asked: the rule of thumb "
-                "has no costs"
+                f"--{name.replace('_', '-')}: {why.removesuffix('.')}, and the rule of thumb knows "
+                "no costs"
             )
     lines = [why, *rule_of_thumb.lines(category, options.model_size)]
     if options.json:

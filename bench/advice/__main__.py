@@ -12,7 +12,9 @@ truth: also the truly best arm has some. Peer is the rule with the least regret 
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -40,7 +42,7 @@ def main() -> None:
     parser = cli.argument_parser("bench.advice", __doc__)
     add = parser.add_argument
     add("folders", nargs="*", type=Path, metavar="DIR", help="folders of finished evaluations")
-    add("-n", type=int, default=40, help="studies per scenario, or splits per DIR (default: 40)")
+    add("-n", type=int, default=20, help="studies per scenario, or splits per DIR (default: 20)")
     add("--seed", type=int, default=0)
     add("--num-queries", type=int, default=1_000_000, help="answers that an arm's cost includes")
     add("--jobs", type=int, default=2, help="processes (default: 2)")
@@ -49,14 +51,19 @@ def main() -> None:
         raise BadInput("-n, --num-queries and --jobs are whole numbers of at least 1")
     for folder in options.folders:
         Grid.of(folder)
+    found = measured_regrets(options)
+    for goal in GOALS:
+        print_goal(goal, found)
+
+
+def measured_regrets(options: argparse.Namespace) -> dict[str, list[Regrets]]:
+    """By scenario or folder, those of every study or split."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes: their matrices are small
     words = options.seed, options.num_queries
     worlds: Sequence[str | Path] = options.folders or NAMES
-    spawn = multiprocessing.get_context("spawn")
     found: dict[str, list[Regrets]] = {str(one): [] for one in worlds}
-    with (
-        ProcessPoolExecutor(options.jobs, mp_context=spawn) as pool,
-        progress(len(worlds) * options.n, "advice", "studies") as bar,
-    ):
+    pool = ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
         tasks = [
             (one, pool.submit(of_split, one, number, *words))
             if isinstance(one, Path)
@@ -64,11 +71,13 @@ def main() -> None:
             for one in worlds
             for number in range(options.n)
         ]
-        for one, task in tasks:
-            found[str(one)].append(task.result())
-            bar.update(1)
-    for goal in GOALS:
-        print_goal(goal, found)
+        with progress(len(tasks), "advice", "studies") as bar:
+            for one, task in tasks:
+                found[str(one)].append(task.result())
+                bar.update(1)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return found
 
 
 def print_goal(goal: str, found: Mapping[str, Sequence[Regrets]]) -> None:
