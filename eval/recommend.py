@@ -57,7 +57,16 @@ def main() -> None:
         return
     for warning in warnings(evaluations):
         print(f"recommend: warning: {warning}", file=sys.stderr)
-    keys = groups[options.category]
+    _recommend(options, arms, categories, groups[options.category])
+
+
+def _recommend(
+    options: argparse.Namespace,
+    arms: Sequence[Arm],
+    categories: Mapping[str, Sequence[str]],
+    keys: Sequence[str],
+) -> None:
+    """Print and write the recommendation for these problems."""
     num_queries = None if options.num_queries is None else int(options.num_queries)
     query = Query(options.category, len(keys), num_queries, options.max_flops, options.weight)
     exact = all(arm.train_flops_exact is not None for arm in arms)
@@ -116,7 +125,8 @@ def _unmeasured(options: argparse.Namespace, why: str) -> None:
     category = None if options.category == "all" else options.category
     if category not in (None, *CATEGORIES):
         raise BadInput(
-            f"--category {category}: without evaluations it is one of {', '.join(CATEGORIES)}"
+            f"--category {category}: the rule of thumb for what was not measured knows only "
+            f"{', '.join(CATEGORIES)}"
         )
     for name in ("max_flops", "num_queries", "weight"):
         if getattr(options, name):

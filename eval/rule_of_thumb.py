@@ -114,7 +114,7 @@ def lines(category: str | None = None, size: float | None = None) -> list[str]:
             f"  - {_words(rule)}" for rule in rules(category, size) if rule.version == version.name
         ]
     found += _accuracies(category, size)
-    return [*found, "To measure it on your models: python -m launch study=mini (docs/study.md)."]
+    return [*found, "To measure it on your models: python -m launch study=mini."]
 
 
 def _words(rule: Rule) -> str:

@@ -370,7 +370,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         ),
         (
             ("--category", "physics"),
-            "--category physics: without evaluations it is one of general-",
+            "--category physics: the rule of thumb for what was not measured knows",
         ),
         (("--max-flops", "1e18"), "--max-flops: No evaluation was given, and the rule of thumb "),
         (
