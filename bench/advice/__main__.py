@@ -7,7 +7,8 @@ studies whose true accuracies are known: each has another number of problems (25
 category) and seeds (1 to 3), and another variance between seeds. With DIR, folders of finished
 evaluations such as a study's, on random splits: half of the seeds and problems advise, the other
 half is the truth (all seeds do both where there is one). The regret of a split is that of a noisy
-truth: also the truly best arm has some. Peer is the rule with the least regret on average.
+truth: also the truly best arm has some. Peer is the rule with the least regret on average, `spread`
+the standard deviations of both over studies or splits.
 """
 
 from __future__ import annotations
