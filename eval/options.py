@@ -1,10 +1,11 @@
-"""The choice among measured arms: the cheapest that is not shown to be worse than the best."""
+"""The choice among measured arms: the one with the highest expected accuracy, less what its cost is
+worth."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import log10
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import exp, log10
 from statistics import fmean
 
 from eval.report import Arm, counterparts, varying
@@ -12,6 +13,7 @@ from ratiocine import cost
 from ratiocine.errors import BadInput
 from ratiocine.stats import (
     PairedDifference,
+    expected_accuracies,
     holm_adjusted,
     over_seeds,
     pooled,
@@ -21,6 +23,7 @@ from ratiocine.stats import (
 
 Shares = list[list[float]]  # of right answers: a row per seed, a column per problem
 MAX_SEEDS = 30
+RATIO_SCALE = 0.5  # difference of ratios at which their similarity is 1 / e
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Option:
     """Of one answer, the mean."""
     train_seconds: float
     answer_seconds: float
+    expected: float
+    """Accuracy, given those of all arms in all categories (`informed`)."""
 
     def total(self, num_queries: int | None) -> float:
         """FLOPs of training and of this number of answers; of training alone where it is None."""
@@ -82,11 +87,15 @@ class Other:
 
 @dataclass(frozen=True)
 class Choice:
-    """The best option and the recommended one."""
+    """The options, the recommended one and what the data tell of the others."""
 
     options: Sequence[Option]
     best: Option
+    """As observed."""
     recommended: Option
+    """By expectation, of those that are not shown to be worse than the best."""
+    cheapest: Option
+    """Of the same."""
     others: Sequence[Other]
     best_shares: Sequence[float]
     """Share of bootstrap resamples, of seeds and problems, in which each of `options` is best."""
@@ -136,25 +145,66 @@ def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
     students = [evaluation.student for evaluation in arm.evaluations]
     train_seconds = fmean(float(student.seconds or 0.0) if student else 0.0 for student in students)
     times = (train_flops, fmean(flops), train_seconds, fmean(seconds))
-    return Option(arm, table, *over_seeds(table), *times)
+    accuracy, low, high = over_seeds(table)
+    return Option(arm, table, accuracy, low, high, *times, expected=accuracy)
 
 
-def worth(option: Option, num_queries: int | None, weight: float) -> float:
+def informed(
+    options: Sequence[Option], groups: Mapping[str, Sequence[str]], category: str
+) -> list[Option]:
+    """The same options of a category, or of "all", with what all trained arms show in all
+    categories: `groups` are the problems of each."""
+    trained = [option for option in options if option.arm.trained]
+    if not trained:
+        return list(options)
+    arms = [option.arm for option in trained]
+    tables = [[arm.table(keys) for arm in arms] for keys in groups.values()]
+    expected = expected_accuracies(tables, similarities(arms))
+    names = groups if category == "all" else [category]
+    weights = [len(keys) if name in names else 0 for name, keys in groups.items()]
+    means = [
+        sum(w * value for w, value in zip(weights, of_arm, strict=True)) / sum(weights)
+        for of_arm in zip(*expected, strict=True)
+    ]
+    by_arm = {id(arm): mean for arm, mean in zip(arms, means, strict=True)}
+    return [replace(one, expected=by_arm.get(id(one.arm), one.accuracy)) for one in options]
+
+
+def similarities(arms: Sequence[Arm]) -> list[list[list[float]]]:
+    """Of each arm to each, from 0 to 1: of one model, of near ratios, and of both."""
+    of_model = [[float(one.model == other.model) for other in arms] for one in arms]
+    near = [[_near(one.ratio, other.ratio) for other in arms] for one in arms]
+    both = [
+        [a * b for a, b in zip(*rows, strict=True)] for rows in zip(of_model, near, strict=True)
+    ]
+    return [of_model, near, both]
+
+
+def _near(first: float | None, second: float | None) -> float:
+    if first is None or second is None:
+        return float(first is second)
+    return exp(-abs(first - second) / RATIO_SCALE)
+
+
+def worth(option: Option, accuracy: float, num_queries: int | None, weight: float) -> float:
     """Accuracy − `weight` · log10(FLOPs of training and of `num_queries` answers)."""
-    return option.accuracy - _penalty(option, num_queries, weight)
+    return accuracy - _penalty(option, num_queries, weight)
 
 
 def choose(
     options: Sequence[Option], num_queries: int | None = None, weight: float = 0.0
 ) -> Choice:
-    """The best option by its `worth`, and the cheapest that is not shown to be worse."""
+    """The option of the highest `worth` as observed, and of those not shown to be worse than it the
+    one of the highest by expectation; at equal worth the cheapest. `weight` is the accuracy that a
+    tenth of the cost is worth."""
 
     def price(option: Option) -> tuple[float, float, str]:
         return option.total(num_queries), option.answer_flops, option.arm.label
 
-    best = min(
-        options, key=lambda option: (-round(worth(option, num_queries, weight), 12), *price(option))
-    )
+    def order(option: Option, accuracy: float) -> tuple[float, float, float, str]:
+        return -round(worth(option, accuracy, num_queries, weight), 12), *price(option)
+
+    best = min(options, key=lambda option: order(option, option.accuracy))
     rest = [option for option in options if option is not best]
     differences = []
     for option in rest:
@@ -166,7 +216,8 @@ def choose(
     # At equal costs the Pareto front is the best option.
     tables = [_lowered(option.table, _penalty(option, num_queries, weight)) for option in options]
     best_shares = support([0.0] * len(options), tables)
-    return Choice(options, best, min(alike, key=price), others, best_shares)
+    recommended = min(alike, key=lambda option: order(option, option.expected))
+    return Choice(options, best, recommended, min(alike, key=price), others, best_shares)
 
 
 def _penalty(option: Option, num_queries: int | None, weight: float) -> float:
@@ -189,11 +240,11 @@ def _paired(first: Option, second: Option) -> tuple[Shares, Shares, int]:
 
 
 def sample_size(choice: Choice, n: int) -> SampleSize | None:
-    """What it takes to decide between the best option and the recommended one (if that is the best:
-    the closest inconclusive one), measured on `n` problems; None where no comparison is
+    """What it takes to decide between the best option and the cheapest inconclusive one (where the
+    best is cheaper, the closest one), measured on `n` problems; None where no comparison is
     inconclusive, or the two have equal accuracy."""
     candidates = choice.inconclusive
-    found = [other for other in candidates if other.option is choice.recommended]
+    found = [other for other in candidates if other.option is choice.cheapest]
     found = found or sorted(candidates, key=lambda other: other.best.difference)
     if not found:
         return None

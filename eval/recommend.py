@@ -1,10 +1,12 @@
-"""python -m eval.recommend DIR [DIR …]: which of the measured arms to take.
+"""python -m eval.recommend [DIR …]: which of the measured arms to take.
 
-DIR is a finished evaluation, or a folder of such. Of the arms within `--max-flops` the most
-accurate is the best. Arms whose difference from it is inconclusive (its 95 % interval over seeds
-and problems includes 0) are as good as far as the data tell, and the cheapest of them is
-recommended. An arm costs its training and, with `--num-queries`, that number of answers, in FLOPs.
-Nothing is extrapolated to arms that were not measured.
+DIR is a finished evaluation, or a folder of such. Of the arms within `--max-flops`, that with the
+highest expected accuracy is recommended: the accuracy observed in the category, shrunk towards what
+the arm shows in all categories. Arms whose difference from the most accurate is inconclusive (its
+95 % interval over seeds and problems includes 0) are listed, the cheapest of them named. An arm
+costs its training and, with `--num-queries`, that number of answers, in FLOPs. Nothing is
+extrapolated to arms that were not measured. Where none was (no DIR, or none of the `--category` or
+`--model-size`), the published rule of thumb of arXiv 2509.22193 is printed instead.
 """
 
 from __future__ import annotations
@@ -12,39 +14,68 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 
-from eval.options import Choice, Option, Other, SampleSize, choose, measured, sample_size
+from eval import rule_of_thumb
+from eval.options import (
+    Choice,
+    Option,
+    Other,
+    SampleSize,
+    choose,
+    informed,
+    measured,
+    sample_size,
+)
 from eval.recommendation import Query, best_shares, notes, recommendation, to_decide, truncated
-from eval.report import gather, load_all, problem_groups, shared_keys, warnings, write
+from eval.report import Arm, gather, load_all, problem_groups, shared_keys, warnings, write
 from eval.useless_arms import all_useless, chance, refusal
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.records import JsonObject
+from ratiocine.records import CATEGORIES, JsonObject
 
 RENAMED = {"--budget": "--max-flops", "--questions": "--num-queries"}
-SCORES = ("accuracy", "low", "high", "train_flops", "answer_flops", "train_seconds")
+SIZE_TOLERANCE = 0.25
+SCORES = ("accuracy", "expected", "low", "high", "train_flops", "answer_flops", "train_seconds")
 
 
 def main() -> None:
     options = cli.parse_args(parser(), RENAMED)
     check(options)
+    if not options.folders:
+        _unmeasured(options, "No evaluation was given.")
+        return
     evaluations = load_all(options.folders)
-    groups = {**problem_groups(evaluations, "category"), "all": shared_keys(evaluations)}
-    if options.category not in groups:
-        raise BadInput(
-            f"--category {options.category} was not measured; measured: {', '.join(groups)}"
-        )
+    categories = problem_groups(evaluations, "category")
+    groups = {**categories, "all": shared_keys(evaluations)}
+    arms = gather(evaluations)
+    if missing := _missing(options, groups, arms):
+        _unmeasured(options, missing)
+        return
     for warning in warnings(evaluations):
         print(f"recommend: warning: {warning}", file=sys.stderr)
-    keys, arms = groups[options.category], gather(evaluations)
+    _recommend(options, arms, categories, groups[options.category])
+
+
+def _recommend(
+    options: argparse.Namespace,
+    arms: Sequence[Arm],
+    categories: Mapping[str, Sequence[str]],
+    keys: Sequence[str],
+) -> None:
+    """Print and write the recommendation for these problems."""
     num_queries = None if options.num_queries is None else int(options.num_queries)
     query = Query(options.category, len(keys), num_queries, options.max_flops, options.weight)
     exact = all(arm.train_flops_exact is not None for arm in arms)
-    everything = [measured(arm, keys, exact=exact) for arm in arms]
+    options_of_all = [measured(arm, keys, exact=exact) for arm in arms]
+    everything = [
+        option
+        for option in informed(options_of_all, categories, options.category)
+        if _of_size(option.arm, options.model_size)
+    ]
     choice = choose(within(everything, query), num_queries, query.weight / 100)
     size = sample_size(choice, query.n)
     guessed = chance(choice.options, keys)
@@ -57,12 +88,57 @@ def main() -> None:
     if options.json:
         content = to_json(choice, size, everything, query)
         if useless:
-            content |= {"recommended": None, "best": None}
+            content |= {"recommended": None, "best": None, "cheapest": None}
         content |= {"train_flops_form": "exact" if exact else "published", "text": lines}
         write(options.json, json.dumps(content, indent=2) + "\n")
     print("\n".join(lines))
     if useless:
         cli.print_next("eval.browse", *map(str, options.folders[:1]))
+
+
+def _missing(
+    options: argparse.Namespace, groups: Mapping[str, Sequence[str]], arms: Sequence[Arm]
+) -> str | None:
+    """What of the category and size was not measured. Raises BadInput for a category that the rule
+    of thumb does not know either."""
+    if options.category not in groups:
+        found = f"{options.category} was not measured; measured: {', '.join(groups)}"
+        if options.category not in CATEGORIES:
+            raise BadInput(f"--category {found}")
+        return f"{found}."
+    if not any(_of_size(arm, options.model_size) for arm in arms):
+        sizes = sorted({arm.size for arm in arms if arm.size})
+        named = ", ".join(f"{size / 1e9:.3g}" for size in sizes) or "unknown"
+        return (
+            f"No model of about {options.model_size / 1e9:.3g} billion weights was measured; "
+            f"measured: {named} billion."
+        )
+    return None
+
+
+def _of_size(arm: Arm, size: float | None) -> bool:
+    return size is None or (arm.size is not None and abs(arm.size - size) <= SIZE_TOLERANCE * size)
+
+
+def _unmeasured(options: argparse.Namespace, why: str) -> None:
+    """Print the rule of thumb, and why it is that. Raises BadInput for what it says nothing of."""
+    category = None if options.category == "all" else options.category
+    if category not in (None, *CATEGORIES):
+        raise BadInput(
+            f"--category {category}: the rule of thumb for what was not measured knows only "
+            f"{', '.join(CATEGORIES)}"
+        )
+    for name in ("max_flops", "num_queries", "weight"):
+        if getattr(options, name):
+            raise BadInput(
+                f"--{name.replace('_', '-')}: {why.removesuffix('.')}, and the rule of thumb knows "
+                "no costs"
+            )
+    lines = [why, *rule_of_thumb.lines(category, options.model_size)]
+    if options.json:
+        content = rule_of_thumb.to_json(category, options.model_size, lines)
+        write(options.json, json.dumps(content, indent=2) + "\n")
+    print("\n".join(lines))
 
 
 def _lines(choice: Choice, size: SampleSize | None, query: Query, keys: Sequence[str]) -> list[str]:
@@ -75,12 +151,18 @@ def parser() -> argparse.ArgumentParser:
     add = found.add_argument
     add(
         "folders",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="DIR",
-        help="a finished `python -m eval` folder, or a folder of such",
+        help="a finished `python -m eval` folder, or a folder of such (without: a rule of thumb)",
     )
     add("--category", default="all", help="such as math-oe (default: all problems)")
+    add(
+        "--model-size",
+        type=float,
+        metavar="N",
+        help=f"weights of the model, such as 7e9, ± {100 * SIZE_TOLERANCE:g} %% (default: all)",
+    )
     add(
         "--max-flops",
         type=float,
@@ -108,6 +190,9 @@ def parser() -> argparse.ArgumentParser:
 def check(options: argparse.Namespace) -> None:
     """Raise BadInput for values out of range."""
     max_flops, num_queries, weight = options.max_flops, options.num_queries, options.weight
+    size = options.model_size
+    if size is not None and not (isfinite(size) and size > 0):
+        raise BadInput(f"--model-size {size:g} is no number of weights, such as 7e9")
     if max_flops is not None and not (isfinite(max_flops) and max_flops >= 0):
         raise BadInput(f"--max-flops {max_flops:g} is no number of FLOPs, such as 1e18")
     if num_queries is not None and not (num_queries >= 1 and num_queries % 1 == 0):
@@ -154,9 +239,11 @@ def to_json(
     ]
     return {
         "schema_version": 2,
+        "measured": True,
         **asdict(query),
         "recommended": choice.recommended.arm.label,
         "best": choice.best.arm.label,
+        "cheapest": choice.cheapest.arm.label,
         "inconclusive": [other.option.arm.label for other in choice.inconclusive],
         "arms": rows,
         "sample_size": _sample_size(size),

@@ -32,12 +32,13 @@ def recommendation(choice: Choice, query: Query) -> list[str]:
         *(
             [
                 f"Not decided for {asked(query)}: {_undecided(choice)}",
-                f"The cheapest: {described(taken.arm)}.",
+                f"The best by expectation: {described(taken.arm)}.",
             ]
             if choice.inconclusive
             else [f"For {asked(query)}: take {described(taken.arm)}."]
         ),
         f"Its accuracy is {accuracy_words(taken)}{often if choice.others else ''}.",
+        *_expected(choice),
         f"It costs {cost_words(taken, query)}.",
     ]
     if not choice.others:
@@ -50,6 +51,16 @@ def asked(query: Query) -> str:
     """Such as: math-oe (40 problems)."""
     where = "all problems" if query.category == "all" else query.category
     return f"{where} ({query.n:,} problems)"
+
+
+def _expected(choice: Choice) -> list[str]:
+    """What the other categories change, if anything that the output shows."""
+    shown = list(dict.fromkeys((choice.recommended.arm.label, choice.best.arm.label)))
+    options = {option.arm.label: option for option in choice.options}
+    if all(abs(options[label].expected - options[label].accuracy) < 0.0005 for label in shown):
+        return []
+    parts = [f"{100 * options[label].expected:.1f} % of {label}" for label in shown]
+    return [f"Given the arms' accuracies in all categories, {' and '.join(parts)} is expected."]
 
 
 def _undecided(choice: Choice) -> str:
@@ -113,9 +124,10 @@ def _inconclusive(choice: Choice, query: Query) -> list[str]:
     best, others = choice.best, choice.inconclusive
     if not others:
         return []
-    cheapest = "the cheapest of them is recommended"
-    why = cheapest if choice.recommended is not best else "the best is also the cheapest of them"
-    lines = [f"Among these {len(others) + 1} arms the data are inconclusive; {why}:"]
+    lines = [
+        f"Among these {len(others) + 1} arms the data are inconclusive; the cheapest of them is "
+        f"{choice.cheapest.arm.label}:"
+    ]
     described = {other.option.arm.label: _behind(other) for other in others}
     shares = best_shares(choice)
     shown = (best, *(other.option for other in others))

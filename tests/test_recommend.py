@@ -11,9 +11,11 @@ import pytest
 from conftest import command, done
 from test_report import SHAPE, facts, row, truncated_arms
 
+from eval import rule_of_thumb
 from eval.options import Option, choose, measured, sample_size
 from eval.report import Evaluation, gather
 from ratiocine import cost, stats
+from ratiocine.records import CATEGORIES
 from ratiocine.runs import StudentInfo
 from ratiocine.stats import intervals
 
@@ -110,9 +112,11 @@ def test_the_rule_over_many_grids(
     monkeypatch: pytest.MonkeyPatch, questions: int | None, weight: float
 ) -> None:
     monkeypatch.setattr(intervals, "RESAMPLES", 500)
-    dearer = 0
+    apart = 0
     for seed in range(12):
         found = options(seed)
+        drawn = np.random.default_rng(seed).normal(0, 0.05, len(found))
+        found = [replace(o, expected=o.accuracy + by) for o, by in zip(found, drawn, strict=True)]
         answer = cost.exact_generation(
             SHAPE,
             10,
@@ -141,16 +145,19 @@ def test_the_rule_over_many_grids(
         assert [other.best.p_holm for other in choice.others] == pytest.approx(
             stats.holm([one[3] for one in compared])
         )
-        assert choice.recommended is found[min(alike, key=lambda i: spent[i])]
+        assert choice.cheapest is found[min(alike, key=lambda i: spent[i])]
+        hoped = [
+            one.expected - (weight * np.log10(full) if weight else 0)
+            for one, full in zip(found, spent, strict=True)
+        ]
+        assert choice.recommended is found[max(alike, key=lambda i: hoped[i])]
         assert {id(other.option) for other in choice.inconclusive} == {
             id(found[i]) for i in alike if i != at
         }
         assert sum(choice.best_shares) >= 1 - 1e-9
-        assert choice.recommended is choice.best or choice.recommended.total(
-            questions
-        ) <= choice.best.total(questions)
-        dearer += choice.recommended is not choice.best
-    assert dearer > 0, "somewhere the cheapest is not the best"
+        assert choice.cheapest.total(questions) <= choice.best.total(questions)
+        apart += len({id(o) for o in (choice.best, choice.recommended, choice.cheapest)})
+    assert apart > 12, "somewhere they are not the same"
 
 
 def test_the_cost_of_a_conclusive_sample_size() -> None:
@@ -162,7 +169,7 @@ def test_the_cost_of_a_conclusive_sample_size() -> None:
         )
     both = [measured(arm, list(evaluations[0].answers), exact=True) for arm in gather(evaluations)]
     choice = choose(both)
-    assert choice.recommended is both[0] and choice.best is both[1]
+    assert choice.cheapest is both[0] and choice.best is choice.recommended is both[1]
     more = sample_size(choice, 60)
     assert more is not None and more.problems is not None and more.problems > 60
     assert more.problems_cost is not None
@@ -188,20 +195,17 @@ def test_the_recommendation_in_words_and_as_data(tmp_path: Path) -> None:
         str(tmp_path / "a.json"),
     )
     content = json.loads((tmp_path / "a.json").read_text())
-    assert (content["recommended"], content["best"], content["inconclusive"]) == (
-        "ratio 0.5",
-        "ratio 1",
-        ["ratio 0.5"],
-    )
+    names = ("recommended", "best", "cheapest", "inconclusive")
+    assert [content[name] for name in names] == ["ratio 1", "ratio 1", "ratio 0.5", ["ratio 0.5"]]
     assert shown.startswith(
         "Not decided for math-oe (40 problems): 1 of 3 other arms is not shown to be worse than "
         "ratio 1, the most accurate.\n"
-        "The cheapest: m (0.135 billion weights), mixed at ratio 0.5 (labelled ratio 0.5).\n"
+        "The best by expectation: m (0.135 billion weights), mixed at ratio 1 (labelled ratio 1).\n"
     )
-    assert "Its accuracy is 77.5 % (95 %: " in shown
+    assert "Its accuracy is 80.0 % (95 %: " in shown
+    assert "Given the arms' accuracies in all categories, 79." in shown
     assert (
-        "Among these 2 arms the data are inconclusive; the cheapest of them is recommended:"
-        in shown
+        "Among these 2 arms the data are inconclusive; the cheapest of them is ratio 0.5:" in shown
     )
     assert "  - ratio 1: 80.0 % (" in shown and "the most accurate, best or tied in" in shown
     assert "  - ratio 0:" not in shown and "(untrained):" not in shown, (
@@ -292,7 +296,7 @@ def test_inconclusive_data_are_called_so(tmp_path: Path) -> None:
     assert shown.startswith(
         "Not decided for math-oe (40 problems): no arm is shown to be worse than ratio 1, the most "
         "accurate.\n"
-        "The cheapest: m (0.135 billion weights), mixed at ratio 0 (labelled ratio 0).\n"
+        "The best by expectation: m (0.135 billion weights), mixed at ratio 1 (labelled ratio 1).\n"
     )
     assert "; p, Holm: 0.754)" in shown
     assert "take " not in shown
@@ -330,7 +334,7 @@ def test_arms_that_never_work_or_guess_are_not_recommended(tmp_path: Path) -> No
     )
     assert shown.splitlines()[-1] == f"next: python -m eval.browse {words[0]}"
     content = json.loads(out.read_text())
-    assert (content["recommended"], content["best"]) == (None, None)
+    assert [content[name] for name in ("recommended", "best", "cheapest")] == [None, None, None]
     assert content["text"] == shown.splitlines()[:-1]
     guessed = done("eval.recommend", *words, "--category", "general-mc")
     assert guessed.startswith("No arm is shown to be above random choice (50.0 %) for general-mc")
@@ -364,6 +368,16 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
             (one, "--category", "physics"),
             "--category physics was not measured; measured: general-mc, math-oe, all",
         ),
+        (
+            ("--category", "physics"),
+            "--category physics: the rule of thumb for what was not measured knows",
+        ),
+        (("--max-flops", "1e18"), "--max-flops: No evaluation was given, and the rule of thumb "),
+        (
+            (one, "--category", "math-mc", "--weight", "2", "--num-queries", "3"),
+            "--num-queries: math",
+        ),
+        ((one, "--model-size", "-7"), "--model-size -7 is no number of weights, such as 7e9"),
         ((one, "--max-flops", "nan"), "--max-flops nan is no number of FLOPs"),
         ((one, "--num-queries", "0.5"), "--num-queries 0.5 is no whole number"),
         ((one, "--weight", "2"), "--weight needs --num-queries"),
@@ -376,3 +390,91 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         refused = command("eval.recommend", *words)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
         assert message in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((), "No evaluation was given."),
+        (
+            ("--category", "math-mc"),
+            "math-mc was not measured; measured: general-mc, math-oe, all.",
+        ),
+        (
+            ("--model-size", "7e9"),
+            "No model of about 7 billion weights was measured; measured: 0.135 ",
+        ),
+    ],
+)
+def test_what_was_not_measured_has_a_rule_of_thumb(
+    tmp_path: Path, words: tuple[str, ...], why: str
+) -> None:
+    given = [str(evaluated(tmp_path / "a", 0.0, [1, 2]))] if words else []
+    shown = done("eval.recommend", *given, *words, "--json", str(tmp_path / "a.json"))
+    assert shown.startswith(f"{why}")
+    assert "Rule of thumb of arXiv 2509.22193 (Boizard et al.): somebody else's finding" in shown
+    assert "take " not in shown and "Its accuracy" not in shown
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert (content["measured"], content["recommended"]) == (False, None)
+    rules = {(r["version"], r["category"], r["min_size"]): r for r in content["rule_of_thumb"]}
+    assert rules["v1", "math-mc", 0]["ratio"] == 1
+    if words[:1] == ("--model-size",):
+        assert rules["v2", "math-oe", 7e9]["scenario"] == "sequential"
+        assert ("v2", "math-oe", 0) not in rules
+        assert (
+            "Published accuracies of Qwen2.5 7B, ratio 0 → 1 (v2, Table 1): general-mc 79.1"
+            in shown
+        )
+    else:
+        assert rules["v2", "math-mc", 0]["ratio"] == 0
+
+
+def test_the_versions_of_the_rule_of_thumb_cover_every_category_and_size() -> None:
+    for category in CATEGORIES:
+        for version in ("v1", "v2"):
+            for size in (1e6, 6.9e9, 7e9, 1e12):
+                rule = rule_of_thumb.rule_for(version, category, size)
+                assert rule in rule_of_thumb.rules(category, size)
+                assert 0 <= rule.ratio <= 1
+
+
+def test_a_size_restricts_the_arms_to_its_models(tmp_path: Path) -> None:
+    synthetic.study(tmp_path, synthetic.whole(1), problems=6)
+    shown = done(
+        "eval.recommend", str(tmp_path), "--model-size", "5.2e5", "--json", str(tmp_path / "a")
+    )
+    sizes = {arm["size"] for arm in json.loads((tmp_path / "a").read_text())["arms"]}
+    assert sizes == {500_000}
+    assert "large" not in shown
+
+
+def test_expected_accuracies_are_nearer_to_the_truth() -> None:
+    """Two models × five ratios in four categories; ratio 1 is the best in each."""
+    arms = [(model, ratio) for model in (0, 1) for ratio in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    true = np.array([0.4 + 0.1 * model + 0.1 * ratio for model, ratio in arms])
+    same = [[float(a[0] == b[0]) for b in arms] for a in arms]
+    near = [[float(np.exp(-2 * abs(a[1] - b[1]))) for b in arms] for a in arms]
+    errors, regrets = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        tables = [(rng.random((10, 2, 40)) < true[:, None, None]).astype(float) for _ in range(4)]
+        observed = np.array([table.mean(axis=(1, 2)) for table in tables])
+        expected = np.array(stats.expected_accuracies([t.tolist() for t in tables], [same, near]))
+        assert expected.mean(axis=1) == pytest.approx(observed.mean(axis=1))
+        errors.append([np.abs(values - true).mean() for values in (observed, expected)])
+        regrets.append(
+            [0.6 - true[values.argmax(axis=1)].mean() for values in (observed, expected)]
+        )
+    for found in (errors, regrets):
+        before, after = np.mean(found, axis=0)
+        assert after < 0.6 * before
+    two = stats.expected_accuracies([t[:2].tolist() for t in tables], [])
+    assert np.array(two) == pytest.approx(observed[:, :2]), "two arms show no variance"
+
+
+def test_precise_accuracies_are_hardly_shrunk() -> None:
+    right = np.arange(3000) < np.array([900, 1500, 2100, 2101])[:, None]
+    tables = [[[row.astype(float).tolist()] for row in right]]
+    expected = np.array(stats.expected_accuracies(tables, []))
+    assert expected == pytest.approx(right.mean(axis=1)[None], abs=0.005)
+    assert expected[0].argsort().tolist() == [0, 1, 2, 3]

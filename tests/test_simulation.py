@@ -8,42 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
+from bench.advice.worlds import HARD, study
 from ratiocine import stats
 from ratiocine.stats import PairedDifference, intervals, pareto, sample_size
-
-# Standard deviations of the problems' difficulty, and of what makes a problem harder for one
-# evaluation, beside a noise of 1
-HARD, LIKES = 1.5, 0.5
-
-
-def study(
-    rng: np.random.Generator,
-    accuracies: Sequence[float],
-    n_seeds: int,
-    n: int,
-    seed_sd: float,
-    hard: float = HARD,
-) -> np.ndarray:
-    """Right or wrong, evaluations x seeds x problems: problems are the same for all evaluations,
-    and every evaluation's seeds differ in accuracy by `seed_sd` and by what is particular to a seed
-    and a problem. Over all problems and seeds the accuracies are exactly these."""
-    z = norm.ppf(accuracies)
-    of_seeds = seed_sd * np.sqrt(1 + hard**2 + LIKES**2) / norm.pdf(z)
-    level = z * np.sqrt(1 + hard**2 + LIKES**2 + of_seeds**2)
-    shape = (len(z), n_seeds, n)
-    latent = (
-        level[:, None, None]
-        + hard * rng.normal(size=(1, 1, n))
-        + LIKES * rng.normal(size=(len(z), 1, n))
-    )
-    latent = (
-        latent
-        + of_seeds[:, None, None] * rng.normal(size=(len(z), n_seeds, 1))
-        + rng.normal(size=shape)
-    )
-    return (latent > 0).astype(int)
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from .hypotheses import Declared as Declared
 from .hypotheses import Hypothesis as Hypothesis
 from .hypotheses import Rounds as Rounds
 from .hypotheses import check_hypotheses as check_hypotheses
+from .published import PublishedAccuracy as PublishedAccuracy
+from .published import published_rows as published_rows
 from .study import Study as Study
 from .truncation import RAISE as RAISE
 from .truncation import Truncation as Truncation
