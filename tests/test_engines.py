@@ -29,6 +29,7 @@ from ratiocine.engines import (
     TransformersEngine,
     VLLMConfig,
     pack_linears,
+    packing,
     recorded_step,
 )
 from ratiocine.engines import transformers as transformers_engine
@@ -190,12 +191,16 @@ def test_packed_weights_compute_the_same() -> None:
     ), "and are held once"
 
 
-def test_packed_bfloat16_rounds_as_bfloat16_does() -> None:
-    """With and without native support: products of bfloat16 numbers are exact in float32, and only
-    the summation order differs."""
+@pytest.mark.parametrize("native", [True, False])
+def test_packed_bfloat16_rounds_as_bfloat16_does(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products of bfloat16 numbers are exact in float32, and only the summation order differs."""
+    monkeypatch.setattr(packing, "emulates_bfloat16", lambda model: not native)
     ids = torch.arange(210).view(3, 70)
     half, packed = (models.load_model(TINY, "cpu").to(torch.bfloat16) for _ in range(2))
     assert pack_linears(packed)
+    assert packed.lm_head.forward.dtype == (torch.bfloat16 if native else torch.float32)
     rows = torch.randn(50, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
     with torch.inference_mode():
         ours, theirs = packed.lm_head(rows), half.lm_head(rows)

@@ -8,7 +8,8 @@ Faster than `generate`, with the same distribution:
 - a decode step on a CPU computes attention as two batched matmuls over the grouped heads, since
   scaled_dot_product_attention is slow for a single query row;
 - a decode step on a GPU is replayed as a CUDA graph (`recorded_step`);
-- on a CPU, linear weights are packed for few rows (`packing.pack_linears`, called by the loader).
+- on a CPU, linear weights are packed for few rows and decoder layers fused
+  (`packing.pack_linears`, called by the loader).
 """
 
 from __future__ import annotations
