@@ -12,8 +12,13 @@ a gated feed-forward, none for an embedding lookup, and causal attention.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+N = TypeVar("N", int, "np.ndarray")
+"""A number of tokens, or those of many completions."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,12 @@ def training(s: Shape, length: int) -> int:
     return 3 * forward(s, length)
 
 
-def prefill(s: Shape, length: int) -> int:
+def prefill(s: Shape, length: N) -> N:
     """FLOPs of a prompt, logits at its last position (eq. 4)."""
     return 2 * length * s.width * s.vocab + _layers(s, length) + 2 * s.width * s.vocab
 
 
-def decode_step(s: Shape, context: int) -> int:
+def decode_step(s: Shape, context: N) -> N:
     """FLOPs of generating one token after `context` tokens (eq. 5)."""
     attention = 6 * s.width**2 + 4 * context * s.width + 3 * context * s.heads + 2 * s.width**2
     return (
@@ -75,9 +80,9 @@ def decode_step(s: Shape, context: int) -> int:
     )
 
 
-@lru_cache(maxsize=1 << 16)  # a report asks for many completions of few lengths
-def generation(s: Shape, prompt: int, generated: int) -> int:
-    """FLOPs of a prompt and its completion (eq. 6): prefill, then a cached step for each token.
+def generation(s: Shape, prompt: N, generated: N) -> N:
+    """FLOPs of a prompt and its completion (eq. 6): prefill, then a cached step for each token; of
+    many, in arrays, at once.
 
     In closed form: a step is linear in its context."""
     first = decode_step(s, 0)
@@ -85,7 +90,7 @@ def generation(s: Shape, prompt: int, generated: int) -> int:
     return prefill(s, prompt) + generated * first + (decode_step(s, 1) - first) * contexts
 
 
-def exact_forward(s: Shape, start: int, end: int, logits: int) -> int:
+def exact_forward(s: Shape, start: int, end: N, logits: N) -> N:
     """FLOPs of the tokens at positions `start` to `end` - 1 after a cache of `start` tokens, with
     logits at `logits` of them."""
     n = end - start
@@ -98,9 +103,11 @@ def exact_forward(s: Shape, start: int, end: int, logits: int) -> int:
     )
 
 
-def exact_generation(s: Shape, prompt: int, generated: int) -> int:
-    """FLOPs of a prompt and `generated` tokens, the last of which is not read again."""
-    return exact_forward(s, 0, prompt + max(0, generated - 1), max(1, generated))
+def exact_generation(s: Shape, prompt: N, generated: N) -> N:
+    """FLOPs of a prompt and `generated` tokens, the last of which is not read again; of many, in
+    arrays, at once."""
+    end = prompt + generated - (generated > 0)
+    return exact_forward(s, 0, end, generated + (generated == 0))
 
 
 def exact_training(s: Shape, length: int, supervised: int, *, frozen: bool = False) -> int:
@@ -110,7 +117,7 @@ def exact_training(s: Shape, length: int, supervised: int, *, frozen: bool = Fal
     return (2 if frozen else 3) * exact_forward(s, 0, length, supervised)
 
 
-def _layers(s: Shape, length: int) -> int:
+def _layers(s: Shape, length: N) -> N:
     attention = (
         6 * length * s.width**2
         + 4 * length**2 * s.width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 JsonObject = dict[str, Any]  # as `json.loads` and `yaml.safe_load` return it
@@ -222,6 +222,10 @@ class ScoredCompletion:
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
         return ScoredCompletion(**values)
+
+    def without_tokens(self) -> ScoredCompletion:
+        """Without token ids and log-probabilities, which are most of what it holds."""
+        return replace(self, token_ids=None, logprobs=None)
 
     def row(self) -> dict[str, object]:
         """For storage."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from math import fsum
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from ratiocine import stats
-from ratiocine.cost import Shape, exact_generation, generation
+from ratiocine.columns import Columns
+from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
-from ratiocine.grading import canonical
-from ratiocine.records import JsonObject, ScoredCompletion, is_truncated
+from ratiocine.records import JsonObject, ScoredCompletion
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FILE = "scores.json"
 PASS_AT = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -167,32 +171,40 @@ def read_scores(folder: Path) -> ScoreTable:
     )
 
 
-def score_table(rows: Iterable[ScoredCompletion], shape: Shape | None = None) -> ScoreTable:
+def score_table(rows: Columns | Iterable[ScoredCompletion], shape: Shape | None = None) -> ScoreTable:
     """The score table of an evaluation; FLOPs are counted where the model's `shape` is given."""
-    rows = list(rows)
-    benchmarks = _grouped(rows, lambda row: row.benchmark)
-    categories = _grouped(rows, lambda row: row.category)
+    columns = rows if isinstance(rows, Columns) else Columns.of(rows)
+    benchmarks = _grouped(columns.problems.benchmarks)
+    categories = _grouped(columns.problems.categories)
     return ScoreTable(
-        {name: summary(own, shape) for name, own in sorted(benchmarks.items())},
-        {name: _with_macro(own, shape) for name, own in sorted(categories.items())},
-        _with_macro(rows, shape),
+        {name: summary(columns, shape, at=at) for name, at in benchmarks.items()},
+        {name: _with_macro(columns, at, shape) for name, at in categories.items()},
+        _with_macro(columns, columns.everything, shape),
     )
 
 
-def _grouped(
-    rows: Sequence[ScoredCompletion], field: Callable[[ScoredCompletion], str]
-) -> dict[str, list[ScoredCompletion]]:
-    found: dict[str, list[ScoredCompletion]] = {}
-    for row in rows:
-        found.setdefault(field(row), []).append(row)
-    return found
+def _grouped(names: Sequence[str | None]) -> dict[str, np.ndarray]:
+    """Positions by name, in the order of names; those without a name are left out."""
+    import numpy as np
+
+    found: dict[str, list[int]] = {}
+    for at, name in enumerate(names):
+        if name is not None:
+            found.setdefault(name, []).append(at)
+    return {name: np.array(found[name]) for name in sorted(found)}
 
 
-def _with_macro(rows: Sequence[ScoredCompletion], shape: Shape | None) -> Summary:
-    benchmarks = _grouped(rows, lambda row: row.benchmark)
-    shares_by_benchmark = [list(shares(own).values()) for _, own in sorted(benchmarks.items())]
+def _with_macro(columns: Columns, at: np.ndarray, shape: Shape | None) -> Summary:
+    inside = _grouped([columns.problems.benchmarks[number] for number in at])
+    shares_by_benchmark = [_shares(columns, at[own]) for own in inside.values()]
     mean, *ends = stats.macro_average([own for own in shares_by_benchmark if own])
-    return summary(rows, shape, macro=AccuracyEstimate(mean, (ends[0], ends[1])))
+    return summary(columns, shape, at=at, macro=AccuracyEstimate(mean, (ends[0], ends[1])))
+
+
+def _shares(columns: Columns, at: np.ndarray) -> list[float]:
+    """Of the problems with a gradable completion."""
+    found: list[float] = columns.shares[at].tolist()
+    return [share for share in found if share == share]
 
 
 def check_names(where: object, benchmark: str, category: str) -> None:
@@ -211,107 +223,132 @@ def shares(rows: Iterable[ScoredCompletion]) -> dict[str, float]:
 
 
 def summary(
-    rows: Sequence[ScoredCompletion],
+    rows: Columns | Iterable[ScoredCompletion],
     shape: Shape | None = None,
     *,
+    at: np.ndarray | None = None,
     macro: AccuracyEstimate | None = None,
 ) -> Summary:
-    """The summary of these completions; FLOPs are counted where the model's `shape` is given."""
-    graded = [row for row in rows if row.verdict != "ungradable"]
-    right = [row for row in graded if row.right]
-    wrong = [row for row in graded if not row.right]
-    asked_for = [row for row in rows if row.expected is not None]
-    lost, values = len(rows) - len(graded), [*shares(rows).values()]
-    bounds = (len(right) / len(rows), (len(right) + lost) / len(rows)) if rows else None
-    answered = [row for row in rows if row.answered]
-    tokens = [(row.n_prompt, row.n_completion) for row in answered]
+    """The summary of these completions, or of those of the problems `at` these numbers; FLOPs are
+    counted where the model's `shape` is given."""
+    columns = rows if isinstance(rows, Columns) else Columns.of(rows)
+    at = columns.everything if at is None else at
+    n_rows, values = columns.total("one", at), _shares(columns, at)
+    graded, right = columns.total("graded", at), columns.total("right", at)
+    asked_for, answered = columns.total("has_expected", at), columns.total("answered", at)
+    lost = n_rows - graded
     low, high = stats.interval(values)
-    samples, pass_at, majority = _sampled(graded)
+    samples, pass_at = sampled(columns, at)
+    thinking, answers = (right_and_wrong(columns, at, name) for name in ("n_think", "n_answer"))
     return Summary(
         n=len(values),
-        right=len(right),
+        right=right,
         accuracy=fmean(values) if values else None,
         ci95=(low, high),
-        ungradable=lost / len(rows) if rows else 0.0,
-        bounds=bounds,
+        ungradable=lost / n_rows if n_rows else 0.0,
+        bounds=(right / n_rows, (right + lost) / n_rows) if n_rows else None,
         samples=samples,
         pass_at=pass_at,
-        majority=majority,
-        truncated=_share(rows, lambda row: is_truncated(row.stop)),
-        thought=_share(rows, lambda row: row.thought),
-        mode_flip=_share(asked_for, lambda row: row.mode_flip) if asked_for else None,
-        efficiency=_efficiency(rows),
-        not_extracted=_share(rows, lambda row: row.extracted is None),
-        thinking_tokens=ThinkingTokens(_thinking(right), _thinking(wrong), _by_level(graded)),
-        answer_tokens=Tokens(*(_mean(own, lambda row: row.n_answer) for own in (right, wrong))),
-        completion_tokens=_mean(rows, lambda row: row.n_completion),
-        prompt_tokens=_mean(rows, lambda row: row.n_prompt),
-        measures=_measures(graded),
-        reasons=dict(Counter(row.reason for row in rows).most_common()),
-        flops=fmean(generation(shape, *n) for n in tokens) if shape and tokens else None,
-        exact_flops=fmean(exact_generation(shape, *n) for n in tokens)
-        if shape and tokens
-        else None,
+        majority=_majority(columns, at) if samples else None,
+        truncated=columns.share("truncated", at),
+        thought=columns.share("thought", at),
+        mode_flip=columns.total("flipped", at) / asked_for if asked_for else None,
+        efficiency=mean_efficiency([columns], [at]),
+        not_extracted=columns.share("without_answer", at),
+        thinking_tokens=ThinkingTokens(thinking.right, thinking.wrong, _by_level(columns, at)),
+        answer_tokens=answers,
+        completion_tokens=_mean_tokens(columns, at, "n_completion"),
+        prompt_tokens=_mean_tokens(columns, at, "n_prompt"),
+        measures=_measures(columns, at, graded),
+        reasons=_reasons(columns, at),
+        flops=_flops(columns, at, shape, exact=False),
+        exact_flops=_flops(columns, at, shape, exact=True),
         macro=macro,
-        unanswered=len(rows) - len(answered) or None,
+        unanswered=n_rows - answered or None,
     )
 
 
-def _sampled(
-    rows: Sequence[ScoredCompletion],
-) -> tuple[int | None, dict[str, float] | None, AccuracyEstimate | None]:
-    """`samples`, `pass_at` and `majority` of a summary."""
-    by_key = list(_grouped(rows, lambda row: row.key).values())
-    samples = min(map(len, by_key), default=0)
+def _flops(columns: Columns, at: np.ndarray, shape: Shape | None, *, exact: bool) -> float | None:
+    n = columns.total("answered", at)
+    return fsum(columns.flops(shape, at, exact=exact)) / n if shape and n else None
+
+
+def sampled(columns: Columns, at: np.ndarray) -> tuple[int | None, dict[str, float] | None]:
+    """`samples` and `pass_at` of a summary."""
+    graded, right = columns.sums("graded")[at], columns.sums("right")[at]
+    seen = graded > 0
+    samples = int(graded[seen].min()) if seen.any() else 0
     if samples < 2:
-        return None, None, None
-    tally = [(len(own), sum(row.right for row in own)) for own in by_key]
-    pass_at = {
-        str(k): fmean(stats.pass_at_k(n, c, k) for n, c in tally) for k in PASS_AT if k <= samples
-    }
-    votes = [
-        [(canonical(row.extracted), row.right) for row in own if row.extracted is not None]
-        for own in by_key
-    ]
-    majorities = [stats.majority(cast) for cast in votes]
-    low, high = stats.interval(majorities)
-    return samples, pass_at, AccuracyEstimate(fmean(majorities), (low, high))
+        return None, None
+    tally = list(zip(graded[seen].tolist(), right[seen].tolist(), strict=True))
+    pass_at = {}
+    for k in PASS_AT:
+        if k <= samples:
+            known = {one: stats.pass_at_k(*one, k) for one in set(tally)}
+            pass_at[str(k)] = fmean(known[one] for one in tally)
+    return samples, pass_at
 
 
-def _efficiency(rows: Sequence[ScoredCompletion]) -> Efficiency | None:
-    found = [row.efficiency for row in rows if row.efficiency is not None]
-    if not found:
-        return None
-    return Efficiency(*(fmean(values) for values in zip(*found, strict=True)))
-
-
-def _thinking(rows: Sequence[ScoredCompletion]) -> float | None:
-    return _mean(rows, lambda row: row.n_think)
-
-
-def _by_level(rows: Sequence[ScoredCompletion]) -> dict[str, Tokens]:
-    found = {}
-    for level in sorted({row.level for row in rows if row.level is not None}):
-        own = [row for row in rows if row.level == level]
-        found[level] = Tokens(
-            _thinking([row for row in own if row.right]),
-            _thinking([row for row in own if not row.right]),
-        )
+def majorities(columns: Columns, at: np.ndarray) -> list[float]:
+    """The majority votes of the problems with a gradable completion."""
+    found: list[float] = columns.majorities[at[columns.sums("graded")[at] > 0]].tolist()
     return found
 
 
-def _measures(rows: Sequence[ScoredCompletion]) -> dict[str, float]:
-    names = sorted({name for row in rows for name in row.detail})
-    return {name: round(fmean(row.detail.get(name, 0.0) for row in rows), 4) for name in names}
+def _majority(columns: Columns, at: np.ndarray) -> AccuracyEstimate:
+    votes = majorities(columns, at)
+    low, high = stats.interval(votes)
+    return AccuracyEstimate(fmean(votes), (low, high))
 
 
-def _mean(
-    rows: Sequence[ScoredCompletion], value: Callable[[ScoredCompletion], int]
-) -> float | None:
+def mean_efficiency(several: Sequence[Columns], at: Sequence[np.ndarray]) -> Efficiency | None:
+    """Over the completions of several evaluations, of these problems of each, that have one."""
+    found: list[tuple[float, float]] = []
+    for columns, numbers in zip(several, at, strict=True):
+        rows, values = columns.efficiency
+        found += values[columns.are_of(rows, numbers)].tolist()
+    return Efficiency(*(fmean(values) for values in zip(*found, strict=True))) if found else None
+
+
+def right_and_wrong(columns: Columns, at: np.ndarray, name: str) -> Tokens:
+    """Mean tokens, of the column of this name, of right and of wrong completions."""
+    right, wrong = (
+        _mean_tokens(columns, at, f"{verdict} {name}", verdict) for verdict in ("right", "wrong")
+    )
+    return Tokens(right, wrong)
+
+
+def _mean_tokens(columns: Columns, at: np.ndarray, name: str, of: str = "one") -> float | None:
     """The mean over answered requests."""
-    answered = [row for row in rows if row.answered]
-    return round(fmean(map(value, answered)), 2) if answered else None
+    n = columns.total(f"answered {of}", at)
+    return round(columns.total(f"answered {name}", at) / n, 2) if n else None
 
 
-def _share(rows: Sequence[ScoredCompletion], holds: Callable[[ScoredCompletion], bool]) -> float:
-    return sum(map(holds, rows)) / len(rows) if rows else 0.0
+def _by_level(columns: Columns, at: np.ndarray) -> dict[str, Tokens]:
+    graded = at[columns.sums("graded")[at] > 0]
+    levels = _grouped([columns.problems.levels[number] for number in graded])
+    return {
+        level: right_and_wrong(columns, graded[inside], "n_think")
+        for level, inside in levels.items()
+    }
+
+
+def _measures(columns: Columns, at: np.ndarray, n: int) -> dict[str, float]:
+    """Means over the `n` gradable completions."""
+    found = {}
+    for name, (rows, values) in columns.detail.items():
+        inside = columns.are_of(rows, at) & columns.graded[rows]
+        if inside.any():
+            found[name] = round(fsum(values[inside].tolist()) / n, 4)
+    return found
+
+
+def _reasons(columns: Columns, at: np.ndarray) -> dict[str, int]:
+    """Most frequent first, of equally many the first one."""
+    import numpy as np
+
+    codes, first, counts = np.unique(
+        columns.reason[columns.rows(at)], return_index=True, return_counts=True
+    )
+    order = np.lexsort((first, -counts))
+    return {columns.reasons[codes[number]]: int(counts[number]) for number in order}

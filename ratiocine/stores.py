@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -186,6 +186,14 @@ class CompletionStore:
         self.rows.extend(rows)
 
 
+def append_completions(path: Path, rows: Iterable[ScoredCompletion]) -> None:
+    """Append completions to a file, in bounded memory, and wait until they are durable."""
+    with open(path, "ab") as file:
+        file.writelines(_line(row.row()) for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _line(row: JsonObject) -> bytes:
     # In ASCII: a server may send half a surrogate pair, which UTF-8 cannot hold.
     body = json.dumps(row, sort_keys=True)
@@ -195,24 +203,40 @@ def _line(row: JsonObject) -> bytes:
 
 def checked_row(line: bytes) -> JsonObject | None:
     """The row of a stored line; None where the line does not match its checksum."""
+    head, _, body = line.partition(b', "row": ')
     try:
+        # As `_line` writes it: the checksum is that of these bytes.
+        if body.endswith(b"}\n") and head == b'{"crc": %d' % zlib.crc32(body := body[:-2]):
+            found: JsonObject = json.loads(body.decode("ascii"))
+            return found
         record = json.loads(line)
         row: JsonObject = record["row"]
-        body = json.dumps(row, sort_keys=True)
-        whole = zlib.crc32(body.encode()) == record["crc"] and line.endswith(b"\n")
+        text = json.dumps(row, sort_keys=True)
+        whole = zlib.crc32(text.encode()) == record["crc"] and line.endswith(b"\n")
         return row if whole else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def read_rows(path: Path) -> Iterator[JsonObject]:
-    """Rows of a finished file; raises BadInput at the first line unlike its checksum."""
+def sized_rows(path: Path) -> Iterator[tuple[JsonObject, int]]:
+    """Rows of a finished file, and the bytes of each; raises BadInput as `read_rows`."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             row = checked_row(line)
             if row is None:
                 raise BadInput(f"{path}: line {number} is damaged")
-            yield row
+            yield row, len(line)
+
+
+def read_rows(path: Path) -> Iterator[JsonObject]:
+    """Rows of a finished file; raises BadInput at the first line unlike its checksum."""
+    return (row for row, _ in sized_rows(path))
+
+
+def read_row(file: BinaryIO, offset: int) -> JsonObject | None:
+    """The row at this offset of a file; None where the line there does not match its checksum."""
+    file.seek(offset)
+    return checked_row(file.readline())
 
 
 def completions_file(folder: Path) -> Path:

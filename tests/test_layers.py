@@ -27,6 +27,7 @@ LAYERS = (
     ("completion_parts", "devices", "renames", "stores"),
     ("prompts",),
     ("executors", "rendering", "grading"),
+    ("columns",),
     ("cli", "progress", "rewards", "scores"),
     ("runs",),
     ("data", "models"),

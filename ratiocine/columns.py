@@ -1,0 +1,372 @@
+"""The numbers of scored completions in arrays: what is left of a row once its texts are not held."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ratiocine import stats
+from ratiocine.cost import Shape, exact_generation, generation
+from ratiocine.errors import BadInput
+from ratiocine.grading import canonical
+from ratiocine.records import ScoredCompletion, is_answered, is_truncated
+from ratiocine.stores import completions_file, read_row, sized_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERDICTS = ("right", "wrong", "ungradable")
+CODES = {verdict: code for code, verdict in enumerate(VERDICTS)}
+NONE = -1  # code of what is not known, or of no answer
+
+
+@dataclass(frozen=True)
+class ProblemTable:
+    """The problems of an evaluation, in the order of their first completions."""
+
+    keys: list[str]
+    benchmarks: list[str]
+    categories: list[str]
+    levels: list[str | None]
+    references: list[int]
+    """Number of the first problem with the same reference, but for case and spaces around it;
+    `NONE` without a reference."""
+    _found: dict[int, tuple[Sequence[str], np.ndarray]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        """By key."""
+        return {key: at for at, key in enumerate(self.keys)}
+
+    def at(self, keys: Sequence[str]) -> np.ndarray:
+        """The numbers of these problems."""
+        import numpy as np
+
+        known = self._found.get(id(keys))
+        # The list of keys is held, so that no other object gets its id.
+        if known is not None and len(known[1]) == len(keys):
+            return known[1]
+        numbers = self.numbers
+        found = np.fromiter((numbers[key] for key in keys), dtype=np.int64, count=len(keys))
+        if len(self._found) >= 64:
+            self._found.clear()
+        self._found[id(keys)] = keys, found
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Scored completions as arrays with one number each, ordered by problem."""
+
+    problems: ProblemTable
+    starts: np.ndarray
+    """Of the completions of each problem; then the number of completions."""
+    offsets: np.ndarray
+    """Of the rows in their file, in bytes."""
+    verdict: np.ndarray
+    """Index in `VERDICTS`."""
+    truncated: np.ndarray
+    answered: np.ndarray
+    thought: np.ndarray
+    expected: np.ndarray
+    """0, 1 or `NONE`."""
+    n_prompt: np.ndarray
+    n_completion: np.ndarray
+    n_think: np.ndarray
+    n_answer: np.ndarray
+    vote: np.ndarray
+    """Number of the first completion whose answer is equal (`grading.canonical`); `NONE` without an
+    answer."""
+    text: np.ndarray
+    """The same of answers with equal texts, but for case and spaces around them."""
+    reason: np.ndarray
+    """Index in `reasons`."""
+    reasons: list[str]
+    efficiency: tuple[np.ndarray, np.ndarray]
+    """Completions with an efficiency; outcome and process efficiency of each."""
+    detail: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    """By measure: completions that have it, and its values."""
+    _sums: dict[object, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+
+    @staticmethod
+    def of(rows: Iterable[ScoredCompletion]) -> Columns:
+        """Of rows in memory."""
+        builder = ColumnsBuilder()
+        for row in rows:
+            builder.add(vars(row), 0)
+        return builder.columns()
+
+    def __len__(self) -> int:
+        return len(self.verdict)
+
+    @property
+    def right(self) -> np.ndarray:
+        return self.verdict == 0
+
+    @property
+    def wrong(self) -> np.ndarray:
+        return self.verdict == 1
+
+    @property
+    def one(self) -> np.ndarray:
+        """What the number of completions is a sum of."""
+        return self.verdict != NONE
+
+    @property
+    def right_or_truncated(self) -> np.ndarray:
+        """Gradable completions that are right, or could have been."""
+        return self.right | (self.graded & self.truncated)
+
+    @property
+    def without_answer(self) -> np.ndarray:
+        return self.vote == NONE
+
+    @property
+    def has_expected(self) -> np.ndarray:
+        return self.expected != NONE
+
+    @cached_property
+    def everything(self) -> np.ndarray:
+        """The numbers of all problems."""
+        import numpy as np
+
+        return np.arange(len(self.problems.keys))
+
+    @property
+    def graded(self) -> np.ndarray:
+        return self.verdict != 2
+
+    @property
+    def flipped(self) -> np.ndarray:
+        """Whether a completion is in the mode that was not expected."""
+        return (self.expected != NONE) & (self.thought != self.expected)
+
+    @cached_property
+    def by_problem(self) -> np.ndarray:
+        """The problem of each completion."""
+        import numpy as np
+
+        return np.repeat(self.everything.astype(np.int32), np.diff(self.starts))
+
+    def rows(self, at: np.ndarray) -> np.ndarray:
+        """The completions of these problems, one problem after the other."""
+        import numpy as np
+
+        first, n = self.starts[at], self.starts[at + 1] - self.starts[at]
+        before = np.cumsum(n) - n
+        return np.repeat(first - before, n) + np.arange(int(n.sum()))
+
+    def sums(self, name: str) -> np.ndarray:
+        """Sums of a column, or of a product of columns such as `right answered n_completion`, over
+        the completions of each problem."""
+        import numpy as np
+
+        if name not in self._sums:
+            values = np.ones(len(self), dtype=np.int64)
+            for one in name.split():
+                values *= getattr(self, one)
+            self._sums[name] = self._summed(values).astype(np.int32)
+        return self._sums[name]
+
+    def total(self, name: str, at: np.ndarray) -> int:
+        """`sums`, over these problems."""
+        return int(self.sums(name)[at].sum(dtype="int64"))
+
+    def share(self, name: str, at: np.ndarray) -> float:
+        """The share of the completions of these problems for which a column is true; 0 without
+        completions."""
+        return self.total(name, at) / n if (n := self.total("one", at)) else 0.0
+
+    def are_of(self, rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Which of these completions are of these problems."""
+        import numpy as np
+
+        inside = np.zeros(len(self.problems.keys), dtype=bool)
+        inside[at] = True
+        found: np.ndarray = inside[self.by_problem[rows]]
+        return found
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Share of right completions of each problem, ungradable ones excluded; NaN without any."""
+        import numpy as np
+
+        with np.errstate(invalid="ignore"):
+            return self.sums("right") / self.sums("graded")
+
+    @cached_property
+    def majorities(self) -> np.ndarray:
+        """The majority vote (`stats.majority`) of each problem, ungradable completions excluded."""
+        import numpy as np
+
+        counted = self.graded & (self.vote != NONE)
+        votes = zip(self.vote.tolist(), self.right.tolist(), counted.tolist(), strict=True)
+        found = []
+        for n in np.diff(self.starts).tolist():
+            cast = [next(votes) for _ in range(n)]
+            found.append(stats.majority([(vote, right) for vote, right, counts in cast if counts]))
+        return np.array(found, dtype=float)
+
+    def flops(self, shape: Shape, at: np.ndarray, *, exact: bool = True) -> list[float]:
+        """FLOPs of the answered completions of these problems, summed by problem."""
+        name = (shape, exact)
+        if name not in self._sums:
+            formula = exact_generation if exact else generation
+            prompts, generated = (one.astype("int64") for one in (self.n_prompt, self.n_completion))
+            values = formula(shape, prompts, generated).astype(float)
+            self._sums[name] = self._summed(values * self.answered)
+        return self._sums[name][at].tolist()
+
+    def _summed(self, values: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        return np.add.reduceat(values, self.starts[:-1]) if len(values) else values
+
+
+class ColumnsBuilder:
+    """Columns of rows, one row after the other."""
+
+    def __init__(self) -> None:
+        self.problems = ProblemTable([], [], [], [], [])
+        self._numbers: dict[str, int] = {}
+        self._references: dict[str, int] = {}
+        self._small = [array("b") for _ in range(5)]
+        self._counts = [array("i") for _ in range(8)]
+        self._offsets = array("q")
+        self._stops: dict[str, tuple[bool, bool]] = {}
+        self._reasons: dict[str, int] = {}
+        self._votes: dict[str, int] = {}
+        self._texts: dict[str, int] = {}
+        self._same: dict[str, tuple[int, int]] = {}
+        self._efficiency = array("i"), array("d")
+        self._detail: dict[str, tuple[array[int], array[float]]] = {}
+
+    def add(self, row: Mapping[str, Any], offset: int) -> None:
+        """Add a row as `ScoredCompletion.row` gives it, at this offset in its file."""
+        number = self._numbers.get(row["key"])
+        if number is None:
+            number = self._problem(row)
+        at, stop, expected = len(self._offsets), row["stop"], row.get("expected")
+        ended = self._stops.get(stop)
+        if ended is None:
+            ended = self._stops[stop] = is_truncated(stop), is_answered(stop)
+        vote, text = self._answer(row["extracted"], at)
+        reason = self._reasons.setdefault(row["reason"], len(self._reasons))
+        small = (
+            *(CODES[row["verdict"]], *ended, row["thought"]),
+            NONE if expected is None else expected,
+        )
+        for of, value in zip(self._small, small, strict=True):
+            of.append(value)
+        counts = (row["n_prompt"], row["n_completion"], row["n_think"], row["n_answer"])
+        for column, value in zip(self._counts, (*counts, vote, text, reason, number), strict=True):
+            column.append(value)
+        self._offsets.append(offset)
+        if (efficiency := row.get("efficiency")) is not None:
+            self._efficiency[0].append(at)
+            self._efficiency[1].extend(efficiency)
+        for name, measure in (row.get("detail") or {}).items():
+            rows, values = self._detail.setdefault(name, (array("i"), array("d")))
+            rows.append(at)
+            values.append(measure)
+
+    def _problem(self, row: Mapping[str, Any]) -> int:
+        table, number = self.problems, len(self._numbers)
+        self._numbers[row["key"]] = number
+        level, reference = row.get("level"), row["reference"]
+        table.keys.append(row["key"])
+        table.benchmarks.append(sys.intern(row["benchmark"]))
+        table.categories.append(sys.intern(row["category"]))
+        table.levels.append(None if level is None else sys.intern(level))
+        same = NONE
+        if reference is not None:
+            same = self._references.setdefault(reference.strip().casefold(), number)
+        table.references.append(same)
+        return number
+
+    def _answer(self, extracted: str | None, at: int) -> tuple[int, int]:
+        """`vote` and `text` of an answer."""
+        if extracted is None:
+            return NONE, NONE
+        known = self._same.get(extracted)
+        if known is None:
+            vote = self._votes.setdefault(canonical(extracted), at)
+            text = self._texts.setdefault(extracted.strip().casefold(), at)
+            known = self._same[extracted] = vote, text
+        return known
+
+    def columns(self) -> Columns:
+        """All rows so far."""
+        import numpy as np
+
+        numbers = np.array(self._counts[-1])
+        order = np.argsort(numbers, kind="stable")
+        new = np.empty(len(order), dtype=np.int32)
+        new[order] = np.arange(len(order))
+        starts = np.append(0, np.cumsum(np.bincount(numbers, minlength=len(self._numbers))))
+        small = [np.array(one)[order] for one in self._small]
+        counts = [np.array(one)[order] for one in self._counts[:-1]]
+        # Rows are numbered anew in the order of their problems.
+        for at in (4, 5):
+            counts[at] = np.where(counts[at] == NONE, NONE, new[counts[at]]) if len(new) else new
+        # A measure keeps the order of the rows, which does not change its mean.
+        efficiency = (
+            new[np.array(self._efficiency[0], dtype=np.int32)],
+            np.array(self._efficiency[1]).reshape(-1, 2),
+        )
+        return Columns(
+            self.problems,
+            starts.astype(np.int64),
+            np.array(self._offsets)[order],
+            small[0],
+            *(one.astype(bool) for one in small[1:4]),
+            small[4],
+            *counts[:6],
+            counts[6].astype(np.int16),
+            list(self._reasons),
+            efficiency,
+            {
+                name: (new[np.array(rows, dtype=np.int32)], np.array(values))
+                for name, (rows, values) in sorted(self._detail.items())
+            },
+        )
+
+
+def read_columns(path: Path) -> Columns:
+    """The columns of a file of scored completions, read once and in bounded memory; raises BadInput
+    as `read_completions`."""
+    builder, offset = ColumnsBuilder(), 0
+    for row, size in sized_rows(path):
+        builder.add(row, offset)
+        offset += size
+    return builder.columns()
+
+
+class StoredAnswers(Mapping[str, Sequence[ScoredCompletion]]):
+    """The completions of a finished evaluation by problem, read from its file when asked for."""
+
+    def __init__(self, folder: Path, columns: Columns, *, with_tokens: bool = False) -> None:
+        self.file, self.columns, self.with_tokens = completions_file(folder), columns, with_tokens
+
+    def __getitem__(self, key: str) -> list[ScoredCompletion]:
+        at = self.columns.problems.numbers[key]
+        first, last = self.columns.starts[at : at + 2]
+        with open(self.file, "rb") as file:
+            rows = [read_row(file, int(offset)) for offset in self.columns.offsets[first:last]]
+        if None in rows:
+            raise BadInput(f"{self.file} has changed since it was read")
+        found = [ScoredCompletion.from_row(row) for row in rows if row is not None]
+        return found if self.with_tokens else [one.without_tokens() for one in found]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns.problems.keys)
+
+    def __len__(self) -> int:
+        return len(self.columns.problems.keys)
