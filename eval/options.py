@@ -9,7 +9,6 @@ from math import exp, log10
 from statistics import fmean
 
 from eval.report import Arm, counterparts, varying
-from ratiocine import cost
 from ratiocine.errors import BadInput
 from ratiocine.stats import (
     PairedDifference,
@@ -126,25 +125,24 @@ def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
 
     Raises BadInput where the shape of its model is unknown.
     """
-    flops, seconds = [], []
+    seconds = []
     for evaluation in arm.evaluations:
-        shape = evaluation.facts.shape
-        if shape is None:
+        if evaluation.facts.shape is None:
             raise BadInput(
                 f"{arm.label}: the cost of an answer is unknown, as its evaluation does not hold "
                 "the model's shape"
             )
-        rows = [row for key in keys for row in evaluation.answers[key] if row.answered]
-        if not rows:
+        if not evaluation.columns.total("answered", evaluation.at(keys)):
             raise BadInput(f"{arm.label}: no request of {evaluation.label} was answered")
-        flops += [cost.exact_generation(shape, row.n_prompt, row.n_completion) for row in rows]
-        seconds.append(evaluation.facts.seconds / sum(map(len, evaluation.answers.values())))
+        seconds.append(evaluation.facts.seconds / len(evaluation.columns))
     table = arm.table(keys)
     train_flops = arm.train_flops_exact if exact else arm.train_flops
     assert train_flops is not None
     students = [evaluation.student for evaluation in arm.evaluations]
     train_seconds = fmean(float(student.seconds or 0.0) if student else 0.0 for student in students)
-    times = (train_flops, fmean(flops), train_seconds, fmean(seconds))
+    answer_flops = arm.inference_flops(keys)
+    assert answer_flops is not None
+    times = (train_flops, answer_flops, train_seconds, fmean(seconds))
     accuracy, low, high = over_seeds(table)
     return Option(arm, table, accuracy, low, high, *times, expected=accuracy)
 

@@ -82,7 +82,7 @@ def _tied(choice: Choice) -> bool:
 def truncated(choice: Choice, keys: Sequence[str]) -> list[str]:
     """The truncated answers of each arm, and whether they may be why the best arm is the best: an
     arm with all its truncated answers right would be more accurate than it."""
-    shares = {one.arm.label: truncated_share(one.arm.answers(keys)) for one in choice.options}
+    shares = {one.arm.label: truncated_share(one.arm, keys) for one in choice.options}
     sentence = share_sentence(shares)
     if sentence is None:
         return []

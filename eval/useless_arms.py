@@ -15,7 +15,7 @@ def chance(options: Sequence[Option], keys: Sequence[str]) -> float:
     """The accuracy of random choices on these problems; 0 where it was not recorded."""
     evaluations = [one for option in options for one in option.arm.evaluations]
     known = {name: share for one in evaluations for name, share in one.facts.chance.items()}
-    return fmean(known.get(evaluations[0].first(key).benchmark, 0.0) for key in keys)
+    return fmean(known.get(evaluations[0].benchmark(key), 0.0) for key in keys)
 
 
 def all_useless(options: Sequence[Option], guessed: float) -> bool:
@@ -37,7 +37,7 @@ def refusal(choice: Choice, query: Query, keys: Sequence[str], guessed: float) -
     alike = choice.others and not any(other.worse for other in choice.others)
     apart = f"the data do not tell the {len(options)} arms apart, and " if alike else ""
     truncated = share_sentence(
-        {one.arm.label: truncated_share(one.arm.answers(keys)) for one in options}
+        {one.arm.label: truncated_share(one.arm, keys) for one in options}
     )
     first = [] if truncated is None else [f"{truncated} First {RAISE}."]
     return [

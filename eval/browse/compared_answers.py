@@ -10,7 +10,7 @@ from typing import Literal
 from eval.browse.file_cache import FileCache
 from eval.browse.run_folders import READ, RunInfo
 from eval.compare import GroupDifference, differences
-from eval.report import bounds_sentence, load_evaluations, shared_keys, warnings
+from eval.report import bounds_sentence, load_evaluations, right_shares, shared_keys, warnings
 from ratiocine.errors import BadInput
 from ratiocine.runs import read_manifest
 from ratiocine.stores import completions_file
@@ -63,8 +63,10 @@ def _compared(folders: Sequence[Path]) -> Comparison:
             raise BadInput(f"{folder.name} is corrupt: it lists {sorted(unknown)[0]} as its output")
     a, b = load_evaluations(folders)
     keys: dict[Outcome, list[str]] = {outcome: [] for outcome in OUTCOMES}
-    for key in shared_keys([a, b]):
-        keys[_outcome(a.shares[key] >= 0.5, b.shares[key] >= 0.5)].append(key)
+    shared = shared_keys([a, b])
+    both = (right_shares(one, shared) for one in (a, b))
+    for key, of_a, of_b in zip(shared, *both, strict=True):
+        keys[_outcome(of_a >= 0.5, of_b >= 0.5)].append(key)
     found = differences([(a, b)])
     total = found["all"]
     cut = bounds_sentence(total.truncated, total.paired.difference, "A", "B")
@@ -73,7 +75,7 @@ def _compared(folders: Sequence[Path]) -> Comparison:
         differences=found,
         warnings=[*warnings([a, b]), *([cut] if cut else [])],
         keys=keys,
-        sampled=any(len(rows) > 1 for one in (a, b) for rows in one.answers.values()),
+        sampled=any((one.columns.sums("one") > 1).any() for one in (a, b)),
     )
 
 

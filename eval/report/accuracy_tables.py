@@ -9,7 +9,7 @@ from eval.report.arms import Arm
 from eval.report.csv_table import Table, rounded_table
 from eval.report.study import ARM_COLUMNS, Study, described
 from eval.report.truncation import truncated_share
-from ratiocine.scores import summary
+from ratiocine.scores import majorities, sampled
 from ratiocine.stats import macro_average, over_seeds
 
 
@@ -25,7 +25,7 @@ def _accuracy(study: Study, name: str, caption: str, groups: Mapping[str, Sequen
     rows = [
         (
             *(group, *described(arm), len(keys), *over_seeds(arm.table(keys))),
-            truncated_share(arm.answers(keys)),
+            truncated_share(arm, keys),
         )
         for group, keys in groups.items()
         for arm in study.arms
@@ -55,7 +55,7 @@ def chance(study: Study) -> Table:
     }
     rows = []
     for group, keys in study.groups.items():
-        names = [study.evaluations[0].first(key).benchmark for key in keys]
+        names = [study.evaluations[0].benchmark(key) for key in keys]
         if all(name in known for name in names):
             rows.append((group, len(keys), fmean(known[name] for name in names)))
     caption = "Accuracy of random choices"
@@ -88,20 +88,17 @@ def _problem_means(arm: Arm, keys: Sequence[str]) -> list[float]:
 
 def sampling(study: Study) -> Table:
     """pass@k and the majority vote, where problems were answered several times."""
-    found = [
-        (arm, evaluation.seed, summary([r for k in study.keys for r in evaluation.answers[k]]))
-        for arm in study.arms
-        for evaluation in arm.evaluations
-    ]
-    ks = sorted({int(k) for *_, one in found for k in one.pass_at or ()})
+    found = []
+    for arm in study.arms:
+        for evaluation in arm.evaluations:
+            columns, at = evaluation.columns, evaluation.at(study.keys)
+            samples, pass_at = sampled(columns, at)
+            if samples:
+                names = (arm.label, evaluation.seed, samples)
+                found.append((names, pass_at or {}, fmean(majorities(columns, at))))
+    ks = sorted({int(k) for _, pass_at, _ in found for k in pass_at})
     rows = [
-        (
-            *(arm.label, seed, one.samples),
-            *((one.pass_at or {}).get(str(k)) for k in ks),
-            one.majority and one.majority.accuracy,
-        )
-        for arm, seed, one in found
-        if one.samples
+        (*names, *(pass_at.get(str(k)) for k in ks), majority) for names, pass_at, majority in found
     ]
     columns = ("arm", "seed", "samples", *(f"pass@{k}" for k in ks), "majority")
     caption = "Repeated sampling: the chance that one of k samples is right, and the majority vote"

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import fsum
 from statistics import fmean
 from typing import Literal
 
 from eval.report.evaluations import Evaluation, right_shares
-from ratiocine import cost
-from ratiocine.records import ScoredCompletion
 from ratiocine.runs import Axes, StudentInfo, axes, differing
 
 EvaluationPairs = Sequence[tuple[Evaluation, Evaluation]]
@@ -93,18 +92,19 @@ class Arm:
         """Shares of right answers: a row per seed, a column per problem; `keys` are problem ids."""
         return [right_shares(evaluation, keys) for evaluation in self.evaluations]
 
-    def answers(self, keys: Sequence[str]) -> list[ScoredCompletion]:
-        """All completions of these problems, seed by seed."""
-        return [
-            row
-            for evaluation in self.evaluations
-            for key in keys
-            for row in evaluation.answers[key]
-        ]
+    def total(self, name: str, keys: Sequence[str]) -> int:
+        """The sum of a column, or of a product of columns (`Columns.sums`), over all completions of
+        these problems."""
+        return sum(one.columns.total(name, one.at(keys)) for one in self.evaluations)
 
-    def answered(self, keys: Sequence[str]) -> list[ScoredCompletion]:
-        """Those of `answers` that are the model's, whose tokens count."""
-        return [row for row in self.answers(keys) if row.answered]
+    def share(self, name: str, keys: Sequence[str]) -> float:
+        """The share of all completions of these problems for which a column is true."""
+        return self.total(name, keys) / self.total("one", keys)
+
+    def mean(self, name: str, keys: Sequence[str]) -> float | None:
+        """The mean of a column over completions that are the model's; None where there are none."""
+        n = self.total("answered", keys)
+        return self.total(f"answered {name}", keys) / n if n else None
 
     @property
     def train_flops(self) -> float:
@@ -121,17 +121,18 @@ class Arm:
     def inference_flops(self, keys: Sequence[str]) -> float | None:
         """Mean exact FLOPs of an answer to these problems; None where the shape is unknown or no
         request was answered."""
-        shape, answers = self.evaluations[0].facts.shape, self.answered(keys)
-        if shape is None or not answers:
-            return None
-        return fmean(cost.exact_generation(shape, a.n_prompt, a.n_completion) for a in answers)
+        return self._inference_flops(keys, exact=True)
 
     def inference_flops_published(self, keys: Sequence[str]) -> float | None:
         """The same by the formula of arXiv 2509.22193."""
-        shape, answers = self.evaluations[0].facts.shape, self.answered(keys)
-        if shape is None or not answers:
+        return self._inference_flops(keys, exact=False)
+
+    def _inference_flops(self, keys: Sequence[str], *, exact: bool) -> float | None:
+        shape, n = self.evaluations[0].facts.shape, self.total("answered", keys)
+        if shape is None or not n:
             return None
-        return fmean(cost.generation(shape, a.n_prompt, a.n_completion) for a in answers)
+        of_all = [one.columns.flops(shape, one.at(keys), exact=exact) for one in self.evaluations]
+        return fsum(flops for of_one in of_all for flops in of_one) / n
 
 
 def _total(

@@ -96,7 +96,7 @@ def _levels(study: Study, keys: Sequence[str]) -> dict[str, list[str]]:
     joined."""
     first, found = study.evaluations[0], dict[str, list[str]]()
     for key in keys:
-        if (level := first.first(key).level) is not None:
+        if (level := first.level(key)) is not None:
             found.setdefault(level, []).append(key)
     ordered = sorted(found, key=_depth)
     joined: dict[str, list[str]] = {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from statistics import fmean
 from typing import Literal
 
 from eval.report.arms import Arm, EvaluationPairs, counterparts
 from eval.report.csv_table import Table, rounded_table
+from eval.report.evaluations import Evaluation
 from eval.report.pairings import Comparisons, main_pairs
 from eval.report.study import ARM_COLUMNS, Study, described
 from ratiocine.stats import macro_average, over_seeds, pareto
@@ -27,9 +29,7 @@ def costs(study: Study) -> Table:
     for arm in study.arms:
         students = [one.student for one in arm.evaluations]
         training = fmean(float(one.tokens or 0) if one else 0.0 for one in students)
-        answers = arm.answered(study.keys)
-        counts = ([row.n_completion for row in answers], [row.n_think for row in answers])
-        tokens = tuple(fmean(some) if some else None for some in counts)
+        tokens = (arm.mean("n_completion", study.keys), arm.mean("n_think", study.keys))
         flops = (arm.inference_flops(study.keys), arm.inference_flops_published(study.keys))
         rows.append((*described(arm), training, arm.train_flops, *tokens, *flops))
     columns = (
@@ -102,7 +102,7 @@ def extra_tokens(study: Study, comparisons: Comparisons) -> Table:
                 continue
             extra = macro_average([[b - a for a, b in zip(base, arm, strict=True)]])
             d = comparisons.of(pair, benchmark)
-            category = pair[0].evaluations[0].first(keys[0]).category
+            category = pair[0].evaluations[0].category(keys[0])
             names = (pair[1].model, benchmark, category, pair[1].label, pair[0].label)
             tokens = (fmean(base), fmean(arm), *extra)
             rows.append((*names, len(base), d.seeds, *tokens, d.difference, d.low, d.high))
@@ -117,13 +117,22 @@ def extra_tokens(study: Study, comparisons: Comparisons) -> Table:
 def _mean_tokens(both: EvaluationPairs, keys: Sequence[str]) -> tuple[list[float], list[float]]:
     """Mean tokens of both sides by problem, of problems that every evaluation has answered."""
     means: tuple[list[float], list[float]] = ([], [])
-    for key in keys:
-        found = [[evaluations[side].mean_tokens([key]) for evaluations in both] for side in (0, 1)]
-        known = [[one for one in side if one is not None] for side in found]
-        if all(map(len, known)) and sum(map(len, known)) == 2 * len(both):
-            for side, values in zip(means, known, strict=True):
-                side.append(fmean(values))
+    tables = [[_tokens_by_problem(pair[side], keys) for pair in both] for side in (0, 1)]
+    for base, other in zip(*(zip(*table, strict=True) for table in tables), strict=True):
+        if not any(map(isnan, (*base, *other))):
+            means[0].append(fmean(base))
+            means[1].append(fmean(other))
     return means
+
+
+def _tokens_by_problem(evaluation: Evaluation, keys: Sequence[str]) -> list[float]:
+    """Mean tokens of the answers to each problem; NaN without answers."""
+    import numpy as np
+
+    columns, at = evaluation.columns, evaluation.at(keys)
+    with np.errstate(invalid="ignore"):
+        means = columns.sums("answered n_completion")[at] / columns.sums("answered")[at]
+    return [float(mean) for mean in means]
 
 
 def budgets(study: Study) -> Table:
@@ -132,21 +141,29 @@ def budgets(study: Study) -> Table:
     import numpy as np
 
     most = min(evaluation.facts.max_new_tokens for evaluation in study.evaluations)
-    taken = (row.n_completion for arm in study.arms for row in arm.answered(study.keys))
-    shortest = min(taken, default=1)
+    lengths = [length for one in study.evaluations for length in _shortest(one, study.keys)]
+    shortest = min(lengths, default=1)
     least = max(1, min(shortest, most))
     caps = sorted({round(float(cap)) for cap in np.geomspace(least, most, LEVELS)})
     rows = []
     for arm in study.arms:
         within = np.zeros(len(caps))
         for evaluation in arm.evaluations:
-            for key in study.keys:
-                answers = evaluation.answers[key]
-                needed = [row.n_completion for row in answers if row.right]
-                within += np.searchsorted(np.sort(needed), caps, side="right") / len(answers)
+            columns, rows_of = evaluation.columns, evaluation.columns.rows(evaluation.at(study.keys))
+            # Right answers count as much as their share of the answers to a problem.
+            weights = (columns.right / columns.sums("one")[columns.by_problem])[rows_of]
+            enough = np.searchsorted(caps, columns.n_completion[rows_of])
+            within += np.bincount(enough, weights, minlength=len(caps) + 1)[:-1].cumsum()
         shares = within / len(arm.evaluations) / len(study.keys)
         rows += [
             (*described(arm), cap, float(share)) for cap, share in zip(caps, shares, strict=True)
         ]
     columns = (*ARM_COLUMNS, "tokens", "accuracy")
     return rounded_table("budgets", "Answered right within a token budget", columns, rows)
+
+
+def _shortest(evaluation: Evaluation, keys: Sequence[str]) -> list[int]:
+    """Tokens of the shortest answer; none where no request was answered."""
+    columns, rows = evaluation.columns, evaluation.columns.rows(evaluation.at(keys))
+    tokens = columns.n_completion[rows][columns.answered[rows]]
+    return [int(tokens.min())] if len(tokens) else []

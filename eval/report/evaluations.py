@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ratiocine.columns import Columns, ProblemTable, StoredAnswers, read_columns
 from ratiocine.errors import BadInput
+from ratiocine.progress import tracked
 from ratiocine.records import JsonObject, ScoredCompletion
 from ratiocine.runs import (
     CONFIG,
@@ -20,8 +24,13 @@ from ratiocine.runs import (
     read_config,
     read_manifest,
 )
-from ratiocine.scores import check_names, shares
-from ratiocine.stores import read_completions
+from ratiocine.scores import check_names
+from ratiocine.stores import completions_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PARALLEL_BYTES = 1 << 26  # of completions, from which several processes read them
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class Evaluation:
     config: JsonObject
     """As it was run, by key."""
     answers: Mapping[str, Sequence[ScoredCompletion]]
-    """Completions by problem."""
+    """Completions by problem; those of a folder (`StoredAnswers`) are read from it when asked for,
+    as their numbers in `columns` are what is held."""
     folder: Path | None = None
     model: str | None = None
     """Its starting model, where the name alone is that of several (`distinct_models`)."""
@@ -44,9 +54,15 @@ class Evaluation:
         return facts if self.model is None else facts.renamed(self.model)
 
     @cached_property
-    def shares(self) -> dict[str, float]:
-        """Share of right completions by problem, ungradable ones excluded."""
-        return shares(row for rows in self.answers.values() for row in rows)
+    def columns(self) -> Columns:
+        """The numbers of the completions."""
+        if isinstance(self.answers, StoredAnswers):
+            return self.answers.columns
+        return Columns.of(row for rows in self.answers.values() for row in rows)
+
+    def at(self, keys: Sequence[str]) -> np.ndarray:
+        """The numbers of these problems in `columns`."""
+        return self.columns.problems.at(keys)
 
     @property
     def student(self) -> StudentInfo | None:
@@ -65,12 +81,27 @@ class Evaluation:
 
     def mean_tokens(self, keys: Sequence[str]) -> float | None:
         """Mean tokens of a completion of these problems; None where no request was answered."""
-        rows = (row for key in keys for row in self.answers[key])
-        tokens = [row.n_completion for row in rows if row.answered]
-        return fmean(tokens) if tokens else None
+        n = self.columns.total("answered", at := self.at(keys))
+        return self.columns.total("answered n_completion", at) / n if n else None
 
-    def first(self, key: str) -> ScoredCompletion:
-        return self.answers[key][0]
+    def row(self, number: int) -> ScoredCompletion:
+        """The completion with this number in `columns`."""
+        columns = self.columns
+        problem = int(columns.by_problem[number])
+        return self.answers[columns.problems.keys[problem]][number - int(columns.starts[problem])]
+
+    def benchmark(self, key: str) -> str:
+        problems = self.columns.problems
+        return problems.benchmarks[problems.numbers[key]]
+
+    def category(self, key: str) -> str:
+        problems = self.columns.problems
+        return problems.categories[problems.numbers[key]]
+
+    def level(self, key: str) -> str | None:
+        """Of difficulty; None where the benchmark has no levels."""
+        problems = self.columns.problems
+        return problems.levels[problems.numbers[key]]
 
 
 def find_evaluations(folder: Path) -> list[Path]:
@@ -109,7 +140,7 @@ def load_evaluations(folders: Sequence[Path], *, with_tokens: bool = False) -> l
     graders, different problems of one name, or no problem in common.
     """
     evaluations: list[Evaluation] = []
-    for found in distinct_models([_load(folder, with_tokens=with_tokens) for folder in folders]):
+    for found in distinct_models(_load_folders(folders, with_tokens)):
         if found.label in {evaluation.label for evaluation in evaluations}:
             found = replace(found, label=f"{found.label} ({found.manifest.hash[:6]})")
         evaluations.append(found)
@@ -123,12 +154,42 @@ def _load(folder: Path, *, with_tokens: bool) -> Evaluation:
     manifest = check_finished(folder)
     if manifest.verb != "eval":
         raise BadInput(f"{folder} holds a `{manifest.verb}` run, not an evaluation")
-    answers: dict[str, list[ScoredCompletion]] = {}
-    for row in read_completions(folder):
-        check_names(folder, row.benchmark, row.category)
-        kept = row if with_tokens else replace(row, token_ids=None, logprobs=None)
-        answers.setdefault(row.key, []).append(kept)
+    columns = read_columns(completions_file(folder))
+    for named in {*zip(columns.problems.benchmarks, columns.problems.categories, strict=True)}:
+        check_names(folder, *named)
+    answers = StoredAnswers(folder, columns, with_tokens=with_tokens)
     return Evaluation(label(manifest.evaluation), manifest, read_config(folder), answers, folder)
+
+
+def _load_folders(folders: Sequence[Path], with_tokens: bool) -> list[Evaluation]:
+    """In parallel where that is worth the start of processes. Equal tables of problems are held
+    once."""
+    load = partial(_load, with_tokens=with_tokens)
+    files = [completions_file(folder) for folder in folders]
+    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    workers = min(len(folders), os.cpu_count() or 1)
+    if n_bytes < PARALLEL_BYTES or workers == 1:
+        return _with_shared_problems(map(load, folders))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        loaded = tracked(pool.map(load, folders), len(folders), "read", "evaluations")
+        return _with_shared_problems(loaded)
+
+
+def _with_shared_problems(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    tables: list[ProblemTable] = []
+    found = []
+    for evaluation in evaluations:
+        problems = evaluation.columns.problems
+        same = next((table for table in tables if table == problems), None)
+        if same is None:
+            tables.append(problems)
+        else:
+            answers = evaluation.answers
+            assert isinstance(answers, StoredAnswers)
+            answers.columns = replace(answers.columns, problems=same)
+            evaluation = replace(evaluation, answers=answers)
+        found.append(evaluation)
+    return found
 
 
 def distinct_models(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -233,32 +294,32 @@ def training_label(student: StudentInfo) -> str:
 
 def shared_keys(evaluations: Sequence[Evaluation]) -> list[str]:
     """Problems with a gradable answer in every evaluation, in the first evaluation's order."""
-    return [
-        key
-        for key in evaluations[0].answers
-        if all(key in evaluation.shares for evaluation in evaluations)
-    ]
+    known: dict[int, set[str]] = {}
+    for evaluation in evaluations:
+        problems, graded = evaluation.columns.problems, evaluation.columns.sums("graded") > 0
+        gradable = {key for key, any_graded in zip(problems.keys, graded, strict=True) if any_graded}
+        known.setdefault(id(problems), gradable).intersection_update(gradable)
+    return [key for key in evaluations[0].answers if all(key in keys for keys in known.values())]
 
 
 def problem_groups(
     evaluations: Sequence[Evaluation], by: Literal["benchmark", "category"]
 ) -> dict[str, list[str]]:
     """Shared problems by benchmark or category, ordered by category and name."""
-    found: dict[str, list[str]] = {}
+    first, found = evaluations[0], dict[str, list[str]]()
     for key in shared_keys(evaluations):
-        row = evaluations[0].first(key)
-        found.setdefault(row.benchmark if by == "benchmark" else row.category, []).append(key)
-    ordered = sorted(
-        found.items(), key=lambda item: (evaluations[0].first(item[1][0]).category, item[0])
-    )
+        name = first.benchmark(key) if by == "benchmark" else first.category(key)
+        found.setdefault(name, []).append(key)
+    ordered = sorted(found.items(), key=lambda item: (first.category(item[1][0]), item[0]))
     return dict(ordered)
 
 
 def right_shares(evaluation: Evaluation, keys: Sequence[str]) -> list[float]:
     """Share of right completions of each problem: 0 or 1 where it was answered once."""
-    return [evaluation.shares[key] for key in keys]
+    found: list[float] = evaluation.columns.shares[evaluation.at(keys)].tolist()
+    return found
 
 
 def answer_formats(evaluation: Evaluation, keys: Sequence[str]) -> frozenset[str]:
     """Answer formats of problems: `mc`, `oe` or both."""
-    return frozenset(evaluation.first(key).category.rpartition("-")[2] for key in keys)
+    return frozenset(evaluation.category(key).rpartition("-")[2] for key in keys)

@@ -56,7 +56,7 @@ def chosen_keys(study: Study, limit: int) -> list[str]:
         turns += [(turn, benchmark, key) for turn, key in enumerate(ordered)]
     found, n = [], 0
     for _, _, key in sorted(turns):
-        n += sum(len(evaluation.answers[key]) for evaluation in study.evaluations)
+        n += sum(one.columns.total("one", one.at([key])) for one in study.evaluations)
         if n > limit:
             break
         found.append(key)
@@ -71,7 +71,7 @@ def completions(study: Study, limit: int) -> Completions:
     problems: list[Problem] = []
     answers: list[Answer] = []
     for at, key in enumerate(keys):
-        row = first.first(key)
+        row = first.answers[key][0]
         texts = (_visible(row.prompt), _visible(row.reference), _visible(row.level))
         problems.append((benchmarks.index(row.benchmark), *texts))
         for number, arm in enumerate(study.arms):
@@ -83,7 +83,7 @@ def completions(study: Study, limit: int) -> Completions:
     return Completions(
         arms=[arm.label for arm in study.arms],
         benchmarks=benchmarks,
-        categories=[first.first(keys[0]).category for keys in study.benchmarks.values()],
+        categories=[first.category(keys[0]) for keys in study.benchmarks.values()],
         verdicts=VERDICTS,
         reasons=[reason.replace("_", " ") for reason in reasons],
         problems=problems,

@@ -3,16 +3,16 @@ problems, completions that do not end, thinking contrary to the training."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from statistics import fmean
+from collections.abc import Iterator, Sequence
 
 from eval.report.arms import Arm
 from eval.report.csv_table import Table, rounded_table
+from eval.report.evaluations import Evaluation
 from eval.report.html import visible
 from eval.report.phrases import listed_some
 from eval.report.study import Study
 from eval.report.truncation import truncated_share
+from ratiocine.columns import NONE
 
 ONE_ANSWER = 0.8  # share of a benchmark's problems
 NEVER_STOPS = 0.5  # share of truncated completions
@@ -38,33 +38,41 @@ def flags(study: Study) -> Table:
 
 
 def _of_benchmark(arm: Arm, keys: Sequence[str]) -> Iterator[tuple[str, float]]:
-    answers = arm.answers(keys)
-    if (cut := truncated_share(answers)) >= NEVER_STOPS:
+    if (cut := truncated_share(arm, keys)) >= NEVER_STOPS:
         yield "never stops" if cut == 1 else "mostly truncated", cut
-    by_seed = [[row for key in keys for row in one.answers[key]] for one in arm.evaluations]
-    most = [_commonest(row.extracted for row in rows) for rows in by_seed]
-    usual = _commonest(row.reference for row in answers)
-    constant = [one for one in most if one[1] >= ONE_ANSWER]
-    if constant and usual[1] < ONE_ANSWER:
-        answer, share = max(constant, key=lambda one: one[1])
+    most = [(one, *_commonest_answer(one, keys)) for one in arm.evaluations]
+    constant = [one for one in most if one[2] >= ONE_ANSWER]
+    if constant and _share_of_commonest_reference(arm, keys) < ONE_ANSWER:
+        evaluation, row, share = max(constant, key=lambda one: one[2])
+        answer = (evaluation.row(row).extracted or "").strip().casefold()
         some = f" at {len(constant)} of {len(most)} seeds" if len(constant) < len(most) else ""
         yield f"always answers “{visible(answer)[:LONG]}”{some}", share
 
 
-def _commonest(texts: Iterable[str | None]) -> tuple[str, float]:
-    """The most common text and its share; none is no text."""
-    every = [None if text is None else text.strip().casefold() for text in texts]
-    known = Counter(text for text in every if text is not None)
-    if not known:
-        return "", 0.0
-    text, n = min(known.items(), key=lambda item: (-item[1], item[0]))
-    return text, n / len(every)
+def _commonest_answer(evaluation: Evaluation, keys: Sequence[str]) -> tuple[int, float]:
+    """The number of a completion with the most common answer, and the share of that."""
+    import numpy as np
+
+    texts = evaluation.columns.text[evaluation.columns.rows(evaluation.at(keys))]
+    counts = np.bincount(texts[texts != NONE], minlength=1)
+    return int(counts.argmax()), float(counts.max() / len(texts))
+
+
+def _share_of_commonest_reference(arm: Arm, keys: Sequence[str]) -> float:
+    """Over the arm's completions."""
+    import numpy as np
+
+    first = arm.evaluations[0]
+    references = np.array(first.columns.problems.references)[first.at(keys)]
+    n = np.sum([one.columns.sums("one")[one.at(keys)] for one in arm.evaluations], axis=0)
+    known = references != NONE
+    return float(np.bincount(references[known], n[known], minlength=1).max() / n.sum())
 
 
 def _of_thinking(arm: Arm, keys: Sequence[str]) -> Iterator[tuple[str, float]]:
     if arm.ratio is None or len(keys) < FEW:
         return
-    thought = fmean(row.thought for row in arm.answers(keys))
+    thought = arm.share("thought", keys)
     if arm.ratio == 0:
         contrary = "thinks, though taught to answer directly" if thought >= 0.5 else None
     elif arm.ratio == 1:

@@ -2,79 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import fmean
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from eval.report.arms import Arm
 from eval.report.csv_table import Table, rounded_table
 from eval.report.study import ARM_COLUMNS, Study, described
-from ratiocine.records import ScoredCompletion
-from ratiocine.scores import summary
+from ratiocine.scores import mean_efficiency
 from ratiocine.stats import over_seeds
 
-Answers = Sequence[ScoredCompletion]
+if TYPE_CHECKING:
+    import numpy as np
+
 LENGTH_COLUMNS = ("n_right", "n_wrong", "right", "wrong", "wrong_to_right", "low", "high")
 RESAMPLES = 2000
+BLOCK = 100  # resamples drawn at a time
 
 
 def lengths(study: Study) -> Table:
     """Mean tokens of right and wrong answers; the ratio wrong to right with its bootstrap interval
     over problems; and that ratio with right answers weighted to the difficulty levels of wrong."""
-    rows = []
-    for arm in study.arms:
-        answers = arm.answers(study.keys)
-        rows.append((*described(arm), *_length_cells(answers), _ratio_within_levels(answers)))
+    sums = [_right_and_wrong(arm, study.keys) for arm in study.arms]
+    rows = [
+        (*described(arm), *cells, _ratio_within_levels(study, arm))
+        for arm, cells in zip(study.arms, _length_cells(sums), strict=True)
+    ]
     columns = (*ARM_COLUMNS, *LENGTH_COLUMNS, "within_levels")
     return rounded_table("lengths", "Tokens of right and of wrong answers", columns, rows)
 
 
 def lengths_by_level(study: Study) -> Table:
-    rows = []
-    for arm in study.arms:
-        answers = arm.answers(study.keys)
-        for level in sorted({row.level for row in answers if row.level is not None}):
-            cells = _length_cells([row for row in answers if row.level == level])
-            rows.append((*described(arm), level, *cells))
+    levels = _levels(study)
+    found = [(arm, level, keys) for arm in study.arms for level, keys in levels.items()]
+    sums = [_right_and_wrong(arm, keys) for arm, _, keys in found]
+    rows = [
+        (*described(arm), level, *cells)
+        for (arm, level, _), cells in zip(found, _length_cells(sums), strict=True)
+    ]
     columns = (*ARM_COLUMNS, "level", *LENGTH_COLUMNS)
     caption = "Tokens of right and of wrong answers, by level of difficulty"
     return rounded_table("lengths_by_level", caption, columns, rows)
 
 
-def _length_cells(answers: Answers) -> tuple[float | None, ...]:
-    """The cells of `LENGTH_COLUMNS`."""
+def _levels(study: Study) -> dict[str, list[str]]:
+    """The problems of each level of difficulty."""
+    first, found = study.evaluations[0], dict[str, list[str]]()
+    for key in study.keys:
+        if (level := first.level(key)) is not None:
+            found.setdefault(level, []).append(key)
+    return {level: found[level] for level in sorted(found)}
+
+
+def _right_and_wrong(arm: Arm, keys: Sequence[str]) -> np.ndarray:
+    """By answered problem: right answers and their tokens, wrong answers and their tokens."""
     import numpy as np
 
-    answers = [row for row in answers if row.answered]
-    problems = {key: at for at, key in enumerate(dict.fromkeys(row.key for row in answers))}
-    # By problem: right answers and their tokens, wrong answers and their tokens.
-    sums = np.zeros((len(problems), 4))
-    for row in answers:
-        at = 0 if row.right else 2
-        sums[problems[row.key], at : at + 2] += 1, row.n_completion
-    n_right, right, n_wrong, wrong = (float(value) for value in sums.sum(axis=0))
-    if not n_right or not n_wrong:
-        means = [total / n if n else None for total, n in ((right, n_right), (wrong, n_wrong))]
-        return int(n_right), int(n_wrong), *means, None, None, None
-    random, even = np.random.default_rng(0), np.full(len(sums), 1 / len(sums))
-    drawn = random.multinomial(len(sums), even, size=RESAMPLES) @ sums
-    whole = drawn[(drawn[:, 0] > 0) & (drawn[:, 1] > 0) & (drawn[:, 2] > 0)]
-    ratios = whole[:, 3] / whole[:, 2] / (whole[:, 1] / whole[:, 0])
-    low, high = (float(value) for value in np.quantile(ratios, [0.025, 0.975]))
-    means = [right / n_right, wrong / n_wrong]
-    return int(n_right), int(n_wrong), *means, wrong / n_wrong / (right / n_right), low, high
+    names = ("right answered", "right answered n_completion", "answered", "answered n_completion")
+    sums, seen, order = np.zeros((len(keys), 4)), np.zeros(len(keys), dtype=bool), []
+    for one in arm.evaluations:
+        of_one = np.stack([one.columns.sums(name)[one.at(keys)] for name in names], axis=1)
+        # In the order of first answers, on which the resamples depend.
+        new = (of_one[:, 2] > 0) & ~seen
+        order.append(np.flatnonzero(new))
+        seen |= new
+        sums += of_one
+    sums[:, 2:] -= sums[:, :2]
+    found: np.ndarray = sums[np.concatenate(order)]
+    return found
 
 
-def _ratio_within_levels(answers: Answers) -> float | None:
+def _length_cells(of_arms: Sequence[np.ndarray]) -> Iterator[tuple[float | None, ...]]:
+    """The cells of `LENGTH_COLUMNS`, of the sums of each arm."""
+    import numpy as np
+
+    resampled = _resampled_sums(of_arms)
+    for sums, drawn in zip(of_arms, resampled, strict=True):
+        n_right, right, n_wrong, wrong = (float(value) for value in sums.sum(axis=0))
+        if not n_right or not n_wrong:
+            means = [total / n if n else None for total, n in ((right, n_right), (wrong, n_wrong))]
+            yield int(n_right), int(n_wrong), *means, None, None, None
+            continue
+        whole = drawn[(drawn[:, 0] > 0) & (drawn[:, 1] > 0) & (drawn[:, 2] > 0)]
+        ratios = whole[:, 3] / whole[:, 2] / (whole[:, 1] / whole[:, 0])
+        low, high = (float(value) for value in np.quantile(ratios, [0.025, 0.975]))
+        means = [right / n_right, wrong / n_wrong]
+        ratio = wrong / n_wrong / (right / n_right)
+        yield int(n_right), int(n_wrong), *means, ratio, low, high
+
+
+def _resampled_sums(of_arms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Totals of bootstrap resamples over problems: resamples × the columns of the sums. Arms with
+    equally many problems have the same resamples, which are drawn once."""
+    import numpy as np
+
+    found = [np.empty((RESAMPLES, 4)) for _ in of_arms]
+    for n in {len(sums) for sums in of_arms if len(sums)}:
+        members = [at for at, sums in enumerate(of_arms) if len(sums) == n]
+        together = np.concatenate([of_arms[at] for at in members], axis=1)
+        random, even = np.random.default_rng(0), np.full(n, 1 / n)
+        for first in range(0, RESAMPLES, BLOCK):
+            drawn = random.multinomial(n, even, size=BLOCK) @ together
+            for number, at in enumerate(members):
+                found[at][first : first + BLOCK] = drawn[:, 4 * number : 4 * number + 4]
+    return found
+
+
+def _ratio_within_levels(study: Study, arm: Arm) -> float | None:
     """With the right answers' lengths weighted by the levels of the wrong ones."""
-    by_level: dict[str, tuple[list[int], list[int]]] = {}
-    for row in answers:
-        if row.level is not None and row.answered:
-            of_level = by_level.setdefault(row.level, ([], []))
-            of_level[not row.right].append(row.n_completion)
-    both = [(right, wrong) for right, wrong in by_level.values() if right and wrong]
-    if not both:
-        return None
-    expected = sum(len(wrong) * fmean(right) for right, wrong in both)
-    return sum(sum(wrong) for _, wrong in both) / expected
+    expected, seen = 0.0, 0
+    for keys in _levels(study).values():
+        n_right, n = arm.total("right answered", keys), arm.total("answered", keys)
+        if n_right and n > n_right:
+            right = arm.total("right answered n_completion", keys)
+            expected += (n - n_right) * (right / n_right)
+            seen += arm.total("answered n_completion", keys) - right
+    return seen / expected if expected else None
 
 
 def thinking(study: Study) -> Table:
@@ -83,12 +125,11 @@ def thinking(study: Study) -> Table:
     rows = []
     for arm in study.arms:
         thought = [
-            [fmean(row.thought for row in evaluation.answers[key]) for key in study.keys]
-            for evaluation in arm.evaluations
+            (one.columns.sums("thought") / one.columns.sums("one"))[one.at(study.keys)].tolist()
+            for one in arm.evaluations
         ]
-        answers = arm.answers(study.keys)
-        flipped = [row.thought != row.expected for row in answers if row.expected is not None]
-        other_mode = fmean(flipped) if flipped else None
+        expected = arm.total("has_expected", study.keys)
+        other_mode = arm.total("flipped", study.keys) / expected if expected else None
         rows.append((*described(arm), len(study.keys), *over_seeds(thought), other_mode))
     columns = (*ARM_COLUMNS, "n", "thought", "low", "high", "other_mode")
     return rounded_table("thinking", "Completions that think", columns, rows)
@@ -98,17 +139,16 @@ def generation(study: Study) -> Table:
     """How the arms answer: lengths of traces and answers, truncation, extraction, efficiency."""
     rows = []
     for arm in study.arms:
-        found = summary(arm.answers(study.keys))
-        tokens = (found.thinking_tokens, found.answer_tokens)
-        means = (mean for one in tokens for mean in (one.right, one.wrong))
-        efficiency = found.efficiency
-        rows.append(
-            (
-                *(*described(arm), *means, found.truncated, found.not_extracted),
-                efficiency and efficiency.outcome,
-                efficiency and efficiency.process,
-            )
+        several = [one.columns for one in arm.evaluations]
+        efficiency = mean_efficiency(several, [one.at(study.keys) for one in arm.evaluations])
+        means = (
+            _mean_tokens(arm, study.keys, name, verdict)
+            for name in ("n_think", "n_answer")
+            for verdict in ("right", "wrong")
         )
+        shares = (arm.share(name, study.keys) for name in ("truncated", "without_answer"))
+        both = (efficiency.outcome, efficiency.process) if efficiency else (None, None)
+        rows.append((*described(arm), *means, *shares, *both))
     columns = (
         *(*ARM_COLUMNS, "thinking_tokens_right", "thinking_tokens_wrong"),
         *("answer_tokens_right", "answer_tokens_wrong", "truncated", "not_extracted"),
@@ -116,3 +156,8 @@ def generation(study: Study) -> Table:
     )
     caption = "Mean tokens of traces and answers, truncation, extraction and efficiency"
     return rounded_table("generation", caption, columns, rows)
+
+
+def _mean_tokens(arm: Arm, keys: Sequence[str], name: str, verdict: str) -> float | None:
+    n = arm.total(f"answered {verdict}", keys)
+    return round(arm.total(f"answered {verdict} {name}", keys) / n, 2) if n else None

@@ -38,7 +38,7 @@ def page(content: Content, max_completions: int, prefix: str = "") -> str:
     first = study.evaluations[0]
     inside = {
         group: [
-            name for name, of in study.benchmarks.items() if first.first(of[0]).category == group
+            name for name, of in study.benchmarks.items() if first.category(of[0]) == group
         ]
         for group in study.groups
     }

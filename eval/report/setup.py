@@ -131,7 +131,7 @@ def _problems(study: Study, tables: Tables) -> str:
     for group, keys in study.groups.items():
         if group != "all":
             first = study.evaluations[0]
-            names = list(dict.fromkeys(first.first(key).benchmark for key in keys))
+            names = list(dict.fromkeys(first.benchmark(key) for key in keys))
             known = f", chance {100 * chance[group]:.0f} %" if group in chance else ""
             parts.append(f"{introduced(group)}: {', '.join(names)}, n = {len(keys):,}{known}")
     return f"{'; '.join(parts)}."

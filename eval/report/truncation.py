@@ -3,25 +3,24 @@ that say so wherever a verdict stands."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from eval.report.arms import EvaluationPairs, counterparts
+from eval.report.arms import Arm, EvaluationPairs, counterparts
 from eval.report.csv_table import Row, Table, Tables, rounded_table
-from eval.report.evaluations import Evaluation
+from eval.report.evaluations import Evaluation, right_shares
 from eval.report.pairings import Comparisons, main_pairs
 from eval.report.study import FEW_PAIRS, Study
-from ratiocine.records import ScoredCompletion, is_truncated
 
 NOTABLE = 0.05  # share of truncated completions from which it is stated
 CAPTION = "Truncated answers, and the difference if all those of one of the two arms were right"
 RAISE = "evaluate again with a larger limit (max_new_tokens=auto proposes one)"
 
 
-def truncated_share(rows: Iterable[ScoredCompletion]) -> float:
-    """The share of completions that were begun and not ended."""
-    return fmean(is_truncated(row.stop) for row in rows)
+def truncated_share(arm: Arm, keys: Sequence[str]) -> float:
+    """The share of an arm's completions that were begun and not ended."""
+    return arm.share("truncated", keys)
 
 
 def notable(*shares: float) -> bool:
@@ -31,14 +30,11 @@ def notable(*shares: float) -> bool:
 
 def shares_if_right(evaluation: Evaluation, keys: Sequence[str]) -> list[float]:
     """Share of right completions of each problem, were all truncated ones right."""
-    return [
-        fmean(
-            row.right or is_truncated(row.stop)
-            for row in evaluation.answers[key]
-            if row.verdict != "ungradable"
-        )
-        for key in keys
-    ]
+    columns, at = evaluation.columns, evaluation.at(keys)
+    found: list[float] = (
+        columns.sums("right_or_truncated")[at] / columns.sums("graded")[at]
+    ).tolist()
+    return found
 
 
 @dataclass(frozen=True)
@@ -71,15 +67,17 @@ def truncation(pairs: EvaluationPairs, keys: Sequence[str]) -> Truncation:
             fmean(
                 shares_if_right(pair[side], keys)
                 if if_right
-                else [pair[side].shares[key] for key in keys]
+                else right_shares(pair[side], keys)
             )
             for pair in pairs
         )
 
-    base, other = (
-        truncated_share(row for pair in pairs for key in keys for row in pair[side].answers[key])
-        for side in (0, 1)
-    )
+    def share(side: int) -> float:
+        sides = [(pair[side].columns, pair[side].at(keys)) for pair in pairs]
+        n = sum(columns.total("one", at) for columns, at in sides)
+        return sum(columns.total("truncated", at) for columns, at in sides) / n
+
+    base, other = share(0), share(1)
     low = mean(1, if_right=False) - mean(0, if_right=True)
     high = mean(1, if_right=True) - mean(0, if_right=False)
     return Truncation(base, other, low, high)
