@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from eval.config import Config, inputs
 from eval.pilot import load_engine, token_limit
 from eval.report import notable, share_sentence
 from ratiocine import cli, models
+from ratiocine.columns import Columns, read_columns
 from ratiocine.engines import LoadedEngine, finished_line
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
@@ -33,20 +34,26 @@ from ratiocine.runs import (
     tracking,
 )
 from ratiocine.scores import FILE, ScoreTable, score_table
-from ratiocine.stores import COMPLETIONS, PARTIAL_COMPLETIONS, CompletionStore
+from ratiocine.stores import (
+    COMPLETIONS,
+    PARTIAL_COMPLETIONS,
+    CompletionStore,
+    stored_completions,
+)
 
 NAMED = 5  # unanswered problems that are printed
 
 
-def evaluate(config: Config) -> Run:
-    """Generate and grade a completion of every problem, or `samples` of them.
+def evaluate(config: Config, loaded: LoadedEngine | None = None) -> Run:
+    """Generate and grade a completion of every problem, or `samples` of them; by the configured
+    engine, unless it is `loaded` already.
 
     An interrupted run continues after its last stored completion.
     """
     if config.thinking is None and config.model.path:
         thinking = asked_to_think(Path(config.model.path))
         config = config.model_copy(update={"thinking": thinking})
-    pilot, loaded = None, None
+    pilot = None
     if config.max_new_tokens == "auto":
         pilot, loaded = token_limit(config)
         config = config.model_copy(update={"max_new_tokens": pilot.max_new_tokens})
@@ -59,9 +66,10 @@ def evaluate(config: Config) -> Run:
     suite, trained = load(config), student(config.model.path)
     store = CompletionStore(run.out / PARTIAL_COMPLETIONS)
     facts = replace(_generate(config, suite, store, trained, loaded), pilot=pilot)
-    table = score_table(store.rows, facts.shape)
     with run.writing(COMPLETIONS) as path:
-        CompletionStore(path).append(store.rows)
+        store.copy_sorted(path, {name: at for at, name in enumerate(suite.problems)})
+        columns = read_columns(path)
+    table = score_table(columns, facts.shape)
     run.write_json(FILE, table.to_json())
     # Before the partial file goes: a tracker that fails costs no completion.
     place = _track(config, run, trained, table)
@@ -69,7 +77,7 @@ def evaluate(config: Config) -> Run:
     store.path.unlink()
     _print(table)
     _warn(table)
-    _name_unanswered(store.rows, suite)
+    _name_unanswered(run.out / COMPLETIONS, columns, suite)
     if place:
         print(place)
     print(f"scores in {run.out}")
@@ -84,8 +92,8 @@ def _generate(
     trained: StudentInfo | None,
     loaded: LoadedEngine | None,
 ) -> EvalFacts:
-    """Fill the store with the completions that it lacks, in the order of the problems."""
-    done = {(row.key, row.sample) for row in store.rows}
+    """Fill the store with the completions that it lacks."""
+    done = set(zip(store.keys, store.samples, strict=True))
     requests = suite.requests(config, done)
     loaded = loaded or load_engine(config, requests)
     started = time.perf_counter()
@@ -96,8 +104,6 @@ def _generate(
         for rows in batches:
             store.append(rows)
             bar.update(len(rows))
-    order = {name: position for position, name in enumerate(suite.problems)}
-    store.rows.sort(key=lambda row: (order[row.key], row.sample))
     return EvalFacts(
         # As students of this model name it.
         model=config.model.name if trained else base_name(config.model.name, config.model.path),
@@ -187,15 +193,21 @@ def _print(table: ScoreTable) -> None:
         print(f"{line}{tokens:>8}"[:width])
 
 
-def _name_unanswered(rows: Sequence[ScoredCompletion], suite: Suite) -> None:
+def _name_unanswered(file: Path, columns: Columns, suite: Suite) -> None:
     """Problems that the engine could not answer count as wrong."""
-    for stop in UNANSWERED:
-        if unanswered := [row for row in rows if row.stop == stop]:
-            names = dict.fromkeys(row.key for row in unanswered[:NAMED])
+    counts: Counter[str] = Counter()
+    first: dict[str, list[ScoredCompletion]] = {stop: [] for stop in UNANSWERED}
+    for row in stored_completions(file, columns.offsets[~columns.answered].tolist()):
+        counts[row.stop] += 1
+        if len(first[row.stop]) < NAMED:
+            first[row.stop].append(row)
+    for stop, rows in first.items():
+        if rows:
+            names = dict.fromkeys(row.key for row in rows)
             places = "; ".join(suite.problems[name].named(name) for name in names)
             print(
-                f"warning: {len(unanswered)} completions {stop} ({places}), which count as wrong "
-                f"and in no mean of tokens: {unanswered[0].completion[:200]}"
+                f"warning: {counts[stop]} completions {stop} ({places}), which count as wrong "
+                f"and in no mean of tokens: {rows[0].completion[:200]}"
             )
 
 

@@ -36,9 +36,7 @@ def refusal(choice: Choice, query: Query, keys: Sequence[str], guessed: float) -
         verdict = f"No arm works for {asked(query)}: not one answer is right;"
     alike = choice.others and not any(other.worse for other in choice.others)
     apart = f"the data do not tell the {len(options)} arms apart, and " if alike else ""
-    truncated = share_sentence(
-        {one.arm.label: truncated_share(one.arm, keys) for one in options}
-    )
+    truncated = share_sentence({one.arm.label: truncated_share(one.arm, keys) for one in options})
     first = [] if truncated is None else [f"{truncated} First {RAISE}."]
     return [
         f"{verdict} {apart}none is recommended.",

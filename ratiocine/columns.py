@@ -1,4 +1,4 @@
-"""The numbers of scored completions in arrays: what is left of a row once its texts are not held."""
+"""The numbers of scored completions in arrays: what is held of many, whose texts stay on disk."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ratiocine import stats
 from ratiocine.cost import Shape, exact_generation, generation
-from ratiocine.errors import BadInput
 from ratiocine.grading import canonical
 from ratiocine.records import ScoredCompletion, is_answered, is_truncated
-from ratiocine.stores import completions_file, read_row, sized_rows
+from ratiocine.stores import completions_file, sized_rows, stored_completions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -321,18 +320,26 @@ class ColumnsBuilder:
             new[np.array(self._efficiency[0], dtype=np.int32)],
             np.array(self._efficiency[1]).reshape(-1, 2),
         )
+        truncated, answered, thought = (one.astype(bool) for one in small[1:4])
         return Columns(
-            self.problems,
-            starts.astype(np.int64),
-            np.array(self._offsets)[order],
-            small[0],
-            *(one.astype(bool) for one in small[1:4]),
-            small[4],
-            *counts[:6],
-            counts[6].astype(np.int16),
-            list(self._reasons),
-            efficiency,
-            {
+            problems=self.problems,
+            starts=starts.astype(np.int64),
+            offsets=np.array(self._offsets)[order],
+            verdict=small[0],
+            truncated=truncated,
+            answered=answered,
+            thought=thought,
+            expected=small[4],
+            n_prompt=counts[0],
+            n_completion=counts[1],
+            n_think=counts[2],
+            n_answer=counts[3],
+            vote=counts[4],
+            text=counts[5],
+            reason=counts[6].astype(np.int16),
+            reasons=list(self._reasons),
+            efficiency=efficiency,
+            detail={
                 name: (new[np.array(rows, dtype=np.int32)], np.array(values))
                 for name, (rows, values) in sorted(self._detail.items())
             },
@@ -358,11 +365,7 @@ class StoredAnswers(Mapping[str, Sequence[ScoredCompletion]]):
     def __getitem__(self, key: str) -> list[ScoredCompletion]:
         at = self.columns.problems.numbers[key]
         first, last = self.columns.starts[at : at + 2]
-        with open(self.file, "rb") as file:
-            rows = [read_row(file, int(offset)) for offset in self.columns.offsets[first:last]]
-        if None in rows:
-            raise BadInput(f"{self.file} has changed since it was read")
-        found = [ScoredCompletion.from_row(row) for row in rows if row is not None]
+        found = list(stored_completions(self.file, self.columns.offsets[first:last].tolist()))
         return found if self.with_tokens else [one.without_tokens() for one in found]
 
     def __iter__(self) -> Iterator[str]:

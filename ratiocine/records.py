@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 JsonObject = dict[str, Any]  # as `json.loads` and `yaml.safe_load` return it
@@ -216,8 +216,8 @@ class ScoredCompletion:
     @staticmethod
     def from_row(row: JsonObject) -> ScoredCompletion:
         """From a stored line; the one place that reads its keys."""
-        names = {one.name for one in fields(ScoredCompletion)}
-        values = {name: value for name, value in row.items() if name in names}
+        known = ScoredCompletion.__dataclass_fields__
+        values = {name: value for name, value in row.items() if name in known}
         for name in ("efficiency", "token_ids", "logprobs"):
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
@@ -229,4 +229,4 @@ class ScoredCompletion:
 
     def row(self) -> dict[str, object]:
         """For storage."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
+        return dict(vars(self))

@@ -171,7 +171,9 @@ def read_scores(folder: Path) -> ScoreTable:
     )
 
 
-def score_table(rows: Columns | Iterable[ScoredCompletion], shape: Shape | None = None) -> ScoreTable:
+def score_table(
+    rows: Columns | Iterable[ScoredCompletion], shape: Shape | None = None
+) -> ScoreTable:
     """The score table of an evaluation; FLOPs are counted where the model's `shape` is given."""
     columns = rows if isinstance(rows, Columns) else Columns.of(rows)
     benchmarks = _grouped(columns.problems.benchmarks)

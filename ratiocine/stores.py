@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
@@ -147,17 +149,7 @@ class RowStore:
     rows: list[JsonObject] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if not self.path.exists():
-            return
-        good = 0
-        with open(self.path, "rb") as file:
-            for line in file:
-                row = checked_row(line)
-                if row is None:
-                    break
-                self.rows.append(row)
-                good += len(line)
-        os.truncate(self.path, good)
+        self.rows += [row for row, _ in _recovered(self.path)]
 
     def append(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Append rows and wait until they are durable (one fsync for all of them)."""
@@ -170,35 +162,83 @@ class RowStore:
 
 
 class CompletionStore:
-    """A `RowStore` of scored completions."""
+    """A `RowStore` of scored completions, of which only places in the file are held."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._store = RowStore(path)
-        self.rows = [ScoredCompletion.from_row(row) for row in self._store.rows]
-        self._store.rows.clear()
+        self.keys: list[str] = []
+        """Of the problems, by row."""
+        self.samples = array("i")
+        self._offsets = array("q", [0])  # of the rows, then the end
+        known: dict[str, str] = {}
+        for row, size in _recovered(path):
+            key = row["key"]
+            self._add(known.setdefault(key, key), row.get("sample", 0), size)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def rows(self) -> list[ScoredCompletion]:
+        """All completions, read from the file."""
+        return list(read_completions(self.path)) if len(self) else []
 
     def append(self, rows: Iterable[ScoredCompletion]) -> None:
         """Append completions and wait until they are durable (one fsync for all of them)."""
-        rows = list(rows)
-        self._store.append(row.row() for row in rows)
-        self._store.rows.clear()
-        self.rows.extend(rows)
+        with open(self.path, "ab") as file:
+            for row in rows:
+                self._add(row.key, row.sample, file.write(completion_line(row)))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _add(self, key: str, sample: int, size: int) -> None:
+        self.keys.append(key)
+        self.samples.append(sample)
+        self._offsets.append(self._offsets[-1] + size)
+
+    def copy_sorted(self, path: Path, order: Mapping[str, int]) -> None:
+        """Write the completions to another file, ordered by problem (`order` is by key) and
+        sample."""
+
+        def place(row: int) -> tuple[int, int]:
+            return order[self.keys[row]], self.samples[row]
+
+        with open(self.path, "rb") as file, open(path, "wb") as out:
+            for row in sorted(range(len(self)), key=place):
+                file.seek(self._offsets[row])
+                out.write(file.read(self._offsets[row + 1] - self._offsets[row]))
 
 
-def append_completions(path: Path, rows: Iterable[ScoredCompletion]) -> None:
-    """Append completions to a file, in bounded memory, and wait until they are durable."""
-    with open(path, "ab") as file:
-        file.writelines(_line(row.row()) for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
+def completion_line(row: ScoredCompletion) -> bytes:
+    """The stored line of a completion."""
+    return _line(row.row())
+
+
+def write_completions(path: Path, rows: Iterable[ScoredCompletion]) -> None:
+    """Write a file of completions, in bounded memory."""
+    with open(path, "wb") as file:
+        file.writelines(map(completion_line, rows))
+
+
+def _recovered(path: Path) -> Iterator[tuple[JsonObject, int]]:
+    """The whole rows of a file that may be torn, and the bytes of each; the rest is cut off."""
+    if not path.exists():
+        return
+    good = 0
+    with open(path, "rb") as file:
+        for line in file:
+            row = checked_row(line)
+            if row is None:
+                break
+            yield row, len(line)
+            good += len(line)
+    os.truncate(path, good)
 
 
 def _line(row: JsonObject) -> bytes:
     # In ASCII: a server may send half a surrogate pair, which UTF-8 cannot hold.
-    body = json.dumps(row, sort_keys=True)
-    record = {"crc": zlib.crc32(body.encode()), "row": row}
-    return json.dumps(record, sort_keys=True).encode() + b"\n"
+    body = json.dumps(row, sort_keys=True).encode()
+    return b'{"crc": %d, "row": %s}\n' % (zlib.crc32(body), body)
 
 
 def checked_row(line: bytes) -> JsonObject | None:
@@ -233,10 +273,49 @@ def read_rows(path: Path) -> Iterator[JsonObject]:
     return (row for row, _ in sized_rows(path))
 
 
-def read_row(file: BinaryIO, offset: int) -> JsonObject | None:
-    """The row at this offset of a file; None where the line there does not match its checksum."""
-    file.seek(offset)
-    return checked_row(file.readline())
+def stored_completions(path: Path, offsets: Iterable[int]) -> Iterator[ScoredCompletion]:
+    """The completions at these offsets of a file; raises BadInput where the line there does not
+    match its checksum."""
+    with open(path, "rb") as file:
+        for offset in offsets:
+            file.seek(offset)
+            row = checked_row(file.readline())
+            if row is None:
+                raise BadInput(f"{path} has changed since it was read")
+            yield ScoredCompletion.from_row(row)
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """Some lines of a file."""
+
+    offset: int
+    """In bytes."""
+    first: int
+    """Number of the first line, from 1."""
+    n: int
+    """Lines."""
+
+
+def file_parts(path: Path, n: int) -> list[FilePart]:
+    """The lines of a file in parts of `n`; the last may be shorter."""
+    parts, offset, first = [], 0, 1
+    with open(path, "rb") as file:
+        for lines in batched(map(len, file), n):
+            parts.append(FilePart(offset, first, len(lines)))
+            offset, first = offset + sum(lines), first + len(lines)
+    return parts
+
+
+def read_part(path: Path, part: FilePart) -> Iterator[ScoredCompletion]:
+    """The completions of a part of a finished file; raises BadInput as `read_rows`."""
+    with open(path, "rb") as file:
+        file.seek(part.offset)
+        for number, line in enumerate(islice(file, part.n), part.first):
+            row = checked_row(line)
+            if row is None:
+                raise BadInput(f"{path}: line {number} is damaged")
+            yield ScoredCompletion.from_row(row)
 
 
 def completions_file(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""python -m bench.large report|evaluation|regrade: large results, synthetic and in the project's files.
+"""python -m bench.large report|evaluation|regrade: large, synthetic results.
 
 `report` writes a study and measures `python -m eval.report` of it; `evaluation` the memory of an
 evaluation by a scripted engine while it writes its answers; `regrade` the rates of `eval.regrade`
@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4, help="answers to a problem")
     parser.add_argument("--characters", type=int, default=600, help="of a trace, the mean")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="keep the results here, and take them from here")
+    parser.add_argument(
+        "--folder", type=Path, help="keep the results here, and take them from here"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = options.folder or Path(temporary)

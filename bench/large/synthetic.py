@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from eval.benchmarks import load
@@ -21,7 +23,7 @@ from ratiocine.prompts import user_text
 from ratiocine.records import Completion, Problem, ScoredCompletion
 from ratiocine.runs import Decoding, EvalFacts, StudentInfo, open_run
 from ratiocine.scores import FILE, score_table
-from ratiocine.stores import COMPLETIONS, append_completions
+from ratiocine.stores import COMPLETIONS, write_completions
 
 BENCHMARKS = {"facts": "general-mc", "names": "general-oe", "angles": "math-mc", "sums": "math-oe"}
 CHOICES = ("a quarter", "one half", "the whole", "nothing")
@@ -73,8 +75,8 @@ def write_problems(folder: Path, n: int) -> list[str]:
 def _problem(rng: random.Random, category: str, number: int) -> dict[str, object]:
     a, b = rng.randrange(10, 1000), rng.randrange(10, 1000)
     question = (
-        f"Case {number}: a shop sells {a} pens on Monday and {b} on Tuesday, and a friend counts "
-        "both days again in the evening. What do the two days add up to?"
+        f"Case {number}: a shop sells {a} pens on Monday and {b} on Tuesday. "
+        "What do the two days add up to?"
     )
     row = {"id": str(number), "question": question, "category": category}
     if category.endswith("-mc"):
@@ -121,7 +123,7 @@ class Answers:
 
     def completion(self, key: str, problem: Problem, sample: int) -> Completion:
         rng = self.rng
-        ease = int(digest(problem.id)[:4], 16) / 16**4 - 0.5
+        ease = (zlib.crc32(problem.id.encode()) % 1000) / 1000 - 0.5
         right = rng.random() < self.level[problem.category] + 0.6 * ease
         answer = str(problem.reference)
         if not right and problem.choices:
@@ -179,17 +181,22 @@ def _scored(problem: Problem, prompt: str, completion: Completion) -> ScoredComp
     )
 
 
+@cache
+def _loaded(benchmarks: tuple[str, ...]) -> dict[str, Problem]:
+    return load(compose(benchmarks, Path("unused"), 1)).problems
+
+
 def write_evaluation(
     files: list[str], out: Path, point: Point, samples: int, characters: int
 ) -> int:
     """A finished evaluation; returns its number of answers."""
     config = compose(files, out, samples)
-    problems = load(config).problems
+    problems = _loaded(tuple(files))
     run = open_run("eval", config, {**benchmark_inputs(config), "model": digest(point.name)})
     if run.finished:
         return samples * len(problems)
     with run.writing(COMPLETIONS) as path:
-        append_completions(path, rows(point, problems, samples, characters))
+        write_completions(path, rows(point, problems, samples, characters))
     run.write_json(FILE, score_table(read_columns(run.out / COMPLETIONS), SHAPE).to_json())
     run.finish(**_facts(point, samples).to_json())
     return samples * len(problems)

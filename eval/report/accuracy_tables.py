@@ -91,11 +91,11 @@ def sampling(study: Study) -> Table:
     found = []
     for arm in study.arms:
         for evaluation in arm.evaluations:
-            columns, at = evaluation.columns, evaluation.at(study.keys)
-            samples, pass_at = sampled(columns, at)
+            of, at = evaluation.columns, evaluation.at(study.keys)
+            samples, pass_at = sampled(of, at)
             if samples:
                 names = (arm.label, evaluation.seed, samples)
-                found.append((names, pass_at or {}, fmean(majorities(columns, at))))
+                found.append((names, pass_at or {}, fmean(majorities(of, at))))
     ks = sorted({int(k) for _, pass_at, _ in found for k in pass_at})
     rows = [
         (*names, *(pass_at.get(str(k)) for k in ks), majority) for names, pass_at, majority in found

@@ -149,10 +149,11 @@ def budgets(study: Study) -> Table:
     for arm in study.arms:
         within = np.zeros(len(caps))
         for evaluation in arm.evaluations:
-            columns, rows_of = evaluation.columns, evaluation.columns.rows(evaluation.at(study.keys))
+            of = evaluation.columns
+            chosen = of.rows(evaluation.at(study.keys))
             # Right answers count as much as their share of the answers to a problem.
-            weights = (columns.right / columns.sums("one")[columns.by_problem])[rows_of]
-            enough = np.searchsorted(caps, columns.n_completion[rows_of])
+            weights = (of.right / of.sums("one")[of.by_problem])[chosen]
+            enough = np.searchsorted(caps, of.n_completion[chosen])
             within += np.bincount(enough, weights, minlength=len(caps) + 1)[:-1].cumsum()
         shares = within / len(arm.evaluations) / len(study.keys)
         rows += [

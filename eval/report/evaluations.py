@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ratiocine.columns import Columns, ProblemTable, StoredAnswers, read_columns
 from ratiocine.errors import BadInput
+from ratiocine.executors import map_in_processes, num_cpus
 from ratiocine.progress import tracked
 from ratiocine.records import JsonObject, ScoredCompletion
 from ratiocine.runs import (
@@ -167,12 +165,10 @@ def _load_folders(folders: Sequence[Path], with_tokens: bool) -> list[Evaluation
     load = partial(_load, with_tokens=with_tokens)
     files = [completions_file(folder) for folder in folders]
     n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    workers = min(len(folders), os.cpu_count() or 1)
-    if n_bytes < PARALLEL_BYTES or workers == 1:
+    if n_bytes < PARALLEL_BYTES:
         return _with_shared_problems(map(load, folders))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        loaded = tracked(pool.map(load, folders), len(folders), "read", "evaluations")
-        return _with_shared_problems(loaded)
+    loaded = map_in_processes(load, folders, min(len(folders), num_cpus()))
+    return _with_shared_problems(tracked(loaded, len(folders), "read", "evaluations"))
 
 
 def _with_shared_problems(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
@@ -297,7 +293,9 @@ def shared_keys(evaluations: Sequence[Evaluation]) -> list[str]:
     known: dict[int, set[str]] = {}
     for evaluation in evaluations:
         problems, graded = evaluation.columns.problems, evaluation.columns.sums("graded") > 0
-        gradable = {key for key, any_graded in zip(problems.keys, graded, strict=True) if any_graded}
+        gradable = {
+            key for key, any_graded in zip(problems.keys, graded, strict=True) if any_graded
+        }
         known.setdefault(id(problems), gradable).intersection_update(gradable)
     return [key for key in evaluations[0].answers if all(key in keys for keys in known.values())]
 

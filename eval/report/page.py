@@ -37,9 +37,7 @@ def page(content: Content, max_completions: int, prefix: str = "") -> str:
     held = completions(study, max_completions)
     first = study.evaluations[0]
     inside = {
-        group: [
-            name for name, of in study.benchmarks.items() if first.category(of[0]) == group
-        ]
+        group: [name for name, of in study.benchmarks.items() if first.category(of[0]) == group]
         for group in study.groups
     }
 

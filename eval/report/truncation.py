@@ -64,11 +64,7 @@ def truncation(pairs: EvaluationPairs, keys: Sequence[str]) -> Truncation:
 
     def mean(side: int, *, if_right: bool) -> float:
         return fmean(
-            fmean(
-                shares_if_right(pair[side], keys)
-                if if_right
-                else right_shares(pair[side], keys)
-            )
+            fmean(shares_if_right(pair[side], keys) if if_right else right_shares(pair[side], keys))
             for pair in pairs
         )
 

@@ -22,6 +22,8 @@ from .local import end_with_parent as end_with_parent
 from .local import exec_module as exec_module
 from .local import preload as preload
 from .local import run_process as run_process
+from .processes import map_in_processes as map_in_processes
+from .processes import num_cpus as num_cpus
 from .ray import check_ray as check_ray
 from .ray import connect as connect
 from .submission import command_for as command_for
