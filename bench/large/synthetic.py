@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -186,20 +187,39 @@ def _loaded(benchmarks: tuple[str, ...]) -> dict[str, Problem]:
     return load(compose(benchmarks, Path("unused"), 1)).problems
 
 
+def source(point: Point, seeds: int | None, n_models: int) -> Point:
+    """Where a point's answers are from: with `seeds`, those of later seeds are another model's."""
+    if seeds is None or point.ratio is None or point.seed < seeds:
+        return point
+    shift = point.seed // seeds
+    number = (int(point.model.rpartition("-")[2]) + shift) % n_models
+    return replace(point, model=f"model-{number}", seed=point.seed % seeds)
+
+
 def write_evaluation(
-    files: list[str], out: Path, point: Point, samples: int, characters: int
-) -> int:
-    """A finished evaluation; returns its number of answers."""
+    files: list[str],
+    out: Path,
+    point: Point,
+    samples: int,
+    characters: int,
+    same: Path | None = None,
+) -> None:
+    """A finished evaluation; with the answers of another one, where it is the `same`."""
     config = compose(files, out, samples)
-    problems = _loaded(tuple(files))
     run = open_run("eval", config, {**benchmark_inputs(config), "model": digest(point.name)})
     if run.finished:
-        return samples * len(problems)
+        return
     with run.writing(COMPLETIONS) as path:
-        write_completions(path, rows(point, problems, samples, characters))
-    run.write_json(FILE, score_table(read_columns(run.out / COMPLETIONS), SHAPE).to_json())
+        if same is None:
+            problems = _loaded(tuple(files))
+            write_completions(path, rows(point, problems, samples, characters))
+        else:
+            os.link(same / COMPLETIONS, path)
+    if same is None:
+        run.write_json(FILE, score_table(read_columns(run.out / COMPLETIONS), SHAPE).to_json())
+    else:
+        run.write_json(FILE, json.loads((same / FILE).read_text(encoding="utf-8")))
     run.finish(**_facts(point, samples).to_json())
-    return samples * len(problems)
 
 
 def _facts(point: Point, samples: int) -> EvalFacts:
