@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ratiocine import stats
 from ratiocine.cost import Shape, exact_generation, generation
 from ratiocine.grading import canonical
 from ratiocine.records import ScoredCompletion, is_answered, is_truncated
@@ -205,13 +204,16 @@ class Columns:
         """The majority vote (`stats.majority`) of each problem, ungradable completions excluded."""
         import numpy as np
 
-        counted = self.graded & (self.vote != NONE)
-        votes = zip(self.vote.tolist(), self.right.tolist(), counted.tolist(), strict=True)
-        found = []
-        for n in np.diff(self.starts).tolist():
-            cast = [next(votes) for _ in range(n)]
-            found.append(stats.majority([(vote, right) for vote, right, counts in cast if counts]))
-        return np.array(found, dtype=float)
+        counted = np.flatnonzero(self.graded & (self.vote != NONE))
+        ballots = self.by_problem[counted] * np.int64(len(self)) + self.vote[counted]
+        answers, ballot, votes = np.unique(ballots, return_inverse=True, return_counts=True)
+        right = np.bincount(ballot, self.right[counted], minlength=len(answers)) / votes
+        problem, n = answers // max(1, len(self)), len(self.problems.keys)
+        most = np.zeros(n, dtype=np.int64)
+        np.maximum.at(most, problem, votes)
+        tied = votes == most[problem]
+        n_tied = np.bincount(problem[tied], minlength=n)
+        return np.bincount(problem[tied], right[tied], minlength=n) / np.maximum(1, n_tied)
 
     def flops(self, shape: Shape, at: np.ndarray, *, exact: bool = True) -> list[float]:
         """FLOPs of the answered completions of these problems, summed by problem."""

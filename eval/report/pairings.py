@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import inf, log
 
 from eval.report.arms import Arm, counterparts, varying
 from eval.report.evaluations import answer_formats, right_shares
 from eval.report.hypotheses import Hypothesis
 from eval.report.study import Study, only
+from ratiocine.executors import num_cpus
 from ratiocine.stats import PairedDifference, pooled
 
 EQUAL_COST = 1.5
@@ -35,9 +37,23 @@ class Comparisons:
         kinds = (*CONTRASTS.values(), ratio_pairs, baseline_pairs)
         pairs = {_labels(pair): pair for of_kind in kinds for pair in of_kind(study)}
         self._found: dict[tuple[str, str, str], PairedDifference] = {}
-        for groups in (study.groups, study.benchmarks):
+        both = (study.groups, study.benchmarks)
+        # A benchmark that is a category of its own is compared once.
+        distinct = {tuple(keys): keys for groups in both for keys in groups.values()}
+        jobs = [(pair, keys) for pair in pairs.values() for keys in distinct.values()]
+        with ThreadPoolExecutor(num_cpus()) as threads:  # numpy resamples without the global lock
+            results = threads.map(lambda job: difference(*job), jobs)
+            of = {
+                (*_labels(pair), id(keys)): one
+                for (pair, keys), one in zip(jobs, results, strict=True)
+            }
+        for groups in both:
             names = [(*labels, group) for labels in pairs for group in groups]
-            found = [difference(pair, keys) for pair in pairs.values() for keys in groups.values()]
+            found = [
+                of[(*labels, id(distinct[tuple(keys)]))]
+                for labels in pairs
+                for keys in groups.values()
+            ]
             formats = [answer_formats(study.evaluations[0], keys) for keys in groups.values()]
             self._found |= zip(names, pooled(found, formats * len(pairs)), strict=True)
 

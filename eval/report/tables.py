@@ -6,6 +6,8 @@ for all its rows.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from eval.report import (
     accuracy_tables,
     contrast_tables,
@@ -19,6 +21,7 @@ from eval.report.csv_table import Table, rounded_table
 from eval.report.difference_tables import differences, hypotheses, needed
 from eval.report.study import ARM_COLUMNS, Study, described
 from eval.report.truncation import truncated_answers
+from ratiocine.executors import num_cpus
 
 ARM_FACTS = ("lr_policy", "data", "reward", "objective", "lora", "steps", "lr")
 
@@ -28,6 +31,12 @@ def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
     comparisons = pairings.Comparisons(study)
     declared = hypotheses(study, comparisons)
     verdicts = verdict_tables.verdicts(study, comparisons, declared)
+    with ThreadPoolExecutor(num_cpus()) as threads:  # numpy resamples without the global lock
+        extra = threads.submit(cost_tables.extra_tokens, study, comparisons)
+        fronts = [
+            threads.submit(cost_tables.pareto_front, study, kind, comparisons)
+            for kind in ("training", "inference")
+        ]
     found = [
         verdicts,
         verdict_tables.more_seeds(study, comparisons, verdicts),
@@ -46,13 +55,12 @@ def all_tables(study: Study, ceiling: float = 1.0) -> dict[str, Table]:
         needed(study, comparisons),
         declared,
         cost_tables.costs(study),
-        cost_tables.extra_tokens(study, comparisons),
+        extra.result(),
         length_tables.lengths(study),
         length_tables.lengths_by_level(study),
     ]
-    for kind in ("training", "inference"):
-        front = cost_tables.pareto_front(study, kind, comparisons)
-        found += [front, cost_tables.fits(front, ceiling)]
+    for front in fronts:
+        found += [front.result(), cost_tables.fits(front.result(), ceiling)]
     found += [
         cost_tables.budgets(study),
         length_tables.thinking(study),
