@@ -13,17 +13,21 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from ratiocine.columns import VERDICTS, Columns, StoredAnswers, read_columns
 from ratiocine.config import identity
 from ratiocine.errors import BadInput
+from ratiocine.grading import canonical
 from ratiocine.hashing import Seen
 from ratiocine.records import Pair, ScoredCompletion
 from ratiocine.runs import check_finished, locks, open_run, run_hash
+from ratiocine.stats import majority
 from ratiocine.stores import (
     CompletionStore,
     RowStore,
     read_completions,
     read_pairs,
     read_rows,
+    write_completions,
     write_pairs,
 )
 
@@ -286,3 +290,45 @@ def test_many_are_seen() -> None:
     assert all(seen.add(str(i)) for i in range(20000))
     assert not any(seen.add(str(i)) for i in range(20000))
     assert len(seen.slots) * 8 < 30 * 20000
+
+
+def test_a_store_is_copied_in_the_order_of_problems_and_samples(tmp_path: Path) -> None:
+    rows = [completion(key=f"s/{n % 3}", sample=n // 3, n_prompt=n) for n in (5, 0, 4, 1, 3, 2)]
+    store = CompletionStore(tmp_path / "partial.jsonl")
+    store.append(rows[:4])
+    store = CompletionStore(store.path)
+    store.append(rows[4:])
+    assert store.rows == rows
+    store.copy_sorted(tmp_path / "whole.jsonl", {"s/2": 0, "s/0": 1, "s/1": 2})
+    found = [row.n_prompt for row in read_completions(tmp_path / "whole.jsonl")]
+    assert found == [2, 5, 0, 3, 1, 4]
+
+
+def test_answers_are_read_from_the_file_when_asked_for(tmp_path: Path) -> None:
+    rows = [completion(key=f"s/{n % 2}", sample=n // 2) for n in range(4)]
+    write_completions(tmp_path / "completions.jsonl", rows)
+    columns = read_columns(tmp_path / "completions.jsonl")
+    held, whole = (StoredAnswers(tmp_path, columns, with_tokens=some) for some in (False, True))
+    assert list(held) == ["s/0", "s/1"]
+    assert [*whole["s/1"]] == [rows[1], rows[3]]
+    assert held["s/1"][0].token_ids is None
+    write_completions(tmp_path / "completions.jsonl", rows[:1])
+    with pytest.raises(BadInput, match="has changed since it was read"):
+        held["s/1"]
+
+
+ANSWER = st.tuples(
+    st.integers(0, 2), st.sampled_from(["1", "1.0", "2", None]), st.sampled_from(VERDICTS)
+)
+
+
+@given(answers=st.lists(ANSWER, min_size=1, max_size=24))
+def test_columns_vote_as_the_rows_do(answers: list[tuple[int, str | None, str]]) -> None:
+    rows = [completion(key=f"s/{key}", extracted=text, verdict=v) for key, text, v in answers]
+    columns = Columns.of(rows)
+    for number, key in enumerate(columns.problems.keys):
+        own = [row for row in rows if row.key == key and row.verdict != "ungradable"]
+        votes = [(canonical(row.extracted), row.right) for row in own if row.extracted is not None]
+        assert columns.majorities[number] == pytest.approx(majority(votes))
+        if own:
+            assert columns.shares[number] == sum(row.right for row in own) / len(own)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import command, done, started
 
+from bench.large import synthetic
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.runs import read_manifest
 from ratiocine.stores import read_completions, read_pairs
@@ -115,6 +116,20 @@ def test_saved_answers_are_regraded_without_a_model(scored: Path, tmp_path: Path
     refused = command("eval.regrade", str(tmp_path), "--out", str(tmp_path / "x"))
     assert refused.returncode == 2
     assert "no finished run" in refused.stderr
+
+
+def test_regrading_in_two_processes_gives_the_same_files(tmp_path: Path) -> None:
+    files = synthetic.write_problems(tmp_path / "problems", 80)
+    synthetic.write_evaluation(files, tmp_path / "scores", synthetic.Point("model-0"), 4, 100)
+    for workers in ("1", "2"):
+        out = ("--out", str(tmp_path / workers), "--num-workers", workers)
+        assert "0 of 320 verdicts changed" in done("eval.regrade", str(tmp_path / "scores"), *out)
+    for name in ("completions.jsonl", "scores.json"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+    out = ("--out", str(tmp_path / "none"), "--num-workers", "0")
+    refused = command("eval.regrade", str(tmp_path / "scores"), *out)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "--num-workers 0 is below 1" in refused.stderr
 
 
 def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
