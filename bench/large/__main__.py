@@ -8,25 +8,25 @@ of an evaluation by a scripted engine while it writes its answers; `regrade` the
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.harness import in_process, print_result, result, significant
 from bench.large import synthetic
-from eval.benchmarks import load
-from eval.suite import evaluate
+from bench.large.watched import memory_of_evaluation
 from ratiocine import cli
-from ratiocine.engines import LoadedEngine, Request
 from ratiocine.executors import num_cpus
 from ratiocine.progress import tracked
-from ratiocine.records import Completion
 
 REPORT_SECONDS = 300.0  # allowed for 200 evaluations of 80,000 answers
 GB, MB = 2**30, 2**20
@@ -79,12 +79,11 @@ def write_study(root: Path, options: argparse.Namespace) -> int:
 
 def report(root: Path, options: argparse.Namespace) -> None:
     n_bytes = write_study(root, options)
-    page, seconds, peaks = root / "report.html", [], []
+    page, found = root / "report.html", list[Measured]()
     for _ in range(options.repeats):
-        spent, peak = measured(["eval.report", str(root / "study"), "--out", str(page)])
-        seconds.append(spent)
-        peaks.append(peak)
-        print(f"{spent:.1f} s, {peak / GB:.2f} GB", flush=True)
+        found.append(measured(["eval.report", str(root / "study"), "--out", str(page)]))
+        print(found[-1], flush=True)
+    seconds = [one.seconds for one in found]
     answers = options.evaluations * options.problems * options.samples
     print_result(
         result(
@@ -93,43 +92,19 @@ def report(root: Path, options: argparse.Namespace) -> None:
             seconds,
             [REPORT_SECONDS],
             [REPORT_SECONDS / one for one in seconds],
-            peak_gb=round(max(peaks) / GB, 2),
+            cpu_seconds=significant(statistics.median(one.cpu_seconds for one in found)),
+            peak_gb=round(max(one.peak for one in found) / GB, 2),
             page_mb=round(page.stat().st_size / 1e6, 2),
             answers_gb=round(n_bytes / 1e9, 2),
         )
     )
 
 
-class _Watched:
-    """A scripted engine that notes the resident set of its process before each batch."""
-
-    name = "watched"
-
-    def __init__(self, answers: synthetic.Answers) -> None:
-        self.answers, self.sizes = answers, list[int]()
-
-    def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
-        import psutil
-
-        for batch in self.answers.generate(requests):
-            self.sizes.append(psutil.Process().memory_info().rss)
-            yield batch
-
-
-def _evaluated(files: list[str], out: Path, samples: int, characters: int) -> list[int]:
-    """Run an evaluation; runs in a process of its own."""
-    config = synthetic.compose(files, out, samples)
-    point = synthetic.Point("model-0", "mixed", 0.5)
-    engine = _Watched(synthetic.Answers(point, load(config).problems, characters))
-    evaluate(config, LoadedEngine(engine, None, shape=synthetic.SHAPE))
-    return engine.sizes
-
-
 def evaluation(root: Path, options: argparse.Namespace) -> None:
     files = synthetic.write_problems(root / "problems", options.problems)
     started = time.perf_counter()
     words = (options.samples, options.characters)
-    sizes = in_process(_evaluated, files, root / "evaluation", *words)
+    sizes = in_process(memory_of_evaluation, files, root / "evaluation", *words)
     seconds = time.perf_counter() - started
     # The first batches load what grading needs.
     begin = sizes[len(sizes) // 20]
@@ -157,9 +132,9 @@ def regrade(root: Path, options: argparse.Namespace) -> None:
         for workers in (1, num_cpus())[:: -1 if repeat % 2 else 1]:
             shutil.rmtree(again, ignore_errors=True)
             command = ["eval.regrade", str(scores), "--out", str(again)]
-            spent, peak = measured([*command, "--num-workers", str(workers)])
-            rates.setdefault(workers, []).append(n / spent)
-            print(f"{workers}: {n / spent:.0f} answers/s, {peak / GB:.2f} GB", flush=True)
+            found = measured([*command, "--num-workers", str(workers)])
+            rates.setdefault(workers, []).append(n / found.seconds)
+            print(f"{workers}: {found}", flush=True)
     one, many = rates[1], rates[num_cpus()]
     ratios = [b / a / num_cpus() for a, b in zip(one, many, strict=True)]
     print_result(
@@ -173,11 +148,26 @@ def regrade(root: Path, options: argparse.Namespace) -> None:
     )
 
 
-def measured(words: Sequence[str]) -> tuple[float, int]:
-    """Seconds of a command, and the peak of its processes' resident sets together, in bytes."""
+class Measured(NamedTuple):
+    """What a command took."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of all its processes."""
+    peak: int
+    """Of their resident sets together, in bytes; pages that they share count in each."""
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measured(words: Sequence[str]) -> Measured:
+    """Run a command in a process of its own."""
     import psutil
 
-    started, peak = time.perf_counter(), 0
+    before, started, peak = _cpu_seconds(), time.perf_counter(), 0
     with subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.DEVNULL) as process:
         root = psutil.Process(process.pid)
         while process.poll() is None:
@@ -186,7 +176,7 @@ def measured(words: Sequence[str]) -> tuple[float, int]:
         seconds = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"python -m {' '.join(words)} failed")
-    return seconds, peak
+    return Measured(seconds, _cpu_seconds() - before, peak)
 
 
 def resident(root: object) -> int:
