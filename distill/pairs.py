@@ -118,6 +118,9 @@ def distill(config: Config) -> Run:
     if is_stored(config.data):
         with run.writing(TEST_FILE) as path:
             write_test_split(path, config.data, config.seed)
+        test = sources.load(config.data, "test", seed=config.seed)
+        dropped = {reason: len(names) for reason, names in test.dropped.items()}
+        print(f"test split: {len(test.problems)} problems; dropped {dropped or 'none'}")
     if others:
         with run.writing("lengths.parquet") as path:
             write_lengths(path, run.out / "pairs.parquet", totals.n, others)
@@ -160,13 +163,15 @@ def _print_summary(facts: Facts, rejections: Rejections, run: Run) -> None:
     if lost := rejections.unanswered:
         more = " …" if len(lost) > NAMED else ""
         print(
-            f"{len(lost)} unanswered: {'; '.join(lost[:NAMED])}{more}; retry_refused=true repeats"
+            f"{len(lost)} unanswered: {'; '.join(lost[:NAMED])}{more}; the same command with "
+            "retry_refused=true and another out= asks these again and no others"
         )
     for advice in _advice(facts.dropped):
         print(advice)
     if facts.answers and facts.without_reference:
         print(
-            f"{facts.without_reference} pairs without a reference: their answers are not verified"
+            f"{facts.without_reference} pairs without a reference: their answers are not verified; "
+            f"{NO_REFERENCE}"
         )
     cli.print_next("train", "ratio=RATIO", f"pairs={cli.quoted(str(run.out))}")
 

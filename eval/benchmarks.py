@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from pathlib import Path
@@ -19,7 +19,7 @@ from ratiocine.evaluate import key
 from ratiocine.grading import KINDS, understood
 from ratiocine.hashing import digest
 from ratiocine.prompts import PLAIN_STOP, user_text
-from ratiocine.records import Pair, Problem, ScoredCompletion
+from ratiocine.records import Pair, Problem
 from ratiocine.scores import check_names
 from ratiocine.stores import stream_pairs
 
@@ -108,14 +108,14 @@ def _why(*dropped: Mapping[str, Sequence[str]]) -> str:
     return f" (dropped: {reasons}{hint})" if reasons else ""
 
 
-def check_problems(
-    name: str, rows: Sequence[ScoredCompletion], problems: Mapping[str, Problem]
-) -> None:
-    """Raise BadInput where saved completions are of problems that the benchmarks lack today."""
-    if missing := [row.key for row in rows if row.key not in problems]:
+def check_problems(name: str, keys: Iterable[str], problems: Mapping[str, Problem]) -> None:
+    """Raise BadInput where saved completions, with these keys of problems, are of problems that the
+    benchmarks lack today."""
+    missing = next((key for key in keys if key not in problems), None)
+    if missing is not None:
         raise BadInput(
             f"{name} has completions of problems that its benchmarks no longer have, such as "
-            f"{missing[0]}"
+            f"{missing}"
         )
 
 

@@ -113,7 +113,7 @@ def curve(evaluation: Evaluation, options: argparse.Namespace) -> list[Point]:
     config = cli.check(Config, dict(evaluation.config))
     problems = load(config).problems
     rows = [row for answers in evaluation.answers.values() for row in answers]
-    check_problems(evaluation.label, rows, problems)
+    check_problems(evaluation.label, (row.key for row in rows), problems)
     if options.max_thinking_tokens:
         return [
             _point(evaluation, cap, [_cut_thinking(row, cap) for row in rows])

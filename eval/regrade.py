@@ -15,7 +15,8 @@ from pathlib import Path
 from eval.benchmarks import check_problems, load
 from eval.config import Config, benchmark_inputs
 from ratiocine import cli
-from ratiocine.columns import Columns, ColumnsBuilder
+from ratiocine.column_builder import ColumnsBuilder
+from ratiocine.columns import Columns
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import grade_completion
 from ratiocine.executors import map_in_processes, num_cpus
@@ -31,6 +32,7 @@ from ratiocine.stores import (
     completions_file,
     file_parts,
     read_part,
+    read_rows,
 )
 
 PART = 256  # completions that a process grades at a time
@@ -64,6 +66,8 @@ def regrade(folder: Path, out: Path, num_workers: int) -> None:
     manifest = check_finished(folder, "eval")
     config = cli.check(Config, read_config(folder))
     problems = load(config).problems
+    keys = (row["key"] for row in read_rows(completions_file(folder)))
+    check_problems(str(folder), keys, problems)
     run = open_run(
         "eval",
         config.model_copy(update={"tracker": "none", "out": str(out)}),
@@ -128,9 +132,7 @@ class _Part:
 
 def _graded_part(folder: Path, problems: Mapping[str, Problem], part: FilePart) -> _Part:
     found = _Part([], [], [])
-    completions = list(read_part(completions_file(folder), part))
-    check_problems(str(folder), completions, problems)
-    for old in completions:
+    for old in read_part(completions_file(folder), part):
         new = _graded(old, problems[old.key])
         found.lines.append(completion_line(new))
         found.rows.append({name: v for name, v in new.row().items() if name not in TEXTS})

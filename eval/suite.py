@@ -14,7 +14,8 @@ from eval.config import Config, inputs
 from eval.pilot import load_engine, token_limit
 from eval.report import notable, share_sentence
 from ratiocine import cli, models
-from ratiocine.columns import Columns, read_columns
+from ratiocine.column_builder import read_columns
+from ratiocine.columns import Columns
 from ratiocine.engines import LoadedEngine, finished_line
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
@@ -205,9 +206,10 @@ def _name_unanswered(file: Path, columns: Columns, suite: Suite) -> None:
         if rows:
             names = dict.fromkeys(row.key for row in rows)
             places = "; ".join(suite.problems[name].named(name) for name in names)
+            reasons = " / ".join(dict.fromkeys(row.completion[:200] for row in rows))
             print(
                 f"warning: {counts[stop]} completions {stop} ({places}), which count as wrong "
-                f"and in no mean of tokens: {rows[0].completion[:200]}"
+                f"and in no mean of tokens: {reasons}"
             )
 
 

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ratiocine import stats
+from ratiocine.column_builder import columns_of
 from ratiocine.columns import Columns
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
@@ -175,7 +176,7 @@ def score_table(
     rows: Columns | Iterable[ScoredCompletion], shape: Shape | None = None
 ) -> ScoreTable:
     """The score table of an evaluation; FLOPs are counted where the model's `shape` is given."""
-    columns = rows if isinstance(rows, Columns) else Columns.of(rows)
+    columns = rows if isinstance(rows, Columns) else columns_of(rows)
     benchmarks = _grouped(columns.problems.benchmarks)
     categories = _grouped(columns.problems.categories)
     return ScoreTable(
@@ -233,7 +234,7 @@ def summary(
 ) -> Summary:
     """The summary of these completions, or of those of the problems `at` these numbers; FLOPs are
     counted where the model's `shape` is given."""
-    columns = rows if isinstance(rows, Columns) else Columns.of(rows)
+    columns = rows if isinstance(rows, Columns) else columns_of(rows)
     at = columns.everything if at is None else at
     n_rows, values = columns.total("one", at), _shares(columns, at)
     graded, right = columns.total("graded", at), columns.total("right", at)

@@ -350,7 +350,7 @@ def test_pairs_and_scores_over_such_a_server(url: str, tmp_path: Path) -> None:
     out, cache = tmp_path / "pairs", tmp_path / "cache.sqlite"
     words = ("distill", "teacher=openai", *server, f"data={mine}", "model=tiny")
     said = done(*words, f"answer_cache={cache}", f"out={out}")
-    assert "1 unanswered: local/q3, row 4; retry_refused=true repeats" in said
+    assert "1 unanswered: local/q3, row 4; the same command with retry_refused=true" in said
     assert f"ift: 8 answers of {len(ANSWER) // 4:.1f} tokens on average; " in said
     assert " tokens on average (1 unanswered left out); " in said
     facts = json.loads((out / "manifest.json").read_text())["answers"]["reasoning"]

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from ratiocine.columns import VERDICTS, Columns, StoredAnswers, read_columns
+from ratiocine.column_builder import columns_of, read_columns
+from ratiocine.columns import VERDICTS, StoredAnswers
 from ratiocine.config import identity
 from ratiocine.errors import BadInput
 from ratiocine.grading import canonical
@@ -325,7 +326,7 @@ ANSWER = st.tuples(
 @given(answers=st.lists(ANSWER, min_size=1, max_size=24))
 def test_columns_vote_as_the_rows_do(answers: list[tuple[int, str | None, str]]) -> None:
     rows = [completion(key=f"s/{key}", extracted=text, verdict=v) for key, text, v in answers]
-    columns = Columns.of(rows)
+    columns = columns_of(rows)
     for number, key in enumerate(columns.problems.keys):
         own = [row for row in rows if row.key == key and row.verdict != "ungradable"]
         votes = [(canonical(row.extracted), row.right) for row in own if row.extracted is not None]

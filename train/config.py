@@ -178,7 +178,10 @@ class Config(TrainingConfig):
                 f"{beside if self.model.name == 'local' else ''}"
             )
         share = 0.5 if self.lr_policy == "matched" else share
-        return float(self.model.lr.ift ** (1 - share) * self.model.lr.reasoning**share)
+        ift, reasoning = self.model.lr.ift, self.model.lr.reasoning
+        if ift == reasoning:  # exactly, without the rounding of powers
+            return float(ift)
+        return float(ift ** (1 - share) * reasoning**share)
 
 
 def borrowed(config: Config) -> str | None:

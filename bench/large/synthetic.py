@@ -14,7 +14,7 @@ from pathlib import Path
 from eval.benchmarks import load
 from eval.config import Config, benchmark_inputs
 from ratiocine import cli
-from ratiocine.columns import read_columns
+from ratiocine.column_builder import read_columns
 from ratiocine.completion_parts import CLOSE, OPEN
 from ratiocine.cost import Shape
 from ratiocine.engines import Request

@@ -8,7 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ratiocine.columns import Columns, ProblemTable, StoredAnswers, read_columns
+from ratiocine.column_builder import columns_of, read_columns
+from ratiocine.columns import Columns, ProblemTable, StoredAnswers
 from ratiocine.errors import BadInput
 from ratiocine.executors import map_in_processes, num_cpus
 from ratiocine.progress import tracked
@@ -56,7 +57,7 @@ class Evaluation:
         """The numbers of the completions."""
         if isinstance(self.answers, StoredAnswers):
             return self.answers.columns
-        return Columns.of(row for rows in self.answers.values() for row in rows)
+        return columns_of(row for rows in self.answers.values() for row in rows)
 
     def at(self, keys: Sequence[str]) -> np.ndarray:
         """The numbers of these problems in `columns`."""
