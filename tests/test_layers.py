@@ -28,6 +28,7 @@ LAYERS = (
     ("prompts",),
     ("executors", "rendering", "grading"),
     ("columns",),
+    ("column_builder",),
     ("cli", "progress", "rewards", "scores"),
     ("runs",),
     ("data", "models"),
