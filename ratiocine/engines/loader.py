@@ -38,7 +38,8 @@ class LoadedEngine:
     size: int | None = None
     """Number of parameters."""
     retries: Counter[str] = field(default_factory=Counter)
-    """Repeated calls to a server, by error; grows while the engine generates."""
+    """Repeated calls to a server, by error, and as `probe` those of answered requests; grows while
+    the engine generates."""
 
     def to_json(self) -> dict[str, Any]:
         """What a manifest says about the engine."""

@@ -75,7 +75,7 @@ class OpenAIEngine:
         self.config, self.setting, self.has_room = config, setting, has_room
         self.urls = [url.rstrip("/") for url in config.urls]
         self.key = os.environ.get(config.api_key_env)
-        self.retries: Counter[str] = Counter()  # by error
+        self.retries: Counter[str] = Counter()  # by error; "probe": of an answered request
         self.report_after = 0.0  # seconds without a usable answer
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
@@ -189,7 +189,10 @@ class OpenAIEngine:
 
         async def fails_alone() -> bool:
             """Whether the server still answers what it has answered."""
-            return self.answered is not None and await client.answers(url, self.answered)
+            if self.answered is None:
+                return False
+            self.retries["probe"] += 1
+            return await client.answers(url, self.answered)
 
         def failed(error: RetryableError) -> Completion:
             words = redacted(" ".join(str(error).split()), self.key)
