@@ -37,6 +37,7 @@ class Teacher:
         self.faults, self.inline, self.delay = faults, inline, delay
         self.wrong, self.wrong_thinking = wrong, wrong_thinking
         self.context, self.busy, self.most, self.key, self.draws = True, 0, 0, "", False
+        self.gone = 0  # connections closed without an answer
         self.random, self.open = random.Random(0), 0
         self.answered, self.calls = Counter[str](), Counter[str]()
         self.bodies: list[dict] = []
@@ -100,6 +101,7 @@ class Teacher:
                 status=int(fault), headers={"Retry-After": "1"} if fault == "429" else {}
             )
         if fault == "gone":
+            self.gone += 1
             request.transport.close()
         answer = self.answer(prompt, thinks)
         if self.draws:

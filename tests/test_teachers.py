@@ -653,7 +653,8 @@ def test_calls_made_again_by_a_cluster_are_counted(sums: Path, tmp_path: Path) -
         again = sum(teacher.calls.values()) - 2 * N
     (told,) = manifest(tmp_path / "run")["asked"].values()
     assert again > 0
-    assert sum(told["retries"].values()) == again
+    # The HTTP client itself repeats a call on a kept connection that closes without an answer.
+    assert again - teacher.gone <= sum(told["retries"].values()) <= again
 
 
 REQUEST = Request("ift/a/1", ({"role": "user", "content": "1 + 1?"},), 64, temperature=0.6)
