@@ -250,14 +250,14 @@ def test_at_the_same_attention_and_batch_our_tokens_are_stock_tokens() -> None:
 @pytest.mark.slow
 @torch.inference_mode()
 def test_the_fast_attention_differs_only_where_logits_are_nearly_tied() -> None:
-    """Over 405 problems: the first differing token has nearly the logit of the best one, and
+    """Over 420 problems: the first differing token has nearly the logit of the best one, and
     accuracies agree within the paired interval."""
     from ratiocine.completion_parts import split
     from ratiocine.grading import grade
 
     tokenizer, model = models.load_tokenizer(SMOL), models.load_model(SMOL, "cpu")
     stop = end_of_turn(tokenizer)
-    asked = problems(45)
+    asked = problems(14)
     requests, prompts = asking(tokenizer, {p.id: user_text(p) for p in asked}, 32)
     fast = generated(TransformersEngine(model, tokenizer, (stop,)), requests)
     slow = generated(
