@@ -11,8 +11,8 @@ from test_report import SHAPE, evaluation, row
 
 from eval.report import hypotheses
 from eval.report.difference_tables import FUTILE, outcomes, undecided
-from eval.report.evaluations import load_evaluations
 from eval.report.hypotheses import Declared, Hypothesis, Outcome, Rounds, adjusted
+from eval.report.loading import load_evaluations
 from eval.report.pairings import Comparisons, main_pairs
 from eval.report.study import Study
 from eval.report.tables import all_tables

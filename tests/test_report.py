@@ -15,8 +15,8 @@ import pytest
 from conftest import ROOT, command, done
 
 from eval.report import Evaluation, explorer, load_evaluations, warnings
-from eval.report.evaluations import distinct_models, label
 from eval.report.gathering import gather
+from eval.report.labels import distinct_models, label
 from eval.report.study import Study
 from eval.report.tables import all_tables
 from ratiocine import scores

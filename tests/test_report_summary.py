@@ -14,9 +14,9 @@ from eval.report.captions import captions
 from eval.report.comparability import study_warnings
 from eval.report.cost_figures import _flops_ticks
 from eval.report.csv_table import Table
-from eval.report.evaluations import load_all
 from eval.report.flag_tables import flag_warnings
 from eval.report.hypotheses import Declared, Rounds
+from eval.report.loading import load_all
 from eval.report.setup import facts
 from eval.report.study import Study
 from eval.report.summary import summary

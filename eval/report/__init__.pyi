@@ -8,10 +8,6 @@ from .comparability import warnings as warnings
 from .difference_tables import undecided as undecided
 from .evaluations import Evaluation as Evaluation
 from .evaluations import answer_formats as answer_formats
-from .evaluations import arm_label as arm_label
-from .evaluations import find_evaluations as find_evaluations
-from .evaluations import load_all as load_all
-from .evaluations import load_evaluations as load_evaluations
 from .evaluations import problem_groups as problem_groups
 from .evaluations import right_shares as right_shares
 from .evaluations import shared_keys as shared_keys
@@ -26,6 +22,10 @@ from .hypotheses import Declared as Declared
 from .hypotheses import Hypothesis as Hypothesis
 from .hypotheses import Rounds as Rounds
 from .hypotheses import check_hypotheses as check_hypotheses
+from .labels import arm_label as arm_label
+from .loading import find_evaluations as find_evaluations
+from .loading import load_all as load_all
+from .loading import load_evaluations as load_evaluations
 from .published import PublishedAccuracy as PublishedAccuracy
 from .published import published_rows as published_rows
 from .study import Study as Study

@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 from eval.report.content import Content
-from eval.report.evaluations import load_all
 from eval.report.files import write_report
 from eval.report.html import check_name
 from eval.report.hypotheses import declared
+from eval.report.loading import load_all
 from eval.report.terminal import terminal_text
 from ratiocine import cli
 from ratiocine.errors import BadInput

@@ -101,10 +101,11 @@ class Arm:
         """The share of all completions of these problems for which a column is true."""
         return self.total(name, keys) / self.total("one", keys)
 
-    def mean(self, name: str, keys: Sequence[str]) -> float | None:
-        """The mean of a column over completions that are the model's; None where there are none."""
-        n = self.total("answered", keys)
-        return self.total(f"answered {name}", keys) / n if n else None
+    def mean(self, name: str, keys: Sequence[str], of: str = "one") -> float | None:
+        """The mean of a column over completions that are the model's, of those for which the column
+        `of` is true; None where there are none."""
+        n = self.total(f"answered {of}", keys)
+        return self.total(f"answered {of} {name}", keys) / n if n else None
 
     @property
     def train_flops(self) -> float:

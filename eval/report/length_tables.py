@@ -141,11 +141,12 @@ def generation(study: Study) -> Table:
     for arm in study.arms:
         several = [one.columns for one in arm.evaluations]
         efficiency = mean_efficiency(several, [one.at(study.keys) for one in arm.evaluations])
-        means = (
-            _mean_tokens(arm, study.keys, name, verdict)
+        found = (
+            arm.mean(name, study.keys, verdict)
             for name in ("n_think", "n_answer")
             for verdict in ("right", "wrong")
         )
+        means = (mean if mean is None else round(mean, 2) for mean in found)
         shares = (arm.share(name, study.keys) for name in ("truncated", "without_answer"))
         both = (efficiency.outcome, efficiency.process) if efficiency else (None, None)
         rows.append((*described(arm), *means, *shares, *both))
@@ -156,8 +157,3 @@ def generation(study: Study) -> Table:
     )
     caption = "Mean tokens of traces and answers, truncation, extraction and efficiency"
     return rounded_table("generation", caption, columns, rows)
-
-
-def _mean_tokens(arm: Arm, keys: Sequence[str], name: str, verdict: str) -> float | None:
-    n = arm.total(f"answered {verdict}", keys)
-    return round(arm.total(f"answered {verdict} {name}", keys) / n, 2) if n else None

@@ -31,10 +31,10 @@ from .lineage import student as student
 from .manifests import Decoding as Decoding
 from .manifests import EvalFacts as EvalFacts
 from .manifests import Manifest as Manifest
-from .manifests import PairSource as PairSource
 from .manifests import Pilot as Pilot
-from .manifests import StudentInfo as StudentInfo
 from .manifests import TrainingFacts as TrainingFacts
+from .student_info import PairSource as PairSource
+from .student_info import StudentInfo as StudentInfo
 from .tracking import GROUP_KEYS as GROUP_KEYS
 from .tracking import GroupKeys as GroupKeys
 from .tracking import NoTracker as NoTracker

@@ -17,7 +17,8 @@ from ratiocine.records import JsonObject
 from ratiocine.rewards import RewardConfig
 from ratiocine.runs.finished import check_finished, read_config
 from ratiocine.runs.hashes import arm_hash, settings_hash
-from ratiocine.runs.manifests import Manifest, StudentInfo
+from ratiocine.runs.manifests import Manifest
+from ratiocine.runs.student_info import StudentInfo
 from ratiocine.runs.tracking import GroupKeys
 
 # What a study varies, the ratio last.

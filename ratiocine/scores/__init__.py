@@ -1,0 +1,5 @@
+"""Scored completions → `scores.json`: accuracy, lengths and costs by benchmark and category."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,11 @@
+from .summaries import majorities as majorities
+from .summaries import mean_efficiency as mean_efficiency
+from .summaries import sampled as sampled
+from .summaries import score_table as score_table
+from .summaries import shares as shares
+from .summaries import summary as summary
+from .table import FILE as FILE
+from .table import ScoreTable as ScoreTable
+from .table import Summary as Summary
+from .table import check_names as check_names
+from .table import read_scores as read_scores
