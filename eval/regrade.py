@@ -99,7 +99,7 @@ def _write(
     """Write the graded completions, in their order; returns their columns and the number of
     changes by what changed."""
     parts = file_parts(completions_file(folder), PART)
-    builder, changes, offset = ColumnsBuilder(), Counter[str](), 0
+    builder, changes = ColumnsBuilder(), Counter[str]()
     found = map_in_processes(
         partial(_graded_part, folder, problems), parts, min(num_workers, len(parts)) or 1
     )
@@ -111,8 +111,8 @@ def _write(
     ):
         for part in found:
             for row, line in zip(part.rows, part.lines, strict=True):
-                builder.add(row, offset)
-                offset += file.write(line)
+                builder.add(row, 0)  # the columns are for scores alone
+                file.write(line)
             changes.update(part.changes)
             bar.update(len(part.lines))
     return builder.columns(), changes

@@ -19,6 +19,8 @@ import slurm
 from conftest import ROOT, command, command_in, done, started
 from test_study import GRID
 
+from ratiocine.errors import Failure
+from ratiocine.executors import map_in_processes
 from ratiocine.records import ScoredCompletion
 from ratiocine.stores import read_completions
 
@@ -352,6 +354,27 @@ def test_a_stage_killed_as_for_its_memory_is_named_as_such(pairs: Path, tmp_path
         "launch: large ended with exit code 137: ended by SIGKILL, which the kernel or the cluster "
         "sends where memory runs out" in err.read_text()
     )
+
+
+def _slow_square(n: int) -> int:
+    time.sleep(0.002 * (n % 3))
+    return n * n
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_of_several_processes_come_in_the_order_of_the_items(workers: int) -> None:
+    found = list(map_in_processes(_slow_square, iter(range(40)), workers))
+    assert found == [n * n for n in range(40)]
+
+
+def _killed(n: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+def test_a_lost_process_is_said() -> None:
+    with pytest.raises(Failure, match="a process was lost"):
+        list(map_in_processes(_killed, range(4), 2))
 
 
 # Ray

@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import settings, started
@@ -14,7 +15,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from ratiocine.column_builder import columns_of, read_columns
-from ratiocine.columns import VERDICTS, StoredAnswers
+from ratiocine.columns import NONE, VERDICTS, StoredAnswers
 from ratiocine.config import identity
 from ratiocine.errors import BadInput
 from ratiocine.grading import canonical
@@ -333,3 +334,49 @@ def test_columns_vote_as_the_rows_do(answers: list[tuple[int, str | None, str]])
         assert columns.majorities[number] == pytest.approx(majority(votes))
         if own:
             assert columns.shares[number] == sum(row.right for row in own) / len(own)
+
+
+ROW = st.fixed_dictionaries(
+    {
+        "key": st.sampled_from(["s/0", "s/1", "s/2"]),
+        "verdict": st.sampled_from(VERDICTS),
+        "stop": st.sampled_from(["stop", "length", "failed"]),
+        "n_completion": st.integers(0, 99),
+        "extracted": st.sampled_from(["1", " A", "a", None]),
+        "reason": st.sampled_from(["boxed", "none"]),
+    }
+)
+
+
+@given(values=st.lists(ROW, min_size=1, max_size=24), picked=st.sets(st.integers(0, 2)))
+def test_columns_count_as_the_rows_do(values: list[dict], picked: set[int]) -> None:
+    rows = [completion(**value) for value in values]
+    columns = columns_of(rows)
+    keys = columns.problems.keys
+    at = np.array([number for number in range(len(keys)) if number in picked], dtype=np.int64)
+    own = [row for number in at for row in rows if row.key == keys[number]]
+    assert columns.n_completion[columns.rows(at)].tolist() == [row.n_completion for row in own]
+    assert [columns.reasons[code] for code in columns.reason[columns.rows(at)]] == [
+        row.reason for row in own
+    ]
+    gradable = [row for row in own if row.verdict != "ungradable"]
+    for name, expected in {
+        "one": len(own),
+        "graded": len(gradable),
+        "right_or_truncated": sum(row.right or row.stop == "length" for row in gradable),
+        "answered n_completion": sum(row.n_completion for row in own if row.answered),
+        "right answered n_completion": sum(
+            row.n_completion for row in own if row.answered and row.right
+        ),
+    }.items():
+        assert columns.total(name, at) == expected
+    # Each answer stands for the first completion with an equal one.
+    chosen = columns.rows(columns.everything)
+    ordered = [row for key in keys for row in rows if row.key == key]
+    for name, same in (("vote", canonical), ("text", lambda text: text.strip().casefold())):
+        for number, code in zip(chosen, getattr(columns, name)[chosen], strict=True):
+            text = ordered[number].extracted
+            if text is None:
+                assert code == NONE
+            else:
+                assert same(ordered[code].extracted) == same(text)

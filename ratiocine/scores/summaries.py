@@ -67,11 +67,9 @@ def _shares(columns: Columns, at: np.ndarray) -> list[float]:
 
 def shares(rows: Iterable[ScoredCompletion]) -> dict[str, float]:
     """The share of right completions by problem, ungradable completions excluded."""
-    verdicts: dict[str, list[bool]] = {}
-    for row in rows:
-        if row.verdict != "ungradable":
-            verdicts.setdefault(row.key, []).append(row.right)
-    return {name: fmean(rights) for name, rights in verdicts.items()}
+    columns = columns_of(rows)
+    found = zip(columns.problems.keys, columns.shares.tolist(), strict=True)
+    return {name: share for name, share in found if share == share}
 
 
 def summary(
