@@ -100,7 +100,7 @@ class Config(VerbConfig):
 
     @property
     def single_process(self) -> bool:
-        return self.teacher.engine is None
+        return self.teacher.engine is None or self.teacher.engine.name == "openai"
 
     @model_validator(mode="after")
     def _teacher_fits(self) -> Config:

@@ -74,6 +74,10 @@ class Config(TrackedConfig):
     validate_only: Unhashed[bool] = False
     out: Unhashed[str | None] = None
 
+    @property
+    def single_process(self) -> bool:
+        return self.engine.name == "openai"
+
     @model_validator(mode="before")
     @classmethod
     def _served(cls, values: Any) -> Any:

@@ -14,19 +14,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from distill.config import Config as DistillConfig
+from eval.config import Config as EvalConfig
+from launch.cards import CARDS
 from launch.config import StudyConfig
 from launch.cost_model import CostModel, StageCost
 from launch.disk_use import DiskUse, gb
 from launch.job_limits import job_limits
-from launch.pair_sets import finished_pairs
 from launch.stages import Stage
+from launch.training_memory import attempt, free_for
+from launch.unused_assumptions import unused
+from ratiocine.engines import OpenAIConfig
 from ratiocine.errors import BadInput
 from ratiocine.executors import ExecutorConfig, LocalConfig, Resources
+from ratiocine.memory import advice
 from ratiocine.records import SIDES
 from ratiocine.stores import PLAN
 from rl.config import Config as RLConfig
 from train.config import Config as TrainConfig
+
+OWN_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,8 @@ class CostEstimate:
             return "under 0.01" if seconds < 36 else f"{seconds / 3600:,.3g}"
 
         total = f"{amount(one)} {'GPU-hours' if on_gpus else 'of one worker'}"
+        if waiting := sum(cost.seconds is None and cost.flops == 0 for cost in costs):
+            total += f" and {waiting} stage{'s' * (waiting > 1)} as long as a server takes"
         starting = sum(cost.gpus * cost.startup for cost in costs if cost.seconds is not None)
         if one and starting > one / 10:
             total += f", of which {amount(starting)} start-up"
@@ -133,7 +144,9 @@ class CostEstimate:
             return None
         first = next(s for s in self.stages if s.verb == verb and s.name in self.costs)
         if verb == "eval":
-            if self.model.problems and (n := max(self.model.problems.values()) // 2):
+            if self.model.benchmarks.problems and (
+                n := max(self.model.benchmarks.problems.values()) // 2
+            ):
                 return f"study.grid.eval=[limit={n}]"
         elif verb == "rl":
             steps = first.planned(RLConfig).max_steps
@@ -164,11 +177,41 @@ class CostEstimate:
                 f"reasoning completions of {name}, {need:,} tokens{by}: longer answers count as "
                 f"wrong; study.grid.max_new_tokens={need}"
             )
-        known, grid = self.study.assumptions, self.study.grid
-        sets = {} if grid is None else grid.pairs
-        for key in ("pairs", *SIDES):
-            for name in getattr(known, key).keys() & {n for n in sets if finished_pairs(sets[n])}:
-                yield f"not used: study.assumptions.{key} of {name}, whose pairs are finished"
+        yield from self._memory()
+        yield from self._own_hosts()
+        yield from (f"not used: {line}" for line in unused(self.study, self.model))
+
+    def _memory(self) -> Iterator[str]:
+        """Trainings that the assumed card has too little memory for."""
+        name = self.model.assumptions.gpu
+        lacking: dict[str, list[str]] = {}
+        for stage in self.stages:
+            if name is None or stage.name not in self.costs or stage.verb not in ("train", "rl"):
+                continue
+            if (step := attempt(stage, self.model, CARDS[name])) is None:
+                continue
+            free, needed = free_for(step.config, CARDS[name]), step.estimate
+            if needed.total > free:
+                line = f"{needed}, {free / 2**30:.3g} GB of {name} are free: {advice(step, free)}"
+                lacking.setdefault(line, []).append(stage.name)
+        for line, names in lacking.items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            yield f"warning: {names[0]}{more} will not fit: {line}"
+
+    def _own_hosts(self) -> Iterator[str]:
+        """Servers by the name that every node has for itself."""
+        if self.executor.name == "local":
+            return
+        found: dict[str, str] = {}
+        for stage in self.stages:
+            if stage.name in self.costs and (engine := _server(stage)) is not None:
+                found.update(dict.fromkeys(engine.urls, stage.verb))
+        for url, verb in found.items():
+            if urlsplit(url).hostname in OWN_HOSTS:
+                yield (
+                    f"warning: {verb} calls {url}, which on executor={self.executor.name} is the "
+                    "node of its own job: give the server's host name"
+                )
 
     def check_disk(self, root: Path) -> None:
         """Raise BadInput, with the settings that would change it, if the disk of `root` has too
@@ -194,6 +237,16 @@ def estimate(
     model = CostModel(study, stages, done, executor)
     costs = {stage.name: model.cost(stage) for stage in stages if stage.name not in done}
     return CostEstimate(study, stages, costs, done, retain, executor, model)
+
+
+def _server(stage: Stage) -> OpenAIConfig | None:
+    """The servers that a stage calls."""
+    engine: object = None
+    if stage.verb == "distill":
+        engine = stage.planned(DistillConfig).teacher.engine
+    elif stage.verb == "eval":
+        engine = stage.planned(EvalConfig).engine
+    return engine if isinstance(engine, OpenAIConfig) else None
 
 
 def number(value: float | None) -> str:

@@ -8,29 +8,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from math import ceil, inf
+from math import ceil
 from pathlib import Path
 
 from distill.config import Config as DistillConfig
+from distill.config import teacher_model
 from eval.config import Config as EvalConfig
 from launch.config import StudyConfig
 from launch.disk_use import Checkpoints, StageDisk
-from launch.lengths import PairLengths, count
-from launch.stages import PLANNED, Stage
+from launch.lengths import PairLengths
+from launch.stages import Stage
+from launch.study_benchmarks import StudyBenchmarks
 from launch.study_pairs import StudyPairs, mean_ratio
 from launch.throughput import Rates
 from ratiocine import cli, cost, models
 from ratiocine.cost import Shape
-from ratiocine.data import DataConfig
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import ExecutorConfig
 from ratiocine.memory import ParameterCounts
+from ratiocine.models import ModelConfig
 from rl.config import Config as RLConfig
 from train.config import Config as TrainConfig
 
 WEIGHT_BYTES = 4
 OPTIMIZER_STATES = 2  # of Adam, per weight; LoRA's are negligible
 COMPLETION_BYTES = 6  # per token of a stored completion, token ids included
+PAIR_SECONDS = 0.01  # of a teacher that is no model, generously
 # Seconds from the start of a stage to its work, measured (docs/study.md). Local stages are forked
 # from a process that has made the imports.
 STARTUP = {"local": 10.0, "slurm": 25.0, "ray": 25.0}
@@ -43,11 +46,11 @@ class StageCost:
     tokens: float | None = None
     flops: float | None = None
     work_seconds: float | None = None
-    """Of the job, without its start-up."""
+    """Of the job, without its start-up; None also where it waits for a server."""
     startup: float = 0.0
     """Seconds."""
     gpus: int = 1
-    """GPUs or workers of the job."""
+    """GPUs or workers of the job; 0 for one that needs no GPU where others have one."""
     disk: StageDisk = field(default_factory=StageDisk)
 
     @property
@@ -77,12 +80,11 @@ class CostModel:
         self.assumptions, self.executor = study.assumptions, executor
         self.missing: dict[str, str] = {}
         """What is unknown, and the argument that would say it."""
-        self.problems: dict[str, int] = {}
-        """Problems of each benchmark."""
         self.limits: dict[str, tuple[int, str]] = {}
         """Token limits below the traces of a set of pairs, with the benchmark, by set."""
         self.stages = {stage.name: stage for stage in stages}
         self.pairs = StudyPairs(study.assumptions, stages, done, self.missing)
+        self.benchmarks = StudyBenchmarks(study.assumptions, stages, self.missing)
         self.rates = Rates(study.assumptions, executor, stages, done)
         known = study.assumptions.startup
         self.startup = STARTUP[executor.name] if known is None else known
@@ -90,6 +92,8 @@ class CostModel:
     def cost(self, stage: Stage) -> StageCost:
         if stage.verb == "distill":
             return self._distillation(stage)
+        if self._single_process(stage):  # an evaluation, as long as its server takes
+            return StageCost(None, 0.0, None, self.startup, self.gpus(stage))
         shape, counts = self.shape_and_counts(stage)
         if shape is None:
             name = next((w for w in stage.overrides if w.startswith("model=")), "model")
@@ -101,8 +105,8 @@ class CostModel:
             work = self._generation(stage, shape)
         tokens, flops = work or (None, None)
         gpus = self.gpus(stage)
-        rate = self.rates.of_job(stage.verb, gpus) if flops is not None else None
-        if flops is not None and rate is None and self.executor.name == "slurm":
+        rate = self.rates.of_job(stage.verb, gpus) if flops else None
+        if flops and rate is None and self.executor.name == "slurm":
             self.missing["time"] = "the card, such as study.assumptions.gpu=h100"
         seconds = flops / rate if flops is not None and rate else None
         made = StageCost(tokens, flops, seconds, self.startup, gpus)
@@ -113,22 +117,47 @@ class CostModel:
         return replace(made, disk=StageDisk(0, weights, checkpoints, stage.verb))
 
     def gpus(self, stage: Stage) -> int:
-        """GPUs of a stage's job, or 1."""
+        """GPUs of a stage's job; without GPUs 1 worker."""
         nodes, processes = self.processes(stage)
-        return nodes * processes if self.executor.gpus_per_node else 1
+        if not self.executor.gpus_per_node:
+            return 1
+        return 0 if self._single_process(stage) else nodes * processes
 
     def processes(self, stage: Stage) -> tuple[int, int]:
         """Nodes of a stage's job, and processes on each."""
         if stage.verb in ("train", "rl"):
             return self.executor.num_nodes, self.executor.nproc
-        schema = DistillConfig if stage.verb == "distill" else EvalConfig
-        return 1, 1 if stage.planned(schema).single_process else self.executor.nproc
+        return 1, 1 if self._single_process(stage) else self.executor.nproc
+
+    @staticmethod
+    def _single_process(stage: Stage) -> bool:
+        if stage.verb == "distill":
+            return stage.planned(DistillConfig).single_process
+        return stage.verb == "eval" and stage.planned(EvalConfig).single_process
 
     def _distillation(self, stage: Stage) -> StageCost:
-        pairs = self.pairs.of_distillation(stage)
-        tokens = pairs.n * (pairs.prompt + pairs.ift + pairs.reasoning) if pairs else None
-        disk = StageDisk(COMPLETION_BYTES * (tokens or 0))
-        return StageCost(tokens, 0.0, 0.0, self.startup, self.gpus(stage), disk)
+        pairs, config = self.pairs.of_distillation(stage), stage.planned(DistillConfig)
+        gpus, made = self.gpus(stage), StageCost(None, 0.0, None, self.startup, self.gpus(stage))
+        if pairs is None:
+            return made
+        tokens = pairs.n * (pairs.prompt + pairs.ift + pairs.reasoning)
+        made = replace(made, tokens=tokens, disk=StageDisk(COMPLETION_BYTES * tokens))
+        if config.teacher.engine is None:
+            return replace(made, work_seconds=PAIR_SECONDS * pairs.n)
+        if (teacher := teacher_model(config)) is None:  # as long as its server takes
+            return made
+        try:
+            shape = models.shape(teacher)
+        except (BadInput, Failure):
+            self.missing[f"the shape of teacher.model={config.teacher.model}"] = "a model folder"
+            return replace(made, flops=None)
+        answers = config.samples * pairs.n
+        flops = answers * sum(
+            cost.generation(shape, round(pairs.prompt), round(min(side, config.max_new_tokens)))
+            for side in (pairs.ift, pairs.reasoning)
+        )
+        rate = self.rates.of_job("eval", gpus)
+        return replace(made, flops=flops, work_seconds=flops / rate if rate else None)
 
     def _training(self, stage: Stage, shape: Shape) -> Work | None:
         config = stage.planned(TrainConfig)
@@ -170,7 +199,7 @@ class CostModel:
             evaluation = stage.planned(EvalConfig)
             given = evaluation.max_new_tokens
             requests, limit = (
-                self._requests(evaluation, typical),
+                self.benchmarks.requests(evaluation, typical),
                 given if isinstance(given, int) else None,
             )
             if pairs and ratio:
@@ -192,40 +221,6 @@ class CostModel:
                 if stage.verb == "rl":
                     flops += share * n * cost.training(shape, round(prompt + completion))
         return tokens, flops
-
-    def _requests(self, config: EvalConfig, prompt: float) -> list[tuple[int, float]] | None:
-        """Completions of an evaluation and the tokens of their prompts, by benchmark; None where
-        the size of one is unknown.
-
-        `prompt` is where `study.assumptions.prompt` has no benchmark of that name.
-        """
-        known, found = self.assumptions, list[tuple[int, float]]()
-        by_name = known.problems if isinstance(known.problems, dict) else {}
-        sources = [self._planned(data) for data in config.sources()]
-        limits = {d.name: (config.limit or inf) * (len(d.families) or 1) for d in sources}
-        for data in sources:
-            n = count(data, "test", config.limit) or by_name.get(data.name)
-            if n is None and isinstance(known.problems, int):
-                total = min(known.problems, sum(limits.values()))
-                return [(int(total) * config.samples, prompt)]
-            if n is None:
-                self.missing[f"the number of problems of {data.name}"] = (
-                    f"study.assumptions.problems={{{data.name}: N}}, or eval's limit"
-                )
-                continue
-            n = int(min(n, limits[data.name]))
-            self.problems[data.name] = n
-            found.append((n * config.samples, known.prompt.get(data.name, prompt)))
-        return found if len(found) == len(sources) else None
-
-    def _planned(self, data: DataConfig) -> DataConfig:
-        """A benchmark; of the test split of pairs that do not exist yet, their source."""
-        folder = Path(data.hub.repo) if data.hub else Path()
-        stage = self.stages.get(folder.name) if folder.parent == PLANNED else None
-        if stage is None or stage.verb != "distill":
-            return data
-        source = stage.planned(DistillConfig).data
-        return source.model_copy(update={"name": source.label})
 
     def _check_limits(self, config: EvalConfig, pairs: PairLengths) -> None:
         """Note a token limit that would truncate the students of a set's traces."""
@@ -252,15 +247,26 @@ class CostModel:
         return Checkpoints(size, config.save_total_limit, config.save_steps, steps, best)
 
     def shape_and_counts(self, stage: Stage) -> tuple[Shape | None, ParameterCounts | None]:
-        """Of the starting model of a stage; None if the hub cannot be reached."""
+        """Of the starting model of a stage; None where it is not at hand."""
+        start = self.starting_model(stage)
+        return (None, None) if start is None else _shape_and_counts(start)
+
+    def starting_model(self, stage: Stage) -> ModelConfig | None:
+        """The model at the start of a stage and of the stages that it stems from; None where its
+        shape is not at hand."""
         while True:
             given = dict(word.split("=", 1) for word in stage.overrides if "=" in word)
             name = given.get("model", "smollm2-135m")
             start = given.get("model.path", name)
             if not start.startswith("{"):
                 options = [word for word in stage.overrides if word.startswith("model.")]
-                return _shape_and_counts(name, tuple(options))
+                return _available(name, tuple(options))
             stage = self.stages[start[1 : start.index("}")]]
+
+    def prompt_tokens(self, stage: Stage) -> float:
+        """Mean tokens of a prompt of a stage's student."""
+        pairs = self.pairs.of_student(stage)
+        return pairs.prompt if pairs else self.assumptions.prompt_tokens
 
 
 def _one_pass(config: TrainConfig) -> bool:
@@ -271,18 +277,18 @@ def _one_pass(config: TrainConfig) -> bool:
 
 
 @cache
-def _shape_and_counts(
-    model: str, options: tuple[str, ...]
-) -> tuple[Shape | None, ParameterCounts | None]:
-    from launch.memory import QWEN, shape_and_counts
-    from ratiocine.memory import count_parameters
-
+def _available(model: str, options: tuple[str, ...]) -> ModelConfig | None:
     try:
         config = cli.compose("eval", EvalConfig, [f"model={model}", *options]).model
-        known = config.name.removesuffix("-instruct")
-        if known in QWEN and not cli.has_own_path(config.name, config.path):
-            return shape_and_counts(known, 0, config.layers)
-        skeleton = models.skeleton(config)
+        _shape_and_counts(config)
     except (BadInput, Failure):
-        return None, None
+        return None
+    return config
+
+
+@cache
+def _shape_and_counts(model: ModelConfig) -> tuple[Shape, ParameterCounts]:
+    from ratiocine.memory import count_parameters
+
+    skeleton = models.skeleton(model)
     return Shape.of(skeleton.config), count_parameters(skeleton)

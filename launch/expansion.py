@@ -11,6 +11,7 @@ from launch.config import GridConfig, StageConfig, StudyConfig
 from launch.pair_sets import finished_pairs
 from launch.stages import Stage
 from ratiocine import cli
+from ratiocine.errors import BadInput
 from train.scenario import ScenarioConfig
 
 # Default values are left out of stage names, so that an axis can be added to a finished study.
@@ -134,10 +135,25 @@ def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
 
 def _evaluation(grid: GridConfig) -> tuple[str, ...]:
     """Overrides of every evaluation."""
-    names = [cli.quoted(name) if "/" in name or " " in name else name for name in grid.benchmarks]
+    names = [
+        _finished_folder(grid, name) or (cli.quoted(name) if "/" in name or " " in name else name)
+        for name in grid.benchmarks
+    ]
     benchmarks = f"benchmarks=[{','.join(names)}]"
     limit = [f"max_new_tokens={grid.max_new_tokens}"] if grid.max_new_tokens else []
     return (benchmarks, *limit, *grid.eval)
+
+
+def _finished_folder(grid: GridConfig, benchmark: str) -> str | None:
+    """The folder of the benchmark `{pairs-NAME}`, quoted, where that set is finished."""
+    for name, overrides in grid.pairs.items():
+        finished = finished_pairs(overrides)
+        if finished and benchmark == f"{{{_pairs_stage(name, None)}}}":
+            folder = finished.removeprefix("pairs=")
+            if folder.startswith("["):
+                raise BadInput(f"benchmarks=[{benchmark}]: {name} is of several folders; name one")
+            return folder
+    return None
 
 
 def _pairs_stage(name: str, verify: str | None) -> str:

@@ -17,6 +17,7 @@ from launch.config import Assumptions
 from ratiocine import models, runs
 from ratiocine.data import DataConfig, local_file, sources, token_counts
 from ratiocine.errors import BadInput, Failure
+from ratiocine.models import ModelConfig
 from ratiocine.prompts import user_text
 from ratiocine.records import SIDES, Problem
 from train.dataset import pairs_file
@@ -66,9 +67,11 @@ def _quantile(tokens: Sequence[float]) -> int:
     return ceil(sorted(tokens)[ceil(0.95 * len(tokens)) - 1])
 
 
-def expected_lengths(name: str, config: DistillConfig, known: Assumptions) -> PairLengths | None:
-    """Of pairs to distill: the assumptions, completed from a sample of the problems. None where the
-    number of problems is unknown."""
+def expected_lengths(
+    name: str, config: DistillConfig, student: ModelConfig, known: Assumptions
+) -> PairLengths | None:
+    """Of pairs to distill: the assumptions, completed from a sample of the problems in tokens of a
+    student's model. None where the number of problems is unknown."""
     given = {
         side: table[name]
         for side, table in (
@@ -84,7 +87,7 @@ def expected_lengths(name: str, config: DistillConfig, known: Assumptions) -> Pa
     n = given.get("pairs") or count(config.data, "train", config.limit)
     if n is None:
         return None
-    sample = _sample(config)
+    sample = _sample(config, student)
     measured = {side: fmean(tokens) for side, tokens in sample.items()}
     found = {**ASSUMED, "prompt": known.prompt_tokens, **measured, **given}
     assumed = [side for side in SIDES if side not in measured and side not in given]
@@ -94,7 +97,7 @@ def expected_lengths(name: str, config: DistillConfig, known: Assumptions) -> Pa
         told.append(f"{', '.join(assumed)} assumed; {hint} says better")
     own = "reasoning" in sample and "reasoning" not in given
     long_trace = _quantile(sample["reasoning"]) if own else None
-    tokenizer = runs.base_name(config.model.name, config.model.path) if sample else None
+    tokenizer = runs.base_name(student.name, student.path) if sample else None
     return PairLengths(int(n), *_sides(found), "; ".join(told), tokenizer, long_trace)
 
 
@@ -121,7 +124,7 @@ def count(data: DataConfig, split: Literal["train", "test"], limit: int | None) 
     return limit
 
 
-def _sample(config: DistillConfig) -> dict[str, list[float]]:
+def _sample(config: DistillConfig, student: ModelConfig) -> dict[str, list[float]]:
     """Tokens of prompts, and of both modes where the teacher writes solutions of its own or of
     the data; empty for data of the hub."""
     data = config.data
@@ -137,7 +140,7 @@ def _sample(config: DistillConfig) -> dict[str, list[float]]:
         sides = [made for problem in problems if (made := _solved(config, problem))]
         texts |= {"ift": [one for one, _ in sides], "reasoning": [other for _, other in sides]}
     try:
-        tokenizer = models.load_tokenizer(config.model)
+        tokenizer = models.load_tokenizer(student)
     except (BadInput, Failure, OSError):
         tokenizer = None
 

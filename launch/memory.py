@@ -6,12 +6,12 @@ From shapes alone (`ratiocine.memory`): nothing is loaded, and nothing was measu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
 
+from launch.cards import USABLE
 from ratiocine import cli, memory, models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
@@ -24,33 +24,11 @@ from ratiocine.memory import (
     communication_volume,
     count_parameters,
 )
-from ratiocine.models import ModelConfig
+from ratiocine.models import QWEN, ModelConfig
 from ratiocine.training import Compute, Sharding, TrainingConfig
 
-
-@dataclass(frozen=True)
-class QwenShape:
-    """From config.json of a Qwen2.5 model on the Hugging Face hub."""
-
-    width: int
-    ff: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocab: int
-    tied: bool
-
-
-QWEN = {
-    "qwen2.5-0.5b": QwenShape(896, 4864, 24, 14, 2, 151936, tied=True),
-    "qwen2.5-1.5b": QwenShape(1536, 8960, 28, 12, 2, 151936, tied=True),
-    "qwen2.5-3b": QwenShape(2048, 11008, 36, 16, 2, 151936, tied=True),
-    "qwen2.5-7b": QwenShape(3584, 18944, 28, 28, 4, 152064, tied=False),
-    "qwen2.5-14b": QwenShape(5120, 13824, 48, 40, 8, 152064, tied=False),
-}
 GPU_GB, GPU_COUNTS = (24, 48, 80, 141), (1, 2, 4, 8)
 STAGES: tuple[Sharding, ...] = ("none", "zero1", "zero2", "zero3")
-USABLE = 0.92  # share of a GPU's memory for tensors, beside the CUDA context and fragmentation
 BANDWIDTHS = (25, 100, 400)  # GB/s that a GPU sends at
 BATCH = 32
 
@@ -64,39 +42,14 @@ class Settings:
     length: int
 
 
-def qwen_config(shape: QwenShape) -> PreTrainedConfig:
-    """The transformers configuration of a Qwen2.5 model."""
-    from transformers import Qwen2Config
-
-    return Qwen2Config(
-        hidden_size=shape.width,
-        intermediate_size=shape.ff,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        vocab_size=shape.vocab,
-        tie_word_embeddings=shape.tied,
-    )
-
-
 @cache
-def shape_and_counts(
-    name: str, rank: int, layers: int | None = None
-) -> tuple[Shape, ParameterCounts]:
-    """Dimensions and numbers of parameters of a model of QWEN (pruned to `layers`), of conf/model
-    or of a folder, with adapters of this rank."""
-    model: PreTrainedModel
-    if name in QWEN:
-        from transformers import Qwen2ForCausalLM
-
-        with torch.device("meta"):
-            whole = QWEN[name]
-            model = Qwen2ForCausalLM(qwen_config(replace(whole, layers=layers or whole.layers)))
-    else:
-        known = name in cli.options("model")
-        model = models.skeleton(
-            cli.named("model", name, ModelConfig) if known else ModelConfig(name="local", path=name)
-        )
+def shape_and_counts(name: str, rank: int) -> tuple[Shape, ParameterCounts]:
+    """Dimensions and numbers of parameters of a model of conf/model or of a folder, with adapters
+    of this rank."""
+    known = name in cli.options("model")
+    model = models.skeleton(
+        cli.named("model", name, ModelConfig) if known else ModelConfig(name="local", path=name)
+    )
     return Shape.of(model.config), count_parameters(model, rank)
 
 

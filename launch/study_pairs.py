@@ -9,6 +9,7 @@ from distill.config import Config as DistillConfig
 from launch.config import Assumptions
 from launch.lengths import PairLengths, expected_lengths, finished_lengths
 from launch.stages import Stage
+from ratiocine.models import ModelConfig
 from train.config import Config as TrainConfig
 
 
@@ -36,7 +37,7 @@ class StudyPairs:
             found = (
                 finished_lengths([str(done)])
                 if done
-                else expected_lengths(name, config, self.assumptions)
+                else expected_lengths(name, config, self._student_model(stage), self.assumptions)
             )
             if found is None:
                 self.missing[f"the number of pairs of {name}"] = (
@@ -45,6 +46,13 @@ class StudyPairs:
                 return None
             self.sets[stage.name] = found
         return self.sets[stage.name]
+
+    def _student_model(self, stage: Stage) -> ModelConfig:
+        """The model of the first training on the set that a stage distills."""
+        for other in self.stages.values():
+            if other.verb == "train" and stage.name in other.parents:
+                return other.planned(TrainConfig).model
+        return stage.planned(DistillConfig).model
 
     def of_training(self, stage: Stage) -> PairLengths | None:
         """The pairs to distill, or those at hand."""

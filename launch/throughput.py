@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal, cast
 
-from launch.cards import PEAK_FLOPS
+from launch.cards import CARDS
 from launch.config import Assumptions
 from launch.stages import Stage
 from ratiocine import runs
@@ -50,7 +50,7 @@ class Rates:
         if assumed := known.flops_per_second.get(verb):
             return assumed
         if known.gpu:
-            return PEAK_FLOPS[known.gpu] * known.mfu.get(verb, UTILIZATION[verb])
+            return CARDS[known.gpu].flops * known.mfu.get(verb, UTILIZATION[verb])
         executor, share = self.executor, 1.0
         if executor.name == "slurm":
             if executor.requests_gpus:  # which this machine may not have
@@ -71,7 +71,9 @@ class Rates:
         if known.gpu:
             mfu = {verb: known.mfu.get(verb, share) for verb, share in UTILIZATION.items()}
             told = ", ".join(f"{verb} {share:g}" for verb, share in mfu.items())
-            return f"{known.gpu}: {PEAK_FLOPS[known.gpu] / 1e12:g} TFLOP/s × mfu ({told})"
+            of = CARDS[known.gpu]
+            dtype = "" if of.bfloat16 else " in float32 (it has no bfloat16)"
+            return f"{known.gpu}: {of.flops / 1e12:g} TFLOP/s{dtype} × mfu ({told})"
         return "roughly, from this machine's matmul rate"
 
 

@@ -42,23 +42,28 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 by itself: GPUs since Ampere (not V100 or T4), CPUs
+    with AMX or AVX512-BF16. Others emulate it at a fraction of the speed of float32."""
+    import torch
+
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def compute_dtype(precision: Dtype, device: torch.device) -> torch.dtype:
     """The autocast dtype of matmuls with float32 weights.
 
-    `auto` is bfloat16 on CUDA and on CPUs with native bfloat16 support (AMX, AVX512-BF16); other
-    CPUs emulate it at a fraction of the speed. The choice depends on the hardware's capabilities,
+    `auto` is bfloat16 where the device has it. The choice depends on the hardware's capabilities,
     not on a timing, so that a run on one machine always has one result.
     """
     import torch
 
     if precision != "auto":
         return getattr(torch, precision)
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        native = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
-    else:
-        native = device.type == "cuda"
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if has_bfloat16(device) else torch.float32
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:

@@ -28,9 +28,9 @@ from rl.preparation import PreparedProblems
 
 def check_run(config: Config, prepared: PreparedProblems, compute: Compute) -> MemoryEstimate:
     """The memory estimate. Raises BadInput where it exceeds free memory."""
-    needs = _needs(config, prepared, compute)
+    found = needs(config, prepared.max_prompt_tokens, compute, _plan(config))
     needed = check_memory(
-        config, compute, [needs.batch], "max_new_tokens", needs.plan, needs.rollouts
+        config, compute, [found.batch], "max_new_tokens", _plan(config), found.rollouts
     )
     if config.engine.name == "vllm":
         check_vllm_share(config.engine.gpu_memory_utilization, needed, compute.device)
@@ -41,11 +41,12 @@ def largest_micro_batch(config: Config, prepared: PreparedProblems, compute: Com
     """Answers of a micro-batch that fit a GPU, beside what vLLM reserves; None without one."""
     if (available := available_memory(compute.device)) is None:
         return None
+    plan = _plan(config)
 
     def needed(rows: int) -> MemoryEstimate:
         sized = replace(compute, micro_batch_size=rows)
-        needs = _needs(config, prepared, sized)
-        return estimate_run(config, sized, [needs.batch], needs.plan, needs.rollouts)
+        found = needs(config, prepared.max_prompt_tokens, sized, plan)
+        return estimate_run(config, sized, [found.batch], plan, found.rollouts)
 
     if config.engine.name == "vllm":
         available -= round(config.engine.gpu_memory_utilization * total_memory(compute.device))
@@ -53,18 +54,19 @@ def largest_micro_batch(config: Config, prepared: PreparedProblems, compute: Com
 
 
 @dataclass(frozen=True)
-class _Needs:
+class Needs:
     """What decides the memory of a run beside its configuration."""
 
     batch: MicroBatchShape
-    plan: ShardingPlan
     rollouts: RolloutMemory
 
 
-def _needs(config: Config, prepared: PreparedProblems, compute: Compute) -> _Needs:
-    rows, ranks = compute.micro_batch_size, distributed.world_size()
-    length = prepared.max_prompt_tokens + config.tokens
-    only = config.batch_size == config.num_minibatches * rows * ranks  # micro-batch of an update
+def needs(config: Config, prompt: int, compute: Compute, plan: ShardingPlan) -> Needs:
+    """Of a run whose longest prompt has so many tokens."""
+    rows = compute.micro_batch_size
+    length = prompt + config.tokens
+    # Whether an update has a single micro-batch.
+    only = config.batch_size == config.num_minibatches * rows * plan.gpus
     batch = MicroBatchShape(rows, length, rows * config.tokens, first=only)
     number, cached, copies = rollout_dtype(config, compute.device).itemsize, 0, 0.0
     if config.engine.name == "transformers":
@@ -75,8 +77,11 @@ def _needs(config: Config, prepared: PreparedProblems, compute: Compute) -> _Nee
         )
     reference = bool(config.objective.beta) and not config.lora
     cache_bytes = 4 if compute.device.type == "cpu" else number  # float32, see `kv_cache`
-    rollouts = RolloutMemory(copies + reference, cached, cache_bytes)
-    return _Needs(batch, ShardingPlan(config.sharding, ranks), rollouts)
+    return Needs(batch, RolloutMemory(copies + reference, cached, cache_bytes))
+
+
+def _plan(config: Config) -> ShardingPlan:
+    return ShardingPlan(config.sharding, distributed.world_size())
 
 
 def check_vllm_share(share: float, needed: MemoryEstimate, device: torch.device) -> None:

@@ -338,13 +338,104 @@ def test_assumptions_about_what_is_known(pairs: Path, tmp_path: Path) -> None:
     made = f"{{mine: [teacher=reference,data={file},data.test_size=0.4]}}"
     side = (words[1], f"study.grid.pairs={made}", "study.grid.benchmarks=['{pairs-mine}']")
     planned = told(*side).model
-    assert planned.problems == {"mine": 2}, "the test split of pairs that do not exist yet"
+    assert planned.benchmarks.problems == {"mine": 2}, (
+        "the test split of pairs that do not exist yet"
+    )
     hub = (*words, "study.grid.benchmarks=[me/mine]")
     missing = "missing: the number of problems of me/mine: study.assumptions.problems={me/mine: N}"
     assert missing in told(*hub).total
     assert not told(*hub, "study.assumptions.problems={me/mine: 7}").model.missing
-    unused = told(*own, "study.assumptions.pairs={p: 7}").total
-    assert "not used: study.assumptions.pairs of p, whose pairs are finished" in unused
+
+
+def test_assumptions_that_are_not_used(pairs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "What is 2 + 2?", "answer": "4"}\n')
+    total = told(
+        f"study.grid.pairs={{p: {pairs}}}",
+        "study.grid.models=[tiny]",
+        f"study.grid.benchmarks={file}",
+        "study.assumptions.pairs={p: 7}",
+        "study.assumptions.ift={q: 7}",
+        "study.assumptions.reasoning={q: 7}",
+        "study.assumptions.prompt={mine: 9,other: 9}",
+        "study.assumptions.problems={mine: 9,theirs: 9}",
+        "study.assumptions.mfu={train: 0.5}",
+    ).total
+    unused = [line.split(": ", 1)[1] for line in total.splitlines() if line.startswith("not used")]
+    assert unused == [
+        "study.assumptions.pairs of p, whose pairs are finished",
+        "study.assumptions.prompt of other: no set of pairs has that name (p)",
+        "study.assumptions.ift, .reasoning of q: no set of pairs has that name (p)",
+        "study.assumptions.problems of mine, whose problems are counted",
+        "study.assumptions.problems of theirs: no benchmark has that name (mine)",
+        "study.assumptions.mfu without study.assumptions.gpu",
+    ]
+    limited = ("study.grid.benchmarks=[me/mine]", "study.grid.eval=[limit=50]")
+    known = told(*limited, "study.grid.models=[tiny]", "study.assumptions.problems={me/mine: 30}")
+    assert known.model.benchmarks.problems == {"me/mine": 30}
+    assert "not used" not in known.total
+
+
+def test_pairs_that_are_not_made_yet_are_counted_by_their_student() -> None:
+    """Neither the lengths nor a warning are those of another model's tokenizer."""
+    total = told("study.grid.models=[tiny]").total
+    assert "mean tokens of tiny's tokenizer: prompt" in total
+    by_others = told("study.grid.models=[smollm2-135m]").total
+    assert "mean tokens of smollm2-135m's tokenizer: prompt" in by_others
+
+
+def test_a_benchmark_of_finished_pairs_is_their_test_split(pairs: Path) -> None:
+    words = (f"study.grid.pairs={{p: '{pairs}'}}", "study.grid.benchmarks=['{pairs-p}']")
+    made = told("study.grid.models=[tiny]", *words)
+    (first, *_) = (stage for stage in made.stages if stage.verb == "eval")
+    assert f"benchmarks=[{cli.quoted(str(pairs))}]" in first.overrides
+    with pytest.raises(BadInput, match="p is of several folders; name one"):
+        told(f"study.grid.pairs={{p: ['{pairs}','{pairs}']}}", words[1])
+
+
+# Cards and servers
+
+
+def test_a_card_too_small_for_a_training_is_named() -> None:
+    big = ("study.grid.models=[qwen2.5-1.5b]", "executor=slurm", "executor.gpus_per_node=1")
+    total = told(*big, "study.assumptions.gpu=rtx-4090").total
+    (line,) = (line for line in total.splitlines() if "will not fit" in line)
+    assert "train-qwen2.5-1.5b-domains-mixed-0-s0 and 1 more will not fit: about" in line
+    assert "22.1 GB of rtx-4090 are free: " in line
+    assert "lora=true" in line
+    with_adapters = told(*big, "study.assumptions.gpu=rtx-4090", "study.grid.train=[lora=true]")
+    assert "will not fit" not in with_adapters.total
+    assert "will not fit" not in told(*big, "study.assumptions.gpu=h100").total
+    old = told(*big, "study.assumptions.gpu=v100").total
+    assert "v100: 15.7 TFLOP/s in float32 (it has no bfloat16) × mfu" in old
+
+
+def test_stages_that_wait_for_a_server_take_no_gpu() -> None:
+    asked = (
+        "study.grid.distill=[teacher=openai,teacher.engine.model=m,"
+        "'teacher.engine.base_url=http://localhost:8000/v1']"
+    )
+    made = told(*SLURM, asked, "study.grid.train=[batch_size=16]")
+    (distill,) = (stage for stage in made.stages if stage.verb == "distill")
+    cost = made.costs[distill.name]
+    assert (cost.gpus, cost.seconds, cost.gpu_seconds) == (0, None, None)
+    assert "GPU-hours and 1 stage as long as a server takes" in made.total
+    assert (
+        "warning: distill calls http://localhost:8000/v1, which on executor=slurm is the node of "
+        "its own job: give the server's host name" in made.total
+    )
+    assert "localhost" not in told(asked, "study.grid.train=[batch_size=16]").total
+    assert "1 job of distill on 1 process\n" in shown(
+        *SLURM, asked, "study.grid.train=[batch_size=16]"
+    )
+    local = told(
+        *SLURM,
+        "study.grid.distill=[teacher=transformers,teacher.model=smollm2-135m]",
+        "study.grid.train=[batch_size=16]",
+    )
+    cost = local.costs[distill.name]
+    assert cost.gpus == 8
+    assert cost.flops and cost.seconds and cost.seconds > 25
 
 
 # Downloads

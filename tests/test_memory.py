@@ -19,8 +19,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.harness import in_process
 from bench.memory import Measured, measure
-from launch.memory import QWEN, shape_and_counts
 from launch.memory import main as tables
+from launch.memory import shape_and_counts
 from ratiocine import memory, models
 from ratiocine.cost import Shape
 from ratiocine.errors import BadInput
@@ -39,7 +39,7 @@ from ratiocine.memory import (
     model_states,
 )
 from ratiocine.memory.checks import SHARE
-from ratiocine.models import ModelConfig
+from ratiocine.models import QWEN, ModelConfig
 from ratiocine.training import Compute, DeepSpeedConfig
 from train.config import Config
 from train.scenario import ScenarioConfig, StageConfig

@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from launch.cards import PEAK_FLOPS, card
+from launch.cards import CARDS, card
 
 PACKAGES = (
     *("torch", "transformers", "accelerate", "peft", "trl", "deepspeed", "bitsandbytes"),
@@ -52,7 +52,7 @@ class Machine:
 def peak_flops(gpu: str) -> float | None:
     """The data sheet's FLOPs per second of a card; None for one that the table lacks."""
     try:
-        return PEAK_FLOPS[card(gpu)]
+        return CARDS[card(gpu)].flops
     except ValueError:
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from launch.memory import QWEN, QwenShape, qwen_config
+from ratiocine.models import QWEN, QwenShape
 
 TINY = QwenShape(64, 128, 2, 4, 2, 1024, tied=True)  # more tokens than the tokenizer has, too
 
@@ -23,7 +23,7 @@ def write(name: str, out: Path) -> None:
     from ratiocine.models import packaged
 
     tokenizer = packaged.tiny_tokenizer()
-    config = qwen_config(TINY if name == "tiny" else QWEN[name])
+    config = (TINY if name == "tiny" else QWEN[name]).config
     config.eos_token_id = config.pad_token_id = tokenizer.eos_token_id
     torch.manual_seed(0)
     with devices.resolve_device("auto"):  # some billion random numbers

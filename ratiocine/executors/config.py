@@ -122,7 +122,7 @@ class VerbConfig(StrictConfig):
 
     @property
     def single_process(self) -> bool:
-        """Whether further processes have no work: no model generates."""
+        """Whether further processes have no work: no model generates in them."""
         return False
 
     @model_validator(mode="after")

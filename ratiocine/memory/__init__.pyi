@@ -3,12 +3,15 @@ from .activations import MicroBatchShape as MicroBatchShape
 from .activations import ParameterCounts as ParameterCounts
 from .activations import activations as activations
 from .activations import count_parameters as count_parameters
+from .checks import Attempt as Attempt
+from .checks import advice as advice
 from .checks import available_memory as available_memory
 from .checks import check_memory as check_memory
 from .checks import free_memory as free_memory
 from .checks import largest_fitting as largest_fitting
 from .checks import total_memory as total_memory
 from .communication import communication_volume as communication_volume
+from .estimates import NO_ROLLOUTS as NO_ROLLOUTS
 from .estimates import MemoryEstimate as MemoryEstimate
 from .estimates import RolloutMemory as RolloutMemory
 from .estimates import estimate as estimate

@@ -22,3 +22,5 @@ from .merging import average as average
 from .merging import extrapolate as extrapolate
 from .pruning import kept_layers as kept_layers
 from .pruning import renumber_layers as renumber_layers
+from .qwen import QWEN as QWEN
+from .qwen import QwenShape as QwenShape

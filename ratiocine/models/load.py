@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ratiocine.cost import Shape
-from ratiocine.devices import Device, Dtype, resolve_device
+from ratiocine.devices import Device, Dtype, has_bfloat16, resolve_device
 from ratiocine.errors import BadInput
 from ratiocine.executors import first_line
 from ratiocine.models import packaged
 from ratiocine.models.config import ModelConfig
 from ratiocine.models.location import find_adapter, locate
+from ratiocine.models.qwen import known_shape
 from ratiocine.prompts import chat_template
 from ratiocine.rendering import check_template
 
@@ -90,12 +91,14 @@ def size(model: ModelConfig) -> int:
 
 
 def skeleton(model: ModelConfig) -> PreTrainedModel:
-    """The model with its parameters on the meta device: all modules and shapes, no weights."""
+    """The model with its parameters on the meta device: all modules and shapes, no weights; of the
+    models in QWEN without a download."""
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    config = load_config(model)
+    known = known_shape(model)
+    config = known.config if known else load_config(model)
     # Drawing weights or buffers on the meta device would import torch's compiler.
     with init_empty_weights(include_buffers=False), no_init_weights():
         empty = AutoModelForCausalLM.from_config(config)
@@ -114,9 +117,9 @@ def load_model(
     """The model on its device.
 
     Training keeps float32 master weights, since bfloat16 would lose small updates; `auto` is for
-    inference: bfloat16 on CUDA, float32 elsewhere. With `four_bit` (a compute dtype) the linear
-    layers except the head are stored as 4-bit NormalFloat with double quantization, and the other
-    weights, all of them frozen, in that dtype, for adapters (QLoRA, Dettmers et al. 2023,
+    inference: bfloat16 on GPUs that have it, float32 elsewhere. With `four_bit` (a compute dtype)
+    the linear layers except the head are stored as 4-bit NormalFloat with double quantization, and
+    the other weights, all of them frozen, in that dtype, for adapters (QLoRA, Dettmers et al. 2023,
     section 3): a 4-bit layer returns the dtype of its input, which the embedding decides.
     """
     import torch
@@ -125,7 +128,8 @@ def load_model(
     target = resolve_device(device)
     folder = locate(model)
     if dtype == "auto":
-        dtype = "bfloat16" if target.type == "cuda" else "float32"
+        native = target.type == "cuda" and has_bfloat16(target)
+        dtype = "bfloat16" if native else "float32"
     if folder is None:
         tiny = packaged.tiny_model().to(target)
         for parameter in tiny.parameters():  # buffers stay in float32, as where a folder is read
