@@ -7,10 +7,9 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from ratiocine.completion_parts import CLOSE, OPEN, Parts, one_block, split, stray_tags
+from ratiocine.completion_parts import CLOSE, OPEN, Parts, looping, one_block, split, stray_tags
 from ratiocine.prompts import CONTROL_TOKEN
 from ratiocine.records import Mode
-from ratiocine.rewards import looping
 
 REFUSAL = re.compile(
     r"(?:i['’]?m (?:sorry|unable)|i am (?:sorry|unable)|sorry,"

@@ -19,6 +19,7 @@ from statistics import fmean
 from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
 from ratiocine import engines, models
+from ratiocine.completion_parts import looping
 from ratiocine.config import identity
 from ratiocine.engines import LoadedEngine, Request
 from ratiocine.errors import Failure
@@ -111,9 +112,11 @@ def proposed(completions: Sequence[Completion], cap: int, seconds: float) -> Pil
     n_cut = sum(is_truncated(one.stop) for one in completions)
     n = len(lengths) + n_cut
     if n_cut >= len(lengths):
+        loops = sum(is_truncated(one.stop) and looping(one.text) for one in completions)
         raise Failure(
             f"max_new_tokens=auto: only {len(lengths)} of {n} pilot answers ended within the cap "
-            f"of {cap:,} tokens, too few to propose a limit; give a number"
+            f"of {cap:,} tokens, too few to propose a limit"
+            f"{f'; {loops} repeat themselves, which no limit ends' if loops else ''}; give a number"
         )
     longest = lengths[ceil(ENDED * len(lengths)) - 1]
     limit = min(cap, MULTIPLE * ceil(longest / MULTIPLE))

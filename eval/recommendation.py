@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from eval.options import Choice, Cost, Option, Other, SampleSize
-from eval.report import RAISE, Arm, p_value, share_sentence, shares_if_right, truncated_share
+from eval.report import (
+    RAISE,
+    Arm,
+    p_value,
+    shares_if_right,
+    truncation_sentence,
+)
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,7 @@ def _tied(choice: Choice) -> bool:
 def truncated(choice: Choice, keys: Sequence[str]) -> list[str]:
     """The truncated answers of each arm, and whether they may be why the best arm is the best: an
     arm with all its truncated answers right would be more accurate than it."""
-    shares = {one.arm.label: truncated_share(one.arm, keys) for one in choice.options}
-    sentence = share_sentence(shares)
+    sentence = truncation_sentence([one.arm for one in choice.options], keys)
     if sentence is None:
         return []
     found, best = [], choice.best

@@ -17,12 +17,19 @@ from eval.config import Config, benchmark_inputs
 from ratiocine import cli
 from ratiocine.column_builder import ColumnsBuilder
 from ratiocine.columns import Columns
+from ratiocine.completion_parts import looping
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import grade_completion
 from ratiocine.executors import map_in_processes, num_cpus
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
-from ratiocine.records import UNANSWERED, JsonObject, Problem, ScoredCompletion
+from ratiocine.records import (
+    UNANSWERED,
+    JsonObject,
+    Problem,
+    ScoredCompletion,
+    is_truncated,
+)
 from ratiocine.runs import Run, check_finished, open_run, read_config
 from ratiocine.scores import FILE, score_table
 from ratiocine.stores import (
@@ -145,7 +152,8 @@ def _graded(row: ScoredCompletion, problem: Problem) -> ScoredCompletion:
     finished = row.stop == "stop"
     answer = "" if row.stop in UNANSWERED else row.completion
     judgement = grade_completion(problem, answer, finished=finished, opened=row.opened)
-    return replace(row, **vars(judgement), reference=problem.reference)
+    loops = is_truncated(row.stop) and looping(row.completion)
+    return replace(row, **vars(judgement), reference=problem.reference, looping=loops)
 
 
 if __name__ == "__main__":

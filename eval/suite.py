@@ -12,7 +12,7 @@ from eval import training_rows
 from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
 from eval.pilot import load_engine, token_limit
-from eval.report import notable, share_sentence
+from eval.report import loop_sentence, notable, share_sentence
 from ratiocine import cli, models
 from ratiocine.column_builder import read_columns
 from ratiocine.columns import Columns
@@ -217,5 +217,6 @@ def _warn(table: ScoreTable) -> None:
     """A limit that truncates many completions is what the accuracy then measures."""
     shares = {name: one.truncated for name, one in table.benchmarks.items()}
     high = {name: share for name, share in shares.items() if notable(share)}
+    loops = {name: (table.benchmarks[name].looping or 0) / share for name, share in high.items()}
     if sentence := share_sentence(high):
-        print(f"warning: {sentence}")
+        print(" ".join(filter(None, (f"warning: {sentence}", loop_sentence(loops)))))

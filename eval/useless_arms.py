@@ -8,7 +8,7 @@ from statistics import fmean
 
 from eval.options import Choice, Option
 from eval.recommendation import Query, accuracy_words, asked, cost_words
-from eval.report import RAISE, share_sentence, truncated_share
+from eval.report import RAISE, truncation_sentence
 
 
 def chance(options: Sequence[Option], keys: Sequence[str]) -> float:
@@ -36,15 +36,14 @@ def refusal(choice: Choice, query: Query, keys: Sequence[str], guessed: float) -
         verdict = f"No arm works for {asked(query)}: not one answer is right;"
     alike = choice.others and not any(other.worse for other in choice.others)
     apart = f"the data do not tell the {len(options)} arms apart, and " if alike else ""
-    truncated = share_sentence({one.arm.label: truncated_share(one.arm, keys) for one in options})
-    first = [] if truncated is None else [f"{truncated} First {RAISE}."]
+    truncated = truncation_sentence([one.arm for one in options], keys, f"First {RAISE}.")
     return [
         f"{verdict} {apart}none is recommended.",
         *(
             f"  - {one.arm.label}: {accuracy_words(one)}, {cost_words(one, query)}"
             for one in options
         ),
-        *first,
+        *([truncated] if truncated else []),
         "What to try: reading some answers, easier problems, a larger starting model, more pairs "
         "or epochs, another learning rate.",
     ]

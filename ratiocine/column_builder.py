@@ -13,6 +13,7 @@ from ratiocine.grading import canonical
 from ratiocine.records import ScoredCompletion, is_answered, is_truncated
 from ratiocine.stores import sized_rows
 
+FLAGS = ("expected", "looping")  # which may be unknown
 CODES = {verdict: code for code, verdict in enumerate(VERDICTS)}
 
 
@@ -23,7 +24,7 @@ class ColumnsBuilder:
         self.problems = ProblemTable([], [], [], [], [])
         self._numbers: dict[str, int] = {}
         self._references: dict[str, int] = {}
-        self._small = [array("b") for _ in range(5)]
+        self._small = [array("b") for _ in range(6)]
         self._counts = [array("i") for _ in range(8)]
         self._offsets = array("q")
         self._stops: dict[str, tuple[bool, bool]] = {}
@@ -39,7 +40,7 @@ class ColumnsBuilder:
         number = self._numbers.get(row["key"])
         if number is None:
             number = self._problem(row)
-        at, stop, expected = len(self._offsets), row["stop"], row.get("expected")
+        at, stop = len(self._offsets), row["stop"]
         ended = self._stops.get(stop)
         if ended is None:
             ended = self._stops[stop] = is_truncated(stop), is_answered(stop)
@@ -47,7 +48,7 @@ class ColumnsBuilder:
         reason = self._reasons.setdefault(row["reason"], len(self._reasons))
         small = (
             *(CODES[row["verdict"]], *ended, row["thought"]),
-            NONE if expected is None else expected,
+            *(NONE if flag is None else flag for flag in map(row.get, FLAGS)),
         )
         for of, value in zip(self._small, small, strict=True):
             of.append(value)
@@ -117,6 +118,7 @@ class ColumnsBuilder:
             answered=answered,
             thought=thought,
             expected=small[4],
+            looping=small[5],
             n_prompt=counts[0],
             n_completion=counts[1],
             n_think=counts[2],

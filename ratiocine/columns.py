@@ -71,6 +71,8 @@ class Columns:
     thought: np.ndarray
     expected: np.ndarray
     """0, 1 or `NONE`."""
+    looping: np.ndarray
+    """0, 1 or `NONE`."""
     n_prompt: np.ndarray
     n_completion: np.ndarray
     n_think: np.ndarray
@@ -113,6 +115,15 @@ class Columns:
     @property
     def without_answer(self) -> np.ndarray:
         return self.vote == NONE
+
+    @property
+    def loops(self) -> np.ndarray:
+        """Truncated completions that repeat themselves."""
+        return self.looping == 1
+
+    @property
+    def has_looping(self) -> np.ndarray:
+        return self.looping != NONE
 
     @property
     def has_expected(self) -> np.ndarray:

@@ -9,11 +9,15 @@ answer.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
+LOOP = re.compile(r"(.{12,200}?)\1{5,}\Z", re.DOTALL)
+MIN_COMPRESSION = 0.06  # zlib ratio; a long text below it repeats itself
+LONG = 2000  # characters; shorter texts compress too unevenly to judge
 
 
 @dataclass(frozen=True)
@@ -102,3 +106,12 @@ def last_boxed(text: str) -> str | None:
         if content:
             break
     return content
+
+
+def looping(text: str) -> bool:
+    """Whether a text ends in a repeated phrase, or repeats itself throughout."""
+    if LOOP.search(text[-3000:].rstrip()):
+        return True
+    if len(text) < LONG:
+        return False
+    return len(zlib.compress(text.encode("utf-8", "replace"))) < MIN_COMPRESSION * len(text)

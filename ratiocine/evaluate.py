@@ -6,11 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ratiocine.completion_parts import CLOSE, OPEN, Parts, split
+from ratiocine.completion_parts import CLOSE, OPEN, Parts, looping, split
 from ratiocine.engines import Engine, Request
 from ratiocine.grading import grade, overthinking
 from ratiocine.prompts import user_text
-from ratiocine.records import UNANSWERED, Completion, Problem, ScoredCompletion, Verdict
+from ratiocine.records import (
+    UNANSWERED,
+    Completion,
+    Problem,
+    ScoredCompletion,
+    Verdict,
+    is_truncated,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -71,6 +78,7 @@ def score(
         level=None if level is None else str(level),
         opened=completion.opened,
         expected=expected,
+        looping=is_truncated(completion.stop) and looping(completion.text),
         token_ids=completion.token_ids,
         logprobs=completion.logprobs,
     )

@@ -190,6 +190,8 @@ class ScoredCompletion:
     """Whether the prompt ends inside a think block."""
     expected: bool | None = None
     """Whether the model should think; None where either is fine."""
+    looping: bool | None = None
+    """Whether it was truncated while it repeated itself; None in files of earlier releases."""
     detail: Mapping[str, float] = field(default_factory=dict)
     """Further measures of the grader, such as `f1`."""
     efficiency: tuple[float, float] | None = None

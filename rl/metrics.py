@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from ratiocine import cost
-from ratiocine.rewards import Format, looping
+from ratiocine.completion_parts import looping
+from ratiocine.rewards import Format
 from rl.config import Config
 from rl.rollouts import Group, Step
 from rl.updates import answers_of

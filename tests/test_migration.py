@@ -164,7 +164,14 @@ def test_a_student_is_evaluated_and_trained_with_rewards(old: Path, tmp_path: Pa
 
 
 def scores_of(folder: Path) -> dict[str, Any]:
-    return read_scores(folder).to_json()
+    """Without the share of loops, which earlier releases did not store."""
+
+    def known(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: known(inner) for key, inner in value.items() if key != "looping"}
+
+    return known(read_scores(folder).to_json())
 
 
 def test_scores_follow_from_the_stored_completions(old: Path) -> None:

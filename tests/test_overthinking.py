@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.pilot import proposed
+from ratiocine.errors import Failure
 from ratiocine.evaluate import efficiency, score
 from ratiocine.grading import Solution, outcome_efficiency, process_efficiency, solutions
 from ratiocine.records import Completion, Problem
@@ -89,3 +91,16 @@ def test_mode_flips_are_counted_where_a_mode_was_expected() -> None:
     ]  # an empty block is no thought
     for expected, share in ((False, 0.25), (True, 0.75), (None, None)):
         assert summary([replace(row, expected=expected) for row in rows]).mode_flip == share
+
+
+def test_loops_are_truncated_answers_that_repeat_themselves() -> None:
+    loop, prose = "and so it goes on and on, " * 20, "one two three four " * 2
+    rows = [
+        score(EGGS, Completion("t/p", text, stop, 5, 5, 0.1), None)
+        for text, stop in ((loop, "length"), (loop, "stop"), (prose, "length"), (loop, "failed"))
+    ]
+    assert [row.looping for row in rows] == [True, False, False, False]
+    assert summary(rows).looping == 0.25
+    assert summary([replace(rows[0], looping=None), *rows]).looping is None
+    with pytest.raises(Failure, match=r"only 0 of 2 pilot .* limit; 1 repeat themselves, which no"):
+        proposed([Completion("t/p", text, "length", 5, 5, 0.1) for text in (loop, prose)], 5, 1.0)

@@ -170,9 +170,10 @@ def test_without_a_hypothesis_the_finding_follows(tmp_path: Path) -> None:
         assert "No two reasoning ratios" not in text
 
 
-def truncated_arms(root: Path) -> list[str]:
-    """Ratio 0 with 20 of 60 right answers; ratio 1 with 12, and 30 truncated of which one is
-    right."""
+def truncated_arms(root: Path, loops: int | None = None) -> list[str]:
+    """Ratio 0 with 20 of 60 right answers; ratio 1 with 12, and 30 truncated of which one is right
+    and so many are loops."""
+    looping = [None if loops is None else number < loops for number in range(60)]
     rows = [
         *(row("sums", i, "right") for i in range(1)),
         *(row("sums", i, "wrong") for i in range(1, 10)),
@@ -180,6 +181,8 @@ def truncated_arms(root: Path) -> list[str]:
         row("sums", 39, "right", stop="length"),
         *(row("names", i, "right" if i < 10 else "wrong") for i in range(20)),
     ]
+    rows.sort(key=lambda one: one.stop != "length")
+    rows = [replace(one, looping=flag) for one, flag in zip(rows, looping, strict=True)]
     arms = (
         evaluation(root / "0", 0.0, 10, 10, hypotheses={}),
         evaluation(root / "1", 1.0, 0, 0, rows=rows, hypotheses={}),
@@ -217,6 +220,20 @@ def test_truncated_answers_stand_beside_every_verdict(tmp_path: Path) -> None:
     ]
     assert total["truncated"]["base"] == 0 and total["truncated"]["other"] == 0.5
     assert total["truncated"]["difference"] == pytest.approx([-8 / 60, 21 / 60])
+
+
+def test_loops_among_truncated_answers_are_told_where_they_are_most(tmp_path: Path) -> None:
+    sentence = "Truncated answers that repeat themselves, which no larger limit ends: ratio 1 80 %."
+    arms = truncated_arms(tmp_path / "most", 24)
+    assert sentence in done("eval.report", *arms, "--out", str(tmp_path / "r.html"))
+    loaded = load_evaluations([Path(arm) for arm in arms])
+    shares = [one["looping"] for one in all_tables(Study.of(loaded))["generation"]]
+    assert shares == [None, 0.4], "unknown in rows that lack the flag"
+    assert sentence in done("eval.recommend", *arms)
+    few = done(
+        "eval.report", *truncated_arms(tmp_path / "few", 9), "--out", str(tmp_path / "f.html")
+    )
+    assert "repeat themselves" not in few
 
 
 def test_every_section_of_a_small_report_is_there(evaluations: list[str], tmp_path: Path) -> None:

@@ -344,6 +344,7 @@ ROW = st.fixed_dictionaries(
         "n_completion": st.integers(0, 99),
         "extracted": st.sampled_from(["1", " A", "a", None]),
         "reason": st.sampled_from(["boxed", "none"]),
+        "looping": st.sampled_from([True, False, None]),
     }
 )
 
@@ -363,6 +364,8 @@ def test_columns_count_as_the_rows_do(values: list[dict], picked: set[int]) -> N
     for name, expected in {
         "one": len(own),
         "graded": len(gradable),
+        "loops": sum(row.looping is True for row in own),
+        "has_looping": sum(row.looping is not None for row in own),
         "right_or_truncated": sum(row.right or row.stop == "length" for row in gradable),
         "answered n_completion": sum(row.n_completion for row in own if row.answered),
         "right answered n_completion": sum(

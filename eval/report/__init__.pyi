@@ -32,8 +32,9 @@ from .study import Study as Study
 from .truncation import RAISE as RAISE
 from .truncation import Truncation as Truncation
 from .truncation import bounds_sentence as bounds_sentence
+from .truncation import loop_sentence as loop_sentence
 from .truncation import notable as notable
 from .truncation import share_sentence as share_sentence
 from .truncation import shares_if_right as shares_if_right
-from .truncation import truncated_share as truncated_share
 from .truncation import truncation as truncation
+from .truncation import truncation_sentence as truncation_sentence

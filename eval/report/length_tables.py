@@ -147,13 +147,15 @@ def generation(study: Study) -> Table:
             for verdict in ("right", "wrong")
         )
         means = (mean if mean is None else round(mean, 2) for mean in found)
-        shares = (arm.share(name, study.keys) for name in ("truncated", "without_answer"))
+        shares = [arm.share(name, study.keys) for name in ("truncated", "without_answer")]
+        known = arm.total("has_looping", study.keys) == arm.total("one", study.keys)
+        loops = arm.share("loops", study.keys) if known else None
         both = (efficiency.outcome, efficiency.process) if efficiency else (None, None)
-        rows.append((*described(arm), *means, *shares, *both))
+        rows.append((*described(arm), *means, *shares, *both, loops))
     columns = (
         *(*ARM_COLUMNS, "thinking_tokens_right", "thinking_tokens_wrong"),
         *("answer_tokens_right", "answer_tokens_wrong", "truncated", "not_extracted"),
-        *("outcome_efficiency", "process_efficiency"),
+        *("outcome_efficiency", "process_efficiency", "looping"),
     )
-    caption = "Mean tokens of traces and answers, truncation, extraction and efficiency"
+    caption = "Mean tokens of traces and answers, truncation, loops, extraction and efficiency"
     return rounded_table("generation", caption, columns, rows)

@@ -15,12 +15,22 @@ from eval.report.study import FEW_PAIRS, Study
 
 NOTABLE = 0.05  # share of truncated completions from which it is stated
 CAPTION = "Truncated answers, and the difference if all those of one of the two arms were right"
+MOSTLY = 0.5  # share of loops among truncated completions from which it is stated
 RAISE = "evaluate again with a larger limit (max_new_tokens=auto proposes one)"
 
 
 def truncated_share(arm: Arm, keys: Sequence[str]) -> float:
     """The share of an arm's completions that were begun and not ended."""
     return arm.share("truncated", keys)
+
+
+def loops_of(arm: Arm, keys: Sequence[str]) -> float | None:
+    """The share of an arm's truncated completions that repeat themselves; None without truncated
+    ones, and in evaluations of earlier releases."""
+    if arm.total("has_looping", keys) < arm.total("one", keys):
+        return None
+    n = arm.total("truncated", keys)
+    return arm.total("loops", keys) / n if n else None
 
 
 def notable(*shares: float) -> bool:
@@ -79,12 +89,34 @@ def truncation(pairs: EvaluationPairs, keys: Sequence[str]) -> Truncation:
     return Truncation(base, other, low, high)
 
 
+def loop_sentence(loops: Mapping[str, float]) -> str | None:
+    """The shares of loops among the truncated answers by label, where a larger limit would not end
+    most of them; None without such."""
+    found = {label: share for label, share in loops.items() if share >= MOSTLY}
+    if not found:
+        return None
+    listed = ", ".join(f"{label} {_percent(share)}" for label, share in found.items())
+    return f"Truncated answers that repeat themselves, which no larger limit ends: {listed}."
+
+
 def share_sentence(shares: Mapping[str, float]) -> str | None:
     """The truncated shares by label; None where all are below `NOTABLE`."""
     if not shares or not notable(*shares.values()):
         return None
     listed = ", ".join(f"{label} {_percent(share)}" for label, share in shares.items())
     return f"Answers truncated at max_new_tokens, which count as without an answer: {listed}."
+
+
+def truncation_sentence(arms: Sequence[Arm], keys: Sequence[str], advice: str = "") -> str | None:
+    """The arms' shares of truncated answers, and of loops among them; None without notable ones.
+    The advice, that of a larger limit, is left out where all are mostly loops."""
+    shares = {arm.label: truncated_share(arm, keys) for arm in arms}
+    loops = {arm.label: loops_of(arm, keys) or 0.0 for arm in arms if notable(shares[arm.label])}
+    if not loops:
+        return None
+    mostly = min(loops.values()) >= MOSTLY
+    parts = (share_sentence(shares), loop_sentence(loops), "" if mostly else advice)
+    return " ".join(filter(None, parts))
 
 
 def truncated_answers(study: Study, comparisons: Comparisons) -> Table:
@@ -105,7 +137,17 @@ def truncated_answers(study: Study, comparisons: Comparisons) -> Table:
 
 def truncation_findings(tables: Tables, *, few_arms: bool = True) -> list[str]:
     """The truncated answers, and what they could change in the main differences; without such, the
-    shares of the arms if there are few."""
+    shares of the arms if there are few. Then the loops among them."""
+    found = _truncation_findings(tables, few_arms)
+    loops = {
+        row["arm"]: row["looping"] / row["truncated"]
+        for row in tables["generation"]
+        if row["looping"] is not None and notable(row["truncated"])
+    }
+    return [*found, sentence] if found and (sentence := loop_sentence(loops)) else found
+
+
+def _truncation_findings(tables: Tables, few_arms: bool) -> list[str]:
     pairs = tables["truncated_answers"].where(group="all")
     found = [(truncation_of(row), row) for row in pairs]
     if len(pairs) > FEW_PAIRS:

@@ -1,6 +1,5 @@
 from .config import RewardConfig as RewardConfig
 from .rollout import Rollout as Rollout
-from .rollout import looping as looping
 from .terms import Format as Format
 from .terms import repeated as repeated
 from .unicode_scripts import scripts as scripts

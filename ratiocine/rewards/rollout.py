@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +14,6 @@ from ratiocine.config import Hashed, StrictConfig
 from ratiocine.grading import Grade, grade
 from ratiocine.records import Problem
 
-LOOP = re.compile(r"(.{12,200}?)\1{5,}\Z", re.DOTALL)
-MIN_COMPRESSION = 0.06  # zlib ratio; a long text below it repeats itself
-LONG = 2000  # characters; shorter texts compress too unevenly to judge
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 
@@ -54,15 +49,6 @@ class Rollout:
         """The completion with the think tag that its prompt may have opened: the text whose format
         is checked."""
         return f"{OPEN}\n{self.text}" if self.opened else self.text
-
-
-def looping(text: str) -> bool:
-    """Whether a text ends in a repeated phrase, or repeats itself throughout."""
-    if LOOP.search(text[-3000:].rstrip()):
-        return True
-    if len(text) < LONG:
-        return False
-    return len(zlib.compress(text.encode("utf-8", "replace"))) < MIN_COMPRESSION * len(text)
 
 
 class Term(StrictConfig):

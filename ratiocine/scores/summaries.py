@@ -115,6 +115,7 @@ def summary(
         exact_flops=_flops(columns, at, shape, exact=True),
         macro=macro,
         unanswered=n_rows - answered or None,
+        looping=columns.share("loops", at) if columns.total("has_looping", at) == n_rows else None,
     )
 
 

@@ -17,6 +17,7 @@ OPTIONAL = (
     "majority",
     "macro",
     "unanswered",
+    "looping",
 )  # left out of the file where they are None
 
 
@@ -99,6 +100,9 @@ class Summary:
     """Macro-average, in which each benchmark has the same weight."""
     unanswered: int | None = None
     """Completions that the engine refused or a server failed on; None without any."""
+    looping: float | None = None
+    """Share of completions that were truncated while they repeated themselves; None in files of
+    earlier releases."""
 
     def to_json(self) -> dict[str, object]:
         return {k: v for k, v in asdict(self).items() if v is not None or k not in OPTIONAL}
