@@ -50,30 +50,32 @@ def main() -> None:
         return
     evaluations = load_all(options.folders)
     categories = problem_groups(evaluations, "category")
-    groups = {**categories, "all": shared_keys(evaluations)}
+    benchmarks = problem_groups(evaluations, "benchmark")
+    groups = {**categories, "all": shared_keys(evaluations), **benchmarks}
     arms = gather(evaluations)
     if missing := _missing(options, groups, arms):
         _unmeasured(options, missing)
         return
     for warning in warnings(evaluations):
         print(f"recommend: warning: {warning}", file=sys.stderr)
-    _recommend(options, arms, categories, groups[options.category])
+    asked_in = categories if options.category in (*categories, "all") else benchmarks
+    _recommend(options, arms, asked_in, groups[options.category])
 
 
 def _recommend(
     options: argparse.Namespace,
     arms: Sequence[Arm],
-    categories: Mapping[str, Sequence[str]],
+    groups: Mapping[str, Sequence[str]],
     keys: Sequence[str],
 ) -> None:
-    """Print and write the recommendation for these problems."""
+    """Print and write the recommendation for these problems, one of the groups or all."""
     num_queries = None if options.num_queries is None else int(options.num_queries)
     query = Query(options.category, len(keys), num_queries, options.max_flops, options.weight)
     exact = all(arm.train_flops_exact is not None for arm in arms)
     options_of_all = [measured(arm, keys, exact=exact) for arm in arms]
     everything = [
         option
-        for option in informed(options_of_all, categories, options.category)
+        for option in informed(options_of_all, groups, options.category)
         if _of_size(option.arm, options.model_size)
     ]
     choice = choose(within(everything, query), num_queries, query.weight / 100)
@@ -156,22 +158,22 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a finished `python -m eval` folder, or a folder of such (without: a rule of thumb)",
     )
-    add("--category", default="all", help="such as math-oe (default: all problems)")
+    add("--category", default="all", help="such as math-oe, or a benchmark (default: all problems)")
     add(
         "--model-size",
-        type=float,
+        type=cli.quantity,
         metavar="N",
-        help=f"weights of the model, such as 7e9, ± {100 * SIZE_TOLERANCE:g} %% (default: all)",
+        help=f"weights of the model, such as 7B, ± {100 * SIZE_TOLERANCE:g} %% (default: all)",
     )
     add(
         "--max-flops",
-        type=float,
+        type=cli.quantity,
         metavar="FLOPS",
         help="upper limit of the cost of training and of --num-queries answers",
     )
     add(
         "--num-queries",
-        type=float,
+        type=cli.quantity,
         metavar="N",
         help="answers that the arm will give (default: training alone counts)",
     )

@@ -3,6 +3,7 @@ command."""
 
 import json
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 
 import grid as synthetic
@@ -12,8 +13,8 @@ from conftest import command, done
 from test_report import SHAPE, facts, row, truncated_arms
 
 from eval import rule_of_thumb
-from eval.options import Option, choose, measured, sample_size
-from eval.report import Evaluation, gather
+from eval.options import Option, choose, measured, sample_size, similarities
+from eval.report import Evaluation, gather, load_all
 from ratiocine import cost, stats
 from ratiocine.records import CATEGORIES
 from ratiocine.runs import StudentInfo
@@ -360,6 +361,22 @@ def test_the_published_form_where_the_exact_one_is_missing(tmp_path: Path) -> No
     assert "2e+12 FLOPs to train" in shown
 
 
+def test_similar_ratios_tell_of_each_other(tmp_path: Path) -> None:
+    """exp(−|difference| / 0.5), within a model and between models."""
+    folders = [evaluated(tmp_path / str(ratio), ratio, [1, 2]) for ratio in (0.0, 0.5, 1.0)]
+    arms = gather(load_all(folders))
+    of_model, near, both = similarities(arms)
+    assert of_model == [[1.0] * 3] * 3
+    known = [[exp(-abs(one - other) / 0.5) for other in (0, 0.5, 1)] for one in (0, 0.5, 1)]
+    assert near == both == [pytest.approx(row) for row in known]
+
+
+def test_a_benchmark_and_a_size_in_words(tmp_path: Path) -> None:
+    one, other = (str(evaluated(tmp_path / str(r), float(r), [1, 2])) for r in (0, 1))
+    shown = done("eval.recommend", one, other, "--category", "sums", "--model-size", "0.13B")
+    assert "for sums" in shown
+
+
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
     one = str(evaluated(tmp_path / "runs" / "a", 0.0, [1, 2]))
     (tmp_path / "empty").mkdir()
@@ -378,6 +395,8 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
             "--num-queries: math",
         ),
         ((one, "--model-size", "-7"), "--model-size -7 is no number of weights, such as 7e9"),
+        ((one, "--model-size", "1.5X"), "--model-size: 1.5X is no number such as 7e9 or 7B (see "),
+        ((one, "--sise", "7B"), "unrecognized arguments: --sise 7B (see python -m eval."),
         ((one, "--max-flops", "nan"), "--max-flops nan is no number of FLOPs"),
         ((one, "--num-queries", "0.5"), "--num-queries 0.5 is no whole number"),
         ((one, "--weight", "2"), "--weight needs --num-queries"),
@@ -398,7 +417,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         ((), "No evaluation was given."),
         (
             ("--category", "math-mc"),
-            "math-mc was not measured; measured: general-mc, math-oe, all.",
+            "math-mc was not measured; measured: general-mc, math-oe, all, ",
         ),
         (
             ("--model-size", "7e9"),

@@ -8,6 +8,7 @@ from .entry import on_error as on_error
 from .entry import refuse_renamed as refuse_renamed
 from .flags import argument_parser as argument_parser
 from .flags import parse_args as parse_args
+from .flags import quantity as quantity
 from .overrides import CONF as CONF
 from .overrides import cached_id as cached_id
 from .overrides import has_own_path as has_own_path

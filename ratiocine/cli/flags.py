@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from ratiocine.errors import BadInput
+
+SCALES = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are BadInput, one line, instead of a usage text and an exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
+
+
+def quantity(text: str) -> float:
+    """A number such as 7e9 or 7B, as the type of a flag."""
+    found = re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)([KMBT]?)", text.strip(), re.IGNORECASE)
+    try:
+        return float(found[1]) * SCALES[found[2].upper()] if found else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no number such as 7e9 or 7B") from None
 
 
 def argument_parser(
@@ -14,9 +34,7 @@ def argument_parser(
 ) -> argparse.ArgumentParser:
     """The parser of `python -m module`, with the first line of `description` (its docstring)."""
     line = description.splitlines()[0] if description else None
-    return argparse.ArgumentParser(
-        prog=f"python -m {module}", description=line, allow_abbrev=allow_abbrev
-    )
+    return _Parser(prog=f"python -m {module}", description=line, allow_abbrev=allow_abbrev)
 
 
 def parse_args(
