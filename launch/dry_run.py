@@ -13,6 +13,7 @@ from launch.stages import Stage
 from ratiocine import devices
 from ratiocine.executors import ExecutorConfig
 from train.config import Config as TrainConfig
+from train.config import borrowed
 
 WIDTH = 120
 NUMBERS = 52  # columns right of a stage's name
@@ -25,6 +26,7 @@ def text(config: Config, estimate: CostEstimate) -> str:
         *_table(estimate),
         "",
         *(_settings(grid) if grid else ()),
+        *_own_weights(estimate.stages),
         *_first_commands(estimate.stages),
         *_layout(estimate),
         *_tracking(config),
@@ -75,6 +77,12 @@ def _settings(grid: GridConfig) -> Iterator[str]:
     for verb, words in shared.items():
         if words:
             yield f"settings of {verb}: {' '.join(words)}"
+
+
+def _own_weights(stages: Sequence[Stage]) -> Iterator[str]:
+    """Learning rates and licences of weights with the settings of a name."""
+    trained = [stage.planned(TrainConfig) for stage in stages if stage.verb == "train"]
+    yield from dict.fromkeys(line for config in trained if (line := borrowed(config)))
 
 
 def _first_commands(stages: Sequence[Stage]) -> Iterator[str]:

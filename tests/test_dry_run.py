@@ -117,10 +117,12 @@ def test_own_weights_need_rates_or_a_name_beside_them(tmp_path: Path) -> None:
     (weights / "tokenizer.json").touch()
     names = ("mine", "tiny", "none")
     mine, none = (f"[model=qwen2.5-1.5b, model.path={path}]" for path in (weights, tmp_path))
-    costs = told(
+    grid = (
         f"study.grid.models=[tiny,{{mine: {mine}}},{{none: {none}}}]",
         "study.grid.train=[batch_size=4]",
-    ).costs
+    )
+    assert f"model.path={weights}: learning rates 7e-06 (ift) and 1e-05" in shown(*grid)
+    costs = told(*grid).costs
     own, tiny, unknown = (costs[f"train-{name}-domains-mixed-1-s0"] for name in names)
     assert (own.flops, own.disk.weights) == (tiny.flops, tiny.disk.weights), (
         "by its own config.json"

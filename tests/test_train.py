@@ -765,6 +765,13 @@ def test_preflight_true_shows_a_row_and_trains_nothing(pairs: Path, tmp_path: Pa
     assert "<|im_start|>assistant\n⟦<think>" in shown
     assert "<|im_end|>⟧" in shown
     assert not out.exists()
+    assert "max_steps" not in shown
+    more = ("preflight=true", "batch_size=8", "max_steps=500", f"pairs={pairs}")
+    beyond = done("train", "ratio=0.5", "model=tiny", *more)
+    (n, epochs) = re.search(
+        r"max_steps=500 is above the (\d+) steps of epochs=1, which .*; epochs=(\d+) has", beyond
+    ).groups()
+    assert (int(epochs) - 1) * int(n) < 500 <= int(epochs) * int(n)
     more = ("batch_size=8", "max_steps=1", f"out={out}")
     trained = done("train", "ratio=0.5", "model=tiny", f"pairs={pairs}", *more)
     assert "rows have the prompts and endings of generation (preflight=true shows one)" in trained

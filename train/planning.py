@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import nsmallest
+from math import ceil
 
 from ratiocine import cost, models
 from ratiocine.errors import BadInput
@@ -77,7 +78,14 @@ def plan_training(config: Config) -> TrainingPlan:
     )
     if line := _outside(config.scenario, Counter(map(dataset.category, ids))):
         print(line)
-    return TrainingPlan(dataset, rendering, stages, validation, dropped)
+    plan = TrainingPlan(dataset, rendering, stages, validation, dropped)
+    if config.max_steps and config.max_steps > (n := len(plan.batches)):
+        epochs = ceil(config.epochs * config.max_steps / n)
+        print(
+            f"warning: max_steps={config.max_steps} is above the {n} steps of "
+            f"epochs={config.epochs}, which the run ends after; epochs={epochs} has as many"
+        )
+    return plan
 
 
 def _outside(scenario: ScenarioConfig, categories: Mapping[str, int]) -> str | None:
