@@ -12,7 +12,7 @@ from statistics import fmean
 
 from eval import training_rows
 from eval.config import Config
-from ratiocine.data import NO_REFERENCE, DataConfig, pairs_beside, sources
+from ratiocine.data import FAMILIES, NO_REFERENCE, DataConfig, pairs_beside, sources
 from ratiocine.engines import Message, Request
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
@@ -38,6 +38,8 @@ class Suite:
     """Ids of dropped rows, by benchmark and reason."""
     shots: dict[str, tuple[Message, ...]] = field(default_factory=dict)
     """Solved examples before a question, by source."""
+    guesses: dict[str, float] = field(default_factory=dict)
+    """Accuracy of a guess among the answers that an open question allows, by source."""
 
     def requests(self, config: Config, done: Collection[tuple[str, int]] = ()) -> list[Request]:
         """One request for each problem, the longest first; `done` holds key and sample of the
@@ -51,10 +53,12 @@ class Suite:
 
     @property
     def chance(self) -> dict[str, float]:
-        """Mean chance of a random choice to be right, by benchmark; 0 without choices."""
+        """Mean chance of a random choice, or of a guess among the answers that the question allows,
+        to be right, by benchmark; 0 where that is unknown."""
         of_source: dict[str, list[float]] = {}
         for problem in self.problems.values():
-            share = 1 / len(problem.choices) if problem.choices else 0.0
+            guess = self.guesses.get(problem.source, 0.0)
+            share = 1 / len(problem.choices) if problem.choices else guess
             of_source.setdefault(problem.source, []).append(share)
         return {name: round(fmean(shares), 6) for name, shares in of_source.items()}
 
@@ -90,6 +94,8 @@ def load(config: Config) -> Suite:
             raise BadInput(f"benchmark {data.name} holds no test problem{_why(loaded.dropped)}")
         if config.num_fewshot:
             problems = _with_examples(suite, data, problems, config)
+        for name, family in data.families.items():
+            suite.guesses[name] = FAMILIES[family.family or name].guess
         for problem in sources.limited(problems, config.limit, config.seed):
             check_names(data.name, problem.source, problem.category)
             suite.problems[key(problem)] = problem

@@ -1,5 +1,5 @@
 """The answer of `eval.recommend` where no arm is worth taking: none has a right answer, or is above
-random choice."""
+chance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eval.report import RAISE, truncation_sentence
 
 
 def chance(options: Sequence[Option], keys: Sequence[str]) -> float:
-    """The accuracy of random choices on these problems; 0 where it was not recorded."""
+    """The accuracy of guesses on these problems; 0 where it was not recorded."""
     evaluations = [one for option in options for one in option.arm.evaluations]
     known = {name: share for one in evaluations for name, share in one.facts.chance.items()}
     return fmean(known.get(evaluations[0].benchmark(key), 0.0) for key in keys)
@@ -29,9 +29,7 @@ def refusal(choice: Choice, query: Query, keys: Sequence[str], guessed: float) -
     """Why no arm is recommended, what was measured, and what to do."""
     options = choice.options
     if any(option.accuracy for option in options):
-        verdict = (
-            f"No arm is shown to be above random choice ({100 * guessed:.1f} %) for {asked(query)}:"
-        )
+        verdict = f"No arm is shown to be above chance ({100 * guessed:.1f} %) for {asked(query)}:"
     else:
         verdict = f"No arm works for {asked(query)}: not one answer is right;"
     alike = choice.others and not any(other.worse for other in choice.others)

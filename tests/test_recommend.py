@@ -338,7 +338,7 @@ def test_arms_that_never_work_or_guess_are_not_recommended(tmp_path: Path) -> No
     assert [content[name] for name in ("recommended", "best", "cheapest")] == [None, None, None]
     assert content["text"] == shown.splitlines()[:-1]
     guessed = done("eval.recommend", *words, "--category", "general-mc")
-    assert guessed.startswith("No arm is shown to be above random choice (50.0 %) for general-mc")
+    assert guessed.startswith("No arm is shown to be above chance (50.0 %) for general-mc")
     assert "take " not in shown + guessed and "Not decided" not in shown + guessed
 
 

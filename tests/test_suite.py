@@ -16,6 +16,7 @@ from eval.config import Config, inputs
 from eval.pilot import pilot_requests
 from ratiocine import cli
 from ratiocine.config import identity
+from ratiocine.data import FAMILIES
 from ratiocine.runs import read_manifest, run_hash
 from ratiocine.stores import CompletionStore, read_completions
 
@@ -329,3 +330,14 @@ def test_a_limit_is_a_number_or_auto(mine: Path) -> None:
     refused = command(*study)
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
     assert "all evaluations of a study need one number" in refused.stderr
+
+
+def test_chance_counts_the_answers_that_a_question_allows(mine: Path) -> None:
+    words = ("model=tiny", "limit=4", f"benchmarks=[demo,'{mine}']")
+    found = load(cli.compose("eval", Config, words)).chance
+    assert found["chain_sum"] == FAMILIES["chain_sum"].guess == 0.025
+    assert found["mine"] == 0, "an open question of unknown answers"
+    options = load(cli.compose("eval", Config, ("model=tiny", "benchmarks=domains"))).problems
+    of_four = [one.source for one in options.values() if len(one.choices) == 4]
+    chance = load(cli.compose("eval", Config, ("model=tiny", "benchmarks=domains"))).chance
+    assert of_four and all(chance[name] == 0.25 for name in set(of_four))

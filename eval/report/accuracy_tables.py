@@ -46,7 +46,7 @@ def accuracy_by_seed(study: Study) -> Table:
 
 
 def chance(study: Study) -> Table:
-    """The accuracy of random choices by category and over all problems, of benchmarks for which it
+    """The accuracy of guesses by category and over all problems, of benchmarks for which it
     was recorded; 0 for open questions."""
     known = {
         name: share
@@ -58,7 +58,7 @@ def chance(study: Study) -> Table:
         names = [study.evaluations[0].benchmark(key) for key in keys]
         if all(name in known for name in names):
             rows.append((group, len(keys), fmean(known[name] for name in names)))
-    caption = "Accuracy of random choices"
+    caption = "Accuracy of guesses among the answers that a question allows"
     return rounded_table("chance", caption, ("group", "n", "chance"), rows)
 
 

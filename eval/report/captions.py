@@ -82,7 +82,7 @@ def _accuracy(study: Study, tables: Tables) -> Caption:
         sentences.append("Points are single seeds.")
     if guessed := [row for row in tables["chance"] if row["chance"]]:
         levels = [f"{short(row['group'])} {100 * row['chance']:.0f} %" for row in guessed]
-        sentences.append(f"Chance, by the number of choices: {listed(levels)}.")
+        sentences.append(f"Chance, by the answers that a question allows: {listed(levels)}.")
     if any(row["scenario"] != "mixed" for row in rows):
         sentences.append(
             "Scenarios coincide at ratios 0 and 1: lines without arms there end in the mixed ones."

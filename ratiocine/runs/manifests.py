@@ -118,7 +118,8 @@ class EvalFacts:
     size: int | None = None
     """Number of weights."""
     chance: Mapping[str, float] = field(default_factory=dict)
-    """Mean chance of a random choice to be right, by benchmark; 0 without choices."""
+    """Mean chance of a random choice, or of a guess among the answers that a question allows, to be
+    right, by benchmark; 0 where that is unknown."""
     pruned: str | None = None
     """Of a pruned model: from which, and to how many layers."""
     license: str | None = None
