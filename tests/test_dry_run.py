@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +15,11 @@ import pytest
 from conftest import command, done
 
 from launch import dry_run
+from launch.cards import CARDS
 from launch.config import Config
 from launch.cost_estimate import CostEstimate, estimate
 from launch.planner import plan
+from launch.training_memory import attempt
 from ratiocine import cli, models
 from ratiocine.data import DataConfig, is_cached
 from ratiocine.errors import BadInput
@@ -243,7 +246,12 @@ def test_limits_grow_with_the_work_and_the_model() -> None:
     limits, seconds = found.limits(stage), found.costs[stage.name].seconds
     assert seconds and limits.hours == pytest.approx(3 * seconds / 3600, abs=1 / 60)
     states = 16 * 134_515_008 / 2**30  # weights, gradients and two optimizer states
-    assert limits.mem_gb and 1.5 * states < limits.mem_gb < 5 * states
+    step = attempt(stage, found.model)
+    assert step is not None and step.total > states * 2**30
+    assert limits.mem_gb == ceil(1.5 * (1e9 + step.total) / 2**30)
+    assert step.compute.micro_batch_size == 4
+    on_card = attempt(stage, found.model, CARDS["rtx-4090"])
+    assert on_card is not None and on_card.compute.micro_batch_size == 1, "the least of auto"
     on_gpus = told("executor=slurm", "executor.gpus_per_node=1")
     assert on_gpus.limits(stage).hours is None, "a card that is not known"
     assert on_gpus.limits(stage).mem_gb

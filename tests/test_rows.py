@@ -10,6 +10,7 @@ from conftest import command, done
 from ratiocine.completion_parts import split
 from ratiocine.data import DataConfig, gradable, load, problem_of
 from ratiocine.data.config import ending
+from ratiocine.data.contradictions import accepts, contradicted, question_key
 from ratiocine.data.row_files import read_rows
 from ratiocine.errors import BadInput
 from ratiocine.grading import INSTRUCTIONS, check, grade
@@ -326,3 +327,17 @@ def test_a_number_within_its_tolerance_is_right(given: dict, answer: str, *, rig
     )
     with pytest.raises(ValueError, match="tolerance 2 is not a relative error"):
         problem_of(DataConfig(name="t"), {**row, "tolerance": 2}, "1")
+
+
+def test_a_reference_that_no_grader_accepts_contradicts_none() -> None:
+    first, other, third = (
+        Problem(str(number), "How many eggs are left?", text, "number", "math-oe", "t")
+        for number, text in enumerate(("18", "the rest", "19"))
+    )
+
+    def found(*problems: Problem) -> frozenset[str]:
+        return contradicted(lambda: iter(problems), lambda one: accepts(one, one.reference))
+
+    assert not found(first, other)
+    assert not found(first, first, other)
+    assert found(first, third) == {question_key(first)}
