@@ -16,7 +16,7 @@ from typing import IO
 from distill import data_card, pass_counts
 from distill.config import Config, check_oracle, inputs, teacher_model
 from distill.facts import AnswerFacts, Facts
-from distill.pair_makers import PairMaker, pair_maker
+from distill.pair_makers import SOLUTIONS, PairMaker, pair_maker
 from distill.pair_selection import PairSummary, domain, outside, selected
 from distill.rejections import FILE as REJECTED
 from distill.rejections import Rejections
@@ -109,6 +109,12 @@ def distill(config: Config) -> Run:
             limit=config.limit,
             drop=rejections.add,
         )
+        if prompts.without_reference and config.teacher.name not in SOLUTIONS:
+            print(
+                f"{prompts.without_reference} of {prompts.n} problems have no reference: their "
+                f"answers are not verified, and no evaluation can use them; {NO_REFERENCE}",
+                flush=True,
+            )
         make, answers = pair_maker(config, prompts)
         with suppress(_NoPairError):  # the rejected problems are written nevertheless
             _write_pairs(run, _Writer(config, totals, rejections), make, prompts)
@@ -168,11 +174,6 @@ def _print_summary(facts: Facts, rejections: Rejections, run: Run) -> None:
         )
     for advice in _advice(facts.dropped):
         print(advice)
-    if facts.answers and facts.without_reference:
-        print(
-            f"{facts.without_reference} pairs without a reference: their answers are not verified; "
-            f"{NO_REFERENCE}"
-        )
     cli.print_next("train", "ratio=RATIO", f"pairs={cli.quoted(str(run.out))}")
 
 

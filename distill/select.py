@@ -33,6 +33,7 @@ class Prompts:
         drop: sources.Drop,
     ) -> None:
         self.data, self.seed, self.n = data, seed, 0
+        self.without_reference = 0
         self.test_contents = _test_contents(data, seed)
         self.rejected: set[str] = set()
         # With a limit or a mixture, a source has more problems than the run.
@@ -45,6 +46,7 @@ class Prompts:
 
         for problem in self._checked(select, limit, reject):
             self.n += 1
+            self.without_reference += problem.reference is None
             if self.included is not None:
                 self.included.add(key(problem))
             if select.dedup_threshold is not None or select.embedding_model is not None:
@@ -69,6 +71,7 @@ class Prompts:
         for at in found:
             reject(texts[at][0], reason)
             self.n -= 1
+            self.without_reference -= texts[at][0].reference is None
 
     def _checked(
         self, select: SelectConfig, limit: int | None, reject: sources.Drop

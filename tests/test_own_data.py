@@ -346,6 +346,19 @@ def test_rejected_problems_show_why(tmp_path: Path) -> None:
     assert not lines(out / "rejected.jsonl")
 
 
+def test_problems_without_references_are_told_before_the_answers(tmp_path: Path) -> None:
+    def turns(answer: str) -> dict:
+        question = {"from": "human", "value": f"What is {len(answer)} + 4?"}
+        return {"conversations": [question, {"from": "gpt", "value": answer}]}
+
+    rows = [turns("One line.\nAnother."), turns("5")]
+    with Teacher() as teacher:
+        shown = done(*words(teacher, write(tmp_path / "a.jsonl", rows), tmp_path / "pairs"))
+    told = "1 of 2 problems have no reference: their answers are not verified, and no evaluation"
+    assert 0 <= shown.index(told) < shown.index("next: ")
+    assert json.loads((tmp_path / "pairs" / "manifest.json").read_text())["n"] == 2
+
+
 TASK = {
     "dataset_path": "json",
     "dataset_kwargs": {"data_files": {"test": "docs.jsonl"}},
