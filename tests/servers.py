@@ -16,6 +16,7 @@ from typing import Any
 
 from conftest import ROOT
 
+from bench.llama_cpp import server_command, write_gguf
 from ratiocine import models
 from ratiocine.hashing import digest
 from ratiocine.models import ModelConfig, packaged
@@ -150,55 +151,8 @@ def _teach(name: str, out: Path) -> None:
     model.config.max_position_embeddings = CONTEXT
     models.save_student(model.eval(), tokenizer, out, None)
     if base.kind == "packaged":
-        write_gguf(out)
-
-
-def write_gguf(folder: Path) -> None:
-    """A float32 GGUF file in a folder with the packaged model's shape and tokenizer."""
-    import gguf
-    from safetensors.numpy import load_file
-
-    source = gguf.GGUFReader(packaged.PACKAGES["smollm2-135m"].installed()[0])
-    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
-    changed: dict[str, Any] = {
-        "general.file_type": gguf.LlamaFileType.ALL_F32,
-        "tokenizer.chat_template": QWEN3,
-        "llama.context_length": CONTEXT,
-    }
-    for name, field in source.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture":
-            continue
-        inner = field.types[-1] if len(field.types) > 1 else None
-        value = changed.get(name, field.contents())
-        writer.add_key_value(name, value, field.types[0], inner)
-    heads = {"q_proj": "llama.attention.head_count", "k_proj": "llama.attention.head_count_kv"}
-    layers = int(source.fields["llama.block_count"].contents())
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, layers)
-    for name, weight in load_file(folder / "model.safetensors").items():
-        for part, key in heads.items():  # llama.cpp rotates neighbours, transformers halves
-            if part in name:
-                halves = weight.reshape(source.fields[key].contents(), 2, -1, weight.shape[1])
-                weight = halves.swapaxes(1, 2).reshape(weight.shape)
-        writer.add_tensor(names.get_name(name, (".weight",)), weight)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-# In the environment of `make llama-cpp`. A slot per context; one thread, since its threads spin.
-LLAMA_CPP = """
-import signal, sys
-import xllamacpp
-from xllamacpp import ggml_type
-params = xllamacpp.CommonParams()
-params.model.path, params.port, context = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-params.hostnames = ["127.0.0.1"]
-params.n_ctx, params.n_parallel, params.cpuparams.n_threads = 4 * context, 4, 1
-params.cache_type_k = params.cache_type_v = ggml_type.GGML_TYPE_F32
-server = xllamacpp.Server(params)
-signal.pause()
-"""
+        changed = {"tokenizer.chat_template": QWEN3, "llama.context_length": CONTEXT}
+        write_gguf(out, out / "model.gguf", changed)
 
 
 def transformers_serve(folder: Path, port: int) -> list[str]:
@@ -216,8 +170,8 @@ def vllm_serve(folder: Path, port: int) -> list[str]:
 
 
 def llama_cpp(folder: Path, port: int) -> list[str]:
-    python = ROOT / ".venv-llama-cpp" / "bin" / "python"
-    return [*map(str, (python, "-c", LLAMA_CPP, folder / "model.gguf", port, CONTEXT))]
+    """A slot per context; one thread, since its threads spin."""
+    return server_command(folder / "model.gguf", port, slots=4, context=CONTEXT, threads=1)
 
 
 COMMANDS: dict[str, Callable[[Path, int], list[str]]] = {
