@@ -137,17 +137,18 @@ class CostModel:
 
     def _distillation(self, stage: Stage) -> StageCost:
         pairs, config = self.pairs.of_distillation(stage), stage.planned(DistillConfig)
-        gpus, made = self.gpus(stage), StageCost(None, 0.0, None, self.startup, self.gpus(stage))
+        gpus = self.gpus(stage)
         if pairs is None:
-            return made
+            return StageCost(startup=self.startup, gpus=gpus)
         tokens = pairs.n * (pairs.prompt + pairs.ift + pairs.reasoning)
-        made = replace(made, tokens=tokens, disk=StageDisk(COMPLETION_BYTES * tokens))
+        disk = StageDisk(COMPLETION_BYTES * tokens)
+        made = StageCost(tokens, 0.0, None, self.startup, gpus, disk)
         if config.teacher.engine is None:
             return replace(made, work_seconds=PAIR_SECONDS * pairs.n)
         if (teacher := teacher_model(config)) is None:  # as long as its server takes
             return made
         try:
-            shape = models.shape(teacher)
+            shape, _ = _shape_and_counts(teacher)
         except (BadInput, Failure):
             self.missing[f"the shape of teacher.model={config.teacher.model}"] = "a model folder"
             return replace(made, flops=None)
