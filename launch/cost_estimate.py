@@ -101,11 +101,11 @@ class CostEstimate:
             return "under 0.01" if seconds < 36 else f"{seconds / 3600:,.3g}"
 
         total = f"{amount(one)} {'GPU-hours' if on_gpus else 'of one worker'}"
-        if waiting := sum(cost.seconds is None and cost.flops == 0 for cost in costs):
-            total += f" and {waiting} stage{'s' * (waiting > 1)} as long as a server takes"
         starting = sum(cost.gpus * cost.startup for cost in costs if cost.seconds is not None)
         if one and starting > one / 10:
             total += f", of which {amount(starting)} start-up"
+        if waiting := sum(cost.seconds is None and cost.flops == 0 for cost in costs):
+            total += f", and {waiting} stage{'s' * (waiting > 1)} as long as a server takes"
         jobs = f"{self.parallel} at once" if self.parallel > 1 else "one at a time"
         wall = f"{time(self.wall_seconds())}, {len(costs)} jobs, {jobs}"
         largest = max(cost.gpus for cost in costs)

@@ -11,7 +11,6 @@ from launch.config import Config, GridConfig
 from launch.cost_estimate import CostEstimate, number, time
 from launch.stages import Stage
 from ratiocine import devices
-from ratiocine.executors import ExecutorConfig
 from train.config import Config as TrainConfig
 from train.config import borrowed
 
@@ -105,7 +104,8 @@ def _layout(estimate: CostEstimate) -> Iterator[str]:
     executor, jobs = estimate.executor, dict[str, int]()
     for stage in estimate.stages:
         if stage.name in estimate.costs:
-            of = _processes(executor, *estimate.model.processes(stage))
+            on_gpus = executor.gpus_per_node and estimate.model.gpus(stage)
+            of = _processes(bool(on_gpus), *estimate.model.processes(stage))
             batch = _batch(estimate, stage) if stage.verb == "train" else ""
             line = f"{stage.verb} on {of}{batch}"
             jobs[line] = jobs.get(line, 0) + 1
@@ -113,8 +113,7 @@ def _layout(estimate: CostEstimate) -> Iterator[str]:
         yield f"{n} job{'s' * (n > 1)} of {line}"
 
 
-def _processes(executor: ExecutorConfig, nodes: int, each: int) -> str:
-    on_gpus = executor.gpus_per_node and each == executor.nproc
+def _processes(on_gpus: bool, nodes: int, each: int) -> str:
     one, several = ("GPU", "GPUs") if on_gpus else ("process", "processes")
     total = nodes * each
     return f"{total} {several if total > 1 else one}" + (

@@ -9,7 +9,7 @@ from itertools import groupby, islice
 from math import ceil
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from distill.config import Config as DistillConfig
 from distill.pair_makers import SOLUTIONS, from_solution
@@ -21,6 +21,9 @@ from ratiocine.models import ModelConfig
 from ratiocine.prompts import user_text
 from ratiocine.records import SIDES, Problem
 from train.dataset import pairs_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SAMPLE = 32  # problems of each family or file whose lengths are measured
 # Means of the published general pairs (arXiv 2509.22193), for answers that are not written yet.
@@ -87,18 +90,20 @@ def expected_lengths(
     n = given.get("pairs") or count(config.data, "train", config.limit)
     if n is None:
         return None
-    sample = _sample(config, student)
+    tokenizer = _tokenizer(student)
+    sample = _sample(config, tokenizer)
     measured = {side: fmean(tokens) for side, tokens in sample.items()}
     found = {**ASSUMED, "prompt": known.prompt_tokens, **measured, **given}
     assumed = [side for side in SIDES if side not in measured and side not in given]
-    told = ["measured on a sample"] if measured else []
+    by = "" if tokenizer else f" at {CHARACTERS:g} characters a token"
+    told = [f"measured on a sample{by}"] if measured else []
     if assumed:
         hint = f"study.assumptions.{assumed[0]}={{{name}: N}}"
         told.append(f"{', '.join(assumed)} assumed; {hint} says better")
     own = "reasoning" in sample and "reasoning" not in given
     long_trace = _quantile(sample["reasoning"]) if own else None
-    tokenizer = runs.base_name(student.name, student.path) if sample else None
-    return PairLengths(int(n), *_sides(found), "; ".join(told), tokenizer, long_trace)
+    counter = runs.base_name(student.name, student.path) if sample and tokenizer else None
+    return PairLengths(int(n), *_sides(found), "; ".join(told), counter, long_trace)
 
 
 def _sides(values: dict[str, float]) -> tuple[float, float, float]:
@@ -124,7 +129,17 @@ def count(data: DataConfig, split: Literal["train", "test"], limit: int | None) 
     return limit
 
 
-def _sample(config: DistillConfig, student: ModelConfig) -> dict[str, list[float]]:
+def _tokenizer(student: ModelConfig) -> PreTrainedTokenizerBase | None:
+    """None where it is not at hand."""
+    try:
+        return models.load_tokenizer(student)
+    except (BadInput, Failure, OSError):
+        return None
+
+
+def _sample(
+    config: DistillConfig, tokenizer: PreTrainedTokenizerBase | None
+) -> dict[str, list[float]]:
     """Tokens of prompts, and of both modes where the teacher writes solutions of its own or of
     the data; empty for data of the hub."""
     data = config.data
@@ -139,10 +154,6 @@ def _sample(config: DistillConfig, student: ModelConfig) -> dict[str, list[float
     if config.teacher.name in SOLUTIONS:
         sides = [made for problem in problems if (made := _solved(config, problem))]
         texts |= {"ift": [one for one, _ in sides], "reasoning": [other for _, other in sides]}
-    try:
-        tokenizer = models.load_tokenizer(student)
-    except (BadInput, Failure, OSError):
-        tokenizer = None
 
     def tokens(text: str) -> float:
         return len(tokenizer(text)["input_ids"]) if tokenizer else len(text) / CHARACTERS

@@ -392,6 +392,9 @@ def test_pairs_that_are_not_made_yet_are_counted_by_their_student() -> None:
     assert "mean tokens of tiny's tokenizer: prompt" in total
     by_others = told("study.grid.models=[smollm2-135m]").total
     assert "mean tokens of smollm2-135m's tokenizer: prompt" in by_others
+    absent = told("study.grid.models=[qwen2.5-7b]").total
+    assert "mean tokens: prompt" in absent, "its tokenizer is not at hand"
+    assert "measured on a sample at 4 characters a token" in absent
 
 
 def test_a_benchmark_of_finished_pairs_is_their_test_split(pairs: Path) -> None:
@@ -429,7 +432,9 @@ def test_stages_that_wait_for_a_server_take_no_gpu() -> None:
     (distill,) = (stage for stage in made.stages if stage.verb == "distill")
     cost = made.costs[distill.name]
     assert (cost.gpus, cost.seconds, cost.gpu_seconds) == (0, None, None)
-    assert "GPU-hours and 1 stage as long as a server takes" in made.total
+    assert re.search(r"GPU-hours, of which .*, and 1 stage as long as a server takes", made.total)
+    one = ("executor=slurm", "executor.gpus_per_node=1")
+    assert "1 job of distill on 1 process\n" in shown(*one, asked)
     assert (
         "warning: distill calls http://localhost:8000/v1, which on executor=slurm is the node of "
         "its own job: give the server's host name" in made.total

@@ -82,7 +82,7 @@ class MemoryEstimate:
         listed = ", ".join(f"{n / size:.3g} of {name}" for name, n in parts.items() if n)
         return (
             f"about {self.total / size:.3g} {unit}{where if self.plan.gpus > 1 else ''}: {listed} "
-            f"({self.rows} rows of {self.length} tokens)"
+            f"({self.rows} row{'s' * (self.rows > 1)} of {self.length} tokens)"
         )
 
 
