@@ -108,6 +108,7 @@ def test_a_process_that_answers_is_lost(student: Path, tmp_path: Path) -> None:
         "limit=50",
         "max_new_tokens=200",
         "threads=1",
+        "engine.max_batch_size=1",  # goes on for seconds after its first answers
         "executor.nproc_per_node=2",
     ]
     running = subprocess.Popen(
