@@ -13,7 +13,7 @@ TOP = sorted((ROOT / "bench").iterdir())
 TOOLS = [
     path.stem
     for path in TOP
-    if path.stem not in ("__init__", "harness")
+    if path.stem not in ("__init__", "harness", "llama_cpp")
     and (path.suffix == ".py" or (path / "__main__.py").exists())
 ]
 

@@ -253,7 +253,7 @@ def test_training_without_padding_gives_the_same_losses(
         "preflight=true",
         "padding_free=true",
     )
-    rows, length = map(int, re.search(r"memory: .*\((\d+) rows of (\d+) tokens\)", said).groups())
+    rows, length = map(int, re.search(r"memory: .*\((\d+) rows? of (\d+) tokens\)", said).groups())
     lengths = sorted(
         (len(p.prompt) + len(p.reasoning) for p in read_pairs(pairs / "pairs.parquet")),
         reverse=True,
@@ -288,7 +288,9 @@ def test_bfloat16_where_it_was_built_in(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
         assert devices.dtype_name(devices.compute_dtype("auto", cpu)) == dtype
         assert devices.compute_dtype("float32", cpu) == torch.float32
-    assert devices.compute_dtype("auto", cuda) == torch.bfloat16
+    for native, chosen in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native, **_: native)
+        assert devices.compute_dtype("auto", cuda) == chosen
     assert devices.compute_dtype("auto", torch.device("mps")) == torch.float32
     monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
     assert devices.attention_implementation("auto", cuda, torch.bfloat16) == "flash_attention_2"

@@ -93,14 +93,28 @@ def size(model: ModelConfig) -> int:
 def skeleton(model: ModelConfig) -> PreTrainedModel:
     """The model with its parameters on the meta device: all modules and shapes, no weights; of the
     models in QWEN without a download."""
+    import torch
     from accelerate import init_empty_weights
+    from torch.overrides import TorchFunctionMode
     from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
+
+    class MatricesOnMeta(TorchFunctionMode):
+        """`init_empty_weights` moves a parameter there after it was allocated: the address space of
+        a large model, after which a process can no longer fork."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if func is torch.empty and kwargs.get("device") is None:
+                kwargs["device"] = "meta"
+            return func(*args, **kwargs)
 
     known = known_shape(model)
     config = known.config if known else load_config(model)
     # Drawing weights or buffers on the meta device would import torch's compiler.
-    with init_empty_weights(include_buffers=False), no_init_weights():
+    with init_empty_weights(include_buffers=False), no_init_weights(), MatricesOnMeta():
         empty = AutoModelForCausalLM.from_config(config)
     empty.tie_weights()
     return empty
