@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import sqrt
 
 from ratiocine.stats import intervals
-from ratiocine.stats.components import Components, components, squared_half_width
+from ratiocine.stats.components import Components, components, level_reaching, squared_half_width
 from ratiocine.stats.intervals import (
     Z95,
     all_equal,
@@ -16,8 +16,6 @@ from ratiocine.stats.intervals import (
     macro_average,
     wilson,
 )
-
-SMALLEST_P = 1e-12  # resolution of p-values over seeds
 
 
 def paired_difference(
@@ -133,24 +131,13 @@ def widened(
     means: tuple[float, float, float, float], parts: Components | None
 ) -> tuple[float, float, float, float]:
     """A comparison of means over seeds (`compare`), with the variance between seeds."""
-    from scipy.optimize import brentq
-
     difference, low, high, p = means
     if parts is None:
         return means
     half_width = sqrt(squared_half_width(parts, 0.05))
-
-    def beyond(level: float) -> float:
-        return squared_half_width(parts, level) - difference**2
-
-    if difference == 0:
-        p_seeds = 1.0
-    elif beyond(SMALLEST_P) < 0:
-        p_seeds = SMALLEST_P
-    else:
-        p_seeds = float(brentq(beyond, SMALLEST_P, 1.0, xtol=1e-12))
     low, high = min(low, difference - half_width), max(high, difference + half_width)
-    return difference, max(-1.0, low), min(1.0, high), max(p, p_seeds)
+    p = max(p, level_reaching(parts, difference**2))
+    return difference, max(-1.0, low), min(1.0, high), p
 
 
 def over_seeds(table: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float, float]:

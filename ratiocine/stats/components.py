@@ -12,6 +12,8 @@ from ratiocine.stats.intervals import Z95
 if TYPE_CHECKING:
     import numpy as np
 
+SMALLEST_P = 1e-12  # resolution of p-values over seeds
+
 
 @dataclass(frozen=True, eq=False)
 class Pool:
@@ -107,17 +109,53 @@ def squared_half_width(parts: Components, level: float) -> float:
     (Satterthwaite's degrees of freedom suffice at 5 %. At 0.125 %, the first step of Holm over 40
     comparisons, they reject up to 13 times too often with three seeds and 44 with two.)
     """
+    problems = _squared_t(parts.problems - 1, level) * parts.of_problems
+    if parts.pool is None:
+        seeds = _squared_t(parts.seeds - 1, level) * parts.seeds_floor
+    else:
+        seeds = parts.pool.squared_quantile(level)
+    return problems + max(0.0, seeds - _counted_twice(parts, level))
+
+
+def _squared_t(freedom: float, level: float) -> float:
     from scipy.special import stdtrit
 
-    def squared_t(freedom: float, tail: float) -> float:
-        return float(stdtrit(freedom, tail / 2)) ** 2
+    return float(stdtrit(freedom, level / 2)) ** 2
 
-    problems = squared_t(parts.problems - 1, level) * parts.of_problems
+
+def _counted_twice(parts: Components, level: float) -> float:
+    """What the interaction adds to both mean squares."""
+    usual = Z95**2 if parts.pool else _squared_t(parts.seeds - 1, max(level, 0.05))
+    return usual * parts.of_both * (parts.seeds - 2) / (parts.seeds - 1)
+
+
+def level_reaching(parts: Components, squared: float) -> float:
+    """The level at which `squared_half_width` is this square: the two-sided p-value of a mean over
+    seeds and problems whose square it is, at least `SMALLEST_P`."""
+    from scipy.optimize import brentq
+
+    if squared == 0:
+        return 1.0
     if parts.pool is None:
-        quantile = squared_t(parts.seeds - 1, level)
-        seeds = quantile * parts.seeds_floor
-        usual = min(quantile, squared_t(parts.seeds - 1, 0.05))
-    else:
-        seeds, usual = parts.pool.squared_quantile(level), Z95**2
-    twice = usual * parts.of_both * (parts.seeds - 2) / (parts.seeds - 1)
-    return problems + max(0.0, seeds - twice)
+
+        def beyond(level: float) -> float:
+            return squared_half_width(parts, level) - squared
+
+        if beyond(SMALLEST_P) < 0:
+            return SMALLEST_P
+        return float(brentq(beyond, SMALLEST_P, 1.0, xtol=1e-12))
+
+    # The level follows from the quantile of the seeds, which needs no inversion of its own then.
+    pool, twice = parts.pool, _counted_twice(parts, SMALLEST_P)
+
+    def level_of(seeds: float) -> float:
+        return max(pool.tail(seeds), SMALLEST_P)
+
+    def above(seeds: float) -> float:
+        problems = _squared_t(parts.problems - 1, level_of(seeds)) * parts.of_problems
+        return problems + max(0.0, seeds - twice) - squared
+
+    if above(0.0) >= 0:  # 0 but for rounding
+        return 1.0
+    high = 2 * (squared + twice)
+    return level_of(float(brentq(above, 0.0, high, xtol=1e-12 * high)))

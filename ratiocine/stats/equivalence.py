@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ratiocine.stats import intervals
-from ratiocine.stats.comparisons import SMALLEST_P, paired_difference
-from ratiocine.stats.components import Components, squared_half_width
+from ratiocine.stats.comparisons import paired_difference
+from ratiocine.stats.components import Components, level_reaching
 from ratiocine.stats.intervals import all_equal, bounded_interval, is_binary, resampled_means
 
 SMALLEST_Z, LARGEST_Z = 1e-9, 40.0
@@ -65,14 +65,4 @@ def _quantile(upper: Callable[[float], float], bound: float) -> float:
 
 def _over_seeds(parts: Components | None, distance: float) -> float:
     """One-sided p-value of a mean over seeds and problems at this distance from the bound."""
-    from scipy.optimize import brentq
-
-    if parts is None:
-        return 0.0
-
-    def beyond(level: float) -> float:
-        return squared_half_width(parts, level) - distance**2
-
-    if beyond(SMALLEST_P) < 0:
-        return SMALLEST_P / 2
-    return float(brentq(beyond, SMALLEST_P, 1.0, xtol=1e-12)) / 2
+    return 0.0 if parts is None else level_reaching(parts, distance**2) / 2
