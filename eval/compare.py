@@ -22,7 +22,7 @@ from eval.report import (
     Truncation,
     answer_formats,
     arm_label,
-    bounds_sentence,
+    compared_sentence,
     is_parent,
     load_evaluations,
     p_value,
@@ -84,7 +84,7 @@ def main() -> None:
     if base == other:
         base, other = "against", "these"
     total = found["all"]
-    if sentence := bounds_sentence(total.truncated, total.paired.difference, base, other):
+    if sentence := compared_sentence(total.truncated, total.paired.difference, base, other):
         print(sentence)
 
 

@@ -10,6 +10,8 @@ from eval.options import Choice, Cost, Option, Other, SampleSize
 from eval.report import (
     RAISE,
     Arm,
+    loops_of,
+    mostly_loops,
     p_value,
     shares_if_right,
     truncation_sentence,
@@ -91,6 +93,8 @@ def truncated(choice: Choice, keys: Sequence[str]) -> list[str]:
     sentence = truncation_sentence([one.arm for one in choice.options], keys)
     if sentence is None:
         return []
+    loops = loops_of([one.arm for one in choice.options], keys)
+    advice = "" if mostly_loops(loops) else f"; {RAISE}"
     found, best = [], choice.best
     for option in choice.options:
         tables = [shares_if_right(one, keys) for one in option.arm.evaluations]
@@ -101,7 +105,7 @@ def truncated(choice: Choice, keys: Sequence[str]) -> list[str]:
         return [f"{sentence} Were all of them right, {best.arm.label} would still be the best."]
     return [
         f"{sentence} Were all its truncated answers right, more accurate than {best.arm.label} "
-        f"would be: {', '.join(found)}. The recommendation may be due to the token limit; {RAISE}."
+        f"would be: {', '.join(found)}. The recommendation may be due to the token limit{advice}."
     ]
 
 

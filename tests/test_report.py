@@ -229,7 +229,10 @@ def test_loops_among_truncated_answers_are_told_where_they_are_most(tmp_path: Pa
     loaded = load_evaluations([Path(arm) for arm in arms])
     shares = [one["looping"] for one in all_tables(Study.of(loaded))["generation"]]
     assert shares == [None, 0.4], "unknown in rows that lack the flag"
-    assert sentence in done("eval.recommend", *arms)
+    compared = done("eval.compare", arms[1], "--against", arms[0])
+    for shown in (done("eval.recommend", *arms), compared):
+        assert sentence in shown
+        assert "token limit" in shown and "larger limit (" not in shown
     few = done(
         "eval.report", *truncated_arms(tmp_path / "few", 9), "--out", str(tmp_path / "f.html")
     )

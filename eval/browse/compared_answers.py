@@ -10,7 +10,7 @@ from typing import Literal
 from eval.browse.file_cache import FileCache
 from eval.browse.run_folders import READ, RunInfo
 from eval.compare import GroupDifference, differences
-from eval.report import bounds_sentence, load_evaluations, right_shares, shared_keys, warnings
+from eval.report import compared_sentence, load_evaluations, right_shares, shared_keys, warnings
 from ratiocine.errors import BadInput
 from ratiocine.runs import read_manifest
 from ratiocine.stores import completions_file
@@ -69,7 +69,7 @@ def _compared(folders: Sequence[Path]) -> Comparison:
         keys[_outcome(of_a >= 0.5, of_b >= 0.5)].append(key)
     found = differences([(a, b)])
     total = found["all"]
-    cut = bounds_sentence(total.truncated, total.paired.difference, "A", "B")
+    cut = compared_sentence(total.truncated, total.paired.difference, "A", "B")
     return Comparison(
         labels=(a.label, b.label),
         differences=found,

@@ -31,8 +31,10 @@ from .published import published_rows as published_rows
 from .study import Study as Study
 from .truncation import RAISE as RAISE
 from .truncation import Truncation as Truncation
-from .truncation import bounds_sentence as bounds_sentence
+from .truncation import compared_sentence as compared_sentence
 from .truncation import loop_sentence as loop_sentence
+from .truncation import loops_of as loops_of
+from .truncation import mostly_loops as mostly_loops
 from .truncation import notable as notable
 from .truncation import share_sentence as share_sentence
 from .truncation import shares_if_right as shares_if_right

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from eval.report.arms import Arm
 from eval.report.csv_table import Table, rounded_table
 from eval.report.study import ARM_COLUMNS, Study, described
+from eval.report.truncation import looping_share
 from ratiocine.scores import mean_efficiency
 from ratiocine.stats import over_seeds
 
@@ -148,8 +149,7 @@ def generation(study: Study) -> Table:
         )
         means = (mean if mean is None else round(mean, 2) for mean in found)
         shares = [arm.share(name, study.keys) for name in ("truncated", "without_answer")]
-        known = arm.total("has_looping", study.keys) == arm.total("one", study.keys)
-        loops = arm.share("loops", study.keys) if known else None
+        loops = looping_share(arm, study.keys)
         both = (efficiency.outcome, efficiency.process) if efficiency else (None, None)
         rows.append((*described(arm), *means, *shares, *both, loops))
     columns = (

@@ -24,13 +24,18 @@ def truncated_share(arm: Arm, keys: Sequence[str]) -> float:
     return arm.share("truncated", keys)
 
 
-def loops_of(arm: Arm, keys: Sequence[str]) -> float | None:
-    """The share of an arm's truncated completions that repeat themselves; None without truncated
-    ones, and in evaluations of earlier releases."""
-    if arm.total("has_looping", keys) < arm.total("one", keys):
-        return None
-    n = arm.total("truncated", keys)
-    return arm.total("loops", keys) / n if n else None
+def looping_share(arm: Arm, keys: Sequence[str]) -> float | None:
+    """The share of an arm's completions that are truncated and repeat themselves; None in
+    evaluations of earlier releases."""
+    return arm.share("loops", keys) if arm.share("has_looping", keys) == 1 else None
+
+
+def loops_of(arms: Sequence[Arm], keys: Sequence[str]) -> dict[str, float]:
+    """By label, the share of loops among the truncated completions of the arms where these are
+    notable."""
+    return _loops(
+        *((arm.label, truncated_share(arm, keys), looping_share(arm, keys)) for arm in arms)
+    )
 
 
 def notable(*shares: float) -> bool:
@@ -54,6 +59,10 @@ class Truncation:
     base: float
     """Share of the base's completions."""
     other: float
+    base_looping: float | None
+    """Share of the base's completions that are truncated and repeat themselves; None in evaluations
+    of earlier releases."""
+    other_looping: float | None
     low: float
     """Difference of accuracy if all truncated answers of the base were right, and no other."""
     high: float
@@ -62,6 +71,10 @@ class Truncation:
     @property
     def notable(self) -> bool:
         return notable(self.base, self.other)
+
+    def loops(self, base: str, other: str) -> dict[str, float]:
+        """The share of loops among the truncated completions of each side, if notable."""
+        return _loops((base, self.base, self.base_looping), (other, self.other, self.other_looping))
 
     def could_turn(self, difference: float) -> bool:
         """Whether a difference of this sign is not certain for every value of the truncated
@@ -78,15 +91,32 @@ def truncation(pairs: EvaluationPairs, keys: Sequence[str]) -> Truncation:
             for pair in pairs
         )
 
-    def share(side: int) -> float:
+    def share(side: int, name: str) -> float:
         sides = [(pair[side].columns, pair[side].at(keys)) for pair in pairs]
         n = sum(columns.total("one", at) for columns, at in sides)
-        return sum(columns.total("truncated", at) for columns, at in sides) / n
+        return sum(columns.total(name, at) for columns, at in sides) / n
 
-    base, other = share(0), share(1)
-    low = mean(1, if_right=False) - mean(0, if_right=True)
-    high = mean(1, if_right=True) - mean(0, if_right=False)
-    return Truncation(base, other, low, high)
+    def looping(side: int) -> float | None:
+        return share(side, "loops") if share(side, "has_looping") == 1 else None
+
+    return Truncation(
+        share(0, "truncated"),
+        share(1, "truncated"),
+        looping(0),
+        looping(1),
+        low=mean(1, if_right=False) - mean(0, if_right=True),
+        high=mean(1, if_right=True) - mean(0, if_right=False),
+    )
+
+
+def _loops(*sides: tuple[str, float, float | None]) -> dict[str, float]:
+    """By label, from the truncated and the looping share of completions."""
+    return {label: (looping or 0.0) / cut for label, cut, looping in sides if notable(cut)}
+
+
+def mostly_loops(loops: Mapping[str, float]) -> bool:
+    """Whether no larger limit would end most of the truncated answers of any arm."""
+    return bool(loops) and min(loops.values()) >= MOSTLY
 
 
 def loop_sentence(loops: Mapping[str, float]) -> str | None:
@@ -110,12 +140,11 @@ def share_sentence(shares: Mapping[str, float]) -> str | None:
 def truncation_sentence(arms: Sequence[Arm], keys: Sequence[str], advice: str = "") -> str | None:
     """The arms' shares of truncated answers, and of loops among them; None without notable ones.
     The advice, that of a larger limit, is left out where all are mostly loops."""
-    shares = {arm.label: truncated_share(arm, keys) for arm in arms}
-    loops = {arm.label: loops_of(arm, keys) or 0.0 for arm in arms if notable(shares[arm.label])}
-    if not loops:
+    shares = share_sentence({arm.label: truncated_share(arm, keys) for arm in arms})
+    if shares is None:
         return None
-    mostly = min(loops.values()) >= MOSTLY
-    parts = (share_sentence(shares), loop_sentence(loops), "" if mostly else advice)
+    loops = loops_of(arms, keys)
+    parts = (shares, loop_sentence(loops), "" if mostly_loops(loops) else advice)
     return " ".join(filter(None, parts))
 
 
@@ -126,11 +155,11 @@ def truncated_answers(study: Study, comparisons: Comparisons) -> Table:
         for group, keys in study.groups.items():
             found = truncation(counterparts(base, arm), keys)
             seen = comparisons.of((base, arm), group).difference
-            shares = (found.base, found.other)
+            shares = (found.base, found.other, found.base_looping, found.other_looping)
             rows.append((group, arm.label, base.label, *shares, seen, found.low, found.high))
     columns = (
-        *("group", "arm", "against", "against_truncated", "arm_truncated", "difference"),
-        *("difference_if_against_right", "difference_if_arm_right"),
+        *("group", "arm", "against", "against_truncated", "arm_truncated", "against_looping"),
+        *("arm_looping", "difference", "difference_if_against_right", "difference_if_arm_right"),
     )
     return rounded_table("truncated_answers", CAPTION, columns, rows)
 
@@ -139,12 +168,9 @@ def truncation_findings(tables: Tables, *, few_arms: bool = True) -> list[str]:
     """The truncated answers, and what they could change in the main differences; without such, the
     shares of the arms if there are few. Then the loops among them."""
     found = _truncation_findings(tables, few_arms)
-    loops = {
-        row["arm"]: row["looping"] / row["truncated"]
-        for row in tables["generation"]
-        if row["looping"] is not None and notable(row["truncated"])
-    }
-    return [*found, sentence] if found and (sentence := loop_sentence(loops)) else found
+    rows = ((row["arm"], row["truncated"], row["looping"]) for row in tables["generation"])
+    sentence = loop_sentence(_loops(*rows))
+    return [*found, sentence] if found and sentence else found
 
 
 def _truncation_findings(tables: Tables, few_arms: bool) -> list[str]:
@@ -186,6 +212,8 @@ def truncation_of(row: Row) -> Truncation:
     return Truncation(
         row["against_truncated"],
         row["arm_truncated"],
+        row["against_looping"],
+        row["arm_looping"],
         row["difference_if_against_right"],
         row["difference_if_arm_right"],
     )
@@ -201,10 +229,19 @@ def bounds_sentence(found: Truncation, difference: float, base: str, other: str)
     between = f"the difference is between {low} and {high} points"
     if not found.could_turn(difference):
         return f"{shares} Whichever of them were right, {between}, of the same sign."
-    return (
+    depending = (
         f"{shares} Depending on which of them were right, {between}: the verdict may be due to the "
-        f"token limit; {RAISE}."
+        "token limit"
     )
+    mostly = mostly_loops(found.loops(base, other))
+    return f"{depending}." if mostly else f"{depending}; {RAISE}."
+
+
+def compared_sentence(found: Truncation, difference: float, base: str, other: str) -> str | None:
+    """`bounds_sentence`, and the loops among the truncated answers."""
+    bounds = bounds_sentence(found, difference, base, other)
+    loops = loop_sentence(found.loops(base, other))
+    return f"{bounds} {loops}" if bounds and loops else bounds
 
 
 def _percent(share: float) -> str:
