@@ -17,7 +17,13 @@ from test_report import evaluation
 
 from ratiocine import stats
 from ratiocine.stats import PairedDifference, moderation
-from ratiocine.stats.components import Components, Pool
+from ratiocine.stats.components import (
+    SMALLEST_P,
+    Components,
+    Pool,
+    level_reaching,
+    squared_half_width,
+)
 
 TABLES = st.integers(1, 4).flatmap(
     lambda n: st.lists(
@@ -210,6 +216,23 @@ def test_pooled_variance_between_seeds() -> None:
     own = Pool(5, 1, 1, np.ones(1), np.array([40 * of_both]), np.array([2.0]))
     assert pools[4].squared_quantile(0.05) > 0.2 * own.squared_quantile(0.05)
     assert pools[0].squared_quantile(0.05) < 0.1 * 40 * of_both * student_t.ppf(0.975, 2) ** 2
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("of_problems", [0.0, 5e-4])
+def test_the_level_that_reaches_a_half_width(seeds: int, of_problems: float) -> None:
+    ratios = [0.5, 0.8, 1.0, 1.5, 40.0]
+    alone = [Components(seeds, 100, of_problems, ratio * 1e-4, 1e-4) for ratio in ratios]
+    for one in (*alone, *moderation.pool(alone)):
+        assert one is not None
+        for level in (0.5, 0.05, 1e-3, 1e-8):
+            squared = squared_half_width(one, level)
+            if squared:  # at a level of 0.5 the interaction may be more than the seeds
+                assert level_reaching(one, squared) == pytest.approx(level, rel=1e-4)
+        assert level_reaching(one, 0.0) == 1
+        if of_problems:
+            assert level_reaching(one, 1e-40) == pytest.approx(1)
+        assert level_reaching(one, 1e40) == SMALLEST_P
 
 
 def test_few_comparisons_are_not_pooled() -> None:
