@@ -139,6 +139,41 @@ def test_pooled_variances_show_more_at_the_same_error() -> None:
     assert pooled.power >= max(2 * alone.power, 0.4)
 
 
+def shown_equivalent(
+    seed: int, n_seeds: int, n: int, seed_sd: float, effect: float, tables: int, margin: float = 0.1
+) -> tuple[float, float]:
+    """How often a difference is shown to be within the margin, with each comparison's own variance
+    between seeds and with that pooled over the eight of a table."""
+    rng, alone, together = np.random.default_rng(seed), 0, 0
+    for _ in range(tables):
+        found = [
+            PairedDifference.of(*study(rng, [base, base + effect], n_seeds, n, seed_sd).tolist())
+            for base in np.tile([0.2, 0.4, 0.6, 0.8], 2)
+        ]
+        alone += sum(one.equivalence(margin) < 0.05 for one in found)
+        together += sum(one.equivalence(margin) < 0.05 for one in stats.pooled(found))
+    return alone / (8 * tables), together / (8 * tables)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_difference_of_the_margin_is_not_shown_to_be_within_it() -> None:
+    assert max(shown_equivalent(14, 3, 400, 0.02, 0.1, 10)) <= 0.1
+    alone, pooled = shown_equivalent(14, 3, 400, 0.02, 0.0, 10)
+    assert pooled >= max(alone, 0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("n_seeds", [1, 2, 3, 5])
+def test_equivalence_at_full_size(n_seeds: int) -> None:
+    for n in (100, 400):
+        for seed_sd in (0.0,) if n_seeds == 1 else (0.0, 0.02, 0.05):
+            false = shown_equivalent(13, n_seeds, n, seed_sd, 0.1, 150)
+            power = shown_equivalent(13, n_seeds, n, seed_sd, 0.0, 150)
+            print(f"{n_seeds} seeds, n {n}, sd {seed_sd}: at the margin {false}, at 0 {power}")
+            assert max(false) <= 0.065, "of 1,200 differences, where 5 % is the most that is true"
+
+
 FIRST, MOST = 3, 10  # seeds
 
 

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow]
 
 MODEL = ("model=smollm2-135m", "max_new_tokens=48", "dtype=float32")
 FILE = "completions.jsonl"
-VLLM = ("engine=vllm", "engine.gpu_memory_utilization=0.12")
+VLLM = ("engine=vllm", "engine.gpu_memory_utilization=0.15")
 
 
 def evaluated(out: Path, *words: str) -> dict[tuple[str, int], tuple[str, str, int]]:
