@@ -93,17 +93,10 @@ class CostEstimate:
             return ["time unknown"]
         startup = f"{self.model.startup:g} s of start-up per stage (study.assumptions.startup)"
         known = f"{self.model.rates.source}; {startup}"
-        on_gpus = self.model.assumptions.gpu or self.executor.gpus_per_node
-
-        def amount(seconds: float) -> str:
-            if not on_gpus:
-                return time(seconds)
-            return "under 0.01" if seconds < 36 else f"{seconds / 3600:,.3g}"
-
-        total = f"{amount(one)} {'GPU-hours' if on_gpus else 'of one worker'}"
+        total = f"{self.amount(one)} {self.unit}"
         starting = sum(cost.gpus * cost.startup for cost in costs if cost.seconds is not None)
         if one and starting > one / 10:
-            total += f", of which {amount(starting)} start-up"
+            total += f", of which {self.amount(starting)} start-up"
         if waiting := sum(cost.seconds is None and cost.flops == 0 for cost in costs):
             total += f", and {waiting} stage{'s' * (waiting > 1)} as long as a server takes"
         jobs = f"{self.parallel} at once" if self.parallel > 1 else "one at a time"
@@ -112,6 +105,21 @@ class CostEstimate:
         if largest > 1:
             wall += f" of at most {largest} GPUs"
         return [f"time: {total} ({known})", f"wall time: {wall}, without queueing"]
+
+    @property
+    def unit(self) -> str:
+        """Of `amount`."""
+        return "GPU-hours" if self._on_gpus else "of one worker"
+
+    @property
+    def _on_gpus(self) -> bool:
+        return bool(self.model.assumptions.gpu or self.executor.gpus_per_node)
+
+    def amount(self, seconds: float) -> str:
+        """Time of processors or GPUs."""
+        if not self._on_gpus:
+            return time(seconds)
+        return "under 0.01" if seconds < 36 else f"{seconds / 3600:,.3g}"
 
     def wall_seconds(self) -> float:
         """Seconds until the last stage ends, each started once its parents and a job are done."""

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 from shlex import quote
 
-from launch.config import Config, GridConfig
+from eval.report import FUTILE, Rounds
+from launch.config import Config, GridConfig, StudyConfig
 from launch.cost_estimate import CostEstimate, number, time
 from launch.stages import Stage
-from ratiocine import devices
+from ratiocine import devices, stats
 from train.config import Config as TrainConfig
 from train.config import borrowed
 
 WIDTH = 120
 NUMBERS = 52  # columns right of a stage's name
+POWER = 0.8  # of the hypotheses by which the expected cost of seeds in rounds is estimated
 
 
 def text(config: Config, estimate: CostEstimate) -> str:
@@ -148,3 +150,36 @@ def _tracking(config: Config) -> Iterator[str]:
         entity = f" --entity {config.entity}" if config.entity else ""
         line += f"; afterwards: python -m launch.dashboard {quote(str(config.folder))}{entity}"
     yield line
+
+
+def rounds_text(study: StudyConfig, cells: int, first: CostEstimate, most: CostEstimate) -> str:
+    """Seeds in rounds: the largest cost, that of `cells` further seeds of arms, and the expected
+    one between those of the first round and of all."""
+    assert study.grid is not None
+    assert isinstance(study.grid.seeds, Rounds)
+    rounds = study.grid.seeds
+    looks = [seeds / rounds.most for seeds in range(rounds.first, rounds.most + 1)]
+    level = 0.05 * min(one.weight or 1.0 for one in study.hypotheses if one.primary)
+    seeds, flops, seconds = list[str](), list[str](), list[str]()
+    for power in (None, POWER):
+        fraction = stats.expected_information(looks, power, level, FUTILE)
+        seeds.append(f"{fraction * rounds.most:.1f}")
+        share = (fraction - looks[0]) / (1 - looks[0]) if len(looks) > 1 else 0.0
+        for found, name, shown in (
+            (flops, "flops", number),
+            (seconds, "gpu_seconds", most.amount),
+        ):
+            low, high = (
+                sum(getattr(cost, name) or 0.0 for cost in one.costs.values())
+                for one in (first, most)
+            )
+            found.append(shown(low + share * (high - low)))
+    return "\n".join(
+        [
+            f"at most, with {cells} further seeds of arms:",
+            *most.total.splitlines()[:4],
+            f"expected: {seeds[0]} of {rounds.most} seeds where no primary hypothesis is true, "
+            f"{seeds[1]} where all are and {rounds.most} seeds would show each with a power of "
+            f"{POWER:.0%}: {' or '.join(flops)} FLOPs, {' or '.join(seconds)} {most.unit}",
+        ]
+    )

@@ -14,7 +14,7 @@ from eval.config import Config as EvalConfig
 from eval.report import check_hypotheses
 from launch.config import Config, StudyConfig
 from launch.cost_estimate import CostEstimate, estimate
-from launch.dry_run import text
+from launch.dry_run import rounds_text, text
 from launch.expansion import Cell, compared, expand, further_cells
 from launch.inputs import Download, check_inputs, check_offline, download_lines, downloads
 from launch.pair_sets import is_name
@@ -138,8 +138,7 @@ def run_study(config: Config) -> int:
         if cells := further_cells(study):
             every = plan(study, config.executor, cells)
             most = estimate(study, every, state.done, retain, config.executor)
-            lines = "\n".join(most.total.splitlines()[:4])
-            print(f"at most, with {len(cells)} further seeds of arms:\n{lines}")
+            print(rounds_text(study, len(cells), cost, most))
         print("\n".join(download_lines(needed)), end="\n" if needed else "")
         for script in describe(config.executor, root / JOBS, _commands(state, cost)):
             print(f"\n{script}")

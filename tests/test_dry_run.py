@@ -554,6 +554,12 @@ def test_rounds_of_seeds_state_their_largest_cost(tmp_path: Path) -> None:
     first, most = (int(n) for n in re.findall(r"(?m)^(\d+) stages: 0 done", told))
     cells = int(re.findall(r"at most, with (\d+) further seeds", told)[0])
     assert most - first == 2 * cells == 2 * 2 * (first - 2) // 4
+    seeds = re.findall(r"expected: (\S+) of 4 seeds .*, (\S+) where all", told)[0]
+    assert 2 < float(seeds[0]) < float(seeds[1]) < 4
+    amounts = re.findall(r"to do: \S+ tokens, (\S+) FLOPs", told)
+    between = re.findall(r"a power of 80%: (\S+) or (\S+) FLOPs", told)[0]
+    ordered = [amounts[0], *between, amounts[1]]
+    assert [float(one) for one in ordered] == sorted(map(float, ordered))
 
 
 @pytest.mark.parametrize(

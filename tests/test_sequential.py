@@ -50,3 +50,21 @@ def test_conditional_power() -> None:
     assert stats.conditional_power(0.04, 1.0) == 1.0
     assert stats.conditional_power(0.06, 1.0) == 0.0
     assert stats.conditional_power(0.9, 0.3) < 0.05 < 0.99 < stats.conditional_power(1e-6, 0.3)
+
+
+@pytest.mark.parametrize(("power", "level"), [(None, 0.05), (0.8, 0.05), (0.5, 0.01)])
+def test_expected_information_is_that_of_brownian_motion(power: float | None, level: float) -> None:
+    looks = np.arange(3, 11) / 10
+    drift = 0.0 if power is None else norm.isf(level / 2) + norm.ppf(power)
+    steps = np.diff(looks, prepend=0)
+    noise = np.random.default_rng(0).normal(size=(50_000, 8)) * np.sqrt(steps)
+    z = (noise + drift * steps).cumsum(axis=1) / np.sqrt(looks)
+    conditional = norm.cdf(
+        (z[:, :-1] / np.sqrt(looks[:-1]) - norm.isf(level / 2)) / np.sqrt(1 - looks[:-1])
+    )
+    rejected = z >= norm.isf(np.array(sequential.nominal_levels(level, tuple(looks))) / 2)
+    stopped = rejected[:, :-1] | (conditional < 0.1)
+    last = np.where(stopped.any(axis=1), stopped.argmax(axis=1), 7)
+    found = stats.expected_information(looks.tolist(), power, level, 0.1)
+    assert found == pytest.approx(looks[last].mean(), abs=0.004)
+    assert stats.expected_information([1.0], power, level, 0.1) == pytest.approx(1)

@@ -23,5 +23,6 @@ from .sample_size import Spread as Spread
 from .sample_size import problems_needed as problems_needed
 from .sample_size import spread as spread
 from .sequential import conditional_power as conditional_power
+from .sequential import expected_information as expected_information
 from .sequential import sequential_p as sequential_p
 from .shrinkage import expected_accuracies as expected_accuracies

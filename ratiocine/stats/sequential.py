@@ -49,7 +49,8 @@ def nominal_levels(level: float, fractions: tuple[float, ...]) -> tuple[float, .
         step, target = sqrt(fraction - before), spent(level, fraction) - used
         z = _boundary(grid, density, step, sqrt(fraction), target)
         found.append(float(2 * ndtr(-z)))
-        grid, density = _continued(grid, density, step, z * sqrt(fraction))
+        bound = z * sqrt(fraction)
+        grid, density = _continued(grid, density, step, (-bound, bound))
         before, used = fraction, used + target
     return tuple(found)
 
@@ -69,15 +70,20 @@ def _boundary(
 
 
 def _continued(
-    grid: np.ndarray, density: np.ndarray, step: float, bound: float
+    grid: np.ndarray,
+    density: np.ndarray,
+    step: float,
+    bounds: tuple[float, float],
+    drift: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points of the score that have crossed no boundary, with their probabilities, after a further
     step of Brownian motion (Armitage, McPherson and Rowe 1969)."""
     import numpy as np
 
-    points = (np.arange(STEPS) + 0.5) / STEPS * 2 * bound - bound
-    width = 2 * bound / STEPS
-    kernel = np.exp(-(((points[:, None] - grid[None]) / step) ** 2) / 2)
+    low, high = bounds
+    width = max(0.0, high - low) / STEPS
+    points = low + (np.arange(STEPS) + 0.5) * width
+    kernel = np.exp(-(((points[:, None] - grid[None] - drift) / step) ** 2) / 2)
     return points, kernel @ density * (width / step / sqrt(2 * np.pi))
 
 
@@ -117,3 +123,29 @@ def conditional_power(p: float, fraction: float, level: float = 0.05) -> float:
         return float(p <= level)
     needed = -float(ndtri(level / 2))
     return float(ndtr((z / sqrt(fraction) - needed) / sqrt(1 - fraction)))
+
+
+def expected_information(
+    fractions: Sequence[float], power: float | None, level: float, futile: float
+) -> float:
+    """The fraction of the information, on average, at which testing at these looks ends: where the
+    hypothesis is rejected at a two-sided level, or its conditional power is below `futile`.
+
+    The effect is the one that all information would show with this power; None is no effect.
+    """
+    import numpy as np
+    from scipy.special import ndtri
+
+    needed = -float(ndtri(level / 2))
+    effect = 0.0 if power is None else needed + float(ndtri(power))
+    grid, density, before, expected = np.array([0.0]), np.array([1.0]), 0.0, 0.0
+    for fraction, nominal in zip(fractions, nominal_levels(level, tuple(fractions)), strict=True):
+        expected += float(density.sum()) * (fraction - before)
+        bounds = (
+            fraction * (needed + sqrt(1 - fraction) * float(ndtri(futile))),
+            -float(ndtri(nominal / 2)) * sqrt(fraction),
+        )
+        step = fraction - before
+        grid, density = _continued(grid, density, sqrt(step), bounds, effect * step)
+        before = fraction
+    return expected
