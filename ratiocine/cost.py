@@ -11,6 +11,7 @@ a gated feed-forward, none for an embedding lookup, and causal attention.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,6 +109,12 @@ def exact_generation(s: Shape, prompt: N, generated: N) -> N:
     arrays, at once."""
     end = prompt + generated - (generated > 0)
     return exact_forward(s, 0, end, generated + (generated == 0))
+
+
+def exact_samples(s: Shape, prompt: int, generated: Sequence[int]) -> int:
+    """FLOPs of several completions of one prompt, which is read once."""
+    again = (len(generated) - 1) * exact_generation(s, prompt, 0)
+    return sum(exact_generation(s, prompt, n) for n in generated) - again
 
 
 def exact_training(s: Shape, length: int, supervised: int, *, frozen: bool = False) -> int:

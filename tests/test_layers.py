@@ -29,7 +29,7 @@ LAYERS = (
     ("executors", "rendering", "grading"),
     ("columns",),
     ("column_builder",),
-    ("cli", "progress", "rewards", "scores"),
+    ("cli", "progress", "rewards", "scores", "strategies"),
     ("runs",),
     ("data", "models"),
     ("engines", "training"),

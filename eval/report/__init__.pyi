@@ -5,6 +5,7 @@ from .arms import is_parent as is_parent
 from .arms import varying as varying
 from .caps import cap_figure as cap_figure
 from .comparability import warnings as warnings
+from .cost_figures import strategy_figure as strategy_figure
 from .difference_tables import FUTILE as FUTILE
 from .difference_tables import undecided as undecided
 from .evaluations import Evaluation as Evaluation

@@ -1,8 +1,9 @@
-"""Figures of cost: Pareto fronts over FLOPs, and accuracy within a token budget."""
+"""Figures of cost: Pareto fronts over FLOPs, accuracy within a token budget, and the strategies of
+`python -m eval.strategies`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ from eval.report.group_names import panel_titles
 from eval.report.line_styles import (
     UNTRAINED,
     draw_mark,
+    line_entry,
     line_styles,
     marker_entry,
+    series_styles,
     untrained_rows,
 )
 from ratiocine.plotting import (
@@ -25,17 +28,22 @@ from ratiocine.plotting import (
     UNTRAINED_DASH,
     LegendEntry,
     LineStyle,
+    figure_style,
+    inline_svg,
     label_points,
     panel_grid,
     percent_axis,
     power_of_ten,
     set_share_limits,
+    to_svg,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+StrategyPoint = tuple[int, float, float, float, float]
+"""Number in the table, cost, accuracy, and the ends of its 95 % interval."""
 FRONT_LINE: dict[str, Any] = {"color": SOFT, "linestyle": "solid", "linewidth": 1.2}
 FIT_LINE: dict[str, Any] = {"color": INK, "linestyle": FRONT_DASH, "linewidth": 1.1}
 
@@ -100,6 +108,30 @@ def _fit(axes: Axes, fit: Row) -> None:
     x = np.geomspace(fit["from_flops"], fit["to_flops"], 60)
     scaled = fit["gamma"] * (x / fit["to_flops"]) ** fit["delta"]
     axes.plot(x, fit["alpha"] + fit["beta"] * (1 - np.exp(-scaled)), **FIT_LINE)
+
+
+def strategy_figure(
+    points: Mapping[str, Sequence[StrategyPoint]], cost: str, *, narrow: bool
+) -> str:
+    """An SVG element of a page: accuracy against `cost`, a marker per label, each point with its
+    number in the table."""
+    with figure_style():
+        styles = series_styles(points)
+        legend = [line_entry(label, style) for label, style in styles.items()]
+        figure, (axes,) = panel_grid([""], narrow, height=260, legend=legend)
+        for label, found in points.items():
+            style = styles[label]
+            for number, x, value, low, high in found:
+                axes.plot([x], [value], color=style.colour, marker=style.marker, linestyle="none")
+                axes.vlines([x], [low], [high], color=style.colour, linewidth=1.2)
+                axes.annotate(
+                    str(number), (x, value), xytext=(4, 4), textcoords="offset points", fontsize=8
+                )
+        set_share_limits(axes, [0.0, *(point[4] for of in points.values() for point in of)])
+        _flops_axis(axes, [point[1] for of in points.values() for point in of])
+        percent_axis(axes.yaxis)
+        axes.set_xlabel(cost)
+        return inline_svg(to_svg(figure), f"strategies-{'n' if narrow else 'w'}-")
 
 
 def _flops_axis(axes: Axes, flops: Sequence[float]) -> None:

@@ -1,0 +1,9 @@
+from .adaptive_consistency import AdaptiveConsistency as AdaptiveConsistency
+from .best_of_n import BestOfN as BestOfN
+from .registry import STRATEGIES as STRATEGIES
+from .self_consistency import SelfConsistency as SelfConsistency
+from .short_m_at_k import ShortMAtK as ShortMAtK
+from .strategy import Sample as Sample
+from .strategy import Strategy as Strategy
+from .strategy import replay as replay
+from .weighted_vote import WeightedVote as WeightedVote

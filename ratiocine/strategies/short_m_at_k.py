@@ -1,0 +1,35 @@
+"""short-m@k: of k samples in parallel the m that end first are taken, the others cut short there
+(arXiv 2505.17813)."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import PositiveInt, model_validator
+
+from ratiocine.strategies.strategy import Answer, Ballot, Run, Strategy
+
+
+class ShortMAtK(Strategy):
+    name: Literal["short_m_at_k"] = "short_m_at_k"
+    k: PositiveInt = 8
+    m: PositiveInt = 3
+
+    @model_validator(mode="after")
+    def _few_of_many(self) -> Self:
+        if self.m > self.k:
+            raise ValueError(f"m={self.m} is above k={self.k}")
+        return self
+
+    @property
+    def most(self) -> int:
+        return self.k
+
+    def run(self) -> Run:
+        samples = yield self.k
+        order = sorted(range(self.k), key=lambda number: samples[number].tokens)
+        votes = dict.fromkeys(order[: self.m], 1.0)
+        end = samples[order[self.m - 1]].tokens
+        return Answer(
+            Ballot.of(samples, votes).winners, [min(sample.tokens, end) for sample in samples]
+        )
