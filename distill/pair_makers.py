@@ -16,7 +16,6 @@ from distill.select import Prompts
 from distill.teacher import cached_answers, request_answers
 from ratiocine import models
 from ratiocine.completion_parts import render, split
-from ratiocine.errors import BadInput
 from ratiocine.grading import grade
 from ratiocine.prompts import completion_ids
 from ratiocine.records import MODES, Mode, Problem
@@ -44,7 +43,10 @@ def pair_maker(config: Config, prompts: Prompts) -> tuple[PairMaker, AnswerFacts
         tokenizer = models.load_tokenizer(config.model)
 
         def from_published(problem: Problem) -> PairResult:
-            return pair_result(config, problem, _published(config, problem, tokenizer), tallies)
+            for mode in MODES:
+                if not isinstance(problem.meta.get(mode), str):
+                    return PairResult(None, f"no_{mode}_answer")
+            return pair_result(config, problem, _published(problem, tokenizer), tallies)
 
         return from_published, AnswerFacts(config.verify, tallies)
     cache = AnswerCache(Path(config.answer_cache))
@@ -81,18 +83,10 @@ def from_solution(config: Config, problem: Problem) -> PairResult:
     return PairResult(sides)
 
 
-def _published(
-    config: Config, problem: Problem, tokenizer: PreTrainedTokenizerBase
-) -> Mapping[Mode, list[Answer]]:
+def _published(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> Mapping[Mode, list[Answer]]:
     """Both answers of the data set."""
-    answers: dict[Mode, list[Answer]] = {}
-    for mode in MODES:
-        text = problem.meta.get(mode)
-        if not isinstance(text, str):
-            raise BadInput(
-                f"data={config.data.label}: the problem '{problem.id}' has no {mode} answer; say "
-                "which columns hold both: "
-                "data.columns='{question: …, meta.ift: …, meta.reasoning: …}'"
-            )
-        answers[mode] = [Answer.published(problem.id, text, len(completion_ids(tokenizer, text)))]
-    return answers
+    texts = {mode: problem.meta[mode] for mode in MODES}
+    return {
+        mode: [Answer.published(problem.id, text, len(completion_ids(tokenizer, text)))]
+        for mode, text in texts.items()
+    }

@@ -45,11 +45,21 @@ from ratiocine.runs import Run, open_run
 from ratiocine.stores import stream_pairs, write_pairs
 
 NAMED = 5  # unanswered problems that are printed
+BOTH_COLUMNS = (
+    "both answers of a row are taken from columns: data.columns='{question: …, meta.ift: …, "
+    "meta.reasoning: …}', the second with its trace in <think>…</think>"
+)
 ADVICE = {
+    "no_ift_answer": BOTH_COLUMNS,
+    "no_reasoning_answer": BOTH_COLUMNS,
     "no_reference": f"{NO_REFERENCE}; a model as teacher needs none",
     "no_solution": "teacher=reference needs a worked solution; the column of one is named by "
     "data.columns='{solution: NAME}'; without one, a model is the teacher: teacher=openai, "
     "transformers or vllm",
+}
+OF_PUBLISHED = {
+    "no_usable_reasoning": "a reasoning answer begins with its trace in <think>…</think>; a column "
+    "of traces alone is a worked solution: teacher=reference data.columns='{meta.solution: NAME}'",
 }
 
 
@@ -172,7 +182,7 @@ def _print_summary(facts: Facts, rejections: Rejections, run: Run) -> None:
             f"{len(lost)} unanswered: {'; '.join(lost[:NAMED])}{more}; the same command with "
             "retry_refused=true and another out= asks these again and no others"
         )
-    for advice in _advice(facts.dropped):
+    for advice in _advice(facts.dropped, facts.teacher):
         print(advice)
     cli.print_next("train", "ratio=RATIO", f"pairs={cli.quoted(str(run.out))}")
 
@@ -182,13 +192,18 @@ def _no_pair(config: Config, rejections: Rejections, answers: AnswerFacts | None
     reasons = [str(dict(rejections.counts))]
     if answers is not None:
         reasons += [f"{mode} answers: {dict(answers.tallies[mode].outcomes)}" for mode in MODES]
-    advice = "".join(f"; {one}" for one in _advice(rejections.counts))
+    advice = "".join(f"; {one}" for one in _advice(rejections.counts, config.teacher.name))
     return f"data={config.data.label} gave no pair; rejected: {'; '.join(reasons)}{advice}"
 
 
-def _advice(reasons: Iterable[str]) -> list[str]:
+def _advice(reasons: Iterable[str], teacher: str) -> list[str]:
     """What helps against reasons that one setting may remove."""
-    return [f"{reason}: {ADVICE[reason]}" for reason in reasons if reason in ADVICE]
+    known = {**ADVICE, **(OF_PUBLISHED if teacher == "published" else {})}
+    by_advice: dict[str, list[str]] = {}
+    for reason in reasons:
+        if reason in known:
+            by_advice.setdefault(known[reason], []).append(reason)
+    return [f"{', '.join(found)}: {advice}" for advice, found in by_advice.items()]
 
 
 def _facts(

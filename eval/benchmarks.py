@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
@@ -54,13 +55,18 @@ class Suite:
     @property
     def chance(self) -> dict[str, float]:
         """Mean chance of a random choice, or of a guess among the answers that the question allows,
-        to be right, by benchmark; 0 where that is unknown."""
-        of_source: dict[str, list[float]] = {}
+        to be right, by benchmark, and by `benchmark/category` of one with several; 0 where that is
+        unknown."""
+        found: dict[str, dict[str, list[float]]] = {}
         for problem in self.problems.values():
             guess = self.guesses.get(problem.source, 0.0)
             share = 1 / len(problem.choices) if problem.choices else guess
-            of_source.setdefault(problem.source, []).append(share)
-        return {name: round(fmean(shares), 6) for name, shares in of_source.items()}
+            found.setdefault(problem.source, {}).setdefault(problem.category, []).append(share)
+        shares = {name: [*chain(*of.values())] for name, of in found.items()}
+        for name, of in found.items():
+            if len(of) > 1:
+                shares |= {f"{name}/{category}": own for category, own in of.items()}
+        return {name: round(fmean(own), 6) for name, own in shares.items()}
 
     def _request(
         self, name: str, problem: Problem, samples: tuple[int, ...], config: Config

@@ -54,6 +54,8 @@ def token_limit(config: Config) -> tuple[Pilot, LoadedEngine | None]:
     suite = load(config)
     requests = pilot_requests(config, suite)
     loaded = load_engine(config, requests)
+    if cap:
+        print(f"max_new_tokens=auto: {len(requests)} pilot answers of at most {cap:,} tokens each")
     started, completions = time.perf_counter(), list[Completion]()
     with progress(len(requests), "pilot", "completions") as bar:
         for batch in loaded.engine.generate(requests):

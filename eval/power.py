@@ -22,6 +22,7 @@ from ratiocine.stats import problems_needed, spread
 SEEDS = (1, 2, 3, 5, 10)
 MIN_DIFFERENCE = 1e-6
 CORRELATION, SEED_SD, COMMON = 0.3, 0.02, 0.5  # assumed by default
+FEW_PROBLEMS = 100  # of a pilot, below which its measurements are called rough
 TOO_MUCH = "no number: {seeds} seeds estimate their variance with {freedom}; pooled, fewer suffice"
 TWO_STUDENTS = "   (compares two students, not two arms: other seeds are not covered)"
 RENAMED = {"--agreement": "--correlation"}
@@ -144,7 +145,11 @@ def piloted(options: argparse.Namespace) -> Setting:
     sides = varying(pairs)
     found = spread(first, second, sides)
     discordant = min(1.0, max(found.discordant, abs(options.difference)))
-    described = [f"the two differ on {discordant:.0%} of {len(keys)} problems (measured)"]
+    rough = ", a rough estimate" if len(keys) < FEW_PROBLEMS else ""
+    measured = f"the two differ on {found.discordant:.0%} of {len(keys)} problems (measured{rough})"
+    if found.discordant < discordant:
+        measured += f", and on at least {discordant:.0%} where accuracies differ as much as asked"
+    described = [measured]
     if options.seed_sd is not None or found.seed_sd is None:
         seed_sd = SEED_SD if options.seed_sd is None else options.seed_sd
         described.append(_seed_sd(options.seed_sd))

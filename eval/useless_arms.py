@@ -8,14 +8,13 @@ from statistics import fmean
 
 from eval.options import Choice, Option
 from eval.recommendation import Query, accuracy_words, asked, cost_words
-from eval.report import RAISE, truncation_sentence
+from eval.report import RAISE, chance_of, truncation_sentence
 
 
 def chance(options: Sequence[Option], keys: Sequence[str]) -> float:
     """The accuracy of guesses on these problems; 0 where it was not recorded."""
     evaluations = [one for option in options for one in option.arm.evaluations]
-    known = {name: share for one in evaluations for name, share in one.facts.chance.items()}
-    return fmean(known.get(evaluations[0].benchmark(key), 0.0) for key in keys)
+    return fmean(chance_of(evaluations, key) or 0.0 for key in keys)
 
 
 def all_useless(options: Sequence[Option], guessed: float) -> bool:

@@ -160,8 +160,12 @@ class CostEstimate:
             steps = first.planned(RLConfig).max_steps
             return f"study.grid.rl.overrides=[max_steps={max(1, steps // 2)}]"
         elif verb == "train":
+            config = first.planned(TrainConfig)
+            if config.max_steps:
+                steps = config.max_steps // 2
+                return f"study.grid.train=[max_steps={steps}]" if steps else None
             pairs = max((pairs.n for pairs in self.model.pairs.sets.values()), default=0)
-            limit = min(pairs, first.planned(TrainConfig).limit or pairs)
+            limit = min(pairs, config.limit or pairs)
             return f"study.grid.train=[limit={limit // 2}]" if limit > 1 else None
         return None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from distill.config import Config as DistillConfig
@@ -22,7 +23,7 @@ from launch.plan_file import JOBS, check_plan, reserved
 from launch.rounds import next_round
 from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
-from launch.study_state import StudyState, compose_stage
+from launch.study_state import StudyState, compose_stage, training_processes
 from ratiocine import cli, runs
 from ratiocine.errors import BadInput
 from ratiocine.executors import (
@@ -47,7 +48,11 @@ def plan(
 ) -> list[Stage]:
     """All stages, parents first; `added` are cells of further rounds of seeds. Raises BadInput for
     an invalid stage, before anything runs."""
-    stages = expand(study, added)
+    ranks = tuple(training_processes(executor))
+    stages = [
+        stage if VERBS[stage.verb].config.data_parallel else replace(stage, processes=ranks)
+        for stage in expand(study, added)
+    ]
     earlier: set[str] = set()
     groups: dict[str, None] = {}
     folders = {stage.name: Path("runs") / stage.name for stage in stages}

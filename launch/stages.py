@@ -57,6 +57,9 @@ class Stage:
     """Name of the grid's set of pairs that it makes or depends on; empty for the evaluation of a
     starting model, None for a stage outside the grid."""
 
+    processes: tuple[str, ...] = field(default=(), compare=False)
+    """Overrides that state the processes of a training, as the study's executor starts them."""
+
     @property
     def parents(self) -> list[str]:
         return sorted({name for override in self.overrides for name in PARENT.findall(override)})
@@ -72,6 +75,7 @@ class Stage:
 
     def planned(self, schema: type[C]) -> C:
         """Its configuration, with folders of parents that do not exist yet."""
-        config = compose(self.verb, *self.resolved({name: PLANNED / name for name in self.parents}))
+        words = self.resolved({name: PLANNED / name for name in self.parents})
+        config = compose(self.verb, *words, *self.processes)
         assert isinstance(config, schema)
         return config

@@ -43,10 +43,15 @@ def compose_stage(
         if not own or config.single_process:
             return config, []
         return compose(verb, *overrides, *own), own
-    # Ranks on several nodes are checked as so many processes.
-    several = executor.num_nodes > 1
-    ranks = [f"executor.nproc_per_node={executor.world_size}"] if several else own
-    return compose(verb, *overrides, *ranks), own
+    return compose(verb, *overrides, *training_processes(executor)), own
+
+
+def training_processes(executor: ExecutorConfig) -> list[str]:
+    """The overrides with which a training is checked: ranks on several nodes as so many
+    processes."""
+    if executor.num_nodes > 1:
+        return [f"executor.nproc_per_node={executor.world_size}"]
+    return executor.overrides
 
 
 class StudyState:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
-LOOP = re.compile(r"(.{12,200}?)\1{5,}\Z", re.DOTALL)
+# A phrase six times, or a short one with a letter eight times: not a rule, nor zeros of a number.
+LOOP = re.compile(r"(?:(.{12,200}?)\1{5,}|((?=.{0,10}[^\W\d_]).{2,11}?)\2{7,})\Z", re.DOTALL)
 MIN_COMPRESSION = 0.06  # zlib ratio; a long text below it repeats itself
 LONG = 2000  # characters; shorter texts compress too unevenly to judge
 

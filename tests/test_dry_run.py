@@ -86,21 +86,22 @@ def test_a_group_replaces_its_keys() -> None:
         config("study.grid.train=[5]")
 
 
-def test_the_tip_can_be_typed() -> None:
+@pytest.mark.parametrize("setting", ["lora=true", "max_steps=6"])
+def test_the_tip_can_be_typed(setting: str) -> None:
     """It halves the work of the verb that dominates."""
-    whole = told("study.grid.train=[lora=true]")
+    whole = told(f"study.grid.train=[{setting}]", "study.grid.eval=[limit=1]")
     tip = re.search(r"mostly (\w+): .*; half of it with (\S+)", whole.total)
     assert tip and tip[1] == "train"
-    half = told("study.grid.train=[lora=true]", tip[2])
+    half = told(f"study.grid.train=[{setting}]", "study.grid.eval=[limit=1]", tip[2])
 
     def flops(found: CostEstimate) -> float:
         costs = (cost.flops or 0 for name, cost in found.costs.items() if name.startswith("train"))
         return sum(costs)
 
     assert flops(half) == pytest.approx(flops(whole) / 2)
-    assert "settings of train: batch_size=8 lora=true limit=300" in shown(
-        "study.grid.train=[lora=true]", tip[2]
-    )
+    (added,) = re.findall(r"\[(.*)\]", tip[2])
+    words = f"batch_size=8 {added}" if "max_steps" in added else f"batch_size=8 {setting} {added}"
+    assert f"settings of train: {words}" in shown(f"study.grid.train=[{setting}]", tip[2])
 
 
 # Models
@@ -540,6 +541,20 @@ def test_a_study_reports_for_its_stages(
     )
     assert following.startswith("next: python -m eval.recommend ")
     assert "No arm works" in done(*shlex.split(following.removeprefix("next: python -m ")))
+
+
+@pytest.mark.parametrize("setting", ["fsdp=true", "deepspeed=zero3"])
+@pytest.mark.parametrize(
+    ("executor", "ranks"), [("nproc_per_node=2", "2 processes"), ("gpus_per_node=8", "8 GPUs")]
+)
+def test_a_study_shards_models_over_the_processes_of_its_executor(
+    setting: str, executor: str, ranks: str, tmp_path: Path
+) -> None:
+    grid = ("study.grid.models=[tiny]", f"study.grid.train=[{setting}]", f"out={tmp_path}")
+    words = ("study=ratio_sweep", *grid, f"executor.{executor}", "dry_run=true")
+    if "gpus" in executor:
+        words = (*words, "executor=slurm")
+    assert f"jobs of train on {ranks}" in done("launch", *words)
 
 
 # Seeds in rounds

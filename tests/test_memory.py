@@ -325,17 +325,19 @@ def test_the_line_that_is_printed() -> None:
     need = MemoryEstimate(gb, gb // 2, gb, 0, 0, gb, 4, 512)
     assert (
         str(need) == "about 3.5 GB: 1 of weights, 0.5 of gradients, 1 of optimizer states, "
-        "1 of activations (4 rows of 512 tokens)"
+        "1 of activations and temporaries (4 rows of 512 tokens)"
     )
     small = MemoryEstimate(3 * 2**20, 0, 0, 0, 0, 2**19, 1, 8)
-    assert str(small) == "about 3.5 MB: 3 of weights, 0.5 of activations (1 row of 8 tokens)"
+    assert str(small) == (
+        "about 3.5 MB: 3 of weights, 0.5 of activations and temporaries (1 row of 8 tokens)"
+    )
     over = MemoryEstimate(
         gb, gb // 2, gb, gb, gb, gb, 1, 512, ShardingPlan("zero2", 8), "bfloat16", gb
     )
     assert str(over) == (
         "about 6.5 GB per GPU, across 8 with zero2: 1 of weights, 0.5 of gradients, 1 of optimizer "
-        "states, 1 of communication buffers, 1 of copies in bfloat16, 1 of activations, 1 of "
-        "cached rollouts (1 row of 512 tokens)"
+        "states, 1 of communication buffers, 1 of copies in bfloat16, 1 of activations and "
+        "temporaries, 1 of cached rollouts (1 row of 512 tokens)"
     )
 
 

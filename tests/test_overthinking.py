@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.pilot import proposed
+from ratiocine.completion_parts import looping
 from ratiocine.errors import Failure
 from ratiocine.evaluate import efficiency, score
 from ratiocine.grading import Solution, outcome_efficiency, process_efficiency, solutions
@@ -91,6 +92,23 @@ def test_mode_flips_are_counted_where_a_mode_was_expected() -> None:
     ]  # an empty block is no thought
     for expected, share in ((False, 0.25), (True, 0.75), (None, None)):
         assert summary([replace(row, expected=expected) for row in rows]).mode_flip == share
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("The end. The end. " * 6, True),
+        ("<time>\n" * 12, True),
+        ("It is " + "ha" * 9, True),
+        ("no, no, no, no", False),
+        ("10^20 = 1" + "0" * 20, False),
+        ("| a | b |\n|" + "---|" * 8, False),
+        ("1/3 = 0." + "3" * 30, False),
+        ("1, 2, 3, 4, 5, 6, 7, 8, 9, 10", False),
+    ],
+)
+def test_repeated_phrases_and_what_only_looks_like_them(text: str, loops: bool) -> None:
+    assert looping(text) is loops
 
 
 def test_loops_are_truncated_answers_that_repeat_themselves() -> None:

@@ -346,6 +346,25 @@ def test_rejected_problems_show_why(tmp_path: Path) -> None:
     assert not lines(out / "rejected.jsonl")
 
 
+def test_irregular_conversations_are_counted_and_do_not_end_the_import(tmp_path: Path) -> None:
+    def turns(number: int, answer: str) -> dict:
+        question = {"from": "human", "value": f"What is {number} + 4?"}
+        return {"conversations": [question, {"from": "gpt", "value": answer}]}
+
+    rows = [turns(n, f"<think>{n} + 4 = {n + 4}</think>\\boxed{{{n + 4}}}") for n in range(3)]
+    rows += [{"conversations": []}, turns(7, "<think>It is"), turns(8, "<think></think>12")]
+    rows += [{"conversations": turns(9, "")["conversations"][:1]}]
+    out = tmp_path / "pairs"
+    words = ("distill", "teacher=published", f"data={write(tmp_path / 'a.jsonl', rows)}")
+    shown = done(*words, f"out={out}")
+    assert "3 pairs" in shown
+    assert "dropped {'question_empty': 1, 'no_ift_answer': 3}" in shown
+    assert len(lines(out / "rejected.jsonl")) == 4
+    none = command(*words[:2], f"data={write(tmp_path / 'b.jsonl', rows[4:])}", f"out={out}2")
+    assert (none.returncode, "gave no pair" in none.stderr) == (2, True)
+    assert "no_ift_answer: both answers of a row are taken from columns" in none.stderr
+
+
 def test_problems_without_references_are_told_before_the_answers(tmp_path: Path) -> None:
     def turns(answer: str) -> dict:
         question = {"from": "human", "value": f"What is {len(answer)} + 4?"}

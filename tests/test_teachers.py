@@ -345,7 +345,10 @@ def test_published_pairs_come_in_as_pairs(tmp_path: Path) -> None:
         "data.columns={question: prompt}",
         f"out={tmp_path / 'c'}",
     )
-    assert (refused.returncode, "say which columns hold both" in refused.stderr) == (2, True)
+    assert (
+        refused.returncode,
+        "both answers of a row are taken from columns" in refused.stderr,
+    ) == (2, True)
 
 
 def test_a_local_model_is_a_teacher(tmp_path: Path) -> None:

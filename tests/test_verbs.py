@@ -2,14 +2,18 @@
 killed."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 from conftest import command, done, started
 
 from bench.large import synthetic
+from eval.report import Study, load_evaluations
+from eval.report.tables import all_tables
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.runs import read_manifest
 from ratiocine.stores import read_completions, read_pairs
@@ -58,11 +62,46 @@ def test_an_evaluation_carries_who_wrote_the_pairs_and_the_level_of_chance(score
     assert facts.student is not None
     (source,) = facts.student.sources
     assert (source.teacher, source.is_model, source.n, source.tokens) == ("oracle", False, 40, None)
-    assert facts.student.problems == 40
+    assert facts.student.problems == 16, "of 40, in two steps"
     assert (facts.student.machine or "").endswith("CPU cores")
     assert facts.student.revision == read_manifest(scored).revision
     assert facts.chance["chain_sum"] == 1 / 40
     assert facts.chance["needle"] == pytest.approx(1 / 3, abs=1e-5)
+
+
+def test_training_states_what_it_leaves_out(pairs: Path, tmp_path: Path) -> None:
+    rows = read_pairs(pairs / "pairs.parquet")
+    limit = median(len(row.prompt) + len(row.reasoning) for row in rows)
+    words = ("ratio=1", "model=tiny", f"pairs={pairs}", "batch_size=4", "max_steps=1")
+    shown = done("train", *words, f"max_length={limit:.0f}", f"out={tmp_path / 'run'}")
+    (n,) = re.findall(r"warning: (\d+) of 40 pairs are dropped, .* longer than max_length=", shown)
+    mixture = json.loads((tmp_path / "run" / "mixture.json").read_text())
+    assert 0 < mixture["dropped_too_long"]["pairs"] == int(n) < 40
+    assert read_manifest(tmp_path / "run").training.problems == 4
+    assert (
+        "1 steps of 4 examples (4 of the problems)" in (tmp_path / "run" / "README.md").read_text()
+    )
+    (fits,) = re.findall(r"all fit (\d+) tokens", shown)
+    whole = done("train", *words, f"max_length={fits}", f"out={tmp_path / 'whole'}")
+    assert "dropped" not in whole
+
+
+def test_chance_is_that_of_each_category_of_a_file(tmp_path: Path) -> None:
+    rows = [
+        {"question": "2 + 2?", "answer": "4", "category": "sums"},
+        {"question": "2 or 3?", "answer": "B", "choices": ["2", "3"], "category": "either"},
+    ]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("model=tiny", f"benchmarks=[{tmp_path / 'own.jsonl'}]", "max_new_tokens=2")
+    done("eval", *words, f"out={tmp_path / 'run'}")
+    assert read_manifest(tmp_path / "run").evaluation.chance == {
+        "own": 0.25,
+        "own/sums": 0,
+        "own/either": 0.5,
+    }
+    study = Study.of(load_evaluations([tmp_path / "run"]))
+    levels = {row["group"]: row["chance"] for row in all_tables(study)["chance"]}
+    assert (levels["sums"], levels["either"], levels["all"]) == (0, 0.5, 0.25)
 
 
 def test_eval_generates_what_stock_transformers_generates(scored: Path, student: Path) -> None:

@@ -117,11 +117,13 @@ def _training(config: Settings, facts: TrainingFacts, mixture: MixtureFacts) -> 
     model, tokens = config["model"], mixture.supervised_tokens
     license = models.license_of(model.get("license"), model["path"])
     weights = f"adapters of rank {config['lora_rank']}, merged" if config["lora"] else "all weights"
+    fewer = facts.problems is not None and facts.problems < mixture.n
+    part = f" ({facts.problems} of the problems)" if fewer else ""
     rows = {
         "base model": f"{model['path'] or model['name']}, license: {license or 'unknown'}",
         "scenario": f"{mixture.scenario}, equalize={mixture.equalize}, seed {mixture.seed}",
         "supervised tokens": f"{tokens['ift']} direct, {tokens['reasoning']} in reasoning rows",
-        "training": f"{facts.steps} steps of {config['batch_size']} examples, "
+        "training": f"{facts.steps} steps of {config['batch_size']} examples{part}, "
         f"peak learning rate {facts.lr:.2g}, {weights}, {facts.train_flops_exact:.3g} FLOPs",
         "direct format": f"{mixture.direct_format}: {FORMS[mixture.direct_format]}",
         "validation loss": None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, repeat
 from pathlib import Path
@@ -201,18 +201,24 @@ def _table(file: Path, content: str) -> Any:
     return pa.ipc.open_file(pa.memory_map(str(stored))).read_all()
 
 
+def _lengths(dataset: PairDataset, mode: Mode) -> Iterator[int]:
+    """Tokens of the rows of a mode."""
+    form = sum(dataset.form_tokens[mode])
+    both = zip(dataset.prompt_tokens, dataset.completion_tokens[mode], strict=True)
+    return (prompt + completion + form for prompt, completion in both)
+
+
+def longest(dataset: PairDataset) -> int:
+    """Tokens of the longest row."""
+    return max(max(_lengths(dataset, mode)) for mode in dataset.completion_tokens)
+
+
 def drop_too_long(dataset: PairDataset, max_length: int) -> tuple[list[str], dict[str, int]]:
     """Ids of pairs of which *both* completions fit, so that every ratio has the same problems, and
     the numbers of pairs and of completions by mode that do not. Nothing is truncated."""
     too_long = {
-        mode: array(
-            "b",
-            (
-                prompt + completion + sum(dataset.form_tokens[mode]) > max_length
-                for prompt, completion in zip(dataset.prompt_tokens, tokens, strict=True)
-            ),
-        )
-        for mode, tokens in dataset.completion_tokens.items()
+        mode: array("b", (length > max_length for length in _lengths(dataset, mode)))
+        for mode in dataset.completion_tokens
     }
     ids = [
         name

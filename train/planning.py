@@ -17,7 +17,7 @@ from ratiocine.records import MODES, Mode
 from ratiocine.rendering import Rendering
 from train.batches import MicroBatchSampler
 from train.config import Config
-from train.dataset import PairDataset, drop_too_long, read_dataset
+from train.dataset import PairDataset, drop_too_long, longest, read_dataset
 from train.scenario import Example, ScenarioConfig, Stage, check_val_size, plan_stages
 
 
@@ -57,7 +57,14 @@ def plan_training(config: Config) -> TrainingPlan:
     dataset.form_tokens.update({mode: rendering.extra_tokens(mode) for mode in MODES})
     ids, dropped = drop_too_long(dataset, config.max_length)
     if not ids:
-        raise BadInput(f"no pair fits max_length={config.max_length}")
+        raise BadInput(
+            f"no pair fits max_length={config.max_length}; all fit {longest(dataset)} tokens"
+        )
+    if n := dropped["pairs"]:
+        print(
+            f"warning: {n} of {len(ids) + n} pairs are dropped, as one of their sides is longer "
+            f"than max_length={config.max_length}; all fit {longest(dataset)} tokens"
+        )
     ids, validation = validation_split(ids, config.val_size, config.seed)
 
     def price(name: str, mode: Mode) -> int:

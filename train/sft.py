@@ -175,6 +175,7 @@ def _facts(
     step: int,
 ) -> TrainingFacts:
     last = log.rows[-1]
+    trained = {name for batch in plan.batches[: len(log.rows)] for name, _ in batch}
     return TrainingFacts(
         lr=max(schedule(config, plan.stages)),
         steps=len(log.rows),
@@ -188,7 +189,7 @@ def _facts(
         data=" + ".join(map(dataset_name, config.folders())),
         size=session.size,
         share=mixture.share,
-        problems=mixture.n,
+        problems=len(trained),
         sources=[pair_source(folder) for folder in config.folders()],
         license=models.license_of(config.model.license, config.model.path),
     )

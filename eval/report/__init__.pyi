@@ -1,3 +1,4 @@
+from .accuracy_tables import chance_of as chance_of
 from .arms import Arm as Arm
 from .arms import EvaluationPairs as EvaluationPairs
 from .arms import counterparts as counterparts

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from eval.report.arms import Arm
 from eval.report.csv_table import Table, rounded_table
+from eval.report.evaluations import Evaluation
 from eval.report.study import ARM_COLUMNS, Study, described
 from eval.report.truncation import truncated_share
 from ratiocine.scores import majorities, sampled
@@ -48,18 +49,24 @@ def accuracy_by_seed(study: Study) -> Table:
 def chance(study: Study) -> Table:
     """The accuracy of guesses by category and over all problems, of benchmarks for which it
     was recorded; 0 for open questions."""
-    known = {
-        name: share
-        for evaluation in study.evaluations
-        for name, share in evaluation.facts.chance.items()
-    }
     rows = []
     for group, keys in study.groups.items():
-        names = [study.evaluations[0].benchmark(key) for key in keys]
-        if all(name in known for name in names):
-            rows.append((group, len(keys), fmean(known[name] for name in names)))
+        found = [share for key in keys if (share := chance_of(study.evaluations, key)) is not None]
+        if len(found) == len(keys):
+            rows.append((group, len(keys), fmean(found)))
     caption = "Accuracy of guesses among the answers that a question allows"
     return rounded_table("chance", caption, ("group", "n", "chance"), rows)
+
+
+def chance_of(evaluations: Sequence[Evaluation], key: str) -> float | None:
+    """The chance that a guess at a problem of these evaluations is right: that of its benchmark, or
+    of its category there; None where it was not recorded."""
+    benchmark = evaluations[0].benchmark(key)
+    for one in evaluations:
+        for name in (f"{benchmark}/{evaluations[0].category(key)}", benchmark):
+            if name in one.facts.chance:
+                return one.facts.chance[name]
+    return None
 
 
 def macro_averages(study: Study) -> Table:

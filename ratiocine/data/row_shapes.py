@@ -23,7 +23,7 @@ def shaped(row: Row) -> Row:
         parts = [row["instruction"], row.get("input")]
         question = "\n".join(str(part) for part in parts if part)
         return _answered({**row, "question": question}, row["output"])
-    turns = row.get("messages") or row.get("conversations")
+    turns = row.get("messages", row.get("conversations"))
     if not isinstance(turns, list):
         return row
     said = [
@@ -32,8 +32,8 @@ def shaped(row: Row) -> Row:
         if isinstance(turn, Mapping)
     ]
     first = next((at for at, (role, _) in enumerate(said) if role in USERS), None)
-    if first is None:
-        return row
+    if first is None:  # dropped with its reason, as any row without a question
+        return {"question": "", "answer": None, **row}
     role, answer = said[first + 1] if len(said) > first + 1 else (None, None)
     row = {**row, "question": said[first][1]}
     return _answered(row, None if role in NO_ANSWER else answer)

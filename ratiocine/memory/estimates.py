@@ -75,7 +75,7 @@ class MemoryEstimate:
             "optimizer states": self.optimizer,
             "communication buffers": self.buffers,
             f"copies in {self.dtype}": self.copies,
-            "activations": self.activations,
+            "activations and temporaries": self.activations,
             "cached rollouts": self.cache,
         }
         unit, size = unit_of(self.total)

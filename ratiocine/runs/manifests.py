@@ -119,7 +119,8 @@ class EvalFacts:
     """Number of weights."""
     chance: Mapping[str, float] = field(default_factory=dict)
     """Mean chance of a random choice, or of a guess among the answers that a question allows, to be
-    right, by benchmark; 0 where that is unknown."""
+    right, by benchmark, and by `benchmark/category` of one with several; 0 where that is
+    unknown."""
     pruned: str | None = None
     """Of a pruned model: from which, and to how many layers."""
     license: str | None = None
