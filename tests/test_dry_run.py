@@ -543,9 +543,12 @@ def test_a_study_reports_for_its_stages(
     assert "No arm works" in done(*shlex.split(following.removeprefix("next: python -m ")))
 
 
-@pytest.mark.parametrize("setting", ["fsdp=true", "deepspeed=zero3"])
 @pytest.mark.parametrize(
-    ("executor", "ranks"), [("nproc_per_node=2", "2 processes"), ("gpus_per_node=8", "8 GPUs")]
+    ("setting", "executor", "ranks"),
+    [
+        ("fsdp=true", "nproc_per_node=2", "2 processes"),
+        ("deepspeed=zero3", "gpus_per_node=8", "8 GPUs"),
+    ],
 )
 def test_a_study_shards_models_over_the_processes_of_its_executor(
     setting: str, executor: str, ranks: str, tmp_path: Path
