@@ -111,13 +111,10 @@ def test_identities(given_: list[Sample]) -> None:
     assert taken(WeightedVote(n=n), equal) == pytest.approx(vote)
     adaptive = replay(AdaptiveConsistency(n=n, threshold=1 - 1e-12), given_)
     assert len(adaptive.tokens) == n
-    answered = [one for one in given_ if one.vote]
-    assert taken(BestOfN(n=n), equal) == pytest.approx(
-        {v: sum(one.vote == v for one in answered) / len(answered) for v in vote}
-        if len(vote) == len({one.vote for one in answered})
-        else taken(BestOfN(n=n), equal)
-    )
-    assert all(a <= one.tokens for a, one in zip(adaptive.tokens, given_, strict=True))
+    answered = [one.vote for one in given_ if one.vote]
+    shares = {v: answered.count(v) / len(answered) for v in answered}
+    assert taken(BestOfN(n=n), equal) == pytest.approx(shares), "one at random"
+    assert adaptive.tokens == [one.tokens for one in given_]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=12))

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import PositiveInt
-
-from ratiocine.strategies.strategy import Answer, Run, Strategy
+from ratiocine.strategies.strategy import Answer, OfNSamples, Run
 
 
-class BestOfN(Strategy):
+class BestOfN(OfNSamples):
     name: Literal["best_of_n"] = "best_of_n"
-    n: PositiveInt = 8
-
-    @property
-    def most(self) -> int:
-        return self.n
-
-    @property
-    def needs_confidence(self) -> bool:
-        return True
+    needs_confidence: ClassVar[bool] = True
 
     def run(self) -> Run:
         samples = yield self.n

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import PositiveInt
-
-from ratiocine.strategies.strategy import Answer, Ballot, Run, Strategy
+from ratiocine.strategies.strategy import Answer, Ballot, OfNSamples, Run
 
 
-class SelfConsistency(Strategy):
+class SelfConsistency(OfNSamples):
     name: Literal["self_consistency"] = "self_consistency"
-    n: PositiveInt = 8
-
-    @property
-    def most(self) -> int:
-        return self.n
 
     def run(self) -> Run:
         samples = yield self.n

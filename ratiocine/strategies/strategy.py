@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pydantic import PositiveInt
 
 from ratiocine.config import StrictConfig
 
@@ -43,20 +46,27 @@ class Strategy(StrictConfig):
     """A strategy with its settings, those of conf/strategy/NAME.yaml."""
 
     name: str
+    needs_confidence: ClassVar[bool] = False
+    """Whether samples need log-probabilities."""
 
     @property
     def most(self) -> int:
         """The largest number of samples that it may ask for."""
         raise NotImplementedError
 
-    @property
-    def needs_confidence(self) -> bool:
-        """Whether samples need log-probabilities."""
-        return False
-
     def run(self) -> Run:
         """One problem."""
         raise NotImplementedError
+
+
+class OfNSamples(Strategy):
+    """A strategy that asks for `n` samples at once."""
+
+    n: PositiveInt = 8
+
+    @property
+    def most(self) -> int:
+        return self.n
 
 
 @dataclass

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from math import exp
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import PositiveInt
-
-from ratiocine.strategies.strategy import Answer, Ballot, Run, Strategy
+from ratiocine.strategies.strategy import Answer, Ballot, OfNSamples, Run
 
 
-class WeightedVote(Strategy):
+class WeightedVote(OfNSamples):
     name: Literal["weighted_vote"] = "weighted_vote"
-    n: PositiveInt = 8
-
-    @property
-    def most(self) -> int:
-        return self.n
-
-    @property
-    def needs_confidence(self) -> bool:
-        return True
+    needs_confidence: ClassVar[bool] = True
 
     def run(self) -> Run:
         samples = yield self.n
