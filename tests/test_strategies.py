@@ -92,6 +92,10 @@ def test_short_m_at_k_by_hand() -> None:
     assert taken(ShortMAtK(k=4, m=2), given) == {"b": 0.5, "a": 0.5}
     assert taken(ShortMAtK(k=4, m=3), given) == {"a": 1}
     assert replay(ShortMAtK(k=4, m=3), given).tokens == [5, 7, 3, 7], "cut where the third ends"
+    refused = samples("-ab", tokens=(0, 4, 6))
+    assert taken(ShortMAtK(k=3, m=1), refused) == {"a": 1}
+    assert replay(ShortMAtK(k=3, m=1), refused).tokens == [0, 4, 4]
+    assert replay(ShortMAtK(k=2, m=1), samples("--", tokens=(0, 0))).tokens == [0, 0]
 
 
 def test_confidence_by_hand() -> None:

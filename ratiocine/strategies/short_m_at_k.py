@@ -27,9 +27,11 @@ class ShortMAtK(Strategy):
 
     def run(self) -> Run:
         samples = yield self.k
-        order = sorted(range(self.k), key=lambda number: samples[number].tokens)
-        votes = dict.fromkeys(order[: self.m], 1.0)
-        end = samples[order[self.m - 1]].tokens
+        # One that the engine could not answer has no tokens, and does not end first.
+        begun = (number for number in range(self.k) if samples[number].tokens)
+        first = sorted(begun, key=lambda number: samples[number].tokens)[: self.m]
+        end = samples[first[-1]].tokens if first else 0
         return Answer(
-            Ballot.of(samples, votes).winners, [min(sample.tokens, end) for sample in samples]
+            Ballot.of(samples, dict.fromkeys(first, 1.0)).winners,
+            [min(sample.tokens, end) for sample in samples],
         )
