@@ -125,6 +125,8 @@ def distill(config: Config) -> Run:
                 f"answers are not verified, and no evaluation can use them; {NO_REFERENCE}",
                 flush=True,
             )
+        if config.data.path and (warning := prompts.references.warning):
+            print(warning, flush=True)
         make, answers = pair_maker(config, prompts)
         with suppress(_NoPairError):  # the rejected problems are written nevertheless
             _write_pairs(run, _Writer(config, totals, rejections), make, prompts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ratiocine.grading import NUMBER_IN_TEXT, read_number
+from ratiocine.grading import NUMBER_IN_TEXT, in_points, read_number
 from ratiocine.records import Problem
 
 CALCULATOR = re.compile(r"<<[^<>]*>>")  # gsm8k's calculator annotations, `<<48/2=24>>`
@@ -20,6 +20,6 @@ def fault(problem: Problem, text: str) -> str | None:
     if not text:
         return "no_solution"
     assert problem.reference is not None
-    wanted = read_number(problem.reference)
-    reached = {read_number(found) for found in NUMBER_IN_TEXT.findall(text)}
+    wanted = read_number(in_points(problem, problem.reference))
+    reached = {read_number(found) for found in NUMBER_IN_TEXT.findall(in_points(problem, text))}
     return None if wanted is None or wanted in reached else "solution_misses_reference"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distill import difficulty_scores, pass_counts
 from distill.select_config import SelectConfig
-from ratiocine.data import DataConfig, Index, content, paraphrases, repeats, sources
+from ratiocine.data import DataConfig, Index, TextReferences, content, paraphrases, repeats, sources
 from ratiocine.evaluate import key
 from ratiocine.hashing import Seen
 from ratiocine.records import Problem
@@ -34,6 +34,7 @@ class Prompts:
     ) -> None:
         self.data, self.seed, self.n = data, seed, 0
         self.without_reference = 0
+        self.references = TextReferences()
         self.test_contents = _test_contents(data, seed)
         self.rejected: set[str] = set()
         # With a limit or a mixture, a source has more problems than the run.
@@ -47,6 +48,7 @@ class Prompts:
         for problem in self._checked(select, limit, reject):
             self.n += 1
             self.without_reference += problem.reference is None
+            self.references.add(problem)
             if self.included is not None:
                 self.included.add(key(problem))
             if select.dedup_threshold is not None or select.embedding_model is not None:

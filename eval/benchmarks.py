@@ -13,7 +13,15 @@ from statistics import fmean
 
 from eval import training_rows
 from eval.config import Config
-from ratiocine.data import FAMILIES, NO_REFERENCE, DataConfig, pairs_beside, sources
+from eval.report import count
+from ratiocine.data import (
+    FAMILIES,
+    NO_REFERENCE,
+    DataConfig,
+    TextReferences,
+    pairs_beside,
+    sources,
+)
 from ratiocine.engines import Message, Request
 from ratiocine.errors import BadInput
 from ratiocine.evaluate import key
@@ -96,6 +104,8 @@ def load(config: Config) -> Suite:
             more = " …" if len(ids) > LISTED else ""
             listed = "; ".join(loaded.told(ids[:LISTED]))
             print(f"{data.name}: {len(ids)} dropped ({reason}): {listed}{more}")
+        if data.path and (warning := TextReferences(problems).warning):
+            print(f"{data.name}: {warning}")
         if not problems:
             raise BadInput(f"benchmark {data.name} holds no test problem{_why(loaded.dropped)}")
         if config.num_fewshot:
@@ -216,12 +226,14 @@ def check(config: Config) -> None:
         problems, dropped = loaded.problems, loaded.dropped
         n, lost = len(problems), sum(map(len, dropped.values()))
         counts = Counter(problem.kind for problem in problems).most_common()
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts)
+        kinds = ", ".join(f"{of_kind} {kind}" for kind, of_kind in counts)
         pinned = data.hub.count if data.hub else None
         total = f", {pinned} in the whole set" if pinned else ""
-        print(f"{data.name}: {n} problems ({kinds}), {lost} dropped{total}")
+        print(f"{data.name}: {count(n, 'problem')} ({kinds}), {lost} dropped{total}")
         for reason, ids in dropped.items():
             print(f"  {reason}: {'; '.join(loaded.told(ids))}")
+        if data.path and (warning := TextReferences(problems).warning):
+            print(f"  {warning}")
         if by_text := [problem.id for problem in problems if not understood(problem)]:
             print(f"  matched by text only: {', '.join(by_text)}")
         if pinned and data.data_dir is None and n + lost != pinned:

@@ -107,24 +107,26 @@ class Point:
 def curve(evaluation: Evaluation, options: argparse.Namespace) -> list[Point]:
     """The evaluation at each cap, in ascending order.
 
-    Raises BadInput for a cap below 1, a percentile outside 0 to 100, and completions that cannot
-    be cut because their engine returned no token ids.
+    Raises BadInput for a cap below 1 or above the limit of a truncated completion, a percentile
+    outside 0 to 100, and completions that cannot be cut because their engine returned no token ids.
     """
     config = cli.check(Config, dict(evaluation.config))
     problems = load(config).problems
     rows = [row for answers in evaluation.answers.values() for row in answers]
     check_problems(evaluation.label, (row.key for row in rows), problems)
     if options.max_thinking_tokens:
-        return [
-            _point(evaluation, cap, [_cut_thinking(row, cap) for row in rows])
-            for cap in _caps(options.max_thinking_tokens)
-        ]
+        caps = _caps(options.max_thinking_tokens)
+        _check_measured(evaluation.label, caps[-1], [row.n_think for row in rows if _unended(row)])
+        return [_point(evaluation, cap, [_cut_thinking(row, cap) for row in rows]) for cap in caps]
     if any(row.token_ids is None for row in rows):
         raise BadInput(
             f"{evaluation.label}: its engine returned no token ids, so completions cannot be cut; "
             "--max-thinking-tokens can be"
         )
     caps = _caps(options.tokens or _at_percentiles(rows, options.percentiles or PERCENTILES))
+    if options.tokens:
+        lengths = [row.n_completion for row in rows if row.stop == "length"]
+        _check_measured(evaluation.label, caps[-1], lengths)
     decode = models.load_tokenizer(config.model).decode
     points = []
     with progress(len(caps) * len(rows), "budgets", "completions") as bar:
@@ -151,6 +153,21 @@ def _caps(values: Sequence[int]) -> list[int]:
     if low := [value for value in values if value < 1]:
         raise BadInput(f"a cap of {low[0]} tokens is none; caps are 1 or more")
     return sorted(set(values))
+
+
+def _unended(row: ScoredCompletion) -> bool:
+    """Whether a completion was truncated within its trace."""
+    return row.stop == "length" and not row.n_answer
+
+
+def _check_measured(label: str, cap: int, truncated: Sequence[int]) -> None:
+    """Raise BadInput for a cap at which a truncated completion (`truncated` are their tokens) might
+    have gone on."""
+    if truncated and cap > min(truncated):
+        raise BadInput(
+            f"{label}: a cap of {cap} tokens was not measured: {len(truncated)} completions were "
+            f"truncated, at {min(truncated)} tokens and more; evaluate with max_new_tokens={cap}"
+        )
 
 
 def _cut(

@@ -23,6 +23,7 @@ from eval.report import (
     answer_formats,
     arm_label,
     compared_sentence,
+    count,
     is_parent,
     load_evaluations,
     p_value,
@@ -80,6 +81,7 @@ def main() -> None:
         content = {"schema_version": 2, "seeds": seeds, "differences": rows}
         write(options.out, json.dumps(content, indent=2) + "\n")
     print(table(found))
+    print(adjustment(pairs))
     base, other = (arm_label(side.facts) for side in pairs[0])
     if base == other:
         base, other = "against", "these"
@@ -108,8 +110,12 @@ def paired(
     one_for_all = len(against) == 1 < len(folders)
     if len(folders) != len(against) and not one_for_all:
         raise BadInput(
-            f"{len(folders)} evaluations against {len(against)}: give one counterpart for each"
+            f"{count(len(folders), 'evaluation')} against {len(against)}: give one counterpart for "
+            "each"
         )
+    resolved = [folder.resolve() for folder in (*against, *folders)]
+    if shared := [folder for folder in folders if folder.resolve() in resolved[: len(against)]]:
+        raise BadInput(f"{shared[0]} is on both sides; --against names the other arm")
     evaluations = load_evaluations([*against, *folders])
     bases, others = evaluations[: len(against)], evaluations[len(against) :]
     if one_for_all and bases[0].student and not all(is_parent(bases[0], one) for one in others):
@@ -191,6 +197,14 @@ def table(found: Mapping[str, GroupDifference]) -> str:
         cells = f"{f'{difference} ({low} to {high})':>28}{p_value(one.p_holm):>9}"
         lines.append(f"{group:20}{one.n:>5}{accuracies}{truncated}{cells}   {by_seed}")
     return "\n".join(lines)
+
+
+def adjustment(pairs: EvaluationPairs) -> str:
+    """What the adjusted p-values are adjusted over."""
+    everyone = [evaluation for pair in pairs for evaluation in pair]
+    n, more = (len(problem_groups(everyone, by)) for by in ("benchmark", "category"))
+    both = f"{count(n, 'benchmark')}, and over {count(more, 'category')} and all problems"
+    return f"p adj.: Holm's adjustment over {both}."
 
 
 if __name__ == "__main__":

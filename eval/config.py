@@ -27,6 +27,7 @@ from ratiocine.data import (
     TEST_FILE,
     DataConfig,
     TestSize,
+    Tolerance,
     ending,
     is_stored,
     pairs_beside,
@@ -38,12 +39,12 @@ from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, TransformersConfig
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
-from ratiocine.records import Kind, category_name
+from ratiocine.records import Decimal, Kind, category_name
 from ratiocine.runs import CONFIG, TrackedConfig, check_finished, hash_path, read_config
 
 MAX_NEW_TOKENS = 2048  # default of a benchmark without its own
 # Keys of benchmark files, as `data.KEY` of distill.
-OF_FILES = ("test_size", "columns", "kind", "category")
+OF_FILES = ("test_size", "columns", "kind", "category", "tolerance", "decimal")
 
 
 class Config(TrackedConfig):
@@ -59,6 +60,8 @@ class Config(TrackedConfig):
     columns: HashedIfSet[dict[str, str] | None] = None
     kind: HashedIfSet[Kind | None] = None
     category: HashedIfSet[str | None] = None
+    tolerance: HashedIfSet[Tolerance | None] = None
+    decimal: HashedIfSet[Decimal | None] = None
     limit: Hashed[PositiveInt | None] = None
     num_fewshot: Hashed[NonNegativeInt] = 0
     max_new_tokens: Hashed[TokenLimit] = None

@@ -29,14 +29,17 @@ RATIO_SCALE = 0.5  # difference of ratios at which their similarity is 1 / e
 class Cost:
     """Of training, of answers, or of both."""
 
-    flops: float
+    flops: float | None
+    """None where those of answers are unknown."""
     seconds: float
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.flops + other.flops, self.seconds + other.seconds)
+        unknown = self.flops is None or other.flops is None
+        flops = None if unknown else (self.flops or 0.0) + (other.flops or 0.0)
+        return Cost(flops, self.seconds + other.seconds)
 
     def times(self, n: int) -> Cost:
-        return Cost(n * self.flops, n * self.seconds)
+        return Cost(None if self.flops is None else n * self.flops, n * self.seconds)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class Option:
     """Lower end of the 95 % interval."""
     high: float
     train_flops: float
-    answer_flops: float
+    answer_flops: float | None
+    """Of one answer, the mean; None where they are unknown for any of the options compared."""
+    answer_tokens: float
     """Of one answer, the mean."""
     train_seconds: float
     answer_seconds: float
@@ -59,7 +64,10 @@ class Option:
 
     def total(self, num_queries: int | None) -> float:
         """FLOPs of training and of this number of answers; of training alone where it is None."""
-        return self.train_flops + (num_queries or 0) * self.answer_flops
+        if not num_queries:
+            return self.train_flops
+        assert self.answer_flops is not None
+        return self.train_flops + num_queries * self.answer_flops
 
     @property
     def training(self) -> Cost:
@@ -123,15 +131,10 @@ class SampleSize:
 def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
     """An arm over these problems; training FLOPs are exact counts if `exact`.
 
-    Raises BadInput where the shape of its model is unknown.
+    Raises BadInput where none of its requests was answered.
     """
     seconds = []
     for evaluation in arm.evaluations:
-        if evaluation.facts.shape is None:
-            raise BadInput(
-                f"{arm.label}: the cost of an answer is unknown, as its evaluation does not hold "
-                "the model's shape"
-            )
         if not evaluation.columns.total("answered", evaluation.at(keys)):
             raise BadInput(f"{arm.label}: no request of {evaluation.label} was answered")
         seconds.append(evaluation.facts.seconds / len(evaluation.columns))
@@ -140,11 +143,19 @@ def measured(arm: Arm, keys: Sequence[str], *, exact: bool) -> Option:
     assert train_flops is not None
     students = [evaluation.student for evaluation in arm.evaluations]
     train_seconds = fmean(float(student.seconds or 0.0) if student else 0.0 for student in students)
-    answer_flops = arm.inference_flops(keys)
-    assert answer_flops is not None
-    times = (train_flops, answer_flops, train_seconds, fmean(seconds))
+    tokens = arm.mean("n_completion", keys)
+    assert tokens is not None
+    times = (train_flops, arm.inference_flops(keys), tokens, train_seconds, fmean(seconds))
     accuracy, low, high = over_seeds(table)
     return Option(arm, table, accuracy, low, high, *times, expected=accuracy)
+
+
+def compared_costs(options: Sequence[Option]) -> list[Option]:
+    """The same options; without the FLOPs of answers where those of one, such as a served model,
+    are unknown."""
+    if all(option.answer_flops is not None for option in options):
+        return list(options)
+    return [replace(option, answer_flops=None) for option in options]
 
 
 def informed(
@@ -197,7 +208,9 @@ def choose(
     tenth of the cost is worth."""
 
     def price(option: Option) -> tuple[float, float, str]:
-        return option.total(num_queries), option.answer_flops, option.arm.label
+        per_answer = option.answer_flops
+        per_answer = option.answer_tokens if per_answer is None else per_answer
+        return option.total(num_queries), per_answer, option.arm.label
 
     def order(option: Option, accuracy: float) -> tuple[float, float, float, str]:
         return -round(worth(option, accuracy, num_queries, weight), 12), *price(option)

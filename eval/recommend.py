@@ -26,6 +26,7 @@ from eval.options import (
     Other,
     SampleSize,
     choose,
+    compared_costs,
     informed,
     measured,
     sample_size,
@@ -39,7 +40,16 @@ from ratiocine.records import CATEGORIES, JsonObject
 
 RENAMED = {"--budget": "--max-flops", "--questions": "--num-queries"}
 SIZE_TOLERANCE = 0.25
-SCORES = ("accuracy", "expected", "low", "high", "train_flops", "answer_flops", "train_seconds")
+SCORES = (
+    "accuracy",
+    "expected",
+    "low",
+    "high",
+    "train_flops",
+    "answer_flops",
+    "answer_tokens",
+    "train_seconds",
+)
 
 
 def main() -> None:
@@ -72,7 +82,12 @@ def _recommend(
     num_queries = None if options.num_queries is None else int(options.num_queries)
     query = Query(options.category, len(keys), num_queries, options.max_flops, options.weight)
     exact = all(arm.train_flops_exact is not None for arm in arms)
-    options_of_all = [measured(arm, keys, exact=exact) for arm in arms]
+    options_of_all = compared_costs([measured(arm, keys, exact=exact) for arm in arms])
+    if num_queries is not None and any(one.answer_flops is None for one in options_of_all):
+        raise BadInput(
+            f"--num-queries {num_queries}: the FLOPs of a served model's answers are unknown; "
+            "without it accuracy and the cost of training decide"
+        )
     everything = [
         option
         for option in informed(options_of_all, groups, options.category)

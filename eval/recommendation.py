@@ -10,6 +10,7 @@ from eval.options import Choice, Cost, Option, Other, SampleSize
 from eval.report import (
     RAISE,
     Arm,
+    count,
     loops_of,
     mostly_loops,
     p_value,
@@ -58,7 +59,7 @@ def recommendation(choice: Choice, query: Query) -> list[str]:
 def asked(query: Query) -> str:
     """Such as: math-oe (40 problems)."""
     where = "all problems" if query.category == "all" else query.category
-    return f"{where} ({query.n:,} problems)"
+    return f"{where} ({count(query.n, 'problem')})"
 
 
 def _expected(choice: Choice) -> list[str]:
@@ -179,6 +180,9 @@ def _behind(other: Other) -> str:
 
 
 def cost_words(option: Option, query: Query) -> str:
+    if option.answer_flops is None:
+        training = f"{option.train_flops:.3g} FLOPs to train and " if option.arm.trained else ""
+        return f"{training}{option.answer_tokens:.0f} tokens per answer"
     parts = f"{option.train_flops:.3g} FLOPs to train and {option.answer_flops:.3g} per answer"
     if query.num_queries is None:
         return parts
@@ -208,7 +212,8 @@ def to_decide(choice: Choice, size: SampleSize | None) -> list[str]:
 
 
 def _spent(cost: Cost) -> str:
-    return f"{cost.flops:.3g} FLOPs and about {cost.seconds:,.0f} seconds more, as measured"
+    flops = "" if cost.flops is None else f"{cost.flops:.3g} FLOPs and "
+    return f"{flops}about {cost.seconds:,.0f} seconds more, as measured"
 
 
 def notes(everything: Sequence[Option], query: Query, *, exact: bool) -> list[str]:
@@ -220,8 +225,16 @@ def notes(everything: Sequence[Option], query: Query, *, exact: bool) -> list[st
     elif one_seed:
         found.append(f"With one seed, so that other seeds are not covered: {', '.join(one_seed)}.")
     form = "exact counts" if exact else "exact counts for answers, the published form for training"
-    found.append(f"FLOPs are {form}; the teacher's answers are not counted.")
-    if query.num_queries is None:
+    if any(option.answer_flops is None for option in everything):
+        found.append(
+            "The FLOPs of a served model's answers are unknown; tokens of different models do not "
+            "cost the same."
+        )
+    else:
+        found.append(f"FLOPs are {form}; the teacher's answers are not counted.")
+    if not trained:
+        pass
+    elif query.num_queries is None:
         found.append("Without --num-queries the cheapest arm is the cheapest to train.")
     elif query.num_queries > query.n:
         found.append(

@@ -12,10 +12,11 @@ from eval import training_rows
 from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
 from eval.pilot import load_engine, token_limit
-from eval.report import loop_sentence, notable, share_sentence
+from eval.report import count, loop_sentence, notable, share_sentence
 from ratiocine import cli, models
 from ratiocine.column_builder import read_columns
 from ratiocine.columns import Columns
+from ratiocine.completion_parts import split
 from ratiocine.engines import LoadedEngine, finished_line
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
@@ -79,6 +80,7 @@ def evaluate(config: Config, loaded: LoadedEngine | None = None) -> Run:
     _print(table)
     _warn(table)
     _name_unanswered(run.out / COMPLETIONS, columns, suite)
+    _name_empty(run.out / COMPLETIONS, columns, suite)
     if place:
         print(place)
     print(f"scores in {run.out}")
@@ -208,9 +210,25 @@ def _name_unanswered(file: Path, columns: Columns, suite: Suite) -> None:
             places = "; ".join(suite.problems[name].named(name) for name in names)
             reasons = " / ".join(dict.fromkeys(row.completion[:200] for row in rows))
             print(
-                f"warning: {counts[stop]} completions {stop} ({places}), which count as wrong "
-                f"and in no mean of tokens: {reasons}"
+                f"warning: {count(counts[stop], 'completion')} {stop} ({places}), which count as "
+                f"wrong and in no mean of tokens: {reasons}"
             )
+
+
+def _name_empty(file: Path, columns: Columns, suite: Suite) -> None:
+    """Complete answers without a text after the trace: some servers send these on an error."""
+    without = columns.without_answer & columns.answered & ~columns.truncated
+    rows = stored_completions(file, columns.offsets[without].tolist())
+    empty = [row.key for row in rows if not split(row.completion, opened=row.opened).answer]
+    if empty:
+        names = [*dict.fromkeys(empty)]
+        places = "; ".join(suite.problems[name].named(name) for name in names[:NAMED])
+        more = " …" if len(names) > NAMED else ""
+        print(
+            f"warning: {count(len(empty), 'complete answer')} "
+            f"{'has' if len(empty) == 1 else 'have'} no text after the trace ({places}{more})"
+            ", which counts as wrong"
+        )
 
 
 def _warn(table: ScoreTable) -> None:

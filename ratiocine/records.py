@@ -22,6 +22,9 @@ Kind = Literal[
     "puzzle",
 ]
 
+Decimal = Literal["point", "comma"]
+"""What separates the decimals of a number."""
+
 
 def category_name(text: str) -> str:
     """A category: one of `CATEGORIES`, or any name of one's own. Raises ValueError for another
@@ -59,6 +62,8 @@ class Problem:
     """Further right answers."""
     tolerance: float | None = None
     """Relative error up to which a number is right; None compares exactly."""
+    decimal: Decimal = "point"
+    """Of the reference and the answers, where the kind is `number`."""
     row: int | None = None
     """Number of its row in a file or data set, from 1."""
     meta: Mapping[str, Any] = field(default_factory=dict)

@@ -38,7 +38,7 @@ def case(category: str, max_flops: float | None = None) -> Case:
     for at, (arm, condition) in enumerate(zip(made.arms, made.conditions, strict=True)):
         table = made.tables[category][at].astype(float).tolist()
         observed = float(np.mean(table))
-        costs = condition.train_flops, condition.answer_flops, 0.0, 0.0
+        costs = condition.train_flops, condition.answer_flops, 0.0, 0.0, 0.0
         options.append(Option(arm, table, observed, observed, observed, *costs, expected=observed))
     second = sorted(range(15), key=lambda at: options[at].accuracy)[-2]
     options[second] = replace(options[second], expected=0.99)

@@ -231,7 +231,7 @@ BAD = {
     ("train", "--batch-size=4"): "unknown option '--batch-size'; write batch_size=4",
     ("train", "learning_rate=1e-4"): "unknown key 'learning_rate'; did you mean 'lr'?",
     ("train", "+optim.lr=1"): "unknown key 'optim.lr'; did you mean",
-    ("distill", "teacher=openai", "teacher.base_url=http://x/v1"): "teacher.engine.model must be",
+    ("distill", "teacher=openai", "teacher.base_url=http://x/v1"): "did you mean 'teacher.engine.b",
     ("distill", "teacher.base_url=http://x/v1"): "unknown key 'teacher.base_url'; did you mean "
     "'teacher.engine.base_url'?",
     ("distill", "base_url=http://x/v1"): "did you mean 'teacher.engine.base_url'?",
@@ -307,7 +307,7 @@ BAD = {
         "data=local",
         "data.columns={qestion: q}",
     ): "'qestion' is no field; known: id, question, context, answer, choices, kind, category, "
-    "tolerance, solution, meta",
+    "tolerance, decimal, solution, meta",
     (
         "distill",
         "data=mix",
@@ -345,6 +345,16 @@ BAD = {
         "teacher.engine.base_url=http://127.0.0.1:9/v1",
     ): "distill: teacher.engine.model must be given: teacher.engine.model=…",
     ("eval", "engine=openai"): "engine.base_url and engine.model must be given",
+    ("eval", "engine=openai", "engine.model=m", "+engine.baseurl=http://x/v1"): (
+        "unknown key 'engine.baseurl'; did you mean 'engine.base_url'?"
+    ),
+    ("eval", "engine=openai", "model=mine"): "the model of the server is engine.model=NAME",
+    (
+        "eval",
+        "engine=openai",
+        "engine.model=m",
+        "engine.base_url=http://x/v1/chat/completions",
+    ): "is an endpoint; its base is http://x/v1",
     ("distill", "teacher=transformers"): "teacher.model must be given",
     (
         "distill",
@@ -387,7 +397,6 @@ BAD = {
     ): "engine.max_batch_size=0: should be greater than 0",
     (
         "eval",
-        "model=tiny",
         "engine=openai",
         "engine.base_url=x",
         "engine.model=y",

@@ -310,6 +310,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert (found["names"]["difference"], found["names"]["p_holm"]) == (0, 1)
     assert "+40.0 (" in shown
     assert "+50.0 +30.0" in shown
+    assert "Holm's adjustment over 2 benchmarks, and over 2 categories and all problems." in shown
 
 
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
@@ -324,8 +325,9 @@ def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
     )
     assert "by seed" in done("eval.compare", two, other, "--against", base)
     for words, message in (
-        ((one, "--against", two, other), "1 evaluations against 2: give one counterpart for each"),
+        ((one, "--against", two, other), "1 evaluation against 2: give one counterpart for each"),
         ((one, "--against", other), "an evaluation of seed 0 has one of seed 1 as its counterpart"),
+        ((one, "--against", one), f"{one} is on both sides; --against names the other arm"),
         ((one, one, "--against", two, two), "seed 0 occurs twice"),
         ((base, base, "--against", again, again), "one evaluation is given twice"),
         ((one, other, "--against", two, late), "one side holds ratio 0 and ratio 1"),

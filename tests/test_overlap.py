@@ -24,7 +24,8 @@ def test_each_kind_is_found_and_the_strictest_named() -> None:
     test = {
         "same": LONG,
         "part": "He asked: " + LONG.replace("how far did it go", "and when"),
-        "near": "What is 17 times 23 plus 5, to the nearest whole number?",
+        "near": "What is 17 times 23 plus 4 to the nearest whole number?",
+        "numbers": "What is 17 times 23 plus 5, to the nearest whole number?",
         "other": "Name a colour of the rainbow.",
         "short": "two hours how far did it go",
     }

@@ -361,6 +361,27 @@ def test_the_published_form_where_the_exact_one_is_missing(tmp_path: Path) -> No
     assert "2e+12 FLOPs to train" in shown
 
 
+def test_served_models_are_compared_by_accuracy(tmp_path: Path) -> None:
+    """Nobody knows the FLOPs of their answers."""
+    for at, (model, tokens) in enumerate((("small", 5), ("large", 9))):
+        rows = [
+            row("sums", i, "right" if i < 12 + 20 * at else "wrong", n_completion=tokens)
+            for i in range(40)
+        ]
+        known = facts(model=model, engine="openai", shape=None, hypotheses={})
+        synthetic.write_evaluation(tmp_path / model, rows, known, served=model)
+    shown = done("eval.recommend", str(tmp_path), "--json", str(tmp_path / "a.json"))
+    assert shown.startswith("For all problems (40 problems): take large, untrained.\n")
+    assert "It costs 9 tokens per answer.\n" in shown
+    assert "The FLOPs of a served model's answers are unknown" in shown
+    assert "--num-queries" not in shown
+    found = json.loads((tmp_path / "a.json").read_text())["arms"]
+    assert {(one["answer_flops"], one["answer_tokens"]) for one in found} == {(None, 5), (None, 9)}
+    refused = command("eval.recommend", str(tmp_path), "--num-queries", "3")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+    assert "--num-queries 3: the FLOPs of a served model's answers are unknown" in refused.stderr
+
+
 def test_similar_ratios_tell_of_each_other(tmp_path: Path) -> None:
     """exp(−|difference| / 0.5), within a model and between models."""
     folders = [evaluated(tmp_path / str(ratio), ratio, [1, 2]) for ratio in (0.0, 0.5, 1.0)]

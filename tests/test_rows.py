@@ -39,6 +39,8 @@ CSV = 'question,answer\nWhat is 2 + 2?,4\n"And, 3 + 3?",6\n'
         ("a.csv", CSV.encode()),
         ("a.CSV", b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode()),
         ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
+        ("a.csv", CSV.replace("And,", "And;").replace(",", ";").replace("And;", "And,").encode()),
+        ("a.csv", CSV.encode("utf-16")),
         ("a.tsv", b"question\tanswer\nWhat is 2 + 2?\t4\nAnd, 3 + 3?\t6\n"),
     ],
 )
@@ -63,7 +65,7 @@ def test_formats(name: str, content: bytes, tmp_path: Path) -> None:
         ("a.jsonl.gz", ZIPPED[:-12], "cannot be read"),
         ("a.csv", b"question,answer\na,b,c\n", "another number of fields than the header"),
         ("a.csv", b"question,answer\na\n", "another number of fields than the header"),
-        ("a.csv", b"question,answer\n\xff,b\n", "is no readable CSV file in UTF-8"),
+        ("a.csv", b"question,answer\n\xff,b\n", "is not in UTF-8; convert it"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(
@@ -72,6 +74,16 @@ def test_what_cannot_be_read_is_one_line(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match=wrong):
         list(read_rows(tmp_path / name))
+
+
+def test_a_misspelt_column_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("question,answer,catgory,author\n2+2?,4,sums,me\n")
+    told = command("eval", "model=tiny", f"benchmarks=[{file}]", "validate_only=true")
+    assert told.returncode == 0, told.stderr
+    assert told.stderr.splitlines() == [
+        f"warning: {file}: the column 'catgory' is not read; did you mean 'category'?"
+    ]
 
 
 def test_a_pair_of_surrogates_is_a_letter(tmp_path: Path) -> None:

@@ -281,6 +281,21 @@ def test_an_address_without_its_version_is_told(url: str) -> None:
         list(OpenAIEngine(engine, "teacher.engine").generate([asked("1", "What is 1 + 3?")]))
 
 
+def test_a_server_without_tls_is_told_at_once(url: str) -> None:
+    encrypted = url.replace("http:", "https:")
+    engine = OpenAIConfig(name="openai", base_url=encrypted, model="m", retry_seconds=600)
+    with pytest.raises(BadInput, match=rf"{encrypted}.*\(no TLS there\? try {url}\)"):
+        list(OpenAIEngine(engine).generate([asked("1", "What is 1 + 3?")]))
+
+
+def test_empty_answers_are_told(url: str, tmp_path: Path) -> None:
+    Scripted.script = staticmethod(lambda n, body: good(body, content="" if n == 1 else ANSWER))
+    mine = rows(tmp_path, *(f"What is {n} + 0?" for n in (1, 2)))
+    engine = ("engine=openai", f"engine.base_url={url}", "engine.model=m")
+    said = done("eval", *engine, f"benchmarks=[{mine}]", f"out={tmp_path / 'scores'}")
+    assert "warning: 1 complete answer has no text after the trace (mine/q0, row 1)" in said
+
+
 @pytest.mark.long
 def test_refusals_that_are_faster_than_answers_end_nothing(url: str) -> None:
     def script(n: int, body: dict[str, Any]) -> Any:
@@ -369,7 +384,7 @@ def test_pairs_and_scores_over_such_a_server(url: str, tmp_path: Path) -> None:
     assert {body["messages"][-1]["content"].split()[-3] for body in Scripted.bodies} == {"1", "4"}
     engine = ("engine=openai", f"engine.base_url={url}", "engine.model=m")
     said = done("eval", *engine, f"benchmarks=[{mine}]", f"out={tmp_path / 'scores'}")
-    assert "1 completions failed (mine/q3, row 4), which count as wrong and in no mean" in said
+    assert "1 completion failed (mine/q3, row 4), which count as wrong and in no mean" in said
     scored = {row.id: row for row in read_completions(tmp_path / "scores" / "completions.jsonl")}
     assert (scored["q3"].stop, scored["q3"].verdict) == ("failed", "wrong")
     total = json.loads((tmp_path / "scores" / "scores.json").read_text())["all"]
@@ -467,7 +482,7 @@ def test_a_prompt_over_the_context_is_named(tmp_path: Path) -> None:
     mine = rows(tmp_path, "What is 2 + 3?", "What is 2 + 3? " + "word " * 2500)
     out = tmp_path / "scores"
     said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "max_new_tokens=4", f"out={out}")
-    assert "1 completions refused (mine/q1, row 2), which count as wrong" in said
+    assert "1 completion refused (mine/q1, row 2), which count as wrong" in said
     assert "in no mean of tokens: the prompt has " in said
     assert "and the model's context 2048" in said
     found = {row.id: row for row in read_completions(out / "completions.jsonl")}

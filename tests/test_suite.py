@@ -173,6 +173,10 @@ def test_a_smaller_budget_scores_what_a_run_with_it_scores(tmp_path: Path) -> No
         "eval.budgets", str(tmp_path / "60"), "--tokens", "0", "--out", str(tmp_path / "x.html")
     )
     assert (refused.returncode, "a cap of 0 tokens is none" in refused.stderr) == (2, True)
+    page = ("--out", str(tmp_path / "x.html"))
+    beyond = command("eval.budgets", str(tmp_path / "60"), "--tokens", "61", *page)
+    assert (beyond.returncode, len(beyond.stderr.splitlines())) == (2, 1), beyond.stderr
+    assert "a cap of 61 tokens was not measured" in beyond.stderr
     refused = command("eval.budgets", str(tmp_path / "60"), "--out", str(tmp_path / "x.json"))
     assert (refused.returncode, "give the page another ending" in refused.stderr) == (2, True)
 

@@ -195,9 +195,6 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
         refused = command("eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true")
         assert (refused.returncode, wrong in refused.stderr) == (2, True), refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1
-    (tmp_path / "semi.csv").write_text("question;answer\n2+2?;4\n")
-    refused = command("eval", "model=tiny", f"benchmarks=[{tmp_path / 'semi.csv'}]")
-    assert "there are question;answer (separated by ';'? columns of .csv files" in refused.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

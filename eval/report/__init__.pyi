@@ -29,6 +29,7 @@ from .labels import arm_label as arm_label
 from .loading import find_evaluations as find_evaluations
 from .loading import load_all as load_all
 from .loading import load_evaluations as load_evaluations
+from .phrases import count as count
 from .published import PublishedAccuracy as PublishedAccuracy
 from .published import published_rows as published_rows
 from .study import Study as Study

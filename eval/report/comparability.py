@@ -97,15 +97,16 @@ def warnings(
     evaluation object to the name to print instead of its label."""
     found = []
     for key, value in SETTINGS.items():
-        values = {_shown(value(evaluation)) for evaluation in evaluations}
+        of_each = map(value, evaluations)  # a server tells neither its dtype nor its attention
+        values = {_shown(one) for one in of_each if one is not None}
         if len(values) > 1:
             found.append(f"Evaluations differ in {key}: {', '.join(sorted(values))}.")
     found += _learning_rates(evaluations, names or {})
     n = len(shared_keys(evaluations))
     if any(len(evaluation.answers) != n for evaluation in evaluations):
-        found.append(
-            f"Only the {n} problems with a gradable answer in every evaluation are compared."
-        )
+        everywhere = set(evaluations[0].answers).intersection(*(one.answers for one in evaluations))
+        which = "" if len(everywhere) == n else "with a gradable answer "
+        found.append(f"Only the {n} problems {which}in every evaluation are compared.")
     return found
 
 

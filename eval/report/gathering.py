@@ -100,7 +100,9 @@ def _condition_values(evaluation: Evaluation) -> dict[str, object]:
 def _described(evaluation: Evaluation, names: Sequence[str]) -> str:
     values, words = _condition_values(evaluation), []
     for name in names:
-        value = str(values.get(name))[:LONG]
+        if values.get(name) is None:  # as it is by default
+            continue
+        value = str(values[name])[:LONG]
         plain = {"max_new_tokens": f"{value} tokens", "engine": value, "dtype": value}
         words.append(plain.get(name, f"{name.rpartition('.')[2]} {value}"))
     return ", ".join(dict.fromkeys(words))

@@ -45,8 +45,9 @@ def signed(share: float) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """Such as: 1 seed, 1,200 problems."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
+    """Such as: 1 seed, 1,200 problems, 2 categories."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else many}"
 
 
 def listed(items: Sequence[str]) -> str:

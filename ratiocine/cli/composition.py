@@ -24,6 +24,7 @@ def compose(verb: str, schema: type[C], overrides: Sequence[str]) -> C:
 
     check_renamed(verb, overrides)
     check_groups(overrides)
+    check_served(verb, overrides)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose(verb, normalise(overrides))
@@ -43,6 +44,11 @@ def check(schema: type[C], values: Any) -> C:
     """`values` validated by `schema`; BadInput with one line about the missing keys, or the first
     error."""
     if missing := [key for key, value in flattened(values).items() if value == "???"]:
+        try:
+            schema.model_validate(values)
+        except ValidationError as error:  # a misspelt key is not missing
+            if any(one["type"] == "extra_forbidden" for one in error.errors()):
+                raise BadInput(first_problem(schema, error)) from None
         example = " ".join(f"{key}=…" for key in missing)
         raise BadInput(f"{' and '.join(missing)} must be given: {example}")
     try:
@@ -88,6 +94,17 @@ def check_renamed(verb: str, overrides: Sequence[str]) -> None:
         key = key_of(override)
         if new := renames.new_key(verb, key):
             raise BadInput(f"{key}= is now {new}=")
+
+
+def check_served(verb: str, overrides: Sequence[str]) -> None:
+    """Raise BadInput for a model beside a served one, which would be evaluated in its place."""
+    if verb == "eval" and "engine=openai" in overrides:
+        for override in overrides:
+            if key_of(override) == "model":
+                raise BadInput(
+                    f"{override} means nothing with engine=openai; the model of the server is "
+                    "engine.model=NAME"
+                )
 
 
 def check_groups(overrides: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from ratiocine.cli.composition import (
     check,
     check_groups,
     check_renamed,
+    check_served,
     hydra_problem,
     options,
     plain_values,
@@ -193,6 +194,7 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     _check_flags(flags)
     check_renamed(verb, overrides)
     check_groups(overrides)
+    check_served(verb, overrides)
     local, jobs = _composed(verb, schema, flags, overrides)
     # Outside Hydra, which would print any exception in its own format.
     configs = [check(schema, values) for _, values in jobs]

@@ -5,6 +5,7 @@ from .column_mappings import ROWS as ROWS
 from .column_mappings import adapted as adapted
 from .config import DataConfig as DataConfig
 from .config import TestSize as TestSize
+from .config import Tolerance as Tolerance
 from .config import ending as ending
 from .config import stem as stem
 from .contamination import Index as Index
@@ -34,5 +35,6 @@ from .stored_split import write_test_split as write_test_split
 from .syllogism import counterexample as counterexample
 from .syllogism import parse as parse
 from .syllogism import refutes as refutes
+from .text_references import TextReferences as TextReferences
 from .token_counts import tokenizer_hash as tokenizer_hash
 from .token_counts import write_lengths as write_lengths

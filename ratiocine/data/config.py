@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
-from ratiocine.records import Kind, category_name
+from ratiocine.records import Decimal, Kind, category_name
 
 Split = Literal["train", "test"]
 Domain = Literal["general", "math"]
@@ -32,6 +32,7 @@ FIELDS = (
     "kind",
     "category",
     "tolerance",
+    "decimal",
     "solution",
     "meta",
 )
@@ -133,6 +134,8 @@ class DataConfig(StrictConfig):
     """Share of the rows that make the test split, for a source without one."""
     tolerance: HashedIfSet[Tolerance | None] = None
     """Relative error up to which a number counts as right; None compares exactly."""
+    decimal: HashedIfSet[Decimal | None] = None
+    """What separates the decimals of the numbers; None tells it from the reference answers."""
     license: Unhashed[str | None] = None
     max_new_tokens: Hashed[PositiveInt | None] = None
     """Default length limit of a completion, in tokens."""

@@ -2,7 +2,8 @@
 
 Exact: the same text but for case and spacing. 13-gram: 13 consecutive words in common (Brown et al.
 2020, arXiv 2005.14165, appendix C). Fuzzy: a normalised edit similarity of at least 95 of 100, as
-OpenThoughts filters (`rapidfuzz.fuzz.ratio`).
+OpenThoughts filters (`rapidfuzz.fuzz.ratio`), between texts with the same numbers: with others it
+is another problem, here as in a split.
 """
 
 from __future__ import annotations
@@ -190,15 +191,19 @@ def ngrams(text: str, n: int) -> Iterator[tuple[str, ...]]:
 def _similar(
     train: Mapping[str, str], test: Mapping[str, str], similar: float
 ) -> Iterator[tuple[str, str]]:
+    """The most similar training text with the same numbers."""
     from rapidfuzz import fuzz, process
 
-    rows, texts = list(train), [" ".join(text.casefold().split()) for text in train.values()]
+    plain = {row: " ".join(text.casefold().split()) for row, text in train.items()}
+    by_numbers: dict[tuple[str, ...], dict[str, str]] = {}  # others are no near-duplicates
+    for row, text in plain.items():
+        by_numbers.setdefault(tuple(NUMBERS.findall(text)), {})[row] = text
     for name, text in test.items():
-        best = process.extractOne(
-            " ".join(text.casefold().split()), texts, scorer=fuzz.ratio, score_cutoff=similar
-        )
+        near = by_numbers.get(tuple(NUMBERS.findall(text)), {})
+        query = " ".join(text.casefold().split())
+        best = process.extractOne(query, near, scorer=fuzz.ratio, score_cutoff=similar)
         if best is not None:
-            yield name, rows[best[2]]
+            yield name, best[2]
 
 
 def without_wording(prompts: Sequence[str]) -> list[str]:

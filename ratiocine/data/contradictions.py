@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ratiocine.completion_parts import Parts
-from ratiocine.grading import canonical, grade
+from ratiocine.grading import canonical, grade, in_points
 from ratiocine.hashing import Seen, content_key
 from ratiocine.records import LETTERS, Problem
 
@@ -73,4 +73,4 @@ def _answer_key(problem: Problem) -> str:
     if problem.kind == "choice":
         options = dict(zip(LETTERS, problem.choices, strict=False))
         answers = [options.get(answer, answer) for answer in answers]
-    return "\x1f".join(sorted({canonical(answer) for answer in answers}))
+    return "\x1f".join(sorted({canonical(in_points(problem, answer)) for answer in answers}))

@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -32,7 +34,7 @@ def numbered_rows(file: Path) -> Iterator[Numbered]:
     if kind == ".parquet":
         return _parquet_rows(file)
     if kind in (".csv", ".tsv"):
-        return _csv_rows(file, "\t" if kind == ".tsv" else ",")
+        return _csv_rows(file)
     return _json_array(file) if kind == ".json" else _json_rows(file)
 
 
@@ -57,20 +59,37 @@ def _json_array(file: Path) -> Iterator[Numbered]:
         yield None, _object(file, f"item {number}", row)
 
 
-def _csv_rows(file: Path, delimiter: str) -> Iterator[Numbered]:
+def _csv_rows(file: Path) -> Iterator[Numbered]:
     try:
-        with io.TextIOWrapper(_opened(file), encoding="utf-8-sig", newline="") as lines:
+        encoding = _encoding(file)
+        with io.TextIOWrapper(_opened(file), encoding=encoding) as lines:
+            header = re.sub('"[^"]*"', "", lines.readline())
+        # The one that the header has most; a spreadsheet with decimal commas writes semicolons.
+        delimiter = max("\t,;|" if ending(file.name) == ".tsv" else ",;\t|", key=header.count)
+        with io.TextIOWrapper(_opened(file), encoding=encoding, newline="") as lines:
             rows = csv.DictReader(lines, delimiter=delimiter)
             for row in rows:
                 if None in row or None in row.values():
                     raise BadInput(
                         f"{file}: a row has another number of fields than the header "
-                        f"(before line {rows.line_num + 1})"
+                        f"(before line {rows.line_num + 1}); a field with the separator "
+                        f"{delimiter!r} in it stands in double quotes"
                     )
                 # A cell may hold several lines; the reader has read the last one.
                 yield rows.line_num - sum(cell.count("\n") for cell in row.values()), row
-    except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
-        raise BadInput(f"{file} is no readable CSV file in UTF-8: {error}") from None
+    except UnicodeError:
+        raise BadInput(
+            f"{file} is not in UTF-8; convert it, where it is in Windows-1252 by "
+            f"iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(file.name)} > utf-8.csv"
+        ) from None
+    except (csv.Error, OSError, EOFError) as error:
+        raise BadInput(f"{file} is no readable CSV file: {error}") from None
+
+
+def _encoding(file: Path) -> str:
+    """UTF-8, or UTF-16 by its byte order mark, as spreadsheets write it."""
+    with _opened(file) as opened:
+        return "utf-16" if opened.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _object(file: Path, where: str, row: object, *, escaped: bool = True) -> Row:

@@ -2,14 +2,14 @@
 
 The shared schema: `question`, `answer` (for multiple choice the 0-based index of the right option,
 or its letter; None where there is none) and optionally `id`, `choices`, `context`, `category`,
-`kind` (else told from the answer), `tolerance`, `solution` and `meta`. Rows of Alpaca's, ShareGPT's
-and OpenAI's shapes are read as such.
+`kind` (else told from the answer), `tolerance`, `decimal`, `solution` and `meta`. Rows of Alpaca's,
+ShareGPT's and OpenAI's shapes are read as such.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, get_args
 
@@ -17,10 +17,16 @@ from ratiocine.data.config import DataConfig
 from ratiocine.data.option_lists import letter, listed_options, lists_options, option_list
 from ratiocine.data.row_files import Row
 from ratiocine.data.row_shapes import shaped
-from ratiocine.grading import read_number, reads_as_formula
-from ratiocine.records import Kind, Problem, category_name
+from ratiocine.grading import (
+    has_decimal_comma,
+    has_decimal_point,
+    read_number,
+    reads_as_formula,
+    with_decimal_points,
+)
+from ratiocine.records import Decimal, Kind, Problem, category_name
 
-UNMAPPED = ("context", "answer", "choices", "kind", "category", "tolerance", "solution")
+UNMAPPED = ("context", "answer", "choices", "kind", "category", "tolerance", "decimal", "solution")
 NO_REFERENCE = (
     "give a short answer, in a column of its own or in \\boxed{} of a whole answer; the column of "
     "one is named by data.columns='{answer: NAME}' (eval: columns=)"
@@ -74,11 +80,12 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     if not isinstance(question, str):
         raise ValueError(f"question {question!r} is no text")
     choices = option_list(row.get("choices"))
-    given = row.get("kind") or data.kind
+    given = row.get("kind") or (None if choices else data.kind)
     if not (choices or given or data.hub) and (found := listed_options(question, row["answer"])):
         question, choices = found
     answers = _answers(row, given)
-    kind: Kind = given or _kind_of(answers, choices)
+    decimal = _decimal(row, data, answers)
+    kind: Kind = given or _kind_of(answers, choices, decimal)
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r} is not one of {', '.join(get_args(Kind))}")
     multiple_choice = choices or lists_options(question)
@@ -110,6 +117,7 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
         choices=choices,
         context=_context(_passages(row.get("context")), meta),
         tolerance=_tolerance(row, data, kind),
+        decimal=decimal if kind == "number" else "point",
         accepted=tuple(answer for answer in answers[1:] if answer is not None),
         meta=meta,
     )
@@ -128,6 +136,25 @@ def _tolerance(row: Row, data: DataConfig, kind: Kind) -> float | None:
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance {tolerance!r} is not a relative error from 0 to below 1")
     return float(tolerance)
+
+
+def _decimal(row: Row, data: DataConfig, answers: Sequence[str | None]) -> Decimal:
+    """What separates the decimals of a row's numbers; its answers tell where nothing is stated."""
+    stated = row.get("decimal") or data.decimal
+    if stated not in (None, *get_args(Decimal)):
+        raise ValueError(f"decimal {stated!r} is not one of {', '.join(get_args(Decimal))}")
+    return stated or told_decimal(answers) or "point"
+
+
+def told_decimal(answers: Iterable[str | None]) -> Decimal | None:
+    """What separates the decimals of numbers, where these tell it without a contradiction."""
+    comma = point = False
+    for text in answers:
+        comma |= text is not None and has_decimal_comma(text)
+        point |= text is not None and has_decimal_point(text)
+        if comma and point:
+            return None
+    return "comma" if comma else "point" if point else None
 
 
 def _answers(row: Row, kind: Kind | None) -> list[str | None]:
@@ -155,13 +182,14 @@ def _answer(value: object) -> str | None:
     raise ValueError(f"answer {str(value)[:40]!r} is neither a text nor a number")
 
 
-def _kind_of(answers: Sequence[str | None], choices: Sequence[str]) -> Kind:
+def _kind_of(answers: Sequence[str | None], choices: Sequence[str], decimal: Decimal) -> Kind:
     """The kind of an answer for which none is given: `number` or `expression` if all its references
     are read as such, else `string`."""
     if choices:
         return "choice"
     texts = [answer for answer in answers if answer is not None]
-    if texts and all(read_number(text) is not None for text in texts):
+    as_read = with_decimal_points if decimal == "comma" else str
+    if texts and all(read_number(as_read(text)) is not None for text in texts):
         return "number"
     if texts and all(FORMULA.search(text) and reads_as_formula(text) for text in texts):
         return "expression"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 from ratiocine.data.column_mappings import adapted
-from ratiocine.data.config import DataConfig, Split
+from ratiocine.data.config import FIELDS, DataConfig, Split
 from ratiocine.data.hub import download, has_split, streamed
 from ratiocine.data.row_files import Numbered, Row, numbered_rows, read_rows
 from ratiocine.data.row_shapes import from_trace
-from ratiocine.data.rows import mapped, problem_of
+from ratiocine.data.rows import mapped, problem_of, told_decimal
 from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput
 from ratiocine.hashing import Seen, digest
-from ratiocine.records import Problem
+from ratiocine.records import Decimal, Problem
 
 
 def local_file(data: DataConfig, split: Split) -> Path | None:
@@ -46,8 +49,15 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
         rows = numbered_rows(file)  # in the shared schema, or with `columns`
     else:
         rows = ((None, row) for row in _hub_rows(data, split, file))
+    if data.decimal is None and file is not None:
+        state = file.stat()
+        columns = None if data.columns is None else tuple(data.columns.items())
+        told = _decimal_of(file, columns, (state.st_size, state.st_mtime_ns))
+        data = data.model_copy(update={"decimal": told})
     seen, repeats = Seen(), Counter[str]()
     for index, (line, row) in enumerate(rows):
+        if index == 0 and file is not None:
+            _warn_of_columns(file, tuple(row), frozenset((data.columns or {}).values()))
         at = "" if line in (None, index + 1) else f" (line {line})"
         where = f"{file or f'data={data.label}'}, row {index + 1}{at}"
         try:
@@ -63,10 +73,41 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
         except KeyError as error:
             raise BadInput(
                 f"{where}: there is no column {error}; there are {', '.join(row)}"
-                f"{_separator(row) or _mapping(str(error), data)}"
+                f"{_mapping(str(error), data)}"
             ) from None
         except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise BadInput(f"{where}: {error}") from None
+
+
+@lru_cache(maxsize=64)
+def _warn_of_columns(file: Path, names: tuple[str, ...], taken: frozenset[str]) -> None:
+    """Name columns that are not read and are spelt much like one that would be; once for a file."""
+    missing = [field for field in FIELDS if field not in names]
+    for name in names:
+        close = get_close_matches(name, missing, n=1, cutoff=0.8)
+        if close and name not in (*FIELDS, *taken):
+            print(
+                f"warning: {file}: the column '{name}' is not read; did you mean '{close[0]}'?",
+                file=sys.stderr,
+            )
+
+
+@lru_cache(maxsize=64)
+def _decimal_of(
+    file: Path, columns: tuple[tuple[str, str], ...] | None, state: tuple[int, int]
+) -> Decimal | None:
+    """What separates the decimals in a file, told by all its references: `1,234` is read as
+    `12,5 m` in the next row is. `state` is that of the file, for the cache."""
+
+    def answers() -> Iterator[str]:
+        for _, row in numbered_rows(file):
+            with suppress(KeyError, ValueError, TypeError, AttributeError):  # told with its row
+                answer = from_trace(mapped(row, None if columns is None else dict(columns))).get("answer")
+                for one in answer if isinstance(answer, list) else [answer]:
+                    if isinstance(one, str | float):
+                        yield str(one)
+
+    return told_decimal(answers())
 
 
 def _hub_rows(data: DataConfig, split: Split, copy: Path | None) -> Iterator[Row]:
@@ -102,13 +143,3 @@ def _mapping(column: str, data: DataConfig) -> str:
     name = column.strip("'")
     how = f"; another name is given by data.columns='{{{name}: NAME}}' (eval: columns=)"
     return "" if data.columns else how
-
-
-def _separator(row: Row) -> str:
-    """A hint where the only column of a file looks like several."""
-    found = re.search(r"[;\t|]", next(iter(row))) if len(row) == 1 else None
-    if found is None:
-        return ""
-    return (
-        f" (separated by {found[0]!r}? columns of .csv files are read by commas, of .tsv by tabs)"
-    )

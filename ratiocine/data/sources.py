@@ -231,7 +231,7 @@ def fingerprint(data: DataConfig, split: Split) -> str:
     """Content hash of a source: of the generator settings, a local file, a hub revision, or the
     parts of a mixture."""
     described = data.model_dump(exclude={"data_dir", "path", "license", "max_new_tokens"})
-    for later in ("test_size", "tolerance"):  # keys that earlier releases did not have
+    for later in ("test_size", "tolerance", "decimal"):  # keys that earlier releases did not have
         if described[later] is None:
             del described[later]
     for family in described["families"].values():

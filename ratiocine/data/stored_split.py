@@ -52,6 +52,7 @@ def row_of(problem: Problem) -> JsonObject:
         "kind": problem.kind,
         "category": problem.category,
         "tolerance": problem.tolerance,
+        "decimal": problem.decimal if problem.decimal != "point" else None,
         # Earlier turns are in the context already.
         "meta": {name: value for name, value in problem.meta.items() if name != "history"},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from ratiocine.config import ByContent, Hashed, HashedIfSet, PositiveShare, StrictConfig, Unhashed
 from ratiocine.devices import Attention
@@ -51,6 +51,15 @@ class OpenAIConfig(StrictConfig):
     """Names of parameters on this server, by the usual name."""
     extra_body: HashedIfSet[dict[str, Any] | None] = None
     """Further parameters of every request."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _not_an_endpoint(cls, given: str | list[str]) -> str | list[str]:
+        for url in [given] if isinstance(given, str) else given:
+            base = url.rstrip("/").removesuffix("/completions").removesuffix("/chat")
+            if base != url.rstrip("/"):
+                raise ValueError(f"is an endpoint; its base is {base}")
+        return given
 
     @property
     def complete(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ SSL_CERT_FILE.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,6 +18,10 @@ from ratiocine.errors import BadInput
 
 if TYPE_CHECKING:
     from pycurl import AsyncCurlMulti
+
+
+# What OpenSSL says of an answer in plain text.
+NO_TLS = re.compile("wrong version number|packet length too long|record layer failure|http request")
 
 
 class RetryableError(Exception):
@@ -90,6 +95,11 @@ class Connection:
                 pycurl.E_PEER_FAILED_VERIFICATION,
             ):
                 raise BadInput(f"{self.setting}.base_url: {url}: {message}") from None
+            if number == pycurl.E_SSL_CONNECT_ERROR and NO_TLS.search(message):
+                plain = url.replace("https://", "http://", 1).removesuffix("/chat/completions")
+                raise BadInput(
+                    f"{self.setting}.base_url: {url}: {message} (no TLS there? try {plain})"
+                ) from None
             raise RetryableError(_error_name(number), message) from None
         text = b"".join(parts).decode(errors="replace")
         return (

@@ -2,6 +2,11 @@ from . import countdown as countdown
 from . import overthinking as overthinking
 from . import puzzles as puzzles
 from .characters import UNSPACED as UNSPACED
+from .decimal_commas import has_decimal_comma as has_decimal_comma
+from .decimal_commas import has_decimal_point as has_decimal_point
+from .decimal_commas import in_points as in_points
+from .decimal_commas import may_have_decimal_comma as may_have_decimal_comma
+from .decimal_commas import with_decimal_points as with_decimal_points
 from .grader import Grade as Grade
 from .grader import grade as grade
 from .gym import leg_counts as leg_counts

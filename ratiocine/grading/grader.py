@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ratiocine.completion_parts import Parts
 from ratiocine.grading import worker
 from ratiocine.grading.characters import ascii_forms
+from ratiocine.grading.decimal_commas import in_points
 from ratiocine.grading.kinds import KINDS, Kind
 from ratiocine.grading.wording import DENIED, STATED
 from ratiocine.records import Problem, Verdict
@@ -53,6 +54,9 @@ def grade(problem: Problem, parts: Parts, *, limit: float = LIMIT) -> Grade:
         return Grade("wrong", None, "unclosed")
     if problem.kind == "instructions":
         return _grade_instructions(problem, parts.answer, limit)
+    if problem.decimal == "comma":
+        boxed = parts.boxed and in_points(problem, parts.boxed)
+        parts = replace(parts, answer=in_points(problem, parts.answer), boxed=boxed)
     extracted, reason = _extract(kind, problem, parts)
     if extracted is None:
         return Grade("wrong", None, reason)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ratiocine.grading import choices, countdown, expressions, latex, numbers, puzzles, worker
+from ratiocine.grading.decimal_commas import in_points
 from ratiocine.grading.numbers import read_number
 from ratiocine.grading.spans import judge_span, judge_string, references, span_detail
 from ratiocine.grading.wording import STATED, folded, unwrapped
@@ -66,7 +67,7 @@ def _judge_number(problem: Problem, answer: str, limit: float) -> Judgement:
 
 
 def _reference_numbers(problem: Problem) -> list[Fraction | None]:
-    return [read_number(text) for text in references(problem)]
+    return [read_number(in_points(problem, text)) for text in references(problem)]
 
 
 def _judge_expression(problem: Problem, answer: str, limit: float) -> Judgement:

@@ -1,0 +1,45 @@
+"""References that are compared as texts in a source whose others are numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ratiocine.grading import may_have_decimal_comma
+from ratiocine.records import Problem
+
+LISTED = 5
+LONGEST = 40  # characters of a reference that are printed
+
+
+class TextReferences:
+    """Counts the references of a source by kind, and finds the texts among numbers: most are
+    numbers in a form that the grader does not read."""
+
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        self.counts: Counter[str] = Counter()
+        self.with_comma = 0
+        self.first: list[str] = []
+        for problem in problems:
+            self.add(problem)
+
+    def add(self, problem: Problem) -> None:
+        self.counts[problem.kind] += 1
+        if problem.kind == "string" and problem.reference:
+            self.with_comma += may_have_decimal_comma(problem.reference)
+            if len(self.first) < LISTED:
+                place = problem.place or problem.id
+                self.first.append(f"{place}: {problem.reference[:LONGEST]!r}")
+
+    @property
+    def warning(self) -> str | None:
+        """A line for people; None where most are no numbers, or all are."""
+        texts, numbers = self.counts["string"], self.counts["number"]
+        if not texts or (numbers <= texts and not self.with_comma):
+            return None
+        are = "reference is" if texts == 1 else "references are"
+        listed = "; ".join(self.first) + (" …" if texts > LISTED else "")
+        hint = ""
+        if self.with_comma:
+            hint = f"; data.decimal=comma (eval: decimal=comma) reads {self.with_comma} as numbers"
+        return f"{texts} {are} compared as text, {numbers} as numbers ({listed}){hint}"
