@@ -99,10 +99,12 @@ def _decimal_of(
     """What separates the decimals in a file, told by all its references: `1,234` is read as
     `12,5 m` in the next row is. `state` is that of the file, for the cache."""
 
+    mapping = None if columns is None else dict(columns)
+
     def answers() -> Iterator[str]:
         for _, row in numbered_rows(file):
             with suppress(KeyError, ValueError, TypeError, AttributeError):  # told with its row
-                answer = from_trace(mapped(row, None if columns is None else dict(columns))).get("answer")
+                answer = from_trace(mapped(row, mapping)).get("answer")
                 for one in answer if isinstance(answer, list) else [answer]:
                     if isinstance(one, str | float):
                         yield str(one)
