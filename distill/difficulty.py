@@ -31,7 +31,7 @@ from ratiocine.config import Hashed, PositiveShare, Seed, StrictConfig, TokenCou
 from ratiocine.data import DataConfig, sources
 from ratiocine.devices import Device, Dtype
 from ratiocine.engines import EngineConfig, Request, TransformersConfig
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, Failure
 from ratiocine.evaluate import key
 from ratiocine.models import ModelConfig
 from ratiocine.progress import count_earlier, progress
@@ -278,6 +278,11 @@ def _print_summary(config: DifficultyConfig, scores: Scores) -> None:
         known = found.rho is not None and found.p is not None
         said = f"{found.rho:.3f} (p = {found.p:.2g})" if known else "undefined: no variation"
         print(f"{what}: {said}")
+    if n and not n_scored:
+        raise Failure(
+            f"not one reply of {config.judge} holds a score ({scores.unparsable}): a stronger "
+            f"judge, or more than max_new_tokens={config.max_new_tokens}"
+        )
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def distill(config: Config) -> Run:
                 f"answers are not verified, and no evaluation can use them; {NO_REFERENCE}",
                 flush=True,
             )
-        if config.data.path and (warning := prompts.references.warning):
+        for warning in prompts.references.warnings if config.data.path else ():
             print(warning, flush=True)
         make, answers = pair_maker(config, prompts)
         with suppress(_NoPairError):  # the rejected problems are written nevertheless

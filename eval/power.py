@@ -1,4 +1,5 @@
-"""python -m eval.power --difference 0.05: problems and seeds that a comparison needs.
+"""python -m eval.power --difference 0.05: problems and seeds that a comparison needs; or
+--problems 300: the smallest difference that these find.
 
 They depend on the difference between two arms, on the share of problems on which their students
 differ, and on the standard deviation of accuracy between seeds. These are given, assumed, or
@@ -9,7 +10,10 @@ estimated from a pilot: `--pilot DIR … --against DIR …`, finished evaluation
 from __future__ import annotations
 
 import argparse
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from pathlib import Path
 
@@ -17,10 +21,12 @@ from eval.compare import paired
 from eval.report import right_shares, shared_keys, varying
 from ratiocine import cli
 from ratiocine.errors import BadInput
-from ratiocine.stats import problems_needed, spread
+from ratiocine.stats import Spread, problems_needed, spread
 
 SEEDS = (1, 2, 3, 5, 10)
 MIN_DIFFERENCE = 1e-6
+MOST_PROBLEMS = 10_000_000
+STEPS = 1000  # of accuracy, in which the smallest difference is told
 CORRELATION, SEED_SD, COMMON = 0.3, 0.02, 0.5  # assumed by default
 FEW_PROBLEMS = 100  # of a pilot, below which its measurements are called rough
 TOO_MUCH = "no number: {seeds} seeds estimate their variance with {freedom}; pooled, fewer suffice"
@@ -41,22 +47,27 @@ class Setting:
     """Number of arms with several seeds."""
 
 
+Settings = Callable[[float], Setting]  # of the true difference
+
+
 def main() -> None:
     options = cli.parse_args(parser(), RENAMED)
     check(options)
-    setting = piloted(options) if options.pilot else assumed(options)
-    print(table(options, setting))
+    settings = piloted(options) if options.pilot else partial(assumed, options)
+    if options.problems is None:
+        print(table(options, settings(options.difference)))
+    else:
+        print(smallest(options, settings))
 
 
 def parser() -> argparse.ArgumentParser:
     found = cli.argument_parser("eval.power", __doc__)
     add = found.add_argument
-    add(
-        "--difference",
-        type=float,
-        required=True,
-        help="the smallest difference of interest; 0.05 is 5 points",
+    wanted = found.add_mutually_exclusive_group(required=True)
+    wanted.add_argument(
+        "--difference", type=float, help="the smallest difference of interest; 0.05 is 5 points"
     )
+    wanted.add_argument("--problems", type=int, metavar="N", help="of the benchmark or category")
     add("--accuracy", type=float, help="of the base (default: 0.5)")
     add(
         "--correlation",
@@ -79,7 +90,9 @@ def parser() -> argparse.ArgumentParser:
 
 def check(options: argparse.Namespace) -> None:
     """Raise BadInput for values out of range."""
-    if not MIN_DIFFERENCE <= abs(options.difference) < 1:
+    if options.problems is not None and not 1 <= options.problems <= MOST_PROBLEMS:
+        raise BadInput(f"--problems {options.problems}: it should be from 1 to {MOST_PROBLEMS:,}")
+    if options.problems is None and not MIN_DIFFERENCE <= abs(options.difference) < 1:
         raise BadInput(
             f"--difference {options.difference:g}: it should be between -1 and 1 and not 0 "
             f"(nor below {MIN_DIFFERENCE:g}), such as 0.05 for 5 points"
@@ -103,14 +116,13 @@ def check(options: argparse.Namespace) -> None:
         raise BadInput("--accuracy and --correlation are measured by the pilot; leave them out")
 
 
-def assumed(options: argparse.Namespace) -> Setting:
+def assumed(options: argparse.Namespace, difference: float) -> Setting:
     """From accuracy and correlation. Raises BadInput where they contradict each other."""
     first = 0.5 if options.accuracy is None else options.accuracy
-    second = first + options.difference
+    second = first + difference
     if not 0 <= second <= 1:
         raise BadInput(
-            f"--accuracy {first:g} with --difference {options.difference:g} is an accuracy of "
-            f"{second:g}"
+            f"--accuracy {first:g} with --difference {difference:g} is an accuracy of {second:g}"
         )
     scale = sqrt(first * (1 - first) * second * (1 - second))
     least, most = (
@@ -125,7 +137,7 @@ def assumed(options: argparse.Namespace) -> Setting:
             f"{least:.2f} to {most:.2f}"
         )
     both = first * second + correlation * scale
-    discordant = max(first + second - 2 * both, abs(options.difference))
+    discordant = max(first + second - 2 * both, abs(difference))
     described = (
         f"the accuracies are {first:.3g} and {second:.3g}{_default(options.accuracy)}",
         f"answers correlate by {correlation:.2g}{_default(given)}, so they differ on "
@@ -137,16 +149,26 @@ def assumed(options: argparse.Namespace) -> Setting:
     return Setting(discordant, seed_sd, COMMON, described)
 
 
-def piloted(options: argparse.Namespace) -> Setting:
+def piloted(options: argparse.Namespace) -> Settings:
     """From finished evaluations, over their shared problems."""
     pairs, _ = paired(options.against, options.pilot)
     keys = shared_keys([evaluation for pair in pairs for evaluation in pair])
     first, second = ([right_shares(pair[side], keys) for pair in pairs] for side in (0, 1))
     sides = varying(pairs)
-    found = spread(first, second, sides)
-    discordant = min(1.0, max(found.discordant, abs(options.difference)))
-    rough = ", a rough estimate" if len(keys) < FEW_PROBLEMS else ""
-    measured = f"the two differ on {found.discordant:.0%} of {len(keys)} problems (measured{rough})"
+    return partial(_measured, options, spread(first, second, sides), len(pairs), len(keys), sides)
+
+
+def _measured(
+    options: argparse.Namespace,
+    found: Spread,
+    n_pairs: int,
+    n: int,
+    sides: int,
+    difference: float,
+) -> Setting:
+    discordant = min(1.0, max(found.discordant, abs(difference)))
+    rough = ", a rough estimate" if n < FEW_PROBLEMS else ""
+    measured = f"the two differ on {found.discordant:.0%} of {n} problems (measured{rough})"
     if found.discordant < discordant:
         measured += f", and on at least {discordant:.0%} where accuracies differ as much as asked"
     described = [measured]
@@ -157,7 +179,7 @@ def piloted(options: argparse.Namespace) -> Setting:
         seed_sd = found.seed_sd
         described.append(
             f"accuracies of one arm differ by {100 * seed_sd:.1f} points from seed to seed "
-            f"(measured from {len(pairs)} seeds, a rough estimate)"
+            f"(measured from {n_pairs} seeds, a rough estimate)"
         )
     if found.common is None:
         described.append(_common())
@@ -217,6 +239,43 @@ def table(options: argparse.Namespace, setting: Setting) -> str:
         )
         lines.append(f"{seeds:>5}   {number}{TWO_STUDENTS if seeds == 1 else ''}")
     return "\n".join([*lines, "", conclusion(options, points, found[options.seeds])])
+
+
+def smallest(options: argparse.Namespace, settings: Settings) -> str:
+    """The smallest difference that the problems find, by number of seeds."""
+    level = 0.05 / options.comparisons
+    most = STEPS - 1 if options.pilot else round(STEPS * (1 - (options.accuracy or 0.5)))
+
+    def enough(step: int, seeds: int) -> bool:
+        setting = settings(step / STEPS)
+        needed = problems_needed(
+            step / STEPS,
+            setting.discordant,
+            setting.seed_sd,
+            seeds,
+            options.power,
+            level,
+            setting.common,
+            setting.varying,
+        )
+        return needed is not None and needed <= options.problems
+
+    found: dict[int, int | None] = {}
+    for seeds in sorted({*SEEDS, options.seeds}):
+        step = bisect_left(range(1, most + 1), True, key=partial(enough, seeds=seeds)) + 1
+        found[seeds] = step if step <= most else None
+    described = settings((found[options.seeds] or most) / STEPS).described
+    many = f", one of {options.comparisons} comparisons" if options.comparisons > 1 else ""
+    lines = [
+        f"{options.problems:,} problems, a power of {options.power:.0%} (p < 0.05{many}), if",
+        *(f"  - {words}" for words in described),
+        "",
+        f"{'seeds':>5}   smallest difference that is found, points",
+    ]
+    for seeds, least in found.items():
+        points = "none" if least is None else f"{100 * least / STEPS:.1f}"
+        lines.append(f"{seeds:>5}   {points}{TWO_STUDENTS if seeds == 1 else ''}")
+    return "\n".join(lines)
 
 
 def conclusion(options: argparse.Namespace, points: str, problems: int | None) -> str:

@@ -15,7 +15,7 @@ from eval.config import Config as EvalConfig
 from launch.pair_sets import FORMS
 from ratiocine import models
 from ratiocine.data import DataConfig, is_cached, local_file, sources
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, near
 from ratiocine.executors import VerbConfig
 from ratiocine.models import ModelConfig
 from rl.config import Config as RLConfig
@@ -45,7 +45,8 @@ def check_inputs(config: VerbConfig, planned: Collection[str]) -> None:
         for folder in config.folders():
             if not _is_planned(folder, planned):
                 if not Path(folder).exists():
-                    raise BadInput(f"pairs={folder} does not exist; give {FORMS}")
+                    hint = near(Path(folder))
+                    raise BadInput(f"pairs={folder} does not exist; give {FORMS}{hint}")
                 pairs_file(folder)
 
 

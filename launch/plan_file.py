@@ -12,11 +12,15 @@ from typing import Any
 import yaml
 
 from launch.config import AXES, StudyConfig
-from ratiocine import renames, runs
+from launch.stages import VERBS
+from ratiocine import cli, renames, runs
+from ratiocine.config import marker
 from ratiocine.errors import BadInput
 from ratiocine.runs import locks
 from ratiocine.stores import PLAN, read_object
 
+SETTINGS = {"distill": "distill", "train": "train", "eval": "eval", "baseline": "eval"}
+"""Lists of settings of a grid, and the verb that they are of."""
 JOBS = "jobs"  # scripts and logs of submitted stages
 
 
@@ -78,12 +82,26 @@ def check_plan(study: StudyConfig, root: Path, *, write: bool = False) -> None:
         runs.write_whole(file, yaml.safe_dump(plan, sort_keys=False))
 
 
+def _results(grid: Mapping[str, Any]) -> dict[str, Any]:
+    """A grid without the settings that change no result, such as `threads`."""
+    found = dict(grid)
+    for name, verb in SETTINGS.items():
+        if isinstance(words := found.get(name), list):
+            found[name] = [word for word in words if not _is_unhashed(verb, cli.key_of(word))]
+    return found
+
+
+def _is_unhashed(verb: str, key: str) -> bool:
+    schema = VERBS[verb].config
+    return key in schema.model_fields and marker(schema, key).by == "nothing"
+
+
 def _differences(stored: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator[str]:
     """Differences that are no extension."""
     for key in ("name", "stages"):
         if stored.get(key) != plan.get(key):
             yield f"{key} is {plan.get(key)!r}, there {stored.get(key)!r}"
-    old, new = stored.get("grid") or {}, plan.get("grid") or {}
+    old, new = (_results(one.get("grid") or {}) for one in (stored, plan))
     for key in sorted({*old, *new} - {"assumptions"}):
         before, now = old.get(key), new.get(key)
         if key in ("models", "pairs"):  # a name has the same overrides in both

@@ -230,6 +230,9 @@ BAD = {
     ("train", "--ratio", "1"): "unknown option '--ratio'; write ratio=…",
     ("train", "--batch-size=4"): "unknown option '--batch-size'; write batch_size=4",
     ("train", "learning_rate=1e-4"): "unknown key 'learning_rate'; did you mean 'lr'?",
+    ("train", "ratio=0,5"): "ratio=0,5: several values are a sweep, which needs -m; a decimal has "
+    "a point: 0.5",
+    ("distill", "data=gsm8k", "data.limit=5"): "unknown key 'data.limit'; did you mean 'limit'?",
     ("train", "+optim.lr=1"): "unknown key 'optim.lr'; did you mean",
     ("distill", "teacher=openai", "teacher.base_url=http://x/v1"): "did you mean 'teacher.engine.b",
     ("distill", "teacher.base_url=http://x/v1"): "unknown key 'teacher.base_url'; did you mean "

@@ -132,11 +132,18 @@ def test_a_stored_test_split_keeps_it(tmp_path: Path) -> None:
 
 def test_numbers_that_stay_texts_are_named(tmp_path: Path) -> None:
     mixed = problems(tmp_path, "7", "8", "12,5", "no idea")
-    assert TextReferences(mixed).warning == (
+    assert TextReferences(mixed).warnings == [
         "2 references are compared as text, 2 as numbers (row 3: '12,5'; row 4: 'no idea'); "
         "data.decimal=comma (eval: decimal=comma) reads 1 as numbers"
-    )
-    assert TextReferences(problems(tmp_path, "Paris", "Rome", "7")).warning is None
+    ]
+    assert TextReferences(problems(tmp_path, "Paris", "Rome", "7")).warnings == []
+
+
+def test_sentences_as_references_are_named(tmp_path: Path) -> None:
+    said = "The train leaves the old station at nine."
+    assert TextReferences(problems(tmp_path, "Paris", said)).warnings == [
+        "1 reference is a sentence, right only as the same text: row 2; give short answers"
+    ]
 
 
 def test_a_spreadsheet_with_semicolons(tmp_path: Path) -> None:

@@ -107,6 +107,15 @@ def test_scores_select_problems_and_are_requested_once(sums: Path, tmp_path: Pat
     assert told["dropped"] == {"difficulty": 2, "no_difficulty": 1}
 
 
+def test_a_judge_without_any_score_has_failed(sums: Path, tmp_path: Path) -> None:
+    lines = sums.read_text().splitlines()
+    sums.write_text(f"{lines[3]}\n")
+    with Judge() as judge:
+        failed = command(*words(judge, sums))
+    assert failed.returncode == 1
+    assert "not one reply of adder" in failed.stderr and "{'no_score': 8}" in failed.stderr
+
+
 def test_scores_are_compared_with_pass_rates(sums: Path, tmp_path: Path) -> None:
     with Teacher() as teacher:
         engine = (f"teacher.engine.base_url={teacher.url}", "teacher.engine.model=adder")

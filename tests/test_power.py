@@ -12,6 +12,7 @@ from scipy.stats import nct
 from scipy.stats import t as student_t
 from test_report import evaluation
 
+from eval import power
 from ratiocine.stats import sample_size
 
 
@@ -116,6 +117,26 @@ def test_the_table_says_what_it_assumes_and_means() -> None:
     assert "with 3 seeds per arm" in text
 
 
+def test_the_smallest_difference_is_the_inverse() -> None:
+    """The difference that so many problems find needs at most these, and one step less more."""
+    shown = done("eval.power", "--problems", "300", "--accuracy", "0.4", "--seeds", "3")
+    rows = dict(line.split()[:2] for line in shown.splitlines() if line[:5].strip().isdigit())
+    assert list(rows) == ["1", "2", "3", "5", "10"]
+    assert rows["2"] == "none" or float(rows["2"]) > float(rows["3"]) > float(rows["10"])
+    found = float(rows["3"]) / 100
+
+    def needed(difference: float) -> int | None:
+        options = power.parser().parse_args(["--difference", str(difference), "--accuracy", "0.4"])
+        setting = power.assumed(options, difference)
+        return sample_size.problems_needed(
+            difference, setting.discordant, setting.seed_sd, 3, common=setting.common
+        )
+
+    enough, before = needed(found), needed(found - 0.001)
+    assert enough is not None and enough <= 300
+    assert before is None or before > 300
+
+
 def test_a_pilot_is_measured(tmp_path: Path) -> None:
     first = [
         str(evaluation(tmp_path / f"d{seed}", 0.0, sums, 10, seed=seed))
@@ -139,6 +160,7 @@ def test_a_pilot_is_measured(tmp_path: Path) -> None:
     [
         (["--difference", "0"], "--difference 0: it should be between -1 and 1 and not 0"),
         (["--difference", "1.5"], "--difference 1.5"),
+        (["--problems", "0"], "--problems 0: it should be from 1 to 10,000,000"),
         (["--difference", "nan"], "--difference nan"),
         (["--difference", "0.1", "--accuracy", "1"], "--accuracy 1 is not between 0 and 1"),
         (

@@ -76,6 +76,18 @@ def test_what_cannot_be_read_is_one_line(
         list(read_rows(tmp_path / name))
 
 
+def test_a_misspelt_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "problems.csv").write_text(CSV)
+    words = ("eval", "model=tiny", "validate_only=true")
+    refused = command(*words, f"benchmarks=[{tmp_path / 'problem.csv'}]")
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(f"is not a file; did you mean {tmp_path / 'problems.csv'}?\n")
+    (tmp_path / "empty.csv").write_text("question,answer\n")
+    refused = command(*words, f"benchmarks=[{tmp_path / 'empty.csv'}]")
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("empty.csv holds no rows\n")
+
+
 def test_a_misspelt_column_is_told(tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("question,answer,catgory,author\n2+2?,4,sums,me\n")

@@ -384,6 +384,17 @@ def test_a_refused_launch_leaves_the_folder_as_it_was(
     assert (root / "study.yaml").read_bytes() == earlier
 
 
+def test_settings_that_change_no_result_are_no_other_plan(tmp_path: Path) -> None:
+    def check(*words: str, write: bool = False) -> None:
+        study = cli.compose("launch", Config, [*GRID[1:], *words]).study
+        check_plan(study, tmp_path, write=write)
+
+    check("study.grid.train=[threads=2]", write=True)
+    check("study.grid.train=[threads=1,project=mine]", "study.grid.eval=[threads=1]")
+    with pytest.raises(BadInput, match=r"grid\.train is .*max_length"):
+        check("study.grid.train=[max_length=77]")
+
+
 def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
     study: Path, tmp_path: Path
 ) -> None:

@@ -141,6 +141,10 @@ def hydra_problem(verb: str, schema: type[BaseModel], error: Exception) -> BadIn
         if new := renames.new_key(verb, key):
             return BadInput(f"{key} is now {new}")
         return BadInput(unknown_key(schema, key, known))
+    if match := re.search(r"Ambiguous value for argument '\+*([^']*)'", text):
+        point = re.fullmatch(r"[\w.]+=(\d+),(\d+)", match[1])
+        decimal = f"; a decimal has a point: {point[1]}.{point[2]}" if point else ""
+        return BadInput(f"{match[1]}: several values are a sweep, which needs -m{decimal}")
     return BadInput(" ".join(text.split("\n")[0].split()))
 
 

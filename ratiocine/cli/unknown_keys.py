@@ -64,7 +64,9 @@ def _hint(schema: type[BaseModel], key: str, known: Sequence[str]) -> str:
     if nested and nested != [key]:
         return f"; did you mean '{min(nested, key=lambda path: path.count('.'))}'?"
     near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{above}{near[0]}'?" if near else ""
+    if near:
+        return f"; did you mean '{above}{near[0]}'?"
+    return f"; did you mean '{usual}'?" if parent and usual in schema.model_fields else ""
 
 
 def _paths(schema: type[BaseModel], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, str]]:

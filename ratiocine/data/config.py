@@ -174,5 +174,8 @@ class DataConfig(StrictConfig):
     def _columns_are_of_fields(cls, columns: dict[str, str] | None) -> dict[str, str] | None:
         for name in columns or {}:
             if name not in FIELDS and not name.startswith("meta."):
-                raise ValueError(f"'{name}' is no field; known: {', '.join(FIELDS)}, meta.NAME")
+                turned = columns is not None and columns[name] in FIELDS
+                hint = "; the field comes first" if turned else ""
+                known = f"{', '.join(FIELDS)}, meta.NAME"
+                raise ValueError(f"'{name}' is no field; known: {known}{hint}")
         return columns

@@ -18,7 +18,7 @@ from ratiocine.data.row_files import Numbered, Row, numbered_rows, read_rows
 from ratiocine.data.row_shapes import from_trace
 from ratiocine.data.rows import mapped, problem_of, told_decimal
 from ratiocine.data.tasks import task_of
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, near
 from ratiocine.hashing import Seen, digest
 from ratiocine.records import Decimal, Problem
 
@@ -34,7 +34,7 @@ def local_file(data: DataConfig, split: Split) -> Path | None:
     else:
         return None
     if not file.is_file():
-        raise BadInput(f"data={data.label}: {file} is not a file")
+        raise BadInput(f"data={data.label}: {file} is not a file{near(file)}")
     return file
 
 
@@ -54,7 +54,7 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
         columns = None if data.columns is None else tuple(data.columns.items())
         told = _decimal_of(file, columns, (state.st_size, state.st_mtime_ns))
         data = data.model_copy(update={"decimal": told})
-    seen, repeats = Seen(), Counter[str]()
+    seen, repeats, index = Seen(), Counter[str](), -1
     for index, (line, row) in enumerate(rows):
         if index == 0 and file is not None:
             _warn_of_columns(file, tuple(row), frozenset((data.columns or {}).values()))
@@ -77,6 +77,8 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
             ) from None
         except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise BadInput(f"{where}: {error}") from None
+    if index < 0 and file is not None:
+        raise BadInput(f"{file} holds no rows")
 
 
 @lru_cache(maxsize=64)
@@ -143,5 +145,5 @@ def _numbered(data: DataConfig, split: Split, copy: Path | None) -> Iterator[tup
 def _mapping(column: str, data: DataConfig) -> str:
     """How a column of another name is given, where none is."""
     name = column.strip("'")
-    how = f"; another name is given by data.columns='{{{name}: NAME}}' (eval: columns=)"
+    how = f"; another name is given by columns='{{{name}: NAME}}' (distill, rl: data.columns=)"
     return "" if data.columns else how

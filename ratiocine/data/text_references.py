@@ -1,10 +1,12 @@
-"""References that are compared as texts in a source whose others are numbers."""
+"""References that are compared as texts: those in a source whose others are numbers, and whole
+sentences."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 
+from ratiocine.data.row_shapes import is_short
 from ratiocine.grading import may_have_decimal_comma
 from ratiocine.records import Problem
 
@@ -13,13 +15,14 @@ LONGEST = 40  # characters of a reference that are printed
 
 
 class TextReferences:
-    """Counts the references of a source by kind, and finds the texts among numbers: most are
-    numbers in a form that the grader does not read."""
+    """Counts the references of a source by kind, and finds texts among numbers (most are numbers in
+    a form that the grader does not read) and sentences, which no answer matches."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self.counts: Counter[str] = Counter()
         self.with_comma = 0
         self.first: list[str] = []
+        self.sentences: list[str] = []
         for problem in problems:
             self.add(problem)
 
@@ -27,13 +30,26 @@ class TextReferences:
         self.counts[problem.kind] += 1
         if problem.kind == "string" and problem.reference:
             self.with_comma += may_have_decimal_comma(problem.reference)
+            place = problem.place or problem.id
             if len(self.first) < LISTED:
-                place = problem.place or problem.id
                 self.first.append(f"{place}: {problem.reference[:LONGEST]!r}")
+            if not is_short(problem.reference):
+                self.sentences.append(place)
 
     @property
-    def warning(self) -> str | None:
-        """A line for people; None where most are no numbers, or all are."""
+    def warnings(self) -> list[str]:
+        """Lines for people."""
+        return [line for line in (self._among_numbers(), self._sentences()) if line]
+
+    def _sentences(self) -> str | None:
+        if not (n := len(self.sentences)):
+            return None
+        are = "reference is a sentence" if n == 1 else "references are sentences"
+        listed = "; ".join(self.sentences[:LISTED]) + (" …" if n > LISTED else "")
+        return f"{n} {are}, right only as the same text: {listed}; give short answers"
+
+    def _among_numbers(self) -> str | None:
+        """None where most are no numbers, or all are."""
         texts, numbers = self.counts["string"], self.counts["number"]
         if not texts or (numbers <= texts and not self.with_comma):
             return None

@@ -142,8 +142,10 @@ def parameters(config: SlurmConfig, first: Command) -> dict[str, Any]:
 
 
 def job_script(config: SlurmConfig, folder: Path, command: Command) -> str:
-    """The sbatch script of a command, and a line for what this machine lacks to submit it."""
-    check_submitit()
+    """The sbatch script of a command, and a line for what this machine lacks to submit it; without
+    submitit, which writes the script, that line alone."""
+    if find_spec("submitit") is None:
+        return NO_SUBMITIT
     from submitit.slurm import slurm
 
     class Offline(slurm.SlurmExecutor):
@@ -169,10 +171,13 @@ def job_script(config: SlurmConfig, folder: Path, command: Command) -> str:
     return f"{script.strip()}{lacking}"
 
 
+NO_SUBMITIT = "executor=slurm needs the package submitit: pip install 'ratiocine[slurm]'"
+
+
 def check_submitit() -> None:
     """Raise BadInput without submitit."""
     if find_spec("submitit") is None:
-        raise BadInput("executor=slurm needs the package submitit: pip install 'ratiocine[slurm]'")
+        raise BadInput(NO_SUBMITIT)
 
 
 class Queue:

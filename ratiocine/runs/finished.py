@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ratiocine import renames
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, near
 from ratiocine.records import JsonObject
 from ratiocine.runs import migration
 from ratiocine.runs.artefacts import removed
@@ -26,8 +26,9 @@ def read_manifest(out: Path) -> Manifest:
     release, or where its manifest is damaged.
     """
     if not out.is_dir():
-        state = "is a file, not the folder of a run" if out.exists() else "does not exist"
-        raise BadInput(f"{out} {state}")
+        if out.exists():
+            raise BadInput(f"{out} is a file, not the folder of a run")
+        raise BadInput(f"{out} does not exist{near(out)}")
     if not (out / CONFIG).exists() and not (out / DONE).exists():
         raise BadInput(f"{out} holds no run: no {CONFIG}, no finished run (no DONE)")
     if not (out / DONE).exists():

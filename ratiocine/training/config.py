@@ -147,7 +147,7 @@ class TrainingConfig(TrackedConfig):
     @model_validator(mode="after")
     def _deepspeed_is_usable(self) -> Self:
         zero = self.deepspeed
-        if zero.stage and find_spec("deepspeed") is None:
+        if zero.stage and find_spec("deepspeed") is None and not self.is_remote:
             raise ValueError(
                 f"deepspeed={zero.name} needs an extra: pip install 'ratiocine[deepspeed]'"
             )
