@@ -20,9 +20,12 @@ from ratiocine.config import (
     HashedIfSet,
     PositiveShare,
     Seed,
+    Share,
+    StrictConfig,
     TokenLimit,
     Unhashed,
 )
+from ratiocine.cuts import By
 from ratiocine.data import (
     TEST_FILE,
     DataConfig,
@@ -41,10 +44,24 @@ from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
 from ratiocine.records import Decimal, Kind, category_name
 from ratiocine.runs import CONFIG, TrackedConfig, check_finished, hash_path, read_config
+from ratiocine.stores import completions_file
 
 MAX_NEW_TOKENS = 2048  # default of a benchmark without its own
 # Keys of benchmark files, as `data.KEY` of distill.
 OF_FILES = ("test_size", "columns", "kind", "category", "tolerance", "decimal")
+
+
+class RelayConfig(StrictConfig):
+    """A relay: the model goes on from the beginnings of another one's traces."""
+
+    source: ByContent[str]
+    """A finished evaluation of the other model, on the same problems."""
+    at: Hashed[Share] = 0.5
+    """Share of the trace; at 0 the model answers alone, at 1 the source has answered."""
+    by: Hashed[By] = "surprisal"
+    """What the share is of."""
+    force_answer: Hashed[bool] = False
+    """Whether the trace is closed at the cut."""
 
 
 class Config(TrackedConfig):
@@ -70,6 +87,7 @@ class Config(TrackedConfig):
     samples: Hashed[PositiveInt] = 1
     thinking: Hashed[bool | None] = None
     logprobs: Hashed[bool] = False
+    relay: HashedIfSet[RelayConfig | None] = None
     dtype: Hashed[Dtype] = "auto"
     seed: Hashed[Seed] = 0
     device: Unhashed[Device] = "auto"
@@ -99,6 +117,8 @@ class Config(TrackedConfig):
             )
         if self.temperature == 0 and self.top_p < 1:
             raise ValueError(f"top_p={self.top_p:g} has no effect at temperature=0")
+        if self.relay is not None and self.max_new_tokens == "auto":
+            raise ValueError("max_new_tokens=auto is no limit of a relay; give a number")
         return self
 
     @field_validator("category")
@@ -201,6 +221,9 @@ def benchmark_inputs(config: Config) -> dict[str, str]:
 def inputs(config: Config) -> dict[str, str]:
     """Content hashes of what a run reads, by name of the input."""
     found = {**benchmark_inputs(config), "model": models.fingerprint(config.model)}
+    if config.relay is not None:
+        source = check_finished(Path(config.relay.source), "eval")
+        found["relay"] = source.outputs[completions_file(Path(config.relay.source)).name]
     for data in config.sources() if config.num_fewshot else ():
         if (pairs := pairs_beside(data)) is not None:
             found[f"examples:{data.name}"] = hash_path(pairs)

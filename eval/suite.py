@@ -11,6 +11,7 @@ from pathlib import Path
 from eval import training_rows
 from eval.benchmarks import Suite, load
 from eval.config import Config, inputs
+from eval.handover import Handovers, handovers
 from eval.pilot import load_engine, token_limit
 from eval.report import count, loop_sentence, notable, share_sentence
 from ratiocine import cli, models
@@ -21,6 +22,7 @@ from ratiocine.engines import LoadedEngine, finished_line
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
 from ratiocine.progress import progress
+from ratiocine.prompts import opens_thinking, prompt_text
 from ratiocine.records import UNANSWERED, ScoredCompletion
 from ratiocine.rendering import asked_to_think
 from ratiocine.runs import (
@@ -66,8 +68,10 @@ def evaluate(config: Config, loaded: LoadedEngine | None = None) -> Run:
     for line in training_rows.warnings(config):
         print(line)
     suite, trained = load(config), student(config.model.path)
+    handed = handovers(config, suite.problems)
     store = CompletionStore(run.out / PARTIAL_COMPLETIONS)
-    facts = replace(_generate(config, suite, store, trained, loaded), pilot=pilot)
+    facts = _generate(config, suite, store, trained, loaded, handed)
+    facts = replace(facts, pilot=pilot, relay=handed.facts())
     with run.writing(COMPLETIONS) as path:
         store.copy_sorted(path, {name: at for at, name in enumerate(suite.problems)})
         columns = read_columns(path)
@@ -94,13 +98,19 @@ def _generate(
     store: CompletionStore,
     trained: StudentInfo | None,
     loaded: LoadedEngine | None,
+    handed: Handovers,
 ) -> EvalFacts:
     """Fill the store with the completions that it lacks."""
     done = set(zip(store.keys, store.samples, strict=True))
-    requests = suite.requests(config, done)
+    asked = suite.requests(config, done)
+    store.append(handed.whole(done))
+    requests = handed.requests(asked)
     loaded = loaded or load_engine(config, requests)
+    if config.relay is not None and loaded.tokenizer is not None and requests:
+        prompt = prompt_text(loaded.tokenizer, requests[0].messages, config.thinking)
+        requests = handed.requests(asked, opened=opens_thinking(prompt))
     started = time.perf_counter()
-    expected = should_think(config, trained)
+    expected = None if config.relay else should_think(config, trained)
     batches = scored(loaded.engine, requests, suite.problems, loaded.tokenizer, expected=expected)
     n = len(suite.problems) * config.samples
     with progress(n, "eval", "completions", initial=len(done)) as bar:

@@ -35,8 +35,18 @@ def scored(
 ) -> Iterator[list[ScoredCompletion]]:
     """Scored completions of all requests, in the engine's batches; the id of a request is the key
     of its problem. `expected` states whether the model should think, where that is known."""
+    prefixes = {(one.id, sample): one.prefix for one in requests for sample in one.samples}
     for completions in engine.generate(requests):
-        yield [score(problems[one.id], one, tokenizer, expected=expected) for one in completions]
+        yield [
+            score(
+                problems[one.id],
+                one,
+                tokenizer,
+                expected=expected,
+                prefix=prefixes[one.id, one.sample],
+            )
+            for one in completions
+        ]
 
 
 def key(problem: Problem) -> str:
@@ -50,12 +60,18 @@ def score(
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     expected: bool | None = None,
+    prefix: str = "",
 ) -> ScoredCompletion:
-    """One completion, graded, with the tokens of trace and answer."""
-    parts = split(completion.text, opened=completion.opened)
-    n_think = thinking_tokens(completion, parts, tokenizer)
+    """One completion, graded, with the tokens of trace and answer. The text after a `prefix` is
+    graded with it; its tokens are those generated."""
+    whole = prefix + completion.text
+    parts = split(whole, opened=completion.opened)
+    begun = completion.opened or OPEN in prefix
+    generated = split(completion.text, opened=begun and CLOSE not in prefix)
+    n_think = thinking_tokens(completion, generated, tokenizer)
     finished = completion.stop == "stop"
-    answer = "" if completion.stop in UNANSWERED else completion.text
+    unanswered = completion.stop in UNANSWERED
+    answer = "" if unanswered else whole
     judgement = grade_completion(problem, answer, finished=finished, opened=completion.opened)
     level = problem.meta.get("level")
     return ScoredCompletion(
@@ -65,7 +81,7 @@ def score(
         category=problem.category,
         prompt=user_text(problem),
         reference=problem.reference,
-        completion=completion.text,
+        completion=completion.text if unanswered else whole,
         **vars(judgement),
         stop=completion.stop,
         thought=bool(parts.think),

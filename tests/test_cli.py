@@ -107,10 +107,39 @@ def test_every_teacher_composes(name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", sorted({*cli.options("study")} - {"paper"}))  # in test_study
+@pytest.mark.parametrize(
+    "name", sorted({*cli.options("study")} - {"local", "paper"})
+)  # in test_study
 def test_every_study_plans(name: str) -> None:
     stages = plan(cli.compose("launch", Launch, [f"study={name}"]).study)
     assert len({stage.name for stage in stages}) == len(stages) >= 4
+
+
+@pytest.mark.parametrize("name", sorted({*cli.options("study")} - {"local"}))
+def test_a_study_may_be_a_file(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    shutil.copyfile(cli.CONF / "study" / f"{name}.yaml", file)
+    more = ["study.retain=scores"]
+    own, known = (cli.compose("launch", Launch, [f"study={one}", *more]) for one in (file, name))
+    assert own == known
+
+
+def test_a_study_file_is_named_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "it's own.yaml"
+    file.write_text("grid:\n  models: [tiny]\n  ratios: [0, 1]\n  benchmarks: ['a \\ b.csv']\n")
+    words = [f"study={file}", "study.grid.pairs=[demo]", "study.grid.train=[lr=1e-4]"]
+    study = cli.compose("launch", Launch, words).study
+    assert (study.name, study.grid.train) == ("it-s-own", ["lr=1e-4"])
+    assert study.grid.benchmarks == ["a \\ b.csv"]
+    file.write_text("- a list\n")
+    for words, message in (
+        ((f"study={file}",), "holds no keys, such as grid:"),
+        ((f"study={tmp_path}/it's.yaml",), "is not a file"),
+        ((f"study={tmp_path}/it's own.yml",), f"did you mean {file}?"),
+    ):
+        refused = command("launch", *words)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
+        assert message in refused.stderr
 
 
 def test_both_forms_of_ratio_compose() -> None:

@@ -25,7 +25,7 @@ OURS = {*ALLOWED, "tests"}
 LAYERS = (
     ("config", "cost", "errors", "hashing", "plotting", "records", "startup", "stats"),
     ("completion_parts", "devices", "renames", "stores"),
-    ("prompts",),
+    ("cuts", "prompts"),
     ("executors", "rendering", "grading"),
     ("columns",),
     ("column_builder",),

@@ -109,7 +109,7 @@ class Commands:
     def relocated(self, word: str, files: Path) -> str:
         """A word with its folders and files below `root`."""
         word = word.replace("runs/", f"{self.root}/").replace("0.25,0.5,0.75,1", "1")
-        word = re.sub(r"\b(mine|test)\.(jsonl|parquet)", rf"{files}/\1.\2", word)
+        word = re.sub(r"\b(mine|test|own)\.(jsonl|parquet|yaml)", rf"{files}/\1.\2", word)
         return word.replace("smollm2-135m", "tiny") if self.tiny else word
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ratiocine import cli
 from ratiocine.column_builder import columns_of
 from ratiocine.columns import Columns, StoredAnswers
+from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject, ScoredCompletion
 from ratiocine.runs import EvalFacts, Manifest, StudentInfo
 
@@ -83,9 +86,24 @@ class Evaluation:
         return problems.categories[problems.numbers[key]]
 
     def level(self, key: str) -> str | None:
-        """Of difficulty; None where the benchmark has no levels."""
+        """Of difficulty, the benchmark's own or the depth of an embedded family; None where it has
+        no levels."""
         problems = self.columns.problems
-        return problems.levels[problems.numbers[key]]
+        number = problems.numbers[key]
+        return problems.levels[number] or self._depths.get(problems.benchmarks[number])
+
+    @cached_property
+    def _depths(self) -> Mapping[str, str]:
+        """Depths of embedded families, by name."""
+        from ratiocine.data import DataConfig, depth
+
+        found: dict[str, str] = {}
+        for name in self.config.get("benchmarks") or ():
+            with suppress(BadInput):  # a file, or a data set of another release
+                families = cli.named("data", str(name), DataConfig).families
+                depths = {entry: depth(entry, family) for entry, family in families.items()}
+                found |= {entry: f"{one:g}" for entry, one in depths.items() if one is not None}
+        return found
 
 
 def shared_keys(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -8,12 +8,13 @@ from itertools import pairwise
 from eval.report.arm_labels import named_arms
 from eval.report.arms import Arm, start_model
 from eval.report.evaluations import Evaluation
+from eval.report.labels import relay_words
 from ratiocine.config import flattened
 from ratiocine.errors import BadInput
 from ratiocine.runs import AXES
 
 # What an evaluation's configuration says of what was evaluated, not of how.
-NOT_CONDITIONS = ("model", "benchmarks")
+NOT_CONDITIONS = ("model", "benchmarks", "relay")
 LONG = 24  # characters of a value in a label
 
 
@@ -94,6 +95,7 @@ def _condition_values(evaluation: Evaluation) -> dict[str, object]:
         "engine": facts.engine,
         "dtype": (facts.dtype or "").removeprefix("torch.") or None,
         "attention": facts.attention,
+        "relay": facts.relay and relay_words(facts.relay),
     }
 
 
@@ -104,6 +106,7 @@ def _described(evaluation: Evaluation, names: Sequence[str]) -> str:
             continue
         value = str(values[name])[:LONG]
         plain = {"max_new_tokens": f"{value} tokens", "engine": value, "dtype": value}
+        plain["relay"] = str(values[name])
         words.append(plain.get(name, f"{name.rpartition('.')[2]} {value}"))
     return ", ".join(dict.fromkeys(words))
 

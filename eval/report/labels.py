@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from eval.report.evaluations import Evaluation
-from ratiocine.runs import EvalFacts, StudentInfo
+from ratiocine.runs import EvalFacts, Relay, StudentInfo
 
 
 def label(facts: EvalFacts) -> str:
@@ -16,6 +16,12 @@ def label(facts: EvalFacts) -> str:
     if student and student.rewarded:
         return f"{arm_label(facts)}, seed {student.seed}"
     return arm_label(facts)
+
+
+def relay_words(relay: Relay) -> str:
+    """What an evaluation went on from."""
+    forced = ", answer forced" if relay.force_answer else ""
+    return f"after {relay.at:g} of {relay.source[:6]} by {relay.by}{forced}"
 
 
 def arm_label(facts: EvalFacts) -> str:

@@ -119,15 +119,20 @@ class Study:
 
     def differences_beside_ratio(self, *apart: str) -> dict[str, list[str]]:
         """What arms without rewards differ in, the ratio and the axes `apart` excluded: values by
-        name."""
+        name. With the model apart, arms of one model are compared: each has a best learning rate of
+        its own."""
         arms = [arm for arm in self.trained if not arm.rewarded and arm.student is not None]
-        names: list[str] = []
-        for arm in arms[1:]:
-            if arms[0].student and arm.student:
-                names += differing(arms[0].student, arm.student, "ratio", *apart)
-            if not set(arm.seeds) & set(arms[0].seeds):
+        firsts: dict[str | None, Arm] = {}
+        values: dict[str, set[str]] = {}
+        for arm in arms:
+            first = firsts.setdefault(arm.model if "model" in apart else None, arm)
+            assert first.student and arm.student
+            names = list(differing(first.student, arm.student, "ratio", *apart))
+            if not set(arm.seeds) & set(first.seeds):
                 names.append("seed")
-        return {name: sorted({_value(arm, name) for arm in arms}) for name in dict.fromkeys(names)}
+            for name in names:
+                values.setdefault(name, set()).update((_value(first, name), _value(arm, name)))
+        return {name: sorted(found) for name, found in values.items()}
 
 
 def _value(arm: Arm, name: str) -> str:

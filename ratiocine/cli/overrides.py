@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, near
 from ratiocine.executors import is_stage
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -29,14 +29,16 @@ SWEEPS = ("choice(", "range(", "interval(", "glob(")
 
 
 def normalise(overrides: Sequence[str]) -> list[str]:
-    """Rewrite `model=PATH` as `model=local model.path=PATH`, and `data=` likewise.
+    """Rewrite `model=PATH` as `model=local model.path=PATH`, `data=` likewise, and a study's file
+    as its keys.
 
     A path is any value with a slash, or the name of an existing file or folder. A list of settings
     (`SETTINGS`) becomes changes of the study's own. A model of a path of its own has no license of
     the name beside it. Raises BadInput for an override without a key.
     """
     normalised: list[str] = []
-    for override in _joined(overrides):
+    words = [word for override in overrides for word in _with_file(override)]
+    for override in _joined(words):
         group, equals, value = override.partition("=")
         setting, _, key = group.rpartition(".")
         if setting.lstrip("+") in SETTINGS and not key.isdecimal():
@@ -55,9 +57,43 @@ def normalise(overrides: Sequence[str]) -> list[str]:
         if equals and group in BY_PATH and is_path(text) and not is_list:
             normalised += [f"{group}=local", f"{group}.path={quoted(text)}"]
         else:
-            words = _with_quoted_words(_with_quoted_paths(value))
-            normalised.append(f"{group}={words}" if equals else override)
+            text = _with_quoted_words(_with_quoted_paths(value))
+            normalised.append(f"{group}={text}" if equals else override)
     return normalised + _license_of_path(normalised)
+
+
+def _with_file(override: str) -> list[str]:
+    """`study=FILE.yaml` as the keys of the file; any other override as it is."""
+    import yaml
+
+    group, _, value = override.partition("=")
+    name = _unquoted(value)
+    if group.lstrip("+") != "study" or not name.lower().endswith((".yaml", ".yml")):
+        return [override]
+    file = Path(name)
+    if not file.is_file():
+        raise BadInput(f"study={name} is not a file{near(file)}")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"study={name} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"study={name} holds no keys, such as grid:")
+    keys = {"name": re.sub(r"[^\w.+-]+", "-", file.stem), **values}
+    return ["study=local", *(f"++study.{key}={literal(one)}" for key, one in keys.items())]
+
+
+def literal(value: Any) -> str:
+    """A value of YAML in Hydra's grammar."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}: {literal(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, str):
+        return quoted(value)
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _license_of_path(overrides: Sequence[str]) -> list[str]:

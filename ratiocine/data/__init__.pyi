@@ -18,6 +18,7 @@ from .contamination import without_wording as without_wording
 from .contradictions import content as content
 from .embeddings import paraphrases as paraphrases
 from .families import FAMILIES as FAMILIES
+from .families import depth as depth
 from .families import generate as generate
 from .families import split_of as split_of
 from .hub import is_cached as is_cached

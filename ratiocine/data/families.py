@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from ratiocine.data.config import Split
+from ratiocine.data.config import FamilyConfig, Split
 from ratiocine.data.family import Draw, Family, Item, Settings
 from ratiocine.data.general_families import GENERAL_FAMILIES
 from ratiocine.data.gym_families import GYM_FAMILIES
@@ -79,6 +79,19 @@ def generate(
         found = f"{len(problems)} distinct {split} problems"
         raise BadInput(f"family {source} at difficulty {difficulty} has {found}, not {n}")
     return list(problems.values())
+
+
+def depth(name: str, config: FamilyConfig) -> int | float | None:
+    """The depth of the problems of one family, by its entry in a data configuration: the one value
+    that its settings give, else that of the one setting in which the levels of the family differ;
+    None where there are several."""
+    levels = FAMILIES[config.family or name].levels
+    if config.settings:
+        given = set(config.settings.values())
+    else:
+        varying = [key for key in levels[0] if len({level.get(key) for level in levels}) > 1]
+        given = {levels[config.difficulty - 1][key] for key in varying}
+    return given.pop() if len(given) == 1 else None
 
 
 def _known(name: str, difficulty: int) -> Family:

@@ -32,6 +32,7 @@ from .manifests import Decoding as Decoding
 from .manifests import EvalFacts as EvalFacts
 from .manifests import Manifest as Manifest
 from .manifests import Pilot as Pilot
+from .manifests import Relay as Relay
 from .manifests import TrainingFacts as TrainingFacts
 from .student_info import PairSource as PairSource
 from .student_info import StudentInfo as StudentInfo

@@ -93,6 +93,23 @@ class Pilot:
 
 
 @dataclass(frozen=True)
+class Relay:
+    """Traces of another model that an evaluation went on from (`relay=`)."""
+
+    source: str
+    """Hash of the other evaluation."""
+    at: float
+    by: str
+    force_answer: bool
+    n_tokens: float
+    """Mean tokens of the source up to the cut."""
+    flops: float | None
+    """Mean FLOPs of these, exact; None where the shape is unknown."""
+    alone: int
+    """Completions that went on from nothing, as there was no trace."""
+
+
+@dataclass(frozen=True)
 class EvalFacts:
     """The facts of a run of `eval`."""
 
@@ -133,16 +150,18 @@ class EvalFacts:
     """Verdicts that regrading changed, by "before → after"."""
     pilot: Pilot | None = None
     """Of `max_new_tokens=auto`."""
+    relay: Relay | None = None
 
     @staticmethod
     def from_json(value: JsonObject) -> EvalFacts:
         """From a manifest; the one place that reads its keys."""
-        shape, pilot = value.get("shape"), value.get("pilot")
+        shape, pilot, relay = (value.get(name) for name in ("shape", "pilot", "relay"))
         records = {
             "student": StudentInfo.from_json(value.get("student")),
             "decoding": Decoding(**value["decoding"]),
             "shape": Shape(**shape) if shape else None,
             "pilot": Pilot(**pilot) if pilot else None,
+            "relay": Relay(**relay) if relay else None,
             "retries": value.get("retries")
             or value.get("calls_made_again"),  # its name in schema 1
         }
