@@ -166,7 +166,7 @@ def test_help_shows_the_keys_of_an_option() -> None:
     ("words", "message"),
     [
         (("eval", "executor=8"), "unknown executor '8'; known: local, ray, slurm"),
-        (("launch", "study=1"), "unknown study '1'; known: declared, demo"),
+        (("launch", "study=1"), "unknown study '1'; known: demo, demo-rl"),
         (("eval", "model=null"), "unknown model 'null'; known: "),
         (("train", "ratio=0.5", "scenario=true"), "unknown scenario 'true'; known: "),
         (("train", "ratio=0.5", "=3"), "'=3' names no key; write key=value"),

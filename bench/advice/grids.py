@@ -49,7 +49,7 @@ def simulated_cases(
         for at, (arm, table) in enumerate(zip(made.arms, of_arms, strict=True)):
             accuracy = fmean(map(fmean, table))
             condition = made.conditions[at]
-            costs = condition.train_flops, condition.answer_flops, 0.0, 0.0
+            costs = condition.train_flops, condition.answer_flops, 0.0, 0.0, 0.0
             of_arm = (accuracy, accuracy, accuracy, *costs, expected[category][at])
             options.append(Option(arm, table, *of_arm))
         truth = made.truth[category]

@@ -71,7 +71,11 @@ def _models(study: Study) -> str:
         pruned = _first(one.pruned for group in (facts, firsts) for one in group)
         license = _first(one.license for group in (facts, firsts) for one in group)
         words = [f"{size:,} weights"] if size else []
-        words += [f"pruned from {pruned}"] if pruned else []
+        own = f"{model}, "  # in runs of earlier releases
+        if pruned is not None and pruned.startswith(own):
+            words.append(f"pruned to {pruned.removeprefix(own)}")
+        elif pruned is not None:
+            words.append(f"pruned from {pruned}")
         words += [f"license {license}"] if license else []
         parts.append(f"{model} ({', '.join(words)})" if words else model)
     return f"{listed(parts)}."

@@ -126,7 +126,8 @@ class Study:
         values: dict[str, set[str]] = {}
         for arm in arms:
             first = firsts.setdefault(arm.model if "model" in apart else None, arm)
-            assert first.student and arm.student
+            assert first.student is not None
+            assert arm.student is not None
             names = list(differing(first.student, arm.student, "ratio", *apart))
             if not set(arm.seeds) & set(first.seeds):
                 names.append("seed")

@@ -108,20 +108,20 @@ def _cell(axes: Axes, x: float, y: float, width: float, row: Row) -> None:
     mark, colour = MARKS[row["verdict"]]
     axes.add_patch(Rectangle((x, y), width, CELL, facecolor=colour, alpha=0.13, linewidth=0))
     axes.add_patch(Rectangle((x, y), 4, CELL, facecolor=colour, linewidth=0))
-    verdict, declared = row["verdict"], row["declared"]
-    within = f" (±{100 * MARGIN:g})" if verdict == "no gain shown" and not declared else ""
-    axes.text(
-        x + 10,
-        y + 17,
-        f"{mark} {verdict}{' (declared)' if declared else within}",
-        fontweight="bold",
-        va="baseline",
-    )
+    verdict, declared, wide = row["verdict"], row["declared"], width > 190
+    noted, other = "", ""
+    if (verdict, declared) in (("gain", "gain"), ("no gain shown", "no_gain")):
+        noted = " (declared)"
+    elif declared is not None:
+        other = "gain declared" if declared == "gain" else "no gain declared"
+    elif verdict == "no gain shown":
+        noted = f" (±{100 * MARGIN:g})"
+    title = f"{verdict}{noted}{f' ({other})' if other and wide else ''}"
+    title = title if wide else title.replace("no gain shown", "no gain")
+    axes.text(x + 10, y + 17, f"{mark} {title}", fontweight="bold", va="baseline")
     if row["verdict"] != "too few problems":
         value, low, high = (signed(row[name]) for name in ("difference", "low", "high"))
-        points = (
-            f"{value} points ({low} to {high})" if width > 190 else f"{value} ({low} to {high})"
-        )
+        points = f"{value} points ({low} to {high})" if wide else f"{value} ({low} to {high})"
         axes.text(x + 10, y + 34, points, va="baseline")
     limit = "token limit may decide" if row["token_limit_may_decide"] else ""
     price = [
@@ -129,7 +129,7 @@ def _cell(axes: Axes, x: float, y: float, width: float, row: Row) -> None:
         for word, name in (("tokens", "tokens_times"), ("FLOPs", "flops_times"))
         if row[name]
     ]
-    note = limit or ", ".join(price)
+    note = limit or (other if not wide else "") or ", ".join(price)
     axes.text(x + 10, y + 51, note, color=SOFT, va="baseline")
 
 

@@ -87,12 +87,16 @@ def student(path: str | None) -> StudentInfo | None:
     return found if manifest.verb == "train" else _rewarded(found, folder, manifest, trained)
 
 
+PACKAGED = "smollm2-135m"  # the package of a packaged model that names none
+
+
 def pruned(model: JsonObject) -> str | None:
     """What a pruned model (settings of conf/model) was made from; None for any other."""
     if not model.get("layers"):
         return None
-    path = model.get("path")
-    whole = Path(path).name if path else model.get("package") or model["name"]
+    path, packaged = model.get("path"), model.get("kind") == "packaged"
+    named = model.get("package") or (PACKAGED if packaged else model["name"])
+    whole = Path(path).name if path else named
     return f"{whole}, {model['layers']} layers"
 
 
