@@ -103,7 +103,8 @@ def _generate(
     """Fill the store with the completions that it lacks."""
     done = set(zip(store.keys, store.samples, strict=True))
     asked = suite.requests(config, done)
-    store.append(handed.whole(done))
+    if whole := handed.whole(done):
+        store.append(whole)
     requests = handed.requests(asked)
     loaded = loaded or load_engine(config, requests)
     if config.relay is not None and loaded.tokenizer is not None and requests:

@@ -172,7 +172,7 @@ def test_a_column_with_dots_in_its_name_is_mapped(tmp_path: Path) -> None:
     file.write_text("No.,Q.1 (easy),gold\n17,What is 2 + 2?,4\n")
     mapping = "columns={id: No., question: 'Q.1 (easy)', answer: gold}"
     found = done("eval", "model=tiny", "validate_only=true", f"benchmarks=[{file}]", mapping)
-    assert "mine: 1 problems (1 number), 0 dropped" in found
+    assert "mine: 1 problem (1 number), 0 dropped" in found
     row = {"a.b": "1", "a": {"b": "2", "c.d": "3"}, "n": [{"x.": "4"}]}
     names = {"question": "a.b", "answer": "a.c.d", "id": "n.0.x."}
     fields = mapped(row, names)

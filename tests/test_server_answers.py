@@ -495,7 +495,7 @@ def test_paths_as_people_name_them(folder: str, tmp_path: Path) -> None:
     place = tmp_path / folder
     place.mkdir()
     mine = rows(place, "What is 2 + 3?")
-    assert "mine: 1 problems" in done(
+    assert "mine: 1 problem (" in done(
         "eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true"
     )
     done("distill", "teacher=oracle", "data=sums", "limit=2", "model=tiny", f"out={place / 'p'}")

@@ -179,7 +179,7 @@ def test_a_check_names_what_each_benchmark_holds(tmp_path: Path) -> None:
         '{"question": "?", "kind": "instructions", "id": "bare"}\n'
     )
     said = done("eval", "model=tiny", f"benchmarks=[{mine}]", "validate_only=true")
-    assert "mine: 1 problems (1 number), 2 dropped" in said
+    assert "mine: 1 problem (1 number), 2 dropped" in said
     assert "reference_not_a_number: bad" in said
     assert "instructions_not_checkable: bare" in said
     for row, wrong in {

@@ -41,23 +41,23 @@ def local_file(data: DataConfig, split: Split) -> Path | None:
 def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
     """The problems of a file, a task or a hub data set, gradable or not: one with an empty question
     is among them. Raises BadInput for a row that is none."""
-    file = local_file(data, split)
+    file, own = local_file(data, split), None
     rows: Iterator[Numbered]
     if task := task_of(data):
         rows = ((None, row) for row in task.rows(split))
     elif file is not None and (data.path is None or data.hub is None):
-        rows = numbered_rows(file)  # in the shared schema, or with `columns`
+        own, rows = file, numbered_rows(file)  # in the shared schema, or with `columns`
     else:
         rows = ((None, row) for row in _hub_rows(data, split, file))
-    if data.decimal is None and file is not None:
-        state = file.stat()
+    if data.decimal is None and own is not None:
+        state = own.stat()
         columns = None if data.columns is None else tuple(data.columns.items())
-        told = _decimal_of(file, columns, (state.st_size, state.st_mtime_ns))
+        told = _decimal_of(own, columns, (state.st_size, state.st_mtime_ns))
         data = data.model_copy(update={"decimal": told})
     seen, repeats, index = Seen(), Counter[str](), -1
     for index, (line, row) in enumerate(rows):
-        if index == 0 and file is not None:
-            _warn_of_columns(file, tuple(row), frozenset((data.columns or {}).values()))
+        if index == 0 and own is not None:
+            _warn_of_columns(own, tuple(row), frozenset((data.columns or {}).values()))
         at = "" if line in (None, index + 1) else f" (line {line})"
         where = f"{file or f'data={data.label}'}, row {index + 1}{at}"
         try:
@@ -77,8 +77,8 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
             ) from None
         except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise BadInput(f"{where}: {error}") from None
-    if index < 0 and file is not None:
-        raise BadInput(f"{file} holds no rows")
+    if index < 0 and own is not None:
+        raise BadInput(f"{own} holds no rows")
 
 
 @lru_cache(maxsize=64)
