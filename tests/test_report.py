@@ -388,10 +388,12 @@ def test_lengths_are_those_of_the_shared_problems(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ["eval.report", "eval.recommend", "eval.compare"])
 def test_what_names_no_file_is_one_line(module: str, out: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    words = [str(evaluation(tmp_path / str(seed), 1.0, 1, 1, seed=seed)) for seed in (0, 1)]
-    words += {"eval.compare": ["--against", *words], "eval.report": [], "eval.recommend": []}[
-        module
-    ]
+    words, others = (
+        [str(evaluation(tmp_path / f"{r:g}{seed}", r, 1, 1, seed=seed)) for seed in (0, 1)]
+        for r in (1.0, 0.0)
+    )
+    if module == "eval.compare":
+        words += ["--against", *others]
     words += [
         "--json" if module == "eval.recommend" else "--out",
         str(tmp_path / "folder") if out == "folder" else out,

@@ -23,8 +23,10 @@ def verdicts(tables: Tables) -> list[Caption]:
     ]
     if table.where(verdict="no gain shown"):
         sentences.append(
-            f"No gain shown: a difference beyond {WITHIN} (or the declared margin) is excluded, "
-            "corrected among these tests."
+            "No gain: a difference beyond the margin, in either direction, is excluded. The margin "
+            f"is the declared one where its hypothesis is shown, else {WITHIN}, corrected among "
+            "these tests. At chance, near 0: neither arm knows more than a guess, so that nothing "
+            "can differ."
         )
     sentences.append(
         "In brackets the 95 % interval of each cell alone, which may leave out 0 in an "
@@ -89,6 +91,6 @@ def more_seeds(tables: Tables) -> list[Caption]:
         "was chosen for its size. Looks at fewer seeds in between cost further power.",
     ]
     if never:
-        sentences.append(f"More problems, not seeds, are needed for {listed(never)}.")
+        sentences.append(f"More seeds alone do not decide {listed(never)}.")
     names = ("more_seeds", "needed")
     return [Caption("more_seeds", "What more seeds would decide", tuple(sentences), names)]

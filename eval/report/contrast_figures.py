@@ -82,7 +82,7 @@ def _label(table: Table, row: Row) -> str:
     """The group and what tells the contrast from the others of its kind."""
     of_kind = table.where(contrast=row["contrast"], group=row["group"])
     arms = {one["model"]: one["arm"] for one in of_kind}
-    if len(of_kind) == 1:
+    if len(of_kind) == 1 and row["contrast"] not in ("training_flops", "inference_flops"):
         name = short(row["group"])
     elif len(arms) == len(of_kind):
         name = f"{short(row['group'])}: {row['model']}"

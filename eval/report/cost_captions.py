@@ -79,9 +79,9 @@ def lengths(tables: Tables) -> Caption:
         return nothing("lengths", title, "No arm has both right and wrong answers.", "lengths")
     longer, shorter = sum(row["low"] > 1 for row in rows), sum(row["high"] < 1 for row in rows)
     sentences = [
-        f"Wrong answers are longer in {longer} of {count(len(rows), 'arm')}, shorter in {shorter}; "
-        f"{len(rows) - longer - shorter} are inconclusive (95 % bootstrap interval of the ratio, "
-        "over problems).",
+        f"Of {count(len(rows), 'arm')} with both right and wrong answers, wrong ones are longer in "
+        f"{longer}, shorter in {shorter} and not told apart in {len(rows) - longer - shorter} "
+        "(95 % bootstrap interval of the ratio, over problems).",
         "Wrong answers are often to harder problems, which take longer.",
     ]
     within = [row for row in rows if row["within_levels"] is not None]

@@ -68,8 +68,8 @@ def _evaluated(study: Study) -> str:
             f"cover other seeds. {RATIO}"
         )
     return (
-        f"{found}, with {span(numbers)} seeds each; the 95 % intervals are over seeds and "
-        f"problems. {RATIO}"
+        f"{found}, the trained arms with {span(numbers)} seeds each; the 95 % intervals are over "
+        f"seeds and problems. {RATIO}"
     )
 
 

@@ -20,6 +20,7 @@ RARELY = 0.02  # share of completions that think where a mixture was taught
 FEW = 5  # problems of a benchmark, below which nothing is flagged
 NAMED = 4  # flags in a sentence
 LONG = 12  # characters of an answer
+ONE = "one answer to most problems at some seed"
 CAPTION = (
     "Flags: one answer to at least 80 % of a benchmark's problems, at least 50 % truncated, or "
     "thinking contrary to the ratio"
@@ -96,13 +97,21 @@ def flags_of(table: Table, benchmarks: Sequence[str], arm: str, group: str) -> l
 
 
 def flag_warnings(table: Table) -> list[str]:
-    """One sentence that names the flags of a few arms, of many their number."""
+    """One sentence that names the flagged benchmarks of each arm, trained arms first; of many arms
+    the first."""
     if not table.rows:
         return []
-    groups: dict[str, list[str]] = {}
+    arms: dict[str, dict[str, list[str]]] = {}
     for row in table:
-        where = row["flag"] if row["group"] == "all" else f"{row['flag']} in {row['group']}"
-        groups.setdefault(where, []).append(f"{row['arm']} ({100 * row['share']:.0f} %)")
-    parts = [f"{where}: {listed_some(arms, 'arm')}" for where, arms in groups.items()]
-    more = f"; {len(parts) - NAMED} more in the table flags" if len(parts) > NAMED else ""
-    return [f"Answers that do not vary as expected: {'; '.join(parts[:NAMED])}{more}."]
+        kind = ONE if row["flag"].startswith("always answers") else row["flag"]
+        arms.setdefault(row["arm"], {}).setdefault(kind, []).append(row["group"])
+    parts = []
+    for arm in sorted(arms, key=lambda name: name.endswith("(untrained)")):
+        told = [
+            kind if where == ["all"] else f"{kind} in {listed_some(where, 'benchmark')}"
+            for kind, where in arms[arm].items()
+        ]
+        parts.append(f"{arm}: {', '.join(told)}")
+    more = f"; {len(parts) - NAMED} more arms" if len(parts) > NAMED else ""
+    listed = "; ".join(parts[:NAMED])
+    return [f"Answers that do not vary as expected (table flags): {listed}{more}."]

@@ -178,11 +178,11 @@ class Outcome:
         found, n = self.found, self.found.n
         shown, unknown = self.p_adjusted < 0.05, f"inconclusive with {n} problems"
         if self.hypothesis.hypothesis == "gain":
-            seen = {"better": "gain seen", "worse": "loss seen instead"}
+            seen = {"better": "gain seen, uncorrected", "worse": "loss seen instead"}
             return "gain shown" if shown else seen.get(found.conclusion, unknown)
         if shown:
-            return f"no gain shown within ±{100 * self.hypothesis.margin:g} points"
-        seen = {"better": "gain seen after all", "worse": "loss seen"}
+            return f"no gain beyond {100 * self.hypothesis.margin:g} points shown"
+        seen = {"better": "gain seen after all, uncorrected", "worse": "loss seen, uncorrected"}
         return seen.get(found.conclusion, unknown)
 
 

@@ -47,6 +47,7 @@ def signed(share: float) -> str:
 def count(n: int, noun: str) -> str:
     """Such as: 1 seed, 1,200 problems, 2 categories."""
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    many = many.replace("hypothesiss", "hypotheses")
     return f"{n:,} {noun if n == 1 else many}"
 
 

@@ -126,6 +126,15 @@ def _training(study: Study, students: Sequence[StudentInfo]) -> str:
     kinds = {one.lora for one in students if one.lora is not None and not one.rewarded}
     if len(kinds) == 1:
         words.append("LoRA adapters, merged." if kinds == {True} else "All weights are trained.")
+    rates: dict[str, set[str]] = {}
+    for arm in study.trained:
+        if not arm.rewarded and (rate := arm.fact("lr")) is not None:
+            rates.setdefault(f"{float(rate):g}", set()).add(arm.model)
+    if len(rates) == 1:
+        words.append(f"Peak learning rate {next(iter(rates))}.")
+    elif rates:
+        of_each = [f"{rate} ({', '.join(sorted(of))})" for rate, of in sorted(rates.items())]
+        words.append(f"Peak learning rates {listed(of_each)}.")
     return " ".join(words)
 
 

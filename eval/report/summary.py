@@ -77,21 +77,44 @@ def _lead(study: Study, tables: Tables, pairs: Sequence[tuple[str, str]]) -> str
 
 def _decided(study: Study, tables: Tables) -> str:
     table = tables["verdicts"]
+    shown = {(row["verdict"], row["margin"]): None for row in table if row["verdict"] in DECIDED}
     found = [
-        f"{verdict} in {_by_group(rows, with_interval, table)}"
-        for verdict in DECIDED
-        if (rows := table.where(verdict=verdict))
+        f"{_verdict_words(verdict, margin)} in "
+        f"{_by_group(rows, with_interval if margin is None else None, table)}"
+        for verdict, margin in sorted(shown, key=lambda one: DECIDED.index(one[0]))
+        if (rows := table.where(verdict=verdict, margin=margin))
     ]
     corrected, n = "", len(table.rows)
     if n > 1:
         looks = " and the looks after each round of seeds" if study.rounds else ""
         corrected = f", after Holm's correction for {n} comparisons{looks}"
     if found:
-        also = ", another 5 % of any false no gain" if table.where(verdict=NO_GAIN) else ""
+        also = ""
+        if any(row["p_no_gain"] < 0.05 for row in table.where(verdict=NO_GAIN)):
+            also = ", another 5 % of any false no gain"
         between = " between these students" if max(table.values("seeds")) == 1 else ""
         corrected += f" (5 % chance of any false gain or cost{between}{also})"
     main = f"{'; '.join(found) if found else 'nothing'}{corrected}."
-    return " ".join([main[0].upper() + main[1:], *_hypotheses(study, tables)])
+    lines = [main[0].upper() + main[1:], *_hypotheses(study, tables)]
+    return " ".join([*lines, *_floors(table)])
+
+
+def _verdict_words(verdict: str, margin: float | None) -> str:
+    return f"no gain beyond {100 * margin:g} points" if margin is not None else verdict
+
+
+def _floors(table: Table) -> list[str]:
+    """Comparisons of arms of which neither knows more than a guess."""
+    found = []
+    for floor, words in (
+        ("both at chance", "at the level of guessing"),
+        ("both near 0", "near 0 %"),
+    ):
+        if rows := [row for row in table.where(floor=floor) if row["group"] != "all"]:
+            found.append(f"{_by_group(rows, None, table)} (both arms {words})")
+    if not found:
+        return []
+    return [f"Nothing was learned that could differ in {'; '.join(found)}."]
 
 
 def _hypotheses(study: Study, tables: Tables) -> list[str]:
@@ -100,17 +123,23 @@ def _hypotheses(study: Study, tables: Tables) -> list[str]:
         if study.hypotheses:
             return []
         return ["No hypothesis was declared."]
-    shown = [row for row in table if row["p_adjusted"] < 0.05]
+    primary = [row for row in table if row["primary"]]
+    first = primary or list(table)
+    missed = [row for row in first if row["p_adjusted"] >= 0.05]
+    kind = "primary hypothesis" if primary else "hypothesis"
+    found = f"{len(first) - len(missed)} of {count(len(first), kind)} shown (another 5 %)"
+    names = (("gain", "gain"), ("no_gain", "no gain"))
     words = [
-        f"{verdict} in {_by_group(rows, None, table)}"
-        for verdict in dict.fromkeys(row["verdict"] for row in shown)
-        if (rows := [row for row in shown if row["verdict"] == verdict])
+        f"{name} in {_by_group(rows, None, table)}"
+        for one, name in names
+        if (rows := [row for row in missed if row["hypothesis"] == one])
     ]
-    n = len(table.rows)
-    return [
-        f"Declared before training ({n} {'hypothesis' if n == 1 else 'hypotheses'}, another 5 %): "
-        f"{'; '.join(words) if words else 'none shown'}."
-    ]
+    without = f"; not shown: {'; '.join(words)}" if words else ""
+    rest = ""
+    if n := len(table.rows) - len(first):
+        others = sum(row["p_adjusted"] < 0.05 for row in table if not row["primary"])
+        rest = f"; of the {n} tested after these {others or 'none'}"
+    return [f"Declared before training: {found}{without}{rest}."]
 
 
 def _by_group(rows: Sequence[Row], detail: Callable[[Row], str] | None, table: Table) -> str:
@@ -170,7 +199,7 @@ def _not_decided(tables: Tables) -> str:
     limited = [row for row in table if row["token_limit_may_decide"]]
     if limited:
         where = _by_group(limited, None, table)
-        found.append(f"The token limit may decide {where}: answers are truncated there.")
+        found.append(f"Truncated answers could change the verdict in {where}.")
     return " ".join(found)
 
 
@@ -220,8 +249,8 @@ def _next_round(study: Study, tables: Tables) -> str:
     best = max(rows, key=lambda row: row["power"])
     name = _by_group([best], _chance, table)
     return (
-        f"{lead} would probably decide nothing, if the true differences are those seen (at best "
-        f"{name}): more problems are needed (table needed)."
+        f"{lead} would probably show no further gain or cost, if the true differences are those "
+        f"seen (at best {name})."
     )
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from eval.report.csv_table import Row, Table, Tables
 from eval.report.group_names import panel_titles
-from eval.report.hypotheses import MARGIN
 from eval.report.line_styles import marker_entry, series_styles
 from eval.report.phrases import factor, signed
 from eval.report.verdict_tables import PROBABLE
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACROSS, ACROSS_NARROW = 4, 2  # contrasts side by side
+CHARACTER = 6.2  # width of a letter of a note
 LABEL = 160  # width of the categories' names
 WIDEST = 270  # width of a cell
 GAP, CELL, LINE_HEIGHT = 4, 62, 15
@@ -114,22 +114,27 @@ def _cell(axes: Axes, x: float, y: float, width: float, row: Row) -> None:
         noted = " (declared)"
     elif declared is not None:
         other = "gain declared" if declared == "gain" else "no gain declared"
-    elif verdict == "no gain shown":
-        noted = f" (±{100 * MARGIN:g})"
+    if verdict == "no gain shown":
+        beyond = f"{100 * row['margin']:g}"
+        short = not wide or other
+        verdict = f"no gain ±{beyond}" if short else f"no gain beyond {beyond} points"
     title = f"{verdict}{noted}{f' ({other})' if other and wide else ''}"
-    title = title if wide else title.replace("no gain shown", "no gain")
     axes.text(x + 10, y + 17, f"{mark} {title}", fontweight="bold", va="baseline")
     if row["verdict"] != "too few problems":
         value, low, high = (signed(row[name]) for name in ("difference", "low", "high"))
         points = f"{value} points ({low} to {high})" if wide else f"{value} ({low} to {high})"
         axes.text(x + 10, y + 34, points, va="baseline")
-    limit = "token limit may decide" if row["token_limit_may_decide"] else ""
+    limit = "token limit may decide" if row["token_limit_may_decide"] else row["floor"] or ""
     price = [
         f"{word} {factor(row[name])}"
         for word, name in (("tokens", "tokens_times"), ("FLOPs", "flops_times"))
         if row[name]
     ]
-    note = limit or (other if not wide else "") or ", ".join(price)
+    notes = [one for one in (limit, "" if wide else other) if one]
+    held = [*notes[:1], *price] if wide else notes[:1] or price
+    while len(", ".join(held)) > (width - 20) / CHARACTER and len(held) > 1:
+        held.pop()
+    note = ", ".join(held)
     axes.text(x + 10, y + 51, note, color=SOFT, va="baseline")
 
 

@@ -6,15 +6,18 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Literal
 
+from eval.report.accuracy_tables import chance_of
 from eval.report.arms import counterparts
 from eval.report.csv_table import Row, Table, rounded_table
 from eval.report.difference_tables import Looks
+from eval.report.evaluations import Evaluation
 from eval.report.hypotheses import MARGIN, Rounds
 from eval.report.pairings import Comparisons, Pair, main_pairs, reward_pairs
 from eval.report.study import FEW_PROBLEMS, Study
 from eval.report.truncation import truncation
-from ratiocine.stats import PairedDifference, holm, sequential_p
+from ratiocine.stats import PairedDifference, holm, over_seeds, sequential_p
 
+NEAR_ZERO = 0.02
 Verdict = Literal["gain", "cost", "no gain shown", "inconclusive", "too few problems"]
 LEVEL = 0.05
 MOST_SEEDS = 12
@@ -52,15 +55,32 @@ def verdicts(study: Study, comparisons: Comparisons, hypotheses: Table) -> Table
         seen = (d.n, d.seeds, d.difference, d.low, d.high, d.conclusion, p, p_none)
         cut = truncation(counterparts(base, arm), study.groups[group])
         limited = cut.notable and cut.could_turn(d.difference)
-        decided = (_verdict(d, p, p_none, declared), declared and declared["hypothesis"], limited)
+        verdict, margin = _verdict(d, p, p_none, declared), None
+        if verdict == "no gain shown":
+            stated = declared is not None and declared["margin"] and declared["p_adjusted"] < LEVEL
+            margin = declared["margin"] if declared is not None and stated else MARGIN
+        decided = (verdict, margin, declared and declared["hypothesis"], limited)
+        floor = _floor(pair, study.groups[group], study.evaluations)
         times = _times(pair, study.groups[group])
-        rows.append((group, arm.label, base.label, arm.model, *seen, *decided, *times))
+        rows.append((group, arm.label, base.label, arm.model, *seen, *decided, floor, *times))
     columns = (
         *("group", "arm", "against", "model", "n", "seeds", "difference", "low", "high"),
-        *("alone", "p_holm", "p_no_gain", "verdict", "declared", "token_limit_may_decide"),
-        *("tokens_times", "flops_times", "training_times"),
+        *("alone", "p_holm", "p_no_gain", "verdict", "margin", "declared"),
+        *("token_limit_may_decide", "floor", "tokens_times", "flops_times", "training_times"),
     )
     return rounded_table("verdicts", CAPTION, columns, rows)
+
+
+def _floor(pair: Pair, keys: Sequence[str], evaluations: Sequence[Evaluation]) -> str | None:
+    """Whether both arms guess, or know nothing: "both at chance" where the 95 % intervals of both
+    accuracies hold that of a guess, "both near 0" where both are at most `NEAR_ZERO`."""
+    accuracies = [over_seeds(arm.table(keys)) for arm in pair]
+    if all(accuracy <= NEAR_ZERO for accuracy, _, _ in accuracies):
+        return "both near 0"
+    guess = fmean(chance_of(evaluations, key) or 0.0 for key in keys)
+    if guess > NEAR_ZERO and all(low <= guess <= high for _, low, high in accuracies):
+        return "both at chance"
+    return None
 
 
 def _over_looks(
