@@ -25,6 +25,7 @@ from eval.config import Config as Eval
 from launch.config import Config as Launch
 from launch.planner import plan
 from ratiocine import cli
+from ratiocine.cli import composition
 from ratiocine.data import FAMILIES, DataConfig
 from ratiocine.engines import OpenAIConfig, TransformersConfig, VLLMConfig
 from ratiocine.models import ModelConfig
@@ -140,6 +141,29 @@ def test_a_study_file_is_named_by_its_name(tmp_path: Path) -> None:
         refused = command("launch", *words)
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
         assert message in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("train", ("ratio=0.5", "model=qwen2.5-1.5b", "pairs=x", "lora=true", "lr=1e-3")),
+        ("train", ("ratio=1", "model.path=a/b", "pairs={a: 1}", "deepspeed=zero2")),
+        ("eval", ("benchmarks=[a,b]", "model=tiny", "engine=vllm", "limit=3")),
+        ("eval", ("++engine.max_batch_size=3", "model.revision=x", "columns={question: q}")),
+        ("distill", ("teacher=openai", "teacher.engine.model=m", "data=gsm8k", "data.kind=number")),
+        ("rl", ("reward=r1", "reward.terms=[{name: format}]", "objective.beta=0.1")),
+        ("launch", ("study=mini", "study.grid.train=[lr=1]", "study.grid.models=[tiny]")),
+        ("launch", ("study=demo", "study.assumptions.gpu=h100", "executor=slurm")),
+    ],
+)
+def test_values_change_a_composition_as_hydra_changes_them(
+    verb: str, words: tuple[str, ...]
+) -> None:
+    normal = tuple(cli.normalise(words))
+    changed = composition._changed(verb, normal)
+    assert changed is not None
+    assert changed == composition._composed(verb, normal)
+    assert composition._changed(verb, (*normal, "~seed")) is None
 
 
 def test_both_forms_of_ratio_compose() -> None:
