@@ -7,6 +7,7 @@ import re
 from ratiocine.grading import NUMBER_IN_TEXT, in_points, read_number
 from ratiocine.records import Problem
 
+THOUSANDS = re.compile(r"(?<=\d)[ \u00a0\u202f](?=\d{3}(?!\d))")  # 1 234,5
 CALCULATOR = re.compile(r"<<[^<>]*>>")  # gsm8k's calculator annotations, `<<48/2=24>>`
 
 
@@ -21,5 +22,8 @@ def fault(problem: Problem, text: str) -> str | None:
         return "no_solution"
     assert problem.reference is not None
     wanted = read_number(in_points(problem, problem.reference))
-    reached = {read_number(found) for found in NUMBER_IN_TEXT.findall(in_points(problem, text))}
-    return None if wanted is None or wanted in reached else "solution_misses_reference"
+    plain = in_points(problem, THOUSANDS.sub("", text))
+    # Lines too: a mixed number or a fraction of one character is no number within a text.
+    found = [*NUMBER_IN_TEXT.findall(plain), *plain.splitlines()]
+    known = wanted is None or wanted in map(read_number, found)
+    return None if known else "solution_misses_reference"

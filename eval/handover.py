@@ -84,6 +84,23 @@ class Handovers:
             if (key, sample) not in known
         ]
 
+    @property
+    def warning(self) -> str | None:
+        """A line about answers that the receiver gives alone; None where it gives none so."""
+        if self.by_request is None or self.relay is None or not 0 < self.relay.at < 1:
+            return None
+        n, alone = len(self.by_request), self._alone
+        if not alone:
+            return None
+        return (
+            f"warning: {alone} of {n} answers of {self.relay.source} have no trace, and the model "
+            "answers these alone"
+        )
+
+    @property
+    def _alone(self) -> int:
+        return sum(not one.prefix for one in (self.by_request or {}).values())
+
     def facts(self) -> Relay | None:
         """What the manifest tells of the relay."""
         if self.by_request is None or self.relay is None or self.source is None:
@@ -105,7 +122,7 @@ class Handovers:
             force_answer=self.relay.force_answer,
             n_tokens=round(fmean(one.n_tokens for one in handed), 2),
             flops=flops,
-            alone=sum(not one.prefix for one in handed),
+            alone=self._alone,
         )
 
 
@@ -148,7 +165,13 @@ def handovers(config: Config, problems: Mapping[str, Problem]) -> Handovers:
             f"relay.source={folder} lacks {len(missing)} of {len(problems)} problems, such as "
             f"{missing[0]}; evaluate it on the same benchmarks, without a smaller limit"
         )
-    return Handovers(relay, manifest, found)
+    handed = Handovers(relay, manifest, found)
+    if 0 < relay.at < 1 and not any(one.prefix for one in found.values()):
+        raise BadInput(
+            f"relay.source={folder}: not one of its answers has a trace to go on from; take a "
+            "source that thinks"
+        )
+    return handed
 
 
 def _handed(relay: RelayConfig, row: ScoredCompletion, decode: Decode | None) -> Handover:

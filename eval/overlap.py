@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -17,6 +17,7 @@ from eval.config import Config
 from eval.report import write
 from ratiocine import cli
 from ratiocine.data import Match, by_how, overlaps, without_wording
+from ratiocine.prompts import user_text
 from ratiocine.runs import check_finished, read_config
 from ratiocine.scores import shares
 from ratiocine.stats import interval
@@ -90,7 +91,8 @@ def compare(folder: Path, pairs: Path) -> tuple[dict[str, Contamination], dict[s
     prompts = without_wording([pair.prompt for pair in taught])
     train = dict(zip((pair.id for pair in taught), prompts, strict=True))
     scored = shares(row for row in read_completions(folder) if row.key in problems)
-    test = {key: f"{problems[key].context} {problems[key].question}".strip() for key in scored}
+    # With the options, as the pairs' prompts have them; without the task's wording.
+    test = {key: user_text(replace(problems[key], instruction="")) for key in scored}
     matches = overlaps(train, test)
     found = {}
     for name in sorted({problems[key].source for key in scored}):

@@ -265,6 +265,15 @@ def smallest(options: argparse.Namespace, settings: Settings) -> str:
         step = bisect_left(range(1, most + 1), True, key=partial(enough, seeds=seeds)) + 1
         found[seeds] = step if step <= most else None
     described = settings((found[options.seeds] or most) / STEPS).described
+    if not options.pilot:  # the other accuracy depends on the difference
+        first = 0.5 if options.accuracy is None else options.accuracy
+        correlation = CORRELATION if options.correlation is None else options.correlation
+        described = (
+            f"the accuracy of the base is {first:.3g}{_default(options.accuracy)}",
+            f"answers correlate by {correlation:.2g}, or as much as the accuracies allow"
+            f"{_default(options.correlation)}",
+            *described[2:],
+        )
     many = f", one of {options.comparisons} comparisons" if options.comparisons > 1 else ""
     lines = [
         f"{options.problems:,} problems, a power of {options.power:.0%} (p < 0.05{many}), if",

@@ -64,6 +64,8 @@ class RelayResult:
     """Mean tokens that the receiver generated."""
     flops: float | None
     """Mean FLOPs of both, exact; None where a shape is unknown."""
+    alone: int
+    """Completions that went on from nothing, as the source had no trace."""
 
 
 def main() -> None:
@@ -143,6 +145,7 @@ def _result(relay: Evaluation, source: Evaluation, receiver: Evaluation) -> Rela
         source_tokens=facts.n_tokens,
         receiver_tokens=tokens or 0.0,
         flops=flops,
+        alone=facts.alone if facts.at > 0 else 0,
     )
 
 
@@ -211,6 +214,8 @@ def table(results: Sequence[RelayResult]) -> str:
         lines += [f"{source} → {receiver}", HEAD]
         for one in sorted(of_pair, key=lambda row: (row.by, row.force_answer, row.at)):
             lines.append(_line(one))
+            if one.alone:
+                lines.append(f"    {one.alone} answers of the source have no trace to go on from")
     lines.append(
         "gain: relay − receiver. recovered: gain / (source − receiver), where these differ. no "
         "leak: problems whose beginning of a trace does not hold the answer."

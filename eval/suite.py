@@ -69,6 +69,8 @@ def evaluate(config: Config, loaded: LoadedEngine | None = None) -> Run:
         print(line)
     suite, trained = load(config), student(config.model.path)
     handed = handovers(config, suite.problems)
+    if warning := handed.warning:
+        print(warning)
     store = CompletionStore(run.out / PARTIAL_COMPLETIONS)
     facts = _generate(config, suite, store, trained, loaded, handed)
     facts = replace(facts, pilot=pilot, relay=handed.facts())
@@ -236,9 +238,8 @@ def _name_empty(file: Path, columns: Columns, suite: Suite) -> None:
         places = "; ".join(suite.problems[name].named(name) for name in names[:NAMED])
         more = " …" if len(names) > NAMED else ""
         print(
-            f"warning: {count(len(empty), 'complete answer')} "
-            f"{'has' if len(empty) == 1 else 'have'} no text after the trace ({places}{more})"
-            ", which counts as wrong"
+            f"warning: {count(len(empty), 'complete answer')} without a text, or with none after "
+            f"the trace ({places}{more}), which counts as wrong"
         )
 
 

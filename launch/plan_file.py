@@ -71,10 +71,10 @@ def check_plan(study: StudyConfig, root: Path, *, write: bool = False) -> None:
                 f"out={root} has evaluations, and its hypotheses were declared before them; other "
                 "hypotheses are another study: give another out="
             )
-        for difference in _differences(stored, plan):
+        if differences := [*_differences(stored, plan)]:
             raise BadInput(
-                f"out={root} was made by another plan: {difference}; give another out=, or extend "
-                f"it by {', '.join(AXES)} alone"
+                f"out={root} was made by another plan: {'; '.join(differences)}; give another "
+                f"out=, or extend it by {', '.join(AXES)} alone"
             )
         for name in ("models", "pairs"):
             plan["grid"][name] = {**stored["grid"][name], **plan["grid"][name]}

@@ -60,6 +60,13 @@ def plan(
         if stage.name in earlier:
             raise BadInput(f"study={study.name}: the stage '{stage.name}' occurs twice")
         if missing := [parent for parent in stage.parents if parent not in earlier]:
+            kind, _, name = missing[0].partition("-")
+            pairs = [one.removeprefix("pairs-") for one in earlier if one.startswith("pairs-")]
+            if kind == "pairs" and pairs:
+                raise BadInput(
+                    f"study={study.name}: {stage.name} needs the pairs '{name}', which this study "
+                    f"has not; it has {', '.join(pairs)}"
+                )
             raise BadInput(
                 f"study={study.name}: {stage.name} needs '{missing[0]}', which is no earlier stage"
             )
@@ -152,6 +159,13 @@ def run_study(config: Config) -> int:
     runs.check_writable(root)
     with reserved(root):
         check_plan(study, root)
+        cli.on_error(
+            lambda error: (
+                f"; the same command continues {root}"
+                if isinstance(error, KeyboardInterrupt)
+                else ""
+            )
+        )
         return _run(config, state)
 
 

@@ -8,6 +8,7 @@ from conftest import done
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill import reference
 from ratiocine.completion_parts import split
 from ratiocine.data import DataConfig, TextReferences, load, write_test_split
 from ratiocine.grading import (
@@ -128,6 +129,25 @@ def test_a_stored_test_split_keeps_it(tmp_path: Path) -> None:
     again = load(DataConfig(name="mine", path=str(tmp_path / "test.jsonl")), "test").problems
     assert [one.decimal for one in again] == ["comma", "comma"]
     assert verdict(again[1], "1234") == "right"
+
+
+@pytest.mark.parametrize(
+    ("answer", "solution", "fault"),
+    [
+        ("1 234,5 m", "1 234,5 m", None),
+        ("1 234,5 m", "Zusammen sind das 1 234,5 Meter.", None),
+        ("3 1/2", "3 1/2", None),
+        ("½", "½", None),
+        ("12,5 m", "10 + 2,5 = 12,5", None),
+        ("12,5 m", "10 + 2 = 12", "solution_misses_reference"),
+    ],
+)
+def test_a_worked_solution_has_its_reference(
+    answer: str, solution: str, fault: str | None, tmp_path: Path
+) -> None:
+    (problem,) = problems(tmp_path, answer)
+    assert problem.kind == "number"
+    assert reference.fault(problem, solution) == fault
 
 
 def test_numbers_that_stay_texts_are_named(tmp_path: Path) -> None:

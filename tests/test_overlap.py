@@ -81,6 +81,27 @@ def test_scores_with_and_without_what_was_trained_on(pairs: Path, tmp_path: Path
     assert (refused.returncode, "is a run of distill, not of eval" in refused.stderr) == (2, True)
 
 
+def test_options_are_part_of_a_problem(pairs: Path, tmp_path: Path) -> None:
+    """A multiple-choice problem of the pairs, as a benchmark has it, and with other options."""
+    from ratiocine.stores import read_pairs
+
+    prompts = [pair.prompt for pair in read_pairs(pairs / "pairs.parquet")]
+    asked = next(one for one in without_wording(prompts) if "\nA. " in one)
+    question, _, options = asked.partition("\nA. ")
+    choices = ["A. " + options.partition("\n")[0], *options.splitlines()[1:]]
+    texts = [choice[3:] for choice in choices]
+    mine = tmp_path / "mine.jsonl"
+    rows = [(question, texts), (question, [f"other {at}" for at in range(len(texts))])]
+    mine.write_text(
+        "".join(json.dumps({"question": q, "choices": c, "answer": 0}) + "\n" for q, c in rows)
+    )
+    words = (f"benchmarks=[{mine}]", "max_new_tokens=3", f"out={tmp_path / 'run'}")
+    done("eval", "model=tiny", *words)
+    file = tmp_path / "found.json"
+    done("eval.overlap", str(tmp_path / "run"), "--pairs", str(pairs), "--out", str(file))
+    assert json.loads(file.read_text())["benchmarks"]["mine"]["flagged"]["exact"] == 1
+
+
 def test_gsm8k_has_no_test_problem_in_its_training_set(benchmarks: Path) -> None:
     def questions(name: str) -> dict[str, str]:
         rows = [json.loads(line) for line in (benchmarks / name).open(encoding="utf-8")]

@@ -120,7 +120,8 @@ def test_what_cannot_be_relayed_is_one_line(models: dict[str, Path], tmp_path: P
         (f"source: {bare}, at: 0.5, by: steps", "lacks 16 of 32 problems"),
         (f"source: {bare}, at: 2", "relay.at=2"),
         (f"source: {bare}, by: words", "relay.by='words'"),
-        (f"source: {tmp_path / 'bar'}", "does not exist; did you mean"),
+        (f"source: {tmp_path / 'bar'}", "does not exist"),
+        (f"source: {models['alone']}, by: steps", "not one of its answers has a trace to go on"),
     ):
         refused = command(*words, f"relay={{{value}}}", f"out={tmp_path / 'x'}")
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr

@@ -233,6 +233,8 @@ def _next_round(study: Study, tables: Tables) -> str:
         return ""
     table = tables["more_seeds"]
     now = max(row["seeds"] for row in undecided)
+    if not table.rows and now > 1:
+        return "No difference was seen that more seeds would show to be a gain or a cost."
     if not table.rows:
         return (
             f"With {count(now, 'seed')} nothing is known of the variance between seeds, and these "

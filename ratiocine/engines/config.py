@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,7 +57,7 @@ class OpenAIConfig(StrictConfig):
     @classmethod
     def _not_an_endpoint(cls, given: str | list[str]) -> str | list[str]:
         for url in [given] if isinstance(given, str) else given:
-            base = url.rstrip("/").removesuffix("/completions").removesuffix("/chat")
+            base = re.sub(r"(?:/chat)?/completions$|/models$|/chat$", "", url.rstrip("/"))
             if base != url.rstrip("/"):
                 raise ValueError(f"is an endpoint; its base is {base}")
         return given

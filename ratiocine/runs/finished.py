@@ -12,7 +12,7 @@ from ratiocine.runs import migration
 from ratiocine.runs.artefacts import removed
 from ratiocine.runs.hashes import SCHEMA_VERSION, hash_path, run_hash
 from ratiocine.runs.manifests import Manifest
-from ratiocine.stores import read_object
+from ratiocine.stores import PLAN, read_object
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
@@ -29,6 +29,10 @@ def read_manifest(out: Path) -> Manifest:
         if out.exists():
             raise BadInput(f"{out} is a file, not the folder of a run")
         raise BadInput(f"{out} does not exist{near(out)}")
+    if (out / PLAN).exists():
+        inside = sorted(one.parent.name for one in out.glob(f"*/{DONE}"))
+        more = f"; it holds {', '.join(inside[:3])}{' …' if len(inside) > 3 else ''}"
+        raise BadInput(f"{out} is the folder of a study, not of one run{more if inside else ''}")
     if not (out / CONFIG).exists() and not (out / DONE).exists():
         raise BadInput(f"{out} holds no run: no {CONFIG}, no finished run (no DONE)")
     if not (out / DONE).exists():
