@@ -147,14 +147,14 @@ def _decimal(row: Row, data: DataConfig, answers: Sequence[str | None]) -> Decim
 
 
 def told_decimal(answers: Iterable[str | None]) -> Decimal | None:
-    """What separates the decimals of numbers, where these tell it without a contradiction."""
+    """The comma where these answers tell that it separates decimals, without a contradiction."""
     comma = point = False
     for text in answers:
         comma |= text is not None and has_decimal_comma(text)
         point |= text is not None and has_decimal_point(text)
         if comma and point:
             return None
-    return "comma" if comma else "point" if point else None
+    return "comma" if comma else None
 
 
 def _answers(row: Row, kind: Kind | None) -> list[str | None]:
