@@ -20,28 +20,40 @@ import numpy as np
 from eval.benchmarks import load
 from eval.config import Config
 from eval.handover import handovers
-from eval.report import Evaluation, load_evaluations, right_shares, shared_keys, write
+from eval.report import (
+    Evaluation,
+    check_name,
+    line_figure,
+    load_evaluations,
+    render,
+    right_shares,
+    shared_keys,
+    write,
+)
 from ratiocine import cli
 from ratiocine.completion_parts import CLOSE
 from ratiocine.config import flattened
 from ratiocine.errors import BadInput
 from ratiocine.grading import NUMBER_IN_TEXT, folded, in_points, read_number
 from ratiocine.records import LETTERS, Problem
-from ratiocine.stats import PairedDifference
+from ratiocine.stats import PairedDifference, interval
 
 RESAMPLES = 4000
 
 
+Estimate = tuple[float, float, float]  # with its 95 % interval
+
+
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracies over the same problems, with 95 % intervals."""
+    """Accuracies over the same problems."""
 
     n: int
-    receiver: float
-    relay: float
-    source: float
-    gain: tuple[float, float, float]
-    """Relay − receiver, and its interval."""
+    receiver: Estimate
+    relay: Estimate
+    source: Estimate
+    gain: Estimate
+    """Relay − receiver."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +66,8 @@ class RelayResult:
     by: str
     force_answer: bool
     everywhere: Accuracy
-    recovered: tuple[float, float, float] | None
-    """Recovered gap and its interval; None where the models are not shown to differ."""
+    recovered: Estimate | None
+    """Recovered gap; None where the models are not shown to differ."""
     without_leaks: Accuracy | None
     """Over the problems whose prefix does not hold the answer; None where all do."""
     source_tokens: float
@@ -73,13 +85,25 @@ def main() -> None:
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="DIR", help="a finished `python -m eval` folder"
     )
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("relays.html"),
+        help="the page; its numbers go beside it as .json",
+    )
     options = parser.parse_args()
+    check_name(options.out)
+    if options.out.suffix == ".json":
+        raise BadInput(f"--out {options.out}: the numbers go there; give the page another ending")
     results = compared(load_evaluations(options.folders))
-    if options.out is not None:
-        rows = [asdict(one) for one in results]
-        write(options.out, json.dumps({"schema_version": 1, "relays": rows}, indent=2) + "\n")
+    rows = [asdict(one) for one in results]
+    write(
+        options.out.with_suffix(".json"),
+        json.dumps({"schema_version": 1, "relays": rows}, indent=2) + "\n",
+    )
+    write(options.out, page(results))
     print(table(results))
+    print(f"page: {options.out}")
 
 
 def compared(evaluations: Sequence[Evaluation]) -> list[RelayResult]:
@@ -153,14 +177,15 @@ def _accuracy(
     relay: Evaluation, source: Evaluation, receiver: Evaluation, keys: Sequence[str]
 ) -> Accuracy:
     shares = [right_shares(one, keys) for one in (receiver, relay, source)]
-    one, two, three = map(fmean, shares)
+    receiver_alone, relayed, source_alone = ((fmean(one), *interval(one)) for one in shares)
     gain = PairedDifference.of([shares[0]], [shares[1]])
-    return Accuracy(len(keys), one, two, three, (gain.difference, gain.low, gain.high))
+    difference = (gain.difference, gain.low, gain.high)
+    return Accuracy(len(keys), receiver_alone, relayed, source_alone, difference)
 
 
 def recovered_gap(
     relay: Sequence[float], source: Sequence[float], receiver: Sequence[float]
-) -> tuple[float, float, float] | None:
+) -> Estimate | None:
     """(relay − receiver) / (source − receiver) with its 95 % bootstrap interval over problems; None
     where the interval of source − receiver includes 0."""
     h, s, r = (np.asarray(one) for one in (relay, source, receiver))
@@ -223,6 +248,32 @@ def table(results: Sequence[RelayResult]) -> str:
     return "\n".join(lines)
 
 
+def page(results: Sequence[RelayResult]) -> str:
+    """The chart and the table as one self-contained page."""
+    import markupsafe
+
+    curves = lines_of(results)
+    wide, narrow = (
+        markupsafe.Markup(line_figure(curves, "share of the trace", "relays", narrow=narrow))
+        for narrow in (False, True)
+    )
+    return render("relays.html.j2", results=results, wide=wide, narrow=narrow)
+
+
+def lines_of(
+    results: Sequence[RelayResult],
+) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Share of the trace, and accuracy with its interval, from the receiver alone (0) to the source
+    (1), by pair of models and kind of cut."""
+    found: dict[str, dict[float, Estimate]] = {}
+    for one in results:
+        forced = ", answer forced" if one.force_answer else ""
+        line = found.setdefault(f"{one.source} → {one.receiver}, {one.by}{forced}", {})
+        line |= {0.0: one.everywhere.receiver, 1.0: one.everywhere.source}
+        line[one.at] = one.everywhere.relay
+    return {label: [(at, *of[at]) for at in sorted(of)] for label, of in found.items()}
+
+
 HEAD = (
     f"  {'cut':22}{'receiver':>10}{'relay':>8}{'source':>8}{'gain, points (95 %)':>24}"
     f"{'recovered':>22}{'no leak: n':>12}{'gain':>22}{'tokens':>13}"
@@ -232,7 +283,7 @@ HEAD = (
 def _line(one: RelayResult) -> str:
     whole, clean = one.everywhere, one.without_leaks
     cut = f"{one.at:g} by {one.by}{', forced' if one.force_answer else ''}"
-    accuracies = f"{whole.receiver:>10.1%}{whole.relay:>8.1%}{whole.source:>8.1%}"
+    accuracies = f"{whole.receiver[0]:>10.1%}{whole.relay[0]:>8.1%}{whole.source[0]:>8.1%}"
     recovered = "–"
     if one.recovered is not None:
         recovered = "{:.0%} ({:.0%} to {:.0%})".format(*one.recovered)

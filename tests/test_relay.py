@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import command, done
 
-from eval.relay import holds_answer, recovered_gap
+from eval.relay import Accuracy, RelayResult, holds_answer, lines_of, recovered_gap
 from ratiocine.completion_parts import CLOSE
 from ratiocine.cuts import BY
 from ratiocine.records import Problem, ScoredCompletion
@@ -93,17 +93,19 @@ def test_the_receiver_goes_on_from_the_cut(models: dict[str, Path], tmp_path: Pa
             head, tag, _ = row.completion.partition(f"{CLOSE}\n\n")
             assert tag and source[key].completion.startswith(head.rstrip())
             assert row.n_think == 0, "no token of the trace is the receiver's"
-    out = tmp_path / "relays.json"
+    out = tmp_path / "relays.html"
     words = [str(one) for one in (*folders, forced, models["source"], models["alone"])]
     shown = done("eval.relay", *words, "--out", str(out))
-    found = json.loads(out.read_text())["relays"]
+    found = json.loads(out.with_suffix(".json").read_text())["relays"]
+    assert out.read_text().count("<svg") == 2
     assert [one["by"] for one in found] == [*BY, "steps"]
     alone = answers(models["alone"])
     for one in found:
         whole = one["everywhere"]
-        assert whole["receiver"] == pytest.approx(np.mean([row.right for row in alone.values()]))
-        assert whole["source"] == pytest.approx(np.mean([row.right for row in source.values()]))
-        assert whole["gain"][0] == pytest.approx(whole["relay"] - whole["receiver"])
+        assert whole["receiver"][0] == pytest.approx(np.mean([row.right for row in alone.values()]))
+        assert whole["source"][0] == pytest.approx(np.mean([row.right for row in source.values()]))
+        assert whole["gain"][0] == pytest.approx(whole["relay"][0] - whole["receiver"][0])
+        assert one["receiver_tokens"] > 0 and one["flops"] > 0
     assert "0.5 by steps, forced" in shown
     page = tmp_path / "report.html"
     done("eval.report", words[0], words[-1], "--out", str(page))
@@ -131,7 +133,7 @@ def test_what_cannot_be_relayed_is_one_line(models: dict[str, Path], tmp_path: P
         ((relay(models, tmp_path / "half", 0.5, "steps"), bare), "its source, the evaluation with"),
         ((tmp_path / "half", models["source"]), "the evaluation of its model alone"),
     ):
-        refused = command("eval.relay", *map(str, folders))
+        refused = command("eval.relay", *map(str, folders), "--out", str(tmp_path / "r.html"))
         assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
         assert message in refused.stderr
 
@@ -146,6 +148,16 @@ def test_the_recovered_gap() -> None:
         assert found[0] == pytest.approx(gap)
         assert found[1] <= found[0] <= found[2]
     assert recovered_gap(half, receiver, receiver) is None
+
+
+def test_lines_run_from_the_receiver_to_the_source() -> None:
+    def result(at: float, accuracy: float) -> RelayResult:
+        of = [(value, value - 0.1, value + 0.1) for value in (0.2, accuracy, 0.8)]
+        everywhere = Accuracy(9, *of, gain=(0.0, 0.0, 0.0))
+        return RelayResult("a", "b", at, "steps", False, everywhere, None, None, 1, 1, None, 0)
+
+    (line,) = lines_of([result(0.75, 0.6), result(0.25, 0.4)]).values()
+    assert [point[:2] for point in line] == [(0, 0.2), (0.25, 0.4), (0.75, 0.6), (1, 0.8)]
 
 
 @pytest.mark.parametrize(

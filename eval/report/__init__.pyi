@@ -5,6 +5,7 @@ from .arms import counterparts as counterparts
 from .arms import is_parent as is_parent
 from .arms import varying as varying
 from .caps import cap_figure as cap_figure
+from .caps import line_figure as line_figure
 from .comparability import warnings as warnings
 from .cost_figures import strategy_figure as strategy_figure
 from .difference_tables import FUTILE as FUTILE

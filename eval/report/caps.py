@@ -14,12 +14,20 @@ from ratiocine.plotting import (
     to_svg,
 )
 
-CapPoint = tuple[int, float, float, float]
+CapPoint = tuple[float, float, float, float]
 """Cap in tokens, accuracy, and the ends of its 95 % interval."""
 
 
 def cap_figure(curves: Mapping[str, Sequence[CapPoint]], capped: str, *, narrow: bool) -> str:
     """An SVG element of a page, a line per label; `capped` names what the caps are on."""
+    return line_figure(curves, f"cap on the {capped}, tokens", "caps", narrow=narrow)
+
+
+def line_figure(
+    curves: Mapping[str, Sequence[CapPoint]], xlabel: str, name: str, *, narrow: bool
+) -> str:
+    """An SVG element of a page: accuracy with intervals over a number, a line per label. `name`
+    begins the ids in it."""
     with figure_style():
         styles = series_styles(curves)
         legend = [line_entry(label, style) for label, style in styles.items()]
@@ -31,5 +39,5 @@ def cap_figure(curves: Mapping[str, Sequence[CapPoint]], capped: str, *, narrow:
         set_share_limits(axes, [0.0, *(point[3] for of in curves.values() for point in of)])
         axes.set_xlim(left=0)
         percent_axis(axes.yaxis)
-        axes.set_xlabel(f"cap on the {capped}, tokens")
-        return inline_svg(to_svg(figure), f"caps-{'n' if narrow else 'w'}-")
+        axes.set_xlabel(xlabel)
+        return inline_svg(to_svg(figure), f"{name}-{'n' if narrow else 'w'}-")
