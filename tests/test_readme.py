@@ -138,7 +138,12 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Commands:
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page != "quickstart" and commands(DOCS / f"{page}.md")]
+    "page",
+    [
+        page if page == "tutorial" else pytest.param(page, marks=pytest.mark.slow)
+        for page in PAGES
+        if page != "quickstart" and commands(DOCS / f"{page}.md")
+    ],
 )
 def test_the_commands_of_a_page_run(page: str, quickstart: Commands) -> None:
     quickstart.run_page(DOCS / f"{page}.md")
