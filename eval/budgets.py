@@ -110,6 +110,8 @@ def curve(evaluation: Evaluation, options: argparse.Namespace) -> list[Point]:
     Raises BadInput for a cap below 1 or above the limit of a truncated completion, a percentile
     outside 0 to 100, and completions that cannot be cut because their engine returned no token ids.
     """
+    if evaluation.facts.relay is not None:
+        raise BadInput(f"{evaluation.label}: a relay, whose first tokens are another model's")
     config = cli.check(Config, dict(evaluation.config))
     problems = load(config).problems
     rows = [row for answers in evaluation.answers.values() for row in answers]

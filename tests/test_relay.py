@@ -107,6 +107,8 @@ def test_the_receiver_goes_on_from_the_cut(models: dict[str, Path], tmp_path: Pa
         assert whole["gain"][0] == pytest.approx(whole["relay"][0] - whole["receiver"][0])
         assert one["receiver_tokens"] > 0 and one["flops"] > 0
     assert "0.5 by steps, forced" in shown
+    refused = command("eval.budgets", words[0], "--tokens", "9", "--out", str(tmp_path / "b.html"))
+    assert (refused.returncode, "another model's" in refused.stderr) == (2, True)
     page = tmp_path / "report.html"
     done("eval.report", words[0], words[-1], "--out", str(page))
     assert "after 0.5 of" in page.read_text()
