@@ -10,6 +10,7 @@ does not hold the answer yet.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -214,8 +215,8 @@ def leaks(relay: Evaluation, source: Evaluation, keys: Sequence[str]) -> set[str
 
 
 def holds_answer(problem: Problem, prefix: str) -> bool:
-    """Whether a beginning of a trace holds the reference: a number as a value, else as a text; of a
-    choice the text of its option, which a trace may also hold as one of several."""
+    """Whether a beginning of a trace holds the reference: a number as a value, else as words; of a
+    choice the words of its option, which a trace may also hold as one of several."""
     reference = problem.reference
     if reference is None or not prefix:
         return False
@@ -223,11 +224,15 @@ def holds_answer(problem: Problem, prefix: str) -> bool:
         return True
     if problem.kind == "number":
         wanted = read_number(in_points(problem, reference))
-        found = NUMBER_IN_TEXT.findall(in_points(problem, prefix).replace("=", "= "))
+        plain = re.sub(r"[={}]", " ", in_points(problem, prefix))
+        found = [*NUMBER_IN_TEXT.findall(plain), *plain.splitlines()]
         return wanted is not None and wanted in map(read_number, found)
-    if problem.kind == "choice" and problem.choices:
+    if problem.kind == "choice":
+        if not problem.choices:
+            return False
         reference = problem.choices[LETTERS.index(reference)]
-    return folded(reference) in folded(prefix)
+    words = re.escape(folded(reference))
+    return bool(words) and re.search(rf"(?<!\w){words}(?!\w)", folded(prefix)) is not None
 
 
 def table(results: Sequence[RelayResult]) -> str:

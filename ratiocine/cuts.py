@@ -51,7 +51,8 @@ def cut(
     shares = logprobs[:n] if by == "surprisal" else [-1.0] * min(n, len(offsets))
     total = list(accumulate(-one for one in shares))
     t = bisect_left(total, at * total[-1] - EPSILON * total[-1])
-    return text[: next(step for step in ends if step >= min(offsets[t], end))]
+    place = min(offsets[t] if t < len(offsets) else end, end)
+    return text[: next(step for step in ends if step >= place)]
 
 
 def trace_end(text: str) -> int:

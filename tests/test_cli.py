@@ -123,6 +123,7 @@ def test_a_study_may_be_a_file(name: str, tmp_path: Path) -> None:
     more = ["study.retain=scores"]
     own, known = (cli.compose("launch", Launch, [f"study={one}", *more]) for one in (file, name))
     assert own == known
+    assert own == cli.compose("launch", Launch, [*more, f"study={file}"])
 
 
 def test_a_study_file_is_named_by_its_name(tmp_path: Path) -> None:
@@ -136,6 +137,7 @@ def test_a_study_file_is_named_by_its_name(tmp_path: Path) -> None:
     for words, message in (
         ((f"study={file}",), "holds no keys, such as grid:"),
         ((f"study={tmp_path}/it's.yaml",), "is not a file"),
+        ((f"study={'a' * 300}.yaml",), "is not a file"),
         ((f"study={tmp_path}/it's own.yml",), f"did you mean {file}?"),
     ):
         refused = command("launch", *words)
@@ -164,6 +166,7 @@ def test_values_change_a_composition_as_hydra_changes_them(
     assert changed is not None
     assert changed == composition._composed(verb, normal)
     assert composition._changed(verb, (*normal, "~seed")) is None
+    assert composition._changed(verb, (*normal, "model={name: x}")) is None
 
 
 def test_both_forms_of_ratio_compose() -> None:

@@ -72,6 +72,19 @@ def test_the_ends_are_exact(by: By) -> None:
     assert cut("<think>\nnever", 0.5) == "<think>\nnever"
 
 
+def test_a_surprising_end_of_turn() -> None:
+    """The last character of an unclosed trace is not complete, and the end of turn follows."""
+    text = "<think>\na\nb\ufffd"
+    ids = [ord(one) for one in text[:-1]] + [0xD8, 0xFFFF]
+
+    def decode(found: list[int]) -> str:
+        special = {0xD8: "\ufffd", 0xFFFF: "<|im_end|>"}
+        return "".join(special.get(one) or chr(one) for one in found)
+
+    logprobs = [-0.01] * (len(ids) - 1) + [-5.0]
+    assert cut(text, 0.9, by="surprisal", token_ids=ids, logprobs=logprobs, decode=decode) == text
+
+
 @given(
     st.lists(st.text("ab5 =é", min_size=0, max_size=9), min_size=1, max_size=6),
     st.lists(st.floats(0.01, 0.99), min_size=2, max_size=2),

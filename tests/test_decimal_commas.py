@@ -37,6 +37,12 @@ from ratiocine.records import Problem
         ("10,20,30", "10,20,30"),
         ("12.05.2024", "12.05.2024"),
         ("-3,7 °C, dann 4,1 °C.", "-3.7 °C, dann 4.1 °C."),
+        ("12{,}5", "12.5"),
+        ("1.234{,}5", "1234.5"),
+        ("1'234,5", "1234.5"),
+        ("also ...12,5", "also ...12.5"),
+        ("12,-- EUR", "12 EUR"),
+        ("5,-\\frac{1}{2}", "5,-\\frac{1}{2}"),
     ],
 )
 def test_commas_become_points(text: str, points: str) -> None:
@@ -66,6 +72,10 @@ def test_a_number_keeps_its_value(digits: int, decimals: int, thousands: bool) -
         ("1,234.5 m", False, True),
         ("12.5", False, True),
         ("The fee, 12,5 kg or 3,5 kg", False, False),
+        ("$2,3$", False, False),  # a pair in LaTeX
+        ("$x=2,3$", False, False),
+        ("5,-\\frac{1}{2}", False, False),
+        ("12,50 $", True, False),
     ],
 )
 def test_what_tells_the_separator(text: str, comma: bool, point: bool) -> None:
@@ -111,6 +121,21 @@ def test_without_commas_nothing_changes(tmp_path: Path) -> None:
 def test_where_rows_contradict_each_other_each_tells_for_itself(tmp_path: Path) -> None:
     comma, point, plain = problems(tmp_path, "12,5 m", "12.5 m", "1,234")
     assert [one.decimal for one in (comma, point, plain)] == ["comma", "point", "point"]
+
+
+def test_a_json_number_has_a_point(tmp_path: Path) -> None:
+    """Whatever separates decimals in the texts beside it."""
+    thousandths, _ = problems(tmp_path, 12.125, 2.5, decimal="comma")
+    assert (verdict(thousandths, "12,125"), verdict(thousandths, "12125")) == ("right", "wrong")
+    eighth, comma = problems(tmp_path, 1.125, "12,5 m")
+    assert (eighth.decimal, comma.decimal) == ("point", "comma")
+    assert verdict(eighth, "1.125") == "right"
+
+
+def test_all_accepted_answers_tell(tmp_path: Path) -> None:
+    _, thousand = problems(tmp_path, {"text": ["12,5 m"]}, {"text": ["1,234"]})
+    assert (thousand.decimal, verdict(thousand, "1.234,0")) == ("comma", "wrong")
+    assert verdict(thousand, "1,2340") == "right"
 
 
 def test_the_separator_can_be_stated(tmp_path: Path) -> None:

@@ -174,9 +174,14 @@ def test_lines_run_from_the_receiver_to_the_source() -> None:
         ("choice", "B", "<think>\nan apple grows\n", True),
         ("choice", "B", "<think>\nB\n", False),
         ("number", "12", "", False),
+        ("number", "9", "<think>\nso \\boxed{9}\n", True),
+        ("string", "no", "<think>\nI know this\n", False),
+        ("string", "...", "<think>\nhm\n", False),
+        ("open choice", "B", "<think>\nlet us begin\n", False),
     ],
 )
 def test_leaks(kind: str, reference: str, prefix: str, held: bool) -> None:
     choices = ("a stone", "an apple") if kind == "choice" else ()
+    kind = kind.removeprefix("open ")
     problem = Problem("1", "?", reference, kind, "math-oe", "s", choices=choices)  # type: ignore[arg-type]
     assert holds_answer(problem, prefix) == held

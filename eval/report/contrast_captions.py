@@ -83,10 +83,10 @@ def more_seeds(tables: Tables) -> list[Caption]:
         for row in table.where(with_seeds=last)
         if row["power"] < 0.5
     ]
-    level = 0.05 / len(tables["verdicts"].where(verdict="inconclusive"))
+    level = 0.05 / sum(row["verdict"] not in ("gain", "cost") for row in tables["verdicts"])
     sentences = [
         "The chance that an inconclusive contrast is decided with so many seeds and the same "
-        f"problems, at p < {level:.2g} (0.05 over the number of inconclusive ones), if the true "
+        f"problems, at p < {level:.2g} (0.05 over those without a gain or cost), if the true "
         "difference is the one seen. That one is uncertain itself, and mostly too large where it "
         "was chosen for its size. Looks at fewer seeds in between cost further power.",
     ]

@@ -94,9 +94,18 @@ def _decided(study: Study, tables: Tables) -> str:
             also = ", another 5 % of any false no gain"
         between = " between these students" if max(table.values("seeds")) == 1 else ""
         corrected += f" (5 % chance of any false gain or cost{between}{also})"
+        if any(_by_declaration(row) for row in table):
+            corrected += ", or as declared"
     main = f"{'; '.join(found) if found else 'nothing'}{corrected}."
     lines = [main[0].upper() + main[1:], *_hypotheses(study, tables)]
     return " ".join([*lines, *_floors(table)])
+
+
+def _by_declaration(row: Row) -> bool:
+    """Whether a verdict is that of a declared hypothesis alone."""
+    if row["verdict"] == NO_GAIN:
+        return bool(row["p_no_gain"] >= 0.05)
+    return row["verdict"] in DECIDED and bool(row["p_holm"] >= 0.05)
 
 
 def _verdict_words(verdict: str, margin: float | None) -> str:
@@ -110,7 +119,8 @@ def _floors(table: Table) -> list[str]:
         ("both at chance", "at the level of guessing"),
         ("both near 0", "near 0 %"),
     ):
-        if rows := [row for row in table.where(floor=floor) if row["group"] != "all"]:
+        rows = [row for row in table.where(floor=floor) if row["verdict"] not in ("gain", "cost")]
+        if rows := [row for row in rows if row["group"] != "all"]:
             found.append(f"{_by_group(rows, None, table)} (both arms {words})")
     if not found:
         return []

@@ -135,16 +135,17 @@ def _over(both: list[float | None] | list[float]) -> float | None:
 
 
 def more_seeds(study: Study, comparisons: Comparisons, decided: Table) -> Table:
-    """The power of the inconclusive contrasts of `verdicts` by seeds, at 0.05 divided by their
-    number, as Holm's adjustment demands of the first of them; none of contrasts with one seed,
-    which does not show how much seeds differ."""
+    """The power of the inconclusive contrasts of `verdicts` by seeds, at 0.05 divided by the number
+    of contrasts without a gain or cost, as Holm's adjustment demands of the first of them; none of
+    contrasts with one seed, which does not show how much seeds differ."""
     open_rows = decided.where(verdict="inconclusive")
+    remaining = sum(row["verdict"] not in ("gain", "cost") for row in decided)
     pairs = {(arm.label, base.label): (base, arm) for base, arm in lead_pairs(study)}
     rows = []
     for row in open_rows:
         d = comparisons.of(pairs[row["arm"], row["against"]], row["group"])
         for seeds in range(2, max(MOST_SEEDS, next_round(study, d.seeds)) + 1):
-            power = d.power(seeds, LEVEL / len(open_rows))
+            power = d.power(seeds, LEVEL / remaining)
             if power is not None:
                 names = (row["group"], row["arm"], row["against"], row["model"])
                 rows.append((*names, d.n, d.seeds, d.difference, seeds, power))

@@ -58,6 +58,8 @@ def _changed(verb: str, words: tuple[str, ...]) -> DictConfig | None:
     from omegaconf.errors import OmegaConfBaseException
 
     groups = tuple(word for word in words if _chooses_an_option(word))
+    if any(word.partition("=")[2].startswith(("{", "[")) for word in groups):
+        return None  # the value of a group's key, not an option
     values = [word for word in words if word not in groups]
     config = deepcopy(_with_groups(verb, groups))
     for override in OverridesParser.create().parse_overrides(values):

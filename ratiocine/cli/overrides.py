@@ -37,7 +37,10 @@ def normalise(overrides: Sequence[str]) -> list[str]:
     the name beside it. Raises BadInput for an override without a key.
     """
     normalised: list[str] = []
-    words = [word for override in overrides for word in _with_file(override)]
+    expanded = [_with_file(override) for override in overrides]
+    # Whatever its place, the keys of a file are those that the other overrides change.
+    expanded.sort(key=lambda of_one: len(of_one) == 1)
+    words = [word for of_one in expanded for word in of_one]
     for override in _joined(words):
         group, equals, value = override.partition("=")
         setting, _, key = group.rpartition(".")
@@ -71,7 +74,7 @@ def _with_file(override: str) -> list[str]:
     if group.lstrip("+") != "study" or not name.lower().endswith((".yaml", ".yml")):
         return [override]
     file = Path(name)
-    if not file.is_file():
+    if not os.path.isfile(name):
         raise BadInput(f"study={name} is not a file{near(file)}")
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))

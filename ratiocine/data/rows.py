@@ -83,8 +83,15 @@ def problem_of(data: DataConfig, row: Row, name: str) -> Problem:
     given = row.get("kind") or (None if choices else data.kind)
     if not (choices or given or data.hub) and (found := listed_options(question, row["answer"])):
         question, choices = found
-    answers = _answers(row, given)
+    raw = raw_answers(row, given)
+    answers = [_answer(one) for one in raw]
     decimal = _decimal(row, data, answers)
+    if decimal == "comma":  # a JSON number has a point
+        of_numbers = zip(raw, answers, strict=True)
+        answers = [
+            text.replace(".", ",") if text and isinstance(one, float) else text
+            for one, text in of_numbers
+        ]
     kind: Kind = given or _kind_of(answers, choices, decimal)
     if kind not in get_args(Kind):
         raise ValueError(f"kind {kind!r} is not one of {', '.join(get_args(Kind))}")
@@ -157,8 +164,8 @@ def told_decimal(answers: Iterable[str | None]) -> Decimal | None:
     return "comma" if comma else None
 
 
-def _answers(row: Row, kind: Kind | None) -> list[str | None]:
-    """All accepted answers, the reference first."""
+def raw_answers(row: Row, kind: Kind | None) -> list[object]:
+    """All accepted answers as the row has them, the reference first."""
     without_answer = kind in ("instructions", "procedural")
     answer = row.get("answer") if without_answer else row["answer"]
     if isinstance(answer, Mapping) and "text" in answer:  # SQuAD's {text: […], answer_start: […]}
@@ -168,7 +175,7 @@ def _answers(row: Row, kind: Kind | None) -> list[str | None]:
         raise ValueError("answer [] names no answer")
     if len(answers) > 1 and None in answers:
         raise ValueError(f"answer {answers} contains null")
-    return [_answer(one) for one in answers]
+    return answers
 
 
 def _answer(value: object) -> str | None:

@@ -16,11 +16,13 @@ from ratiocine.data.config import FIELDS, DataConfig, Split
 from ratiocine.data.hub import download, has_split, streamed
 from ratiocine.data.row_files import Numbered, Row, numbered_rows, read_rows
 from ratiocine.data.row_shapes import from_trace
-from ratiocine.data.rows import mapped, problem_of, told_decimal
+from ratiocine.data.rows import mapped, problem_of, raw_answers, told_decimal
 from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput, near
 from ratiocine.hashing import Seen, digest
 from ratiocine.records import Decimal, Problem
+
+CERTAIN_POINT = "0.5"  # what a JSON number with decimals tells
 
 
 def local_file(data: DataConfig, split: Split) -> Path | None:
@@ -106,10 +108,11 @@ def _decimal_of(
     def answers() -> Iterator[str]:
         for _, row in numbered_rows(file):
             with suppress(KeyError, ValueError, TypeError, AttributeError):  # told with its row
-                answer = from_trace(mapped(row, mapping)).get("answer")
-                for one in answer if isinstance(answer, list) else [answer]:
-                    if isinstance(one, str | float):
-                        yield str(one)
+                for one in raw_answers(from_trace(mapped(row, mapping)), None):
+                    if isinstance(one, float) and one % 1:
+                        yield CERTAIN_POINT
+                    elif isinstance(one, str):
+                        yield one
 
     return told_decimal(answers())
 

@@ -7,11 +7,15 @@ import re
 from ratiocine.grading.numbers import read_number
 from ratiocine.records import Problem
 
-TOKEN = re.compile(r"(?<![\d.,])\d+(?:[.,]\d+)+(?![\d]|[.,]\d)")
+TOKEN = re.compile(r"(?<!\d)(?<!\d[.,])\d+(?:[.,]\d+)+(?![\d]|[.,]\d)")
 WITH_COMMA = re.compile(r"\d+,\d+|[1-9]\d{0,2}(?:\.\d{3})+,\d+")
 WITH_POINT = re.compile(r"\d+\.\d+|[1-9]\d{0,2}(?:,\d{3})+\.\d+")
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:[.,]\d{3})+")
-NO_CENTS = re.compile(r"(?<=\d),[-–—](?!\d)")  # 12,- €
+NO_CENTS = re.compile(  # 12,- €
+    r"(?<=\d),[-–—]+(?=\s*(?:$|[€£¥₹₩₽₺₦₫$]|(?:EUR|CHF|Euro|Fr|DM|kr)\b))", re.IGNORECASE
+)
+IN_LATEX = re.compile(r"\{,\}|,\\!")
+APOSTROPHES = re.compile(r"(?<=\d)['’](?=\d{3}(?!\d))")  # 1'234,5
 # A list of two numbers (2,5) has no such decimals, and no unit.
 CERTAIN = re.compile(
     r",0\d+(?!\d)|\.\d{3},|,\d+\s*(?:[^\W\d_]|[%°€£¥₹₩₽₺₦₫$])|[€£¥₹₩₽₺₦₫$]\s*\d+,\d"
@@ -22,6 +26,7 @@ def with_decimal_points(text: str) -> str:
     """The text with the decimal commas of its numbers as points, and without their thousands
     points. `1,234` is 1.234 and `1.234` is 1234; what can only be a decimal point (`12.5`,
     `1,234.5`) stays one."""
+    text = APOSTROPHES.sub("", IN_LATEX.sub(",", text))
     return TOKEN.sub(lambda match: _with_point(match[0]), NO_CENTS.sub("", text))
 
 
@@ -49,6 +54,8 @@ def may_have_decimal_comma(text: str) -> bool:
 def has_decimal_comma(text: str) -> bool:
     """Whether a text is a number whose comma can only be a decimal one: beside a unit or currency
     (`52,0 m`), after thousands points, or before a zero (`3,05`)."""
+    if text.strip().startswith("$") and text.strip().endswith("$"):
+        return False  # mathematics: perhaps a pair
     if NO_CENTS.search(text):
         return read_number(with_decimal_points(text)) is not None
     commas = (one for one in TOKEN.findall(text) if WITH_COMMA.fullmatch(one))
