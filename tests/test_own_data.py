@@ -319,7 +319,7 @@ def rejected(out: Path) -> list[tuple[str, int]]:
 def test_a_benchmark_without_problems_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "none.jsonl", [])
     check = ("eval", "model=tiny", "validate_only=true", f"benchmarks=[{file}]")
-    assert "benchmark none holds no test problem" in refused(*check)
+    assert "none.jsonl holds no rows" in refused(*check)
     write(file, [{"question": "a?", "choices": ["x", "y"], "answer": "C"}])
     assert "holds no test problem (dropped: 1 reference_not_an_option)" in refused(*check)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -94,15 +95,18 @@ class Evaluation:
 
     @cached_property
     def _depths(self) -> Mapping[str, str]:
-        """Depths of embedded families, by name."""
+        """Depths of embedded families with several in one data configuration, by name."""
         from ratiocine.data import DataConfig, depth
 
         found: dict[str, str] = {}
         for name in self.config.get("benchmarks") or ():
             with suppress(BadInput):  # a file, or a data set of another release
                 families = cli.named("data", str(name), DataConfig).families
-                depths = {entry: depth(entry, family) for entry, family in families.items()}
-                found |= {entry: f"{one:g}" for entry, one in depths.items() if one is not None}
+                n = Counter(family.family or entry for entry, family in families.items())
+                for entry, family in families.items():
+                    several = n[family.family or entry] > 1
+                    if several and (one := depth(entry, family)) is not None:
+                        found[entry] = f"{one:g}"
         return found
 
 
