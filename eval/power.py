@@ -207,9 +207,24 @@ def _common() -> str:
     return f"{COMMON:.0%} of a problem's variance is the same at every seed{_default(None)}"
 
 
+def _needed(
+    options: argparse.Namespace, setting: Setting, difference: float, seeds: int
+) -> int | None:
+    """Problems that find the difference; None where no number does."""
+    return problems_needed(
+        difference,
+        setting.discordant,
+        setting.seed_sd,
+        seeds,
+        options.power,
+        0.05 / options.comparisons,
+        setting.common,
+        setting.varying,
+    )
+
+
 def table(options: argparse.Namespace, setting: Setting) -> str:
     """Problems by number of seeds, after the assumptions and before the conclusion."""
-    level = 0.05 / options.comparisons
     points = f"{100 * options.difference:+g} points"
     many = f", one of {options.comparisons} comparisons" if options.comparisons > 1 else ""
     lines = [
@@ -220,16 +235,7 @@ def table(options: argparse.Namespace, setting: Setting) -> str:
         f"{'seeds':>5}   problems needed",
     ]
     found = {
-        seeds: problems_needed(
-            options.difference,
-            setting.discordant,
-            setting.seed_sd,
-            seeds,
-            options.power,
-            level,
-            setting.common,
-            setting.varying,
-        )
+        seeds: _needed(options, setting, options.difference, seeds)
         for seeds in sorted({*SEEDS, options.seeds})
     }
     for seeds, problems in found.items():
@@ -243,21 +249,10 @@ def table(options: argparse.Namespace, setting: Setting) -> str:
 
 def smallest(options: argparse.Namespace, settings: Settings) -> str:
     """The smallest difference that the problems find, by number of seeds."""
-    level = 0.05 / options.comparisons
     most = STEPS - 1 if options.pilot else round(STEPS * (1 - (options.accuracy or 0.5)))
 
     def enough(step: int, seeds: int) -> bool:
-        setting = settings(step / STEPS)
-        needed = problems_needed(
-            step / STEPS,
-            setting.discordant,
-            setting.seed_sd,
-            seeds,
-            options.power,
-            level,
-            setting.common,
-            setting.varying,
-        )
+        needed = _needed(options, settings(step / STEPS), step / STEPS, seeds)
         return needed is not None and needed <= options.problems
 
     found: dict[int, int | None] = {}

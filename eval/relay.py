@@ -207,10 +207,11 @@ def leaks(relay: Evaluation, source: Evaluation, keys: Sequence[str]) -> set[str
     moved = config.relay.model_copy(update={"source": str(source.folder)})
     problems = load(config).problems
     handed = handovers(config.model_copy(update={"relay": moved}), problems).by_request or {}
+    wanted = set(keys)
     return {
         key
         for (key, _), one in handed.items()
-        if key in set(keys) and holds_answer(problems[key], one.prefix)
+        if key in wanted and holds_answer(problems[key], one.prefix)
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -39,6 +39,8 @@ Hashed = Annotated[T, Identity("value")]
 HashedIfSet = Annotated[T, Identity("set_value")]
 Unhashed = Annotated[T, Identity("nothing")]
 ByContent = Annotated[T, Identity("content")]
+
+DEFAULT_PACKAGE: Final = "smollm2-135m"  # of a packaged model that names none
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # accepted by every random generator in use
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -120,7 +120,7 @@ def test_every_study_plans(name: str) -> None:
 def test_a_study_may_be_a_file(name: str, tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     shutil.copyfile(cli.CONF / "study" / f"{name}.yaml", file)
-    more = ["study.retain=scores"]
+    more = ["study.retain=weights"]
     own, known = (cli.compose("launch", Launch, [f"study={one}", *more]) for one in (file, name))
     assert own == known
     assert own == cli.compose("launch", Launch, [*more, f"study={file}"])

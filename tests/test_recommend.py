@@ -380,6 +380,10 @@ def test_served_models_are_compared_by_accuracy(tmp_path: Path) -> None:
     refused = command("eval.recommend", str(tmp_path), "--num-queries", "3")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
     assert "--num-queries 3: the FLOPs of a served model's answers are unknown" in refused.stderr
+    evaluated(tmp_path / "local", None, [1])
+    done("eval.recommend", str(tmp_path), "--json", str(tmp_path / "a.json"))
+    found = json.loads((tmp_path / "a.json").read_text())["arms"]
+    assert [one["answer_flops"] for one in found] == [None] * 3, "of one kind, or of none"
 
 
 def test_similar_ratios_tell_of_each_other(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from eval.report.csv_table import Table
 from eval.report.flag_tables import flag_warnings
 from eval.report.hypotheses import Declared, Rounds
 from eval.report.loading import load_all
+from eval.report.pairings import Comparisons
 from eval.report.setup import facts
 from eval.report.study import Study
 from eval.report.summary import summary
 from eval.report.tables import all_tables
+from eval.report.verdict_tables import lead_pairs
 from ratiocine.records import ScoredCompletion
 from ratiocine.runs import EvalFacts, PairSource, StudentInfo
 from ratiocine.stats import PairedDifference, pooled, problems_needed
@@ -75,6 +77,14 @@ def test_verdicts_are_those_of_the_corrected_tests(made: Path) -> None:
     assert {group: row["margin"] for group, row in verdicts.items() if row["margin"]} == {
         "general-oe": 0.05
     }
+    chance = {row["group"]: row["chance"] for row in tables["chance"]}
+    for group, row in verdicts.items():
+        both = tables["accuracy"].where(group=group)
+        both = [one for one in both if one["arm"] in (row["arm"], row["against"])]
+        guess, near_zero = chance[group], all(one["accuracy"] <= 0.02 for one in both)
+        guessed = guess > 0.02 and all(one["low"] <= guess <= one["high"] for one in both)
+        floor = "both near 0" if near_zero else "both at chance" if guessed else None
+        assert row["floor"] == floor, group
     holm = {row["group"]: row["p_holm"] for row in tables["differences_main"]}
     for group, row in verdicts.items():
         assert row["p_holm"] == holm[group]
@@ -93,6 +103,17 @@ def test_verdicts_are_those_of_the_corrected_tests(made: Path) -> None:
     assert "after Holm's correction for 5 comparisons" in lines["Decided"]
     assert "No hypothesis was declared." in lines["Decided"]
     assert lines["Not decided"].startswith("2 of 5 comparisons: math-mc and all problems.")
+
+
+def test_the_chances_of_more_seeds_are_at_holms_level(made: Path) -> None:
+    """Of five contrasts two are decided, so that the next one has 0.05 / 3."""
+    study, tables = found(made)
+    comparisons = Comparisons(study)
+    pairs = {(arm.label, base.label): (base, arm) for base, arm in lead_pairs(study)}
+    assert tables["more_seeds"].rows
+    for row in tables["more_seeds"]:
+        d = comparisons.of(pairs[row["arm"], row["against"]], row["group"])
+        assert row["power"] == pytest.approx(d.power(row["with_seeds"], 0.05 / 3), rel=1e-4)
 
 
 def test_verdicts_pay_for_looks_after_each_round(made: Path) -> None:

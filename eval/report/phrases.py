@@ -46,9 +46,11 @@ def signed(share: float) -> str:
 
 def count(n: int, noun: str) -> str:
     """Such as: 1 seed, 1,200 problems, 2 categories."""
-    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    many = many.replace("hypothesiss", "hypotheses")
-    return f"{n:,} {noun if n == 1 else many}"
+    if n == 1:
+        return f"1 {noun}"
+    endings = {"y": "ies", "is": "es"}  # category, hypothesis
+    end = next((one for one in endings if noun.endswith(one)), "")
+    return f"{n:,} {noun.removesuffix(end)}{endings.get(end, 's')}"
 
 
 def listed(items: Sequence[str]) -> str:

@@ -7,7 +7,14 @@ from typing import Literal, Self
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from ratiocine.cli import has_own_path
-from ratiocine.config import ByContent, Hashed, HashedIfSet, StrictConfig, Unhashed
+from ratiocine.config import (
+    DEFAULT_PACKAGE,
+    ByContent,
+    Hashed,
+    HashedIfSet,
+    StrictConfig,
+    Unhashed,
+)
 from ratiocine.models.packaged import PackageName
 
 
@@ -52,4 +59,4 @@ class ModelConfig(StrictConfig):
     @property
     def packaged(self) -> PackageName:
         """The packaged model of `kind=packaged`."""
-        return self.package or "smollm2-135m"
+        return self.package or DEFAULT_PACKAGE

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ratiocine import cli
+from ratiocine.config import DEFAULT_PACKAGE
 from ratiocine.plotting import CURVE_METRICS
 from ratiocine.records import JsonObject
 from ratiocine.rewards import RewardConfig
@@ -87,15 +88,12 @@ def student(path: str | None) -> StudentInfo | None:
     return found if manifest.verb == "train" else _rewarded(found, folder, manifest, trained)
 
 
-PACKAGED = "smollm2-135m"  # the package of a packaged model that names none
-
-
 def pruned(model: JsonObject) -> str | None:
     """What a pruned model (settings of conf/model) was made from; None for any other."""
     if not model.get("layers"):
         return None
     path, packaged = model.get("path"), model.get("kind") == "packaged"
-    named = model.get("package") or (PACKAGED if packaged else model["name"])
+    named = model.get("package") or (DEFAULT_PACKAGE if packaged else model["name"])
     whole = Path(path).name if path else named
     return f"{whole}, {model['layers']} layers"
 
