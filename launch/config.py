@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -35,6 +36,9 @@ AXES = (
     "lr_policy",
     "seeds",
 )
+
+
+OF_ONE_VERB = ("train", "rl", "eval")  # prefixes of overrides of a model
 
 
 class StageConfig(StrictConfig):
@@ -86,15 +90,28 @@ class Assumptions(StrictConfig):
         return None if value is None else card(value)
 
 
+def of_verb(override: str) -> tuple[str | None, str]:
+    """The verb that an override of a model is for, None for all, and the override of the verb."""
+    verb, _, rest = override.partition(".")
+    return (verb, rest) if verb in OF_ONE_VERB else (None, override)
+
+
+def _of_model(name: str, words: Any) -> Any:
+    """The overrides of a model: where none names another, its name is that of conf/model."""
+    if not isinstance(words, list) or any(re.match("model[.=]", str(word)) for word in words):
+        return words
+    return [f"model={name}", *words]
+
+
 class GridConfig(StrictConfig):
     """Cells: every model trained on every set of pairs with every scenario, ratio and seed, and
     evaluated.
 
-    A model is a name with its overrides, for a name alone `model=NAME`; a set of pairs likewise
+    A model is a name with its overrides (where none names a model, `model=NAME` is one), with the
+    prefix of a verb (`train.lora=true`) those of that verb alone; a set of pairs likewise
     (`pair_sets`). A scenario that fixes its ratios has one cell instead of one per ratio. The
     scenario `sequential` has no cell at ratio 0 or 1 if `mixed` is in the grid, which is the same
-    there. `baseline` are further overrides for the evaluation of starting models; null skips
-    it.
+    there. `baseline` are further overrides for the evaluation of starting models; null skips it.
     """
 
     models: dict[str, list[str]] = Field(min_length=1)
@@ -122,6 +139,10 @@ class GridConfig(StrictConfig):
         """The seeds of every cell; those of further rounds are as yet unknown."""
         return range(self.seeds.first) if isinstance(self.seeds, Rounds) else self.seeds
 
+    def model_words(self, model: str, verb: str | None = None) -> list[str]:
+        """The overrides of a model for one verb; None: those for every verb."""
+        return [word for of, word in map(of_verb, self.models[model]) if of == verb]
+
     @field_validator("models", mode="before")
     @classmethod
     def _names_and_overrides(cls, value: Any) -> Any:
@@ -138,7 +159,7 @@ class GridConfig(StrictConfig):
                     )
                 if name in found:
                     raise ValueError(f"'{name}' occurs twice")
-                found[name] = item[name] if isinstance(item, dict) else [f"model={name}"]
+                found[name] = _of_model(name, item[name] if isinstance(item, dict) else [])
         return found
 
     @field_validator("seeds", mode="before")

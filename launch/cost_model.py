@@ -121,13 +121,15 @@ class CostModel:
         nodes, processes = self.processes(stage)
         if not self.executor.gpus_per_node:
             return 1
-        return 0 if self._single_process(stage) else nodes * processes
+        if self._single_process(stage) or not stage.executor.gpus_per_node:
+            return 0
+        return nodes * processes
 
     def processes(self, stage: Stage) -> tuple[int, int]:
         """Nodes of a stage's job, and processes on each."""
         if stage.verb in ("train", "rl"):
-            return self.executor.num_nodes, self.executor.nproc
-        return 1, 1 if self._single_process(stage) else self.executor.nproc
+            return stage.executor.num_nodes, stage.executor.nproc
+        return 1, 1 if self._single_process(stage) else stage.executor.nproc
 
     @staticmethod
     def _single_process(stage: Stage) -> bool:

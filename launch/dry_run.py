@@ -8,12 +8,12 @@ from math import ceil
 from shlex import quote
 
 from eval.report import FUTILE, Rounds
-from launch.config import Config, GridConfig, StudyConfig
+from launch.config import Config, GridConfig, StudyConfig, of_verb
 from launch.cost_estimate import CostEstimate, number, time
 from launch.stages import Stage
 from ratiocine import devices, stats
 from train.config import Config as TrainConfig
-from train.config import borrowed
+from train.config import notes
 
 WIDTH = 120
 NUMBERS = 52  # columns right of a stage's name
@@ -27,7 +27,7 @@ def text(config: Config, estimate: CostEstimate) -> str:
         *_table(estimate),
         "",
         *(_settings(grid) if grid else ()),
-        *_own_weights(estimate.stages),
+        *_notes(estimate.stages),
         *_first_commands(estimate.stages),
         *_layout(estimate),
         *_tracking(config),
@@ -78,12 +78,14 @@ def _settings(grid: GridConfig) -> Iterator[str]:
     for verb, words in shared.items():
         if words:
             yield f"settings of {verb}: {' '.join(words)}"
+    for model, words in grid.models.items():
+        if own := [word for word in words if of_verb(word)[0]]:
+            yield f"settings of {model}: {' '.join(own)}"
 
 
-def _own_weights(stages: Sequence[Stage]) -> Iterator[str]:
-    """Learning rates and licences of weights with the settings of a name."""
+def _notes(stages: Sequence[Stage]) -> Iterator[str]:
     trained = [stage.planned(TrainConfig) for stage in stages if stage.verb == "train"]
-    yield from dict.fromkeys(line for config in trained if (line := borrowed(config)))
+    yield from dict.fromkeys(line for config in trained for line in notes(config))
 
 
 def _first_commands(stages: Sequence[Stage]) -> Iterator[str]:
@@ -103,10 +105,10 @@ def _first_commands(stages: Sequence[Stage]) -> Iterator[str]:
 
 def _layout(estimate: CostEstimate) -> Iterator[str]:
     """The GPUs or processes of the jobs, and how a training divides its batch among them."""
-    executor, jobs = estimate.executor, dict[str, int]()
+    jobs = dict[str, int]()
     for stage in estimate.stages:
         if stage.name in estimate.costs:
-            on_gpus = executor.gpus_per_node and estimate.model.gpus(stage)
+            on_gpus = stage.executor.gpus_per_node and estimate.model.gpus(stage)
             of = _processes(bool(on_gpus), *estimate.model.processes(stage))
             batch = _batch(estimate, stage) if stage.verb == "train" else ""
             line = f"{stage.verb} on {of}{batch}"
@@ -124,7 +126,7 @@ def _processes(on_gpus: bool, nodes: int, each: int) -> str:
 
 
 def _batch(estimate: CostEstimate, stage: Stage) -> str:
-    config, ranks = stage.planned(TrainConfig), estimate.executor.world_size
+    config, ranks = stage.planned(TrainConfig), stage.executor.world_size
     each = f", {config.batch_size / ranks:g} each" if ranks > 1 else ""
     batch, rows = f": batch_size={config.batch_size}{each}", config.micro_batch_size
     if rows == "auto":

@@ -81,7 +81,6 @@ class _Arm:
 
 def _grid(grid: GridConfig, added: Collection[Cell]) -> Iterator[Stage]:
     """Stages shared by cells first: sets of pairs, then evaluations of starting models."""
-    evaluation = _evaluation(grid)
     verified: Sequence[str | None] = grid.verify or [None]
     for (name, overrides), verify in itertools.product(grid.pairs.items(), verified):
         if finished_pairs(overrides):
@@ -90,8 +89,9 @@ def _grid(grid: GridConfig, added: Collection[Cell]) -> Iterator[Stage]:
         words = (*grid.distill, *overrides, *checked)
         yield Stage(_pairs_stage(name, verify), "distill", words, name)
     if grid.baseline is not None:
-        for model, overrides in grid.models.items():
-            words = (*overrides, *evaluation, *grid.baseline)
+        for model in grid.models:
+            own = grid.model_words(model)
+            words = (*own, *_evaluation(grid, model, grid.baseline))
             yield Stage(f"eval-{model}", "eval", words, "")
     scenarios = {name: cli.named("scenario", name, ScenarioConfig) for name in grid.scenarios}
     # Seeds vary slowest: an interrupted study has the whole grid for some seeds.
@@ -113,35 +113,37 @@ def _grid(grid: GridConfig, added: Collection[Cell]) -> Iterator[Stage]:
 def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
     """Training and evaluation of a student, then GRPO from it and its evaluation."""
     name = f"{arm.name(ratio)}-s{arm.seed}"
-    evaluation, seed = _evaluation(grid), f"seed={arm.seed}"
+    evaluation, seed = _evaluation(grid, arm.model), f"seed={arm.seed}"
     training = (
-        *grid.models[arm.model],
+        *grid.model_words(arm.model),
         finished_pairs(grid.pairs[arm.pairs]) or f"pairs={{{_pairs_stage(arm.pairs, arm.verify)}}}",
         f"scenario={arm.scenario}",
         *([] if ratio is None else [f"ratio={ratio:g}"]),
         f"equalize={arm.equalize}",
         f"lr_policy={arm.lr_policy}",
-        *grid.train,
+        *cli.merged(grid.train, grid.model_words(arm.model, "train")),
         seed,
     )
     student = f"model={{train-{name}}}/model"
     yield Stage(f"train-{name}", "train", training, arm.pairs)
     yield Stage(f"eval-{name}", "eval", (student, *evaluation), arm.pairs)
     if grid.rl and (grid.rl.ratios is None or ratio in grid.rl.ratios):
-        yield Stage(f"rl-{name}", "rl", (student, *grid.rl.overrides, seed), arm.pairs)
+        rewards = cli.merged(grid.rl.overrides, grid.model_words(arm.model, "rl"))
+        yield Stage(f"rl-{name}", "rl", (student, *rewards, seed), arm.pairs)
         rewarded = f"model={{rl-{name}}}/model"
         yield Stage(f"eval-rl-{name}", "eval", (rewarded, *evaluation), arm.pairs)
 
 
-def _evaluation(grid: GridConfig) -> tuple[str, ...]:
-    """Overrides of every evaluation."""
+def _evaluation(grid: GridConfig, model: str, further: Sequence[str] = ()) -> tuple[str, ...]:
+    """Overrides of every evaluation of a model and its students."""
     names = [
         _finished_folder(grid, name) or (cli.quoted(name) if "/" in name or " " in name else name)
         for name in grid.benchmarks
     ]
     benchmarks = f"benchmarks=[{','.join(names)}]"
     limit = [f"max_new_tokens={grid.max_new_tokens}"] if grid.max_new_tokens else []
-    return (benchmarks, *limit, *grid.eval)
+    settings = cli.merged([*limit, *grid.eval, *further], grid.model_words(model, "eval"))
+    return (benchmarks, *settings)
 
 
 def _finished_folder(grid: GridConfig, benchmark: str) -> str | None:

@@ -40,7 +40,7 @@ def _bytes(stage: Stage, model: CostModel) -> float | None:
     if shape is None or counts is None:
         return None
     processes, weights = model.processes(stage)[1], WEIGHT_BYTES * counts.all
-    if model.executor.requests_gpus:  # weights pass through main memory
+    if stage.executor.requests_gpus:  # weights pass through main memory
         # The student is collected there; with offload, optimizer states stay there.
         further = 0 if stage.verb == "eval" else weights
         if stage.verb != "eval" and training_config(stage).deepspeed.offload:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from launch.config import AXES, StudyConfig
+from launch.config import AXES, StudyConfig, of_verb
 from launch.stages import VERBS
 from ratiocine import cli, renames, runs
 from ratiocine.config import marker
@@ -87,12 +87,17 @@ def _results(grid: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(grid)
     for name, verb in SETTINGS.items():
         if isinstance(words := found.get(name), list):
-            found[name] = [word for word in words if not _is_unhashed(verb, cli.key_of(word))]
+            found[name] = [word for word in words if not _is_unhashed(verb, word)]
+    if isinstance(models := found.get("models"), dict):
+        found["models"] = {
+            name: [word for word in words if not _is_unhashed(*of_verb(word))]
+            for name, words in models.items()
+        }
     return found
 
 
-def _is_unhashed(verb: str, key: str) -> bool:
-    schema = VERBS[verb].config
+def _is_unhashed(verb: str | None, override: str) -> bool:
+    schema, key = VERBS[verb or "eval"].config, cli.key_of(override).partition(".")[0]
     return key in schema.model_fields and marker(schema, key).by == "nothing"
 
 

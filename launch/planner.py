@@ -6,7 +6,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from distill.config import Config as DistillConfig
@@ -23,7 +22,7 @@ from launch.plan_file import JOBS, check_plan, reserved
 from launch.rounds import next_round
 from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
-from launch.study_state import StudyState, compose_stage, training_processes
+from launch.study_state import StudyState
 from ratiocine import cli, runs
 from ratiocine.errors import BadInput
 from ratiocine.executors import (
@@ -48,11 +47,7 @@ def plan(
 ) -> list[Stage]:
     """All stages, parents first; `added` are cells of further rounds of seeds. Raises BadInput for
     an invalid stage, before anything runs."""
-    ranks = tuple(training_processes(executor))
-    stages = [
-        stage if VERBS[stage.verb].config.data_parallel else replace(stage, processes=ranks)
-        for stage in expand(study, added)
-    ]
+    stages = [_on(stage, executor, study) for stage in expand(study, added)]
     earlier: set[str] = set()
     groups: dict[str, None] = {}
     folders = {stage.name: Path("runs") / stage.name for stage in stages}
@@ -78,7 +73,7 @@ def plan(
             raise BadInput(f"study={study.name}: {stage.name} sets out=, which the study sets")
         earlier.add(stage.name)
         try:
-            config, _ = compose_stage(stage.verb, stage.resolved(folders), executor)
+            config, _ = stage.composed(folders)
             if isinstance(config, DistillConfig):
                 check_oracle(config)
             check_inputs(config, {str(folder) for folder in folders.values()})
@@ -92,6 +87,13 @@ def plan(
     if missing := [name for name in compared(study) if name not in earlier]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
+
+
+def _on(stage: Stage, executor: ExecutorConfig, study: StudyConfig) -> Stage:
+    try:
+        return stage.on(executor)
+    except BadInput as error:
+        raise _of_stage(study, stage, error) from None
 
 
 def _groups(config: EvalConfig) -> Iterator[str]:
@@ -110,12 +112,16 @@ def _of_stage(study: StudyConfig, stage: Stage, error: BadInput) -> BadInput:
     settings = {"train": grid.train, "eval": grid.eval, "rl": grid.rl.overrides if grid.rl else []}
     named = next((word for word in settings[stage.verb] if str(error).startswith(word)), None)
     if named is None:
-        own = (
-            n for n, words in grid.models.items() if (*stage.overrides,)[: len(words)] == (*words,)
-        )
-        model = next(own, None)
-        plain = model is None or grid.models[model] == [f"model={model}"]
-        return error if plain else BadInput(f"study.grid.models, {model}: {error}")
+        for model in grid.models:
+            for word in grid.model_words(model, stage.verb):
+                if str(error).startswith(word):
+                    return BadInput(
+                        f"{error} (in study.grid.models={{{model}: [{stage.verb}.{word}]}})"
+                    )
+            words = (*grid.model_words(model),)
+            if words != (f"model={model}",) and stage.overrides[: len(words)] == words:
+                return BadInput(f"study.grid.models, {model}: {error}")
+        return error
     key = {"rl": "rl.overrides"}.get(stage.verb, stage.verb)
     return BadInput(f"{error} (in study.grid.{key}=[{named}])")
 
@@ -152,7 +158,7 @@ def run_study(config: Config) -> int:
             most = estimate(study, every, state.done, retain, config.executor)
             print(rounds_text(study, len(cells), cost, most))
         print("\n".join(download_lines(needed)), end="\n" if needed else "")
-        for script in describe(config.executor, root / JOBS, _commands(state, cost)):
+        for script in describe(root / JOBS, _commands(state, cost)):
             print(f"\n{script}")
         check_offline(needed)
         return 0
@@ -173,10 +179,7 @@ def _downloads(state: StudyState) -> list[Download]:
     """What the unfinished stages would download."""
     folders = {stage.name: Path("runs") / stage.name for stage in state.stages}
     unfinished = [stage for stage in state.stages if stage.name not in state.done]
-    configs = [
-        compose_stage(stage.verb, stage.resolved(folders), state.executor)[0]
-        for stage in unfinished
-    ]
+    configs = [stage.composed(folders)[0] for stage in unfinished]
     return downloads(configs, {str(folder) for folder in folders.values()})
 
 
@@ -186,14 +189,13 @@ def _commands(state: StudyState, cost: CostEstimate) -> list[Command]:
     commands = []
     for stage in state.stages:
         if stage.name not in state.done:
-            words = stage.resolved(folders)
-            _, own = compose_stage(stage.verb, words, state.executor)
+            words, (_, own) = stage.resolved(folders), stage.composed(folders)
             data_parallel = VERBS[stage.verb].config.data_parallel
             commands.append(
                 command_for(
                     stage.verb,
                     words,
-                    state.executor,
+                    stage.executor,
                     own,
                     data_parallel,
                     stage.name,
@@ -206,8 +208,9 @@ def _commands(state: StudyState, cost: CostEstimate) -> list[Command]:
 def _run(config: Config, state: StudyState) -> int:
     started, study = time.monotonic(), config.study
     state.find_finished()
-    if isinstance(config.executor, LocalConfig):
-        check_gpus(config.executor)
+    for stage in state.stages:
+        if isinstance(stage.executor, LocalConfig):
+            check_gpus(stage.executor)
     check_offline(_downloads(state))
     if study.grid is not None:
         cost = estimate(study, state.stages, state.done, state.retain, config.executor)

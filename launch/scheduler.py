@@ -118,7 +118,7 @@ class Scheduler:
         submitted = command_for(
             stage.verb,
             overrides,
-            self.state.executor,
+            stage.executor,
             run.process_overrides,
             config.data_parallel,
             stage.name,

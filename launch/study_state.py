@@ -6,11 +6,11 @@ import glob
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launch.stages import VERBS, Stage, compose
+from launch.stages import VERBS, Stage
 from ratiocine import runs
 from ratiocine.config import identity
 from ratiocine.errors import BadInput
-from ratiocine.executors import ExecutorConfig, VerbConfig
+from ratiocine.executors import ExecutorConfig
 from ratiocine.runs import run_hash
 
 
@@ -30,28 +30,6 @@ class StageRun:
     @property
     def finished(self) -> bool:
         return (self.folder / "DONE").exists()
-
-
-def compose_stage(
-    verb: str, overrides: list[str], executor: ExecutorConfig
-) -> tuple[VerbConfig, list[str]]:
-    """The checked configuration of a stage, and the overrides for several processes of one node if
-    it can use them."""
-    own = executor.overrides
-    if VERBS[verb].config.data_parallel:
-        config = compose(verb, *overrides)
-        if not own or config.single_process:
-            return config, []
-        return compose(verb, *overrides, *own), own
-    return compose(verb, *overrides, *training_processes(executor)), own
-
-
-def training_processes(executor: ExecutorConfig) -> list[str]:
-    """The overrides with which a training is checked: ranks on several nodes as so many
-    processes."""
-    if executor.num_nodes > 1:
-        return [f"executor.nproc_per_node={executor.world_size}"]
-    return executor.overrides
 
 
 class StudyState:
@@ -111,7 +89,7 @@ class StudyState:
         """
         if stage.name not in self._runs:
             overrides = stage.resolved(self.done)
-            config, process_overrides = compose_stage(stage.verb, overrides, self.executor)
+            config, process_overrides = stage.composed(self.done)
             run = run_hash(stage.verb, identity(config), VERBS[stage.verb].inputs(config))
             named = self.root / f"{stage.name}-{run[:8]}"
             folder = self._folder(stage, run, named)

@@ -35,7 +35,7 @@ def attempt(stage: Stage, model: CostModel, card: Card | None = None) -> Attempt
         dtype = config.precision
     device = torch.device("cuda" if card else "cpu")
     compute = Compute(device, getattr(torch, dtype), "sdpa", False, rows)
-    plan = ShardingPlan(config.sharding, model.executor.world_size)
+    plan = ShardingPlan(config.sharding, stage.executor.world_size)
     prompt = ceil(2 * model.prompt_tokens(stage))
     if isinstance(config, RLConfig):
         from rl.memory_checks import needs

@@ -879,17 +879,75 @@ def test_pairs_that_are_none_are_refused_by_the_plan(
 
 def test_a_card_gives_gpu_hours_and_a_cluster_needs_one() -> None:
     slurm = SlurmConfig(name="slurm", gpus_per_node=8)
-    study, stages = planned("study.grid.models=[qwen2.5-7b]", "study.assumptions.gpu=NVIDIA A100")
-    told = estimate(study, stages, {}, "weights", slurm)
+    study, _ = planned("study.grid.models=[qwen2.5-7b]", "study.assumptions.gpu=NVIDIA A100")
+    told = estimate(study, plan(study, slurm), {}, "weights", slurm)
     cost = told.costs["train-qwen2.5-7b-domains-mixed-0.5-s0"]
     assert cost.work_seconds == pytest.approx(cost.flops / (0.4 * 312e12) / 8)
     assert cost.gpu_seconds == pytest.approx(8 * (25 + cost.work_seconds)), "start-up occupies GPUs"
     assert re.search(r"GPU-hours, of which [\d.]+ start-up \(a100: 312 TFLOP/s", told.total)
     assert told.wall_seconds() < sum(need.seconds or 0 for need in told.costs.values())
-    study, stages = planned("study.grid.models=[qwen2.5-7b]")
-    told = estimate(study, stages, {}, "weights", slurm)
+    study, _ = planned("study.grid.models=[qwen2.5-7b]")
+    told = estimate(study, plan(study, slurm), {}, "weights", slurm)
     assert "missing: time: the card, such as study.assumptions.gpu=h100" in told.total
     assert "FLOPs" in told.total
+
+
+OF_ONE = (
+    "study.grid.models=[tiny, {smollm2-64m: [train.executor.gpus_per_node=8, train.batch_size=16, "
+    "train.lora=true, eval.limit=5]}]"
+)
+
+
+def test_a_model_has_settings_and_jobs_of_its_own() -> None:
+    study, _ = planned(OF_ONE, "study.grid.eval=[executor.gpus_per_node=1, limit=9]")
+    stages = {
+        stage.name: stage for stage in plan(study, SlurmConfig(name="slurm", gpus_per_node=4))
+    }
+    end = "-domains-mixed-0.5-s0"
+    gpus = {name: stage.executor.gpus_per_node for name, stage in stages.items()}
+    assert gpus[f"train-tiny{end}"] == 4
+    assert gpus[f"train-smollm2-64m{end}"] == 8
+    assert gpus[f"eval-tiny{end}"] == gpus[f"eval-smollm2-64m{end}"] == gpus["eval-tiny"] == 1
+    own, other = stages[f"train-smollm2-64m{end}"], stages[f"train-tiny{end}"]
+    assert own.planned(Train).batch_size == 16
+    assert own.planned(Train).lora
+    assert own.planned(Train).model.name == "smollm2-64m"
+    assert other.planned(Train).batch_size == 8
+    assert not other.planned(Train).lora
+    limits = {name: s.planned(Eval).limit for name, s in stages.items() if s.verb == "eval"}
+    assert limits["eval-smollm2-64m"] == limits[f"eval-smollm2-64m{end}"] == 5
+    assert limits["eval-tiny"] == limits[f"eval-tiny{end}"] == 9
+    assert not any("executor" in word for stage in stages.values() for word in stage.overrides)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("eval=[executor.max_parallel_jobs=4]", "all stages share the study's"),
+        ("train=[executor=ray]", "executor=ray: all stages share the study's"),
+        ("train=[executor.gpus=4]", "unknown key 'executor.gpus'; known: gpus_per_node"),
+        ("models=[{tiny: [train.executor.nodes=0]}]", "executor.nodes=0: should be greater than 0"),
+        ("models=[{tiny: [train.batch_size=0]}]", "study.grid.models={tiny: [train.batch_size=0]}"),
+        ("models=[{tiny: [train.lorra=true]}]", "{tiny: [train.lorra=true]}"),
+        ("models=[{tyny: [train.lora=true]}]", "unknown model 'tyny'"),
+    ],
+)
+def test_what_is_no_setting_of_a_job_is_refused(words: str, message: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)):
+        planned(f"study.grid.{words}")
+
+
+def test_rates_of_all_weights_are_told_for_adapters() -> None:
+    words = (
+        "study=ratio_sweep",
+        "study.grid.models=[tiny]",
+        "study.grid.ratios=[0.5]",
+        "dry_run=true",
+    )
+    warning = "warning: lora=true at the learning rates of all weights"
+    assert warning in done("launch", *words, "study.grid.train=[lora=true]")
+    assert warning not in done("launch", *words, "study.grid.train=[lora=true, lr=1e-3]")
+    assert warning not in done("launch", *words)
 
 
 def test_listed_stages_are_counted_and_the_unknown_is_named() -> None:

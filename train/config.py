@@ -184,7 +184,23 @@ class Config(TrainingConfig):
         return float(ift ** (1 - share) * reasoning**share)
 
 
-def borrowed(config: Config) -> str | None:
+def notes(config: Config) -> list[str]:
+    """What a user may not expect of the learning rates."""
+    return [line for line in (_borrowed(config), _rates_of_all_weights(config)) if line]
+
+
+def _rates_of_all_weights(config: Config) -> str | None:
+    rates = config.model.lr
+    if not config.lora or config.lr is not None or rates is None:
+        return None
+    return (
+        f"warning: lora=true at the learning rates of all weights, {rates.ift:.2g} (ift) and "
+        f"{rates.reasoning:.2g} (reasoning); adapters take about ten times these: "
+        f"model.lr.ift={10 * rates.ift:.2g} model.lr.reasoning={10 * rates.reasoning:.2g}, or lr="
+    )
+
+
+def _borrowed(config: Config) -> str | None:
     """A line about a model that has the settings of a name, but the weights of a path beside it;
     None for any other."""
     model = config.model

@@ -31,7 +31,7 @@ from ratiocine.training import (
 )
 from train import card, micro_batch, preflight
 from train.batches import MicroBatchSampler, RowDataset
-from train.config import Config, borrowed, inputs
+from train.config import Config, inputs, notes
 from train.dataset import PairDataset, dataset_name, pair_source, test_split
 from train.export import export
 from train.mixture_facts import MixtureFacts, describe
@@ -55,7 +55,7 @@ def train(config: Config) -> Run | None:
     trainers instead."""
     devices.prepare_process(config.threads)
     plan = plan_training(config)
-    if line := borrowed(config):
+    for line in notes(config):
         print(line)
     if config.preflight:
         compute = micro_batch.resolve(config, plan)

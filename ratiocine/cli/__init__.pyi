@@ -13,6 +13,7 @@ from .overrides import CONF as CONF
 from .overrides import cached_id as cached_id
 from .overrides import has_own_path as has_own_path
 from .overrides import key_of as key_of
+from .overrides import merged as merged
 from .overrides import normalise as normalise
 from .overrides import print_next as print_next
 from .overrides import quoted as quoted

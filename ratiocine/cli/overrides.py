@@ -150,8 +150,7 @@ def _joined(overrides: Sequence[str]) -> list[str]:
 
 
 def with_changes(values: object) -> object:
-    """Composed values with the changed settings merged into their lists, by key: the last of a key
-    holds. A group's value also replaces its keys (`teacher=` those of `teacher.`)."""
+    """Composed values with the changed settings merged into their lists (`merged`)."""
     if not isinstance(values, dict):
         return values
     found = {key: with_changes(inner) for key, inner in values.items() if not key.endswith(CHANGES)}
@@ -166,6 +165,12 @@ def _changed(settings: Any, changes: Any) -> object:
     for words in (settings, changes):
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             return words  # the schema refuses it
+    return merged(settings, changes)
+
+
+def merged(settings: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """Overrides with others in place of those of the same key; a group's value also replaces its
+    keys (`teacher=` those of `teacher.`)."""
     groups = tuple(f"{key_of(change)}." for change in changes)
     kept = [setting for setting in settings if not key_of(setting).startswith(groups)]
     return list({key_of(setting): setting for setting in (*kept, *changes)}.values())

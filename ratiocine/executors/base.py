@@ -14,7 +14,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ratiocine.executors.config import ExecutorConfig
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.2  # between two polls of remote jobs
@@ -64,6 +67,8 @@ class Command:
     gpus_per_node: int = 0
     stage: bool = False
     resources: Resources = Resources()
+    executor: ExecutorConfig | None = None
+    """Of its job; None for a process of this machine."""
     cwd: Path = field(default_factory=Path.cwd)
 
     def run(self, log: Path | None = None) -> int:

@@ -60,28 +60,37 @@ def connect() -> Iterator[Any]:
 
 
 class RayExecutor:
-    """Submits commands as tasks, each on one node. Raises BadInput if no node is large enough."""
+    """Submits commands as tasks, each on one node. Raises BadInput if no node is large enough for
+    the first, Failure for a later one, since earlier ones may run."""
 
-    def __init__(self, config: RayConfig, folder: Path, ray: Any) -> None:
+    def __init__(self, max_parallel_jobs: int, folder: Path, ray: Any) -> None:
         self.folder, self.ray = folder.absolute(), ray
-        self.max_parallel_jobs = config.max_parallel_jobs
+        self.max_parallel_jobs = max_parallel_jobs
         self.folder.mkdir(parents=True, exist_ok=True)
-        cpus, gpus = config.cpus_per_task * config.nproc, config.gpus_per_node
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
-            raise BadInput(
-                f"executor=ray: no node of the cluster has {cpus} CPUs and {gpus} GPUs for a task"
-            )
-        options = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=MAX_RETRIES)
-        self.task = options(Command.run)
+        self.has_submitted = False
 
     def submit(self, commands: Sequence[Command]) -> list[Job]:
         jobs: list[Job] = []
         for command in commands:
+            task = self._task(command)
             log = self.folder / f"{command.name}-{time.time_ns()}.log"
             log.touch()
-            jobs.append(RayJob(self.ray, self.task.remote(command, log), [log]))
+            jobs.append(RayJob(self.ray, task.remote(command, log), [log]))
+            self.has_submitted = True
         return jobs
+
+    def _task(self, command: Command) -> Any:
+        config = command.executor
+        assert isinstance(config, RayConfig)
+        cpus, gpus = config.cpus_per_task * config.nproc, config.gpus_per_node
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            kind = Failure if self.has_submitted else BadInput
+            raise kind(
+                f"executor=ray: no node of the cluster has {cpus} CPUs and {gpus} GPUs for a task"
+            )
+        options = self.ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=MAX_RETRIES)
+        return options(Command.run)
 
 
 @dataclass

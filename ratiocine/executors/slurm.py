@@ -79,12 +79,12 @@ class SlurmExecutor:
     """Submits commands as a job array. Raises BadInput without submitit or sbatch, or where the
     first job is refused; Failure for a later one, since earlier ones may run."""
 
-    def __init__(self, config: SlurmConfig, folder: Path) -> None:
+    def __init__(self, max_parallel_jobs: int, folder: Path) -> None:
         check_submitit()
         if shutil.which("sbatch") is None:
             raise BadInput(f"executor=slurm: {NO_SBATCH}")
-        self.config, self.folder, self.queue = config, folder, Queue()
-        self.max_parallel_jobs = config.max_parallel_jobs
+        self.folder, self.queue = folder, Queue()
+        self.max_parallel_jobs = max_parallel_jobs
         self.has_submitted = False
 
     def submit(self, commands: Sequence[Command]) -> list[Job]:
@@ -92,7 +92,7 @@ class SlurmExecutor:
 
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm")
-            executor.update_parameters(**parameters(self.config, commands[0]))
+            executor.update_parameters(**parameters(commands[0]))
             with redirect_stderr(io.StringIO()):  # submitit prints what sbatch says
                 submitted = executor.submit_array([*map(Submission, commands)])
         except (submitit.core.utils.FailedJobError, OSError) as error:
@@ -115,8 +115,10 @@ def refusal(error: Exception) -> str:
     return f"sbatch refused the job: '{said}'"
 
 
-def parameters(config: SlurmConfig, first: Command) -> dict[str, Any]:
+def parameters(first: Command) -> dict[str, Any]:
     """The configuration as parameters of submitit, for commands like the `first`."""
+    config = first.executor
+    assert isinstance(config, SlurmConfig)
     distributed = first.world_size > 1
     tasks = config.nproc if distributed else 1
     cpus = config.cpus_per_task * config.nproc // tasks
@@ -141,7 +143,7 @@ def parameters(config: SlurmConfig, first: Command) -> dict[str, Any]:
     }
 
 
-def job_script(config: SlurmConfig, folder: Path, command: Command) -> str:
+def job_script(folder: Path, command: Command) -> str:
     """The sbatch script of a command, and a line for what this machine lacks to submit it; without
     submitit, which writes the script, that line alone."""
     if find_spec("submitit") is None:
@@ -161,7 +163,7 @@ def job_script(config: SlurmConfig, folder: Path, command: Command) -> str:
         **executor._convert_parameters(
             {
                 name.removeprefix("slurm_"): value
-                for name, value in parameters(config, command).items()
+                for name, value in parameters(command).items()
                 if value is not None
             }
         )

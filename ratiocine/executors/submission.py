@@ -34,29 +34,30 @@ def submit(verb: str, config: VerbConfig, jobs: Sequence[Sequence[str]]) -> int:
         return wait_for_jobs(commands, submitted)
 
 
-def describe(executor: ExecutorConfig, folder: Path, commands: Sequence[Command]) -> Iterator[str]:
+def describe(folder: Path, commands: Sequence[Command]) -> Iterator[str]:
     """The job scripts of these commands where Slurm runs them, one of each kind."""
-    if executor.name != "slurm":
-        return
     from ratiocine.executors.slurm import job_script
 
-    shown: dict[tuple[int, int], list[Command]] = {}
+    shown: dict[tuple[int, int, str], list[Command]] = {}
     for command in commands:
-        shown.setdefault((command.world_size, command.gpus_per_node), []).append(command)
+        if isinstance(command.executor, SlurmConfig):
+            kind = command.world_size, command.gpus_per_node, command.executor.model_dump_json()
+            shown.setdefault(kind, []).append(command)
     for alike in shown.values():
         verbs = ", ".join(dict.fromkeys(command.module for command in alike))
-        script = job_script(executor, folder, alike[0])
-        head = f"{len(alike)} jobs, first {alike[0].name}{_limits(executor, alike)}"
+        script = job_script(folder, alike[0])
+        jobs = f"{len(alike)} job{'s' * (len(alike) > 1)}"
+        head = f"{jobs}, first {alike[0].name}{_limits(alike)}"
         yield f"job script of {verbs} ({head}):\n{script}"
 
 
-def _limits(executor: SlurmConfig, commands: Sequence[Command]) -> str:
+def _limits(commands: Sequence[Command]) -> str:
     """The range of the limits of jobs, where they differ."""
     from ratiocine.executors.slurm import parameters
 
     told = ""
     for key, name, unit in (("timeout_min", "time limits", "min"), ("mem_gb", "memory", "GB")):
-        values = {parameters(executor, command)[key] for command in commands}
+        values = {parameters(command)[key] for command in commands}
         if len(known := values - {None}) > 1:
             told += f"; {name} of {min(known):g} to {max(known):g} {unit}"
     return told
@@ -90,6 +91,7 @@ def command_for(
         gpus_per_node=executor.gpus_per_node if process_overrides else 0,
         stage=stage is not None,
         resources=resources,
+        executor=executor,
     )
 
 
@@ -130,11 +132,11 @@ def open_executor(config: ExecutorConfig, folder: Path) -> Iterator[Executor]:
     if config.name == "slurm":
         from ratiocine.executors.slurm import SlurmExecutor
 
-        yield SlurmExecutor(config, folder)
+        yield SlurmExecutor(config.max_parallel_jobs, folder)
     elif config.name == "ray":
         from ratiocine.executors.ray import RayExecutor, connect
 
         with connect() as ray:
-            yield RayExecutor(config, folder, ray)
+            yield RayExecutor(config.max_parallel_jobs, folder, ray)
     else:
         yield LocalExecutor()
