@@ -114,10 +114,9 @@ def _of_stage(study: StudyConfig, stage: Stage, error: BadInput) -> BadInput:
     if named is None:
         for model in grid.models:
             for word in grid.model_words(model, stage.verb):
-                if str(error).startswith(word):
-                    return BadInput(
-                        f"{error} (in study.grid.models={{{model}: [{stage.verb}.{word}]}})"
-                    )
+                if str(error).startswith((word, f"unknown key '{cli.key_of(word)}'")):
+                    place = f"study.grid.models={{{model}: [{stage.verb}.{word}]}}"
+                    return BadInput(f"{error} (in {place})")
             words = (*grid.model_words(model),)
             if words != (f"model={model}",) and stage.overrides[: len(words)] == words:
                 return BadInput(f"study.grid.models, {model}: {error}")
