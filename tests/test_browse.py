@@ -190,7 +190,7 @@ def test_a_running_evaluation_shows_its_progress(site: Site, live: Path) -> None
     CompletionStore(file).append([row("sums", 7, "wrong")])
     assert "1 to 4 of 4 answers" in site.text("/answers", name="live")
     locks.release(live)
-    assert 'class="state interrupted"' in site.text("/run", name="live")
+    assert 'class="state unfinished"' in site.text("/run", name="live")
 
 
 def test_an_interrupted_training_shows_its_progress(site: Site) -> None:
@@ -204,7 +204,7 @@ def test_an_interrupted_training_shows_its_progress(site: Site) -> None:
     stages = json.loads((out / "mixture.json").read_text())["stages"]
     steps = sum(stage["steps"] for stage in stages)
     text = site.text("/run", name="stopped")
-    assert f"1 of {steps} steps" in text and 'class="state interrupted"' in text
+    assert f"1 of {steps} steps" in text and 'class="state unfinished"' in text
     assert "<svg" in text and "is damaged" not in text
     shutil.rmtree(out)
 
@@ -232,7 +232,7 @@ def test_damage_is_one_line(site: Site, tmp_path: Path) -> None:
     assert "is not in UTF-8" in site.text("/", state="damaged")
     os.rename(os.fsencode(site.root) + b"/broken-\xff", broken)
     (broken / "DONE").unlink()
-    assert 'class="state interrupted"' in site.text("/run", name="broken")
+    assert 'class="state unfinished"' in site.text("/run", name="broken")
     curves = site.root / "student" / "metrics.jsonl"
     before = curves.read_bytes()
     curves.write_bytes(b'nonsense\n{"step": "x"}\n' + before + b'{"step": 3, "lo')

@@ -20,8 +20,8 @@ from ratiocine.scores import FILE as SCORES
 from ratiocine.scores import read_scores
 from ratiocine.stores import COMPLETIONS, PARTIAL_COMPLETIONS, PLAN, read_object
 
-State = Literal["running", "finished", "interrupted", "damaged"]
-STATES: tuple[State, ...] = ("running", "finished", "interrupted", "damaged")
+State = Literal["running", "finished", "unfinished", "damaged"]
+STATES: tuple[State, ...] = ("running", "finished", "unfinished", "damaged")
 VERBS = ("distill", "train", "rl", "eval", "launch")
 PAIRS, MIXTURE = "pairs.parquet", "mixture.json"
 VAL_ACCURACY = ("val_accuracy.jsonl", "held_out.jsonl")  # the latter before schema 2
@@ -98,7 +98,7 @@ class RunFolders:
         if verb == "launch":
             return _study(name, folder)
         done = (folder / "DONE").exists()
-        state: State = "running" if locks.is_locked(folder) else "interrupted"
+        state: State = "running" if locks.is_locked(folder) else "unfinished"
         make = _finished if done else _unfinished
 
         def info() -> RunInfo:
@@ -238,7 +238,7 @@ def _study(name: str, folder: Path) -> RunInfo:
     done = sum((one / "DONE").exists() for one in begun)
     reports = sorted(file for file in folder.glob("*.html") if file.is_file())
     finished = done == len(begun) and bool(reports)
-    state: State = "finished" if finished else "interrupted"
+    state: State = "finished" if finished else "unfinished"
     state = "running" if locks.is_locked(folder) else state
     times = [_changed(folder), *map(_changed, begun)]
     result = f"{done} of {len(begun)} begun stages finished"
