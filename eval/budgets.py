@@ -112,6 +112,8 @@ def curve(evaluation: Evaluation, options: argparse.Namespace) -> list[Point]:
     """
     if evaluation.facts.relay is not None:
         raise BadInput(f"{evaluation.label}: a relay, whose first tokens are another model's")
+    if evaluation.config.get("strategy"):
+        raise BadInput(f"{evaluation.label}: an evaluation with strategy=, of several completions")
     config = cli.check(Config, dict(evaluation.config))
     problems = load(config).problems
     rows = [row for answers in evaluation.answers.values() for row in answers]

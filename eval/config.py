@@ -39,12 +39,13 @@ from ratiocine.data import (
     stored_source,
 )
 from ratiocine.devices import Device, Dtype
-from ratiocine.engines import EngineConfig, TransformersConfig
+from ratiocine.engines import EngineConfig, TransformersConfig, check_capabilities
 from ratiocine.errors import BadInput
 from ratiocine.models import ModelConfig
 from ratiocine.records import Decimal, Kind, category_name
 from ratiocine.runs import CONFIG, TrackedConfig, check_finished, hash_path, read_config
 from ratiocine.stores import completions_file
+from ratiocine.strategies import Strategy, StrategyConfig
 
 MAX_NEW_TOKENS = 2048  # default of a benchmark without its own
 # Keys of benchmark files, as `data.KEY` of distill.
@@ -88,6 +89,7 @@ class Config(TrackedConfig):
     thinking: Hashed[bool | None] = None
     logprobs: Hashed[bool] = False
     relay: HashedIfSet[RelayConfig | None] = None
+    strategy: HashedIfSet[StrategyConfig | None] = None
     dtype: Hashed[Dtype] = "auto"
     seed: Hashed[Seed] = 0
     device: Unhashed[Device] = "auto"
@@ -117,9 +119,22 @@ class Config(TrackedConfig):
             )
         if self.temperature == 0 and self.top_p < 1:
             raise ValueError(f"top_p={self.top_p:g} has no effect at temperature=0")
+        if self.strategy is not None:
+            self._check_strategy(self.strategy)
         if self.relay is not None and self.max_new_tokens == "auto":
             raise ValueError("max_new_tokens=auto is no limit of a relay; give a number")
         return self
+
+    def _check_strategy(self, strategy: Strategy) -> None:
+        """Raise ValueError for a strategy that the other settings leave nothing to do."""
+        if self.relay is not None:
+            raise ValueError(f"strategy={strategy.name} and relay= exclude each other; give one")
+        if strategy.differing and self.temperature == 0:
+            raise ValueError(
+                f"strategy={strategy.name} needs temperature above 0, such as temperature=0.7: "
+                "greedy decoding repeats one completion"
+            )
+        check_capabilities(self.engine.name, set(strategy.needs))
 
     @field_validator("category")
     @classmethod

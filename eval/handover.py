@@ -11,7 +11,7 @@ from statistics import fmean
 
 from eval.config import Config, RelayConfig
 from ratiocine import cli, cost, models
-from ratiocine.completion_parts import CLOSE, OPEN
+from ratiocine.completion_parts import CLOSING, OPEN
 from ratiocine.cuts import Decode, cut, token_ends
 from ratiocine.engines import Request
 from ratiocine.errors import BadInput
@@ -21,7 +21,6 @@ from ratiocine.runs import Manifest, Relay, check_finished, read_config
 from ratiocine.stores import read_completions
 
 Asked = tuple[str, int]  # a problem by key, and the number of a completion
-FORCED = f"\n{CLOSE}\n\n"
 
 
 @dataclass(frozen=True)
@@ -137,6 +136,8 @@ def handovers(config: Config, problems: Mapping[str, Problem]) -> Handovers:
         return Handovers()
     folder = Path(relay.source)
     manifest = check_finished(folder, "eval")
+    if read_config(folder).get("strategy"):
+        raise BadInput(f"relay.source={folder}: an evaluation with strategy=; give one without")
     decode = None
     if relay.by != "steps" and 0 < relay.at < 1:
         model = cli.check(Config, read_config(folder)).model
@@ -198,7 +199,7 @@ def _handed(relay: RelayConfig, row: ScoredCompletion, decode: Decode | None) ->
     )
     n_tokens = _tokens(text, prefix, ids, decode, row.n_completion)
     if relay.force_answer and prefix:
-        prefix = prefix.rstrip() + FORCED
+        prefix = prefix.rstrip() + CLOSING
     return Handover(row, prefix, n_tokens)
 
 

@@ -35,6 +35,7 @@ from ratiocine.stats import interval, pareto
 from ratiocine.strategies import STRATEGIES, Sample, SelfConsistency, Strategy, replay
 
 SINGLE = SelfConsistency(n=1)
+REPLAYABLE = [name for name, one in STRATEGIES.items() if one.replayable]
 FREE = ("span", "instructions")  # kinds of problems whose answers are not equal or different
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     if options.out.suffix == ".json":
         raise BadInput(f"--out {options.out}: the numbers go there; give the page another ending")
     chosen = [strategy(words) for words in options.strategies or ()]
-    with_tokens = any(one.needs_confidence for one in chosen)
+    with_tokens = any("logprobs" in one.needs for one in chosen)
     evaluations = load_evaluations(options.folders, with_tokens=with_tokens)
     if not chosen:
         chosen = doubled(min(one.facts.decoding.samples for one in evaluations))
@@ -76,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="'NAME KEY=VALUE'",
         help=f"with settings in place of those in conf/strategy; NAME is "
-        f"{', '.join(STRATEGIES)}; default self_consistency with 2, 4, 8, … samples",
+        f"{', '.join(REPLAYABLE)}; default self_consistency with 2, 4, 8, … samples",
     )
     found.add_argument(
         "--out",
@@ -94,7 +95,12 @@ def strategy(words: str) -> Strategy:
 
     name, *settings = words.split() or [""]
     if name not in STRATEGIES:
-        raise BadInput(f"unknown strategy '{name}'; there are {', '.join(STRATEGIES)}")
+        raise BadInput(f"unknown strategy '{name}'; there are {', '.join(REPLAYABLE)}")
+    if name not in REPLAYABLE:
+        raise BadInput(
+            f"{name} asks for more than samples of the problem; python -m eval strategy={name} "
+            f"runs it, and of saved samples there are {', '.join(REPLAYABLE)}"
+        )
     values = cli.named("strategy", name, STRATEGIES[name]).model_dump()
     for setting in settings:
         key, given, value = setting.partition("=")
@@ -113,13 +119,18 @@ def check_samples(evaluation: Evaluation, strategies: Sequence[Strategy]) -> Non
     """Raise BadInput where the saved samples are fewer than a strategy may ask for, or lack the
     log-probabilities that it needs."""
     n = evaluation.facts.decoding.samples
+    if evaluation.config.get("strategy"):
+        raise BadInput(
+            f"{evaluation.label}: an evaluation with strategy=, which keeps no samples; "
+            "python -m eval.report compares it with others"
+        )
     for one in strategies:
         if one.most > n:
             raise BadInput(
                 f"{words_of(one)} takes up to {one.most} samples, and {evaluation.label} has {n}; "
                 f"evaluate with samples={one.most} temperature=0.7, or use fewer"
             )
-        if one.needs_confidence and not evaluation.config.get("logprobs"):
+        if "logprobs" in one.needs and not evaluation.config.get("logprobs"):
             raise BadInput(
                 f"{one.name} needs log-probabilities, which {evaluation.label} lacks; evaluate "
                 "with logprobs=true"
@@ -245,7 +256,7 @@ def _outcome(
         asked.append(len(answer.tokens))
         tokens.append(sum(answer.tokens))
         if shape is not None:
-            flops.append(cost.exact_samples(shape, group[0].n_prompt, answer.tokens))
+            flops.append(cost.generations(shape, group[0].n_prompt, answer.tokens))
     return _Outcome(
         fmean(values), fmean(asked), fmean(tokens), fmean(flops) if shape is not None else None
     )
@@ -263,6 +274,10 @@ def _sample(row: ScoredCompletion) -> Sample:
         canonical(row.extracted) if answered and row.extracted is not None else None,
         row.n_completion,
         fmean(row.logprobs) if row.logprobs else None,
+        text=row.completion,
+        answer=row.extracted if answered else None,
+        stop=row.stop,
+        logprobs=row.logprobs,
     )
 
 

@@ -18,6 +18,7 @@ from ratiocine import cli, models
 from ratiocine.column_builder import read_columns
 from ratiocine.columns import Columns
 from ratiocine.completion_parts import split
+from ratiocine.deliberation import ACTED, deliberated
 from ratiocine.engines import LoadedEngine, finished_line
 from ratiocine.evaluate import scored
 from ratiocine.grading import GRADER_VERSION
@@ -85,6 +86,8 @@ def evaluate(config: Config, loaded: LoadedEngine | None = None) -> Run:
     store.path.unlink()
     _print(table)
     _warn(table)
+    if config.strategy is not None:
+        print(_acted(config.strategy.name, columns))
     _name_unanswered(run.out / COMPLETIONS, columns, suite)
     _name_empty(run.out / COMPLETIONS, columns, suite)
     if place:
@@ -114,7 +117,11 @@ def _generate(
         requests = handed.requests(asked, opened=opens_thinking(prompt))
     started = time.perf_counter()
     expected = None if config.relay else should_think(config, trained)
-    batches = scored(loaded.engine, requests, suite.problems, loaded.tokenizer, expected=expected)
+    of_all = (loaded.engine, requests, suite.problems, loaded.tokenizer)
+    if config.strategy is None:
+        batches = scored(*of_all, expected=expected)
+    else:
+        batches = deliberated(*of_all, config.strategy, expected=expected)
     n = len(suite.problems) * config.samples
     with progress(n, "eval", "completions", initial=len(done)) as bar:
         for rows in batches:
@@ -207,6 +214,17 @@ def _print(table: ScoreTable) -> None:
         line = f"{name:18}{one.n:>6}{accuracy:>10}{interval:>16}{one.thought:>9.0%}"
         tokens = "–" if one.completion_tokens is None else f"{one.completion_tokens:.1f}"
         print(f"{line}{tokens:>8}"[:width])
+
+
+def _acted(name: str, columns: Columns) -> str:
+    """In how many answers a strategy did anything."""
+    acted, n = int(columns.detail[ACTED][1].sum()), len(columns)
+    calls = sum(len(calls) for calls in columns.calls.values())
+    generated = sum(len(rest) for calls in columns.calls.values() for _, *rest in calls)
+    found = f"acted in {acted} of {count(n, 'answer')}" if acted else "never did anything"
+    return (
+        f"strategy={name} {found}; {calls / n:.1f} calls and {generated / n:.1f} completions each"
+    )
 
 
 def _name_unanswered(file: Path, columns: Columns, suite: Suite) -> None:

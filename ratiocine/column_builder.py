@@ -33,6 +33,7 @@ class ColumnsBuilder:
         self._texts: dict[str, int] = {}
         self._same: dict[str, tuple[int, int]] = {}
         self._efficiency = array("i"), array("d")
+        self._calls: dict[int, Any] = {}
         self._detail: dict[str, tuple[array[int], array[float]]] = {}
 
     def add(self, row: Mapping[str, Any], offset: int) -> None:
@@ -59,6 +60,8 @@ class ColumnsBuilder:
         if (efficiency := row.get("efficiency")) is not None:
             self._efficiency[0].append(at)
             self._efficiency[1].extend(efficiency)
+        if (calls := row.get("calls")) is not None:
+            self._calls[at] = calls
         for name, measure in (row.get("detail") or {}).items():
             rows, values = self._detail.setdefault(name, (array("i"), array("d")))
             rows.append(at)
@@ -132,6 +135,7 @@ class ColumnsBuilder:
                 name: (new[np.array(rows, dtype=np.int32)], np.array(values))
                 for name, (rows, values) in sorted(self._detail.items())
             },
+            calls={int(new[at]): calls for at, calls in self._calls.items()},
         )
 
 

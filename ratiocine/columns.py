@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ratiocine.cost import Shape, exact_generation, generation
+from ratiocine.cost import Shape, exact_generation, generation, generations
 from ratiocine.records import ScoredCompletion
 from ratiocine.stores import completions_file, stored_completions
 
@@ -89,6 +89,8 @@ class Columns:
     """Completions with an efficiency; outcome and process efficiency of each."""
     detail: Mapping[str, tuple[np.ndarray, np.ndarray]]
     """By measure: completions that have it, and its values."""
+    calls: Mapping[int, Sequence[Sequence[int]]] = field(default_factory=dict)
+    """Those of a strategy's answers (`ScoredCompletion.calls`), by completion."""
     _sums: dict[object, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -221,6 +223,8 @@ class Columns:
             formula = exact_generation if exact else generation
             prompts, generated = (one.astype("int64") for one in (self.n_prompt, self.n_completion))
             values = formula(shape, prompts, generated).astype(float)
+            for row, calls in self.calls.items():
+                values[row] = sum(generations(shape, n, rest, exact=exact) for n, *rest in calls)
             self._sums[name] = self._summed(values * self.answered)
         return self._sums[name][at].tolist()
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
+CLOSING = f"\n{CLOSE}\n\n"  # after a trace that is ended where it is
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 # A phrase six times, or a short one with a letter eight times: not a rule, nor zeros of a number.
 LOOP = re.compile(r"(?:(.{12,200}?)\1{5,}|((?=.{0,10}[^\W\d_]).{2,11}?)\2{7,})\Z", re.DOTALL)

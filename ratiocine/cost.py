@@ -111,10 +111,12 @@ def exact_generation(s: Shape, prompt: N, generated: N) -> N:
     return exact_forward(s, 0, end, generated + (generated == 0))
 
 
-def exact_samples(s: Shape, prompt: int, generated: Sequence[int]) -> int:
-    """FLOPs of several completions of one prompt, which is read once."""
-    again = (len(generated) - 1) * exact_generation(s, prompt, 0)
-    return sum(exact_generation(s, prompt, n) for n in generated) - again
+def generations(s: Shape, prompt: int, generated: Sequence[int], *, exact: bool = True) -> int:
+    """FLOPs of several completions of one prompt, which is read once; by the formulas of arXiv
+    2509.22193 unless `exact`."""
+    formula = exact_generation if exact else generation
+    again = (len(generated) - 1) * formula(s, prompt, 0)
+    return sum(formula(s, prompt, n) for n in generated) - again
 
 
 def exact_training(s: Shape, length: int, supervised: int, *, frozen: bool = False) -> int:

@@ -129,6 +129,9 @@ class Completion:
     """Number among the completions of the request."""
     opened: bool = False
     """Whether the prompt ends inside a think block."""
+    margins: tuple[float, ...] | None = None
+    """Of each token, the difference between the probabilities of the two most probable ones; of a
+    ranked request."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,9 @@ class ScoredCompletion:
     its text up to the first right answer, and the share of them in distinct solutions."""
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    calls: tuple[tuple[int, ...], ...] | None = None
+    """Of a strategy's answer, the tokens of every call: those of its prompt, then those of each of
+    its completions, which `n_completion` is the sum of."""
 
     @property
     def right(self) -> bool:
@@ -228,6 +234,8 @@ class ScoredCompletion:
         for name in ("efficiency", "token_ids", "logprobs"):
             if values.get(name) is not None:
                 values[name] = tuple(values[name])
+        if values.get("calls") is not None:
+            values["calls"] = tuple(map(tuple, values["calls"]))
         return ScoredCompletion(**values)
 
     def without_tokens(self) -> ScoredCompletion:

@@ -34,6 +34,7 @@ LAYERS = (
     ("data", "models"),
     ("engines", "training"),
     ("evaluate", "memory"),
+    ("deliberation",),
 )
 REPEATED = {"__init__", "__main__", "config"}  # one role in several packages
 LIGHT = ("torch", "transformers", "datasets", "pandas", "peft", "hydra", "scipy", "matplotlib")

@@ -21,6 +21,11 @@ from ratiocine.strategies import (
     STRATEGIES,
     AdaptiveConsistency,
     BestOfN,
+    Call,
+    CoTDecoding,
+    DeepConf,
+    MinimumBayesRisk,
+    Question,
     Sample,
     SelfConsistency,
     ShortMAtK,
@@ -29,6 +34,8 @@ from ratiocine.strategies import (
     replay,
 )
 from ratiocine.strategies.adaptive_consistency import certainty
+from ratiocine.strategies.deep_conf import lowest_window
+from ratiocine.strategies.minimum_bayes_risk import token_f1
 
 SAMPLES = st.lists(
     st.builds(
@@ -105,13 +112,58 @@ def test_confidence_by_hand() -> None:
     assert taken(SelfConsistency(n=5), given) == {"a": 1}
 
 
+def test_branches_are_weighted_by_their_margins() -> None:
+    """CoT-decoding sums Δ by answer, or takes the largest: 0.5 + 0.4 for a, 0.7 for b."""
+    branches = [
+        Sample(vote, 5, margin=margin) for vote, margin in zip("abac", (0.5, 0.7, 0.4, None))
+    ]
+
+    def answer(strategy: Strategy) -> dict[int, float]:
+        run = strategy.run(Question())
+        assert next(run) == Call(4, ranked=True)
+        with pytest.raises(StopIteration) as end:
+            run.send(branches)
+        return dict(end.value.value.weights)
+
+    assert answer(CoTDecoding(k=4)) == {0: 0.5, 2: 0.5}
+    assert answer(CoTDecoding(k=4, aggregate="max")) == {1: 1}
+
+
+def test_the_least_confident_window_decides() -> None:
+    """Of windows of two tokens: means of -1.5, -2 and -0.5, so that half of the three are two."""
+    given_ = [
+        Sample("a", 3, logprobs=(-1.0, -2.0, 0.0)),
+        Sample("b", 3, logprobs=(-4.0, 0.0, 0.0)),
+        Sample("b", 2, logprobs=(-0.5, -0.5)),
+        Sample(None, 2, logprobs=(0.0, 0.0)),
+    ]
+    assert [lowest_window(one.logprobs or (), 2) for one in given_[:3]] == [-1.5, -2.0, -0.5]
+    assert lowest_window((-1.0,), 2) == -1.0, "fewer tokens than a window"
+    assert taken(DeepConf(n=4, window=2, keep=0.5), given_) == {"b": 1}
+    assert taken(DeepConf(n=4, window=2, keep=0.4), given_) == {"b": 1}
+    assert taken(DeepConf(n=4, window=3, keep=1.0), given_) == {"b": 1}, "e^-4/3 and e^-1/2"
+
+
+def test_the_answer_most_like_the_others_is_taken() -> None:
+    answers = "red blue", "red green", "red", "black"
+    given_ = [Sample(text, 5, answer=text) for text in answers]
+    assert token_f1("red blue", "Red") == pytest.approx(2 / 3)
+    assert token_f1("", "") == 1
+    assert taken(MinimumBayesRisk(n=4), given_) == {"red": 1}
+    equal = taken(MinimumBayesRisk(n=4, utility="exact"), given_)
+    assert equal == pytest.approx(dict.fromkeys(answers, 0.25))
+
+
 @given(SAMPLES)
 def test_identities(given_: list[Sample]) -> None:
     n = len(given_)
     vote = taken(SelfConsistency(n=n), given_)
     assert sum(vote.values()) == pytest.approx(1 if any(s.vote for s in given_) else 0)
     assert taken(ShortMAtK(k=n, m=n), given_) == pytest.approx(vote)
-    equal = [Sample(one.vote, one.tokens, -1.0) for one in given_]
+    exact = taken(MinimumBayesRisk(n=n, utility="exact"), given_)
+    assert exact == pytest.approx(vote), "the majority"
+    equal = [Sample(one.vote, one.tokens, -1.0, logprobs=(-1.0,)) for one in given_]
+    assert taken(DeepConf(n=n, keep=1.0), equal) == pytest.approx(vote)
     assert taken(WeightedVote(n=n), equal) == pytest.approx(vote)
     adaptive = replay(AdaptiveConsistency(n=n, threshold=1 - 1e-12), given_)
     assert len(adaptive.tokens) == n

@@ -8,13 +8,13 @@ from itertools import pairwise
 from eval.report.arm_labels import named_arms
 from eval.report.arms import Arm, start_model
 from eval.report.evaluations import Evaluation
-from eval.report.labels import relay_words
+from eval.report.labels import relay_words, strategy_words
 from ratiocine.config import flattened
 from ratiocine.errors import BadInput
 from ratiocine.runs import AXES
 
 # What an evaluation's configuration says of what was evaluated, not of how.
-NOT_CONDITIONS = ("model", "benchmarks", "relay")
+NOT_CONDITIONS = ("model", "benchmarks", "relay", "strategy")
 LONG = 24  # characters of a value in a label
 
 
@@ -96,6 +96,7 @@ def _condition_values(evaluation: Evaluation) -> dict[str, object]:
         "dtype": (facts.dtype or "").removeprefix("torch.") or None,
         "attention": facts.attention,
         "relay": facts.relay and relay_words(facts.relay),
+        "strategy": strategy_words(evaluation.manifest.identity.get("strategy")),
     }
 
 
@@ -106,7 +107,7 @@ def _described(evaluation: Evaluation, names: Sequence[str]) -> str:
             continue
         value = str(values[name])[:LONG]
         plain = {"max_new_tokens": f"{value} tokens", "engine": value, "dtype": value}
-        plain["relay"] = str(values[name])
+        plain |= dict.fromkeys(("relay", "strategy"), str(values[name]))
         words.append(plain.get(name, f"{name.rpartition('.')[2]} {value}"))
     return ", ".join(dict.fromkeys(words))
 

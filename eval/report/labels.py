@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,6 +16,17 @@ def label(facts: EvalFacts) -> str:
     if student and student.rewarded:
         return f"{arm_label(facts)}, seed {student.seed}"
     return arm_label(facts)
+
+
+def strategy_words(settings: object) -> str | None:
+    """A strategy with its settings, but for texts and what is not set; None without one."""
+    if not isinstance(settings, Mapping):
+        return None
+    values = {key: value for key, value in settings.items() if key != "name"}
+    shown = [
+        f"{key}={one}" for key, one in values.items() if one is not None and " " not in str(one)
+    ]
+    return " ".join([str(settings["name"]), *shown])
 
 
 def relay_words(relay: Relay) -> str:

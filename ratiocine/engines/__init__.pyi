@@ -6,6 +6,7 @@ from .config import finished_line as finished_line
 from .config import servers as servers
 from .interface import Capability as Capability
 from .interface import Engine as Engine
+from .interface import Feed as Feed
 from .interface import Message as Message
 from .interface import Request as Request
 from .interface import check_capabilities as check_capabilities

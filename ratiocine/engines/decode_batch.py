@@ -32,6 +32,7 @@ class Row:
     opened: bool
     output: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
     seconds: float = 0.0
     stop: Literal["stop", "length"] | None = None
     yielded: bool = False
@@ -118,6 +119,18 @@ class DecodeBatch:
         return DecodeBatch(rows, torch.cat(masks), positions, self.cache, tokens)
 
 
+def next_tokens_of_ranks(
+    logits: torch.Tensor, rows: Sequence[Row], first: Sequence[int]
+) -> torch.Tensor:
+    """The most probable token of every row; of the rows `first` that of its sample's rank."""
+    tokens = logits.argmax(-1)
+    ranks = torch.tensor([rows[i].sample for i in first], device=logits.device)
+    index = torch.tensor(first, device=logits.device)
+    order = logits[index].topk(int(ranks.max()) + 1).indices
+    tokens[index] = order.gather(-1, ranks[:, None])[:, 0]
+    return tokens
+
+
 def next_tokens(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     """The next token of every row: greedy, or by inverse transform sampling.
 
@@ -125,6 +138,14 @@ def next_tokens(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
     other rows of its batch.
     """
     sampled = [i for i, row in enumerate(rows) if row.request.temperature > 0]
+    first = [i for i, row in enumerate(rows) if row.request.ranked and not row.output]
+    if first:
+        tokens = next_tokens_of_ranks(logits, rows, first)
+        rest = [i for i in range(len(rows)) if i not in set(first)]
+        if rest:
+            index = torch.tensor(rest, device=logits.device)
+            tokens[index] = next_tokens(logits[index], [rows[i] for i in rest])
+        return tokens
     if not sampled:
         return logits.argmax(-1)
     index = torch.tensor(sampled, device=logits.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -12,14 +13,14 @@ from ratiocine.hashing import batched, digest
 from ratiocine.records import Completion
 
 Message = Mapping[str, str]  # role, content
-Capability = Literal["logprobs", "prefix", "thinking"]
+Capability = Literal["logprobs", "prefix", "ranked", "thinking"]
 
 PORTION = 16384  # requests that are divided among workers at a time
 BLOCK = 128  # requests per task of a worker; a lost worker loses the completions of one task
 
 # `thinking`: `enable_thinking` of the chat template can be set.
 CAPABILITIES: Mapping[str, frozenset[Capability]] = {
-    "transformers": frozenset({"logprobs", "prefix", "thinking"}),
+    "transformers": frozenset({"logprobs", "prefix", "ranked", "thinking"}),
     "vllm": frozenset({"logprobs", "prefix", "thinking"}),
     "openai": frozenset({"thinking"}),
 }
@@ -34,7 +35,8 @@ class Request:
     seeded with (seed, id, sample): sample 3 is the same whether generated alone or with others.
     `temperature` 0 is greedy. A `stop` string ends a completion where it occurs after the
     reasoning, and is not part of it. `thinking` sets `enable_thinking` of the chat template; None
-    leaves the template's default.
+    leaves the template's default. Of a `ranked` request sample i begins with the i-th most probable
+    token, and its completions have margins.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Request:
     seed: int = 0
     samples: tuple[int, ...] = (0,)
     logprobs: bool = False
+    ranked: bool = False
 
     def rng(self, sample: int) -> random.Random:
         """The random stream of one sample."""
@@ -63,8 +66,27 @@ class Request:
             "prefix": bool(self.prefix),
             "thinking": self.thinking is not None,
             "logprobs": self.logprobs,
+            "ranked": self.ranked,
         }
         return {capability for capability, needed in needs.items() if needed}
+
+
+class Feed:
+    """Requests to which others are added while they are generated. Reading takes them; an engine
+    may read again after each list of completions, and is called again for what it has not read."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Request] = deque()
+
+    def add(self, request: Request) -> None:
+        self._waiting.append(request)
+
+    def __iter__(self) -> Iterator[Request]:
+        while self._waiting:
+            yield self._waiting.popleft()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
 
 
 class Engine(Protocol):

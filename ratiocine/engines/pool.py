@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import Queue
 
 from ratiocine import startup
-from ratiocine.engines.interface import Engine, Request, blocks
+from ratiocine.engines.interface import Engine, Feed, Request, blocks
 from ratiocine.errors import Failure
 from ratiocine.executors import end_with_parent
 from ratiocine.records import Completion
@@ -68,6 +68,9 @@ class PoolEngine:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
+                if isinstance(requests, Feed):
+                    new = blocks(requests, self.workers)
+                    running |= {pool.submit(_generate, block) for block in new}
         except BrokenProcessPool:
             raise Failure(
                 "a worker process was lost (killed, or out of memory); finished completions are "

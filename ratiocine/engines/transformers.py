@@ -27,7 +27,7 @@ from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import TransformersConfig
 from ratiocine.engines.decode_batch import DecodeBatch, Row, next_tokens
 from ratiocine.engines.grouped_attention import GROUPED, additive_mask, register_grouped_attention
-from ratiocine.engines.interface import Request, within_context
+from ratiocine.engines.interface import Feed, Request, within_context
 from ratiocine.engines.kv_cache import fixed_layers, growing_cache, is_joinable
 from ratiocine.engines.recorded_step import StepRecorder
 from ratiocine.hashing import batched
@@ -97,16 +97,8 @@ class TransformersEngine:
 
         The longest requests start first, so that a batch too large for the memory fails at once.
         """
-        prompted = list[_Prompted]()
-        for asked in requests:
-            prompt = prompt_ids(self.tokenizer, asked.messages, asked.prefix, asked.thinking)
-            request = within_context(asked, len(prompt), self.context)
-            if isinstance(request, list):
-                yield request
-            else:
-                prompted += self._prompted(request, tuple(prompt))
-        prompted.sort(key=lambda p: (-p.request.max_new_tokens, -len(p.prompt), p.request.id))
-        waiting = deque(prompted)
+        waiting = deque[_Prompted]()
+        yield from self._read(requests, waiting)
         batch: DecodeBatch | None = None
         while waiting or batch is not None:
             with torch.inference_mode():
@@ -119,8 +111,30 @@ class TransformersEngine:
                 ended = batch.take_ended()
             if ended:
                 yield [self._completion(row) for row in ended]
+                if isinstance(requests, Feed):
+                    yield from self._read(requests, waiting)
             if not batch.rows:
                 batch = None
+
+    def _read(
+        self, requests: Iterable[Request], waiting: deque[_Prompted]
+    ) -> Iterator[list[Completion]]:
+        """Add requests to those waiting; completions of those that the context refuses."""
+        new = list[_Prompted]()
+        for asked in requests:
+            prompt = prompt_ids(self.tokenizer, asked.messages, asked.prefix, asked.thinking)
+            request = within_context(asked, len(prompt), self.context)
+            if isinstance(request, list):
+                yield request
+            else:
+                new += self._prompted(request, tuple(prompt))
+        if new:
+            ordered = sorted(
+                [*waiting, *new],
+                key=lambda p: (-p.request.max_new_tokens, -len(p.prompt), p.request.id),
+            )
+            waiting.clear()
+            waiting.extend(ordered)
 
     def _prompted(self, request: Request, prompt: tuple[int, ...]) -> Iterator[_Prompted]:
         """The request with its prompt, in parts if it has more samples than a batch has rows."""
@@ -235,6 +249,10 @@ class TransformersEngine:
     def _append(self, batch: DecodeBatch, logits: torch.Tensor, started: float) -> None:
         """Choose the next token of every row and record it."""
         batch.token = next_tokens(logits, batch.rows)
+        margins: list[float] | None = None
+        if any(row.request.ranked for row in batch.rows):
+            first, second = logits.float().softmax(-1).topk(2).values.unbind(-1)
+            margins = (first - second).tolist()
         logprobs: list[float] | None = None
         if any(row.request.logprobs for row in batch.rows):
             logits = logits.float()
@@ -247,6 +265,8 @@ class TransformersEngine:
                 row.seconds += seconds
                 if logprobs is not None:
                     row.logprobs.append(round(logprobs[index], 5))
+                if margins is not None:
+                    row.margins.append(round(margins[index], 5))
                 self._end(row)
 
     def _end(self, row: Row) -> None:
@@ -281,6 +301,7 @@ class TransformersEngine:
             logprobs=tuple(row.logprobs) if row.request.logprobs else None,
             sample=row.sample,
             opened=row.opened,
+            margins=tuple(row.margins) if row.request.ranked else None,
         )
 
 

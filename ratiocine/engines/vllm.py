@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,7 +20,7 @@ from packaging.version import Version
 
 from ratiocine.completion_parts import OPEN, after_thinking
 from ratiocine.engines.config import VLLMConfig
-from ratiocine.engines.interface import Request, within_context
+from ratiocine.engines.interface import Feed, Request, within_context
 from ratiocine.errors import BadInput, Failure
 from ratiocine.executors import first_line
 from ratiocine.models import more_than_lora
@@ -109,6 +110,21 @@ class VLLMEngine:
         self.llm.llm_engine.engine_core.shutdown()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
+        running, names = dict[str, _Job](), map(str, count())
+        yield from self._add(requests, running, names)
+        try:
+            for completions in self._finished(running):
+                yield completions
+                if isinstance(requests, Feed):
+                    yield from self._add(requests, running, names)
+        except GeneratorExit:
+            self.llm.llm_engine.abort_request(list(running))
+            raise
+
+    def _add(
+        self, requests: Iterable[Request], running: dict[str, _Job], names: Iterator[str]
+    ) -> Iterator[list[Completion]]:
+        """Add requests to those running; completions of those that the context refuses."""
         jobs = list[_Job]()
         for asked in requests:
             ids = prompt_ids(self.tokenizer, asked.messages, asked.prefix, asked.thinking)
@@ -118,16 +134,11 @@ class VLLMEngine:
             else:
                 jobs += [(request, sample, ids) for sample in request.samples]
         jobs.sort(key=lambda job: -job[0].max_new_tokens)
-        running = {str(number): job for number, job in enumerate(jobs)}
-        for name, (request, sample, ids) in running.items():
+        for name, (request, sample, ids) in zip(names, jobs, strict=False):
+            running[name] = request, sample, ids
             prompt = {"type": "token", "prompt_token_ids": ids}
             params = self._sampling_params(request, sample)
             self.llm.llm_engine.add_request(name, prompt, params, lora_request=self.lora)
-        try:
-            yield from self._finished(running)
-        except GeneratorExit:
-            self.llm.llm_engine.abort_request(list(running))
-            raise
 
     def _finished(self, running: dict[str, _Job]) -> Iterator[list[Completion]]:
         """The completions of `running`, which loses them, in the order in which they end."""

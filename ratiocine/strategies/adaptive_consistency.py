@@ -7,22 +7,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from ratiocine.strategies.strategy import Answer, Ballot, Run, Sample, Strategy
+from ratiocine.config import Hashed
+from ratiocine.strategies.strategy import Answer, Ballot, Call, Question, Run, Sample, Strategy
 
 
 class AdaptiveConsistency(Strategy):
-    name: Literal["adaptive_consistency"] = "adaptive_consistency"
-    n: PositiveInt = 40
-    threshold: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    name: Hashed[Literal["adaptive_consistency"]] = "adaptive_consistency"
+    n: Hashed[PositiveInt] = 40
+    threshold: Hashed[Annotated[float, Field(ge=0.5, lt=1)]] = 0.95
 
     @property
     def most(self) -> int:
         return self.n
 
-    def run(self) -> Run:
+    def run(self, question: Question) -> Run:
         samples: list[Sample] = []
         while len(samples) < self.n:
-            samples += yield 1
+            samples += yield Call()
             if certainty(*Ballot.of(samples).first_two) >= self.threshold:
                 break
         return Answer(Ballot.of(samples).winners, [sample.tokens for sample in samples])

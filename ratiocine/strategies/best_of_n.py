@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ratiocine.strategies.strategy import Answer, OfNSamples, Run
+from ratiocine.config import Hashed
+from ratiocine.strategies.strategy import Answer, Call, Need, OfNSamples, Question, Run, best
 
 
 class BestOfN(OfNSamples):
-    name: Literal["best_of_n"] = "best_of_n"
-    needs_confidence: ClassVar[bool] = True
+    name: Hashed[Literal["best_of_n"]] = "best_of_n"
+    needs: ClassVar[frozenset[Need]] = frozenset({"logprobs"})
 
-    def run(self) -> Run:
-        samples = yield self.n
+    def run(self, question: Question) -> Run:
+        samples = yield Call(self.n)
         scores = {
             number: sample.confidence
             for number, sample in enumerate(samples)
             if sample.vote is not None and sample.confidence is not None
         }
-        best = [number for number, score in scores.items() if score == max(scores.values())]
-        return Answer(
-            {number: 1 / len(best) for number in best}, [sample.tokens for sample in samples]
-        )
+        return Answer(best(scores), [sample.tokens for sample in samples])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ratiocine.strategies.strategy import Answer, Ballot, OfNSamples, Run
+from ratiocine.config import Hashed
+from ratiocine.strategies.strategy import Answer, Ballot, Call, OfNSamples, Question, Run
 
 
 class SelfConsistency(OfNSamples):
-    name: Literal["self_consistency"] = "self_consistency"
+    name: Hashed[Literal["self_consistency"]] = "self_consistency"
 
-    def run(self) -> Run:
-        samples = yield self.n
+    def run(self, question: Question) -> Run:
+        samples = yield Call(self.n)
         return Answer(Ballot.of(samples).winners, [sample.tokens for sample in samples])

@@ -7,13 +7,14 @@ from typing import Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
-from ratiocine.strategies.strategy import Answer, Ballot, Run, Strategy
+from ratiocine.config import Hashed
+from ratiocine.strategies.strategy import Answer, Ballot, Call, Question, Run, Strategy
 
 
 class ShortMAtK(Strategy):
-    name: Literal["short_m_at_k"] = "short_m_at_k"
-    k: PositiveInt = 8
-    m: PositiveInt = 3
+    name: Hashed[Literal["short_m_at_k"]] = "short_m_at_k"
+    k: Hashed[PositiveInt] = 8
+    m: Hashed[PositiveInt] = 3
 
     @model_validator(mode="after")
     def _few_of_many(self) -> Self:
@@ -25,8 +26,8 @@ class ShortMAtK(Strategy):
     def most(self) -> int:
         return self.k
 
-    def run(self) -> Run:
-        samples = yield self.k
+    def run(self, question: Question) -> Run:
+        samples = yield Call(self.k)
         # One that the engine could not answer has no tokens, and does not end first.
         begun = (number for number in range(self.k) if samples[number].tokens)
         first = sorted(begun, key=lambda number: samples[number].tokens)[: self.m]

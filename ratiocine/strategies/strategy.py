@@ -1,18 +1,52 @@
-"""What a strategy is: it asks for samples of a problem, in rounds, and answers.
+"""What a strategy is: it asks for completions of a problem, in rounds, and answers.
 
-A strategy does not call a model. `run` is a generator that yields how many further samples it
-wants and receives them, so that one strategy is fed by an engine or by stored samples (`replay`).
+A strategy does not call a model. `run` is a generator that yields what it asks for next (`Call`)
+and receives the completions, so that one strategy is fed by an engine (`ratiocine.deliberation`),
+many problems at once, or by stored samples (`replay`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 
-from ratiocine.config import StrictConfig
+from ratiocine.completion_parts import split
+from ratiocine.config import Hashed, StrictConfig
+
+Need = Literal["logprobs", "prefix", "ranked"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a strategy knows of a problem."""
+
+    messages: tuple[Mapping[str, str], ...] = ()
+    """The prompt, empty in a `replay`."""
+    max_new_tokens: int = 0
+    """Of a completion, at most."""
+    opened: bool = False
+    """Whether the prompt ends inside a think block."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Completions that a strategy asks for: by default samples of the problem, as an evaluation
+    without a strategy has them."""
+
+    n: int = 1
+    prefix: str = ""
+    """Of the completions, which go on from it."""
+    messages: tuple[Mapping[str, str], ...] | None = None
+    """None: the problem's prompt."""
+    max_new_tokens: int | None = None
+    """None: the evaluation's limit."""
+    stop: tuple[str, ...] = ()
+    ranked: bool = False
+    """Whether the i-th completion begins with the i-th most probable token, and is greedy from
+    there."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +59,18 @@ class Sample:
     """Generated tokens."""
     confidence: float | None = None
     """Mean log-probability of its tokens; None where an engine returned none."""
+    number: int = 0
+    """Among all that the strategy has received."""
+    text: str = ""
+    """With the prefix that it goes on from."""
+    answer: str | None = None
+    """The answer as it stands in the text."""
+    stop: str = "stop"
+    """How it ended (`records.Stop`)."""
+    logprobs: tuple[float, ...] | None = None
+    margin: float | None = None
+    """Mean difference between the probabilities of the two most probable tokens, over the tokens of
+    the answer; None where that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -34,27 +80,34 @@ class Answer:
     weights: Mapping[int, float]
     """By number of the sample, the probability with which its answer is taken; ties are divided.
     Empty where no sample has an answer."""
-    tokens: Sequence[int]
+    tokens: Sequence[int] = ()
     """Generated tokens of each sample that was asked for; of one that was cut short, fewer than it
-    has."""
+    has. Of stored samples (`replay`) alone: an engine's are counted."""
+    acted: bool | None = None
+    """Whether the strategy did anything; None: whether its answer is not that of its first
+    sample."""
 
 
-Run = Generator[int, Sequence[Sample], Answer]
+Run = Generator[Call, Sequence[Sample], Answer]
 
 
 class Strategy(StrictConfig):
     """A strategy with its settings, those of conf/strategy/NAME.yaml."""
 
-    name: str
-    needs_confidence: ClassVar[bool] = False
-    """Whether samples need log-probabilities."""
+    name: Hashed[str]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """What the engine has to be capable of."""
+    differing: ClassVar[bool] = True
+    """Whether its samples have to differ, so that decoding needs a temperature."""
+    replayable: ClassVar[bool] = True
+    """Whether it asks for nothing but samples of the problem, so that stored ones do."""
 
     @property
     def most(self) -> int:
         """The largest number of samples that it may ask for."""
         raise NotImplementedError
 
-    def run(self) -> Run:
+    def run(self, question: Question) -> Run:
         """One problem."""
         raise NotImplementedError
 
@@ -62,7 +115,7 @@ class Strategy(StrictConfig):
 class OfNSamples(Strategy):
     """A strategy that asks for `n` samples at once."""
 
-    n: PositiveInt = 8
+    n: Hashed[PositiveInt] = 8
 
     @property
     def most(self) -> int:
@@ -108,17 +161,38 @@ class Ballot:
         return ordered[0], ordered[1]
 
 
+def asked_with(messages: Sequence[Mapping[str, str]], text: str) -> tuple[Mapping[str, str], ...]:
+    """A prompt whose last message, the problem, is followed by a text."""
+    *before, last = messages
+    return (*before, {**last, "content": f"{last['content']}\n\n{text}"})
+
+
+def answer_part(sample: Sample) -> str:
+    """What a sample says after its trace."""
+    return split(sample.text).answer
+
+
+def best(scores: Mapping[int, float]) -> dict[int, float]:
+    """`Answer.weights` of the samples with the highest score, equally divided."""
+    if not scores:
+        return {}
+    first = [number for number, score in scores.items() if score == max(scores.values())]
+    return {number: 1 / len(first) for number in first}
+
+
 def replay(strategy: Strategy, samples: Sequence[Sample]) -> Answer:
     """The answer of a strategy that is given these samples in their order, at least as many as its
     `most`."""
+    assert strategy.replayable
     assert len(samples) >= strategy.most
-    run, given = strategy.run(), 0
+    run, given = strategy.run(Question()), 0
     try:
-        wanted = next(run)
+        call = next(run)
         while True:
-            given += wanted
-            assert 0 < wanted <= given <= strategy.most
-            wanted = run.send(samples[given - wanted : given])
+            assert call == Call(call.n)
+            given += call.n
+            assert 0 < call.n <= given <= strategy.most
+            call = run.send(samples[given - call.n : given])
     except StopIteration as end:
         answer: Answer = end.value
         return answer

@@ -5,15 +5,16 @@ from __future__ import annotations
 from math import exp
 from typing import ClassVar, Literal
 
-from ratiocine.strategies.strategy import Answer, Ballot, OfNSamples, Run
+from ratiocine.config import Hashed
+from ratiocine.strategies.strategy import Answer, Ballot, Call, Need, OfNSamples, Question, Run
 
 
 class WeightedVote(OfNSamples):
-    name: Literal["weighted_vote"] = "weighted_vote"
-    needs_confidence: ClassVar[bool] = True
+    name: Hashed[Literal["weighted_vote"]] = "weighted_vote"
+    needs: ClassVar[frozenset[Need]] = frozenset({"logprobs"})
 
-    def run(self) -> Run:
-        samples = yield self.n
+    def run(self, question: Question) -> Run:
+        samples = yield Call(self.n)
         weights = {
             number: exp(sample.confidence)
             for number, sample in enumerate(samples)
