@@ -43,6 +43,7 @@ GROUPS = (  # of conf/, whose every option is named in a page
     "reward",
     "scenario",
     "select",
+    "strategy",
     "study",
     "teacher",
     "thinking_prompt",
@@ -164,7 +165,7 @@ def test_the_code_of_the_page_on_extending_runs() -> None:
                 if added.startswith("test_"):
                     tests += 1
                     namespace[added]()
-    assert tests == 5
+    assert tests == 6
 
 
 def names_in(name: str) -> Mapping[str, Any]:

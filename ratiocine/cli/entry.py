@@ -270,7 +270,7 @@ def help_text(verb: str, overrides: Sequence[str] = ()) -> str:
     ]
     for group, chosen in [item for default in defaults for item in default.items()]:
         path = "; or a path" if group in BY_PATH else ""
-        line = f"{group}={chosen}, or one of {', '.join(options(group))}{path}"
+        line = f"{group}={chosen or 'null'}, or one of {', '.join(options(group))}{path}"
         lines.append(textwrap.fill(line, 100, subsequent_indent="    ", break_on_hyphens=False))
     for override in overrides:
         group, _, name = override.lstrip("+").partition("=")
