@@ -90,6 +90,7 @@ class Config(TrackedConfig):
     logprobs: Hashed[bool] = False
     relay: HashedIfSet[RelayConfig | None] = None
     strategy: HashedIfSet[StrategyConfig | None] = None
+    samples_from: ByContent[str | None] = None
     dtype: Hashed[Dtype] = "auto"
     seed: Hashed[Seed] = 0
     device: Unhashed[Device] = "auto"
@@ -121,6 +122,8 @@ class Config(TrackedConfig):
             raise ValueError(f"top_p={self.top_p:g} has no effect at temperature=0")
         if self.strategy is not None:
             self._check_strategy(self.strategy)
+        elif self.samples_from is not None:
+            raise ValueError(f"samples_from={self.samples_from} is for a strategy; give strategy=")
         if self.relay is not None and self.max_new_tokens == "auto":
             raise ValueError("max_new_tokens=auto is no limit of a relay; give a number")
         return self
@@ -134,7 +137,13 @@ class Config(TrackedConfig):
                 f"strategy={strategy.name} needs temperature above 0, such as temperature=0.7: "
                 "greedy decoding repeats one completion"
             )
-        check_capabilities(self.engine.name, set(strategy.needs))
+        if self.samples_from is None:
+            check_capabilities(self.engine.name, set(strategy.needs))
+        elif not strategy.replayable:
+            raise ValueError(
+                f"samples_from={self.samples_from}: strategy={strategy.name} asks for more than "
+                "samples of the problem; leave it out"
+            )
 
     @field_validator("category")
     @classmethod
@@ -239,6 +248,9 @@ def inputs(config: Config) -> dict[str, str]:
     if config.relay is not None:
         source = check_finished(Path(config.relay.source), "eval")
         found["relay"] = source.outputs[completions_file(Path(config.relay.source)).name]
+    if config.samples_from is not None:
+        samples = check_finished(Path(config.samples_from), "eval")
+        found["samples"] = samples.outputs[completions_file(Path(config.samples_from)).name]
     for data in config.sources() if config.num_fewshot else ():
         if (pairs := pairs_beside(data)) is not None:
             found[f"examples:{data.name}"] = hash_path(pairs)

@@ -14,6 +14,7 @@ from eval.config import Config, inputs
 from eval.handover import Handovers, handovers
 from eval.pilot import load_engine, token_limit
 from eval.report import count, loop_sentence, notable, share_sentence
+from eval.saved_samples import load_samples
 from ratiocine import cli, models
 from ratiocine.column_builder import read_columns
 from ratiocine.columns import Columns
@@ -111,6 +112,8 @@ def _generate(
     if whole := handed.whole(done):
         store.append(whole)
     requests = handed.requests(asked)
+    if config.samples_from is not None:
+        loaded = load_samples(config, suite.problems)
     loaded = loaded or load_engine(config, requests)
     if config.relay is not None and loaded.tokenizer is not None and requests:
         prompt = prompt_text(loaded.tokenizer, requests[0].messages, config.thinking)

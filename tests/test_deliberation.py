@@ -162,6 +162,33 @@ def test_samples_are_those_of_an_ordinary_evaluation(sampled: Path) -> None:
 
 
 @pytest.mark.model
+def test_saved_samples_give_the_same_answers(sampled: Path, tmp_path: Path) -> None:
+    words = (*WORDS, "strategy=self_consistency", "strategy.n=4")
+    done(*words, f"samples_from={sampled / 'samples'}", f"out={tmp_path / 'saved'}")
+    saved, voted = (list(read_completions(one)) for one in (tmp_path / "saved", sampled / "voted"))
+    assert [replace(row, seconds=0.0) for row in saved] == [
+        replace(row, seconds=0.0, token_ids=None) for row in voted
+    ]
+    assert read_manifest(tmp_path / "saved").evaluation.shape is not None
+    vote = ("strategy=self_consistency", "strategy.n=4")
+    for changed, message in (
+        (
+            ("strategy=self_consistency",),
+            "has samples=4; strategy=self_consistency asks for up to 8",
+        ),
+        ((*vote, "top_p=0.9"), "top_p=0.9: samples_from="),
+        ((*vote, "limit=3"), "lacks problems of these benchmarks"),
+        (("strategy=best_of_n", "strategy.n=4"), "has no log-probabilities"),
+        (("strategy=step_back",), "asks for more than samples of the problem"),
+        ((*vote, "model=smollm2-135m"), "is of another model"),
+        ((), "is for a strategy; give strategy="),
+    ):
+        result = command(*WORDS, *changed, f"samples_from={sampled / 'samples'}")
+        assert result.returncode == 2, changed
+        assert message in result.stderr, result.stderr
+
+
+@pytest.mark.model
 def test_an_interrupted_strategy_answers_as_an_uninterrupted_one(sampled: Path) -> None:
     whole = list(read_completions(sampled / "voted"))
     again = sampled / "again"
