@@ -110,6 +110,7 @@ def text_cues(problems: list[Problem]) -> Iterator[tuple[str, Cue]]:
         yield f"{name} number", extreme
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "level"), BALANCED)
 def test_no_surface_cue_tells_the_answer(name: str, level: int) -> None:

@@ -507,6 +507,7 @@ def test_downloads_are_notes_and_without_a_network_errors(
 # Trackers, and what to do next
 
 
+@pytest.mark.slow
 def test_a_study_reports_for_its_stages(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

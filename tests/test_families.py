@@ -93,7 +93,7 @@ def described(data: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "data", ["demo", "domains", "steps", pytest.param("puzzles", marks=pytest.mark.long)]
+    "data", ["demo", "domains", "steps", pytest.param("puzzles", marks=pytest.mark.slow)]
 )
 def test_every_problem_of_an_embedded_set_gives_a_pair(data: str, tmp_path: Path) -> None:
     """A problem that occurs in two families would be left out of one of them as repeated."""

@@ -298,6 +298,7 @@ def test_a_damaged_parquet_file_is_one_line(tmp_path: Path) -> None:
         list(read_rows(file))
 
 
+@pytest.mark.slow
 def test_pairs_are_pushed_to_the_hub(tmp_path: Path) -> None:
     words = ("distill", "limit=1", "model=tiny", "push_to_hub=me/pairs", f"out={tmp_path / 'run'}")
     shown, sent = pushed(*words, to="datasets/me/pairs")

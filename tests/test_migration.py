@@ -261,6 +261,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpacked(tmp_path_factory.mktemp("study"), "study") / "study"
 
 
+@pytest.mark.slow
 def test_the_tables_of_an_old_study_have_the_same_numbers(study: Path, tmp_path: Path) -> None:
     done("eval.report", str(study), "--out", str(tmp_path / "report.html"))
     files = sorted((study / "tables").glob("*.csv"))
@@ -315,6 +316,7 @@ STUDY = (
 )
 
 
+@pytest.mark.slow
 def test_a_resumed_old_study_runs_nothing_again(study: Path, tmp_path: Path) -> None:
     shutil.copytree(study, tmp_path / "study")
     stages = [folder for folder in (tmp_path / "study").iterdir() if (folder / "DONE").exists()]

@@ -433,6 +433,7 @@ def test_examples_of_pairs_are_training_problems(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_training_problems_in_a_benchmark_file_are_told(tmp_path: Path) -> None:
     """Not where the test split is that of the pairs, or a part of it."""
     file, pairs, student = sums(tmp_path), tmp_path / "pairs", tmp_path / "student"
@@ -488,6 +489,7 @@ def test_categories_of_ones_own(tmp_path: Path) -> None:
 ROW = {"question": "2 + 2?", "answer": "4", "solution": "4."}
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_students_of_ones_own_model_are_compared_with_it(
     pairs: Path, student: Path, tmp_path: Path

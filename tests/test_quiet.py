@@ -17,7 +17,8 @@ def stderr_of(*words: str) -> list[str]:
     return run.stderr.splitlines()
 
 
-@pytest.mark.parametrize("verb", ["train", pytest.param("rl", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["train", "rl"])
 def test_stderr_is_the_progress_bar(verb: str, pairs: Path, chooser: Path, tmp_path: Path) -> None:
     words = {
         "train": ("ratio=0.5", "model=tiny", f"pairs={pairs}", "val_size=4", "val_samples=1"),

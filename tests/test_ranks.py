@@ -267,6 +267,7 @@ def kill_a_rank(out: Path, more: tuple[str, ...], victim: int) -> None:
     assert not (out / "DONE").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_all_and_one_process_goes_on(
     long: Path, pairs: Path, tmp_path: Path
 ) -> None:

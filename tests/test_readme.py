@@ -139,14 +139,11 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     return runner
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize(
     "page",
-    [
-        page if page == "tutorial" else pytest.param(page, marks=pytest.mark.slow)
-        for page in PAGES
-        if page != "quickstart" and commands(DOCS / f"{page}.md")
-    ],
+    [page for page in PAGES if page != "quickstart" and commands(DOCS / f"{page}.md")],
 )
 def test_the_commands_of_a_page_run(page: str, quickstart: Commands) -> None:
     quickstart.run_page(DOCS / f"{page}.md")

@@ -70,6 +70,7 @@ def test_the_ends_are_the_two_models(models: dict[str, Path], tmp_path: Path) ->
         assert (row.n_completion, row.stop) == (0, source[key].stop)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_the_receiver_goes_on_from_the_cut(models: dict[str, Path], tmp_path: Path) -> None:
     source = answers(models["source"])

@@ -205,6 +205,7 @@ def taught(pairs: Path, out: Path, *words: str) -> dict:
     return json.loads((out / "model" / "rendering.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_student_is_asked_as_it_was_taught(pairs: Path, tmp_path: Path) -> None:
     """A switch is given to a template that has none, and stays with the student; the direct one is
     asked without thinking."""

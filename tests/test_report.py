@@ -222,6 +222,7 @@ def test_truncated_answers_stand_beside_every_verdict(tmp_path: Path) -> None:
     assert total["truncated"]["difference"] == pytest.approx([-8 / 60, 21 / 60])
 
 
+@pytest.mark.slow
 def test_loops_among_truncated_answers_are_told_where_they_are_most(tmp_path: Path) -> None:
     sentence = "Truncated answers that repeat themselves, which no larger limit ends: ratio 1 80 %."
     arms = truncated_arms(tmp_path / "most", 24)
@@ -308,6 +309,7 @@ def test_an_ungradable_problem_is_left_out_of_every_arm(tmp_path: Path) -> None:
     assert "Only the 3 problems with a gradable answer in every evaluation are compared." in page
 
 
+@pytest.mark.slow
 def test_differing_settings_are_warned_of(tmp_path: Path) -> None:
     folders = [
         str(evaluation(tmp_path / "a", 0.0, 1, 1)),
@@ -342,6 +344,7 @@ def test_one_student_under_two_settings_is_two_arms(tmp_path: Path) -> None:
     assert [arm.label for arm in arms] == ["m (untrained), openai", "m (untrained), vllm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "values"),
     [
@@ -366,6 +369,7 @@ def test_ratios_are_compared_where_nothing_else_differs(
     assert "No declared hypothesis is tested" in page
 
 
+@pytest.mark.slow
 def test_lengths_are_those_of_the_shared_problems(tmp_path: Path) -> None:
     long = [
         row("sums", i, "wrong", n_completion=500, stop="length", thought=True)
@@ -475,6 +479,7 @@ def test_repeated_sampling_is_summarised(tmp_path: Path) -> None:
     assert "pass@2" in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.slow
 def test_unanswered_requests_are_in_no_mean_of_tokens(tmp_path: Path) -> None:
     """They have no tokens and cost nothing, but count as wrong; nor does a whole side of them
     end a report."""
@@ -499,6 +504,7 @@ def test_unanswered_requests_are_in_no_mean_of_tokens(tmp_path: Path) -> None:
     done("eval.report", *map(str, folders), str(none), "--out", str(tmp_path / "r.html"))
 
 
+@pytest.mark.slow
 def test_completions_travel_as_json(evaluations: list[str], tmp_path: Path) -> None:
     words = ("--completions", "12", "--out", str(tmp_path / "r.html"))
     done("eval.report", *evaluations, *words)

@@ -353,6 +353,7 @@ AS_WRONG = (
 )  # no better than a plain wrong answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: "-".join(map(str, term.values())))
 def test_answers_made_to_break_graders_are_valued_like_any_other(term: dict[str, Any]) -> None:
     """Every one has a reward that is a number, none is right, and none does better by being

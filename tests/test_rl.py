@@ -874,6 +874,7 @@ def test_rewards_that_rise_without_accuracy_are_told() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_report_shows_what_rewards_did(whole: Path, chooser: Path, tmp_path: Path) -> None:
     for name, model in (("before", chooser), ("after", whole / "model")):
         done(

@@ -186,6 +186,7 @@ def weights(out: Path) -> str:
     return hashlib.sha256((out / "model" / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_rates_and_losses_by_format_are_logged(pairs: Path, tmp_path: Path) -> None:
     words = ("model=tiny", f"pairs={pairs}", "batch_size=8", "lr=1e-3", "decay=0")
     done("train", "ratio=0.5", "scenario=sequential", *words, f"out={tmp_path / 'sequential'}")
@@ -338,7 +339,9 @@ def same(a: Path, b: Path) -> None:
     assert (a / "samples.jsonl").read_bytes() == (b / "samples.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("step", [5, 13, 26])
+@pytest.mark.parametrize(
+    "step", [5, *(pytest.param(one, marks=pytest.mark.slow) for one in (13, 26))]
+)
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
     step: int, whole: Path, pairs: Path, tmp_path: Path
 ) -> None:
@@ -389,6 +392,7 @@ def test_sigterm_saves_and_ends(whole: Path, pairs: Path, tmp_path: Path) -> Non
     same(out, whole)
 
 
+@pytest.mark.slow
 def test_a_named_change_may_be_made(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     stopped(out, pairs, 6, signal.SIGTERM)

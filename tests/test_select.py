@@ -319,6 +319,7 @@ def test_an_id_that_two_sources_of_a_mixture_share_is_refused(tmp_path: Path) ->
     assert (refused.returncode, "the id '1' occurs twice" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_patterns_in_traces_are_counted(tmp_path: Path) -> None:
     """Planted counts are counted, in the card too; families require and exclude traces."""
     planted = {
@@ -353,6 +354,7 @@ def test_patterns_in_traces_are_counted(tmp_path: Path) -> None:
     assert (told["n"], told["dropped"]) == (8, {"with_correction": 1})
 
 
+@pytest.mark.slow
 def test_mistakes_of_the_oracle_are_corrected(tmp_path: Path) -> None:
     """Each wrong step is named and corrected by the next line; only sums have any."""
     out = tmp_path / "run"

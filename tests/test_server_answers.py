@@ -491,7 +491,12 @@ def test_a_prompt_over_the_context_is_named(tmp_path: Path) -> None:
     assert found["q0"].stop in ("stop", "length")
 
 
-@pytest.mark.parametrize("folder", ["josé", "run=1", "a b", "日本", "x#1", "it's", "(1)", "a&b"])
+FOLDERS = ("run=1", "a b", "日本", "it's", "(1)", "a&b")
+
+
+@pytest.mark.parametrize(
+    "folder", ["josé", "x#1", *(pytest.param(one, marks=pytest.mark.slow) for one in FOLDERS)]
+)
 def test_paths_as_people_name_them(folder: str, tmp_path: Path) -> None:
     place = tmp_path / folder
     place.mkdir()

@@ -155,6 +155,7 @@ def shown_equivalent(
     return alone / (8 * tables), together / (8 * tables)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_difference_of_the_margin_is_not_shown_to_be_within_it() -> None:
     assert max(shown_equivalent(14, 3, 400, 0.02, 0.1, 10)) <= 0.1

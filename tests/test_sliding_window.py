@@ -33,6 +33,7 @@ def generated(requests: list[Request], **options) -> dict[tuple[str, int], Compl
     return {(one.id, one.sample): one for found in engine.generate(requests) for one in found}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["auto", "sdpa", "eager"])
 @torch.inference_mode()
 def test_our_tokens_are_stock_tokens(attention: str) -> None:

@@ -80,7 +80,10 @@ def test_help_and_errors_import_nothing_heavy(words: tuple[str, ...], code: int)
     assert imported & HEAVY == set()
 
 
-@pytest.mark.parametrize("verb", WORDS)
+@pytest.mark.parametrize(
+    "verb",
+    [v if v in ("train", "eval") else pytest.param(v, marks=pytest.mark.slow) for v in WORDS],
+)
 def test_a_verb_imports_what_it_uses_and_a_fork_makes_the_same(
     verb: str, pairs: Path, tmp_path: Path
 ) -> None:

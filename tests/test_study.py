@@ -296,6 +296,7 @@ def test_more_ratios_run_their_cells_alone(study: Path, tmp_path: Path) -> None:
     assert answers(study).items() <= answers(root).items()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_asked_any_more_has_nobody_trained_again(tmp_path: Path) -> None:
     """A student without its weights stays finished while its benchmark is unreadable."""
     problems = tmp_path / "sums.jsonl"
@@ -395,6 +396,7 @@ def test_settings_that_change_no_result_are_no_other_plan(tmp_path: Path) -> Non
         check("study.grid.train=[max_length=77]")
 
 
+@pytest.mark.slow
 def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
     study: Path, tmp_path: Path
 ) -> None:

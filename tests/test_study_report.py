@@ -440,6 +440,7 @@ def test_the_page_says_what_the_files_say(made: tuple[Path, Path]) -> None:
         assert name == "data:," or (out / name).exists(), name
 
 
+@pytest.mark.slow
 def test_the_same_evaluations_give_the_same_bytes_in_any_order(
     made: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -516,6 +517,7 @@ def test_sentences_follow_the_intervals(effect: float, words: str, tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     """One model, one seed, one scenario; too few arms for anything but the line itself."""
     grid.study(
@@ -755,6 +757,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "a\\|b" in heads and "\\<img" in heads
 
 
+@pytest.mark.slow
 def test_pages_side_by_side_have_their_own_files(tmp_path: Path) -> None:
     grid.study(tmp_path / "s", ENDS, counted, problems=4)
     for name in ("report.html", "second page.html"):

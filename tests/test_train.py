@@ -352,6 +352,7 @@ def test_flash_attention_where_it_is_not(pairs: Path, tmp_path: Path) -> None:
     assert refused.stderr.startswith("train: attention=flash_attention_2 needs a CUDA device")
 
 
+@pytest.mark.slow
 def test_computing_layers_again_changes_nothing(
     pairs: Path, tmp_path: Path, reference_losses: list[float]
 ) -> None:
