@@ -13,6 +13,8 @@ from ratiocine import models
 from ratiocine.records import MODES
 from ratiocine.runs import base_name
 
+FROM_DATA = "- Both answers are those of the data set."
+
 
 def text(config: Config, facts: Facts) -> str:
     """`README.md`: what the pairs are, where they come from, and what was rejected."""
@@ -97,11 +99,7 @@ def _answers(config: Config, facts: AnswerFacts) -> list[str]:
     lines = [
         "## How it was made",
         "",
-        f"- Thinking switched by: {config.thinking_prompt.name}. Answers per mode: "
-        f"{config.samples}, selected by: {config.answer_selection}. Limit: {config.max_new_tokens} "
-        "tokens.",
-        f"- Decoding: temperature {config.temperature:g}, top_p {config.top_p:g}, seed "
-        f"{config.seed}, {same}.",
+        *(_asked(config, same) if facts.engines is not None else (FROM_DATA,)),
         f"- Where there is a reference, {verified}.",
     ]
     tallies = [facts.tallies[mode] for mode in MODES]
@@ -115,6 +113,16 @@ def _answers(config: Config, facts: AnswerFacts) -> list[str]:
         for outcome in sorted({*tallies[0].outcomes, *tallies[1].outcomes})
     ]
     return [*lines, "", *_table(["answers", "direct", "reasoning"], rows)]
+
+
+def _asked(config: Config, same: str) -> tuple[str, str]:
+    return (
+        f"- Thinking switched by: {config.thinking_prompt.name}. Answers per mode: "
+        f"{config.samples}, selected by: {config.answer_selection}. Limit: {config.max_new_tokens} "
+        "tokens.",
+        f"- Decoding: temperature {config.temperature:g}, top_p {config.top_p:g}, seed "
+        f"{config.seed}, {same}.",
+    )
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

@@ -40,11 +40,12 @@ from ratiocine.evaluate import key
 from ratiocine.plotting import length_histogram
 from ratiocine.progress import tracked
 from ratiocine.prompts import completion_ids, prompt_ids, user_text
-from ratiocine.records import MODES, SIDES, Pair, Problem
+from ratiocine.records import MODES, SIDES, Mode, Pair, Problem
 from ratiocine.runs import Run, open_run
 from ratiocine.stores import stream_pairs, write_pairs
 
 NAMED = 5  # unanswered problems that are printed
+BOX, NOTABLE = "\\boxed{", 0.1  # share of the pairs in which the modes differ
 BOTH_COLUMNS = (
     "both answers of a row are taken from columns: data.columns='{question: …, meta.ift: …, "
     "meta.reasoning: …}', the second with its trace in <think>…</think>"
@@ -77,6 +78,8 @@ class Totals:
     levels: dict[str, list[int]] = field(default_factory=dict)
     """Pairs, and problems, by difficulty."""
     families: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
+    without_box: Counter[Mode] = field(default_factory=Counter)
+    """Answers without the box that their prompt asks for, by mode."""
     patterns: dict[str, list[int]] = field(default_factory=dict)
     """Pairs with a pattern in their trace, and its matches, by family."""
 
@@ -89,6 +92,8 @@ class Totals:
         self.shared += summary.shared
         self.without_reference += pair.reference is None
         self.sources[pair.source] += 1
+        if BOX in pair.prompt:
+            self.without_box.update(mode for mode in MODES if BOX not in pair.side(mode))
         for side in SIDES:
             self.tokens[side].append(getattr(pair, f"n_tokens_{side}"))
         for name, n in count_patterns(pair.reasoning, self.families).items():
@@ -98,6 +103,18 @@ class Totals:
         if summary.level is not None:
             self.levels[summary.level][0] += 1
         return pair
+
+    @property
+    def warning(self) -> str | None:
+        """A line about modes that follow the prompt's instruction differently."""
+        lacking = {mode: self.without_box[mode] for mode in MODES}
+        if abs(lacking["ift"] - lacking["reasoning"]) < NOTABLE * self.n:
+            return None
+        return (
+            f"warning: the prompts ask for \\boxed{{}}, which {lacking['ift']} of {self.n} direct "
+            f"and {lacking['reasoning']} reasoning answers lack: students of the two modes then "
+            "differ in more than the trace; box all answers, or none with data.instruction=''"
+        )
 
 
 def distill(config: Config) -> Run:
@@ -151,6 +168,8 @@ def distill(config: Config) -> Run:
         path.write_text(data_card.text(config, facts), encoding="utf-8")
     run.finish(**facts.to_json())
     _print_summary(facts, rejections, run)
+    if totals.warning:
+        print(totals.warning)
     return run
 
 

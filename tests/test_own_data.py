@@ -358,7 +358,8 @@ def test_irregular_conversations_are_counted_and_do_not_end_the_import(tmp_path:
     words = ("distill", "teacher=published", f"data={write(tmp_path / 'a.jsonl', rows)}")
     shown = done(*words, f"out={out}")
     assert "3 pairs" in shown
-    assert "dropped {'question_empty': 1, 'no_ift_answer': 3}" in shown
+    dropped = "{'question_empty': 1, 'no_usable_ift_reasoning': 1, 'no_ift_answer': 2}"
+    assert f"dropped {dropped}" in shown
     assert len(lines(out / "rejected.jsonl")) == 4
     none = command(*words[:2], f"data={write(tmp_path / 'b.jsonl', rows[4:])}", f"out={out}2")
     assert (none.returncode, "gave no pair" in none.stderr) == (2, True)
@@ -506,3 +507,42 @@ def test_students_of_ones_own_model_are_compared_with_it(
     (table,) = tmp_path.rglob("differences_baseline.csv")
     rows = [row for row in csv.DictReader(table.open()) if row["arm"].startswith("own")]
     assert {row["against"] for row in rows} == {"own (untrained)"}
+
+
+def test_a_row_without_a_column_is_rejected_and_the_others_are_read(tmp_path: Path) -> None:
+    """A column that no row has is an error; so is one that the first hundred rows lack."""
+    rows = [{"q": f"What is {n} + 4?", "gold": str(n + 4), "direct": str(n + 4)} for n in range(5)]
+    del rows[2]["direct"], rows[3]["q"]
+    for row in rows:
+        row["long"] = f"<think>{row['gold']}</think>{row['gold']}"
+    file = write(tmp_path / "a.jsonl", rows)
+    columns = "{question: q, answer: gold, meta.ift: direct, meta.reasoning: long}"
+    words = ("distill", "teacher=published", f"data={file}")
+    shown = done(*words, f"data.columns={columns}", f"out={tmp_path / 'pairs'}")
+    assert "3 pairs" in shown
+    assert "dropped {'question_empty': 1, 'no_ift_answer': 1}" in shown
+    none = command(*words, f"data.columns={columns.replace('gold', 'golden')}")
+    assert none.returncode == 2
+    assert "row 1: there is no column 'golden'; there are q, gold, direct, long" in none.stderr
+    card = (tmp_path / "pairs" / "README.md").read_text(encoding="utf-8")
+    assert "Both answers are those of the data set." in card
+    assert "temperature" not in card, "nothing was generated"
+    assert "the prompts ask for" not in shown, "neither mode has boxes"
+
+
+def test_what_a_conversation_holds_besides_is_told(tmp_path: Path) -> None:
+    """And a column beside it may be the direct answer."""
+    said = [("system", "Be kind."), ("human", "What is 3 + 4?")]
+    said += [("gpt", "<think>It is 7.</think>\\boxed{7}"), ("human", "Thanks"), ("gpt", "Welcome")]
+    turns = [{"from": role, "value": text} for role, text in said]
+    row = {"conversations": turns, "direct": "It is 7."}
+    file = write(tmp_path / "a.jsonl", [row])
+    words = ("distill", "teacher=published", f"data={file}", "verify=none")
+    told = command(*words, f"out={tmp_path / 'a'}")
+    assert "not read: 1 system turns, 2 later turns, 1 values of 'direct'" in told.stderr
+    assert "warning: the prompts ask" not in told.stdout, "the text after the trace has the box too"
+    taken = command(*words, "data.columns={meta.ift: direct}", f"out={tmp_path / 'b'}")
+    assert "not read: 1 system turns, 2 later turns;" in taken.stderr
+    assert "which 1 of 1 direct and 0 reasoning answers lack" in taken.stdout
+    (pair,) = stream_pairs(tmp_path / "b" / "pairs.parquet")
+    assert pair.ift == "It is 7."

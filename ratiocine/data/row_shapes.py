@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from ratiocine.grading import read_number, reads_as_formula
 USERS = ("user", "human")
 NO_ANSWER = ("system", "tool", "function", *USERS)
 VERBS = {"is", "are", "was", "answer", "equals"}  # of a sentence, such as "The answer is 4"
+READ = ("messages", "conversations", "id", "context", "kind", "category", "solution")
 WORDS = 5  # of a reference that is no number or formula, at most
 
 
@@ -37,6 +39,22 @@ def shaped(row: Row) -> Row:
     role, answer = said[first + 1] if len(said) > first + 1 else (None, None)
     row = {**row, "question": said[first][1]}
     return _answered(row, None if role in NO_ANSWER else answer)
+
+
+def unread(row: Row) -> Counter[str]:
+    """What `shaped` leaves out of a conversation: system turns, those after the first answer, and
+    columns of text beside the turns."""
+    turns = row.get("messages", row.get("conversations"))
+    if "question" in row or not isinstance(turns, list):
+        return Counter()
+    roles = [turn.get("role") or turn.get("from") for turn in turns if isinstance(turn, Mapping)]
+    first = next((at for at, role in enumerate(roles) if role in USERS), len(roles))
+    found = Counter({"system turns": roles[:first].count("system")})
+    found["later turns"] = len(roles[first + 2 :])
+    for name, value in row.items():
+        if name not in READ and isinstance(value, str):
+            found[f"values of '{name}'"] = 1
+    return found
 
 
 def _answered(row: Row, answer: object) -> Row:
@@ -72,7 +90,7 @@ def reference_of(answer: str) -> tuple[str | None, dict[str, str]]:
     """
     parts = split(answer)
     if not parts.closed:
-        return None, {}
+        return None, {"ift": "", "reasoning": answer}
     text = parts.boxed or parts.answer
     reference = text if parts.boxed or is_short(text) else None
     if parts.think:

@@ -9,6 +9,7 @@ ShareGPT's and OpenAI's shapes are read as such.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, get_args
@@ -35,21 +36,49 @@ NO_REFERENCE = (
 FORMULA = re.compile(r"[\\^√π]")
 
 
-def mapped(row: Row, columns: Mapping[str, str] | None) -> Row:
+def mapped(row: Row, columns: Mapping[str, str] | None, absent: Counter[str] | None = None) -> Row:
     """The row in the shared schema. `columns` names the column of each field; a field that it does
-    not name is read from the column of its own name, but for `id`. Raises KeyError with the name of
-    a missing column."""
+    not name is read from the column of its own name, but for `id`, or from a conversation.
+
+    A missing column is counted in `absent` and its field is None; without it KeyError with the
+    column's name is raised.
+    """
+    absent = _Strict() if absent is None else absent
+    told = row if "question" in row else shaped(row)
     if not columns:
-        return _with_options(row if "question" in row else shaped(row), row.get("options"))
+        for name in ("question", "answer"):
+            if name not in told:
+                absent[name] += 1
+                told = {**told, name: None}
+        return _with_options(told, row.get("options"))
     fields: dict[str, Any] = {"answer": None, "meta": {}}
+    if told is not row and "question" not in columns:
+        own = told.get("meta")
+        meta = dict(own) if isinstance(own, Mapping) else {}
+        fields |= {"question": told.get("question"), "answer": told.get("answer"), "meta": meta}
+    elif "question" not in columns:
+        if "question" not in row:
+            absent["question"] += 1
+        fields["question"] = row.get("question")
     fields |= {name: row[name] for name in UNMAPPED if row.get(name) is not None}
     for name, path in columns.items():
-        value = _column(row, path)
+        try:
+            value = _column(row, path)
+        except KeyError:
+            absent[path] += 1
+            value = None
         if name.startswith("meta."):
             fields["meta"][name.removeprefix("meta.")] = value
         else:
             fields[name] = value
     return _with_options(fields, row.get("options"))
+
+
+class _Strict(Counter[str]):
+    """Counts nothing: a missing column is an error."""
+
+    def __setitem__(self, name: str, n: int) -> None:
+        raise KeyError(name)
 
 
 def _with_options(row: Row, options: object) -> Row:

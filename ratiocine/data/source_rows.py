@@ -15,13 +15,14 @@ from ratiocine.data.column_mappings import adapted
 from ratiocine.data.config import FIELDS, DataConfig, Split
 from ratiocine.data.hub import download, has_split, streamed
 from ratiocine.data.row_files import Numbered, Row, numbered_rows, read_rows
-from ratiocine.data.row_shapes import from_trace
+from ratiocine.data.row_shapes import from_trace, unread
 from ratiocine.data.rows import mapped, problem_of, raw_answers, told_decimal
 from ratiocine.data.tasks import task_of
 from ratiocine.errors import BadInput, near
 from ratiocine.hashing import Seen, digest
 from ratiocine.records import Decimal, Problem
 
+FIRST_ROWS = 100  # one of them has every column
 CERTAIN_POINT = "0.5"  # what a JSON number with decimals tells
 
 
@@ -57,13 +58,18 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
         told = _decimal_of(own, columns, (state.st_size, state.st_mtime_ns))
         data = data.model_copy(update={"decimal": told})
     seen, repeats, index = Seen(), Counter[str](), -1
+    absent, left_out, columns_of_first = Counter[str](), Counter[str](), ""
     for index, (line, row) in enumerate(rows):
         if index == 0 and own is not None:
             _warn_of_columns(own, tuple(row), frozenset((data.columns or {}).values()))
         at = "" if line in (None, index + 1) else f" (line {line})"
         where = f"{file or f'data={data.label}'}, row {index + 1}{at}"
+        if index == 0:
+            first, columns_of_first = where, ", ".join(row)
+        if own is not None:
+            left_out += unread(row)
         try:
-            row = from_trace(mapped(row, data.columns))
+            row = from_trace(mapped(row, data.columns, absent))
             name = ""
             if not row.get("id"):  # an id from the content does not depend on the file's order
                 text = digest(row["question"], row.get("context"), row.get("choices"))
@@ -72,15 +78,38 @@ def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
                     repeats[name] += 1
                     name += f"-{repeats[name] + 1}"
             yield replace(problem_of(data, row, name), row=index + 1, line=line)
-        except KeyError as error:
-            raise BadInput(
-                f"{where}: there is no column {error}; there are {', '.join(row)}"
-                f"{_mapping(str(error), data)}"
-            ) from None
+            if index + 1 == FIRST_ROWS:
+                _check_absent(absent, index + 1, first, columns_of_first, data)
         except (AttributeError, TypeError, ValueError, IndexError, RecursionError) as error:
             raise BadInput(f"{where}: {error}") from None
     if index < 0 and own is not None:
         raise BadInput(f"{own} holds no rows")
+    if 0 <= index < FIRST_ROWS - 1:
+        _check_absent(absent, index + 1, first, columns_of_first, data)
+    if own is not None and (left_out := +left_out):
+        taken = {f"values of '{column}'" for column in (data.columns or {}).values()}
+        _tell_left_out(own, tuple((n, what) for what, n in left_out.items() if what not in taken))
+
+
+def _check_absent(absent: Counter[str], n: int, first: str, columns: str, data: DataConfig) -> None:
+    """Raise BadInput for a column that none of the first n rows has; a single row without it lacks
+    that value."""
+    if missing := next((name for name, without in absent.items() if without == n), None):
+        raise BadInput(
+            f"{first}: there is no column '{missing}'; there are {columns}{_mapping(missing, data)}"
+        )
+
+
+@lru_cache(maxsize=64)
+def _tell_left_out(file: Path, counts: tuple[tuple[int, str], ...]) -> None:
+    """What conversations hold besides a question and its answer; once for a file."""
+    if counts:
+        told = ", ".join(f"{n} {what}" for n, what in counts)
+        print(
+            f"warning: {file}: not read: {told}; of a conversation the first question and its "
+            "answer count, and data.columns='{meta.ift: COLUMN}' takes a direct answer",
+            file=sys.stderr,
+        )
 
 
 @lru_cache(maxsize=64)

@@ -27,8 +27,10 @@ class TextReferences:
             self.add(problem)
 
     def add(self, problem: Problem) -> None:
+        if not problem.reference:
+            return
         self.counts[problem.kind] += 1
-        if problem.kind == "string" and problem.reference:
+        if problem.kind == "string":
             self.with_comma += may_have_decimal_comma(problem.reference)
             place = problem.place or problem.id
             if len(self.first) < LISTED:
