@@ -201,7 +201,7 @@ def _print_summary(facts: Facts, rejections: Rejections, run: Run) -> None:
         more = " …" if len(lost) > NAMED else ""
         print(
             f"{len(lost)} unanswered: {'; '.join(lost[:NAMED])}{more}; the same command with "
-            "retry_refused=true and another out= asks these again and no others"
+            "retry_refused=true and another out= asks these again, and those that a filter ended"
         )
     for advice in _advice(facts.dropped, facts.teacher):
         print(advice)

@@ -110,6 +110,9 @@ def load(config: Config) -> Suite:
             raise BadInput(f"benchmark {data.name} holds no test problem{_why(loaded.dropped)}")
         if config.num_fewshot:
             problems = _with_examples(suite, data, problems, config)
+            for name, turns in suite.shots.items():
+                if name == data.name and (n := len(turns) // 2) < config.num_fewshot:
+                    print(f"warning: num_fewshot={config.num_fewshot}: {name} has {n} examples")
         for name, family in data.families.items():
             suite.guesses[name] = FAMILIES[family.family or name].guess
         for problem in sources.limited(problems, config.limit, config.seed):

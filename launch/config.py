@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import (
     Discriminator,
     Field,
@@ -21,6 +22,7 @@ from pydantic import (
 from eval.report import Hypothesis, Rounds
 from launch.cards import card
 from launch.pair_sets import finished_pairs, is_name, pair_sets, parsed
+from ratiocine import cli
 from ratiocine.config import LIST_FORM, MAPPING_FORM, PositiveShare, Seed, StrictConfig, TokenLimit
 from ratiocine.executors import ExecutorConfig, LocalConfig
 from ratiocine.runs import tracking
@@ -96,6 +98,14 @@ def of_verb(override: str) -> tuple[str | None, str]:
     return (verb, rest) if verb in OF_ONE_VERB else (None, override)
 
 
+def _named_by_path(path: str) -> str | None:
+    """The name in conf/model of a hub id."""
+    for name in cli.options("model"):
+        if yaml.safe_load((cli.CONF / "model" / f"{name}.yaml").read_text()).get("path") == path:
+            return name
+    return None
+
+
 def _of_model(name: str, words: Any) -> Any:
     """The overrides of a model: where none names another, its name is that of conf/model."""
     if not isinstance(words, list) or any(re.match("model[.=]", str(word)) for word in words):
@@ -151,6 +161,8 @@ class GridConfig(StrictConfig):
         found: dict[str, Any] = {}
         for item in value if isinstance(value, list) else [value]:
             for name in item if isinstance(item, dict) else [item]:
+                if isinstance(name, str) and (known := _named_by_path(name)):
+                    raise ValueError(f"{name!r} is called {known}")
                 if not isinstance(name, str) or not is_name(name):
                     raise ValueError(
                         f"{name!r} is no name of letters, digits and -._+; give it one: "
@@ -166,7 +178,12 @@ class GridConfig(StrictConfig):
     @classmethod
     def _seeds_or_rounds(cls, value: Any) -> Any:
         value = parsed(value)
-        return [value] if isinstance(value, int) else value
+        if isinstance(value, int):
+            several = ",".join(map(str, range(value))) if 1 < value < 6 else "0,1,2"
+            raise ValueError(
+                f"should be a list of seeds: [{value}] for one, [{several}] for several"
+            )
+        return value
 
     @field_validator("pairs", mode="before")
     @classmethod
@@ -269,6 +286,15 @@ class Config(StrictConfig):
             raise ValueError(
                 f"executor.nodes={self.executor.nodes}: one machine starts all stages of a study; "
                 "give executor=slurm or executor=ray"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _follows_its_jobs(self) -> Self:
+        if self.executor.name == "slurm" and not self.executor.wait:
+            raise ValueError(
+                "executor.wait=false is for a single command: a study submits a job once those "
+                "before it have ended; keep it running in tmux or screen"
             )
         return self
 

@@ -99,11 +99,18 @@ class CostEstimate:
             total += f", of which {self.amount(starting)} start-up"
         if waiting := sum(cost.seconds is None and cost.flops == 0 for cost in costs):
             total += f", and {waiting} stage{'s' * (waiting > 1)} as long as a server takes"
-        jobs = f"{self.parallel} at once" if self.parallel > 1 else "one at a time"
+        n = min(self.parallel, len(costs))
+        jobs = f"{n} at once" if n > 1 else "one at a time"
         wall = f"{time(self.wall_seconds())}, {len(costs)} jobs, {jobs}"
         largest = max(cost.gpus for cost in costs)
         if largest > 1:
-            wall += f" of at most {largest} GPUs"
+            each = sorted((cost.gpus for cost in costs), reverse=True)[:n]
+            wall += f", each on at most {largest} GPUs" + (
+                f" ({sum(each)} in all)" if n > 1 else ""
+            )
+        if unknown := sum(cost.flops is None for cost in costs):
+            stages = f"{unknown} stage{'s' * (unknown > 1)} of unknown cost"
+            total, wall = f"{total} without {stages}", f"{wall}, without these"
         return [f"time: {total} ({known})", f"wall time: {wall}, without queueing"]
 
     @property

@@ -96,7 +96,7 @@ class CostModel:
             return StageCost(None, 0.0, None, self.startup, self.gpus(stage))
         shape, counts = self.shape_and_counts(stage)
         if shape is None:
-            name = next((w for w in stage.overrides if w.startswith("model=")), "model")
+            name = " ".join(self._first_model(stage)[:2])
             self.missing[f"the shape of {name}"] = "a model folder, or its config on the hub"
             work = None
         elif stage.verb == "train":
@@ -257,13 +257,18 @@ class CostModel:
     def starting_model(self, stage: Stage) -> ModelConfig | None:
         """The model at the start of a stage and of the stages that it stems from; None where its
         shape is not at hand."""
+        name, *options = self._first_model(stage)
+        return _available(name.removeprefix("model="), tuple(options))
+
+    def _first_model(self, stage: Stage) -> list[str]:
+        """The overrides that name the starting model."""
         while True:
             given = dict(word.split("=", 1) for word in stage.overrides if "=" in word)
             name = given.get("model", "smollm2-135m")
             start = given.get("model.path", name)
             if not start.startswith("{"):
                 options = [word for word in stage.overrides if word.startswith("model.")]
-                return _available(name, tuple(options))
+                return [f"model={name}", *options]
             stage = self.stages[start[1 : start.index("}")]]
 
     def prompt_tokens(self, stage: Stage) -> float:

@@ -183,9 +183,7 @@ def run_sets(evaluations: Sequence[TrackedEvaluation]) -> dict[str, dict[str, li
 def main() -> None:
     options = parser().parse_args()
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise BadInput(
-            "python -m launch.dashboard needs an extra: pip install 'ratiocine[dashboard]'"
-        )
+        raise BadInput("python -m launch.dashboard needs an extra: pip install -e '.[dashboard]'")
     found = finished_stages(options.folder)
     entity = _default_entity() if options.save else ""
     built = dashboard(found, options.entity or entity, options.project)

@@ -24,6 +24,7 @@ from launch.scheduler import Scheduler
 from launch.stages import VERBS, Stage
 from launch.study_state import StudyState
 from ratiocine import cli, runs
+from ratiocine.data import sources
 from ratiocine.errors import BadInput
 from ratiocine.executors import (
     Command,
@@ -50,13 +51,14 @@ def plan(
     stages = [_on(stage, executor, study) for stage in expand(study, added)]
     earlier: set[str] = set()
     groups: dict[str, None] = {}
+    categories: set[str] | None = set()
     folders = {stage.name: Path("runs") / stage.name for stage in stages}
     for stage in stages:
         if stage.name in earlier:
             raise BadInput(f"study={study.name}: the stage '{stage.name}' occurs twice")
         if missing := [parent for parent in stage.parents if parent not in earlier]:
             kind, _, name = missing[0].partition("-")
-            pairs = [one.removeprefix("pairs-") for one in earlier if one.startswith("pairs-")]
+            pairs = [] if study.grid is None else list(study.grid.pairs)
             if kind == "pairs" and pairs:
                 raise BadInput(
                     f"study={study.name}: {stage.name} needs the pairs '{name}', which this study "
@@ -82,8 +84,12 @@ def plan(
         if isinstance(config, EvalConfig):
             _check_limit(study, stage, config)
             groups.update(dict.fromkeys(_groups(config)))
+            named = any(one.group in CATEGORIES for one in study.hypotheses)
+            found = _categories(config) if named and categories is not None else None
+            categories = None if found is None or categories is None else categories | found
     models = [] if study.grid is None else list(study.grid.models)
-    check_hypotheses(study.hypotheses, [*groups, *CATEGORIES, "all"], models)
+    known = [one for one in CATEGORIES if not categories or one in categories]
+    check_hypotheses(study.hypotheses, [*groups, *known, "all"], models)
     if missing := [name for name in compared(study) if name not in earlier]:
         raise BadInput(f"study={study.name}: the report names '{missing[0]}', which is no stage")
     return stages
@@ -100,6 +106,16 @@ def _groups(config: EvalConfig) -> Iterator[str]:
     """Names of the benchmarks of an evaluation, and of their families."""
     for data in config.sources():
         yield from data.families or [data.name]
+
+
+def _categories(config: EvalConfig) -> set[str] | None:
+    """Of the problems of an evaluation; None where they are not at hand."""
+    found = set[str]()
+    for data in config.sources():
+        if not data.families and (data.path is None or not Path(data.path).is_file()):
+            return None
+        found |= {problem.category for problem in sources.load(data, "test").problems}
+    return found
 
 
 def _of_stage(study: StudyConfig, stage: Stage, error: BadInput) -> BadInput:

@@ -138,7 +138,8 @@ class Scheduler:
                 self.state.finish(running.stage, running.folder)
             else:
                 last = running.log.last_line() if running.job.logs else ""
-                self._fail(running.stage, code or 1, end_reason(code) or last)
+                logs = f" (log: {running.job.logs[0]})" if running.job.logs else ""
+                self._fail(running.stage, code or 1, f"{end_reason(code) or last}{logs}")
         if self.running:
             local = self.state.executor.name == "local"
             time.sleep(LOCAL_POLL_SECONDS if local else POLL_SECONDS)

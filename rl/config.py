@@ -218,7 +218,7 @@ class Config(TrainingConfig):
 def check_packages(config: Config) -> None:
     """Raise BadInput where a needed package is not installed."""
     if find_spec("trl") is None:
-        raise BadInput("python -m rl needs an extra: pip install 'ratiocine[rl]'")
+        raise BadInput("python -m rl needs an extra: pip install -e '.[rl]'")
     if config.engine.name == "vllm":
         check_vllm()
 

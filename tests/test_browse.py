@@ -380,4 +380,4 @@ def test_wrong_arguments_are_one_line(tmp_path: Path) -> None:
     code = f"{missing}; runpy.run_module('eval.browse', run_name='__main__')"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stderr.count("\n")) == (2, 1)
-    assert "pip install 'ratiocine[browse]'" in run.stderr
+    assert "pip install -e '.[browse]'" in run.stderr

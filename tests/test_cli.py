@@ -440,7 +440,7 @@ BAD = {
         "model=tiny",
         "benchmarks=demo",
         "engine=vllm",
-    ): "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'",
+    ): "engine=vllm needs the package vllm: pip install -e '.[vllm]'",
     (
         "eval",
         "model=tiny",

@@ -305,7 +305,7 @@ def test_the_layout_of_jobs() -> None:
     assert "batch_size=96, 6 each, in 2 accumulation steps of micro_batch_size=4" in text
     assert "3 jobs of eval on 8 GPUs\n" in text
     assert "1 job of distill on 1 process\n" in text, "its oracle needs no GPU"
-    assert "6 jobs, 8 at once of at most 16 GPUs" in text
+    assert "6 jobs, 6 at once, each on at most 16 GPUs" in text
     gres = ("executor=slurm", "executor.sbatch_args={gres: gpu:1}", "study.assumptions.gpu=h100")
     assert "GPU-hours" in shown(*gres)
 

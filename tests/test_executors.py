@@ -490,6 +490,24 @@ def test_a_study_on_slurm(cluster: dict[str, str], here: dict[str, object], tmp_
 
 
 @pytest.mark.slow
+def test_a_launch_that_was_killed_follows_its_jobs_again(
+    cluster: dict[str, str], here: dict[str, object], tmp_path: Path
+) -> None:
+    """No stage is submitted twice while its first job is there."""
+    words = [sys.executable, "-m", *STUDY, *SLURM, f"out={tmp_path / 'study'}"]
+    first = subprocess.Popen(words, cwd=ROOT, env=cluster, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    job = next(line for line in first.stdout if line.startswith("job ")).split(":")[0]
+    first.kill()
+    first.wait()
+    again = command_in(cluster, *words[2:])
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"{job}: " in again.stdout
+    assert "(submitted by an earlier launch)" in again.stdout
+    assert made(tmp_path / "study") == here
+
+
+@pytest.mark.slow
 def test_what_is_wrong_in_a_job_is_said_and_an_interrupt_cancels_it(
     cluster: dict[str, str], pairs: Path, tmp_path: Path
 ) -> None:

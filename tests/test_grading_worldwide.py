@@ -336,3 +336,30 @@ def test_json_answers_of_a_row() -> None:
     ):
         with pytest.raises(ValueError, match="answer"):
             read(bad)
+
+
+@pytest.mark.parametrize(
+    ("reference", "same", "other"),
+    [
+        ("10 am", ("10", "10 a.m."), ("10 pm", "10 p.m.")),
+        ("12 noon", ("12 pm", "12"), ("12 midnight", "12 am")),
+        ("8 Uhr morgens", ("8 Uhr", "8 am"), ("8 Uhr abends",)),
+        ("5 May", ("5 mai", "5"), ("5 June", "5. Juni")),
+        ("10 Jan", ("10 January",), ("10 Feb", "10 December")),
+        ("3 days late", ("3", "3 days later"), ("3 days early",)),
+        ("5 BC", ("5 bc", "5"), ("5 AD",)),
+        ("10 credit", ("10",), ("10 debit",)),
+        ("4 more", ("4", "4 higher"), ("4 fewer", "4 less")),
+        ("2 left", ("2", "2 apples left"), ("2 right",)),
+        ("3 Mio €", ("3 million euros", "3000000"), ("3 Mrd €", "3 Tsd. €")),
+        ("12", ("ca. 12", "~12", "etwa 12"), ("ca. 13",)),
+    ],
+)
+def test_words_that_exclude_each_other(
+    reference: str, same: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    of = Problem("p", "?", reference, "number", "math-oe", "t")
+    for answer in (reference, *same):
+        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "right", answer
+    for answer in other:
+        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "wrong", answer

@@ -194,7 +194,8 @@ def test_truncated_answers_stand_beside_every_verdict(tmp_path: Path) -> None:
     """Known bounds: were all 29 wrong answers of the 30 right, 12 of 60 would be 41."""
     zero, one = truncated_arms(tmp_path)
     sentence = (
-        "Answers truncated at max_new_tokens, which count as without an answer: ratio 0 0 %, "
+        "Answers truncated (at max_new_tokens, or by a filter of the server), which count only for "
+        "a complete box: ratio 0 0 %, "
         "ratio 1 50 %. Depending on which of them were right, the difference is between −13 and "
         "+35 points: the verdict may be due to the token limit; evaluate again with a larger"
     )

@@ -178,8 +178,18 @@ def test_the_words_of_a_cell() -> None:
         (("study.grid.seeds=[]",), "study.grid.seeds=[]"),
         (("study.grid.seeds=[-1]",), "study.grid.seeds.0=-1: should be greater than or equal to 0"),
         (
-            ("study.grid.models=[Qwen/Qwen2.5-0.5B]",),
-            "'Qwen/Qwen2.5-0.5B' is no name of letters, digits and -._+",
+            ("study.grid.models=[Qwen/Qwen2.5-0.5X]",),
+            "'Qwen/Qwen2.5-0.5X' is no name of letters, digits and -._+",
+        ),
+        (("study.grid.models=[Qwen/Qwen2.5-0.5B]",), "'Qwen/Qwen2.5-0.5B' is called qwen2.5-0.5b"),
+        (("study.grid.seeds=3",), "a list of seeds: [3] for one, [0,1,2] for several"),
+        (("executor=slurm", "executor.wait=false"), "wait=false is for a single command"),
+        (
+            (
+                "study.grid.benchmarks=[sums]",
+                "study.hypotheses=[{group: general-mc, hypothesis: gain}]",
+            ),
+            "unknown group 'general-mc'; the study has",
         ),
         (("study.grid.models=[1.5]",), "1.5 is no name"),
         (("study.grid.benchmarks=[gsm9k]",), "unknown benchmark 'gsm9k'"),

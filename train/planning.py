@@ -52,6 +52,10 @@ class TrainingPlan:
 def plan_training(config: Config) -> TrainingPlan:
     """The plan of a run. Raises BadInput where pairs are damaged, too long or too few."""
     tokenizer, shape = models.load_tokenizer(config.model), models.shape(config.model)
+    if config.lora and config.lora_rank > shape.width:
+        raise BadInput(
+            f"lora_rank={config.lora_rank} is above the width of the model's layers, {shape.width}"
+        )
     dataset = read_dataset(config.folders(), tokenizer, seed=config.seed, limit=config.limit)
     rendering = Rendering(tokenizer, config.direct_format)
     dataset.form_tokens.update({mode: rendering.extra_tokens(mode) for mode in MODES})
@@ -86,6 +90,11 @@ def plan_training(config: Config) -> TrainingPlan:
     if line := _outside(config.scenario, Counter(map(dataset.category, ids))):
         print(line)
     plan = TrainingPlan(dataset, rendering, stages, validation, dropped)
+    if config.ratio is not None and 0 < config.ratio < 1 and plan.reasoning_share in (0, 1):
+        print(
+            f"warning: ratio={config.ratio:g} of {len(ids)} pairs is "
+            f"{len(ids) * round(plan.reasoning_share)} with a trace"
+        )
     if config.max_steps and config.max_steps > (n := len(plan.batches)):
         epochs = ceil(config.epochs * config.max_steps / n)
         print(

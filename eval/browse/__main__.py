@@ -22,7 +22,7 @@ CLOSING = 2  # seconds that requests have to end after Ctrl-C
 def main() -> None:
     options = parsed()
     if find_spec("starlette") is None or find_spec("uvicorn") is None:
-        raise BadInput("python -m eval.browse needs an extra: pip install 'ratiocine[browse]'")
+        raise BadInput("python -m eval.browse needs an extra: pip install -e '.[browse]'")
     if not options.folder.is_dir():
         what = "is no folder" if options.folder.exists() else "does not exist"
         raise BadInput(f"{options.folder} {what}: give a folder with runs, such as runs")

@@ -64,10 +64,15 @@ def _environment(folder: Path) -> jinja2.Environment:
     return environment
 
 
+OTHER_FORMATS = (".csv", ".docx", ".pdf", ".png", ".svg", ".xlsx")
+
+
 def check_name(out: Path) -> None:
     """Raise BadInput where no file can have this name."""
     if out.name in ("", "..") or out.is_dir():
         raise BadInput(f"{out} is a folder and cannot be written: give the name of a file")
+    if out.suffix.lower() in OTHER_FORMATS:
+        raise BadInput(f"--out {out}: the page is HTML; give it the ending .html")
 
 
 def write(out: Path, content: str | bytes) -> None:

@@ -134,7 +134,10 @@ def share_sentence(shares: Mapping[str, float]) -> str | None:
     if not shares or not notable(*shares.values()):
         return None
     listed = ", ".join(f"{label} {_percent(share)}" for label, share in shares.items())
-    return f"Answers truncated at max_new_tokens, which count as without an answer: {listed}."
+    return (
+        "Answers truncated (at max_new_tokens, or by a filter of the server), which count only for "
+        f"a complete box: {listed}."
+    )
 
 
 def truncation_sentence(arms: Sequence[Arm], keys: Sequence[str], advice: str = "") -> str | None:

@@ -49,6 +49,7 @@ from ratiocine.executors import (
     distributed,
     end_with_parent,
     first_line,
+    is_stage,
     run_process,
     submit,
 )
@@ -86,6 +87,9 @@ Ending = Callable[[BaseException], str]
 _endings: list[Ending] = []
 
 
+FIRST_WORDS = {"eval": "model= and benchmarks=", "launch": "study=, such as study=demo"}
+
+
 def on_error(ending: Ending) -> None:
     """Call `ending` with the BadInput or interrupt that ends this command; its words are added to
     the line about an interrupt."""
@@ -97,6 +101,14 @@ def main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> NoReturn
     if {"--help", "-h"} & set(sys.argv[1:]):
         leave(verb, lambda: print(help_text(verb, sys.argv[1:])))
     leave(verb, lambda: _main(verb, schema, run))
+
+
+def _check_chosen(verb: str) -> None:
+    """Raise BadInput where a command that would run for minutes on its defaults chooses nothing."""
+    if verb in FIRST_WORDS and not sys.argv[1:]:
+        raise BadInput(
+            f"nothing is chosen: give {FIRST_WORDS[verb]}; python -m {verb} --help has the keys"
+        )
 
 
 def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
@@ -145,7 +157,8 @@ def leave(name: str, work: Callable[[], int | None]) -> NoReturn:
 
 
 def _ended(error: BaseException) -> str:
-    return "".join(ending(error) for ending in _endings)
+    words = [ending(error) for ending in _endings]
+    return "" if is_stage() else "".join(words)  # the study says how it goes on
 
 
 def refuse_renamed(tool: str, new: str) -> NoReturn:
@@ -186,6 +199,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
+    _check_chosen(verb)
     # deepspeed adds this argument; RANK has the same value.
     arguments = [word for word in sys.argv[1:] if not re.match(r"--local[-_]rank\b", word)]
     is_flag = [word.startswith("--") or not re.match(r"~|[^=]*=", word) for word in arguments]

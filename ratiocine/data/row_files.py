@@ -68,11 +68,14 @@ def _csv_rows(file: Path) -> Iterator[Numbered]:
         delimiter = max("\t,;|" if ending(file.name) == ".tsv" else ",;\t|", key=header.count)
         with io.TextIOWrapper(_opened(file), encoding=encoding, newline="") as lines:
             rows = csv.DictReader(lines, delimiter=delimiter)
+            names = [name for name in rows.fieldnames or () if name]
+            if repeated := next((name for name in names if names.count(name) > 1), None):
+                raise BadInput(f"{file}: the column '{repeated}' occurs twice; rename one")
             for row in rows:
                 if None in row or None in row.values():
                     raise BadInput(
                         f"{file}: a row has another number of fields than the header "
-                        f"(before line {rows.line_num + 1}); a field with the separator "
+                        f"(line {rows.line_num}); a field with the separator "
                         f"{delimiter!r} in it stands in double quotes"
                     )
                 # A cell may hold several lines; the reader has read the last one.

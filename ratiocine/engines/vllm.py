@@ -234,11 +234,11 @@ def check_vllm() -> None:
         if Version(found) < Version(MIN_VERSION):
             raise BadInput(
                 f"engine=vllm needs vLLM {MIN_VERSION} or newer; {package} {found} is installed: "
-                "pip install 'ratiocine[vllm]'"
+                "pip install -e '.[vllm]'"
             )
         return
     raise BadInput(
-        "engine=vllm needs the package vllm: pip install 'ratiocine[vllm]'; "
+        "engine=vllm needs the package vllm: pip install -e '.[vllm]'; "
         "engine=transformers needs none"
     )
 

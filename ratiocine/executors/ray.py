@@ -24,7 +24,7 @@ MAX_RETRIES = 8  # of a task whose worker is lost; the verb resumes from what it
 def check_ray() -> None:
     """Raise BadInput if Ray is not installed."""
     if find_spec("ray") is None:
-        raise BadInput("executor=ray needs the package ray: pip install 'ratiocine[ray]'")
+        raise BadInput("executor=ray needs the package ray: pip install -e '.[ray]'")
 
 
 @contextmanager

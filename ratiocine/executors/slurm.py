@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 import pickle
@@ -90,6 +91,8 @@ class SlurmExecutor:
     def submit(self, commands: Sequence[Command]) -> list[Job]:
         import submitit
 
+        if commands[0].stage and (known := self._submitted_before(commands[0])):
+            return [known]
         try:
             executor = submitit.AutoExecutor(self.folder, cluster="slurm")
             executor.update_parameters(**parameters(commands[0]))
@@ -101,7 +104,31 @@ class SlurmExecutor:
         self.has_submitted = True
         for command, job in zip(commands, submitted, strict=True):
             print(f"job {job.job_id}: {command}", flush=True)
+            if command.stage:
+                record = json.dumps({"job": job.job_id, "args": command.args})
+                self._record(command).write_text(record + "\n", encoding="utf-8")
         return [SlurmJob(job, self.queue, [job.paths.stdout]) for job in submitted]
+
+    def _record(self, command: Command) -> Path:
+        return self.folder / f"{command.name}.json"
+
+    def _submitted_before(self, command: Command) -> Job | None:
+        """The job of the same command that an earlier launch submitted and Slurm still has."""
+        import submitit
+
+        try:
+            record = json.loads(self._record(command).read_text(encoding="utf-8"))
+            name, args = str(record["job"]), tuple(record["args"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        jobs = self.queue.poll()
+        if args != command.args or jobs is None or name not in jobs:
+            return None
+        if jobs[name][0] in FINAL_STATES:
+            return None
+        print(f"job {name}: {command} (submitted by an earlier launch)", flush=True)
+        job = submitit.SlurmJob(folder=self.folder, job_id=name)
+        return SlurmJob(job, self.queue, [job.paths.stdout])
 
 
 def refusal(error: Exception) -> str:
@@ -173,7 +200,7 @@ def job_script(folder: Path, command: Command) -> str:
     return f"{script.strip()}{lacking}"
 
 
-NO_SUBMITIT = "executor=slurm needs the package submitit: pip install 'ratiocine[slurm]'"
+NO_SUBMITIT = "executor=slurm needs the package submitit: pip install -e '.[slurm]'"
 
 
 def check_submitit() -> None:

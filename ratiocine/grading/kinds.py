@@ -9,6 +9,7 @@ from fractions import Fraction
 from ratiocine.grading import choices, countdown, expressions, latex, numbers, puzzles, worker
 from ratiocine.grading.decimal_commas import in_points
 from ratiocine.grading.numbers import read_number
+from ratiocine.grading.senses import contradict
 from ratiocine.grading.spans import judge_span, judge_string, references, span_detail
 from ratiocine.grading.wording import STATED, folded, unwrapped
 from ratiocine.grading.worker import Judgement
@@ -56,14 +57,12 @@ def _judge_number(problem: Problem, answer: str, limit: float) -> Judgement:
     value = read_number(answer)
     if value is None:
         return "unreadable"
-    wanted = _reference_numbers(problem)
-    if value in wanted:
-        return "same"
-    if problem.tolerance is None:
-        return "different"
-    tolerance = Fraction(str(problem.tolerance))  # exact: 0.01 of 100 includes 101
-    near = (abs(value - one) <= tolerance * abs(one) for one in wanted if one is not None)
-    return "same" if any(near) else "different"
+    tolerance = Fraction(str(problem.tolerance or 0))  # exact: 0.01 of 100 includes 101
+    for text, wanted in zip(references(problem), _reference_numbers(problem), strict=True):
+        near = wanted is not None and abs(value - wanted) <= tolerance * abs(wanted)
+        if near and not contradict(text, answer):
+            return "same"
+    return "different"
 
 
 def _reference_numbers(problem: Problem) -> list[Fraction | None]:

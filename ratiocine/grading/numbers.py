@@ -35,19 +35,19 @@ LITERAL = re.compile(
 # Scale words, by the power of ten. A German Billion and a French billion are read as the English.
 TENS = {
     2: "hundreds?|hundert|百|백",
-    3: "thousands?|tausend|mille|ribu|nghìn|ngàn|тыс(?:яч[аи]?)?|हज़ार|ألف|آلاف|千|천|พัน",
+    3: "thousands?|tausend|tsd|mille|ribu|nghìn|ngàn|тыс(?:яч[аи]?)?|हज़ार|ألف|آلاف|千|천|พัน",
     4: "万|萬|만|หมื่น",
     5: "lakhs?|lacs?|लाख|แสน",
-    6: "millions?|millionen|millón|millones|milhão|milhões|milioni|miljoen|juta|triệu|млн"
+    6: "millions?|mio|millionen|millón|millones|milhão|milhões|milioni|miljoen|juta|triệu|млн"
     "|миллион(?:а|ов)?|مليون|ملايين|百万|백만|ล้าน",
     7: "crores?|करोड़|千万|천만",
     8: "亿|億|억",
-    9: "billions?|milliards?|milliarden|miliardi|miljard|milyar|miliar|tỷ|млрд|миллиард(?:а|ов)?"
-    "|مليار",
+    9: "billions?|mrd|milliards?|milliarden|miliardi|miljard|milyar|miliar|tỷ|млрд"
+    "|миллиард(?:а|ов)?|مليار",
     12: "trillions?|兆|조",
 }
 SCALES = [(re.compile(r"dozens?\b", re.IGNORECASE), 12)] + [
-    (re.compile(rf"(?:{words})(?!{LETTER})", re.IGNORECASE), 10**power)
+    (re.compile(rf"(?:{words})(?!{LETTER})\.?", re.IGNORECASE), 10**power)
     for power, words in sorted(TENS.items(), reverse=True)
 ]
 SCALE = rf"(?:dozens?|{'|'.join(TENS.values())})(?!{LETTER})"
@@ -68,7 +68,7 @@ NO_UNIT = re.compile(
     re.IGNORECASE,
 )
 DRESS = re.compile(
-    r"^(?:\\approx|≈|about|approximately|exactly|only|rs\.?|(?:US|AU|CA|NZ|HK|A|C|R)(?=\\?\$)"
+    r"^(?:\\approx|[≈~]|about|approximately|circa|ca\.?|etwa|rund|ungefähr|exactly|genau|only|rs\.?|(?:US|AU|CA|NZ|HK|A|C|R)(?=\\?\$)"
     r"|[A-Za-z][A-Za-z ]{0,40}:)\s*(?=[-+$£€¥₹₩₽₺₦₫\\.\d(])",
     re.IGNORECASE,
 )

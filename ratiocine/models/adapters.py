@@ -42,6 +42,15 @@ def add_lora(
                 f"lora_targets: '{target}' is no module of this model; its linear layers: "
                 f"{', '.join(sorted(linear))}"
             )
+        head = model.get_output_embeddings()
+        of_head = (name for name, module in model.named_modules() if module is head)
+        if model.config.get_text_config().tie_word_embeddings and any(
+            name == target or name.endswith(f".{target}") for name in of_head
+        ):
+            raise BadInput(
+                f"lora_targets: '{target}' is tied to the embedding of this model, which a merged "
+                "adapter would change too; leave it out"
+            )
     torch.manual_seed(seed)
     return _adapted(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
 

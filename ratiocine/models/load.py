@@ -175,7 +175,7 @@ def check_four_bit(model: ModelConfig) -> None:
     from importlib.util import find_spec
 
     if find_spec("bitsandbytes") is None:
-        raise BadInput("load_in_4bit=true needs an extra: pip install 'ratiocine[qlora]'")
+        raise BadInput("load_in_4bit=true needs an extra: pip install -e '.[qlora]'")
     if locate(model) is None:
         raise BadInput(f"load_in_4bit=true needs a model folder; model={model.name} has none")
 

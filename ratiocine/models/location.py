@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, near
 from ratiocine.hashing import digest
 from ratiocine.models import packaged
 from ratiocine.models.adapters import merge_adapter
@@ -57,6 +57,8 @@ def locate(model: ModelConfig) -> Path | None:
             "train it again"
         )
     run = verb_and_hash(folder.parent)
+    if not folder.exists() and (folder.parent / "DONE").exists():
+        raise BadInput(f"model={folder} does not exist{near(folder)}")
     if not folder.exists() and run is not None and run[0] in ("train", "rl"):
         raise BadInput(
             f"model={folder} is not there yet: the training in {folder.parent} is interrupted or "

@@ -148,9 +148,7 @@ class TrainingConfig(TrackedConfig):
     def _deepspeed_is_usable(self) -> Self:
         zero = self.deepspeed
         if zero.stage and find_spec("deepspeed") is None and not self.is_remote:
-            raise ValueError(
-                f"deepspeed={zero.name} needs an extra: pip install 'ratiocine[deepspeed]'"
-            )
+            raise ValueError(f"deepspeed={zero.name} needs an extra: pip install -e '.[deepspeed]'")
         if zero.stage and not distributed.is_launched() and not self.is_remote:
             how = "executor.gpus_per_node=8, deepspeed --no_local_rank --num_gpus 8 --module …"
             raise ValueError(
