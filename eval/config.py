@@ -100,7 +100,7 @@ class Config(TrackedConfig):
 
     @property
     def single_process(self) -> bool:
-        return self.engine.name == "openai"
+        return self.engine.name == "openai" or self.samples_from is not None
 
     @model_validator(mode="before")
     @classmethod
@@ -157,6 +157,13 @@ class Config(TrackedConfig):
         if not isinstance(names, list) or not names or len(set(names)) != len(names):
             raise ValueError("should name one benchmark or more, each once")
         return names
+
+    @property
+    def completions(self) -> int:
+        """Of each problem, at most; 0 where none is generated."""
+        if self.samples_from is not None:
+            return 0
+        return self.samples * (1 if self.strategy is None else self.strategy.most)
 
     def max_new_tokens_of(self, data: DataConfig) -> int:
         """The limit of a completion of this benchmark, in tokens; for `auto`, a server's cap in

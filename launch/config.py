@@ -36,6 +36,7 @@ AXES = (
     "ratios",
     "equalize",
     "lr_policy",
+    "strategies",
     "seeds",
 )
 
@@ -122,6 +123,8 @@ class GridConfig(StrictConfig):
     (`pair_sets`). A scenario that fixes its ratios has one cell instead of one per ratio. The
     scenario `sequential` has no cell at ratio 0 or 1 if `mixed` is in the grid, which is the same
     there. `baseline` are further overrides for the evaluation of starting models; null skips it.
+    Each of the `strategies` is a further evaluation of every student; those that ask for samples
+    alone share one set of them.
     """
 
     models: dict[str, list[str]] = Field(min_length=1)
@@ -143,6 +146,7 @@ class GridConfig(StrictConfig):
     max_new_tokens: TokenLimit = None
     eval: list[str] = Field(default=[])
     baseline: list[str] | None = Field(default=[])
+    strategies: dict[str, list[str]] = Field(default={})
 
     @property
     def first_seeds(self) -> Sequence[int]:
@@ -172,6 +176,20 @@ class GridConfig(StrictConfig):
                 if name in found:
                     raise ValueError(f"'{name}' occurs twice")
                 found[name] = _of_model(name, item[name] if isinstance(item, dict) else [])
+        return found
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _strategies_by_name(cls, value: Any) -> Any:
+        """Overrides of an evaluation by name; for a name alone `strategy=NAME`."""
+        value, found = parsed(value), dict[str, Any]()
+        for item in value if isinstance(value, list) else [value]:
+            for name in item if isinstance(item, dict) else [item]:
+                if not isinstance(name, str) or not is_name(name):
+                    raise ValueError(f"{name!r} is no name of letters, digits and -._+")
+                if name in found:
+                    raise ValueError(f"'{name}' occurs twice")
+                found[name] = item[name] if isinstance(item, dict) else [f"strategy={name}"]
         return found
 
     @field_validator("seeds", mode="before")
@@ -257,6 +275,8 @@ class StudyConfig(StrictConfig):
                 raise ValueError("grid.seeds in rounds need a primary hypothesis (hypotheses)")
             if self.report:
                 raise ValueError("grid.seeds in rounds compare the whole grid; leave report out")
+            if self.grid.strategies:
+                raise ValueError("grid.seeds in rounds and grid.strategies exclude each other")
         for name in (self.name, self.base_study):
             if name is not None and not is_name(name):
                 raise ValueError(f"'{name}' is no name of a study: letters, digits and -._+")

@@ -33,6 +33,7 @@ from train.config import Config as TrainConfig
 WEIGHT_BYTES = 4
 OPTIMIZER_STATES = 2  # of Adam, per weight; LoRA's are negligible
 COMPLETION_BYTES = 6  # per token of a stored completion, token ids included
+REPLAY_SECONDS = 10.0  # of a strategy on saved samples, generously
 PAIR_SECONDS = 0.01  # of a teacher that is no model, generously
 # Seconds from the start of a stage to its work, measured (docs/study.md). Local stages are forked
 # from a process that has made the imports.
@@ -92,6 +93,8 @@ class CostModel:
     def cost(self, stage: Stage) -> StageCost:
         if stage.verb == "distill":
             return self._distillation(stage)
+        if stage.verb == "eval" and stage.planned(EvalConfig).samples_from is not None:
+            return StageCost(0.0, 0.0, REPLAY_SECONDS, self.startup, self.gpus(stage))
         if self._single_process(stage):  # an evaluation, as long as its server takes
             return StageCost(None, 0.0, None, self.startup, self.gpus(stage))
         shape, counts = self.shape_and_counts(stage)

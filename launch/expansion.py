@@ -10,6 +10,7 @@ from eval.report import Rounds
 from launch.config import GridConfig, StageConfig, StudyConfig
 from launch.pair_sets import finished_pairs
 from launch.stages import Stage
+from launch.strategy_stages import strategy_stages
 from ratiocine import cli
 from ratiocine.errors import BadInput
 from train.scenario import ScenarioConfig
@@ -126,12 +127,16 @@ def _cell(grid: GridConfig, arm: _Arm, ratio: float | None) -> Iterator[Stage]:
     )
     student = f"model={{train-{name}}}/model"
     yield Stage(f"train-{name}", "train", training, arm.pairs)
-    yield Stage(f"eval-{name}", "eval", (student, *evaluation), arm.pairs)
+    evaluated = Stage(f"eval-{name}", "eval", (student, *evaluation), arm.pairs)
+    yield evaluated
+    yield from strategy_stages(evaluated, evaluation, grid.strategies)
     if grid.rl and (grid.rl.ratios is None or ratio in grid.rl.ratios):
         rewards = cli.merged(grid.rl.overrides, grid.model_words(arm.model, "rl"))
         yield Stage(f"rl-{name}", "rl", (student, *rewards, seed), arm.pairs)
         rewarded = f"model={{rl-{name}}}/model"
-        yield Stage(f"eval-rl-{name}", "eval", (rewarded, *evaluation), arm.pairs)
+        evaluated = Stage(f"eval-rl-{name}", "eval", (rewarded, *evaluation), arm.pairs)
+        yield evaluated
+        yield from strategy_stages(evaluated, evaluation, grid.strategies)
 
 
 def _evaluation(grid: GridConfig, model: str, further: Sequence[str] = ()) -> tuple[str, ...]:

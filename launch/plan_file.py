@@ -21,6 +21,7 @@ from ratiocine.stores import PLAN, read_object
 
 SETTINGS = {"distill": "distill", "train": "train", "eval": "eval", "baseline": "eval"}
 """Lists of settings of a grid, and the verb that they are of."""
+NAMED = ("models", "pairs", "strategies")  # axes of overrides by name
 JOBS = "jobs"  # scripts and logs of submitted stages
 
 
@@ -76,8 +77,8 @@ def check_plan(study: StudyConfig, root: Path, *, write: bool = False) -> None:
                 f"out={root} was made by another plan: {'; '.join(differences)}; give another "
                 f"out=, or extend it by {', '.join(AXES)} alone"
             )
-        for name in ("models", "pairs"):
-            plan["grid"][name] = {**stored["grid"][name], **plan["grid"][name]}
+        for name in NAMED:
+            plan["grid"][name] = {**(stored["grid"].get(name) or {}), **plan["grid"][name]}
     if write:
         runs.write_whole(file, yaml.safe_dump(plan, sort_keys=False))
 
@@ -109,7 +110,7 @@ def _differences(stored: Mapping[str, Any], plan: Mapping[str, Any]) -> Iterator
     old, new = (_results(one.get("grid") or {}) for one in (stored, plan))
     for key in sorted({*old, *new} - {"assumptions"}):
         before, now = old.get(key), new.get(key)
-        if key in ("models", "pairs"):  # a name has the same overrides in both
+        if key in NAMED:  # a name has the same overrides in both
             before = {name: value for name, value in (before or {}).items() if name in (now or {})}
             now = {name: value for name, value in (now or {}).items() if name in before}
         elif key in AXES and not isinstance(before, dict) and not isinstance(now, dict):

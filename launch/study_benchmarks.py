@@ -52,7 +52,7 @@ class StudyBenchmarks:
                     self.counted.add(data.name)
             if n is None and isinstance(known.problems, int):
                 total = min(known.problems, sum(limits.values()))
-                return [(int(total) * config.samples, prompt)]
+                return [(int(total) * config.completions, prompt)]
             if n is None:
                 self.missing[f"the number of problems of {data.name}"] = (
                     f"study.assumptions.problems={{{data.name}: N}}, or eval's limit"
@@ -60,7 +60,7 @@ class StudyBenchmarks:
                 continue
             n = int(min(n, limits[data.name]))
             self.problems[data.name] = n
-            found.append((n * config.samples, known.prompt.get(data.name, prompt)))
+            found.append((n * config.completions, known.prompt.get(data.name, prompt)))
         return found if len(found) == len(sources) else None
 
     def of(self, config: EvalConfig) -> list[DataConfig]:

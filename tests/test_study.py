@@ -962,6 +962,59 @@ def test_rates_of_all_weights_are_told_for_adapters() -> None:
     assert warning not in done("launch", *words)
 
 
+STRATEGIES = (
+    "study.grid.strategies=[self_consistency, {v4: [strategy=weighted_vote, strategy.n=4]}, "
+    "{hot: [strategy=short_m_at_k, temperature=1]}, cot_decoding]"
+)
+
+
+def test_votes_share_the_samples_of_a_student() -> None:
+    _, stages = planned(STRATEGIES)
+    end = "eval-tiny-domains-mixed-0.5-s0"
+    found = {s.name.removeprefix(end): s.planned(Eval) for s in stages if s.name.startswith(end)}
+    assert list(found) == [
+        *("", "-samples1", "-samples2"),
+        *("-self_consistency", "-v4", "-hot", "-cot_decoding"),
+    ]
+    first, second = found["-samples1"], found["-samples2"]
+    assert (first.samples, first.temperature, first.logprobs) == (8, 0.7, True)
+    assert (second.samples, second.temperature, second.logprobs) == (8, 1.0, False)
+    for name in ("self_consistency", "v4"):
+        assert str(found[f"-{name}"].samples_from).endswith(f"{end}-samples1")
+        assert found[f"-{name}"].temperature == 0.7
+        assert found[f"-{name}"].completions == 0
+    assert str(found["-hot"].samples_from).endswith("-samples2")
+    assert found["-cot_decoding"].samples_from is None
+    assert found["-cot_decoding"].completions == 10
+    assert all(one.max_new_tokens == 160 for one in found.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("[nothing]", "study.grid.strategies, nothing: unknown strategy 'nothing'"),
+        ("[{a: [temperature=1]}]", "study.grid.strategies, a: give strategy=, one of"),
+        ("[{a: [strategy=best_of_n, strategy.k=2]}]", "study.grid.strategies, a: unknown key 'k'"),
+        ("[cot_decoding, cot_decoding]", "'cot_decoding' occurs twice"),
+    ],
+)
+def test_strategies_that_are_none_are_refused(given: str, message: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)):
+        planned(f"study.grid.strategies={given}")
+
+
+@pytest.mark.slow
+def test_strategies_are_arms_of_a_study(tmp_path: Path) -> None:
+    words = (*GRID, "study.grid.ratios=[0,1]", "study.grid.seeds=[0]", f"out={tmp_path / 'study'}")
+    done(*words)
+    said = done(*words, "study.grid.strategies=[self_consistency, cot_decoding]")
+    assert "train-tiny-demo-mixed-0-s0: finished before" in said
+    with open(tmp_path / "study" / "tables" / "arms.csv", encoding="utf-8") as file:
+        arms = [row["arm"] for row in csv.DictReader(file)]
+    assert any("self_consistency n=8" in arm for arm in arms)
+    assert any("cot_decoding k=10" in arm for arm in arms)
+
+
 def test_listed_stages_are_counted_and_the_unknown_is_named() -> None:
     study = cli.compose("launch", Config, ["study=demo"]).study
     told = estimate(study, plan(study), {}, "weights")

@@ -68,16 +68,20 @@ OTHER_FORMATS = (".csv", ".docx", ".pdf", ".png", ".svg", ".xlsx")
 
 
 def check_name(out: Path) -> None:
-    """Raise BadInput where no file can have this name."""
-    if out.name in ("", "..") or out.is_dir():
-        raise BadInput(f"{out} is a folder and cannot be written: give the name of a file")
+    """Raise BadInput where no page can have this name."""
+    _check_file(out)
     if out.suffix.lower() in OTHER_FORMATS:
         raise BadInput(f"--out {out}: the page is HTML; give it the ending .html")
 
 
+def _check_file(out: Path) -> None:
+    if out.name in ("", "..") or out.is_dir():
+        raise BadInput(f"{out} is a folder and cannot be written: give the name of a file")
+
+
 def write(out: Path, content: str | bytes) -> None:
     """Write a file in one step; raises BadInput where that is impossible."""
-    check_name(out)
+    _check_file(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, content)

@@ -15,7 +15,12 @@ from ratiocine.executors import is_stage
 CONF = Path(__file__).resolve().parents[2] / "conf"
 BY_PATH = ("model", "data")  # groups whose value may be a folder, a file or a hub id
 # A list, or a mapping, whichever the file has
-LISTS_OR_MAPPINGS = ("study.grid.models", "study.grid.pairs", "study.grid.seeds")
+LISTS_OR_MAPPINGS = (
+    "study.grid.models",
+    "study.grid.pairs",
+    "study.grid.seeds",
+    "study.grid.strategies",
+)
 # Lists of overrides. Those of the command line change single settings of the file's list.
 SETTINGS = (
     "study.grid.distill",
