@@ -137,7 +137,8 @@ def _hypotheses(study: Study, tables: Tables) -> list[str]:
     first = primary or list(table)
     missed = [row for row in first if row["p_adjusted"] >= 0.05]
     kind = "primary hypothesis" if primary else "hypothesis"
-    found = f"{len(first) - len(missed)} of {count(len(first), kind)} shown (another 5 %)"
+    shown = f"{len(first) - len(missed)} of {count(len(first), kind)} shown"
+    found = f"{shown} (5 % chance of any false one among these)"
     names = (("gain", "gain"), ("no_gain", "no gain"))
     words = [
         f"{name} in {_by_group(rows, None, table)}"
