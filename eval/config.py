@@ -139,6 +139,11 @@ class Config(TrackedConfig):
             )
         if self.samples_from is None:
             check_capabilities(self.engine.name, set(strategy.needs))
+        elif strategy.budget is not None:
+            raise ValueError(
+                f"samples_from={self.samples_from}: strategy.budget={strategy.budget} would cut "
+                "samples short as they are generated; leave one of the two out"
+            )
         elif not strategy.replayable:
             raise ValueError(
                 f"samples_from={self.samples_from}: strategy={strategy.name} asks for more than "

@@ -107,7 +107,10 @@ def strategy(words: str) -> Strategy:
         if not given:
             raise BadInput(f"--strategies '{words}': {setting} is no KEY=VALUE")
         values[key] = yaml.safe_load(value)
-    return cli.check(STRATEGIES[name], values)
+    found = cli.check(STRATEGIES[name], values)
+    if found.budget is not None:
+        raise BadInput(f"--strategies '{words}': budget= is for python -m eval strategy={name}")
+    return found
 
 
 def doubled(samples: int) -> list[Strategy]:
@@ -139,7 +142,7 @@ def check_samples(evaluation: Evaluation, strategies: Sequence[Strategy]) -> Non
 
 def words_of(one: Strategy) -> str:
     """A strategy as it is asked for."""
-    settings = one.model_dump(exclude={"name"})
+    settings = one.model_dump(exclude={"name", "budget"})
     return " ".join([one.name, *(f"{key}={value}" for key, value in settings.items())])
 
 

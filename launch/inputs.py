@@ -20,6 +20,7 @@ from ratiocine.executors import VerbConfig
 from ratiocine.models import ModelConfig
 from rl.config import Config as RLConfig
 from train.config import Config as TrainConfig
+from train.config import check_counts
 from train.dataset import pairs_file
 
 TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its variables
@@ -48,6 +49,8 @@ def check_inputs(config: VerbConfig, planned: Collection[str]) -> None:
                     hint = near(Path(folder))
                     raise BadInput(f"pairs={folder} does not exist; give {FORMS}{hint}")
                 pairs_file(folder)
+        if not any(_is_planned(folder, planned) for folder in config.folders()):
+            check_counts(config)
 
 
 def downloads(configs: Sequence[VerbConfig], planned: Collection[str]) -> list[Download]:

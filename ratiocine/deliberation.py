@@ -15,7 +15,7 @@ from ratiocine.evaluate import score
 from ratiocine.grading import canonical
 from ratiocine.prompts import opens_thinking, prompt_text
 from ratiocine.records import Completion, Problem, ScoredCompletion
-from ratiocine.strategies import Answer, Call, Question, Run, Sample, Strategy
+from ratiocine.strategies import Answer, Ballot, Call, Question, Run, Sample, Strategy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -119,24 +119,46 @@ class _Deliberation:
         self._rows += new
         self._samples += samples
         try:
-            self._ask(self.run.send(samples))
+            call = self.run.send(samples)
         except StopIteration as end:
             self.row = self._answer(end.value)
+            return
+        if self._left == 0:  # the most frequent answer so far, else the last completion
+            self.run.close()
+            last = {len(self._samples) - 1: 1.0}
+            self.row = self._answer(Answer(Ballot.of(self._samples).winners or last))
+        else:
+            self._ask(call)
+
+    @property
+    def _spent(self) -> int:
+        return sum(sum(generated) for _, *generated in self._calls)
+
+    @property
+    def _left(self) -> int | None:
+        """Of the budget; None without one."""
+        budget = self.strategy.budget
+        return None if budget is None else budget - self._spent
 
     def _ask(self, call: Call) -> None:
         """The next request. Samples of the problem have the random numbers that they have without a
         strategy; those of the second answer come after all that the first may ask for."""
-        base, self.call = self.request, call
+        base, self.call, left = self.request, call, self._left
         plain = call == Call(call.n)
+        limit = min(call.max_new_tokens or base.max_new_tokens, base.max_new_tokens)
+        n = call.n
+        if left is not None:
+            n = min(n, left)
+            limit = min(limit, left // n)
         first = self.number * self.strategy.most + self._plain if plain else 0
-        self._plain += call.n if plain else 0
+        self._plain += n if plain else 0
         self.asked = replace(
             base,
             id=base.id if plain else f"{base.id}\x1f{self.number}\x1f{len(self._calls)}",
-            samples=tuple(range(first, first + call.n)),
+            samples=tuple(range(first, first + n)),
             messages=base.messages if call.messages is None else call.messages,
             prefix=call.prefix,
-            max_new_tokens=min(call.max_new_tokens or base.max_new_tokens, base.max_new_tokens),
+            max_new_tokens=limit,
             stop=(*base.stop, *call.stop),
             ranked=call.ranked,
             temperature=0.0 if call.ranked else base.temperature,
@@ -187,7 +209,7 @@ class _Deliberation:
         taken = self._taken(answer.weights)
         row, samples = self._rows[taken], self._samples
         acted = samples[taken].vote != samples[0].vote if answer.acted is None else answer.acted
-        total = sum(sum(generated) for _, *generated in self._calls)
+        total = self._spent
         n_answer = min(row.n_answer, total)
         keeps = self.request.logprobs
         return replace(

@@ -586,6 +586,7 @@ def test_a_job_that_fails_leaves_the_others_of_a_sweep(pairs: Path, tmp_path: Pa
     assert [done.parent.name for done in tmp_path.glob("sweep/*/DONE")] == ["ratio=0"]
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_stopped_sweep_leaves_no_job_behind(pairs: Path, tmp_path: Path) -> None:
     words = (f"pairs={pairs}", "model=tiny", "batch_size=8", "epochs=9999")

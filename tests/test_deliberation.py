@@ -19,6 +19,8 @@ from ratiocine.records import Completion, Problem, ScoredCompletion
 from ratiocine.runs import read_manifest
 from ratiocine.stores import read_completions
 from ratiocine.strategies import (
+    STRATEGIES,
+    AdaptiveConsistency,
     BudgetForcing,
     EarlyExit,
     LeastToMost,
@@ -130,6 +132,29 @@ def test_a_vote_is_of_the_samples_of_the_problem() -> None:
     assert row.right
     assert row.calls == ((10, 1, 2, 1),)
     assert row.detail[ACTED] == 1
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_budget_is_never_exceeded(name: str) -> None:
+    """And a strategy that it ends has an answer nevertheless."""
+    kind = STRATEGIES[name]
+    for budget in (1, 2, 3, 7, 12):
+        texts = ["<think> 1. one? two? three", "\\boxed{5} so", "\\boxed{7} so it is"] * 20
+        engine = Scripted(*texts)
+        requests = [Request("s/p", ({"role": "user", "content": "How many?"},), 6)]
+        strategy = kind(budget=budget)
+        ((row,),) = deliberated(engine, requests, {"s/p": PROBLEM}, None, strategy)
+        assert row.calls is not None
+        generated = [n for _, *rest in row.calls for n in rest]
+        assert 0 < sum(generated) == row.n_completion <= budget
+        assert all(n > 0 for n in generated)
+
+
+def test_where_the_budget_ends_the_most_frequent_answer_is_taken() -> None:
+    texts = "\\boxed{7} a", "\\boxed{5} b", "\\boxed{7} c d e"
+    row, asked = answered(AdaptiveConsistency(n=9, budget=5, threshold=0.99), *texts)
+    assert row.right
+    assert [one.max_new_tokens for one in asked] == [5, 3, 1]
 
 
 @pytest.fixture(scope="module")

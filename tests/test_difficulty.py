@@ -167,6 +167,7 @@ def test_a_score_is_the_last_number(text: str, score: float | None) -> None:
     assert last_score(text) == score
 
 
+@pytest.mark.slow
 def test_bad_values_are_one_line(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text('{"problems": {"a": {"score": 11}}}')

@@ -78,6 +78,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 # This machine
 
 
+@pytest.mark.slow
 def test_questions_are_shared_out_over_processes(student: Path, tmp_path: Path) -> None:
     words = (
         "eval",

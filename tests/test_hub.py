@@ -350,6 +350,7 @@ def test_a_folder_of_the_hubs_cache_is_the_model_of_its_name() -> None:
     assert other[2:] == ["++model.license=null"]
 
 
+@pytest.mark.slow
 def test_a_student_is_pushed_with_its_card_and_scores(pairs: Path, tmp_path: Path) -> None:
     run, scored = tmp_path / "run", tmp_path / "scored"
     done(

@@ -221,6 +221,7 @@ def test_removed_weights_are_known_as_removed(old: Path, tmp_path: Path) -> None
     assert "its weights were removed" in refused.stderr
 
 
+@pytest.mark.slow
 def test_old_evaluations_are_reported_and_compared(old: Path, tmp_path: Path) -> None:
     folders = [str(old / name) for name in ("eval", "eval-rl")]
     done("eval.report", *folders, "--out", str(tmp_path / "report.html"))

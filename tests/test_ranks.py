@@ -509,6 +509,7 @@ def said_by(out: Path) -> list[tuple[object, ...]]:
     return [(row["step"], row["id"], row["completion"], row["reward"]) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranks", "what", "words"),
     [

@@ -55,6 +55,7 @@ def relay(models: dict[str, Path], out: Path, at: float, by: str, *more: str) ->
     return evaluated(models["chooser"], out, f"relay={{{values}}}")
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_the_ends_are_the_two_models(models: dict[str, Path], tmp_path: Path) -> None:
     """Token for token: the receiver alone at 0, the source at 1."""
@@ -115,6 +116,7 @@ def test_the_receiver_goes_on_from_the_cut(models: dict[str, Path], tmp_path: Pa
     assert "after 0.5 of" in page.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_what_cannot_be_relayed_is_one_line(models: dict[str, Path], tmp_path: Path) -> None:
     bare = tmp_path / "bare"

@@ -106,6 +106,7 @@ def evaluation(
     )
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(evaluations: list[str], tmp_path: Path) -> None:
     ends = os.pipe()
     os.close(ends[0])

@@ -37,6 +37,7 @@ from ratiocine.executors import Command, Job, SlurmConfig
 from ratiocine.runs import artefacts, locks
 from ratiocine.stores import read_completions
 from train.config import Config as Train
+from train.config import notes
 
 GRID = (
     "launch",
@@ -434,6 +435,7 @@ def test_with_scores_alone_weights_go_and_come_back_where_they_are_needed(
     assert answers(root).items() <= answers(study).items()
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
     """A batch of 24 is more than the pairs of one domain, and fewer than those of both."""
     failing = "general_ift+math_ift"
@@ -950,16 +952,15 @@ def test_what_is_no_setting_of_a_job_is_refused(words: str, message: str) -> Non
 
 
 def test_rates_of_all_weights_are_told_for_adapters() -> None:
-    words = (
-        "study=ratio_sweep",
-        "study.grid.models=[tiny]",
-        "study.grid.ratios=[0.5]",
-        "dry_run=true",
-    )
-    warning = "warning: lora=true at the learning rates of all weights"
-    assert warning in done("launch", *words, "study.grid.train=[lora=true]")
-    assert warning not in done("launch", *words, "study.grid.train=[lora=true, lr=1e-3]")
-    assert warning not in done("launch", *words)
+    def told(*words: str) -> bool:
+        return any("lora=true at the learning rates" in line for line in notes(settings(*words)))
+
+    def settings(*words: str) -> Train:
+        return cli.compose("train", Train, ["model=tiny", "ratio=0.5", "pairs=x", *words])
+
+    assert told("lora=true")
+    assert not told("lora=true", "lr=1e-3")
+    assert not told()
 
 
 STRATEGIES = (

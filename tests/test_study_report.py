@@ -727,6 +727,7 @@ def test_a_name_that_all_problems_have_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     """Not as mathematics, nor as numbers that could be shorter, nor as Markdown."""
     named = {"names": "$\\alpa$", "spans": "$x^{$", "angles": "a|b 1.12534", "sums": "<img src=x>"}

@@ -41,8 +41,8 @@ def forest(tables: Tables) -> Caption:
     title, table = "All contrasts", tables["contrasts"]
     rows = [row for row in table if row["n"] > FEW_PROBLEMS]
     if not rows:
-        few = f"No two arms share more than {FEW_PROBLEMS} problems."
-        return nothing("forest", title, few if table.rows else "No two arms are compared.")
+        why = f"share more than {FEW_PROBLEMS} problems" if table.rows else "are compared"
+        return nothing("forest", title, f"No two arms {why}.")
     kinds = listed([NAMES[kind] for kind in dict.fromkeys(row["contrast"] for row in rows)])
     sentences = [
         f"{count(len(rows), 'contrast')} ({kinds}), each with the 95 % interval that it has alone; "

@@ -14,7 +14,7 @@ from ratiocine.errors import BadInput
 from ratiocine.runs import AXES
 
 # What an evaluation's configuration says of what was evaluated, not of how.
-NOT_CONDITIONS = ("model", "benchmarks", "relay", "strategy")
+NOT_CONDITIONS = ("model", "benchmarks", "logprobs", "relay", "strategy")
 LONG = 24  # characters of a value in a label
 
 
@@ -105,9 +105,13 @@ def _described(evaluation: Evaluation, names: Sequence[str]) -> str:
     for name in names:
         if values.get(name) is None:  # as it is by default
             continue
+        if name == "samples" and (values.get("strategy") or values.get("temperature") == 0):
+            continue  # of a strategy, or greedy: one
         value = str(values[name])[:LONG]
         plain = {"max_new_tokens": f"{value} tokens", "engine": value, "dtype": value}
         plain |= dict.fromkeys(("relay", "strategy"), str(values[name]))
+        plain["temperature"] = "greedy" if values[name] == 0 else f"temperature {value}"
+        plain["samples"] = "one sample" if values[name] == 1 else f"{value} samples"
         words.append(plain.get(name, f"{name.rpartition('.')[2]} {value}"))
     return ", ".join(dict.fromkeys(words))
 

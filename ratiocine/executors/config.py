@@ -86,7 +86,8 @@ class SlurmConfig(_BaseExecutorConfig):
     nodes: Unhashed[PositiveInt] = 1
     cpus_per_task: Unhashed[PositiveInt] = 4
     mem_gb: Unhashed[PositiveFloat | None] = None
-    time_limit_hours: Unhashed[PositiveFloat | None] = None
+    # Slurm warns 90 seconds before the limit, for a checkpoint.
+    time_limit_hours: Unhashed[Annotated[float, Field(ge=0.05)] | None] = None
     partition: Unhashed[str | None] = None
     account: Unhashed[str | None] = None
     max_parallel_jobs: Unhashed[PositiveInt] = 8

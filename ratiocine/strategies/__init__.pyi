@@ -13,6 +13,7 @@ from .self_refine import SelfRefine as SelfRefine
 from .short_m_at_k import ShortMAtK as ShortMAtK
 from .step_back import StepBack as StepBack
 from .strategy import Answer as Answer
+from .strategy import Ballot as Ballot
 from .strategy import Call as Call
 from .strategy import Question as Question
 from .strategy import Run as Run

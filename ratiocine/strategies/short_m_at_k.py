@@ -29,7 +29,7 @@ class ShortMAtK(Strategy):
     def run(self, question: Question) -> Run:
         samples = yield Call(self.k)
         # One that the engine could not answer has no tokens, and does not end first.
-        begun = (number for number in range(self.k) if samples[number].tokens)
+        begun = (number for number in range(len(samples)) if samples[number].tokens)
         first = sorted(begun, key=lambda number: samples[number].tokens)[: self.m]
         end = samples[first[-1]].tokens if first else 0
         return Answer(

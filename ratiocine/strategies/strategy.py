@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from pydantic import PositiveInt
 
 from ratiocine.completion_parts import split
-from ratiocine.config import Hashed, StrictConfig
+from ratiocine.config import Hashed, HashedIfSet, StrictConfig
 
 Need = Literal["logprobs", "prefix", "ranked"]
 
@@ -95,6 +95,8 @@ class Strategy(StrictConfig):
     """A strategy with its settings, those of conf/strategy/NAME.yaml."""
 
     name: Hashed[str]
+    budget: HashedIfSet[PositiveInt | None] = None
+    """Generated tokens of a problem, at most, over all completions; None: no limit."""
     needs: ClassVar[frozenset[Need]] = frozenset()
     """What the engine has to be capable of."""
     differing: ClassVar[bool] = True
