@@ -118,6 +118,10 @@ class _Deliberation:
         ]
         self._rows += new
         self._samples += samples
+        if not any(row.answered for row in new):  # refused, or failed at the server: so are others
+            self.run.close()
+            self.row = self._answer(Answer({len(self._rows) - len(new): 1.0}, acted=False))
+            return
         try:
             call = self.run.send(samples)
         except StopIteration as end:

@@ -150,6 +150,25 @@ def test_a_budget_is_never_exceeded(name: str) -> None:
         assert all(n > 0 for n in generated)
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_the_engine_refuses_is_not_asked_again_and_again(name: str) -> None:
+    class Refusing:
+        name = "refusing"
+        n = 0
+
+        def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
+            for request in requests:
+                for sample in request.samples:
+                    self.n += 1
+                    yield [Completion(request.id, "no", "refused", 9, 0, 0.0, sample=sample)]
+
+    engine, strategy = Refusing(), STRATEGIES[name]()
+    requests = [Request("s/p", ({"role": "user", "content": "How many?"},), 6)]
+    ((row,),) = deliberated(engine, requests, {"s/p": PROBLEM}, None, strategy)
+    assert (row.stop, row.verdict, row.completion) == ("refused", "wrong", "no")
+    assert engine.n <= strategy.most
+
+
 def test_where_the_budget_ends_the_most_frequent_answer_is_taken() -> None:
     texts = "\\boxed{7} a", "\\boxed{5} b", "\\boxed{7} c d e"
     row, asked = answered(AdaptiveConsistency(n=9, budget=5, threshold=0.99), *texts)

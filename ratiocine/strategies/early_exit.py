@@ -33,10 +33,10 @@ class EarlyExit(Strategy):
             (sample,) = yield Call(max_new_tokens=most, prefix=text, stop=(CLOSE,))
             spent, text = spent + sample.tokens, sample.text
             thinks = question.opened or text.lstrip().startswith(OPEN)
-            if spent >= limit or (not thinks and sample.stop == "stop"):
+            if spent < limit and not thinks and sample.stop != "stop":
+                (sample,) = yield Call(max_new_tokens=limit - spent, prefix=text)
+            if spent >= limit or not thinks:
                 return Answer({sample.number: 1.0}, acted=False)
-            if not thinks:
-                continue
             closed = text.rstrip() + CLOSING
             if sample.stop == "stop":
                 break
