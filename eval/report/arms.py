@@ -50,6 +50,11 @@ class Arm:
         """Whether it was trained with rewards (`rl`)."""
         return self.student is not None and self.student.rewarded
 
+    @property
+    def has_strategy(self) -> bool:
+        """Whether a test-time strategy answered."""
+        return self.evaluations[0].manifest.identity.get("strategy") is not None
+
     @cached_property
     def axes(self) -> Axes:
         """Its value on every axis of a study (`runs.AXES`); None where it has none."""

@@ -19,6 +19,7 @@ NAMES = {
     "scenario": "another scenario against mixed",
     "training_flops": "equal training FLOPs",
     "inference_flops": "equal inference FLOPs",
+    "strategy": "with a strategy against without",
 }
 
 

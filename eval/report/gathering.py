@@ -107,6 +107,8 @@ def _described(evaluation: Evaluation, names: Sequence[str]) -> str:
             continue
         if name == "samples" and (values.get("strategy") or values.get("temperature") == 0):
             continue  # of a strategy, or greedy: one
+        if name == "temperature" and values.get("strategy") and not values[name]:
+            continue
         value = str(values[name])[:LONG]
         plain = {"max_new_tokens": f"{value} tokens", "engine": value, "dtype": value}
         plain |= dict.fromkeys(("relay", "strategy"), str(values[name]))

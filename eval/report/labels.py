@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from eval.report.evaluations import Evaluation
 from ratiocine.runs import EvalFacts, Relay, StudentInfo
+from ratiocine.strategies import STRATEGIES
 
 
 def label(facts: EvalFacts) -> str:
@@ -19,14 +20,18 @@ def label(facts: EvalFacts) -> str:
 
 
 def strategy_words(settings: object) -> str | None:
-    """A strategy with its settings, but for texts and what is not set; None without one."""
+    """A strategy with its number of samples and what is not by default; None without one."""
     if not isinstance(settings, Mapping):
         return None
-    values = {key: value for key, value in settings.items() if key != "name"}
+    name = str(settings["name"])
+    fields = STRATEGIES[name].model_fields if name in STRATEGIES else {}
     shown = [
-        f"{key}={one}" for key, one in values.items() if one is not None and " " not in str(one)
+        f"{key}={value}"
+        for key, value in settings.items()
+        if key in ("n", "k")
+        or (key != "name" and (key not in fields or fields[key].default != value))
     ]
-    return " ".join([str(settings["name"]), *shown])
+    return " ".join([name, *shown])
 
 
 def relay_words(relay: Relay) -> str:

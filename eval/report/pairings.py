@@ -78,10 +78,10 @@ def ratio_pairs(study: Study) -> list[Pair]:
     A scenario without an arm at the lowest ratio is compared with the mixed one there.
     """
     found = []
-    for arm in study.trained:
+    for arm in study.plain:
         lower = [
             other
-            for other in study.trained
+            for other in study.plain
             if _ratio(other) < _ratio(arm) < inf
             and (
                 other.alike(arm, "ratio")
@@ -106,7 +106,7 @@ def scenario_pairs(study: Study) -> list[Pair]:
     """Each other scenario and the mixed one at the same ratio; for a scenario with modes by
     domain, the same without reasoning."""
     found = []
-    for arm in study.trained:
+    for arm in study.plain:
         scenario = arm.axes.scenario
         usual = "mixed" if arm.ratio is not None else scenario.replace("reasoning", "ift")
         base = None if usual == scenario else study.with_axes(arm, scenario=usual)
@@ -118,7 +118,7 @@ def compute_pairs(study: Study) -> list[Pair]:
     """Each ratio, and ratio 0 trained for the FLOPs (or tokens) of reasoning."""
     found = []
     for equalize in ("flops", "tokens"):
-        for arm in study.trained:
+        for arm in study.plain:
             if arm.ratio and _equal_examples(arm):
                 base = study.with_axes(arm, equalize=equalize, ratio=0.0) or study.with_axes(
                     arm, equalize=equalize, ratio=0.0, scenario="mixed"
@@ -131,12 +131,12 @@ def reward_pairs(study: Study) -> list[Pair]:
     """Each arm trained with rewards, and the arm (or model) it started from."""
     by_hash = {
         evaluation.student.hash: arm
-        for arm in study.trained
+        for arm in study.plain
         for evaluation in arm.evaluations
         if evaluation.student is not None
     }
     found = []
-    for arm in study.trained:
+    for arm in study.plain:
         if arm.student is not None and arm.rewarded:
             parent = arm.student.parent
             base = study.untrained(arm) if parent is None else by_hash.get(parent.hash)
@@ -171,8 +171,8 @@ def main_pairs(study: Study) -> list[Pair]:
 def inference_flops_pairs(study: Study) -> list[Pair]:
     """Each arm with reasoning, and the arm without of another model whose answers cost most nearly
     the same: at most `EQUAL_COST` times more or less FLOPs over all problems."""
-    flops = {arm.label: arm.inference_flops(study.keys) or 0.0 for arm in study.trained}
-    priced = [arm for arm in study.trained if flops[arm.label] and not arm.rewarded]
+    flops = {arm.label: arm.inference_flops(study.keys) or 0.0 for arm in study.plain}
+    priced = [arm for arm in study.plain if flops[arm.label] and not arm.rewarded]
     found = []
     for arm in (arm for arm in priced if arm.ratio):
 
@@ -184,6 +184,28 @@ def inference_flops_pairs(study: Study) -> list[Pair]:
         if nearest is not None and apart(nearest) <= log(EQUAL_COST):
             found.append((nearest, arm))
     return found
+
+
+def strategy_pairs(study: Study) -> list[Pair]:
+    """Each arm with a strategy, and the same students asked once, greedily where they were."""
+    found = []
+    for arm in (arm for arm in study.trained if arm.has_strategy):
+        same = [
+            other
+            for other in study.trained
+            if not other.has_strategy and other.seeds == arm.seeds and _same_students(other, arm)
+        ]
+        greedy = [one for one in same if one.evaluations[0].facts.decoding.temperature == 0]
+        found += [(base, arm) for base in (greedy or same)[:1]]
+    return found
+
+
+def _same_students(arm: Arm, other: Arm) -> bool:
+    students = zip(arm.evaluations, other.evaluations, strict=True)
+    return all(
+        one.student is not None and two.student is not None and one.student.hash == two.student.hash
+        for one, two in students
+    )
 
 
 def baseline_pairs(study: Study) -> list[Pair]:
@@ -209,4 +231,5 @@ CONTRASTS: Mapping[str, Callable[[Study], list[Pair]]] = {
     "scenario": scenario_pairs,
     "training_flops": compute_pairs,
     "inference_flops": inference_flops_pairs,
+    "strategy": strategy_pairs,
 }

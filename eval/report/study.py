@@ -82,6 +82,11 @@ class Study:
         return [arm for arm in self.arms if arm.trained]
 
     @property
+    def plain(self) -> list[Arm]:
+        """The trained arms that answer without a strategy; all where every one has one."""
+        return [arm for arm in self.trained if not arm.has_strategy] or self.trained
+
+    @property
     def models(self) -> list[str]:
         return list(dict.fromkeys(arm.model for arm in self.arms))
 

@@ -251,8 +251,9 @@ class TransformersEngine:
         batch.token = next_tokens(logits, batch.rows)
         margins: list[float] | None = None
         if any(row.request.ranked for row in batch.rows):
-            first, second = logits.float().softmax(-1).topk(2).values.unbind(-1)
-            margins = (first - second).tolist()
+            first, second = logits.topk(2).values.float().unbind(-1)
+            total = logits.float().logsumexp(-1)
+            margins = ((first - total).exp() - (second - total).exp()).tolist()
         logprobs: list[float] | None = None
         if any(row.request.logprobs for row in batch.rows):
             logits = logits.float()
