@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 OPEN, CLOSE = "<think>", "</think>"
-CLOSING = f"\n{CLOSE}\n\n"  # after a trace that is ended where it is
+# After a trace that is ended where it is. Without the blank line that follows: some tokenizers
+# encode it alone as one token, which no student has seen before an answer.
+CLOSING = f"\n{CLOSE}"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 # A phrase six times, or a short one with a letter eight times: not a rule, nor zeros of a number.
 LOOP = re.compile(r"(?:(.{12,200}?)\1{5,}|((?=.{0,10}[^\W\d_]).{2,11}?)\2{7,})\Z", re.DOTALL)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import command, done
 
-from ratiocine import cost
-from ratiocine.completion_parts import CLOSE
+from eval.config import Config
+from ratiocine import cli, cost, models
+from ratiocine.completion_parts import CLOSE, CLOSING, render
 from ratiocine.deliberation import ACTED, deliberated
 from ratiocine.engines import Request
-from ratiocine.prompts import user_text
+from ratiocine.prompts import text_ids, user_text
 from ratiocine.records import Completion, Problem, ScoredCompletion
 from ratiocine.runs import read_manifest
 from ratiocine.stores import read_completions
@@ -68,7 +69,7 @@ def answered(strategy: Strategy, *texts: str, limit: int = 20) -> tuple[ScoredCo
 def test_a_trace_is_ended_at_its_limit() -> None:
     strategy = BudgetForcing(max_thinking_tokens=3, waits=0)
     row, asked = answered(strategy, "<think> one two three four", "\\boxed{7}")
-    assert row.completion == f"<think> one two\n{CLOSE}\n\n\\boxed{{7}}"
+    assert row.completion == f"<think> one two\n{CLOSE}\\boxed{{7}}"
     assert row.right
     assert row.calls == ((10, 3), (10, 1))
     assert (row.n_completion, row.n_answer, row.n_think) == (4, 1, 3)
@@ -82,7 +83,7 @@ def test_a_trace_goes_on_after_wait() -> None:
     strategy = BudgetForcing(waits=2)
     texts = (f"<think> one {CLOSE}", f"two {CLOSE}", f"three {CLOSE}", "\\boxed{7}")
     row, asked = answered(strategy, *texts)
-    assert row.completion == f"<think> one\nWaittwo\nWaitthree\n{CLOSE}\n\n\\boxed{{7}}"
+    assert row.completion == f"<think> one\nWaittwo\nWaitthree\n{CLOSE}\\boxed{{7}}"
     assert [one.prefix for one in asked[:3]] == [
         "",
         "<think> one\nWait",
@@ -103,7 +104,7 @@ def test_an_early_exit_is_taken_where_trials_agree() -> None:
     assert row.right
     assert row.detail[ACTED] == 1
     assert row.n_completion == 9
-    assert asked[1].prefix == f"<think> a\n{CLOSE}\n\n"
+    assert asked[1].prefix == f"<think> a\n{CLOSE}"
     row, _ = answered(strategy, f"<think> {CLOSE}", "\\boxed{7}")
     assert row.right
     assert row.detail[ACTED] == 0
@@ -248,6 +249,16 @@ def test_an_interrupted_strategy_answers_as_an_uninterrupted_one(sampled: Path) 
         return [replace(row, seconds=0.0) for row in rows]
 
     assert untimed(read_completions(again)) == untimed(whole)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["tiny", "smollm2-135m"])
+def test_a_trace_that_is_ended_has_the_tokens_of_one_that_ends(name: str) -> None:
+    config = cli.compose("eval", Config, [f"model={name}"])
+    tokenizer = models.load_tokenizer(config.model)
+    whole = text_ids(tokenizer, render("\\boxed{12}", "5 + 7 = 12"))
+    begun = text_ids(tokenizer, f"<think>\n5 + 7 = 12{CLOSING}")
+    assert whole[: len(begun)] == begun
 
 
 @pytest.mark.model

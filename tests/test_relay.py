@@ -92,7 +92,7 @@ def test_the_receiver_goes_on_from_the_cut(models: dict[str, Path], tmp_path: Pa
     forced = relay(models, tmp_path / "forced", 0.5, "steps", "force_answer: true")
     for key, row in answers(forced).items():
         if source[key].thought:
-            head, tag, _ = row.completion.partition(f"{CLOSE}\n\n")
+            head, tag, _ = row.completion.partition(CLOSE)
             assert tag and source[key].completion.startswith(head.rstrip())
             assert row.n_think == 0, "no token of the trace is the receiver's"
     out = tmp_path / "relays.html"
