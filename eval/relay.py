@@ -32,7 +32,7 @@ from eval.report import (
     write,
 )
 from ratiocine import cli
-from ratiocine.completion_parts import CLOSE
+from ratiocine.completion_parts import CLOSE, CLOSING
 from ratiocine.config import flattened
 from ratiocine.errors import BadInput
 from ratiocine.grading import NUMBER_IN_TEXT, folded, in_points, read_number
@@ -221,7 +221,7 @@ def holds_answer(problem: Problem, prefix: str) -> bool:
     reference = problem.reference
     if reference is None or not prefix:
         return False
-    if CLOSE in prefix.removesuffix(f"{CLOSE}\n\n"):  # beyond the trace
+    if CLOSE in prefix.removesuffix(CLOSING):  # beyond the trace
         return True
     if problem.kind == "number":
         wanted = read_number(in_points(problem, reference))

@@ -8,7 +8,7 @@ import pytest
 from conftest import command, done
 
 from eval.relay import Accuracy, RelayResult, holds_answer, lines_of, recovered_gap
-from ratiocine.completion_parts import CLOSE
+from ratiocine.completion_parts import CLOSE, CLOSING
 from ratiocine.cuts import BY
 from ratiocine.records import Problem, ScoredCompletion
 from ratiocine.runs import read_manifest
@@ -181,6 +181,9 @@ def test_lines_run_from_the_receiver_to_the_source() -> None:
         ("string", "no", "<think>\nI know this\n", False),
         ("string", "...", "<think>\nhm\n", False),
         ("open choice", "B", "<think>\nlet us begin\n", False),
+        ("number", "12", f"<think>\n5 + 7 ={CLOSING}", False),
+        ("number", "12", f"<think>\n5 + 7 = 12{CLOSING}", True),
+        ("number", "12", "<think>\n5 + 7\n</think>\n\nIt is", True),
     ],
 )
 def test_leaks(kind: str, reference: str, prefix: str, held: bool) -> None:
