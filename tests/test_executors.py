@@ -496,7 +496,8 @@ def test_a_launch_that_was_killed_follows_its_jobs_again(
 ) -> None:
     """No stage is submitted twice while its first job is there."""
     words = [sys.executable, "-m", *STUDY, *SLURM, f"out={tmp_path / 'study'}"]
-    first = subprocess.Popen(words, cwd=ROOT, env=cluster, stdout=subprocess.PIPE, text=True)
+    later = [*words, "executor.sbatch_args={begin: now+25}"]  # it waits while the second one starts
+    first = subprocess.Popen(later, cwd=ROOT, env=cluster, stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
     job = next(line for line in first.stdout if line.startswith("job ")).split(":")[0]
     first.kill()

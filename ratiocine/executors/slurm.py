@@ -103,10 +103,10 @@ class SlurmExecutor:
             raise kind(f"executor=slurm: {refusal(error)}") from None
         self.has_submitted = True
         for command, job in zip(commands, submitted, strict=True):
-            print(f"job {job.job_id}: {command}", flush=True)
             if command.stage:
                 record = json.dumps({"job": job.job_id, "args": command.args})
                 self._record(command).write_text(record + "\n", encoding="utf-8")
+            print(f"job {job.job_id}: {command}", flush=True)
         return [SlurmJob(job, self.queue, [job.paths.stdout]) for job in submitted]
 
     def _record(self, command: Command) -> Path:
