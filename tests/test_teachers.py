@@ -474,6 +474,9 @@ def test_a_wrong_key_is_named_by_its_variable_and_never_shown(
     with Teacher() as teacher:
         teacher.key = "the-right-one"
         told = words(teacher, sums, tmp_path / "run", "teacher.engine.api_key_env=TEACHER_KEY")
+        absent = command(*told)
+        assert absent.returncode == 2
+        assert "api_key_env=TEACHER_KEY: there is no such environment variable" in absent.stderr
         monkeypatch.setenv("TEACHER_KEY", "a-secret-of-mine")
         refused = command(*told)
         assert refused.returncode == 2

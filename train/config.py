@@ -77,6 +77,17 @@ class Config(TrainingConfig):
         return self
 
     @model_validator(mode="after")
+    def _rate_reaches_its_peak(self) -> Self:
+        if self.warmup < 1 and self.decay < 1 and self.warmup + self.decay > 1:
+            raise ValueError(
+                f"warmup={self.warmup:g} and decay={self.decay:g} are shares of the steps; "
+                "together at most 1"
+            )
+        if self.lr is not None and self.lr > 1:
+            raise ValueError(f"lr={self.lr:g} is above 1; such as lr=1e-5")
+        return self
+
+    @model_validator(mode="after")
     def _validation_where_needed(self) -> Self:
         if self.checkpoint == "best" and not self.val_size:
             raise ValueError(

@@ -55,6 +55,9 @@ CONNECT_SECONDS = 0.005  # between first calls: servers in Python keep 5 connect
 Results = queue.SimpleQueue[Completion | BaseException | None]
 
 
+DEFAULT_KEY = OpenAIConfig.model_fields["api_key_env"].default
+
+
 class OpenAIEngine:
     """`generate` with one or more servers of the same model.
 
@@ -75,6 +78,10 @@ class OpenAIEngine:
         self.config, self.setting, self.has_room = config, setting, has_room
         self.urls = [url.rstrip("/") for url in config.urls]
         self.key = os.environ.get(config.api_key_env)
+        if self.key is None and config.api_key_env != DEFAULT_KEY:
+            raise BadInput(
+                f"{setting}.api_key_env={config.api_key_env}: there is no such environment variable"
+            )
         self.retries: Counter[str] = Counter()  # by error; "probe": of an answered request
         self.report_after = 0.0  # seconds without a usable answer
 
