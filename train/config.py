@@ -83,8 +83,6 @@ class Config(TrainingConfig):
                 f"warmup={self.warmup:g} and decay={self.decay:g} are shares of the steps; "
                 "together at most 1"
             )
-        if self.lr is not None and self.lr > 1:
-            raise ValueError(f"lr={self.lr:g} is above 1; such as lr=1e-5")
         return self
 
     @model_validator(mode="after")
