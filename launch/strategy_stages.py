@@ -13,9 +13,8 @@ from ratiocine import cli
 from ratiocine.errors import BadInput
 from ratiocine.strategies import STRATEGIES, Strategy
 
-TEMPERATURE = (
-    "temperature=0.7"  # of strategies whose samples have to differ, unless another is given
-)
+# Of strategies whose samples have to differ, unless another is given
+TEMPERATURE = "temperature=0.7"
 
 
 def strategy_stages(
@@ -26,7 +25,7 @@ def strategy_stages(
 
     Raises BadInput for arguments without a strategy, or with an invalid one.
     """
-    (start,) = [word for word in base.overrides if word not in words][:1]
+    start = base.overrides[0]  # the student
     chosen = {name: _strategy(name, own) for name, own in strategies.items()}
     shared: dict[tuple[str, ...], list[str]] = {}
     settings = dict[str, tuple[str, ...]]()

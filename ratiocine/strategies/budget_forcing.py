@@ -9,21 +9,15 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from ratiocine.completion_parts import CLOSE, CLOSING, OPEN
 from ratiocine.config import Hashed
-from ratiocine.strategies.strategy import Answer, Call, Need, Question, Run, Strategy
+from ratiocine.strategies.strategy import Answer, Call, Need, OneAnswer, Question, Run
 
 
-class BudgetForcing(Strategy):
+class BudgetForcing(OneAnswer):
     name: Hashed[Literal["budget_forcing"]] = "budget_forcing"
     max_thinking_tokens: Hashed[PositiveInt | None] = None
     waits: Hashed[NonNegativeInt] = 1
     word: Hashed[str] = "Wait"
     needs: ClassVar[frozenset[Need]] = frozenset({"prefix"})
-    differing: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
-
-    @property
-    def most(self) -> int:
-        return 1
 
     @model_validator(mode="after")
     def _forces(self) -> Self:

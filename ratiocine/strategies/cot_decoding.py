@@ -8,16 +8,14 @@ from typing import ClassVar, Literal
 from pydantic import PositiveInt
 
 from ratiocine.config import Hashed
-from ratiocine.strategies.strategy import Answer, Ballot, Call, Need, Question, Run, Strategy, best
+from ratiocine.strategies.strategy import Answer, Ballot, Call, Need, OneAnswer, Question, Run, best
 
 
-class CoTDecoding(Strategy):
+class CoTDecoding(OneAnswer):
     name: Hashed[Literal["cot_decoding"]] = "cot_decoding"
     k: Hashed[PositiveInt] = 10
     aggregate: Hashed[Literal["sum", "max"]] = "sum"
     needs: ClassVar[frozenset[Need]] = frozenset({"ranked"})
-    differing: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
 
     @property
     def most(self) -> int:

@@ -1,5 +1,5 @@
 """Early exit: at regular cuts of its trace the model answers on trial, and the first answer that
-several trials in a row agree on is taken (arXiv 2507.02804 studies this convergence)."""
+several trials in a row agree on is taken."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ from pydantic import PositiveInt
 
 from ratiocine.completion_parts import CLOSE, CLOSING, OPEN
 from ratiocine.config import Hashed
-from ratiocine.strategies.strategy import Answer, Call, Need, Question, Run, Strategy
+from ratiocine.strategies.strategy import Answer, Call, Need, OneAnswer, Question, Run
 
 
-class EarlyExit(Strategy):
+class EarlyExit(OneAnswer):
     name: Hashed[Literal["early_exit"]] = "early_exit"
     every: Hashed[PositiveInt] = 32
     agree: Hashed[PositiveInt] = 2
     answer_tokens: Hashed[PositiveInt] = 32
     needs: ClassVar[frozenset[Need]] = frozenset({"prefix"})
-    differing: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
-
-    @property
-    def most(self) -> int:
-        return 1
 
     def run(self, question: Question) -> Run:
         limit, text, spent = question.max_new_tokens, "", 0

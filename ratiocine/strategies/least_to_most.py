@@ -4,7 +4,7 @@ after the other, and then the problem."""
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -12,9 +12,9 @@ from ratiocine.config import Hashed
 from ratiocine.strategies.strategy import (
     Answer,
     Call,
+    OneAnswer,
     Question,
     Run,
-    Strategy,
     answer_part,
     asked_with,
 )
@@ -22,15 +22,13 @@ from ratiocine.strategies.strategy import (
 NUMBERING = re.compile(r"^\s*(?:\d+\s*[.):]|[-*•])\s*")
 
 
-class LeastToMost(Strategy):
+class LeastToMost(OneAnswer):
     name: Hashed[Literal["least_to_most"]] = "least_to_most"
     n: Hashed[PositiveInt] = 4
     instruction: Hashed[str] = (
         "Which simpler questions have to be answered first? List them in order, one on a line, "
         "without answering them."
     )
-    differing: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
 
     @property
     def most(self) -> int:

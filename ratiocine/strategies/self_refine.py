@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
 from ratiocine.config import Hashed
-from ratiocine.strategies.strategy import Answer, Call, Question, Run, Strategy, answer_part
+from ratiocine.strategies.strategy import Answer, Call, OneAnswer, Question, Run, answer_part
 
 
-class SelfRefine(Strategy):
+class SelfRefine(OneAnswer):
     name: Hashed[Literal["self_refine"]] = "self_refine"
     rounds: Hashed[PositiveInt] = 1
     critique: Hashed[str] = "Check this answer. Which mistakes does it have, if any?"
     revise: Hashed[str] = "Answer the problem again, without these mistakes."
-    differing: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
 
     @property
     def most(self) -> int:

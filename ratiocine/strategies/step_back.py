@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from ratiocine.config import Hashed
 from ratiocine.strategies.strategy import (
     Answer,
     Call,
+    OneAnswer,
     Question,
     Run,
-    Strategy,
     answer_part,
     asked_with,
 )
 
 
-class StepBack(Strategy):
+class StepBack(OneAnswer):
     name: Hashed[Literal["step_back"]] = "step_back"
     instruction: Hashed[str] = (
         "Which general principle or concept does this problem need? State it without solving the "
         "problem."
     )
-    differing: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
 
     @property
     def most(self) -> int:

@@ -114,6 +114,17 @@ class Strategy(StrictConfig):
         raise NotImplementedError
 
 
+class OneAnswer(Strategy):
+    """A strategy that leads the model to one answer, greedily too, by calls of its own."""
+
+    differing: ClassVar[bool] = False
+    replayable: ClassVar[bool] = False
+
+    @property
+    def most(self) -> int:
+        return 1
+
+
 class OfNSamples(Strategy):
     """A strategy that asks for `n` samples at once."""
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from ratiocine.config import Hashed
-from ratiocine.strategies.strategy import Answer, Call, Question, Run, Strategy, asked_with
+from ratiocine.strategies.strategy import Answer, Call, OneAnswer, Question, Run, asked_with
 
 
-class Instruction(Strategy):
+class Instruction(OneAnswer):
     """One completion of a problem with a sentence after it."""
 
     instruction: Hashed[str]
-    differing: ClassVar[bool] = False
-    replayable: ClassVar[bool] = False
-
-    @property
-    def most(self) -> int:
-        return 1
 
     def run(self, question: Question) -> Run:
         (sample,) = yield Call(messages=asked_with(question.messages, self.instruction))
