@@ -132,6 +132,8 @@ class Completion:
     margins: tuple[float, ...] | None = None
     """Of each token, the difference between the probabilities of the two most probable ones; of a
     ranked request."""
+    counted: bool = True
+    """Whether the numbers of tokens are counts, no estimates."""
 
 
 @dataclass(frozen=True)

@@ -363,3 +363,42 @@ def test_words_that_exclude_each_other(
         assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "right", answer
     for answer in other:
         assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "wrong", answer
+
+
+@pytest.mark.parametrize(
+    ("reference", "same", "other"),
+    [
+        ("$1.2M", ("1200000", "$1,200,000", "$1.2 million", "1.2 million"), ("1.2", "$1.2k")),
+        ("2000000", ("€2m", "€2 M", "$2M", "2mn"), ("2 m", "€2k", "2M")),
+        ("2", ("2 m", "2m"), ("€2m", "$2M", "2k")),
+        ("1500", ("1.5k", "$1.5K", "£1.5k", "\\$1.5k"), ("1.5", "1.5K", "15k")),
+        ("3 billion", ("3bn", "$3B", "3000000000"), ("3", "3B")),
+        ("5", ("5 kg", "5 km", "$5"), ("5k", "5 K")),
+    ],
+)
+def test_letters_of_scale(reference: str, same: tuple[str, ...], other: tuple[str, ...]) -> None:
+    of = Problem("p", "?", reference, "number", "math-oe", "t")
+    for answer in (reference, *same):
+        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "right", answer
+    for answer in other:
+        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "wrong", answer
+
+
+@pytest.mark.parametrize(
+    ("reference", "same", "other"),
+    [
+        ("14:30", ("2:30 pm", "2.30 p.m.", "14:30 Uhr", "14h30", "14:30:00"), ("2:30", "2:30 am")),
+        ("2:30 PM", ("14:30", "2:30 p. m.", "02:30 pm"), ("2:30", "14:31", "14.30")),
+        ("09:05", ("9:05", "9:05 a.m.", "9.05 Uhr"), ("9:50", "905", "9.05")),
+        ("12:00 am", ("0:00", "00:00", "12 am"), ("12:00", "12:00 pm", "noon")),
+        ("5 o'clock", ("5:00", "05:00 h", "5 Uhr"), ("5", "17:00", "5 pm")),
+        ("25:30", ("25:30",), ("1:30", "25:30 am")),
+        ("13:05 pm", ("13:05 pm",), ("13:05", "1:05 pm")),
+    ],
+)
+def test_times_of_day(reference: str, same: tuple[str, ...], other: tuple[str, ...]) -> None:
+    of = Problem("p", "?", reference, "string", "general-oe", "t")
+    for answer in (reference, *same):
+        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "right", answer
+    for answer in other:
+        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "wrong", answer

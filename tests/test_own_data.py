@@ -282,6 +282,17 @@ def test_an_empty_question_is_dropped_with_its_line(tmp_path: Path) -> None:
     assert not read(null)
 
 
+def test_cells_without_a_value_are_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    cells = ("5", "NaN", "n/a", "#REF!", "#DIV/0!", "null", "", "None", "NA")
+    rows = [f"What is 2 + {n}?,{cell}" for n, cell in enumerate(cells)] + ["What is 2 + 1?,3"]
+    file.write_text("\n".join(["question,answer", *rows]))
+    found = done("eval", "validate_only=true", f"benchmarks=[{file}]")
+    assert "mine: 4 problems (2 number, 2 string), 6 dropped" in found
+    assert found.count("reference_empty") == 1  # one line with all rows
+    assert [problem.reference for problem in read(file)] == ["5", "None", "NA", "3"]
+
+
 def test_contradicting_references_of_a_question_drop_all_its_rows(tmp_path: Path) -> None:
     """In every verb, with the reason; two forms of one answer contradict nothing."""
     answers = ["9", "9.0", "10", "3", "\\sqrt{2} + 1", "1 + \\sqrt{2}"]

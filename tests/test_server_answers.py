@@ -167,6 +167,17 @@ def good(body: dict[str, Any], **message: Any) -> dict[str, Any]:
     return sent(**({"content": ANSWER} | message))
 
 
+@pytest.mark.parametrize("usage", [True, False])
+def test_estimated_tokens_are_told_once(
+    url: str, usage: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = {"usage": {"prompt_tokens": 9, "completion_tokens": 7}} if usage else {}
+    Scripted.script = lambda number, body: good(body) | counts
+    found = generated(url, range(1, 5))
+    assert {one.n_completion for one in found.values()} == {7 if usage else len(ANSWER) // 4}
+    assert capsys.readouterr().err.count("sends no `usage`") == (0 if usage else 1)
+
+
 @pytest.mark.parametrize(
     ("bad", "stop", "words"),
     [

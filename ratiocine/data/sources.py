@@ -9,6 +9,7 @@ streamed: a file or a data set may be larger than memory.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -150,6 +151,12 @@ def _side(data: DataConfig, split: Split) -> Iterator[Problem]:
 _TEST_ROWS: dict[str, frozenset[int]] = {}  # by fingerprint, with `test_size`, without the name
 
 
+# What programs write into a cell without a value. `None` and `NA` may be answers.
+MISSING = re.compile(
+    r"nan|n/a|<na>|null|#(?:n/a|null|div/0|ref|value|name|num)[!?]?", re.IGNORECASE
+)
+
+
 def _usable_problems(
     data: DataConfig, split: Split, seed: int, drop: Drop, contradictory: frozenset[str]
 ) -> Iterator[Problem]:
@@ -169,6 +176,8 @@ def _usable_problems(
 
 
 def _gradable(data: DataConfig, problem: Problem) -> bool:
+    if _empty(problem):
+        return False
     try:
         return gradable(problem)
     except (KeyError, TypeError, ValueError) as error:
@@ -177,9 +186,14 @@ def _gradable(data: DataConfig, problem: Problem) -> bool:
         ) from None
 
 
+def _empty(problem: Problem) -> bool:
+    reference = (problem.reference or "").strip()
+    return not reference or (problem.kind == "string" and bool(MISSING.fullmatch(reference)))
+
+
 def _ungradable(problem: Problem) -> str:
-    """Why the grader refuses a reference, as a reason to count."""
-    if not (problem.reference or "").strip():
+    """Why a reference is not used, as a reason to count."""
+    if _empty(problem):
         return "reference_empty"
     by_kind = {"number": "reference_not_a_number", "choice": "reference_not_an_option"}
     return by_kind.get(problem.kind, "reference_not_gradable")

@@ -41,6 +41,7 @@ from ratiocine.engines.interface import Request
 from ratiocine.engines.open_calls import OpenCalls
 from ratiocine.engines.payload import Job, control_token, payload
 from ratiocine.engines.rate_limit import ConcurrencyLimiter, call_with_retries
+from ratiocine.engines.responses import CHARACTERS
 from ratiocine.errors import BadInput, Failure
 from ratiocine.records import Completion
 
@@ -84,6 +85,7 @@ class OpenAIEngine:
             )
         self.retries: Counter[str] = Counter()  # by error; "probe": of an answered request
         self.report_after = 0.0  # seconds without a usable answer
+        self.estimates = False  # of tokens, as a server does not count them
 
     def generate(self, requests: Iterable[Request]) -> Iterator[list[Completion]]:
         """Completions of all samples, as they arrive; requests are consumed in their order.
@@ -272,7 +274,17 @@ class OpenAIEngine:
             self.last_answer, self.answered = time.monotonic(), body
             self.report_after = min(self.report_after, REPORT_SECONDS)
             self.limiter.increase()
+            self._note_estimates(completion)
         return completion
+
+    def _note_estimates(self, completion: Completion) -> None:
+        """Say once that tokens, and with them FLOPs and prices, are estimates."""
+        if not completion.counted and not self.estimates:
+            self.estimates = True
+            _print(
+                "the server sends no `usage`: tokens, and with them FLOPs and prices, are "
+                f"estimated at {CHARACTERS} characters a token"
+            )
 
 
 def _print(words: str) -> None:

@@ -13,6 +13,7 @@ from ratiocine.records import Completion, Stop
 
 TEXTS = ("text", "output_text")
 TRACES = ("thinking", "reasoning")
+CHARACTERS = 4  # of a token, where a server does not count
 
 
 def completion_of(
@@ -37,13 +38,21 @@ def completion_of(
     stop: Stop = str(reason or NO_FINISH_REASON)
     stop = "stop" if stop in complete else stop
     text = whole_letters(_with_trace(text, trace.strip(), complete=stop == "stop"))
-    n_completion = int(usage.get("completion_tokens") or max(1, len(text) // 4))
+    counted = usage.get("completion_tokens") and usage.get("prompt_tokens")
+    n_completion = int(usage.get("completion_tokens") or max(1, len(text) // CHARACTERS))
     characters = sum(len(message["content"]) for message in request.messages)
-    n_prompt = int(usage.get("prompt_tokens") or characters // 4)
+    n_prompt = int(usage.get("prompt_tokens") or characters // CHARACTERS)
     if (at := after_thinking(text, request.stop)) is not None:
         text, stop = text[:at], "stop"
     return Completion(
-        request.id, text, stop, n_prompt, n_completion, round(seconds, 4), sample=sample
+        request.id,
+        text,
+        stop,
+        n_prompt,
+        n_completion,
+        round(seconds, 4),
+        sample=sample,
+        counted=bool(counted),
     )
 
 

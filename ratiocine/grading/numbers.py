@@ -51,6 +51,16 @@ SCALES = [(re.compile(r"dozens?\b", re.IGNORECASE), 12)] + [
     for power, words in sorted(TENS.items(), reverse=True)
 ]
 SCALE = rf"(?:dozens?|{'|'.join(TENS.values())})(?!{LETTER})"
+# Letters for a scale, directly after the digits. `5 K` may be kelvin and `2 m` metres: after an
+# amount of money they are thousands and millions.
+LETTERS_OF_SCALE = [
+    (re.compile(rf"(?:{words})(?!{LETTER})"), scale)
+    for words, scale in (("k", 10**3), ("mn", 10**6), ("bn", 10**9))
+]
+LETTERS_OF_MONEY = [
+    (re.compile(rf"\s?(?:{words})(?!{LETTER})"), scale)
+    for words, scale in (("[kK]", 10**3), ("[mM]|MM|mn", 10**6), ("[bB]|bn", 10**9))
+]
 MARKS = "\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f"  # vowel signs and accents, which are no letters
 # Greek letters alone are numbers or variables.
 UNIT_LETTER = r"(?:(?![Α-ω])[^\W\d_]|[Α-Ωά-ώ]{3}[Α-Ωά-ώ]*+|[Ωμ])"
@@ -103,10 +113,14 @@ def _read_number(text: str) -> Fraction | None:
     plain = DRESS.sub("", unwrapped(ascii_forms(text)))
     plain = re.sub(r"^(?:minus|negative)\s+(?=\d)", "-", plain, flags=re.IGNORECASE)
     value = right_side(plain) if "=" in plain else plain
-    return None if value is None else _literal(value)
+    return None if value is None else _literal(value, money=bool(DOLLARS.search(text)))
 
 
-def _literal(text: str) -> Fraction | None:
+# A dollar sign that is no delimiter of a formula.
+DOLLARS = re.compile(r"\$\s?[\d.,]+\s?[A-Za-z]+\W*(?<!\$)$")
+
+
+def _literal(text: str, *, money: bool) -> Fraction | None:
     """A literal number with what may surround it."""
     plain = cleaning.ORDINAL.sub("", cleaning.DEGREES.sub("", cleaning.normal(text)))
     plain = UNIT_COMMAND.sub(lambda command: UNIT_COMMANDS[command[1]], plain.replace("\\%", "%"))
@@ -118,7 +132,8 @@ def _literal(text: str) -> Fraction | None:
     value, tail = _value(match), match["tail"].strip()
     if value is None:
         return None
-    for word, times in SCALES:
+    letters = LETTERS_OF_MONEY if money or match["money"] else LETTERS_OF_SCALE
+    for word, times in (*SCALES, *letters):
         if found := word.match(tail):
             value, tail = value * times, tail[found.end() :].strip()
             break

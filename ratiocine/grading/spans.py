@@ -53,4 +53,26 @@ def judge_string(problem: Problem, answer: str, limit: float) -> Judgement:
     if not text:
         return "unreadable"
     accepted = {folded(form) for one in references(problem) for form in (one, unwrapped(one))}
-    return "same" if text in accepted else "different"
+    time = clock(text)
+    same = text in accepted or (time is not None and time in map(clock, accepted))
+    return "same" if same else "different"
+
+
+CLOCK = re.compile(
+    r"(?P<hour>\d{1,2})(?:(?P<mark>[:.h]) ?(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d))?)?"
+    r"(?: ?(?P<half>[ap])\.? ?m| ?(?P<word>uhr|o'clock)| ?(?:hours|hrs|h))?"
+)
+
+
+def clock(text: str) -> int | None:
+    """Seconds since midnight of a time of day in folded text (`2:30 pm`, `14:30`, `14.30 uhr`,
+    `14h30`); None for anything else. Neither `14.30` nor `14` alone is a time."""
+    match = CLOCK.fullmatch(text)
+    if match is None or not (match["mark"] in (":", "h") or match["half"] or match["word"]):
+        return None
+    hour = int(match["hour"])
+    if hour > 23 or (match["half"] and not 1 <= hour <= 12):
+        return None
+    if match["half"]:
+        hour = hour % 12 + 12 * (match["half"] == "p")
+    return 3600 * hour + 60 * int(match["minute"] or 0) + int(match["second"] or 0)

@@ -5,7 +5,7 @@ the verdicts of a stored corpus and fails if they changed without a bump. Evalua
 versions are not compared; `eval.regrade` scores stored completions again.
 """
 
-GRADER_VERSION = "4"
+GRADER_VERSION = "5"
 # Source hashes that earlier releases recorded instead of a version, by the version with the same
 # verdicts.
 EARLIER = {"befb228db9733d3a": "1"}
