@@ -285,6 +285,20 @@ BAD = {
     ("train", "+ratio=0.5", "+model.pth=x"): "unknown key 'model.pth'; did you mean 'model.path'?",
     ("train", "--ratio", "1"): "unknown option '--ratio'; write ratio=…",
     ("train", "--batch-size=4"): "unknown option '--batch-size'; write batch_size=4",
+    ("train", "out=a}b"): "out=a}b cannot be read; brackets in pairs, and other values in quotes: "
+    "\"out='a}b'\"",
+    ("train", "model=[a"): "model=[a cannot be read",
+    (
+        "launch",
+        "study=demo",
+        "executor=slurm",
+        "executor.sbatch_args=qos=long",
+    ): "executor.sbatch_args='qos=long': should be a mapping, such as {key: value}",
+    (
+        "launch",
+        "study=demo",
+        "+study.grids.ratios=[0,1]",
+    ): "unknown key 'study.grids'; did you mean 'study.grid'?",
     ("train", "learning_rate=1e-4"): "unknown key 'learning_rate'; did you mean 'lr'?",
     ("train", "ratio=0,5"): "ratio=0,5: several values are a sweep, which needs -m; a decimal has "
     "a point: 0.5",

@@ -193,6 +193,13 @@ def hydra_problem(verb: str, schema: type[BaseModel], error: Exception) -> BadIn
         point = re.fullmatch(r"[\w.]+=(\d+),(\d+)", match[1])
         decimal = f"; a decimal has a point: {point[1]}.{point[2]}" if point else ""
         return BadInput(f"{match[1]}: several values are a sweep, which needs -m{decimal}")
+    if override := getattr(error, "override", None):  # against the grammar
+        key, _, value = override.partition("=")
+        escaped = value.replace("'", "\\'")
+        return BadInput(
+            f"{override} cannot be read; brackets in pairs, and other values in quotes: "
+            f"\"{key}='{escaped}'\""
+        )
     return BadInput(" ".join(text.split("\n")[0].split()))
 
 

@@ -194,7 +194,9 @@ def _with_quoted_paths(value: str) -> str:
 
 
 def _with_quoted_words(value: str) -> str:
-    """A list or mapping with quotes around the overrides in it: [teacher=reference]."""
+    """A value with quotes around an override in it: qos=long, [teacher=reference]."""
+    if re.fullmatch(r"[\w.-]+=[\w.-]+", value):
+        return quoted(value)
     if not value.startswith(("[", "{")):
         return value
     quotes = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""

@@ -35,10 +35,14 @@ SYNONYMS = {
 DEPTH = 4  # of the keys that are suggested
 
 
-def unknown_key(schema: type[BaseModel], key: str, known: Sequence[str]) -> str:
-    """The message about a dotted key; `known` are the keys at the level of its last part."""
-    hint = _hint(schema, key, known) or f"; known: {', '.join(known)}"
-    return f"unknown key '{key}'{hint}"
+def unknown_key(schema: type[BaseModel], key: str, known: Sequence[str], inner: str = "") -> str:
+    """The message about a dotted key, or about the key `inner` below it; `known` are the keys at
+    the level of its last part."""
+    whole = f"{key}.{inner}" if inner else key
+    if inner and not _hint(schema, whole, known) and _hint(schema, key, known):
+        whole = key
+    hint = _hint(schema, whole, known) or f"; known: {', '.join(known)}"
+    return f"unknown key '{whole}'{hint}"
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:

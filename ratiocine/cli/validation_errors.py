@@ -21,11 +21,12 @@ def first_problem(schema: type[BaseModel], error: ValidationError) -> str:
         inner = next(iter(problem["input"]), "") if isinstance(problem["input"], dict) else ""
         if not inner and (new := _renamed(key, known)):
             return f"{key} is now {new}"
-        return unknown_key(schema, f"{key}.{inner}" if inner else key, known)
+        return unknown_key(schema, key, known, inner)
     if problem["type"] == "union_tag_not_found" and isinstance(problem["input"], dict):
         inner = next(iter(problem["input"]), "name")
         return f"{key}.{inner}: no {key} is chosen, of which it would be a key"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = message.replace("a valid dictionary", "a mapping, such as {key: value}")
     if key and isinstance(problem["input"], dict) and problem["type"] == "value_error":
         return f"{key}: {message}"  # it names its values itself
     return f"{key}={problem['input']!r}: {message}" if key else message
