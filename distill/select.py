@@ -34,7 +34,7 @@ class Prompts:
     ) -> None:
         self.data, self.seed, self.n = data, seed, 0
         self.without_reference = 0
-        self.references = TextReferences()
+        self.references = TextReferences(decimal=data.decimal)
         self.test_contents = _test_contents(data, seed)
         self.rejected: set[str] = set()
         # With a limit or a mixture, a source has more problems than the run.

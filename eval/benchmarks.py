@@ -104,7 +104,7 @@ def load(config: Config) -> Suite:
             more = " …" if len(ids) > LISTED else ""
             listed = "; ".join(loaded.told(ids[:LISTED]))
             print(f"{data.name}: {len(ids)} dropped ({reason}): {listed}{more}")
-        for warning in TextReferences(problems).warnings if data.path else ():
+        for warning in TextReferences(problems, data.decimal).warnings if data.path else ():
             print(f"{data.name}: {warning}")
         if not problems:
             raise BadInput(f"benchmark {data.name} holds no test problem{_why(loaded.dropped)}")
@@ -235,7 +235,7 @@ def check(config: Config) -> None:
         print(f"{data.name}: {count(n, 'problem')} ({kinds}), {lost} dropped{total}")
         for reason, ids in dropped.items():
             print(f"  {reason}: {'; '.join(loaded.told(ids))}")
-        for warning in TextReferences(problems).warnings if data.path else ():
+        for warning in TextReferences(problems, data.decimal).warnings if data.path else ():
             print(f"  {warning}")
         if by_text := [problem.id for problem in problems if not understood(problem)]:
             print(f"  matched by text only: {', '.join(by_text)}")

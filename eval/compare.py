@@ -80,6 +80,8 @@ def main() -> None:
         rows = [to_json(group, one) for group, one in found.items()]
         content = {"schema_version": 2, "seeds": seeds, "differences": rows}
         write(options.out, json.dumps(content, indent=2) + "\n")
+    for name, side in (("against", pairs[0][0]), ("these", pairs[0][1])):
+        print(f"{name}: {side.model}, {arm_label(side.facts)}")
     print(table(found))
     print(adjustment(pairs))
     base, other = (arm_label(side.facts) for side in pairs[0])
@@ -123,6 +125,9 @@ def paired(
             f"{against[0]} alone is against {len(folders)} evaluations, but was trained, and not "
             "all of them started from it: give one per seed"
         )
+    for evaluation in evaluations:
+        if not evaluation.columns.answered.any():
+            raise BadInput(f"{evaluation.folder}: no request was answered")
     pairs = list(zip(bases * len(others) if one_for_all else bases, others, strict=True))
     seeds = training_seeds(pairs)
     for side in (bases, others):

@@ -220,11 +220,11 @@ def _print(table: ScoreTable) -> None:
 
 
 def _acted(name: str, columns: Columns) -> str:
-    """In how many answers a strategy did anything."""
+    """In how many answers a strategy took effect."""
     acted, n = int(columns.detail[ACTED][1].sum()), len(columns)
     calls = sum(len(calls) for calls in columns.calls.values())
     generated = sum(len(rest) for calls in columns.calls.values() for _, *rest in calls)
-    found = f"acted in {acted} of {count(n, 'answer')}" if acted else "never did anything"
+    found = f"took effect in {acted or 'none'} of {count(n, 'answer')}"
     return (
         f"strategy={name} {found}; {calls / n:.1f} calls and {generated / n:.1f} completions each"
     )

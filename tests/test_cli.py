@@ -287,7 +287,7 @@ BAD = {
     ("train", "--batch-size=4"): "unknown option '--batch-size'; write batch_size=4",
     ("train", "out=a}b"): "out=a}b cannot be read; brackets in pairs, and other values in quotes: "
     "\"out='a}b'\"",
-    ("train", "model=[a"): "model=[a cannot be read",
+    ("train", "model=[a"): "model=[a",
     (
         "launch",
         "study=demo",
@@ -299,6 +299,22 @@ BAD = {
         "study=demo",
         "+study.grids.ratios=[0,1]",
     ): "unknown key 'study.grids'; did you mean 'study.grid'?",
+    ("distill", "data=[a.csv,b.csv]"): "data is one name or path, no list",
+    ("distill", "data=word.csv"): "data=word.csv: there is no such file",
+    (
+        "train",
+        "pairs=nothing/there",
+        "+ratio=0.5",
+        "model=tiny",
+    ): "pairs=nothing/there does not exist",
+    ("train", "+ratio=0.5", "tracker=wandb", "project=my/proj?"): "project='my/proj?': W&B takes",
+    ("train", "-m", "ratio=0,0.4,2", "model=tiny"): "ratio=2: should be a number from 0 to 1",
+    (
+        "eval.compare",
+        "a",
+        "--agianst",
+        "b",
+    ): "unknown option '--agianst'; did you mean '--against'?",
     ("train", "learning_rate=1e-4"): "unknown key 'learning_rate'; did you mean 'lr'?",
     ("train", "ratio=0,5"): "ratio=0,5: several values are a sweep, which needs -m; a decimal has "
     "a point: 0.5",
@@ -595,9 +611,12 @@ def test_a_sweep_runs_each_job_in_a_folder_of_its_own(pairs: Path, tmp_path: Pat
 
 def test_a_job_that_fails_leaves_the_others_of_a_sweep(pairs: Path, tmp_path: Path) -> None:
     words = (f"pairs={pairs}", "model=tiny", "max_steps=1", f"out={tmp_path / 'sweep'}")
-    swept = command("train", "-m", "ratio=2,0", *words)
-    assert swept.returncode == 2 and "ratio=2" in swept.stderr
-    assert [done.parent.name for done in tmp_path.glob("sweep/*/DONE")] == ["ratio=0"]
+    swept = command("train", "-m", "ratio=0", "batch_size=4000,8", *words)
+    assert swept.returncode == 2 and "batch_size=4000" in swept.stderr
+    assert [done.parent.name for done in tmp_path.glob("sweep/*/DONE")] == ["batch_size=8"]
+    invalid = command("train", "-m", "ratio=0,2", *words[:-1], f"out={tmp_path / 'invalid'}")
+    assert invalid.returncode == 2 and "ratio=2" in invalid.stderr
+    assert not (tmp_path / "invalid").exists(), "no job runs before all are valid"
 
 
 @pytest.mark.slow

@@ -330,12 +330,13 @@ def test_json_answers_of_a_row() -> None:
         [],
         {"answer": 3},
         [["Rome"]],
-        float("nan"),
+        float("inf"),
         [{"a": 1}],
         {"text": [[]]},
     ):
         with pytest.raises(ValueError, match="answer"):
             read(bad)
+    assert read(float("nan")).reference is None  # an empty cell of a table
 
 
 @pytest.mark.parametrize(

@@ -282,13 +282,26 @@ def test_an_empty_question_is_dropped_with_its_line(tmp_path: Path) -> None:
     assert not read(null)
 
 
+def test_points_that_may_be_of_thousands_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    for more, told in ((["24"], True), (["24", "0.5"], False), (["24", "1.25"], False)):
+        cells = ["5.640", "12.210 km", *more]
+        rows = [f"What is {n}?;{cell}" for n, cell in enumerate(cells)]
+        file.write_text("\n".join(["sep=;", "question;answer", *rows]))
+        found = done("eval", "validate_only=true", f"benchmarks=[{file}]")
+        assert ("2 references have exactly three digits after a point" in found) == told, more
+        found = done("eval", "validate_only=true", f"benchmarks=[{file}]", "decimal=point")
+        assert "three digits" not in found
+    assert read(file)[-1].line == 6
+
+
 def test_cells_without_a_value_are_dropped(tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
-    cells = ("5", "NaN", "n/a", "#REF!", "#DIV/0!", "null", "", "None", "NA")
+    cells = ("5", "NaN", "n/a", "#REF!", "#DIV/0!", "null", "-", "?", "TBD", "", "None", "NA")
     rows = [f"What is 2 + {n}?,{cell}" for n, cell in enumerate(cells)] + ["What is 2 + 1?,3"]
     file.write_text("\n".join(["question,answer", *rows]))
     found = done("eval", "validate_only=true", f"benchmarks=[{file}]")
-    assert "mine: 4 problems (2 number, 2 string), 6 dropped" in found
+    assert "mine: 4 problems (2 number, 2 string), 9 dropped" in found
     assert found.count("reference_empty") == 1  # one line with all rows
     assert [problem.reference for problem in read(file)] == ["5", "None", "NA", "3"]
 

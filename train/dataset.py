@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ratiocine import cli
 from ratiocine.data import token_counts
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, near
 from ratiocine.hashing import digest
 from ratiocine.models import packaged
 from ratiocine.records import MODES, SIDES, Mode, Pair
@@ -130,7 +130,9 @@ def pair_source(folder: str) -> PairSource:
 
 def pairs_file(folder: str) -> Path:
     """The pairs of a folder; raises BadInput where it is missing, unfinished or corrupt."""
-    if Path(folder).exists() and verb_and_hash(Path(folder)) is None:
+    if not Path(folder).exists():
+        raise BadInput(f"pairs={folder} does not exist{near(Path(folder))}")
+    if verb_and_hash(Path(folder)) is None:
         data = cli.shell_line("distill", f"data={cli.quoted(folder)}")
         raise BadInput(
             f"pairs={folder} is no folder of pairs, but may be data to make them of; next: {data} "
@@ -138,7 +140,8 @@ def pairs_file(folder: str) -> Path:
             "column, published for both answers in columns, else a model: openai (a server), "
             "transformers or vllm"
         )
-    check_finished(Path(folder))
+    if (manifest := check_finished(Path(folder))).verb != "distill":
+        raise BadInput(f"pairs={folder} is a run of {manifest.verb}, not of distill")
     file = Path(folder) / "pairs.parquet"
     if not file.exists():
         raise BadInput(f"pairs={folder} holds no pairs.parquet")

@@ -6,16 +6,17 @@ import re
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ratiocine import renames
-from ratiocine.cli.overrides import CONF, key_of, normalise, with_changes
+from ratiocine.cli.overrides import BY_PATH, CONF, key_of, normalise, with_changes
 from ratiocine.cli.unknown_keys import suggestion, unknown_key
 from ratiocine.cli.validation_errors import first_problem
 from ratiocine.config import flattened
-from ratiocine.errors import BadInput
+from ratiocine.errors import BadInput, near
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -204,4 +205,6 @@ def hydra_problem(verb: str, schema: type[BaseModel], error: Exception) -> BadIn
 
 
 def _unknown_option(group: str, name: str, known: Sequence[str]) -> BadInput:
+    if group in BY_PATH and re.search(r"\.(?:[a-z]{3,}|gz)$", name, re.IGNORECASE):
+        return BadInput(f"{group}={name}: there is no such file{near(Path(name))}")
     return BadInput(f"unknown {group} '{name}'; known: {', '.join(known)}{suggestion(name, known)}")

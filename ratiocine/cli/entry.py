@@ -211,9 +211,11 @@ def _main(verb: str, schema: type[C], run: Callable[[C], int | None]) -> int:
     check_served(verb, overrides)
     local, jobs = _composed(verb, schema, flags, overrides)
     # Outside Hydra, which would print any exception in its own format.
+    for _, values in local:
+        check(schema, values)  # before the first of them runs
     configs = [check(schema, values) for _, values in jobs]
     first = configs[0] if configs else None
-    status = max([0, *(run_process(Command(verb, tuple(words))) for words in local)])
+    status = max([0, *(run_process(Command(verb, tuple(words))) for words, _ in local)])
     if isinstance(first, VerbConfig) and (first.is_remote or len(configs) > 1):
         return max(status, submit(verb, first, [words for words, _ in jobs]))
     return max([status, *(run(config) or 0 for config in configs)])
@@ -233,26 +235,27 @@ def _check_flags(flags: Sequence[str]) -> None:
             raise BadInput(f"unknown option '--{name}'; write {key}={value if equals else '…'}")
 
 
+Job = tuple[list[str], Any]  # overrides and composed values
+
+
 def _composed(
     verb: str, schema: type[BaseModel], flags: list[str], overrides: list[str]
-) -> tuple[list[list[str]], list[tuple[list[str], Any]]]:
-    """The jobs of this command line: those of a local sweep as overrides, all others as overrides
-    and composed values."""
+) -> tuple[list[Job], list[Job]]:
+    """The jobs of this command line: those of a local sweep, and all others."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    local, jobs = list[list[str]](), list[tuple[list[str], Any]]()
+    local, jobs = list[Job](), list[Job]()
     typed = normalise(overrides)
     swept = {key_of(word) for word in typed if is_sweep(word)}
 
     def job(composed: Any) -> None:
-        words = typed
+        words, of_kind = typed, jobs
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             words = sweep_job(list(HydraConfig.get().overrides.task), swept)
-            if not is_remote(words):
-                return local.append(words)
-        jobs.append((words, plain_values(composed)))
+            of_kind = jobs if is_remote(words) else local
+        of_kind.append((words, plain_values(composed)))
 
     entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)(job)
     with tempfile.TemporaryDirectory() as scratch:  # for Hydra's record of a sweep

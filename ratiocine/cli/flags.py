@@ -6,8 +6,9 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from ratiocine.cli.unknown_keys import suggestion
 from ratiocine.errors import BadInput
 
 SCALES = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
@@ -15,6 +16,16 @@ SCALES = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 class _Parser(argparse.ArgumentParser):
     """Errors are BadInput, one line, instead of a usage text and an exit."""
+
+    # An unknown option is named before anything that is missing.
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        for word in words[: words.index("--") if "--" in words else None]:
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and not any(name.startswith(flag) for name in known):
+                self.error(f"unknown option '{flag}'{suggestion(flag, known)}")
+        return super().parse_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise BadInput(f"{message.removeprefix('argument ')} (see {self.prog} --help)")

@@ -60,6 +60,8 @@ def normalise(overrides: Sequence[str]) -> list[str]:
             value = quoted(value)  # a text replaces those of the file, a list or a mapping
         if not group.strip("+~"):
             raise BadInput(f"'{override}' names no key; write key=value")
+        if group in BY_PATH and value.startswith("["):
+            raise BadInput(f"{override}: {group} is one name or path, no list")
         text = _unquoted(value)
         is_list = "," in value and text == value
         if equals and group in BY_PATH and is_path(text) and not is_list:

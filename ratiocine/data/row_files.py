@@ -63,10 +63,14 @@ def _csv_rows(file: Path) -> Iterator[Numbered]:
     try:
         encoding = _encoding(file)
         with io.TextIOWrapper(_opened(file), encoding=encoding) as lines:
-            header = re.sub('"[^"]*"', "", lines.readline())
+            header = lines.readline()
+            stated = re.fullmatch(r'"?sep=(.)"?\s*', header)  # as Excel writes it
+            header = re.sub('"[^"]*"', "", lines.readline() if stated else header)
         # The one that the header has most; a spreadsheet with decimal commas writes semicolons.
         delimiter = max("\t,;|" if ending(file.name) == ".tsv" else ",;\t|", key=header.count)
+        delimiter = stated[1] if stated else delimiter
         with io.TextIOWrapper(_opened(file), encoding=encoding, newline="") as lines:
+            above = len([next(lines)] if stated else [])
             rows = csv.DictReader(lines, delimiter=delimiter)
             names = [name for name in rows.fieldnames or () if name]
             if repeated := next((name for name in names if names.count(name) > 1), None):
@@ -75,11 +79,11 @@ def _csv_rows(file: Path) -> Iterator[Numbered]:
                 if None in row or None in row.values():
                     raise BadInput(
                         f"{file}: a row has another number of fields than the header "
-                        f"(line {rows.line_num}); a field with the separator "
+                        f"(line {rows.line_num + above}); a field with the separator "
                         f"{delimiter!r} in it stands in double quotes"
                     )
                 # A cell may hold several lines; the reader has read the last one.
-                yield rows.line_num - sum(cell.count("\n") for cell in row.values()), row
+                yield rows.line_num + above - sum(cell.count("\n") for cell in row.values()), row
     except UnicodeError:
         raise BadInput(
             f"{file} is not in UTF-8; convert it, where it is in Windows-1252 by "

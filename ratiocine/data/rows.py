@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any, get_args
 
 from ratiocine.data.config import DataConfig
@@ -211,6 +211,8 @@ def _answer(value: object) -> str | None:
     """A text, number or boolean as JSON writes it."""
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and isnan(value):  # a cell without a value
+        return None
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):

@@ -153,7 +153,7 @@ _TEST_ROWS: dict[str, frozenset[int]] = {}  # by fingerprint, with `test_size`, 
 
 # What programs write into a cell without a value. `None` and `NA` may be answers.
 MISSING = re.compile(
-    r"nan|n/a|<na>|null|#(?:n/a|null|div/0|ref|value|name|num)[!?]?", re.IGNORECASE
+    r"nan|n/a|<na>|null|tbd|tba|[-–—?]+|#(?:n/a|null|div/0|ref|value|name|num)[!?]?", re.IGNORECASE
 )
 
 

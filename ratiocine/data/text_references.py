@@ -3,14 +3,16 @@ sentences."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
 from ratiocine.data.row_shapes import is_short
 from ratiocine.grading import may_have_decimal_comma
-from ratiocine.records import Problem
+from ratiocine.records import Decimal, Problem
 
 LISTED = 5
+THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3})+(?![\d.,])")
 LONGEST = 40  # characters of a reference that are printed
 
 
@@ -18,7 +20,10 @@ class TextReferences:
     """Counts the references of a source by kind, and finds texts among numbers (most are numbers in
     a form that the grader does not read) and sentences, which no answer matches."""
 
-    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+    def __init__(self, problems: Iterable[Problem] = (), decimal: Decimal | None = None) -> None:
+        """`decimal` as it is stated for the source."""
+        self.stated = decimal is not None
+        self.as_thousands, self.as_decimals = list[str](), 0
         self.counts: Counter[str] = Counter()
         self.with_comma = 0
         self.first: list[str] = []
@@ -30,6 +35,11 @@ class TextReferences:
         if not problem.reference:
             return
         self.counts[problem.kind] += 1
+        if problem.kind == "number" and "." in problem.reference:
+            if THOUSANDS.search(problem.reference):
+                self.as_thousands.append(problem.reference[:LONGEST])
+            else:
+                self.as_decimals += 1
         if problem.kind == "string":
             self.with_comma += may_have_decimal_comma(problem.reference)
             place = problem.place or problem.id
@@ -41,7 +51,20 @@ class TextReferences:
     @property
     def warnings(self) -> list[str]:
         """Lines for people."""
-        return [line for line in (self._among_numbers(), self._sentences()) if line]
+        return [
+            line for line in (self._among_numbers(), self._thousands(), self._sentences()) if line
+        ]
+
+    def _thousands(self) -> str | None:
+        """Where all points are before exactly three digits, as a thousands point would be."""
+        if self.stated or self.as_decimals or not (n := len(self.as_thousands)):
+            return None
+        are = "reference has" if n == 1 else "references have"
+        return (
+            f"{n} {are} exactly three digits after a point, read as decimals "
+            f"({'; '.join(self.as_thousands[:LISTED])}); data.decimal=comma (eval: decimal=comma) "
+            "reads thousands, and decimal=point ends this line"
+        )
 
     def _sentences(self) -> str | None:
         if not (n := len(self.sentences)):

@@ -121,7 +121,8 @@ def check_capabilities(engine: str, required: set[Capability]) -> None:
     """Raise BadInput if the engine lacks a capability; names the engines that have all."""
     if lacking := required - CAPABILITIES[engine]:
         capable = [name for name, those in CAPABILITIES.items() if required <= those]
+        names = sorted("top-k first tokens" if one == "ranked" else one for one in lacking)
         raise BadInput(
-            f"engine={engine} has no {', '.join(sorted(lacking))}; engines that have: "
+            f"engine={engine} has no {', '.join(names)}; engines that have: "
             f"{', '.join(capable) or 'none'}"
         )

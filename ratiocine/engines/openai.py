@@ -237,7 +237,7 @@ class OpenAIEngine:
                 return failed(error)
             raise Failure(
                 f"{' and '.join(self.urls)}: no usable answer for {retry_seconds:.0f} s: "
-                f"{redacted(error, self.key)}"
+                f"{redacted(error, self.key)}; answers are kept, and the same command goes on"
             ) from None
 
     def _trivial_body(self) -> bytes:

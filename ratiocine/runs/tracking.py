@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
+
+from pydantic import model_validator
 
 from ratiocine.config import Unhashed
 from ratiocine.errors import BadInput, Failure
@@ -30,6 +33,14 @@ class TrackedConfig(VerbConfig):
     project: Unhashed[str] = "ratiocine"
     entity: Unhashed[str | None] = None
     group: Unhashed[str | None] = None
+
+    @model_validator(mode="after")
+    def _check_project(self) -> Self:
+        if self.tracker == "wandb" and not re.fullmatch(r"[^/\\#?%:]{1,128}", self.project):
+            raise ValueError(
+                f"project={self.project!r}: W&B takes 1 to 128 characters, none of / \\ # ? % :"
+            )
+        return self
 
 
 class Tracker(Protocol):
