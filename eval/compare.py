@@ -177,7 +177,7 @@ def differences(pairs: EvaluationPairs) -> dict[str, GroupDifference]:
     found: dict[str, GroupDifference] = {}
     levels: tuple[Mapping[str, Sequence[str]], ...] = (
         problem_groups(everyone, "benchmark"),
-        {**problem_groups(everyone, "category"), "all": shared_keys(everyone)},
+        _categories_and_all(everyone),
     )
     for groups in levels:
         compared = []
@@ -189,6 +189,12 @@ def differences(pairs: EvaluationPairs) -> dict[str, GroupDifference]:
         both = map(GroupDifference, holm_adjusted(pooled(compared, formats)), cut)
         found |= zip(groups, both, strict=True)
     return found
+
+
+def _categories_and_all(evaluations: Sequence[Evaluation]) -> dict[str, Sequence[str]]:
+    """A single category is all problems, and one comparison."""
+    categories = problem_groups(evaluations, "category")
+    return {**(categories if len(categories) > 1 else {}), "all": shared_keys(evaluations)}
 
 
 def table(found: Mapping[str, GroupDifference]) -> str:
@@ -208,7 +214,9 @@ def adjustment(pairs: EvaluationPairs) -> str:
     """What the adjusted p-values are adjusted over."""
     everyone = [evaluation for pair in pairs for evaluation in pair]
     n, more = (len(problem_groups(everyone, by)) for by in ("benchmark", "category"))
-    both = f"{count(n, 'benchmark')}, and over {count(more, 'category')} and all problems"
+    both = count(n, "benchmark")
+    if more > 1:
+        both += f", and over {count(more, 'category')} and all problems"
     return f"p adj.: Holm's adjustment over {both}."
 
 

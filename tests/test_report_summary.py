@@ -1,5 +1,6 @@
 """What a report says first: verdicts, five lines, facts, flags and what more seeds would decide."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from math import exp
@@ -24,7 +25,7 @@ from eval.report.summary import summary
 from eval.report.tables import all_tables
 from eval.report.verdict_tables import lead_pairs
 from ratiocine.records import ScoredCompletion
-from ratiocine.runs import EvalFacts, PairSource, StudentInfo
+from ratiocine.runs import Decoding, EvalFacts, PairSource, StudentInfo
 from ratiocine.stats import PairedDifference, pooled, problems_needed
 from ratiocine.stats.sample_size import power_over_seeds
 
@@ -343,3 +344,52 @@ def test_a_curve_that_misses_its_points_is_not_drawn(tmp_path: Path) -> None:
     shown = captions(study, tables)
     (caption,) = [one for one in shown if one.name == "pareto_training"]
     assert any(one.startswith("No curve is drawn in ") for one in caption.sentences)
+
+
+def test_one_category_is_one_comparison(tmp_path: Path) -> None:
+    """All problems are those of the category: no correction for a test that is made twice."""
+    root = grid.study(
+        tmp_path, ARMS, gains, problems=40, mended=lambda point, row: {"category": "math-oe"}
+    )
+    study, tables = found(root)
+    assert tables["verdicts"].values("group") == ["math-oe"]
+    one, total = tables["differences_main"]
+    assert (one["group"], total["group"]) == ("math-oe", "all")
+    assert one["p"] == one["p_holm"] == total["p"] == total["p_holm"]
+    assert "correction" not in text_of(study, tables)["Decided"]
+    assert "the tokens" in text_of(study, tables)["Cost"]
+    names = sorted(str(folder) for folder in root.iterdir())
+    shown = done("eval.compare", *names[3:], "--against", *names[:3])
+    assert "and over" not in shown and "math-oe" not in shown and "\nall " in shown
+
+
+def test_strategies_are_compared_with_asking_once_and_with_each_other(tmp_path: Path) -> None:
+    points = [Point("small", ratio) for ratio in (0.0, 1.0)]
+    drawn = Decoding(temperature=0.7, top_p=1.0, samples=1)
+    arms = (("greedy", grid.GREEDY, 120), ("samples", drawn, 150), ("vote", drawn, 180))
+    for name, decoding, characters in arms:
+        grid.study(
+            tmp_path / name, points, gains, problems=40, characters=characters, decoding=decoding
+        )
+    for folder in (inner for name, *_ in arms for inner in (tmp_path / name).iterdir()):
+        read = json.loads((folder / "manifest.json").read_text())
+        drawn_at = read["decoding"]["temperature"]
+        own = f"{folder.parent.name[0]}{read['hash'][1:]}"
+        changes = {"identity": read["identity"] | {"temperature": drawn_at}, "hash": own}
+        if folder.parent.name == "vote":
+            changes["identity"]["strategy"] = {"name": "self_consistency", "n": 4}
+            taken = json.loads((tmp_path / "samples" / folder.name / "manifest.json").read_text())
+            (written,) = (one for name, one in taken["outputs"].items() if "completions" in name)
+            changes["inputs"] = read["inputs"] | {"samples": written}
+        grid.rewrite_manifest(folder, **changes)
+    study = Study.of(load_all([tmp_path / name for name, *_ in arms]))
+    assert len(study.arms) == 6
+    assert [arm.condition for arm in study.plain] == ["greedy", "greedy"], "samples are no arm"
+    tables = all_tables(study)
+    assert len(tables["verdicts"].rows) == 5
+    asked_once = {(row["arm"], row["against"]) for row in tables["differences_strategy"]}
+    assert {pair for pair in asked_once if "self_consistency" not in pair[0]} == set()
+    assert {against for _, against in asked_once} == {"ratio 0, greedy", "ratio 1, greedy"}
+    ((high, low),) = {(row["arm"], row["against"]) for row in tables["differences_ratio_strategy"]}
+    assert high.startswith("ratio 1") and low.startswith("ratio 0")
+    assert "self_consistency" in high and "self_consistency" in low

@@ -42,6 +42,9 @@ def captions(study: Study, tables: Tables) -> list[Caption]:
         found.append(_differences(compute, "Difference at equal training cost", ""))
     if rewards.rows:
         found.append(_differences(rewards, "Difference after rewards", ""))
+    if (strategy := tables["differences_strategy"]).rows:
+        ratios = "differences_ratio_strategy"
+        found.append(_differences(strategy, "Difference with a test-time strategy", "", ratios))
     return [
         *found,
         cost_captions.front(tables, "training", "Accuracy against training FLOPs"),

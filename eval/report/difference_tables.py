@@ -27,9 +27,14 @@ DECISIVE = (
 def differences(
     name: str, caption: str, pairs: Sequence[Pair], groups: Groups, comparisons: Comparisons
 ) -> Table:
-    """Every pair in every group, Holm-adjusted over the table."""
+    """Every pair in every group, Holm-adjusted over the table; groups of the same problems are one
+    comparison."""
     compared = [(group, pair) for group in groups for pair in pairs]
-    found = holm_adjusted([comparisons.of(pair, group) for group, pair in compared])
+    keys = [(frozenset(groups[group]), *(arm.label for arm in pair)) for group, pair in compared]
+    distinct = dict(zip(keys, compared, strict=True))
+    adjusted = holm_adjusted([comparisons.of(pair, group) for group, pair in distinct.values()])
+    by_problems = dict(zip(distinct, adjusted, strict=True))
+    found = [by_problems[key] for key in keys]
     rows = [
         (group, arm.label, base.label, arm.model, arm.ratio, *_cells(one))
         for (group, (base, arm)), one in zip(compared, found, strict=True)

@@ -31,6 +31,7 @@ DRAWN: Mapping[str, Callable[[Tables, bool], Figure]] = {
     "differences_scenario": interval_figures.differences("differences_scenario"),
     "differences_compute": interval_figures.differences("differences_compute"),
     "differences_rewards": interval_figures.differences("differences_rewards"),
+    "differences_strategy": interval_figures.differences("differences_strategy"),
     "pareto_training": cost_figures.pareto_front("training"),
     "pareto_inference": cost_figures.pareto_front("inference"),
     "extra_tokens": interval_figures.extra_tokens,

@@ -42,6 +42,7 @@ def findings(study: Study, tables: Tables) -> list[str]:
         *_rewards(tables),
         *_hypotheses(study, tables),
         *_scenarios(tables),
+        *_strategies(tables),
         *_front(tables),
     ]
     return found
@@ -120,13 +121,15 @@ def _observed(tables: Tables) -> list[str]:
 
 def _after_adjustment(table: Table) -> list[str]:
     """The conclusive comparisons after Holm's adjustment."""
-    conclusive = [row for row in table if row["conclusion"] != "inconclusive"]
-    if not conclusive or len(table.rows) < 2:
+    one_category = len(table.values("group")) == 2  # beside all problems, which are the same
+    rows = [row for row in table if not (one_category and row["group"] == "all")]
+    conclusive = [row for row in rows if row["conclusion"] != "inconclusive"]
+    if not conclusive or len(rows) < 2:
         return []
     significant = sum(row["p_holm"] < 0.05 for row in conclusive)
     be, have = "is" if len(conclusive) == 1 else "are", "have" if significant > 1 else "has"
     sentence = (
-        f"Taken alone, {len(conclusive)} of these {len(table.rows)} comparisons {be} conclusive; "
+        f"Taken alone, {len(conclusive)} of these {len(rows)} comparisons {be} conclusive; "
         f"after Holm's adjustment for their number, {significant or 'none'} {have} p < 0.05"
     )
     chance = [
@@ -243,14 +246,22 @@ def _hypotheses(study: Study, tables: Tables) -> list[str]:
 
 
 def _scenarios(tables: Tables) -> list[str]:
-    rows = tables["differences_scenario"].where(group="all")
+    against = "Other scenarios against the mixed one at the same ratio"
+    return _conclusive(tables["differences_scenario"], against)
+
+
+def _strategies(tables: Tables) -> list[str]:
+    return _conclusive(tables["differences_strategy"], "With a strategy against asking once")
+
+
+def _conclusive(table: Table, against: str) -> list[str]:
+    rows = table.where(group="all")
     conclusive = [row for row in rows if row["conclusion"] != "inconclusive"]
     parts = [f"{row['arm']} {row['conclusion']} ({with_interval(row)})" for row in conclusive]
     if len(conclusive) < len(rows):
         parts.append(f"{len(rows) - len(conclusive)} of {len(rows)} inconclusive")
     if not rows:
         return []
-    against = "Other scenarios against the mixed one at the same ratio"
     return [f"{against}, over all problems: {'; '.join(parts)}."]
 
 

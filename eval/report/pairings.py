@@ -34,7 +34,8 @@ class Comparisons:
     answer format."""
 
     def __init__(self, study: Study) -> None:
-        kinds = (*CONTRASTS.values(), ratio_pairs, baseline_pairs)
+        own = (ratio_pairs, ratio_pairs_with_strategies, baseline_pairs)
+        kinds = (*CONTRASTS.values(), *own)
         pairs = {_labels(pair): pair for of_kind in kinds for pair in of_kind(study)}
         self._found: dict[tuple[str, str, str], PairedDifference] = {}
         both = (study.groups, study.benchmarks)
@@ -77,11 +78,25 @@ def ratio_pairs(study: Study) -> list[Pair]:
 
     A scenario without an arm at the lowest ratio is compared with the mixed one there.
     """
+    return _by_ratio(study.plain)
+
+
+def ratio_pairs_with_strategies(study: Study) -> list[Pair]:
+    """The same of arms that answer with the same strategy."""
+    found: list[Pair] = []
+    if study.plain != study.trained:
+        arms = [arm for arm in study.trained if arm.has_strategy]
+        for condition in dict.fromkeys(arm.condition for arm in arms):
+            found += _by_ratio([arm for arm in arms if arm.condition == condition])
+    return found
+
+
+def _by_ratio(arms: Sequence[Arm]) -> list[Pair]:
     found = []
-    for arm in study.plain:
+    for arm in arms:
         lower = [
             other
-            for other in study.plain
+            for other in arms
             if _ratio(other) < _ratio(arm) < inf
             and (
                 other.alike(arm, "ratio")

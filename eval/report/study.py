@@ -74,6 +74,12 @@ class Study:
         return self.groups["all"]
 
     @property
+    def tested_groups(self) -> list[str]:
+        """The groups without `all` where one category holds all problems: a test that is made twice
+        counts once."""
+        return [group for group in self.groups if group != "all" or len(self.groups) > 2]
+
+    @property
     def evaluations(self) -> list[Evaluation]:
         return [evaluation for arm in self.arms for evaluation in arm.evaluations]
 
@@ -83,8 +89,12 @@ class Study:
 
     @property
     def plain(self) -> list[Arm]:
-        """The trained arms that answer without a strategy; all where every one has one."""
-        return [arm for arm in self.trained if not arm.has_strategy] or self.trained
+        """The trained arms that answer without a strategy, and are not samples for one, where there
+        are such."""
+        asked_once = [arm for arm in self.trained if not arm.has_strategy]
+        sampled = {one.manifest.inputs.get("samples") for one in self.evaluations} - {None}
+        own = [arm for arm in asked_once if not sampled & _outputs(arm)]
+        return own or asked_once or self.trained
 
     @property
     def models(self) -> list[str]:
@@ -160,3 +170,8 @@ def described(arm: Arm) -> tuple[Cell, ...]:
     equalize = arm.axes.equalize or "examples"
     axes = (arm.axes.scenario, equalize, arm.ratio)
     return (arm.label, arm.line, arm.model, *axes, len(arm.evaluations))
+
+
+def _outputs(arm: Arm) -> set[str | None]:
+    """Content hashes of what the evaluations of an arm wrote."""
+    return {found for one in arm.evaluations for found in one.manifest.outputs.values()}

@@ -216,7 +216,7 @@ def _not_decided(tables: Tables) -> str:
 
 def _cost(study: Study, tables: Tables) -> str:
     table = tables["verdicts"]
-    rows, names = table.where(group="all"), _names(table)
+    rows, names = table.where(group="all") or list(table), _names(table)
     if set(names.values()) <= set(study.models) or len(rows) > FEW_PAIRS:
         parts = [_times(rows)]
     else:

@@ -98,6 +98,16 @@ def _all_differences(study: Study, comparisons: pairings.Comparisons) -> list[Ta
             pairings.inference_flops_pairs(study),
             categories,
         ),
+        "strategy": (
+            "With a strategy against asking once",
+            pairings.strategy_pairs(study),
+            categories,
+        ),
+        "ratio_strategy": (
+            "Each ratio against the lowest, with the same strategy",
+            pairings.ratio_pairs_with_strategies(study),
+            categories,
+        ),
         "rewards": ("After rewards against before", pairings.reward_pairs(study), categories),
         "baseline": ("Each arm against the baseline", baseline, categories),
         "baseline_benchmark": ("Each arm against the baseline, by benchmark", each, benchmarks),

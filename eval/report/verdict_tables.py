@@ -42,7 +42,7 @@ def verdicts(study: Study, comparisons: Comparisons, hypotheses: Table) -> Table
     a declared hypothesis that is shown decides by itself. With at most `FEW_PROBLEMS` problems
     nothing is decided. Where seeds come in rounds, p-values are those of all looks.
     """
-    compared = [(pair, group) for pair in lead_pairs(study) for group in study.groups]
+    compared = [(pair, group) for pair in lead_pairs(study) for group in study.tested_groups]
     looks = Looks(study, comparisons)
     found = [looks.of(*one) for one in compared]
     p_holm = holm([_over_looks([d.p for d in one], one, study.rounds) for one in found])
