@@ -66,7 +66,7 @@ def pair_maker(config: Config, prompts: Prompts) -> tuple[PairMaker, AnswerFacts
 
 
 def from_solution(config: Config, problem: Problem) -> PairResult:
-    """A pair whose sides both end in the reference."""
+    """A pair whose sides both end in the reference; a direct answer of the row comes first."""
     trace, fault = SOLUTIONS[config.teacher.name]
     if problem.reference is None:
         return PairResult(None, "no_reference")
@@ -75,7 +75,9 @@ def from_solution(config: Config, problem: Problem) -> PairResult:
         think = oracle.with_mistake(problem, think, share, config.seed)
     if reason := fault(problem, think):
         return PairResult(None, reason, judged={"reasoning": [JudgedAnswer.written(think, reason)]})
-    sides = render(answer), render(answer, think)
+    own = problem.meta.get("ift")
+    direct = own if isinstance(own, str) and own.strip() else answer
+    sides = render(direct), render(answer, think)
     for mode, side in zip(MODES, sides, strict=True):
         if (verdict := grade(problem, split(side)).verdict) != "right":
             judged: Judged = {mode: [JudgedAnswer.written(side, verdict)]}

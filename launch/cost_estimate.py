@@ -129,16 +129,19 @@ class CostEstimate:
         return "under 0.01" if seconds < 36 else f"{seconds / 3600:,.3g}"
 
     def wall_seconds(self) -> float:
-        """Seconds until the last stage ends, each started once its parents and a job are done."""
-        free, ends = [0.0] * self.parallel, dict[str, float]()
-        for stage in self.stages:
-            if stage.name not in self.costs:
-                continue
-            ready = max((ends.get(parent, 0.0) for parent in stage.parents), default=0.0)
-            start = max(ready, heapq.heappop(free))
-            ends[stage.name] = start + (self.costs[stage.name].seconds or 0.0)
-            heapq.heappush(free, ends[stage.name])
-        return max(ends.values(), default=0.0)
+        """Seconds until the last stage ends; where a job is free, the first stage whose parents are
+        done starts."""
+        waiting = {stage.name: stage for stage in self.stages if stage.name in self.costs}
+        undone, running = set(waiting), list[tuple[float, str]]()
+        now = 0.0
+        while undone:
+            for name, stage in list(waiting.items()):
+                if len(running) < self.parallel and not undone & set(stage.parents):
+                    heapq.heappush(running, (now + (self.costs[name].seconds or 0.0), name))
+                    del waiting[name]
+            now, ended = heapq.heappop(running)
+            undone.remove(ended)
+        return now
 
     def _dominating(self) -> Iterator[str]:
         """Which verb dominates, and the argument that lowers its cost."""

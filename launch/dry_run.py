@@ -26,7 +26,7 @@ def text(config: Config, estimate: CostEstimate) -> str:
     lines = [
         *_table(estimate),
         "",
-        *(_settings(grid) if grid else ()),
+        *(_settings(grid, estimate.stages) if grid else ()),
         *_notes(estimate.stages),
         *_first_commands(estimate.stages),
         *_layout(estimate),
@@ -66,8 +66,9 @@ def _shortened(name: str, width: int) -> str:
     return f"{name[: width - end - 1]}…{name[-end:]}"
 
 
-def _settings(grid: GridConfig) -> Iterator[str]:
-    """The settings of every stage of a verb."""
+def _settings(grid: GridConfig, stages: Sequence[Stage]) -> Iterator[str]:
+    """The settings of every stage of a verb, where there are such."""
+    verbs = {stage.verb for stage in stages}
     limit = [f"max_new_tokens={grid.max_new_tokens}"] if grid.max_new_tokens else []
     shared = {
         "distill": grid.distill,
@@ -76,7 +77,7 @@ def _settings(grid: GridConfig) -> Iterator[str]:
         "eval": [*limit, *grid.eval],
     }
     for verb, words in shared.items():
-        if words:
+        if words and verb in verbs:
             yield f"settings of {verb}: {' '.join(words)}"
     for model, words in grid.models.items():
         if own := [word for word in words if of_verb(word)[0]]:
@@ -127,7 +128,8 @@ def _processes(on_gpus: bool, nodes: int, each: int) -> str:
 
 def _batch(estimate: CostEstimate, stage: Stage) -> str:
     config, ranks = stage.planned(TrainConfig), stage.executor.world_size
-    each = f", {config.batch_size / ranks:g} each" if ranks > 1 else ""
+    fewer, uneven = divmod(config.batch_size, ranks)
+    each = f", {fewer}{f' or {fewer + 1}' * bool(uneven)} each" if ranks > 1 else ""
     batch, rows = f": batch_size={config.batch_size}{each}", config.micro_batch_size
     if rows == "auto":
         if _on_gpus(estimate):  # neither their memory nor the lengths of all rows are known

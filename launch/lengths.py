@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal
 from distill.config import Config as DistillConfig
 from distill.pair_makers import SOLUTIONS, from_solution
 from launch.config import Assumptions
-from ratiocine import models, runs
+from ratiocine import cli, models, runs
 from ratiocine.data import DataConfig, local_file, sources, token_counts
 from ratiocine.errors import BadInput, Failure
 from ratiocine.models import ModelConfig
-from ratiocine.prompts import user_text
+from ratiocine.prompts import completion_ids, prompt_ids, user_text
 from ratiocine.records import SIDES, Problem
 from train.dataset import pairs_file
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SAMPLE = 32  # problems of each family or file whose lengths are measured
 # Means of the published general pairs (arXiv 2509.22193), for answers that are not written yet.
 ASSUMED = {"ift": 435.0, "reasoning": 2591.0}
-CHARACTERS = 4.0  # per token, where the tokenizer is not at hand
+PACKAGED = "smollm2-135m"  # whose tokenizer counts where that of the student is not at hand
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,20 @@ def expected_lengths(
     n = given.get("pairs") or count(config.data, "train", config.limit)
     if n is None:
         return None
-    tokenizer = _tokenizer(student)
+    counter, tokenizer = _tokenizer(student)
     sample = _sample(config, tokenizer)
     measured = {side: fmean(tokens) for side, tokens in sample.items()}
     found = {**ASSUMED, "prompt": known.prompt_tokens, **measured, **given}
     assumed = [side for side in SIDES if side not in measured and side not in given]
-    by = "" if tokenizer else f" at {CHARACTERS:g} characters a token"
-    told = [f"measured on a sample{by}"] if measured else []
+    told = ["measured on a sample"] if measured else []
     if assumed:
         hint = f"study.assumptions.{assumed[0]}={{{name}: N}}"
         told.append(f"{', '.join(assumed)} assumed; {hint} says better")
     own = "reasoning" in sample and "reasoning" not in given
     long_trace = _quantile(sample["reasoning"]) if own else None
-    counter = runs.base_name(student.name, student.path) if sample and tokenizer else None
-    return PairLengths(int(n), *_sides(found), "; ".join(told), counter, long_trace)
+    return PairLengths(
+        int(n), *_sides(found), "; ".join(told), counter if sample else None, long_trace
+    )
 
 
 def _sides(values: dict[str, float]) -> tuple[float, float, float]:
@@ -129,17 +129,17 @@ def count(data: DataConfig, split: Literal["train", "test"], limit: int | None) 
     return limit
 
 
-def _tokenizer(student: ModelConfig) -> PreTrainedTokenizerBase | None:
-    """None where it is not at hand."""
+def _tokenizer(student: ModelConfig) -> tuple[str, PreTrainedTokenizerBase]:
+    """A student's tokenizer with the name of its model; where it is not at hand, that of the
+    packaged model."""
     try:
-        return models.load_tokenizer(student)
+        return runs.base_name(student.name, student.path), models.load_tokenizer(student)
     except (BadInput, Failure, OSError):
-        return None
+        packaged = cli.named("model", PACKAGED, ModelConfig)
+        return PACKAGED, models.load_tokenizer(packaged)
 
 
-def _sample(
-    config: DistillConfig, tokenizer: PreTrainedTokenizerBase | None
-) -> dict[str, list[float]]:
+def _sample(config: DistillConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, list[float]]:
     """Tokens of prompts, and of both modes where the teacher writes solutions of its own or of
     the data; empty for data of the hub."""
     data = config.data
@@ -155,10 +155,11 @@ def _sample(
         sides = [made for problem in problems if (made := _solved(config, problem))]
         texts |= {"ift": [one for one, _ in sides], "reasoning": [other for _, other in sides]}
 
-    def tokens(text: str) -> float:
-        return len(tokenizer(text)["input_ids"]) if tokenizer else len(text) / CHARACTERS
+    def tokens(side: str, text: str) -> float:
+        ids = prompt_ids if side == "prompt" else completion_ids
+        return len(ids(tokenizer, text))
 
-    return {side: [tokens(text) for text in some] for side, some in texts.items() if some}
+    return {side: [tokens(side, text) for text in some] for side, some in texts.items() if some}
 
 
 def _solved(config: DistillConfig, problem: Problem) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from distill.config import Config as DistillConfig
 from distill.config import check_oracle
 from eval.config import Config as EvalConfig
 from eval.report import check_hypotheses
-from launch.config import Config, StudyConfig
+from launch.config import OF_ONE_VERB, Config, StudyConfig
 from launch.cost_estimate import CostEstimate, estimate
 from launch.dry_run import rounds_text, text
 from launch.expansion import Cell, compared, expand, further_cells
@@ -134,6 +134,18 @@ def _of_stage(study: StudyConfig, stage: Stage, error: BadInput) -> BadInput:
                     place = f"study.grid.models={{{model}: [{stage.verb}.{word}]}}"
                     return BadInput(f"{error} (in {place})")
             words = (*grid.model_words(model),)
+            for word in words:
+                key = cli.key_of(word)
+                verbs = [
+                    verb
+                    for verb in OF_ONE_VERB
+                    if key.partition(".")[0] in VERBS[verb].config.model_fields
+                ]
+                if verbs and str(error).startswith(f"unknown key '{key}'"):
+                    return BadInput(
+                        f"study.grid.models, {model}: {key} is a key of {' and '.join(verbs)} "
+                        f"alone: {verbs[0]}.{word}"
+                    )
             if words != (f"model={model}",) and stage.overrides[: len(words)] == words:
                 return BadInput(f"study.grid.models, {model}: {error}")
         return error

@@ -300,6 +300,10 @@ BAD = {
         "+study.grids.ratios=[0,1]",
     ): "unknown key 'study.grids'; did you mean 'study.grid'?",
     ("distill", "data=[a.csv,b.csv]"): "data is one name or path, no list",
+    ("launch", "study=ratio_sweep", "study.grid.models=[{qwen2.5-7b: [deepspeed=zero3]}]"): "study."
+    "grid.models, qwen2.5-7b: deepspeed is a key of train and rl alone: train.deepspeed=zero3",
+    ("launch", "study=demo", "executor=slurm", "executor.sbatch_args=[qos=long]"): "executor."
+    "sbatch_args=['qos=long']: should have the form of its default",
     ("distill", "data=word.csv"): "data=word.csv: there is no such file",
     (
         "train",

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
@@ -394,8 +395,44 @@ def test_pairs_that_are_not_made_yet_are_counted_by_their_student() -> None:
     by_others = told("study.grid.models=[smollm2-135m]").total
     assert "mean tokens of smollm2-135m's tokenizer: prompt" in by_others
     absent = told("study.grid.models=[qwen2.5-7b]").total
-    assert "mean tokens: prompt" in absent, "its tokenizer is not at hand"
-    assert "measured on a sample at 4 characters a token" in absent
+    assert "mean tokens of smollm2-135m's tokenizer: prompt" in absent, "its own is not at hand"
+    lengths = re.compile(r"lengths of .*prompt (\d+), ift (\d+), reasoning (\d+)")
+    made = re.search(lengths, told("study.grid.models=[smollm2-135m]").total)
+    assert lengths.search(absent)[0] == made[0]  # type: ignore[index]
+
+
+def test_expected_lengths_are_those_of_the_pairs(tmp_path: Path) -> None:
+    """Of prompts with their template, and completions with their tags and end of turn."""
+    out = tmp_path / "pairs"
+    done("distill", "data=sums", "limit=16", "model=smollm2-135m", f"out={out}")
+    made = told(f"study.grid.pairs={{p: '{out}'}}", "study.grid.models=[smollm2-135m]")
+    asked = told(
+        "study.grid.pairs=[sums]",
+        "study.grid.distill=[limit=16]",
+        "study.grid.models=[smollm2-135m]",
+    )
+    real, expected = (
+        one.model.pairs.sets[name] for one, name in ((made, "p"), (asked, "pairs-sums"))
+    )
+    for side in ("prompt", "ift", "reasoning"):
+        assert getattr(expected, side) == pytest.approx(getattr(real, side), rel=0.05), side
+
+
+def test_the_wall_time_is_that_of_ready_stages(pairs: Path) -> None:
+    """A stage that waits for its parents takes no job from one that is ready."""
+    words = (
+        f"study.grid.pairs={{p: '{pairs}'}}",
+        *("study.grid.models=[tiny]", "study.grid.ratios=[0,1]", "study.grid.seeds=[0]"),
+        *("study.grid.scenarios=[mixed]", "study.grid.equalize=[examples]"),
+    )
+    for jobs, rounds in ((1, 5), (2, 3), (3, 2), (5, 2)):
+        estimate = told(*words, f"executor.max_parallel_jobs={jobs}", "executor=slurm")
+        costs = {
+            name: replace(cost, startup=0.0, work_seconds=10.0)
+            for name, cost in estimate.costs.items()
+        }
+        assert len(costs) == 5, sorted(costs)
+        assert replace(estimate, costs=costs).wall_seconds() == 10 * rounds, jobs
 
 
 def test_a_benchmark_of_finished_pairs_is_their_test_split(pairs: Path) -> None:

@@ -5,6 +5,7 @@ import csv
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import command, done, reshaped
@@ -293,6 +294,23 @@ def test_points_that_may_be_of_thousands_are_told(tmp_path: Path) -> None:
         found = done("eval", "validate_only=true", f"benchmarks=[{file}]", "decimal=point")
         assert "three digits" not in found
     assert read(file)[-1].line == 6
+
+
+def test_a_direct_answer_beside_a_worked_solution(tmp_path: Path) -> None:
+    rows = [
+        {"q": "2 + 3?", "a": "5", "short": "It is \\boxed{5}.", "cot": "2 and 3 make 5."},
+        {"q": "2 + 4?", "a": "6", "short": "It is \\boxed{7}.", "cot": "2 and 4 make 6."},
+        {"q": "2 + 5?", "a": "7", "short": "", "cot": "2 and 5 make 7."},
+    ]
+    file, out = write(tmp_path / "mine.jsonl", rows), tmp_path / "pairs"
+    columns = "data.columns={question: q, answer: a, meta.solution: cot, meta.ift: short}"
+    done("distill", "teacher=reference", f"data={file}", columns, "model=tiny", f"out={out}")
+    made = pq.read_table(out / "pairs.parquet").to_pylist()
+    assert [row["ift"] for row in made] == ["It is \\boxed{5}.", "\\boxed{7}"]
+    (row,) = lines(out / "rejected.jsonl")
+    assert (row["reason"], row["row"]) == ("graded_wrong", 2)
+    again = command("distill", "teacher=reference", f"data={out}", "model=tiny")
+    assert f"data={out} holds pairs already; train takes pairs={out}" in again.stderr
 
 
 def test_cells_without_a_value_are_dropped(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """python -m train +ratio=0.5 model=qwen2.5-1.5b pairs=runs/distill/ab12"""
 
-from ratiocine import cli, startup
+from ratiocine import cli, models, startup
 from ratiocine.executors import distributed
 from ratiocine.runs import publish, tracking
 from train.config import Config, check_counts, inputs
@@ -8,6 +8,7 @@ from train.config import Config, check_counts, inputs
 
 def run(config: Config) -> None:
     # Errors are reported before downloads and before torch is imported.
+    models.check_local(config.model)
     config.peak_rate(config.ratio or 0)
     tracking.check(config)
     inputs(config)

@@ -194,8 +194,20 @@ class Config(TrainingConfig):
 
 
 def notes(config: Config) -> list[str]:
-    """What a user may not expect of the learning rates."""
-    return [line for line in (_borrowed(config), _rates_of_all_weights(config)) if line]
+    """What a user may not expect of the learning rates and the batch."""
+    return [
+        line for line in (_borrowed(config), _rates_of_all_weights(config), _uneven(config)) if line
+    ]
+
+
+def _uneven(config: Config) -> str | None:
+    fewer, uneven = divmod(config.batch_size, config.world_size)
+    if not uneven:
+        return None
+    return (
+        f"warning: batch_size={config.batch_size} is no multiple of {config.world_size} ranks: "
+        f"some train {fewer + 1} rows of a step, and others wait after {fewer}"
+    )
 
 
 def _rates_of_all_weights(config: Config) -> str | None:

@@ -194,6 +194,11 @@ def hydra_problem(verb: str, schema: type[BaseModel], error: Exception) -> BadIn
         point = re.fullmatch(r"[\w.]+=(\d+),(\d+)", match[1])
         decimal = f"; a decimal has a point: {point[1]}.{point[2]}" if point else ""
         return BadInput(f"{match[1]}: several values are a sweep, which needs -m{decimal}")
+    if match := re.search(r"Error merging override \++([\w.]+)=(.*)", text):
+        return BadInput(
+            f"{match[1]}={match[2]}: should have the form of its default: a value, a list "
+            "[a,b] or a mapping {key: value}"
+        )
     if override := getattr(error, "override", None):  # against the grammar
         key, _, value = override.partition("=")
         escaped = value.replace("'", "\\'")

@@ -44,6 +44,9 @@ def local_file(data: DataConfig, split: Split) -> Path | None:
 def rows_of(data: DataConfig, split: Split) -> Iterator[Problem]:
     """The problems of a file, a task or a hub data set, gradable or not: one with an empty question
     is among them. Raises BadInput for a row that is none."""
+    folder = data.path or (data.hub.repo if data.hub else "")
+    if folder and (Path(folder) / "pairs.parquet").exists():
+        raise BadInput(f"data={folder} holds pairs already; train takes pairs={folder}")
     file, own = local_file(data, split), None
     rows: Iterator[Numbered]
     if task := task_of(data):

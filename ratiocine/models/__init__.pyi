@@ -14,6 +14,7 @@ from .load import load_tokenizer as load_tokenizer
 from .load import shape as shape
 from .load import size as size
 from .load import skeleton as skeleton
+from .location import check_local as check_local
 from .location import find_adapter as find_adapter
 from .location import fingerprint as fingerprint
 from .location import locate as locate

@@ -180,6 +180,16 @@ def _base_of(folder: Path) -> str | None:
     return base
 
 
+def check_local(model: ModelConfig) -> None:
+    """Raise BadInput where the path of a model is a folder that holds neither a model nor an
+    adapter; files are not read."""
+    if model.kind != "hub" or model.path is None or not Path(model.path).is_dir():
+        return
+    folder = Path(model.path)
+    if not has_removed(folder.parent) and _base_of(folder) is None:
+        _check_folder(folder)
+
+
 def _check_folder(folder: Path) -> None:
     """Raise BadInput if a local folder is no model or is the output of an unfinished run."""
     run = folder.parent

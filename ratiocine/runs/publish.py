@@ -12,9 +12,14 @@ from ratiocine.errors import BadInput, Failure
 def check(name: str) -> None:
     """Raise BadInput, before any work, where the hub does not accept the token."""
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import LocalTokenNotFoundError
 
     try:
         HfApi().whoami()
+    except LocalTokenNotFoundError:
+        raise BadInput(
+            f"push_to_hub={name}: there is no token; HF_TOKEN should hold one, or `hf auth login`"
+        ) from None
     except Exception as error:
         raise BadInput(
             f"push_to_hub={name}: the hub does not accept the token ({type(error).__name__}); "
