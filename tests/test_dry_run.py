@@ -404,12 +404,12 @@ def test_pairs_that_are_not_made_yet_are_counted_by_their_student() -> None:
 def test_expected_lengths_are_those_of_the_pairs(tmp_path: Path) -> None:
     """Of prompts with their template, and completions with their tags and end of turn."""
     out = tmp_path / "pairs"
-    done("distill", "data=sums", "limit=16", "model=smollm2-135m", f"out={out}")
-    made = told(f"study.grid.pairs={{p: '{out}'}}", "study.grid.models=[smollm2-135m]")
+    done("distill", "data=sums", "limit=16", "model=tiny", f"out={out}")
+    made = told(f"study.grid.pairs={{p: '{out}'}}", "study.grid.models=[tiny]")
     asked = told(
         "study.grid.pairs=[sums]",
         "study.grid.distill=[limit=16]",
-        "study.grid.models=[smollm2-135m]",
+        "study.grid.models=[tiny]",
     )
     real, expected = (
         one.model.pairs.sets[name] for one, name in ((made, "p"), (asked, "pairs-sums"))

@@ -421,7 +421,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         ),
         ((one, "--model-size", "-7"), "--model-size -7 is no number of weights, such as 7e9"),
         ((one, "--model-size", "1.5X"), "--model-size: 1.5X is no number such as 7e9 or 7B (see "),
-        ((one, "--sise", "7B"), "unrecognized arguments: --sise 7B (see python -m eval."),
+        ((one, "--sise", "7B"), "unknown option '--sise' (see python -m eval."),
         ((one, "--max-flops", "nan"), "--max-flops nan is no number of FLOPs"),
         ((one, "--num-queries", "0.5"), "--num-queries 0.5 is no whole number"),
         ((one, "--weight", "2"), "--weight needs --num-queries"),

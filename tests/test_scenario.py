@@ -259,7 +259,7 @@ def test_domains_of_two_sets(pairs: Path, tmp_path: Path) -> None:
     )
     assert (refused.returncode, refused.stderr.splitlines()[-1]) == (
         2,
-        "train: nowhere does not exist",
+        "train: pairs=nowhere does not exist",
     )
     refused = command(
         "train",

@@ -11,7 +11,7 @@ from typing import Literal
 
 from eval.browse.file_cache import FileCache
 from eval.browse.run_progress import METRICS, Progress, progress_of
-from eval.report import arm_label, percent
+from eval.report import arm_label, percent, strategy_words
 from ratiocine.data import stem
 from ratiocine.errors import BadInput
 from ratiocine.records import JsonObject
@@ -167,7 +167,9 @@ def _finished(name: str, folder: Path, verb: str, state: State) -> RunInfo:
     if verb == "eval":
         student = manifest.evaluation.student
         model = str((student and student.base) or manifest.evaluation.model)
-        arm = arm_label(manifest.evaluation) if student else "untrained"
+        trained = student and (arm_label(manifest.evaluation), f"seed {student.seed}")
+        strategy = strategy_words(manifest.identity.get("strategy"))
+        arm = ", ".join(word for word in (*(trained or ("untrained",)), strategy) if word)
     ended = (folder / "DONE").stat().st_mtime
     result = RESULTS[verb](folder, manifest)
     return RunInfo(name, folder, verb, state, ended, model, arm, result)

@@ -27,6 +27,7 @@ from .hypotheses import Hypothesis as Hypothesis
 from .hypotheses import Rounds as Rounds
 from .hypotheses import check_hypotheses as check_hypotheses
 from .labels import arm_label as arm_label
+from .labels import strategy_words as strategy_words
 from .loading import find_evaluations as find_evaluations
 from .loading import load_all as load_all
 from .loading import load_evaluations as load_evaluations
