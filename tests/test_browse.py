@@ -111,6 +111,7 @@ def test_all_runs_are_listed(site: Site) -> None:
     for name in ("pairs", "student", "rl", "study", "a", "b"):
         assert f'href="/run?name={name}"' in pages
     assert "31.7 %" in pages  # 19 of 60 right
+    assert "ratio 0, seed 0" in site.text("/", verb="eval")
     assert "train" in site.text("/", verb="train", text="ratio 0.5")
     assert "no runs match" in site.text("/", state="damaged")
     assert site.text("/", path="x", page="2", template="x", running="x")

@@ -393,3 +393,30 @@ def test_strategies_are_compared_with_asking_once_and_with_each_other(tmp_path: 
     ((high, low),) = {(row["arm"], row["against"]) for row in tables["differences_ratio_strategy"]}
     assert high.startswith("ratio 1") and low.startswith("ratio 0")
     assert "self_consistency" in high and "self_consistency" in low
+
+
+@pytest.mark.parametrize(
+    ("verdict", "p", "told"),
+    [
+        ("gain", {"p_holm": 0.2}, True),
+        ("gain", {"p_holm": 0.01}, False),
+        ("no gain shown", {"p_holm": 1.0, "p_no_gain": 0.2}, True),
+        ("no gain shown", {"p_holm": 1.0, "p_no_gain": 0.01}, False),
+        ("inconclusive", {"p_holm": 0.2, "p_no_gain": 0.2}, False),
+    ],
+)
+def test_verdicts_of_declared_hypotheses_alone_are_told(
+    made: Path, verdict: str, p: dict[str, float], told: bool
+) -> None:
+    """Correction of the table does not stand behind a verdict that a declaration decides."""
+    study, tables = found(made)
+    columns = tables["verdicts"].columns
+    changed = {"verdict": verdict, "p_no_gain": 1.0, "margin": None, **p}
+    sure = {"verdict": "cost", "p_holm": 0.001, "p_no_gain": 1.0, "margin": None}
+    first, *others = (dict(row) for row in tables["verdicts"])
+    rows = [first | changed, *(row | sure for row in others)]
+    verdicts = replace(
+        tables["verdicts"], rows=tuple(tuple(row[name] for name in columns) for row in rows)
+    )
+    text = text_of(study, {**tables, "verdicts": verdicts})["Decided"]
+    assert ("or as declared" in text) == told
