@@ -24,6 +24,7 @@ from eval.report import (
     arm_label,
     compared_sentence,
     count,
+    gather,
     is_parent,
     load_evaluations,
     p_value,
@@ -81,7 +82,8 @@ def main() -> None:
         content = {"schema_version": 2, "seeds": seeds, "differences": rows}
         write(options.out, json.dumps(content, indent=2) + "\n")
     for name, side in (("against", pairs[0][0]), ("these", pairs[0][1])):
-        print(f"{name}: {side.model}, {arm_label(side.facts)}")
+        (arm,) = gather([side])
+        print(f"{name}: {arm.model}, {arm.label}" if arm.trained else f"{name}: {arm.label}")
     print(table(found))
     print(adjustment(pairs))
     base, other = (arm_label(side.facts) for side in pairs[0])

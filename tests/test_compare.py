@@ -310,6 +310,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert (found["names"]["difference"], found["names"]["p_holm"]) == (0, 1)
     assert "+40.0 (" in shown
     assert "+50.0 +30.0" in shown
+    assert re.search(r"against: .*ratio 0\nthese: .*ratio 1\n", shown)
     assert "Holm's adjustment over 2 benchmarks, and over 2 categories and all problems." in shown
 
 

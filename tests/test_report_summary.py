@@ -363,26 +363,36 @@ def test_one_category_is_one_comparison(tmp_path: Path) -> None:
     assert "and over" not in shown and "math-oe" not in shown and "\nall " in shown
 
 
-def test_strategies_are_compared_with_asking_once_and_with_each_other(tmp_path: Path) -> None:
-    points = [Point("small", ratio) for ratio in (0.0, 1.0)]
+def with_votes(root: Path, seeds: int, ratios: tuple[float, ...] = (0.0, 1.0)) -> list[Path]:
+    """Folders of evaluations of these arms: greedy, samples, and a vote over these samples."""
+    points = [Point("small", ratio, seed=seed) for ratio in ratios for seed in range(seeds)]
     drawn = Decoding(temperature=0.7, top_p=1.0, samples=1)
     arms = (("greedy", grid.GREEDY, 120), ("samples", drawn, 150), ("vote", drawn, 180))
     for name, decoding, characters in arms:
         grid.study(
-            tmp_path / name, points, gains, problems=40, characters=characters, decoding=decoding
+            root / name,
+            points,
+            grid.believable if name == "vote" else gains,
+            problems=40,
+            characters=characters,
+            decoding=decoding,
         )
-    for folder in (inner for name, *_ in arms for inner in (tmp_path / name).iterdir()):
+    for folder in (inner for name, *_ in arms for inner in (root / name).iterdir()):
         read = json.loads((folder / "manifest.json").read_text())
         drawn_at = read["decoding"]["temperature"]
         own = f"{folder.parent.name[0]}{read['hash'][1:]}"
         changes = {"identity": read["identity"] | {"temperature": drawn_at}, "hash": own}
         if folder.parent.name == "vote":
             changes["identity"]["strategy"] = {"name": "self_consistency", "n": 4}
-            taken = json.loads((tmp_path / "samples" / folder.name / "manifest.json").read_text())
+            taken = json.loads((root / "samples" / folder.name / "manifest.json").read_text())
             (written,) = (one for name, one in taken["outputs"].items() if "completions" in name)
             changes["inputs"] = read["inputs"] | {"samples": written}
         grid.rewrite_manifest(folder, **changes)
-    study = Study.of(load_all([tmp_path / name for name, *_ in arms]))
+    return [root / name for name, *_ in arms]
+
+
+def test_strategies_are_compared_with_asking_once_and_with_each_other(tmp_path: Path) -> None:
+    study = Study.of(load_all(with_votes(tmp_path, 1)))
     assert len(study.arms) == 6
     assert [arm.condition for arm in study.plain] == ["greedy", "greedy"], "samples are no arm"
     tables = all_tables(study)
@@ -393,6 +403,20 @@ def test_strategies_are_compared_with_asking_once_and_with_each_other(tmp_path: 
     ((high, low),) = {(row["arm"], row["against"]) for row in tables["differences_ratio_strategy"]}
     assert high.startswith("ratio 1") and low.startswith("ratio 0")
     assert "self_consistency" in high and "self_consistency" in low
+
+
+def test_strategies_change_nothing_of_the_main_contrasts(tmp_path: Path) -> None:
+    """Neither correction nor pooled variance: they are the same students again."""
+    greedy, *others = with_votes(tmp_path, 3, (0.0, 0.25, 0.5, 0.75, 1.0))
+    alone, both = (
+        [
+            {name: row[name] for name in ("group", "low", "high", "p", "p_holm", "pooled", "d0")}
+            for row in all_tables(Study.of(load_all(folders)))["differences_ratio"]
+        ]
+        for folders in ([greedy], [greedy, *others])
+    )
+    assert both == alone
+    assert any(row["pooled"] for row in alone), "else nothing is tested"
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,15 @@ class Comparisons:
     """The paired differences of a study over its categories and benchmarks.
 
     The variance between seeds is pooled over the pairs of trained arms, for the groups of one
-    answer format."""
+    answer format. Pairs with a strategy are pooled among themselves: they are the same students
+    again, and change nothing of the others."""
 
     def __init__(self, study: Study) -> None:
         own = (ratio_pairs, ratio_pairs_with_strategies, baseline_pairs)
-        kinds = (*CONTRASTS.values(), *own)
-        pairs = {_labels(pair): pair for of_kind in kinds for pair in of_kind(study)}
+        every = (*CONTRASTS.values(), *own)
+        pairs = {_labels(pair): pair for of_kind in every for pair in of_kind(study)}
+        plain = {arm.label for arm in study.arms if not arm.trained or arm in study.plain}
+        same_students = set(map(_labels, strategy_pairs(study)))
         self._found: dict[tuple[str, str, str], PairedDifference] = {}
         both = (study.groups, study.benchmarks)
         # A benchmark that is a category of its own is compared once.
@@ -56,7 +59,12 @@ class Comparisons:
                 for keys in groups.values()
             ]
             formats = [answer_formats(study.evaluations[0], keys) for keys in groups.values()]
-            self._found |= zip(names, pooled(found, formats * len(pairs)), strict=True)
+            kinds = [
+                (plain.issuperset(labels), labels in same_students, one)
+                for labels in pairs
+                for one in formats
+            ]
+            self._found |= zip(names, pooled(found, kinds), strict=True)
 
     def of(self, pair: Pair, group: str) -> PairedDifference:
         """Of a pair in a category, a benchmark or `all`."""
