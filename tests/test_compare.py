@@ -3,6 +3,7 @@ known counts."""
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
