@@ -12,10 +12,11 @@ from distill.answer_cache import Answer, AnswerCache
 from distill.answer_selection import Judged, JudgedAnswer, PairResult, pair_result
 from distill.config import Config, teacher_name
 from distill.facts import AnswerFacts, Tally
+from distill.rejection_rules import misplaced
 from distill.select import Prompts
 from distill.teacher import cached_answers, request_answers
 from ratiocine import models
-from ratiocine.completion_parts import render, split
+from ratiocine.completion_parts import one_block, render, split
 from ratiocine.grading import grade
 from ratiocine.prompts import completion_ids
 from ratiocine.records import MODES, Mode, Problem
@@ -68,6 +69,7 @@ def pair_maker(config: Config, prompts: Prompts) -> tuple[PairMaker, AnswerFacts
 def from_solution(config: Config, problem: Problem) -> PairResult:
     """A pair whose sides both end in the reference; a direct answer of the row comes first."""
     trace, fault = SOLUTIONS[config.teacher.name]
+    judged: Judged
     if problem.reference is None:
         return PairResult(None, "no_reference")
     think, answer = trace(problem), oracle.answer(problem)
@@ -76,18 +78,22 @@ def from_solution(config: Config, problem: Problem) -> PairResult:
     if reason := fault(problem, think):
         return PairResult(None, reason, judged={"reasoning": [JudgedAnswer.written(think, reason)]})
     own = problem.meta.get("ift")
-    direct = own if isinstance(own, str) and own.strip() else answer
-    sides = render(direct), render(answer, think)
+    if (not isinstance(own, str) or not own.strip()) and "meta.ift" in (config.data.columns or {}):
+        return PairResult(None, "no_ift_answer")
+    sides = render(str(own or answer)), render(answer, think)
     for mode, side in zip(MODES, sides, strict=True):
+        if reason := misplaced(side, mode):
+            judged = {mode: [JudgedAnswer.written(side, reason)]}
+            return PairResult(None, reason, judged=judged)
         if (verdict := grade(problem, split(side)).verdict) != "right":
-            judged: Judged = {mode: [JudgedAnswer.written(side, verdict)]}
+            judged = {mode: [JudgedAnswer.written(side, verdict)]}
             return PairResult(None, f"graded_{verdict}", judged=judged)
     return PairResult(sides)
 
 
 def _published(problem: Problem, tokenizer: PreTrainedTokenizerBase) -> Mapping[Mode, list[Answer]]:
     """Both answers of the data set."""
-    texts = {mode: problem.meta[mode] for mode in MODES}
+    texts = {mode: one_block(problem.meta[mode]) for mode in MODES}
     return {
         mode: [Answer.published(problem.id, text, len(completion_ids(tokenizer, text)))]
         for mode, text in texts.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ratiocine.completion_parts import CLOSE, OPEN, one_block
 from ratiocine.grading import NUMBER_IN_TEXT, in_points, read_number
 from ratiocine.records import Problem
 
@@ -12,8 +13,10 @@ CALCULATOR = re.compile(r"<<[^<>]*>>")  # gsm8k's calculator annotations, `<<48/
 
 
 def trace(problem: Problem) -> str:
-    """The worked solution without calculator annotations."""
-    return CALCULATOR.sub("", str(problem.meta.get("solution") or "")).strip()
+    """The worked solution without calculator annotations; of one in a think block, the inside."""
+    text = one_block(CALCULATOR.sub("", str(problem.meta.get("solution") or "")).strip())
+    head, tag, _ = text.rpartition(CLOSE)
+    return (head if tag else text).strip().removeprefix(OPEN).strip()
 
 
 def fault(problem: Problem, text: str) -> str | None:

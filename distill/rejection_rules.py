@@ -43,6 +43,12 @@ def fault(text: str, stop: str, parts: Parts, mode: Mode, prompt: str) -> str | 
     return next((name for name, wrong in RULES.items() if wrong(text, parts, mode, prompt)), None)
 
 
+def misplaced(text: str, mode: Mode) -> str | None:
+    """Whether an answer has tags or control tokens where no target may have them, by name."""
+    rules = ("trace_in_direct_answer", "control_token", "stray_tags")
+    return next((name for name in rules if RULES[name](text, split(text), mode, "")), None)
+
+
 def _script_shares(text: str) -> dict[str, float]:
     """The share of each script among the letters."""
     names = [unicodedata.name(letter, "OTHER").split()[0] for letter in text if letter.isalpha()]

@@ -81,9 +81,8 @@ def main() -> None:
         rows = [to_json(group, one) for group, one in found.items()]
         content = {"schema_version": 2, "seeds": seeds, "differences": rows}
         write(options.out, json.dumps(content, indent=2) + "\n")
-    for name, side in (("against", pairs[0][0]), ("these", pairs[0][1])):
-        (arm,) = gather([side])
-        print(f"{name}: {arm.model}, {arm.label}" if arm.trained else f"{name}: {arm.label}")
+    for name, side in zip(("against", "these"), pairs[0], strict=True):
+        print(f"{name}: {_described(side, pairs[0])}")
     print(table(found))
     print(adjustment(pairs))
     base, other = (arm_label(side.facts) for side in pairs[0])
@@ -92,6 +91,12 @@ def main() -> None:
     total = found["all"]
     if sentence := compared_sentence(total.truncated, total.paired.difference, base, other):
         print(sentence)
+
+
+def _described(side: Evaluation, both: Sequence[Evaluation]) -> str:
+    """Model and arm of one side, with the settings in which the sides differ."""
+    arm = next(arm for arm in gather(both) if side in arm.evaluations)
+    return f"{arm.model}, {arm.label}" if arm.trained else arm.label
 
 
 def to_json(group: str, found: GroupDifference) -> JsonObject:

@@ -41,6 +41,8 @@ AXES = (
 )
 
 
+# Keys of a training that are axes of a grid, by the axis.
+AXES_OF_TRAINING = {"seed": "seeds", "ratio": "ratios", "pairs": "pairs", "scenario": "scenarios"}
 OF_ONE_VERB = ("train", "rl", "eval")  # prefixes of overrides of a model
 
 
@@ -156,6 +158,14 @@ class GridConfig(StrictConfig):
     def model_words(self, model: str, verb: str | None = None) -> list[str]:
         """The overrides of a model for one verb; None: those for every verb."""
         return [word for of, word in map(of_verb, self.models[model]) if of == verb]
+
+    @field_validator("train")
+    @classmethod
+    def _no_axis(cls, words: list[str]) -> list[str]:
+        for word in words:
+            if axis := AXES_OF_TRAINING.get(cli.key_of(word)):
+                raise ValueError(f"{word} is an axis: study.grid.{axis}")
+        return words
 
     @field_validator("models", mode="before")
     @classmethod

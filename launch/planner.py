@@ -172,6 +172,10 @@ def run_study(config: Config) -> int:
     study = config.study
     stages = plan(study, config.executor)
     root = config.folder
+    if (found := runs.verb_and_hash(root)) is not None:
+        raise BadInput(f"out={root} holds a run of {found[0]}, and a study has a folder of its own")
+    if root.is_file():
+        raise BadInput(f"out={root} is a file; a study has a folder of its own")
     retain = config.retain or study.retain
     state = StudyState(stages, root, config.executor, retain)
     if config.dry_run:

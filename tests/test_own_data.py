@@ -301,14 +301,39 @@ def test_a_direct_answer_beside_a_worked_solution(tmp_path: Path) -> None:
         {"q": "2 + 3?", "a": "5", "short": "It is \\boxed{5}.", "cot": "2 and 3 make 5."},
         {"q": "2 + 4?", "a": "6", "short": "It is \\boxed{7}.", "cot": "2 and 4 make 6."},
         {"q": "2 + 5?", "a": "7", "short": "", "cot": "2 and 5 make 7."},
+        {"q": "3 + 5?", "a": "8", "short": "<think>so</think>\\boxed{8}", "cot": "3 and 5 make 8."},
+        {"q": "4 + 5?", "a": "9", "short": "\\boxed{9}", "cot": "4 and 5 make 9.<|im_end|>"},
+        {"q": "5 + 5?", "a": "10", "short": "\\boxed{10}", "cot": "5 <think> and 5 make 10."},
+        {
+            "q": "1 + 1?",
+            "a": "2",
+            "short": "\\boxed{2}",
+            "cot": "<think>\n1 and 1 make 2.\n</think>",
+        },
+        {"q": "1 + 2?", "a": "3", "short": "\\boxed{3}", "cot": "<think>1 and 2 make 3."},
+        {
+            "q": "1 + 3?",
+            "a": "4",
+            "short": "\\boxed{4}",
+            "cot": "1 and 3 make 4.</think> \\boxed{4}",
+        },
     ]
     file, out = write(tmp_path / "mine.jsonl", rows), tmp_path / "pairs"
     columns = "data.columns={question: q, answer: a, meta.solution: cot, meta.ift: short}"
     done("distill", "teacher=reference", f"data={file}", columns, "model=tiny", f"out={out}")
     made = pq.read_table(out / "pairs.parquet").to_pylist()
-    assert [row["ift"] for row in made] == ["It is \\boxed{5}.", "\\boxed{7}"]
-    (row,) = lines(out / "rejected.jsonl")
-    assert (row["reason"], row["row"]) == ("graded_wrong", 2)
+    assert [row["ift"] for row in made[1:]] == ["\\boxed{2}", "\\boxed{3}", "\\boxed{4}"]
+    assert made[0]["ift"] == "It is \\boxed{5}."
+    for n, row in enumerate(made[1:], 1):
+        sum_ = f"1 and {n} make {n + 1}."
+        assert row["reasoning"] == f"<think>\n{sum_}\n</think>\n\n\\boxed{{{n + 1}}}"
+    assert {row["row"]: row["reason"] for row in lines(out / "rejected.jsonl")} == {
+        2: "graded_wrong",
+        3: "no_ift_answer",
+        4: "trace_in_direct_answer",
+        5: "control_token",
+        6: "stray_tags",
+    }
     again = command("distill", "teacher=reference", f"data={out}", "model=tiny")
     assert f"data={out} holds pairs already; train takes pairs={out}" in again.stderr
 

@@ -18,7 +18,7 @@ from ratiocine.hashing import digest
 from ratiocine.models import packaged
 from ratiocine.records import MODES, SIDES, Mode, Pair
 from ratiocine.runs import PairSource, check_finished, read_config, read_manifest, verb_and_hash
-from ratiocine.stores import ROW_GROUP, check_pairs
+from ratiocine.stores import PLAN, ROW_GROUP, check_pairs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -132,6 +132,10 @@ def pairs_file(folder: str) -> Path:
     """The pairs of a folder; raises BadInput where it is missing, unfinished or corrupt."""
     if not Path(folder).exists():
         raise BadInput(f"pairs={folder} does not exist{near(Path(folder))}")
+    if (Path(folder) / PLAN).exists():
+        raise BadInput(
+            f"pairs={folder} is the folder of a study; its pairs are in {folder}/pairs-…"
+        )
     if verb_and_hash(Path(folder)) is None:
         data = cli.shell_line("distill", f"data={cli.quoted(folder)}")
         raise BadInput(

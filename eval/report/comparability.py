@@ -97,7 +97,11 @@ def warnings(
     evaluation object to the name to print instead of its label."""
     found = []
     for key, value in SETTINGS.items():
-        of_each = map(value, evaluations)  # a server tells neither its dtype nor its attention
+        of_each = (  # a server tells neither its dtype nor its attention
+            value(one)
+            for one in evaluations
+            if key != "decoding" or one.manifest.identity.get("strategy") is None  # that is an arm
+        )
         values = {_shown(one) for one in of_each if one is not None}
         if len(values) > 1:
             found.append(f"Evaluations differ in {key}: {', '.join(sorted(values))}.")

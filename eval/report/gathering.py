@@ -33,7 +33,28 @@ def gather(evaluations: Sequence[Evaluation]) -> list[Arm]:
         ordered = sorted(group, key=lambda one: one.seed or 0)
         _check_seeds(ordered)
         arms.append(Arm("", "", tuple(ordered), _described(ordered[0], names)))
-    return named_arms(sorted(arms, key=_order))
+    return named_arms(sorted(_without_samples(arms), key=_order))
+
+
+def _without_samples(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms without those that are only samples for a strategy: the same students also answer
+    once."""
+    sampled = {one.manifest.inputs.get("samples") for arm in arms for one in arm.evaluations}
+    samples = [
+        arm
+        for arm in arms
+        if any(sampled & set(one.manifest.outputs.values()) for one in arm.evaluations)
+    ]
+    asked_once = [
+        {_arm_key(one) for one in arm.evaluations}
+        for arm in arms
+        if not arm.has_strategy and arm not in samples
+    ]
+    return [
+        arm
+        for arm in arms
+        if arm not in samples or not any(_arm_key(arm.evaluations[0]) in of for of in asked_once)
+    ]
 
 
 def _check_seeds(ordered: Sequence[Evaluation]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.report.comparability import revisions, short_revision
 from eval.report.csv_table import Tables
+from eval.report.evaluations import Evaluation
 from eval.report.group_names import introduced
 from eval.report.html import short_number
 from eval.report.phrases import count, listed, span
@@ -151,19 +153,26 @@ def _problems(study: Study, tables: Tables) -> str:
 
 
 def _answers(study: Study) -> str:
-    decoding = study.evaluations[0].facts.decoding
+    kinds = Counter(map(_decoding, study.evaluations))
+    how = next(iter(kinds))
+    if len(kinds) > 1:
+        how = ", ".join(f"{n} {words}" for words, n in kinds.items())
     limits = [evaluation.facts.max_new_tokens for evaluation in study.evaluations]
-    samples = count(decoding.samples, "sample")
-    how = (
-        f"{samples} at temperature {round(decoding.temperature, 3):g}"
-        if decoding.temperature
-        else "greedy"
-    )
     return (
         f"{count(len(study.evaluations), 'evaluation')}, {how}, at most {span(limits)} new tokens; "
         f"all are compared on the {len(study.keys):,} problems with a gradable answer in each of "
         "them."
     )
+
+
+def _decoding(evaluation: Evaluation) -> str:
+    if evaluation.manifest.identity.get("strategy") is not None:
+        return "with a strategy"
+    decoding = evaluation.facts.decoding
+    if not decoding.temperature:
+        return "greedy"
+    samples = count(decoding.samples, "sample")
+    return f"{samples} at temperature {round(decoding.temperature, 3):g}"
 
 
 def _statistics(study: Study) -> str:

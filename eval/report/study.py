@@ -89,12 +89,8 @@ class Study:
 
     @property
     def plain(self) -> list[Arm]:
-        """The trained arms that answer without a strategy, and are not samples for one, where there
-        are such."""
-        asked_once = [arm for arm in self.trained if not arm.has_strategy]
-        sampled = {one.manifest.inputs.get("samples") for one in self.evaluations} - {None}
-        own = [arm for arm in asked_once if not sampled & _outputs(arm)]
-        return own or asked_once or self.trained
+        """The trained arms that answer without a strategy; all where every one has one."""
+        return [arm for arm in self.trained if not arm.has_strategy] or self.trained
 
     @property
     def models(self) -> list[str]:
@@ -110,12 +106,11 @@ class Study:
         return len(self.arms) <= FEW and self.max_seeds == 1
 
     def untrained(self, arm: Arm) -> Arm | None:
-        """The starting model of an arm, where it was evaluated with the same settings."""
-        return only(
-            other
-            for other in self.arms
-            if not other.trained and (other.model, other.condition) == (arm.model, arm.condition)
-        )
+        """The starting model of an arm, where it was evaluated with the same settings; of an arm
+        with a strategy also where it was asked once."""
+        same = [one for one in self.arms if not one.trained and one.model == arm.model]
+        alike = [one for one in same if one.condition == arm.condition]
+        return only(alike or (same if arm.has_strategy else []))
 
     def with_axes(self, arm: Arm, **axes: Any) -> Arm | None:
         """The one arm that differs from `arm` only in these axes and in settings that follow from
@@ -170,8 +165,3 @@ def described(arm: Arm) -> tuple[Cell, ...]:
     equalize = arm.axes.equalize or "examples"
     axes = (arm.axes.scenario, equalize, arm.ratio)
     return (arm.label, arm.line, arm.model, *axes, len(arm.evaluations))
-
-
-def _outputs(arm: Arm) -> set[str | None]:
-    """Content hashes of what the evaluations of an arm wrote."""
-    return {found for one in arm.evaluations for found in one.manifest.outputs.values()}

@@ -188,7 +188,9 @@ def _gradable(data: DataConfig, problem: Problem) -> bool:
 
 def _empty(problem: Problem) -> bool:
     reference = (problem.reference or "").strip()
-    return not reference or (problem.kind == "string" and bool(MISSING.fullmatch(reference)))
+    return not reference or (
+        problem.kind in ("string", "number") and bool(MISSING.fullmatch(reference))
+    )
 
 
 def _ungradable(problem: Problem) -> str:
