@@ -304,8 +304,11 @@ BAD = {
     "grid.models, qwen2.5-7b: deepspeed is a key of train and rl alone: train.deepspeed=zero3",
     ("launch", "study=demo", "executor=slurm", "executor.sbatch_args=[qos=long]"): "executor."
     "sbatch_args=['qos=long']: should have the form of its default",
-    ("launch", "study=ratio_sweep", "study.grid.train=[seed=4]"): "study.grid.train=['seed=4']: "
-    "seed=4 is an axis: study.grid.seeds",
+    (
+        "launch",
+        "study=ratio_sweep",
+        "study.grid.train=[seed=4]",
+    ): "study.grid.train=['batch_size=8', 'seed=4']: seed=4 is an axis: study.grid.seeds",
     ("distill", "data=word.csv"): "data=word.csv: there is no such file",
     (
         "train",
