@@ -107,15 +107,16 @@ class Browser:
             self.events.append(self.read())
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of four arms."""
+    root = tmp_path_factory.mktemp("page")
     folders = [
-        evaluation(tmp_path / str(i), ratio, 5 * i, 10)
+        evaluation(root / str(i), ratio, 5 * i, 10)
         for i, ratio in enumerate((None, 0.0, 0.5, 1.0))
     ]
-    done("eval.report", *map(str, folders), "--out", str(tmp_path / "report.html"))
-    return tmp_path / "report.html"
+    done("eval.report", *map(str, folders), "--out", str(root / "report.html"))
+    return root / "report.html"
 
 
 @pytest.fixture(scope="module")

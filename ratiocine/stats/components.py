@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from ratiocine.stats.intervals import Z95
@@ -117,6 +117,7 @@ def squared_half_width(parts: Components, level: float) -> float:
     return problems + max(0.0, seeds - _counted_twice(parts, level))
 
 
+@lru_cache(maxsize=4096)  # a power averages over hundreds of intervals at one level
 def _squared_t(freedom: float, level: float) -> float:
     from scipy.special import stdtrit
 
