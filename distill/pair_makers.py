@@ -77,10 +77,12 @@ def from_solution(config: Config, problem: Problem) -> PairResult:
         think = oracle.with_mistake(problem, think, share, config.seed)
     if reason := fault(problem, think):
         return PairResult(None, reason, judged={"reasoning": [JudgedAnswer.written(think, reason)]})
-    own = problem.meta.get("ift")
-    if (not isinstance(own, str) or not own.strip()) and "meta.ift" in (config.data.columns or {}):
-        return PairResult(None, "no_ift_answer")
-    sides = render(str(own or answer)), render(answer, think)
+    direct = problem.meta.get("ift")
+    if not isinstance(direct, str) or not direct.strip():
+        if "meta.ift" in (config.data.columns or {}):
+            return PairResult(None, "no_ift_answer")
+        direct = answer
+    sides = render(direct), render(answer, think)
     for mode, side in zip(MODES, sides, strict=True):
         if reason := misplaced(side, mode):
             judged = {mode: [JudgedAnswer.written(side, reason)]}

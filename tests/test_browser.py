@@ -112,8 +112,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of four arms."""
     root = tmp_path_factory.mktemp("page")
     folders = [
-        evaluation(root / str(i), ratio, 5 * i, 10)
-        for i, ratio in enumerate((None, 0.0, 0.5, 1.0))
+        evaluation(root / str(i), ratio, 5 * i, 10) for i, ratio in enumerate((None, 0.0, 0.5, 1.0))
     ]
     done("eval.report", *map(str, folders), "--out", str(root / "report.html"))
     return root / "report.html"

@@ -45,15 +45,10 @@ def _without_samples(arms: Sequence[Arm]) -> list[Arm]:
         for arm in arms
         if any(sampled & set(one.manifest.outputs.values()) for one in arm.evaluations)
     ]
-    asked_once = [
-        {_arm_key(one) for one in arm.evaluations}
-        for arm in arms
-        if not arm.has_strategy and arm not in samples
-    ]
+    others = [arm for arm in arms if not arm.has_strategy and arm not in samples]
+    asked_once = {_arm_key(arm.evaluations[0]) for arm in others}
     return [
-        arm
-        for arm in arms
-        if arm not in samples or not any(_arm_key(arm.evaluations[0]) in of for of in asked_once)
+        arm for arm in arms if arm not in samples or _arm_key(arm.evaluations[0]) not in asked_once
     ]
 
 
