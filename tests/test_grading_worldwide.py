@@ -339,6 +339,14 @@ def test_json_answers_of_a_row() -> None:
     assert read(float("nan")).reference is None  # an empty cell of a table
 
 
+def judges(problem: Problem, same: tuple[str, ...], other: tuple[str, ...]) -> None:
+    """The reference and the same answers in a box are right, and the others wrong."""
+    for answer in (str(problem.reference), *same):
+        assert grade(problem, split(f"\\boxed{{{answer}}}")).verdict == "right", answer
+    for answer in other:
+        assert grade(problem, split(f"\\boxed{{{answer}}}")).verdict == "wrong", answer
+
+
 @pytest.mark.parametrize(
     ("reference", "same", "other"),
     [
@@ -359,11 +367,7 @@ def test_json_answers_of_a_row() -> None:
 def test_words_that_exclude_each_other(
     reference: str, same: tuple[str, ...], other: tuple[str, ...]
 ) -> None:
-    of = Problem("p", "?", reference, "number", "math-oe", "t")
-    for answer in (reference, *same):
-        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "right", answer
-    for answer in other:
-        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "wrong", answer
+    judges(Problem("p", "?", reference, "number", "math-oe", "t"), same, other)
 
 
 @pytest.mark.parametrize(
@@ -378,11 +382,7 @@ def test_words_that_exclude_each_other(
     ],
 )
 def test_letters_of_scale(reference: str, same: tuple[str, ...], other: tuple[str, ...]) -> None:
-    of = Problem("p", "?", reference, "number", "math-oe", "t")
-    for answer in (reference, *same):
-        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "right", answer
-    for answer in other:
-        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "wrong", answer
+    judges(Problem("p", "?", reference, "number", "math-oe", "t"), same, other)
 
 
 @pytest.mark.parametrize(
@@ -398,8 +398,4 @@ def test_letters_of_scale(reference: str, same: tuple[str, ...], other: tuple[st
     ],
 )
 def test_times_of_day(reference: str, same: tuple[str, ...], other: tuple[str, ...]) -> None:
-    of = Problem("p", "?", reference, "string", "general-oe", "t")
-    for answer in (reference, *same):
-        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "right", answer
-    for answer in other:
-        assert grade(of, split(f"\\boxed{{{answer}}}")).verdict == "wrong", answer
+    judges(Problem("p", "?", reference, "string", "general-oe", "t"), same, other)
